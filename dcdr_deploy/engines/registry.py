@@ -1,0 +1,200 @@
+"""The list of inference backends, and the choice among them.
+
+The list is data: a backend is one module and one line in :data:`BACKENDS`. The module is imported when the backend is
+first asked for and offers two functions:
+
+- ``availability(*, deep: bool = False) -> Availability``: whether it can be used here. Takes well under a second; only
+  with ``deep`` may it load a package that takes longer.
+- ``load(path: Path, options: EngineOptions) -> Engine``: a ready engine.
+
+A backend that cannot be used stays in the list with its reason.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Protocol, cast
+
+from dcdr_deploy.engines.base import (
+    DEFAULT_OPTIONS,
+    DEVICE_CPU,
+    DEVICE_CUDA,
+    Availability,
+    Engine,
+    EngineOptions,
+)
+from dcdr_deploy.errors import DcdrError, EngineError, MissingDependency, ModelError
+
+AUTO = "auto"
+
+
+class BackendModule(Protocol):
+    """What a backend's module offers."""
+
+    def availability(self, *, deep: bool = False) -> Availability:
+        """Tell whether the backend can be used here."""
+        ...
+
+    def load(self, path: Path, options: EngineOptions) -> Engine:
+        """Load a model."""
+        ...
+
+
+@dataclass(frozen=True)
+class Backend:
+    """One line of the registry.
+
+    Attributes:
+        name: what a user types.
+        module: dotted path of the module behind it; imported when first needed.
+        role: what it is for, in a few words.
+        suffixes: model files it takes.
+        ranks: its place in the automatic choice for each kind of device; the lowest rank that is available is taken. A
+            kind that is missing is never chosen automatically.
+    """
+
+    name: str
+    module: str
+    role: str
+    suffixes: tuple[str, ...]
+    ranks: Mapping[str, int]
+
+    def import_module(self) -> BackendModule:
+        """Import the module behind the backend."""
+        return cast(BackendModule, importlib.import_module(self.module))
+
+    def availability(self, *, deep: bool = False) -> Availability:
+        """Ask the module whether the backend can be used here; a module that cannot even be imported says why not."""
+        try:
+            return self.import_module().availability(deep=deep)
+        except (ImportError, OSError) as error:
+            return Availability(ok=False, reason=f"cannot be loaded: {error}")
+
+
+_CHECKPOINTS = (".pth", ".pt", ".safetensors")
+_ENGINES = "dcdr_deploy.engines."
+
+# One line a backend; the ranks leave gaps for those to come.
+BACKENDS: dict[str, Backend] = {
+    backend.name: backend
+    for backend in (
+        Backend(
+            "onnxruntime", _ENGINES + "onnxruntime", "default: CPU, CUDA", (".onnx",), {DEVICE_CUDA: 50, DEVICE_CPU: 50}
+        ),
+        Backend("openvino", _ENGINES + "openvino", "fastest on CPUs", (".onnx",), {DEVICE_CPU: 10}),
+        Backend("torch", _ENGINES + "torch", "reference, checkpoints", _CHECKPOINTS, {DEVICE_CUDA: 50, DEVICE_CPU: 50}),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A backend for a model, and why it was taken."""
+
+    backend: Backend
+    reason: str
+
+
+def backend_names() -> list[str]:
+    """Return the names of all backends, usable here or not."""
+    return list(BACKENDS)
+
+
+def get_backend(name: str) -> Backend:
+    """Return the backend called ``name``.
+
+    Raises:
+        EngineError: no backend has this name; the message lists those that exist.
+    """
+    try:
+        return BACKENDS[name]
+    except KeyError:
+        raise EngineError(f"backend {name!r} is not known; choose one of: {AUTO}, {', '.join(BACKENDS)}") from None
+
+
+def availabilities(*, deep: bool = False) -> Mapping[str, Availability]:
+    """Return the state of every backend by name."""
+    return MappingProxyType({name: backend.availability(deep=deep) for name, backend in BACKENDS.items()})
+
+
+def choose_backend(model: Path, name: str = AUTO, options: EngineOptions = DEFAULT_OPTIONS) -> Choice:
+    """Decide which backend runs a model; loads nothing.
+
+    Args:
+        model: the model file; only its suffix counts.
+        name: a backend's name, or ``"auto"``: the lowest rank among the backends that take the suffix and are usable
+            here, GPUs before CPUs.
+        options: a device asked for limits the choice.
+
+    Raises:
+        ModelError: no backend takes this suffix, or the one named does not.
+        MissingDependency: a package is not installed; the message holds the line that installs it.
+        EngineError: unknown name, or nothing usable for the device asked for.
+    """
+    suffix = model.suffix.lower()
+    if name != AUTO:
+        return _named(get_backend(name), suffix, options)
+    takers = [backend for backend in BACKENDS.values() if suffix in backend.suffixes]
+    if not takers:
+        known = sorted({known for backend in BACKENDS.values() for known in backend.suffixes})
+        raise ModelError(f"{model} has a suffix that no backend takes; models end in {', '.join(known)}")
+    kinds = (DEVICE_CUDA, DEVICE_CPU) if options.kind is None else (options.kind,)
+    takers = [backend for backend in takers if any(kind in backend.ranks for kind in kinds)]
+    states: dict[str, Availability] = {}
+    for kind in kinds:
+        for backend in sorted((b for b in takers if kind in b.ranks), key=lambda b: b.ranks[kind]):
+            state = states.setdefault(backend.name, backend.availability())
+            if state.ok and state.has(kind):
+                return Choice(backend, f"first usable backend for {suffix} on {kind}")
+    reasons = "; ".join(f"{n}: {_why_not(state, options.kind or DEVICE_CPU)}" for n, state in states.items())
+    raise _unavailable(f"no backend can run {suffix} models here ({reasons})", *states.values())
+
+
+def _named(backend: Backend, suffix: str, options: EngineOptions) -> Choice:
+    if suffix not in backend.suffixes:
+        raise ModelError(f"backend {backend.name} takes {', '.join(backend.suffixes)}, not {suffix or 'no suffix'}")
+    state = backend.availability()
+    if not state.ok or (options.kind is not None and not state.has(options.kind)):
+        raise _unavailable(
+            f"backend {backend.name} cannot be used here: {_why_not(state, options.kind or DEVICE_CPU)}", state
+        )
+    return Choice(backend, "asked for")
+
+
+def _why_not(state: Availability, kind: str) -> str:
+    if state.ok and not state.has(kind):
+        return f"it has no {kind} device" + (f" ({state.reason})" if state.reason else "")
+    return state.reason
+
+
+def _unavailable(sentence: str, *states: Availability) -> DcdrError:
+    """Return the error for backends that cannot be used: with an install line if that is what is missing."""
+    installs = list(dict.fromkeys(state.install for state in states if state.install))
+    return MissingDependency(f"{sentence}; install: {' or '.join(installs)}") if installs else EngineError(sentence)
+
+
+def load_engine(model: Path | str, backend: str = AUTO, options: EngineOptions = DEFAULT_OPTIONS) -> Engine:
+    """Load a model with the backend named, or with the best one here.
+
+    Args:
+        model: an .onnx file or a checkpoint.
+        backend: a name from :func:`backend_names`, or ``"auto"`` (see :func:`choose_backend`).
+        options: device and threads.
+
+    Returns:
+        An engine ready to run; close it, or use it as a context manager.
+
+    Raises:
+        ModelError: the model is missing, damaged, or does not fit.
+        CheckpointError: a checkpoint is unsafe, damaged, or of another architecture.
+        MissingDependency: a package is not installed.
+        EngineError: unknown or unusable backend or device, or the backend failed to load the model.
+    """
+    path = Path(model)
+    if not path.is_file():
+        raise ModelError(f"model {path} does not exist" if not path.exists() else f"model {path} is no file")
+    return choose_backend(path, backend, options).backend.import_module().load(path, options)

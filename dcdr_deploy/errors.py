@@ -1,0 +1,47 @@
+"""Everything a user can cause, as one small family of exceptions.
+
+The command line prints the message of a :class:`DcdrError` on one line and exits with 2. A message says what was wrong,
+with which file, and what to do about it. Anything that is not a ``DcdrError`` is a bug and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+
+class DcdrError(Exception):
+    """Base of all errors that a user can cause and mend."""
+
+
+class InputError(DcdrError):
+    """A picture, folder or option that cannot be used as input."""
+
+
+class OutputError(DcdrError):
+    """A place or format that cannot be written."""
+
+
+class CheckpointError(DcdrError):
+    """A checkpoint that is unsafe, damaged or of another architecture."""
+
+
+class ModelError(DcdrError):
+    """An ONNX model or engine file that is missing, ambiguous or does not fit."""
+
+
+class ExportError(DcdrError):
+    """An export whose result did not pass its verification."""
+
+
+class EngineError(DcdrError):
+    """A backend that cannot be loaded or failed while running."""
+
+
+class EngineOutOfMemory(EngineError):
+    """A backend ran out of memory; the runner answers it with a smaller tile."""
+
+
+class NonFiniteError(EngineError):
+    """A model produced NaN or infinity."""
+
+
+class MissingDependency(DcdrError):
+    """An optional package is needed; the message carries the line that installs it."""

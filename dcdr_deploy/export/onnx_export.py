@@ -1,0 +1,101 @@
+"""From a network to an ONNX model with one ``dcdr::DCRB`` node a block."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+
+import onnx
+import torch
+from onnxscript import values
+
+from dcdr_deploy.export.operators import DOMAIN, OPSET, VERSION, function_bodies, register_schemas
+from dcdr_deploy.models import DCDRUNet
+from dcdr_deploy.models.config import SIZE_MULTIPLE
+
+INPUT_NAME, OUTPUT_NAME = "sdr", "hdr"
+IR_VERSION = 10
+"""Newest format version that all runtimes of opset 20 read."""
+
+LARGEST_SIDE = 1 << 16
+EXAMPLE_SIZE = (64, 96)
+
+
+def to_onnx(network: DCDRUNet, static: tuple[int, int] | None = None, form: str = "native") -> onnx.ModelProto:
+    """Export a network as an FP32 ONNX model.
+
+    Args:
+        network: any configuration; its mode of evaluation is restored afterwards.
+        static: (height, width) for a model of one size and batch 1; otherwise batch, height and width are dynamic.
+        form: body of ``dcdr::DeformConv2d``, see :func:`~dcdr_deploy.export.operators.function_bodies`.
+
+    Returns:
+        Model with input ``sdr`` and output ``hdr``, (N, 3, H, W) float32; H and W must be multiples of 4.
+    """
+    register_schemas()
+    modes = {name: block.mode for name, block in network.deformable_blocks().items()}
+    network.eval().set_deform_mode("custom_op")
+    try:
+        model = _trace(network, static)
+    finally:
+        for name, block in network.deformable_blocks().items():
+            block.mode = modes[name]
+    del model.functions[:]
+    if any(node.domain == DOMAIN for node in model.graph.node):
+        model.functions.extend(function_bodies(form))
+    _name_blocks(model, network)
+    model.ir_version = IR_VERSION
+    return model
+
+
+def _trace(network: DCDRUNet, static: tuple[int, int] | None) -> onnx.ModelProto:
+    dcdr = values.Opset(DOMAIN, VERSION)
+    table = {
+        torch.ops.dcdr.dcrb.default: lambda *inputs: dcdr.DCRB(*inputs),
+        torch.ops.dcdr.deform_conv2d.default: lambda *inputs: dcdr.DeformConv2d(*inputs),
+    }
+    batch, size = (1, static) if static else (2, EXAMPLE_SIZE)
+    shapes = None
+    if static is None:
+        height, width = (torch.export.Dim(name, min=2, max=LARGEST_SIDE // SIZE_MULTIPLE) for name in ("h", "w"))
+        shapes = ({0: torch.export.Dim("n"), 2: SIZE_MULTIPLE * height, 3: SIZE_MULTIPLE * width},)
+    with _quiet():
+        program = torch.onnx.export(
+            network,
+            (torch.rand(batch, 3, *size),),
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=[INPUT_NAME],
+            output_names=[OUTPUT_NAME],
+            dynamic_shapes=shapes,
+            custom_translation_table=table,
+            verbose=False,
+        )
+    assert program is not None
+    return program.model_proto
+
+
+class _quiet:  # noqa: N801 - used like a function
+    """Keeps the exporter's notes about itself away from the user; errors are exceptions anyway."""
+
+    def __enter__(self) -> None:
+        self._filters = warnings.catch_warnings()
+        self._filters.__enter__()
+        warnings.simplefilter("ignore")
+        self._loggers = {name: logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir", "torch.export")}
+        self._levels = {name: logger.level for name, logger in self._loggers.items()}
+        for logger in self._loggers.values():
+            logger.setLevel(logging.ERROR)
+
+    def __exit__(self, *_: object) -> None:
+        for name, logger in self._loggers.items():
+            logger.setLevel(self._levels[name])
+        self._filters.__exit__(None, None, None)
+
+
+def _name_blocks(model: onnx.ModelProto, network: DCDRUNet) -> None:
+    """Give the DCRB nodes the names of their modules, which is how logs and engines refer to them."""
+    nodes = [node for node in model.graph.node if node.domain == DOMAIN and node.op_type == "DCRB"]
+    if nodes:
+        for node, name in zip(nodes, network.deformable_blocks(), strict=True):
+            node.name = name

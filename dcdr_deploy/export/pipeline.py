@@ -1,0 +1,152 @@
+"""From a checkpoint file to a verified ONNX file."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import onnx
+
+from dcdr_deploy._version import __version__
+from dcdr_deploy.atomic import atomic_path
+from dcdr_deploy.engines.base import ModelMetadata
+from dcdr_deploy.engines.metadata import encode
+from dcdr_deploy.errors import InputError
+from dcdr_deploy.export.calibration import calibration_pictures, measure_overlap, offsets_json
+from dcdr_deploy.export.fp16 import to_fp16
+from dcdr_deploy.export.onnx_export import to_onnx
+from dcdr_deploy.export.verify import Comparison, verify
+from dcdr_deploy.models import DCDRUNet, LoadedModel, load_checkpoint
+from dcdr_deploy.models.config import SIZE_MULTIPLE
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """What kind of file to make.
+
+    Attributes:
+        fp16: weights and arithmetic in FP16, coordinates in FP32; the interface stays float32.
+        static: (height, width) of a model for one size; ``None`` for dynamic batch, height and width.
+        verify: compare with torch before the file gets its name.
+        peak: linear value of 1.0 in units of SDR white; ``None`` takes the checkpoint's, or 1.0 if it says nothing.
+        calibration: folder of SDR pictures to measure offsets on; ``None`` for built-in scenes.
+        form: body of ``dcdr::DeformConv2d``.
+    """
+
+    fp16: bool = False
+    static: tuple[int, int] | None = None
+    verify: bool = True
+    peak: float | None = None
+    calibration: Path | None = None
+    form: str = "native"
+
+    def __post_init__(self) -> None:
+        if self.static and (min(self.static) < SIZE_MULTIPLE or any(side % SIZE_MULTIPLE for side in self.static)):
+            raise InputError(
+                f"--static {self.static[0]}x{self.static[1]}: height and width must be multiples of {SIZE_MULTIPLE}"
+            )
+        if self.peak is not None and not 0 < self.peak < float("inf"):
+            raise InputError(f"--peak {self.peak}: must be a positive number (1.0 of the output in units of SDR white)")
+
+
+@dataclass(frozen=True)
+class ExportReport:
+    """What was written.
+
+    Attributes:
+        path: the ONNX file.
+        metadata: as stored in it.
+        comparisons: figures of the verification; empty when it was not asked for.
+        peak_assumed: neither the checkpoint nor the user named a peak.
+    """
+
+    path: Path
+    metadata: ModelMetadata
+    comparisons: list[Comparison]
+    peak_assumed: bool
+
+
+def default_output(checkpoint: Path, fp16: bool) -> Path:
+    """``model.onnx`` beside ``model.pth``; ``model.fp16.onnx`` for FP16."""
+    return checkpoint.with_suffix(".fp16.onnx" if fp16 else ".onnx")
+
+
+def export_checkpoint(
+    checkpoint: Path,
+    output: Path | None = None,
+    options: ExportOptions | None = None,
+    announce: Callable[[str], None] = lambda stage: None,
+) -> ExportReport:
+    """Export a checkpoint to a verified ONNX file.
+
+    Args:
+        checkpoint: any file that :func:`dcdr_deploy.models.load_checkpoint` takes.
+        output: ONNX file to write; by default beside the checkpoint.
+        options: kind of file.
+        announce: told of each stage, for a progress display.
+
+    Raises:
+        CheckpointError: the checkpoint cannot be used.
+        ExportError: the file did not pass its verification; nothing was written.
+        OutputError: the file cannot be written.
+    """
+    options = options or ExportOptions()
+    output = output or default_output(checkpoint, options.fp16)
+    if output.suffix != ".onnx":
+        raise InputError(f"{output}: an exported model needs the suffix .onnx")
+    announce("loading the checkpoint")
+    loaded = load_checkpoint(checkpoint)
+    announce("measuring offsets")
+    metadata = describe(loaded, options)
+    announce("exporting")
+    model = to_onnx(loaded.network, options.static, options.form)
+    if options.fp16:
+        model = to_fp16(model)
+    store_metadata(model, metadata)
+    comparisons: list[Comparison] = []
+    with atomic_path(output) as temporary:
+        onnx.save(model, str(temporary))
+        if options.verify:
+            announce("verifying in ONNX Runtime")
+            comparisons = verify(temporary, loaded.network, options.fp16, options.static)
+    return ExportReport(output, metadata, comparisons, not loaded.has_metadata and options.peak is None)
+
+
+def describe(loaded: LoadedModel, options: ExportOptions) -> ModelMetadata:
+    """Metadata of a checkpoint: what it stored, brought up to date with what is measured here."""
+    overlap, spread = measure_overlap(loaded.network, calibration_pictures(options.calibration))
+    extra = loaded.metadata.extra | {
+        "architecture": loaded.network.config.to_json(),
+        "weights_sha256": weights_sha256(loaded.network),
+        "tool_version": __version__,
+        "offsets": offsets_json(spread),
+        "precision": "fp16" if options.fp16 else "fp32",
+    }
+    peak = loaded.metadata.peak if options.peak is None else options.peak
+    return replace(loaded.metadata, peak=peak, size_multiple=SIZE_MULTIPLE, overlap=overlap, extra=extra)
+
+
+def weights_sha256(network: DCDRUNet) -> str:
+    """SHA-256 over names and float32 values of all weights, the same for every file format."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(network.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().float().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def store_metadata(model: onnx.ModelProto, metadata: ModelMetadata) -> None:
+    """Put metadata into a model, and take the exporter's notes (with paths of this machine) out of it."""
+    del model.metadata_props[:]
+    for key, value in sorted(encode(metadata).items()):
+        model.metadata_props.add(key=key, value=value)
+    model.producer_name, model.producer_version = "dcdr-deploy", __version__
+    model.doc_string = "DCDR-UNet: sRGB-encoded SDR in [0, 1] to linear HDR in [0, 1]"
+    graph = model.graph
+    graph.doc_string = ""
+    for part in (*graph.node, *graph.initializer, *graph.input, *graph.output, *graph.value_info):
+        part.doc_string = ""
+        del part.metadata_props[:]
+    del graph.metadata_props[:]

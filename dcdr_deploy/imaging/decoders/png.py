@@ -1,0 +1,178 @@
+"""PNG (W3C PNG, third edition) of 1 to 16 bits a sample.
+
+The chunks are walked here, lengths and CRCs included, so that a truncated file is refused before a decoder sees it. The
+decoders then get the critical chunks only. What the others may hold:
+
+- ``iCCP`` is handed on as the ICC profile, ``eXIf`` gives the orientation;
+- ``cICP`` with the transfer function of PQ or HLG (ITU-T H.273: 16, 18) marks an HDR picture, which is refused;
+- ``gAMA``, ``cHRM``, ``sRGB`` and other ``cICP`` values are ignored: the picture is taken as sRGB, which is what
+  writers mean nearly always;
+- ``acTL`` marks an animation, of which the default image is taken.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+
+import numpy as np
+
+from dcdr_deploy.imaging.decoders.common import Stored, UnreadableError, check_size, damaged, decode_with_opencv
+from dcdr_deploy.imaging.decoders.with_pillow import decode_with
+from dcdr_deploy.imaging.orientation import orientation_of_exif
+
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_DECODER_CHUNKS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
+_HDR_TRANSFER = {16: "PQ", 18: "HLG"}
+_ICC_LIMIT = 2**25  # bytes; the largest real profiles (CMYK) have about 2 MB
+_DEEP_MODE = {
+    0: ("I;16", 1),
+    2: ("RGB;16", 3),
+    4: ("LA;16", 4),
+    6: ("RGBA;16", 4),
+}  # colour type: name, OpenCV's channels
+
+
+_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # per pixel, by colour type
+_ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+_INTERLACE_AT = 28  # byte of the file
+_INFLATE_AT_ONCE = 2**20
+
+
+def decode_png(data: bytes) -> Stored:
+    """Decode a PNG at its full depth.
+
+    Raises:
+        UnreadableError: truncated or corrupt data, too many pixels, or an HDR transfer function.
+    """
+    width, height, depth, colour_type = _header(data)
+    check_size(width, height)
+    chunks = _chunks(data)
+    transfer = chunks.get(b"cICP", b"\0\0")[1:2]
+    if transfer and transfer[0] in _HDR_TRANSFER:
+        raise UnreadableError(
+            f"is an HDR picture already (PNG with {_HDR_TRANSFER[transfer[0]]} transfer); "
+            "give an 8- or 16-bit SDR picture"
+        )
+    if depth == 16:
+        stored = _decode_deep(data, chunks, width, height, colour_type)
+    else:
+        from PIL import PngImagePlugin
+
+        _check_amount(data)  # Pillow leaves rows black that the data does not reach
+        stored = decode_with(PngImagePlugin.PngImageFile, _pixel_stream(data))
+    if b"iCCP" in chunks:
+        stored.icc = _icc(chunks[b"iCCP"])
+    if b"eXIf" in chunks:
+        stored.orientation = stored.stated_orientation = orientation_of_exif(chunks[b"eXIf"])
+    if b"acTL" in chunks:
+        stored.notes.append("animation: only its default image was read")
+    if b"cICP" in chunks:
+        stored.notes.append("cICP chunk ignored: taken as sRGB")
+    return stored
+
+
+def _header(data: bytes) -> tuple[int, int, int, int]:
+    """Width, height, bit depth and colour type of IHDR, which must come first."""
+    if len(data) < 33 or data[12:16] != b"IHDR":
+        raise damaged("no header")
+    width, height, depth, colour_type = struct.unpack_from(">IIBB", data, 16)
+    return width, height, depth, colour_type
+
+
+def _walk(data: bytes) -> list[tuple[bytes, int, int]]:
+    """(type, offset, length with frame) of each chunk up to IEND."""
+    found = []
+    offset = len(SIGNATURE)
+    while offset + 12 <= len(data):
+        (length,) = struct.unpack_from(">I", data, offset)
+        kind = data[offset + 4 : offset + 8]
+        if offset + 12 + length > len(data):
+            break
+        found.append((kind, offset, length + 12))
+        if kind == b"IEND":
+            return found
+        offset += length + 12
+    raise damaged("the file ends too early")
+
+
+def _chunks(data: bytes) -> dict[bytes, bytes]:
+    """The first body of each kind but IDAT. Raises ``UnreadableError`` for a wrong CRC in the chunks decoders use."""
+    view = memoryview(data)
+    bodies: dict[bytes, bytes] = {}
+    for kind, offset, size in _walk(data):
+        end = offset + size
+        stated = int.from_bytes(view[end - 4 : end], "big")
+        if kind in _DECODER_CHUNKS and zlib.crc32(view[offset + 4 : end - 4]) != stated:
+            raise damaged(f"wrong checksum in chunk {kind.decode('ascii')}")
+        if kind != b"IDAT":
+            bodies.setdefault(kind, bytes(view[offset + 8 : end - 4]))
+    return bodies
+
+
+def _pixel_stream(data: bytes, keep: tuple[bytes, ...] = _DECODER_CHUNKS) -> bytes:
+    """The same PNG with only the chunks in ``keep``: nothing left that a decoder could apply, or choke on."""
+    view = memoryview(data)
+    return b"".join([SIGNATURE, *(view[o : o + n] for kind, o, n in _walk(data) if kind in keep)])
+
+
+def _check_amount(data: bytes) -> None:
+    """Refuse image data that inflates to fewer bytes than the header's size needs; the result is not kept."""
+    width, height, depth, colour_type = _header(data)
+    if colour_type not in _SAMPLES:
+        raise damaged(f"colour type {colour_type}")
+    bits = depth * _SAMPLES[colour_type]
+    passes = _ADAM7 if data[_INTERLACE_AT] else ((0, 0, 1, 1),)
+    missing = 0
+    for x, y, dx, dy in passes:
+        columns, rows = max(0, -(-(width - x) // dx)), max(0, -(-(height - y) // dy))
+        missing += rows * (1 + -(-columns * bits // 8)) if columns else 0
+    inflate = zlib.decompressobj()
+    try:
+        for kind, offset, size in _walk(data):
+            if kind == b"IDAT":
+                packed = data[offset + 8 : offset + size - 4]
+                while missing > 0 and packed:
+                    missing -= len(inflate.decompress(packed, _INFLATE_AT_ONCE))
+                    packed = inflate.unconsumed_tail
+    except zlib.error as error:
+        raise damaged(error) from error
+    while missing > 0 and (rest := inflate.decompress(b"", _INFLATE_AT_ONCE)):
+        missing -= len(rest)
+    if missing > 0:
+        raise damaged(f"{missing:,} bytes of image data are missing")
+
+
+def _decode_deep(data: bytes, chunks: dict[bytes, bytes], width: int, height: int, colour_type: int) -> Stored:
+    """16 bits a sample by OpenCV (Pillow reads RGB of 16 bits as 8 without a word)."""
+    if colour_type not in _DEEP_MODE:
+        raise damaged(f"colour type {colour_type} with 16 bits")
+    mode, channels = _DEEP_MODE[colour_type]
+    shape = (height, width) if channels == 1 else (height, width, channels)
+    # tRNS is kept from OpenCV, whose versions differ on it, and applied here.
+    pixels = decode_with_opencv(_pixel_stream(data, keep=(b"IHDR", b"IDAT", b"IEND")), shape)
+    if colour_type == 4:
+        return Stored(np.ascontiguousarray(pixels[..., 0]), np.ascontiguousarray(pixels[..., 3]), mode=mode)
+    if colour_type == 6:
+        return Stored(np.ascontiguousarray(pixels[..., 2::-1]), np.ascontiguousarray(pixels[..., 3]), mode=mode)
+    colour = pixels if channels == 1 else np.ascontiguousarray(pixels[..., ::-1])
+    return Stored(colour, _transparent_colour(colour, chunks.get(b"tRNS")), mode=mode)
+
+
+def _transparent_colour(colour: np.ndarray, key: bytes | None) -> np.ndarray | None:
+    """Alpha of a tRNS chunk: 0 where the samples equal the key, else 65535."""
+    channels = 1 if colour.ndim == 2 else colour.shape[2]
+    if key is None or len(key) != 2 * channels:
+        return None
+    same = colour == np.frombuffer(key, ">u2").astype(np.uint16)
+    opaque = ~(same if channels == 1 else same.all(axis=-1))
+    return opaque.astype(np.uint16) * np.uint16(65535)
+
+
+def _icc(body: bytes) -> bytes:
+    """The profile in an iCCP chunk. A damaged one comes back as it is; the colour conversion then reports it."""
+    _, _, packed = body.partition(b"\0")
+    try:
+        return zlib.decompressobj().decompress(packed[1:], _ICC_LIMIT) or b"\0"
+    except zlib.error:
+        return b"\0"

@@ -1,0 +1,89 @@
+"""OpenEXR files: scene-linear Rec. 709/D65, 1.0 = SDR diffuse white."""
+
+from __future__ import annotations
+
+import functools
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+REC709_CHROMATICITIES = (0.64, 0.33, 0.30, 0.60, 0.15, 0.06, 0.3127, 0.3290)
+"""CIE x, y of red, green, blue and the D65 white (ITU-R BT.709-6, item 1.3), in the order of OpenEXR's attribute."""
+
+SDR_WHITE_NITS = 203.0
+"""Luminance of SDR diffuse white in an HDR scene, in cd/m2 (ITU-R BT.2408-7, 2.1)."""
+
+COLOR_INTEROP_ID = "lin_rec709_scene"
+"""The Color Interop Forum's name for scene-linear Rec. 709 (OpenEXR standard attribute ``colorInteropID``)."""
+
+HALF_MAX = 65504.0
+"""The largest finite half float."""
+
+_COMPRESSION = {
+    "zip": "ZIP_COMPRESSION",
+    "piz": "PIZ_COMPRESSION",
+    "dwaa": "DWAA_COMPRESSION",
+    "none": "NO_COMPRESSION",
+}
+COMPRESSIONS = tuple(_COMPRESSION)
+"""zip: lossless, 16 rows a block; piz: lossless, wavelet, fast; dwaa: lossy, small (level 45); none."""
+
+
+def write_exr(
+    path: Path,
+    scene: NDArray[np.float32],
+    *,
+    alpha: NDArray[np.float32] | None,
+    compression: str,
+    float32: bool,
+    metadata: dict[str, str],
+) -> None:
+    """Write one single-part scanline file (OpenEXR Technical Introduction; standard attributes chromaticities,
+    whiteLuminance and colorInteropID).
+
+    Args:
+        path: where to write; not atomic by itself.
+        scene: (H, W, 3) scene-linear Rec. 709, finite, >= 0 and at most :data:`HALF_MAX` for halves; 1.0 is SDR
+            diffuse white.
+        alpha: (H, W) in [0, 1]. OpenEXR's colours are premultiplied (associated) by convention, so R, G and B are
+            multiplied by it: colour under full transparency is lost.
+        compression: one of :data:`COMPRESSIONS`.
+        float32: store 32-bit floats; else halves, with relative steps of 1/2048 to 1/1024.
+        metadata: string attributes. The colour attributes above cannot be overridden by it.
+
+    Raises:
+        OSError: the file could not be written.
+    """
+    import OpenEXR
+
+    _start_threads()
+    pixels = scene if alpha is None else np.dstack([scene * alpha[..., None], alpha])
+    if not float32:
+        pixels = pixels.astype(np.float16)
+    header: dict[str, Any] = {
+        **metadata,
+        "compression": getattr(OpenEXR, _COMPRESSION[compression]),
+        "type": OpenEXR.scanlineimage,
+        "chromaticities": REC709_CHROMATICITIES,
+        "whiteLuminance": SDR_WHITE_NITS,
+        "colorInteropID": COLOR_INTEROP_ID,
+    }
+    # OpenEXR writes arrays that are not C-contiguous wrongly, without an error.
+    channels = {"RGB" if alpha is None else "RGBA": np.ascontiguousarray(pixels)}
+    try:
+        OpenEXR.File(header, channels).write(str(path))
+    except RuntimeError as error:  # how the binding reports every failure of the C++ library, disk errors included
+        raise OSError(str(error).replace(f' "{path}"', "")) from error
+
+
+@functools.cache
+def _start_threads() -> None:
+    """Let OpenEXR compress on all cores: its default is none but the caller's."""
+    import OpenEXR
+
+    # The binding has these two functions since 3.4; older ones compress on the calling thread.
+    if hasattr(OpenEXR, "set_global_thread_count") and OpenEXR.global_thread_count() == 0:
+        OpenEXR.set_global_thread_count(os.cpu_count() or 1)

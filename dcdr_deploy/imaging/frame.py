@@ -1,0 +1,33 @@
+"""The picture as it travels from the reader to the writer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One SDR picture, decoded and normalised to the project's colour convention.
+
+    Attributes:
+        pixels: (H, W, 3) uint8 or uint16, sRGB-encoded (IEC 61966-2-1), Rec. 709 primaries, C-contiguous.
+        alpha: (H, W) float32 in [0, 1], or ``None`` when the file has no alpha.
+        metadata: what was learnt on the way: ``"source_format"``, ``"orientation"``, ``"icc"`` and the like.
+    """
+
+    pixels: NDArray[np.uint8] | NDArray[np.uint16]
+    alpha: NDArray[np.float32] | None = None
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) in pixels."""
+        return self.pixels.shape[0], self.pixels.shape[1]
+
+    def normalised(self) -> NDArray[np.float32]:
+        """(H, W, 3) float32 in [0, 1], still sRGB-encoded: what the network takes."""
+        return self.pixels.astype(np.float32) / np.float32(np.iinfo(self.pixels.dtype).max)

@@ -1,0 +1,190 @@
+"""ICC profiles: what a colour conversion needs of them (ICC.1:2010, identical to ISO 15076-1).
+
+Only gray and matrix/TRC profiles are understood here; profiles with look-up tables go to LittleCMS (``colour.py``).
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dcdr_deploy.imaging.transfer import linear_to_srgb
+
+Curve = Callable[[NDArray[np.float64]], NDArray[np.float64]]
+
+_HEADER_SIZE = 128
+_SPACE, _PCS, _SIGNATURE = slice(16, 20), slice(20, 24), slice(36, 40)
+_LUT_TAGS = (b"A2B0", b"A2B1")
+_COLUMNS = (b"rXYZ", b"gXYZ", b"bXYZ")
+_CURVES = (b"rTRC", b"gTRC", b"bTRC")
+_LARGEST_CURVE = 65536
+_PARAMETERS = (1, 3, 4, 5, 7)  # numbers in a parametric curve, by function type (table 65)
+
+# Linear sRGB -> XYZ relative to D50: the colorants of the sRGB profile of the IEC 61966-2-1 authors, Bradford-adapted.
+SRGB_TO_PCS = np.array(
+    [
+        [0.43606567, 0.38514709, 0.14307785],
+        [0.22248840, 0.71687317, 0.06060791],
+        [0.01391602, 0.09707642, 0.71409607],
+    ]
+)
+
+
+class BrokenProfileError(ValueError):
+    """Bytes that are no ICC profile, or one whose tags cannot be read."""
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A profile's colour space and, where it is simple, its mathematics.
+
+    Attributes:
+        space: ``"RGB"``, ``"GRAY"``, ``"CMYK"``, ...
+        description: the profile's own name, for reports.
+        curves: device value in [0, 1] -> linear light in [0, 1]; three for RGB, one for gray, ``None`` if not simple.
+        matrix: (3, 3), linear device RGB -> linear sRGB, unclipped; ``None`` for gray and for profiles that are not
+            simple. White maps to white exactly.
+        has_lut: whether the profile has look-up tables, which take precedence over the matrix (ICC.1, 8.10).
+    """
+
+    space: str
+    description: str
+    curves: tuple[Curve, ...] | None
+    matrix: NDArray[np.float64] | None
+    has_lut: bool
+
+
+def parse(data: bytes) -> Profile:
+    """Read a profile.
+
+    Raises:
+        BrokenProfileError: no profile, or tags that lie outside it or have an unknown form.
+    """
+    if len(data) < _HEADER_SIZE + 4 or data[_SIGNATURE] != b"acsp":
+        raise BrokenProfileError("not an ICC profile")
+    tags = _tag_table(data)
+    space = data[_SPACE].decode("latin-1").strip()
+    has_lut = any(tag in tags for tag in _LUT_TAGS)
+    curves: tuple[Curve, ...] | None = None
+    matrix = None
+    if space == "RGB" and data[_PCS] == b"XYZ " and all(tag in tags for tag in (*_COLUMNS, *_CURVES)):
+        curves = tuple(_curve(tags[tag]) for tag in _CURVES)
+        matrix = _to_linear_srgb(np.stack([_xyz(tags[tag]) for tag in _COLUMNS], axis=1))
+    elif space == "GRAY" and b"kTRC" in tags:
+        curves = (_curve(tags[b"kTRC"]),)
+    return Profile(space, _description(tags.get(b"desc", b"")), curves, matrix, has_lut)
+
+
+def _tag_table(data: bytes) -> dict[bytes, bytes]:
+    (count,) = struct.unpack_from(">I", data, _HEADER_SIZE)
+    if _HEADER_SIZE + 4 + 12 * count > len(data):
+        raise BrokenProfileError("tag table beyond the end")
+    tags = {}
+    for entry in range(_HEADER_SIZE + 4, _HEADER_SIZE + 4 + 12 * count, 12):
+        name, offset, size = struct.unpack_from(">4sII", data, entry)
+        if offset + size > len(data):
+            raise BrokenProfileError(f"tag {name.decode('latin-1')} beyond the end")
+        tags[name] = data[offset : offset + size]
+    return tags
+
+
+def _xyz(tag: bytes) -> NDArray[np.float64]:
+    if len(tag) < 20 or tag[:4] != b"XYZ ":
+        raise BrokenProfileError("colorant of an unknown form")
+    return _fixed(tag, 8, 3)
+
+
+def _fixed(tag: bytes, offset: int, count: int) -> NDArray[np.float64]:
+    """``count`` numbers of type s15Fixed16."""
+    if offset + 4 * count > len(tag):
+        raise BrokenProfileError("tag too short")
+    return np.frombuffer(tag, ">i4", count, offset).astype(np.float64) / 65536
+
+
+def _to_linear_srgb(columns: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Device RGB -> linear sRGB, both relative to the D50 of the profile connection space."""
+    matrix = np.linalg.solve(SRGB_TO_PCS, columns)
+    white = matrix.sum(axis=1)
+    if not np.all(np.isfinite(white)) or np.any(np.abs(white - 1) > 0.25):
+        raise BrokenProfileError("colorants that do not add up to white")
+    # Colorants are rounded, and some old profiles are not quite adapted to D50: keep neutrals neutral.
+    balanced: NDArray[np.float64] = matrix / white[:, None]
+    return balanced
+
+
+def _curve(tag: bytes) -> Curve:
+    if len(tag) >= 12 and tag[:4] == b"curv":
+        return _sampled_curve(tag)
+    if len(tag) >= 12 and tag[:4] == b"para":
+        return _parametric_curve(tag)
+    raise BrokenProfileError("tone curve of an unknown form")
+
+
+def _sampled_curve(tag: bytes) -> Curve:
+    """Type ``curv`` (10.5): identity, a gamma as u8Fixed8, or equidistant samples."""
+    (count,) = struct.unpack_from(">I", tag, 8)
+    if count == 0:
+        return lambda x: x
+    if count > _LARGEST_CURVE or 12 + 2 * count > len(tag):
+        raise BrokenProfileError("tone curve beyond the end")
+    samples = np.frombuffer(tag, ">u2", count, 12).astype(np.float64)
+    if count == 1:
+        gamma = float(samples[0]) / 256
+        return lambda x: x**gamma
+    nodes = np.linspace(0, 1, count)
+    return lambda x: np.interp(x, nodes, samples / 65535)
+
+
+def _parametric_curve(tag: bytes) -> Curve:
+    """Type ``para`` (10.15), function types 0 to 4, all as one: (a x + b)^g + e from d upwards, c x + f below."""
+    (kind,) = struct.unpack_from(">H", tag, 8)
+    if kind >= len(_PARAMETERS):
+        raise BrokenProfileError(f"parametric curve of type {kind}")
+    g, *rest = _fixed(tag, 12, _PARAMETERS[kind])
+    a, b, c, d, e, f = 1.0, 0.0, 0.0, 0.0, 0.0, 0.0
+    if kind in (1, 2):
+        a, b = rest[:2]
+        e = f = rest[2] if kind == 2 else 0.0
+        if a == 0:
+            raise BrokenProfileError("parametric curve without a slope")
+        d = -b / a
+    elif kind == 3:
+        a, b, c, d = rest
+    elif kind == 4:
+        a, b, c, d, e, f = rest
+
+    def curve(x: NDArray[np.float64]) -> NDArray[np.float64]:
+        power = np.maximum(a * x + b, 0) ** g + e
+        return np.clip(np.where(x >= d, power, c * x + f), 0, 1)
+
+    return curve
+
+
+def _description(tag: bytes) -> str:
+    """The name in a ``desc`` tag of version 2 (ASCII) or 4 (mluc, UTF-16); empty where there is none to read."""
+    if tag[:4] == b"desc" and len(tag) >= 12:
+        (length,) = struct.unpack_from(">I", tag, 8)
+        text = tag[12 : 12 + length].decode("latin-1")
+    elif tag[:4] == b"mluc" and len(tag) >= 28:
+        length, offset = struct.unpack_from(">II", tag, 20)
+        text = tag[offset : offset + length].decode("utf-16-be", "replace")
+    else:
+        return ""
+    return " ".join(text.replace("\0", " ").split())
+
+
+def is_srgb(profile: Profile) -> bool:
+    """Whether a profile does what sRGB does, judged by its effect: names and checksums of sRGB profiles are legion.
+
+    True when no gray moves by more than one code of 8 bits and no primary by more than 0.3 % of white.
+    """
+    if profile.has_lut or not profile.curves:
+        return False
+    ramp = np.linspace(0, 1, 256)
+    same_curves = all(np.abs(linear_to_srgb(curve(ramp)) - ramp).max() <= 1 / 255 for curve in profile.curves)
+    same_primaries = profile.matrix is None or float(np.abs(profile.matrix - np.eye(3)).max()) <= 3e-3
+    return same_curves and same_primaries

@@ -1,0 +1,106 @@
+"""Reading SDR pictures."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from dcdr_deploy.errors import InputError
+from dcdr_deploy.imaging.colour import to_srgb
+from dcdr_deploy.imaging.decoders.common import Stored, UnreadableError, quiet_decoders
+from dcdr_deploy.imaging.formats import SIGNATURE_BYTES, PictureFormat, identify
+from dcdr_deploy.imaging.frame import Frame
+from dcdr_deploy.imaging.orientation import upright
+
+
+def read_image(path: str | os.PathLike[str]) -> Frame:
+    """Read a PNG, JPEG, WebP, TIFF or BMP picture, whatever its suffix says.
+
+    The orientation of Exif/TIFF is applied, palette, gray, 1-bit and CMYK become RGB, alpha is split off, ICC profiles
+    are converted to sRGB (``colour.to_srgb`` says how), and 16-bit samples keep their depth. Of animations and files
+    with several pages the first is taken. The size in the header is checked before anything is decoded.
+
+    Returns:
+        A :class:`Frame`: (H, W, 3) uint8 or uint16, sRGB-encoded. Its metadata:
+
+        - ``source_format``: ``"PNG"``, ``"JPEG"``, ``"WebP"``, ``"TIFF"`` or ``"BMP"``;
+        - ``source_mode``: the file's sample layout, such as ``"RGB"``, ``"P"``, ``"CMYK"``, ``"I;16"``;
+        - ``bit_depth``: 8 or 16, of ``pixels``;
+        - ``orientation``: 1..8 as the file states it (already applied);
+        - ``icc``: ``"none"``, ``"sRGB"``, ``"converted from <name>"`` or ``"ignored: <reason>"``;
+        - ``notes``: sentences about what was left out or reduced.
+
+    Raises:
+        InputError: no file, a folder, an empty, truncated or corrupt file, an HDR, RAW, video or unknown format, or
+            more than ``MAX_PIXELS`` pixels. One line that names the file and says what to do.
+    """
+    path = Path(path)
+    try:
+        picture, data = _load(path)
+        with quiet_decoders():
+            stored = picture.decode(data)
+            del data
+            return _to_frame(stored, picture.name)
+    except UnreadableError as refusal:
+        raise InputError(f"{path}: {refusal}") from refusal
+    except MemoryError as error:
+        raise InputError(f"{path}: does not fit into memory; scale it down or cut it into parts") from error
+
+
+def probe(path: str | os.PathLike[str]) -> str:
+    """The name of a file's format by its first bytes; nothing is decoded.
+
+    Raises:
+        InputError: as :func:`read_image` for what the first bytes can tell (missing, folder, empty, unknown, HDR, ...).
+    """
+    path = Path(path)
+    try:
+        return _load(path, header_only=True)[0].name
+    except UnreadableError as refusal:
+        raise InputError(f"{path}: {refusal}") from refusal
+
+
+def _load(path: Path, *, header_only: bool = False) -> tuple[PictureFormat, bytes]:
+    """A file's format and bytes. The format is looked at first: a video of gigabytes is refused unread."""
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(SIGNATURE_BYTES)
+            picture = identify(head)
+            return picture, head if header_only else head + stream.read()
+    except FileNotFoundError as error:
+        raise UnreadableError("no such file; check the path") from error
+    except IsADirectoryError as error:
+        raise UnreadableError("is a folder where a picture is due; name a picture in it") from error
+    except PermissionError as error:
+        # Windows reports a folder this way.
+        what = "is a folder where a picture is due; name a picture in it" if path.is_dir() else "may not be read"
+        raise UnreadableError(what if path.is_dir() else f"{what}; check its permissions") from error
+    except (OSError, ValueError) as error:  # ValueError: a NUL character in the path
+        raise UnreadableError(
+            f"cannot be read ({getattr(error, 'strerror', None) or error}); check the path"
+        ) from error
+
+
+def _to_frame(stored: Stored, format_name: str) -> Frame:
+    rgb, icc_report = to_srgb(stored.colour, stored.icc)
+    notes = list(stored.notes)
+    if rgb.dtype != stored.colour.dtype:
+        notes.append("16-bit samples reduced to 8 bits by the colour conversion")
+    alpha = None
+    if stored.alpha is not None:
+        top = np.float32(np.iinfo(stored.alpha.dtype).max)
+        alpha = upright(stored.alpha.astype(np.float32) / top, stored.orientation)
+    return Frame(
+        pixels=upright(rgb, stored.orientation),
+        alpha=alpha,
+        metadata={
+            "source_format": format_name,
+            "source_mode": stored.mode,
+            "bit_depth": 8 * rgb.dtype.itemsize,
+            "orientation": stored.stated_orientation,
+            "icc": icc_report,
+            "notes": notes,
+        },
+    )

@@ -1,0 +1,173 @@
+"""Writing HDR pictures: the format by the suffix, whole files or none."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dcdr_deploy.atomic import atomic_path
+from dcdr_deploy.errors import InputError, OutputError
+from dcdr_deploy.imaging import exr, integer16, radiance
+
+
+@dataclass(frozen=True)
+class WriteOptions:
+    """What a user may choose about the output.
+
+    Attributes:
+        exr_compression: ``"zip"``, ``"piz"``, ``"dwaa"`` (lossy) or ``"none"``.
+        float32: 32-bit floats instead of halves in EXR.
+
+    Raises:
+        InputError: an unknown compression.
+    """
+
+    exr_compression: str = "zip"
+    float32: bool = False
+
+    def __post_init__(self) -> None:
+        if self.exr_compression not in exr.COMPRESSIONS:
+            raise InputError(
+                f"unknown EXR compression {self.exr_compression!r}; choose one of {', '.join(exr.COMPRESSIONS)}"
+            )
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One picture on its way into one file; ``linear`` in network units, without NaN and negative values."""
+
+    linear: NDArray[np.float32]
+    peak: float
+    alpha: NDArray[np.float32] | None
+    options: WriteOptions
+    metadata: dict[str, str]
+
+    def scene(self, largest: float) -> NDArray[np.float32]:
+        """(H, W, 3) in units of SDR white, at most ``largest``."""
+        scaled = self.linear * np.float32(self.peak)
+        return np.minimum(scaled, np.float32(largest), out=scaled)
+
+
+def _exr(path: Path, job: _Job) -> None:
+    exr.write_exr(
+        path,
+        job.scene(float(np.finfo(np.float32).max) if job.options.float32 else exr.HALF_MAX),
+        alpha=job.alpha,
+        compression=job.options.exr_compression,
+        float32=job.options.float32,
+        metadata=job.metadata,
+    )
+
+
+def _hdr(path: Path, job: _Job) -> None:
+    radiance.write_radiance(path, job.scene(radiance.RGBE_MAX), metadata=job.metadata)
+
+
+def _png(path: Path, job: _Job) -> None:
+    integer16.write_png16(path, job.linear, alpha=job.alpha, metadata=job.metadata)
+
+
+def _tiff(path: Path, job: _Job) -> None:
+    integer16.write_tiff16(path, job.linear, alpha=job.alpha, metadata=job.metadata)
+
+
+_WRITERS: dict[str, Callable[[Path, _Job], None]] = {
+    ".exr": _exr,
+    ".hdr": _hdr,
+    ".png": _png,
+    ".tif": _tiff,
+    ".tiff": _tiff,
+}
+
+OUTPUT_SUFFIXES: tuple[str, ...] = tuple(_WRITERS)
+"""Suffixes (lower case, with the dot) that :func:`write_image` knows."""
+
+
+def write_image(
+    path: str | os.PathLike[str],
+    linear: NDArray[np.floating[Any]],
+    *,
+    peak: float,
+    alpha: NDArray[np.floating[Any]] | None = None,
+    options: WriteOptions | None = None,
+    metadata: Mapping[str, str] | None = None,
+) -> None:
+    """Write one HDR picture; the suffix chooses the format.
+
+    ========  ============================================================================  =====================
+    suffix    stored numbers                                                                alpha
+    ========  ============================================================================  =====================
+    ``.exr``  value x peak: scene-linear Rec. 709/D65, 1.0 = SDR white; half or float        channel A, premultiplied
+    ``.hdr``  value x peak, RGBE with rounded mantissas                                      left out
+    ``.png``  value x 65535, 16 bits, linear; above 1 clipped                                4th sample, straight
+    ``.tif``  as ``.png``                                                                    4th sample, straight
+    ========  ============================================================================  =====================
+
+    Args:
+        path: target. Its folders are created; an older file is replaced only when the new one is whole.
+        linear: (H, W, 3) linear light in network units, 1.0 = ``peak`` x SDR white. NaN and negative values become 0,
+            infinity the largest number of the format.
+        peak: linear value of 1.0 in units of SDR white, > 0.
+        alpha: (H, W) in [0, 1].
+        options: compression and depth of EXR.
+        metadata: strings for the file's header, such as ``software``.
+
+    Raises:
+        OutputError: unknown suffix, a place that cannot be written, a full disk.
+        ValueError: wrong shapes or peak (a bug of the caller).
+    """
+    path = Path(path)
+    pixels = np.asarray(linear)
+    if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.size == 0:
+        raise ValueError(f"linear has the shape {pixels.shape}, not (H, W, 3)")
+    if alpha is not None and np.shape(alpha) != pixels.shape[:2]:
+        raise ValueError(f"alpha has the shape {np.shape(alpha)}, the picture {pixels.shape[:2]}")
+    if not (np.isfinite(peak) and peak > 0):
+        raise ValueError(f"peak is {peak}, not a positive number")
+    write = _writer(path)
+    job = _Job(
+        linear=_not_negative(pixels),
+        peak=float(peak),
+        alpha=None if alpha is None else np.minimum(_not_negative(np.asarray(alpha)), np.float32(1)),
+        options=options or WriteOptions(),
+        metadata=dict(metadata or {}),
+    )
+    with atomic_path(path) as temporary:
+        write(temporary, job)
+
+
+def check_output(path: str | os.PathLike[str]) -> None:
+    """Refuse a target that cannot work, before minutes of inference. Nothing is created.
+
+    Raises:
+        OutputError: unknown suffix, a folder in the target's place, or a parent that is a file or not writable.
+    """
+    path = Path(path)
+    _writer(path)
+    if path.is_dir():
+        raise OutputError(f"{path}: is a folder; name a file in it")
+    existing = next((parent for parent in path.absolute().parents if parent.exists()), None)
+    if existing is None or not existing.is_dir():
+        raise OutputError(f"{path}: {existing} is not a folder; choose another place")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise OutputError(f"{path}: the folder {existing} may not be written; choose another place")
+
+
+def _writer(path: Path) -> Callable[[Path, _Job], None]:
+    try:
+        return _WRITERS[path.suffix.lower()]
+    except KeyError:
+        known = ", ".join(OUTPUT_SUFFIXES)
+        what = f"unknown output format {path.suffix!r}" if path.suffix else "the output name has no suffix"
+        raise OutputError(f"{path}: {what}; use one of {known}") from None
+
+
+def _not_negative(values: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
+    """float32, C-contiguous, NaN and negative values 0 (fmax takes the number where one side is NaN)."""
+    return np.ascontiguousarray(np.fmax(values.astype(np.float32, copy=False), np.float32(0)))

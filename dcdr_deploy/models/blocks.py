@@ -1,0 +1,168 @@
+"""The building blocks of DCDR-UNet: SFT layer, DCRB and its ablation, condition net, tone net."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dcdr_deploy.models import ops
+from dcdr_deploy.models.config import OFFSET_CHANNELS, DCDRUNetConfig
+from dcdr_deploy.models.deform import apply_sampling_plan, deform_conv2d, sampling_plan
+
+LEAKY_SLOPE = 0.1
+"""Slope of all leaky ReLUs. The paper names none; 0.1 is HDRUNet's."""
+
+DeformMode = Literal["torchvision", "gather", "zero", "custom_op"]
+Convolve = Callable[[Tensor, nn.Conv2d], Tensor]
+
+
+def conv3x3(channels_in: int, channels_out: int, stride: int = 1) -> nn.Conv2d:
+    """3x3 convolution with zero padding of 1: the only filter size in the network."""
+    return nn.Conv2d(channels_in, channels_out, 3, stride, 1)
+
+
+class SFT(nn.Module):
+    """Spatial feature transform, eq. 2: SFT(x, y) = x + cv^2(y) * x + cv^2(y).
+
+    The two cv^2 are separate; each has two 3x3 convolutions with one leaky ReLU between (text below eq. 2). The hidden
+    width is ours. Without a condition net (Table 2) the layer is one 3x3 convolution of x.
+    """
+
+    def __init__(self, config: DCDRUNetConfig) -> None:
+        super().__init__()
+        self.conditioned = config.condition_net
+        if self.conditioned:
+            self.gain0 = conv3x3(config.condition_width, config.sft_hidden)
+            self.gain1 = conv3x3(config.sft_hidden, config.width)
+            self.shift0 = conv3x3(config.condition_width, config.sft_hidden)
+            self.shift1 = conv3x3(config.sft_hidden, config.width)
+        else:
+            self.conv = conv3x3(config.width, config.width)
+
+    def maps(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Gain and shift maps, each (N, width, H, W), from a condition map y (N, condition_width, H, W)."""
+        gain = self.gain1(F.leaky_relu(self.gain0(y), LEAKY_SLOPE))
+        shift = self.shift1(F.leaky_relu(self.shift0(y), LEAKY_SLOPE))
+        return gain, shift
+
+    def forward(self, x: Tensor, y: Tensor | None) -> Tensor:
+        """Transform features x (N, width, H, W) by a condition map y of the same height and width."""
+        if not self.conditioned:
+            return self.conv(x)
+        gain, shift = self.maps(cast(Tensor, y))
+        return x + gain * x + shift
+
+
+def _torchvision(offset: Tensor, size: torch.Size) -> Convolve:
+    return lambda x, conv: deform_conv2d(x, offset, conv.weight, conv.bias)
+
+
+def _gather(offset: Tensor, size: torch.Size) -> Convolve:
+    plan = sampling_plan(offset, size[2], size[3])
+    return lambda x, conv: apply_sampling_plan(x, plan, conv.weight, conv.bias)
+
+
+def _custom_op(offset: Tensor, size: torch.Size) -> Convolve:
+    return lambda x, conv: ops.deform_conv2d(x, offset, conv.weight, cast(Tensor, conv.bias))
+
+
+CONVOLUTIONS: dict[str, Callable[[Tensor, torch.Size], Convolve]] = {
+    "torchvision": _torchvision,
+    "gather": _gather,
+    "custom_op": _custom_op,
+}
+"""How a DCRB convolves once its offsets are known; ``"zero"`` needs no offsets and is not in here."""
+
+
+class DCRB(nn.Module):
+    """Deformable convolution residual block, eq. 3 and 4.
+
+    o(z) = cv(z) with 18 channels; DCRB(z, y) = z + dcv(o, SFT(relu(dcv(o, SFT(z, y))), y)). Both deformable
+    convolutions share the offsets, which come from the block's input. Ours: the ReLU after the first deformable
+    convolution, which eq. 4 omits; the text says that a DCRB without offsets is HDRUNet's residual block, which has it.
+
+    ``mode`` selects how the same function is computed: ``torchvision`` (default), ``gather`` (fast backward on CPUs),
+    ``custom_op`` (opaque operators for export and fused kernels), or ``zero``: offsets held at zero, for the first
+    phase of a training run.
+    """
+
+    def __init__(self, config: DCDRUNetConfig) -> None:
+        super().__init__()
+        self.mode: DeformMode = "torchvision"
+        self.deformable = config.deformable
+        self.sft1, self.sft2 = SFT(config), SFT(config)
+        self.dcv1, self.dcv2 = conv3x3(config.width, config.width), conv3x3(config.width, config.width)
+        if self.deformable:
+            self.offset = conv3x3(config.width, OFFSET_CHANNELS)
+
+    def forward(self, z: Tensor, y: Tensor | None) -> Tensor:
+        """Map features z (N, width, H, W) and a condition map y of the same size to (N, width, H, W)."""
+        convolve = self._convolution(z)
+        if isinstance(convolve, Tensor):
+            gain1, shift1 = self.sft1.maps(cast(Tensor, y))
+            gain2, shift2 = self.sft2.maps(cast(Tensor, y))
+            weights = (self.dcv1.weight, self.dcv1.bias, self.dcv2.weight, self.dcv2.bias)
+            return ops.dcrb(z, convolve, gain1, shift1, gain2, shift2, *cast(tuple[Tensor, ...], weights))
+        hidden = F.relu(convolve(self.sft1(z, y), self.dcv1))
+        return z + convolve(self.sft2(hidden, y), self.dcv2)
+
+    def _convolution(self, z: Tensor) -> Convolve | Tensor:
+        """The block's convolution, or its offsets where one operator takes the whole block."""
+        if not self.deformable or self.mode == "zero":
+            return lambda x, conv: conv(x)
+        offset = self.offset(z)
+        if self.mode == "custom_op" and self.sft1.conditioned:
+            return offset
+        return CONVOLUTIONS[self.mode](offset, z.shape)
+
+
+class ConditionNet(nn.Module):
+    """Condition net, eq. 5: y_s = cv^2(up(cv^3(d_4(I)))) for s = 1, 0.5, 0.25.
+
+    d_4 is average pooling and up is bilinear (both ours). Read literally, up_{1/s} would make the map of scale 0.25
+    four times too large; the factor that fits is 4 s. Leaky ReLU between convolutions, none after the last.
+    """
+
+    def __init__(self, config: DCDRUNetConfig) -> None:
+        super().__init__()
+        n = config.condition_width
+        self.trunk = nn.ModuleList([conv3x3(3, n), conv3x3(n, n), conv3x3(n, n)])
+        self.heads = nn.ModuleList([nn.ModuleList([conv3x3(n, n), conv3x3(n, n)]) for _ in range(3)])
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        """Map an image (N, 3, H, W) to condition maps of sizes H x W, H/2 x W/2, H/4 x W/4."""
+        features = F.avg_pool2d(image, 4)
+        for conv in self.trunk:
+            features = F.leaky_relu(conv(features), LEAKY_SLOPE)
+        maps = []
+        for factor, head in zip((4, 2, 1), self.heads, strict=True):
+            first, second = cast(nn.ModuleList, head)
+            scaled = features
+            if factor > 1:
+                scaled = F.interpolate(features, scale_factor=factor, mode="bilinear", align_corners=False)
+            maps.append(second(F.leaky_relu(first(scaled), LEAKY_SLOPE)))
+        return maps
+
+
+class ToneNet(nn.Module):
+    """Tone net, eq. 6: Net_T(I) = I * T_G(I), T_G four 3x3 convolutions, ReLU after all but the last."""
+
+    def __init__(self, config: DCDRUNetConfig) -> None:
+        super().__init__()
+        n = config.tone_width
+        self.layers = nn.ModuleList([conv3x3(3, n), conv3x3(n, n), conv3x3(n, n), conv3x3(n, 3)])
+
+    def gain(self, image: Tensor) -> Tensor:
+        """The local tone gain map T_G(I), (N, 3, H, W)."""
+        features = image
+        for layer in list(self.layers)[:-1]:
+            features = F.relu(layer(features))
+        return self.layers[-1](features)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Map an SDR image (N, 3, H, W) to its tone-matched linear image of the same shape."""
+        return image * self.gain(image)

@@ -1,0 +1,227 @@
+"""The training loop: steps, validation, checkpoints and metrics as JSON lines."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Subset
+
+from dcdr_deploy.models import PRESETS, DCDRUNet, initialise
+from dcdr_deploy.training.losses import WeightedLoss, mu_law
+from dcdr_deploy.training.recipe import Recipe
+from dcdr_deploy.training.start import start_from_inverse_srgb
+from dcdr_deploy.training.state import TrainingState
+
+CHECKPOINT_NAME = "last.pth"
+METRICS_NAME = "metrics.jsonl"
+
+
+@dataclass(frozen=True)
+class LoopOptions:
+    """How a run is carried out, which changes nothing about its result.
+
+    Attributes:
+        checkpoint_every: steps between checkpoints; a killed run loses at most that many.
+        validate_every: steps between validations.
+        log_every: steps between lines in the metrics file.
+        minutes: stop with a checkpoint after this time, to go on later with ``resume``; ``None`` for no limit.
+        workers: processes that prepare data; 0 prepares it between steps.
+        device: torch device name.
+    """
+
+    checkpoint_every: int = 500
+    validate_every: int = 1000
+    log_every: int = 50
+    minutes: float | None = None
+    workers: int = 0
+    device: str = "cpu"
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a listener is told after every step: step number, total, mean loss and PSNR-mu since the last log line."""
+
+    step: int
+    steps: int
+    loss: float
+    psnr_mu: float
+    seconds: float
+
+
+def create_state(recipe: Recipe, peak: float, device: torch.device) -> TrainingState:
+    """A run at step 0, deterministic by the recipe's seed."""
+    torch.manual_seed(recipe.seed)
+    network = DCDRUNet(PRESETS[recipe.preset])
+    initialise(network, recipe.seed)
+    if recipe.tone_start == "inverse_srgb":
+        start_from_inverse_srgb(network, peak)
+    network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimiser = torch.optim.Adam(network.parameters(), recipe.learning_rate)
+    average = None
+    if recipe.average:
+        average = {name: value.detach().clone() for name, value in network.state_dict().items()}
+    state = TrainingState(recipe, network, average, optimiser, peak=peak)
+    if compute_type(recipe, device) == torch.float16:
+        state.scaler = torch.amp.GradScaler(device.type)
+    return state
+
+
+def compute_type(recipe: Recipe, device: torch.device) -> torch.dtype:
+    """Arithmetic type of the forward pass for a recipe on a device."""
+    named = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+    if recipe.precision != "auto":
+        return named[recipe.precision]
+    if device.type != "cuda":
+        return torch.float32
+    return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+
+
+def train_step(state: TrainingState, loss_function: WeightedLoss, x: Tensor, truth: Tensor) -> tuple[float, float]:
+    """One optimiser step.
+
+    Args:
+        state: changed in place; its step number goes up by one.
+        loss_function: of float32 prediction and truth.
+        x: SDR (N, 3, H, W) in [0, 1].
+        truth: linear HDR (N, 3, H, W) in [0, 1].
+
+    Returns:
+        Loss and mean squared error after the mu-law.
+    """
+    recipe, network = state.recipe, state.network
+    frozen = recipe.offsets_frozen(state.step)
+    # torchvision's backward runs on one thread on CPUs; the gather form is the same function.
+    network.set_deform_mode("zero" if frozen else "gather" if x.device.type == "cpu" else "torchvision")
+    kind = torch.float32 if recipe.full_precision(state.step) else compute_type(recipe, x.device)
+    for group in state.optimiser.param_groups:
+        group["lr"] = recipe.learning_rate_at(state.step)
+    network.train()
+    with torch.autocast(x.device.type, kind, enabled=kind != torch.float32):
+        prediction = network(x)
+    prediction = prediction.float()
+    loss = loss_function(prediction, truth)
+    state.optimiser.zero_grad(set_to_none=True)
+    scaler = state.scaler
+    (loss if scaler is None else scaler.scale(loss)).backward()
+    if recipe.gradient_clip:
+        if scaler is not None:
+            scaler.unscale_(state.optimiser)
+        torch.nn.utils.clip_grad_norm_(network.parameters(), recipe.gradient_clip)
+    if scaler is None:
+        state.optimiser.step()
+    else:
+        scaler.step(state.optimiser)
+        scaler.update()
+    state.step += 1
+    state.update_average()
+    with torch.no_grad():
+        mse = (mu_law(prediction.clamp(0, 1)) - mu_law(truth)).square().mean()
+    return float(loss.detach()), float(mse)
+
+
+def train(
+    state: TrainingState,
+    data: Dataset[tuple[Tensor, Tensor]],
+    loss_function: WeightedLoss,
+    folder: Path,
+    options: LoopOptions,
+    validate: Callable[[DCDRUNet], dict[str, float]] | None = None,
+    listen: Callable[[Progress], None] | None = None,
+    stop: Callable[[], bool] = lambda: False,
+) -> bool:
+    """Run until the recipe's last step, the time limit or ``stop``; a checkpoint is written in each case.
+
+    Args:
+        state: new or restored.
+        data: pairs by index; step s takes the indices s x batch and following.
+        loss_function: on the run's device.
+        folder: receives ``last.pth`` and ``metrics.jsonl``.
+        options: see :class:`LoopOptions`.
+        validate: called now and then with the averaged network in evaluation mode; its figures go to the metrics.
+        listen: told of every step.
+        stop: asked after every step; ``True`` ends the slice with a checkpoint (how an interrupt is answered).
+
+    Returns:
+        Whether the recipe is complete.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    checkpoint, metrics = folder / CHECKPOINT_NAME, folder / METRICS_NAME
+    recipe, device = state.recipe, torch.device(options.device)
+    started, earlier = time.monotonic(), state.seconds
+    losses: list[float] = []
+    errors: list[float] = []
+    for x, truth in _batches(data, recipe, state.step, options.workers):
+        memory_format = torch.channels_last
+        loss, mse = train_step(
+            state,
+            loss_function,
+            x.to(device, memory_format=memory_format, non_blocking=True),
+            truth.to(device, memory_format=memory_format, non_blocking=True),
+        )
+        losses.append(loss)
+        errors.append(mse)
+        state.seconds = earlier + time.monotonic() - started
+        psnr = -10 * torch.tensor(errors).mean().clamp(min=1e-12).log10().item()
+        if listen is not None:
+            listen(Progress(state.step, recipe.steps, sum(losses) / len(losses), psnr, state.seconds))
+        if state.step % options.log_every == 0:
+            line = {"loss": sum(losses) / len(losses), "psnr_mu": psnr, "lr": recipe.learning_rate_at(state.step - 1)}
+            _append(metrics, state, line)
+            losses, errors = [], []
+        if validate is not None and state.step % options.validate_every == 0:
+            with evaluation_network(state) as network:
+                _append(metrics, state, validate(network))
+        if state.step % options.checkpoint_every == 0:
+            state.save(checkpoint)
+        out_of_time = options.minutes is not None and time.monotonic() - started > options.minutes * 60
+        if out_of_time or stop():
+            break
+    state.save(checkpoint)
+    return state.step >= recipe.steps
+
+
+@contextlib.contextmanager
+def evaluation_network(state: TrainingState) -> Iterator[DCDRUNet]:
+    """The network to judge: averaged weights where the recipe keeps them, evaluation mode; restored afterwards."""
+    network = state.network
+    trained = None
+    if state.average is not None:
+        trained = {name: value.clone() for name, value in network.state_dict().items()}
+        network.load_state_dict(state.average)
+    on_cpu = next(network.parameters()).device.type == "cpu"
+    frozen = state.recipe.offsets_frozen(state.step - 1)
+    network.eval().set_deform_mode("zero" if frozen else "gather" if on_cpu else "torchvision")
+    try:
+        yield network
+    finally:
+        if trained is not None:
+            network.load_state_dict(trained)
+        network.train()
+
+
+def _batches(
+    data: Dataset[tuple[Tensor, Tensor]], recipe: Recipe, first_step: int, workers: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    indices: Sequence[int] = range(first_step * recipe.batch, recipe.steps * recipe.batch)
+    loader: DataLoader[tuple[Tensor, Tensor]] = DataLoader(
+        Subset(data, indices),
+        batch_size=recipe.batch,
+        num_workers=workers,
+        pin_memory=torch.cuda.is_available(),
+        persistent_workers=False,
+    )
+    return iter(loader)
+
+
+def _append(path: Path, state: TrainingState, values: dict[str, Any]) -> None:
+    line = {"step": state.step, "seconds": round(state.seconds, 1), **values}
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(line) + "\n")

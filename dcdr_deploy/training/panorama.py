@@ -1,0 +1,230 @@
+"""Perspective views of equirectangular HDR panoramas, and which panoramas belong to which split.
+
+Convention: the centre column of a panorama is yaw 0, yaw grows to the right and pitch grows upwards; angles are in
+degrees. Views and panoramas are linear RGB, float32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import OpenEXR
+
+from dcdr_deploy.errors import InputError
+
+SPLITS: dict[str, list[str]] = {
+    "test": ["bpy/forest", "pmndrs/sunset"],
+    "validation": ["pmndrs/city", "pmndrs/lab"],
+}
+"""Panoramas held back; every other one is for training."""
+
+SAME_PLACE: list[set[str]] = [
+    {"bpy/sunrise", "pmndrs/sunrise"},
+    {"bpy/studio", "pmndrs/studio"},
+    {"bpy/sunset", "pmndrs/venice"},
+]
+"""Panoramas that show one place; a split must hold all of a group or none."""
+
+YAW_DEGREES = (0.0, 360.0)
+PITCH_DEGREES = (-10.0, 25.0)
+FOV_DEGREES = (45.0, 80.0)
+
+RINGING_SHARE_OF_MEDIAN = 0.05
+"""Values further below zero than this share of the median are ringing of a lossy EXR around a light, not noise."""
+
+LARGEST_RINGING_SHARE = 0.03
+"""A view may hold this share of repaired pixels: lights are what the views are for, and ringing lies around them."""
+
+MAX_REDRAWS = 200
+_REPAIR_SIGMA = 2.0  # pixels; ringing comes in blocks of a few pixels
+_WRAP_COLUMNS = 8  # repeated on both sides so that interpolation is seamless across the back
+
+FloatArray = npt.NDArray[np.float32]
+
+
+def split_of(name: str) -> str:
+    """The split, ``"train"``, ``"validation"`` or ``"test"``, of a panorama named like ``"bpy/city"``."""
+    return next((split for split, names in SPLITS.items() if name in names), "train")
+
+
+def load_panorama(path: Path | str) -> FloatArray:
+    """Read an equirectangular panorama from an OpenEXR file, negative values clamped to 0, float32 (H, W, 3).
+
+    Raises:
+        InputError: the file is missing, no EXR, has no RGB channels or is not twice as wide as high.
+    """
+    return np.maximum(_read_exr(Path(path)), 0)
+
+
+def ringing_mask(radiance: FloatArray) -> npt.NDArray[np.bool_]:
+    """Pixels whose channels fall below -5 % of the median luminance, bool (H, W).
+
+    Lossy EXR files undershoot around very bright lights. Clamping such a pixel leaves a coloured block beside the sun,
+    so they are repaired by :func:`repair_ringing`.
+    """
+    median = float(np.median(radiance.mean(axis=-1)))
+    return np.any(radiance < -RINGING_SHARE_OF_MEDIAN * max(median, 0.0), axis=-1)
+
+
+def repair_ringing(radiance: FloatArray, ringing: npt.NDArray[np.bool_]) -> FloatArray:
+    """Replace ringing pixels by the logarithmic mean of the sound ones around them; the rest is clamped to 0.
+
+    Args:
+        radiance: (H, W, 3) float32, negative values included.
+        ringing: (H, W) bool, from :func:`ringing_mask`.
+
+    Returns:
+        (H, W, 3) float32, not negative.
+    """
+    clamped = np.maximum(radiance, 0)
+    if not ringing.any():
+        return clamped
+    sound = (~ringing).astype(np.float32)[..., None]
+    logarithm = np.log(clamped + 1e-4) * sound
+    weight = cv2.GaussianBlur(sound, (0, 0), _REPAIR_SIGMA)[..., None]
+    mean = cv2.GaussianBlur(logarithm, (0, 0), _REPAIR_SIGMA) / np.maximum(weight, 1e-6)
+    return np.where(ringing[..., None], np.exp(mean), clamped).astype(np.float32)
+
+
+def perspective(
+    panorama: npt.NDArray[np.floating], yaw: float, pitch: float, fov: float, size: int
+) -> npt.NDArray[np.float32]:
+    """Rectilinear square view of a panorama, sampled bilinearly.
+
+    Args:
+        panorama: equirectangular, (H, W) or (H, W, C), W = 2 H.
+        yaw: direction of the optical axis to the right of the centre column, degrees; any value, wraps at 360.
+        pitch: direction of the optical axis above the horizon, degrees.
+        fov: full angle of view from the left to the right edge, degrees, below 180.
+        size: edge of the view in pixels.
+
+    Returns:
+        float32 (size, size) or (size, size, C).
+    """
+    height, width = panorama.shape[:2]
+    x, y, z = _view_rays(yaw % 360.0, pitch, fov, size)
+    column = (np.arctan2(x, z) / (2 * np.pi) + 0.5) * width - 0.5
+    row = (0.5 - np.arcsin(np.clip(y, -1, 1)) / np.pi) * height - 0.5
+    view = cv2.remap(
+        _wrap(np.asarray(panorama, np.float32)),
+        (column + _WRAP_COLUMNS).astype(np.float32),
+        row.astype(np.float32),
+        cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_REPLICATE,
+    )
+    return np.asarray(view, np.float32)
+
+
+@dataclass(frozen=True)
+class Panorama:
+    """A panorama ready for views."""
+
+    name: str
+    radiance: FloatArray
+    ringing: npt.NDArray[np.bool_]
+
+
+class PanoramaSet:
+    """All panoramas under a folder, and random views of them.
+
+    Raises:
+        InputError: the folder does not exist, holds no EXR file, or a file cannot be read.
+    """
+
+    def __init__(self, folder: Path | str):
+        paths = sorted(Path(folder).rglob("*.exr"))
+        if not paths:
+            raise InputError(f"{folder}: no .exr panoramas in this folder")
+        self.panoramas = [_load_with_mask(path) for path in paths]
+
+    def __len__(self) -> int:
+        return len(self.panoramas)
+
+    def __iter__(self) -> Iterator[Panorama]:
+        return iter(self.panoramas)
+
+    @property
+    def names(self) -> list[str]:
+        """Names as collection/file, like ``"bpy/city"``."""
+        return [panorama.name for panorama in self.panoramas]
+
+    def random_view(self, rng: np.random.Generator, size: int) -> FloatArray:
+        """A view of a random panorama in a random direction, float32 (size, size, 3), with little ringing in it.
+
+        Raises:
+            InputError: no clean view was found in many draws.
+        """
+        for _ in range(MAX_REDRAWS):
+            panorama = self.panoramas[int(rng.integers(len(self.panoramas)))]
+            yaw, pitch, fov = (float(rng.uniform(*bounds)) for bounds in (YAW_DEGREES, PITCH_DEGREES, FOV_DEGREES))
+            if not _much_ringing(panorama, yaw, pitch, fov, size):
+                return perspective(panorama.radiance, yaw, pitch, fov, size)
+        raise InputError(f"no view with little compression ringing in {MAX_REDRAWS} draws from {', '.join(self.names)}")
+
+
+def _read_exr(path: Path) -> FloatArray:
+    """RGB of an EXR panorama as stored, negative values included."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    try:
+        with OpenEXR.File(str(path)) as file:
+            channels = {name: channel.pixels for name, channel in file.channels().items()}
+    except RuntimeError as error:
+        raise InputError(f"{path}: cannot be read as OpenEXR ({error})") from error
+    radiance = _rgb_of(channels)
+    if radiance is None:
+        raise InputError(f"{path}: has the channels {', '.join(channels)}, but RGB is needed")
+    height, width = radiance.shape[:2]
+    if width != 2 * height:
+        raise InputError(f"{path}: is {width}x{height}, an equirectangular panorama is twice as wide as high")
+    return radiance
+
+
+def _rgb_of(channels: dict[str, npt.NDArray[np.floating]]) -> FloatArray | None:
+    """Colour planes of an EXR's channels; OpenEXR groups them as RGB or RGBA when they share a type."""
+    for group in ("RGB", "RGBA"):
+        if group in channels:
+            return np.ascontiguousarray(channels[group][..., :3], np.float32)
+    if set("RGB") <= set(channels):
+        return np.stack([channels[name] for name in "RGB"], axis=-1).astype(np.float32)
+    return None
+
+
+def _load_with_mask(path: Path) -> Panorama:
+    radiance = _read_exr(path)
+    ringing = ringing_mask(radiance)
+    return Panorama(f"{path.parent.name}/{path.stem}", repair_ringing(radiance, ringing), ringing)
+
+
+def _much_ringing(panorama: Panorama, yaw: float, pitch: float, fov: float, size: int) -> bool:
+    """Whether more of a view than :data:`LARGEST_RINGING_SHARE` interpolates ringing pixels."""
+    if not panorama.ringing.any():
+        return False
+    share = (perspective(panorama.ringing.astype(np.float32), yaw, pitch, fov, size) > 0).mean()
+    return bool(share > LARGEST_RINGING_SHARE)
+
+
+def _view_rays(
+    yaw: float, pitch: float, fov: float, size: int
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Unit directions (right, up, forward) through the pixel centres of a view, each broadcastable to (size, size)."""
+    half_width = np.tan(np.radians(fov) / 2)
+    across = ((np.arange(size) + 0.5) / size * 2 - 1) * half_width
+    right, up = across[None, :], -across[:, None]
+    norm = np.sqrt(right**2 + up**2 + 1)
+    sin_pitch, cos_pitch = np.sin(np.radians(pitch)), np.cos(np.radians(pitch))
+    sin_yaw, cos_yaw = np.sin(np.radians(yaw)), np.cos(np.radians(yaw))
+    lifted, forward = up * cos_pitch + sin_pitch, cos_pitch - up * sin_pitch
+    x = right * cos_yaw + forward * sin_yaw
+    z = forward * cos_yaw - right * sin_yaw
+    return x / norm, lifted / norm, z / norm
+
+
+def _wrap(panorama: FloatArray) -> FloatArray:
+    """Repeat the columns next to the seam on the other side."""
+    return np.concatenate([panorama[:, -_WRAP_COLUMNS:], panorama, panorama[:, :_WRAP_COLUMNS]], axis=1)

@@ -1,0 +1,110 @@
+"""What a training run does, as one frozen value, with the paper's and the demo weights' settings by name."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from dcdr_deploy.errors import InputError
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Settings of one run. Defaults are the paper's (section 4.1.3); what it leaves open says so.
+
+    Attributes:
+        preset: name in :data:`dcdr_deploy.models.PRESETS`.
+        steps: optimiser steps of the whole run.
+        batch: patches a step.
+        patch: height and width of a patch in pixels; a multiple of 4.
+        learning_rate: of Adam (open in the paper; HDRUNet's).
+        warmup: steps over which the learning rate rises from zero (open in the paper).
+        tail_start: share of ``steps`` after which the learning rate falls linearly (1: constant; open in the paper).
+        tail_end: what it falls to, as a share of ``learning_rate``.
+        losses: weight of each loss, names as in :mod:`dcdr_deploy.training.losses`.
+        offsets_from: share of ``steps`` with offsets held at zero before they are learnt (ours; 0 in the paper).
+        tone_start: ``"kaiming"``, or ``"inverse_srgb"``: the tone net starts at inverse sRGB / peak and the restoration
+            net at zero output, so that training cannot begin below that baseline (ours).
+        average: decay of the running average of the weights, kept beside them (0: none; open in the paper).
+        gradient_clip: largest norm of a step's gradient (0: no limit; open in the paper).
+        precision: ``"fp32"``, ``"bf16"`` or ``"fp16"`` arithmetic of the forward pass, or ``"auto"``: bf16 where the
+            GPU has it, fp16 on older ones, fp32 on CPUs.
+        fp32_from: share of ``steps`` after which arithmetic is fp32 in any case: rounding of bf16 limits how exactly
+            unclipped pixels can be met.
+        seed: of weights and data.
+    """
+
+    preset: str = "paper"
+    steps: int = 200_000
+    batch: int = 16
+    patch: int = 512
+    learning_rate: float = 2e-4
+    warmup: int = 0
+    tail_start: float = 1.0
+    tail_end: float = 0.02
+    losses: dict[str, float] = field(default_factory=lambda: {"tanh_l1": 1.0, "perceptual": 0.1})
+    offsets_from: float = 0.0
+    tone_start: str = "kaiming"
+    average: float = 0.0
+    gradient_clip: float = 0.0
+    precision: str = "auto"
+    fp32_from: float = 1.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if min(self.steps, self.batch, self.patch) < 1 or self.patch % 4:
+            raise InputError("steps and batch must be positive and the patch a positive multiple of 4")
+        if self.precision not in ("auto", "fp32", "bf16", "fp16"):
+            raise InputError(f"unknown precision {self.precision!r}: use auto, fp32, bf16 or fp16")
+        if self.tone_start not in ("kaiming", "inverse_srgb"):
+            raise InputError(f"unknown start of the tone net {self.tone_start!r}: use kaiming or inverse_srgb")
+
+    def learning_rate_at(self, step: int) -> float:
+        """Learning rate of step ``step`` (counted from 0)."""
+        done = step / self.steps
+        if step < self.warmup:
+            return self.learning_rate * (step + 1) / self.warmup
+        if done < self.tail_start:
+            return self.learning_rate
+        left = (1 - done) / max(1 - self.tail_start, 1e-9)
+        return self.learning_rate * max(self.tail_end, left)
+
+    def offsets_frozen(self, step: int) -> bool:
+        """Whether offsets are held at zero in step ``step``."""
+        return step < self.offsets_from * self.steps
+
+    def full_precision(self, step: int) -> bool:
+        """Whether step ``step`` computes in fp32 whatever ``precision`` says."""
+        return step >= self.fp32_from * self.steps
+
+    def to_json(self) -> str:
+        """One line of JSON, as stored in checkpoints."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> Recipe:
+        """Inverse of :meth:`to_json`."""
+        values: dict[str, Any] = json.loads(text)
+        return cls(**values)
+
+
+RECIPES: dict[str, Recipe] = {
+    "paper": Recipe(),
+    "demo": Recipe(
+        steps=10_000,
+        batch=4,
+        patch=128,
+        warmup=200,
+        tail_start=0.55,
+        tail_end=0.01,
+        losses={"tanh_l1": 1.0, "mu_l1": 0.5, "mu_mse": 1.0},
+        offsets_from=0.55,
+        tone_start="inverse_srgb",
+        average=0.999,
+        gradient_clip=1.0,
+        precision="bf16",
+        fp32_from=0.92,
+    ),
+}
+"""Recipes by name; ``demo`` is how the weights in this package were trained on two CPU cores."""

@@ -1,0 +1,120 @@
+"""Putting a run together: data source, network, loss, validation, and going on where an earlier slice stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from dcdr_deploy.errors import InputError
+from dcdr_deploy.models import DCDRUNet
+from dcdr_deploy.training.camera import CameraModel
+from dcdr_deploy.training.heldout import HeldOutPair, Predict, held_out_pairs, judge
+from dcdr_deploy.training.loop import CHECKPOINT_NAME, LoopOptions, Progress, create_state, train
+from dcdr_deploy.training.losses import WeightedLoss
+from dcdr_deploy.training.panorama import PanoramaSet
+from dcdr_deploy.training.procedural import TRAIN_SEEDS, VALIDATION_SEEDS
+from dcdr_deploy.training.recipe import Recipe
+from dcdr_deploy.training.state import TrainingState
+from dcdr_deploy.training.synthetic import SyntheticPairs, scene_pool
+
+VALIDATION_VIEWS = 16
+VALIDATION_SCENES = 16
+VALIDATION_SIZE = 128
+VALIDATION_SEED = 77
+
+
+@dataclass(frozen=True)
+class SyntheticSource:
+    """The synthetic source's places and size.
+
+    Attributes:
+        panoramas: folder with ``train`` and ``validation`` below it.
+        scenes: procedural scenes in the pool.
+        cache: where the rendered pool is kept.
+        camera: camera model for training and validation.
+    """
+
+    panoramas: Path
+    scenes: int = 3000
+    cache: Path = Path.home() / ".cache" / "dcdr-deploy"
+    camera: CameraModel = CameraModel()
+
+    def training_set(self, recipe: Recipe) -> SyntheticPairs:
+        """Pairs of a whole run.
+
+        Raises:
+            InputError: no panoramas in the folder.
+        """
+        panoramas = PanoramaSet(self._split("train"))
+        seeds = range(TRAIN_SEEDS.start, TRAIN_SEEDS.start + self.scenes)
+        pool = scene_pool(seeds, self.cache)
+        return SyntheticPairs(panoramas, pool, self.camera, recipe.patch, recipe.seed, recipe.steps * recipe.batch)
+
+    def validation_pairs(self) -> list[HeldOutPair]:
+        """A small held-out set for the metrics file."""
+        panoramas = PanoramaSet(self._split("validation"))
+        seeds = range(VALIDATION_SEEDS.start, VALIDATION_SEEDS.start + VALIDATION_SCENES)
+        return held_out_pairs(panoramas, VALIDATION_VIEWS, seeds, self.camera, VALIDATION_SIZE, VALIDATION_SEED)
+
+    def _split(self, name: str) -> Path:
+        folder = self.panoramas / name
+        if not folder.is_dir():
+            raise InputError(f"{self.panoramas} holds no folder '{name}' with panoramas; see data/hdri in the repository")
+        return folder
+
+
+def predictor(network: DCDRUNet) -> Predict:
+    """Whole-picture inference by a network in evaluation mode, for :func:`judge`."""
+
+    def predict(ldr: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        device = next(network.parameters()).device
+        x = torch.from_numpy(np.ascontiguousarray(ldr.transpose(2, 0, 1)[None])).to(device)
+        with torch.no_grad():
+            return network(x)[0].cpu().numpy().transpose(1, 2, 0)
+
+    return predict
+
+
+def validator(pairs: list[HeldOutPair], peak: float) -> Callable[[DCDRUNet], dict[str, float]]:
+    """A validation function for the loop."""
+    return lambda network: judge(pairs, predictor(network), peak).summary()
+
+
+def open_run(recipe: Recipe, folder: Path, peak: float, device: str, resume: bool) -> TrainingState:
+    """A new run, or the one in ``folder``.
+
+    A resumed run takes the recipe given here, so that its length or learning rate can be changed.
+
+    Raises:
+        InputError: the folder has a run already and ``resume`` is not set.
+        CheckpointError: nothing to resume, or it does not fit.
+    """
+    checkpoint = folder / CHECKPOINT_NAME
+    if checkpoint.exists() and not resume:
+        raise InputError(f"{folder} holds a run already: go on with --resume, or choose another folder by --output")
+    state = create_state(recipe, peak, torch.device(device))
+    if resume:
+        state.restore(checkpoint, torch.device(device))
+    return state
+
+
+def run_training(
+    state: TrainingState,
+    data: Dataset[tuple[Tensor, Tensor]],
+    folder: Path,
+    options: LoopOptions,
+    vgg19: Path | None = None,
+    validate: Callable[[DCDRUNet], dict[str, float]] | None = None,
+    listen: Callable[[Progress], None] | None = None,
+    stop: Callable[[], bool] = lambda: False,
+) -> bool:
+    """Train until the recipe ends, time is up or ``stop``; see :func:`dcdr_deploy.training.loop.train`."""
+    loss = WeightedLoss(state.recipe.losses, vgg19).to(options.device)
+    return train(state, data, loss, folder, options, validate, listen, stop)

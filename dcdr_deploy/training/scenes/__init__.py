@@ -1,0 +1,1 @@
+"""Layers of the procedural HDR scenes: canvas, street parts, room and lens."""

@@ -1,0 +1,117 @@
+"""The training checkpoint: everything a run needs to go on bit by bit where it stopped."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dcdr_deploy.atomic import atomic_path
+from dcdr_deploy.engines.base import ModelMetadata
+from dcdr_deploy.engines.metadata import encode
+from dcdr_deploy.errors import CheckpointError
+from dcdr_deploy.models import DCDRUNet
+from dcdr_deploy.training.recipe import Recipe
+
+FORMAT = "dcdr-training-1"
+
+
+@dataclass
+class TrainingState:
+    """A run between two steps.
+
+    Attributes:
+        recipe: what is being run.
+        network: the weights that are trained.
+        average: running average of the weights, ``None`` when the recipe keeps none.
+        optimiser: Adam with its moments.
+        step: steps done so far.
+        seconds: time spent in steps so far, over all slices.
+        peak: linear value of a target of 1.0, in units of SDR white.
+        scaler: loss scaler, for fp16 arithmetic on GPUs only.
+    """
+
+    recipe: Recipe
+    network: DCDRUNet
+    average: dict[str, torch.Tensor] | None
+    optimiser: torch.optim.Adam
+    step: int = 0
+    seconds: float = 0.0
+    peak: float = 1.0
+    scaler: torch.amp.GradScaler | None = None
+
+    def update_average(self) -> None:
+        """Move the running average towards the weights; quicker at first, so that it forgets the start."""
+        if self.average is None:
+            return
+        decay = min(self.recipe.average, (1 + self.step) / (10 + self.step))
+        for name, value in self.network.state_dict().items():
+            self.average[name].lerp_(value, 1 - decay)
+
+    def metadata(self) -> ModelMetadata:
+        """What an exported model will say of these weights."""
+        training = {"steps": self.step, "minutes": round(self.seconds / 60, 1), **json.loads(self.recipe.to_json())}
+        name = f"DCDR-UNet {self.recipe.preset}"
+        return ModelMetadata(peak=self.peak, name=name, extra={"training": json.dumps(training)})
+
+    def save(self, path: Path) -> None:
+        """Write the checkpoint, whole or not at all. ``params`` and ``params_ema`` are plain state dicts."""
+        content: dict[str, Any] = {
+            "format": FORMAT,
+            "config": self.network.config.to_json(),
+            "recipe": self.recipe.to_json(),
+            "step": self.step,
+            "seconds": self.seconds,
+            "params": self.network.state_dict(),
+            "optimizer": self.optimiser.state_dict(),
+            "torch_rng": torch.get_rng_state(),
+            "dcdr": encode(self.metadata()),
+        }
+        if torch.cuda.is_available():
+            content["cuda_rng"] = torch.cuda.get_rng_state_all()
+        if self.average is not None:
+            content["params_ema"] = self.average
+        if self.scaler is not None:
+            content["scaler"] = self.scaler.state_dict()
+        with atomic_path(path) as temporary:
+            torch.save(content, temporary)
+
+    def restore(self, path: Path, device: torch.device) -> None:
+        """Load what :meth:`save` wrote for the same network.
+
+        Raises:
+            CheckpointError: not a training checkpoint, or of another configuration.
+        """
+        content = read_training_checkpoint(path, device)
+        if content["config"] != self.network.config.to_json():
+            raise CheckpointError(f"{path} belongs to another network configuration: {content['config']}")
+        self.network.load_state_dict(content["params"])
+        self.optimiser.load_state_dict(content["optimizer"])
+        if self.average is not None:
+            self.average = {name: value.clone() for name, value in content.get("params_ema", content["params"]).items()}
+        if self.scaler is not None and "scaler" in content:
+            self.scaler.load_state_dict(content["scaler"])
+        self.step, self.seconds = content["step"], content["seconds"]
+        torch.set_rng_state(content["torch_rng"].cpu())
+        if torch.cuda.is_available() and len(content.get("cuda_rng", ())) == torch.cuda.device_count():
+            torch.cuda.set_rng_state_all([state.cpu() for state in content["cuda_rng"]])
+
+
+def read_training_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
+    """Load a training checkpoint's dictionary without running any code it may carry.
+
+    Raises:
+        CheckpointError: missing, damaged, or not written by :meth:`TrainingState.save`.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"no checkpoint at {path}; start a new run without --resume")
+    try:
+        content = torch.load(path, map_location=device, weights_only=True)
+    except Exception as error:  # torch.load raises whatever its zip reader and unpickler meet in a damaged file
+        raise CheckpointError(f"{path} cannot be read as a training checkpoint: {str(error).splitlines()[0]}") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise CheckpointError(f"{path} is no training checkpoint of this tool (format {FORMAT!r} expected)")
+    return content

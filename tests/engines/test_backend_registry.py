@@ -1,0 +1,156 @@
+"""The registry: a backend is one module and one line, and the choice among them follows the ranks."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dcdr_deploy.engines import Availability, Engine, EngineInfo, EngineOptions, ModelMetadata, registry
+from dcdr_deploy.engines.faults import engine_error
+from dcdr_deploy.engines.registry import Backend, choose_backend, load_engine
+from dcdr_deploy.errors import EngineError, EngineOutOfMemory, MissingDependency, ModelError
+
+
+class FakeEngine(Engine):
+    def __init__(self, name: str, path: Path) -> None:
+        self.info = EngineInfo(name, "nowhere", "fp32", path, ModelMetadata())
+
+    def _infer(self, batch: np.ndarray) -> np.ndarray:
+        return batch
+
+
+@pytest.fixture
+def fakes(monkeypatch: pytest.MonkeyPatch) -> dict[str, Availability]:
+    """Two fake backends for .fake files; tests set their state before the choice is made."""
+    states = {"slow": Availability(True, devices=("cuda:0", "cpu")), "quick": Availability(True, devices=("cpu",))}
+    backends = {}
+    for name, ranks in (("slow", {"cuda": 50, "cpu": 50}), ("quick", {"cpu": 10})):
+        module = types.ModuleType(f"fake_{name}")
+        module.availability = lambda *, deep=False, name=name: states[name]
+        module.load = lambda path, options, name=name: FakeEngine(name, path)
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+        backends[name] = Backend(name, module.__name__, "a test", (".fake",), ranks)
+    monkeypatch.setattr(registry, "BACKENDS", backends)
+    return states
+
+
+MODEL = Path("net.fake")
+MISSING = Availability(False, "quick is not installed", install="pip install quick")
+
+
+def chosen(name: str = "auto", device: str = "auto") -> str:
+    return choose_backend(MODEL, name, EngineOptions(device=device)).backend.name
+
+
+def test_a_gpu_comes_before_a_faster_cpu_backend(fakes: dict[str, Availability]):
+    assert chosen() == "slow"
+
+
+def test_on_a_cpu_the_lowest_rank_is_taken(fakes: dict[str, Availability]):
+    assert chosen(device="cpu") == "quick"
+    fakes["slow"] = Availability(True, devices=("cpu",))
+    assert chosen() == "quick"
+
+
+def test_a_backend_that_is_not_there_is_passed_over(fakes: dict[str, Availability]):
+    fakes["slow"], fakes["quick"] = Availability(True, devices=("cpu",)), MISSING
+    assert chosen() == "slow"
+
+
+def test_a_name_is_obeyed(fakes: dict[str, Availability]):
+    assert chosen("quick") == "quick"
+
+
+def test_a_backend_asked_for_but_missing_gives_reason_and_install_line(fakes: dict[str, Availability]):
+    fakes["quick"] = MISSING
+    with pytest.raises(MissingDependency, match=r"quick is not installed; install: pip install quick"):
+        chosen("quick")
+
+
+def test_a_device_that_a_backend_lacks_is_an_engine_error(fakes: dict[str, Availability]):
+    with pytest.raises(EngineError, match="quick cannot be used here: it has no cuda device"):
+        chosen("quick", "cuda")
+
+
+def test_no_usable_backend_lists_the_reasons_of_those_that_could(fakes: dict[str, Availability]):
+    fakes["slow"], fakes["quick"] = Availability(False, "driver too old"), MISSING
+    with pytest.raises(MissingDependency, match=r"slow: driver too old; quick: quick is not"):
+        chosen()
+    with pytest.raises(EngineError, match="slow: driver too old") as caught:
+        chosen(device="cuda")
+    assert "quick" not in str(caught.value)  # it could not have helped
+
+
+def test_an_unknown_name_lists_the_known(fakes: dict[str, Availability]):
+    with pytest.raises(EngineError, match="auto, slow, quick"):
+        chosen("directml")
+
+
+def test_a_suffix_that_no_backend_takes_lists_the_known(fakes: dict[str, Availability]):
+    with pytest.raises(ModelError, match=r"models end in \.fake"):
+        choose_backend(Path("net.h5"))
+    with pytest.raises(ModelError, match=r"slow takes \.fake, not \.h5"):
+        choose_backend(Path("net.h5"), "slow")
+
+
+def test_a_backend_that_cannot_be_imported_stays_listed(
+    monkeypatch: pytest.MonkeyPatch, fakes: dict[str, Availability]
+):
+    registry.BACKENDS["broken"] = Backend("broken", "dcdr_deploy.engines.no_such_module", "-", (".fake",), {"cpu": 1})
+    state = registry.availabilities()["broken"]
+    assert not state.ok
+    assert "no_such_module" in state.reason
+    assert chosen(device="cpu") == "quick"
+
+
+def test_load_engine_loads_from_the_chosen_module(fakes: dict[str, Availability], tmp_path: Path):
+    path = tmp_path / "Net.FAKE"
+    path.touch()
+    assert load_engine(str(path), options=EngineOptions(device="cpu")).info.backend == "quick"
+    with pytest.raises(ModelError, match="does not exist"):
+        load_engine(tmp_path / "none.fake")
+    with pytest.raises(ModelError, match="no file"):
+        load_engine(tmp_path)
+
+
+def test_real_backends_are_listed_and_answer():
+    states = registry.availabilities()
+    assert list(states) == registry.backend_names()
+    assert {"onnxruntime", "openvino", "torch"} <= set(states)
+    assert all(state.devices if state.ok else state.reason for state in states.values())
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "std::bad_alloc",
+        "[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : Failed to allocate memory for requested buffer of size 99",
+        "CUDA out of memory. Tried to allocate 2 GiB",
+        "CUBLAS failure 3: CUBLAS_STATUS_ALLOC_FAILED",
+    ],
+)
+def test_words_for_lack_of_memory_are_known(words: str):
+    assert isinstance(engine_error("x", RuntimeError(words)), EngineOutOfMemory)
+
+
+def test_other_failures_stay_plain_and_on_one_line():
+    error = engine_error("x", RuntimeError("Non-zero status\n  while running " + "y" * 999))
+    assert type(error) is EngineError
+    assert "\n" not in str(error)
+    assert len(str(error)) < 400
+
+
+def test_importing_the_package_loads_no_backend():
+    heavy = ["onnxruntime", "openvino", "onnx", "torch", "tensorrt", "cv2"]
+    modules = (
+        "dcdr_deploy.engines, dcdr_deploy.tiling, dcdr_deploy.runner, dcdr_deploy.doctor, dcdr_deploy.engines.metadata"
+    )
+    backends = "dcdr_deploy.engines.onnxruntime, dcdr_deploy.engines.openvino, dcdr_deploy.engines.torch"
+    script = f"import sys, {modules}, {backends}; print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,211 @@
+"""The backends on small models: they agree with each other and fail with one line."""
+
+from __future__ import annotations
+
+import sys
+import types
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dcdr_deploy.engines import Engine, EngineOptions, ModelMetadata, hardware, load_engine
+from dcdr_deploy.errors import DcdrError, EngineError, EngineOutOfMemory, MissingDependency, ModelError
+
+NO_GPU = hardware.cuda_device_count() == 0
+CPU = EngineOptions(device="cpu", threads=1)
+
+
+def picture(batch: int = 1, height: int = 24, width: int = 32) -> np.ndarray:
+    return np.random.default_rng(3).random((batch, 3, height, width), dtype=np.float32)
+
+
+@pytest.fixture(scope="module", params=["onnxruntime", "openvino"])
+def engine(request: pytest.FixtureRequest, model_file: Path) -> Engine:
+    pytest.importorskip(request.param)
+    with load_engine(model_file, request.param, CPU) as engine:
+        yield engine
+
+
+def test_info_says_what_runs_where(engine: Engine, model_file: Path):
+    info = engine.info
+    assert info.model == model_file
+    assert info.device == "CPU (1 threads)"
+    assert (info.metadata.name, info.metadata.peak, info.device_kind) == ("test net", 8.0, "cpu")
+    assert info.bytes_per_pixel is not None
+    assert info.bytes_per_pixel > 1000
+
+
+def test_any_batch_and_size_runs(engine: Engine):
+    whole = engine.infer(picture(3, 24, 32))
+    assert whole.dtype == np.float32
+    single = engine.infer(picture(3, 24, 32)[1:2])
+    np.testing.assert_allclose(single[0], whole[1], atol=1e-5)
+    assert engine.infer(picture(1, 4, 64)).shape == (1, 3, 4, 64)
+
+
+def test_results_do_not_share_memory_with_later_calls(engine: Engine):
+    first = engine.infer(picture())
+    kept = first.copy()
+    engine.infer(1 - picture())
+    np.testing.assert_array_equal(first, kept)
+
+
+@pytest.mark.parametrize("inline", [False, True], ids=["functions", "inlined"])
+def test_openvino_agrees_with_onnxruntime(make_model: Callable[..., Path], inline: bool):
+    pytest.importorskip("openvino")
+    path = make_model(inline=inline)
+    with load_engine(path, "onnxruntime", CPU) as reference, load_engine(path, "openvino", CPU) as engine:
+        expected, got = reference.infer(picture(2)), engine.infer(picture(2))
+    assert expected.std() > 0.1  # a network that gives zeros would agree as well
+    assert np.abs(got - expected).max() <= 1e-4
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+def test_a_model_in_half_precision_runs_between_float32_ends(
+    model_file: Path, make_model: Callable[..., Path], backend: str
+):
+    pytest.importorskip(backend)
+    with (
+        load_engine(model_file, "onnxruntime", CPU) as reference,
+        load_engine(make_model(half=True), backend, CPU) as engine,
+    ):
+        expected, got = reference.infer(picture()), engine.infer(picture())
+    assert 0 < np.abs(got - expected).max() <= 0.02 * np.abs(expected).max()
+
+
+def test_offsets_matter_in_the_test_model(make_model: Callable[..., Path]):
+    """Guards the test above: without deformation the network would give something else."""
+    import onnx
+    from onnx import numpy_helper
+
+    path = make_model()
+    with load_engine(path, "onnxruntime", CPU) as engine:
+        deformed = engine.infer(picture())
+    model = onnx.load(path)
+    for weight in model.graph.initializer:
+        if ".offset." in weight.name:
+            weight.CopyFrom(numpy_helper.from_array(np.zeros(weight.dims, np.float32), weight.name))
+    onnx.save(model, path)
+    with load_engine(path, "onnxruntime", CPU) as engine:
+        assert np.abs(engine.infer(picture()) - deformed).max() > 0.01
+
+
+def test_a_fixed_model_takes_its_size_only(make_model: Callable[..., Path]):
+    with load_engine(make_model(shape=(1, 3, 24, 32)), "onnxruntime", CPU) as engine:
+        assert engine.infer(picture()).shape == (1, 3, 24, 32)
+        with pytest.raises(EngineError, match="24 x 32 only"):
+            engine.infer(picture(1, 24, 36))
+        with pytest.raises(EngineError, match="at most 1"):
+            engine.infer(picture(2))
+
+
+@pytest.mark.parametrize(
+    ("batch", "words"),
+    [
+        (picture().astype(np.float64), "float32"),
+        (picture()[0], "float32"),
+        (picture(1, 22, 32), "multiples of 4"),
+        (picture()[:0], "positive"),
+        (np.full((1, 3, 4, 4), np.nan, np.float32), "NaN"),
+    ],
+)
+def test_bad_input_is_refused_before_the_backend_sees_it(engine: Engine, batch: np.ndarray, words: str):
+    with pytest.raises(EngineError, match=words):
+        engine.infer(batch)
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+def test_a_closed_engine_says_so(model_file: Path, backend: str):
+    pytest.importorskip(backend)
+    engine = load_engine(model_file, backend, CPU)
+    engine.close()
+    engine.close()
+    with pytest.raises(EngineError, match="closed"):
+        engine.infer(picture())
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+def test_an_operator_that_does_not_exist_is_one_line(make_model: Callable[..., Path], backend: str):
+    pytest.importorskip(backend)
+    path = make_model()
+    path.write_bytes(path.read_bytes().replace(b"DCRB", b"DCRX", 1))  # one call of a function that is not there
+    with pytest.raises(ModelError, match="cannot load") as caught:
+        load_engine(path, backend, CPU)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.skipif(not NO_GPU, reason="this machine has a GPU")
+@pytest.mark.parametrize("backend", ["auto", "onnxruntime", "openvino"])
+def test_cuda_where_there_is_none_is_refused_with_the_reason(model_file: Path, backend: str):
+    pytest.importorskip("openvino")
+    with pytest.raises(EngineError, match="no cuda device"):
+        load_engine(model_file, backend, EngineOptions(device="cuda"))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(NO_GPU, reason="no NVIDIA GPU")
+def test_cuda_agrees_with_the_cpu(model_file: Path):
+    with (
+        load_engine(model_file, "onnxruntime", CPU) as reference,
+        load_engine(model_file, "onnxruntime", EngineOptions(device="cuda")) as engine,
+    ):
+        assert np.abs(engine.infer(picture(2)) - reference.infer(picture(2))).max() <= 1e-4
+
+
+def test_the_identity_model_that_providers_are_tried_with_is_valid():
+    onnxruntime = pytest.importorskip("onnxruntime")
+    from dcdr_deploy.engines.onnxruntime import _IDENTITY_MODEL
+
+    session = onnxruntime.InferenceSession(_IDENTITY_MODEL, providers=["CPUExecutionProvider"])
+    np.testing.assert_array_equal(session.run(None, {"x": np.ones(1, np.float32)})[0], [1])
+
+
+class _Loaded(types.SimpleNamespace):
+    """What ``dcdr_deploy.models.load_checkpoint`` returns."""
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A checkpoint whose network halves its input; only the loader's contract is used, not the loader."""
+    torch = pytest.importorskip("torch")
+
+    class Halve(torch.nn.Module):
+        def forward(self, x):
+            if x.shape[-1] > 1000:
+                raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes.\nmore")
+            return x / 2
+
+    models = types.ModuleType("dcdr_deploy.models")
+    models.load_checkpoint = lambda path: _Loaded(network=Halve(), metadata=ModelMetadata(size_multiple=4), source=path)
+    monkeypatch.setitem(sys.modules, "dcdr_deploy.models", models)
+    path = tmp_path / "net.pth"
+    path.write_bytes(b"anything")
+    return path
+
+
+def test_torch_runs_a_checkpoint(checkpoint: Path):
+    with load_engine(checkpoint, options=EngineOptions(device="cpu")) as engine:
+        assert engine.info.backend == "torch"
+        np.testing.assert_array_equal(engine.infer(picture()), picture() / 2)
+        with pytest.raises(EngineOutOfMemory, match="torch ran out of memory"):
+            engine.infer(picture(1, 4, 1004))
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino", "torch"])
+def test_a_package_that_is_missing_is_named_with_its_install_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: str
+):
+    monkeypatch.setitem(sys.modules, backend, None)  # makes its import fail
+    monkeypatch.setattr("dcdr_deploy.engines.packages.installed", lambda name: name != backend)
+    path = tmp_path / ("net.pth" if backend == "torch" else "net.onnx")
+    path.write_bytes(b"anything")
+    with pytest.raises(MissingDependency, match=r"install: pip install"):
+        load_engine(path, backend)
+
+
+@pytest.mark.parametrize("options", [{"device": "gpu"}, {"device": "cuda:x"}, {"threads": 0}])
+def test_options_out_of_range_are_refused(options: dict):
+    with pytest.raises(DcdrError, match=r"device|threads"):
+        EngineOptions(**options)

@@ -1,0 +1,68 @@
+"""What the machine has, read from files and programs that these tests fake."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dcdr_deploy import doctor
+from dcdr_deploy.engines import hardware
+
+
+def write(folder: Path, **files: str) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in files.items():
+        (folder / name.replace("__", ".")).write_text(text)
+
+
+def test_memory_of_this_machine_is_plausible():
+    available, total = hardware.available_memory(), hardware.total_memory()
+    assert available is not None
+    assert total is not None
+    assert 0 < available <= total
+
+
+def test_a_container_limit_counts_without_its_page_cache(tmp_path: Path):
+    write(tmp_path, memory__max="1000\n", memory__current="700\n", memory__stat="anon 5\ninactive_file 300\n")
+    assert hardware._cgroup_limits(tmp_path, tmp_path / "none") == [(1000, 400)]
+
+
+def test_limits_of_the_group_and_of_its_parents_hold(tmp_path: Path):
+    write(tmp_path / "a", memory__max="5000", memory__current="100")
+    write(tmp_path / "a" / "b", memory__max="max", memory__current="90")
+    write(tmp_path / "a" / "b" / "c", memory__max="800", memory__current="80")
+    write(tmp_path, cgroup="0::/a/b/c\n")
+    assert sorted(hardware._cgroup_limits(tmp_path, tmp_path / "cgroup")) == [(800, 80), (5000, 100)]
+
+
+def test_version_one_groups_are_read_and_no_limit_is_none(tmp_path: Path):
+    write(tmp_path / "memory" / "job", memory__limit_in_bytes="4096", memory__usage_in_bytes="96")
+    write(tmp_path / "memory", memory__limit_in_bytes="9223372036854771712", memory__usage_in_bytes="96")
+    write(tmp_path, cgroup="4:memory:/job\n1:cpu:/\n")
+    assert hardware._cgroup_limits(tmp_path, tmp_path / "cgroup") == [(4096, 96)]
+
+
+def test_gpus_are_read_from_the_table_of_nvidia_smi():
+    table = "0, NVIDIA H200, 143771, 143000, 580.1, 9.0\n1, NVIDIA GB10, [N/A], [N/A], 580.1, 12.1\n"
+    (gpu,) = hardware._parse_gpus(table)
+    assert (gpu.index, gpu.name, gpu.memory_free, gpu.compute_capability) == (0, "NVIDIA H200", 143000 << 20, "9.0")
+
+
+def test_visible_devices_renumber_the_gpus(monkeypatch: pytest.MonkeyPatch):
+    gpus = [hardware.Gpu(index, "x", 10, index * 100, "1", "9.0") for index in range(3)]
+    monkeypatch.setattr(hardware, "nvidia_gpus", lambda: gpus)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,1")
+    assert [hardware.gpu_free_memory(index) for index in (0, 1, 2)] == [200, 100, None]
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    assert hardware.gpu_free_memory(1) == 100
+
+
+def test_the_report_names_every_backend_and_prints(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(hardware, "nvidia_gpus", lambda: [hardware.Gpu(0, "H200", 2 << 30, 1 << 30, "580", "9.0")])
+    data = doctor.report()
+    text = doctor.format_report(data)
+    assert set(data["backends"]) >= {"onnxruntime", "openvino", "torch"}
+    assert "GPU 0: H200, 1.0 GiB free of 2.0 GiB, sm 9.0" in text
+    assert data["packages"]["numpy"] in text
+    assert all(f"  {name} " in text for name in data["backends"])

@@ -1,0 +1,209 @@
+"""Embedded ICC profiles become sRGB."""
+
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from picture_files import (
+    PRIMARIES,
+    SRGB_PARAMETRIC,
+    chunk,
+    description_tag,
+    gamma_curve,
+    gray_profile,
+    icc_profile,
+    matrix_profile,
+    noise,
+    parametric_curve,
+    pillow_bytes,
+    png_bytes,
+    rgb_to_xyz,
+    sampled_curve,
+    smooth_rgb,
+    tifffile_bytes,
+)
+from PIL import Image, ImageCms
+
+from dcdr_deploy.imaging import linear_to_srgb, read_image, srgb_to_linear
+
+ADOBE_GAMMA = 563 / 256  # the specification's 2.19921875
+
+
+@pytest.fixture
+def read(tmp_path):
+    def read_bytes(data):
+        path = tmp_path / "picture"
+        path.write_bytes(data)
+        return read_image(path)
+
+    return read_bytes
+
+
+def by_formula(samples, primaries, decode):
+    """The conversion by definition, without any profile: decode, primaries -> XYZ (D65) -> sRGB, clip, encode."""
+    top = np.iinfo(samples.dtype).max
+    matrix = np.linalg.solve(rgb_to_xyz(PRIMARIES["srgb"]), rgb_to_xyz(PRIMARIES[primaries]))
+    linear = np.clip(decode(samples / top) @ matrix.T, 0, 1)
+    return linear_to_srgb(linear) * top
+
+
+SPACES = [
+    ("display-p3", parametric_curve(*SRGB_PARAMETRIC), srgb_to_linear),
+    ("display-p3", sampled_curve(srgb_to_linear, 4096), srgb_to_linear),
+    ("adobe-rgb", gamma_curve(ADOBE_GAMMA), lambda x: x**ADOBE_GAMMA),
+    ("adobe-rgb", parametric_curve(0, 1.8), lambda x: x**1.8),
+    ("srgb", parametric_curve(1, 2.0, 0.8, 0.2), lambda x: (0.8 * x + 0.2) ** 2),
+    ("srgb", parametric_curve(2, 2.0, 0.8, 0.1, 0.15), lambda x: (0.8 * x + 0.1) ** 2 + 0.15),
+    (
+        "srgb",
+        parametric_curve(4, 2.0, 0.9, 0.0, 0.5, 0.5, 0.1, 0.0),
+        lambda x: np.where(x >= 0.5, (0.9 * x) ** 2 + 0.1, x / 2),
+    ),
+]
+
+
+@pytest.mark.parametrize(("primaries", "curve", "decode"), SPACES)
+def test_matrix_profiles_of_8_bit_pictures_follow_the_formula(read, primaries, curve, decode):
+    frame = read(pillow_bytes(smooth_rgb(), "PNG", icc_profile=matrix_profile(primaries, curve)))
+    expected = by_formula(smooth_rgb(), primaries, decode)
+    assert np.abs(frame.pixels - expected).max() <= 1.5
+    assert frame.metadata["icc"] == "converted from test profile"
+
+
+@pytest.mark.parametrize(("primaries", "curve", "decode"), SPACES[:3])
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_matrix_profiles_of_16_bit_pictures_keep_the_depth(read, kind, primaries, curve, decode):
+    samples, profile = smooth_rgb(np.uint16), matrix_profile(primaries, curve)
+    if kind == "PNG":
+        data = png_bytes(samples, 2, chunk(b"iCCP", b"name\0\0" + zlib.compress(profile)))
+    else:
+        data = tifffile_bytes(samples, photometric="rgb", iccprofile=profile)
+    pixels = read(data).pixels
+    assert pixels.dtype == np.uint16
+    # s15Fixed16 colorants are rounded to 1/65536, which near black means tens of codes: compare in linear light.
+    expected = srgb_to_linear(by_formula(samples, primaries, decode) / 65535)
+    assert np.abs(srgb_to_linear(pixels / 65535) - expected).max() < 3e-4
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "WEBP", "TIFF"])
+def test_profiles_are_found_in_every_format(read, kind):
+    flat = np.full((48, 64, 3), (200, 60, 60), np.uint8)
+    profile = matrix_profile("display-p3", parametric_curve(*SRGB_PARAMETRIC))
+    frame = read(pillow_bytes(flat, kind, icc_profile=profile, quality=95))
+    assert np.abs(frame.pixels[20, 30] - by_formula(flat[:1, :1], "display-p3", srgb_to_linear)[0, 0]).max() <= 4
+    assert frame.pixels[20, 30, 0] > 205  # P3 red is more saturated than sRGB's
+
+
+def test_our_matrix_conversion_agrees_with_littlecms(read):
+    samples = noise(3, np.uint8)
+    profile = matrix_profile("adobe-rgb", gamma_curve(ADOBE_GAMMA))
+    expected = ImageCms.profileToProfile(
+        Image.fromarray(samples),
+        ImageCms.ImageCmsProfile(io.BytesIO(profile)),
+        ImageCms.createProfile("sRGB"),
+        renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
+    )
+    difference = np.abs(read(pillow_bytes(samples, "PNG", icc_profile=profile)).pixels - np.asarray(expected, int))
+    assert difference.max() <= 2
+    assert difference.mean() < 0.1
+
+
+@pytest.mark.parametrize(
+    "profile",
+    [
+        ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes(),
+        matrix_profile("srgb", parametric_curve(*SRGB_PARAMETRIC)),
+        matrix_profile("srgb", sampled_curve(srgb_to_linear, 1024)),
+    ],
+)
+def test_srgb_profiles_are_recognised_and_change_nothing(read, profile):
+    frame = read(pillow_bytes(smooth_rgb(), "PNG", icc_profile=profile))
+    np.testing.assert_array_equal(frame.pixels, smooth_rgb())
+    assert frame.metadata["icc"] == "sRGB"
+
+
+def test_neutrals_stay_neutral_and_white_stays_white_in_16_bits(read):
+    gray = np.linspace(0, 65535, 64).round().astype(np.uint16)
+    samples = np.broadcast_to(gray[None, :, None], (4, 64, 3))
+    profile = matrix_profile("display-p3", gamma_curve(1.8))
+    pixels = read(png_bytes(samples, 2, chunk(b"iCCP", b"n\0\0" + zlib.compress(profile)))).pixels.astype(int)
+    assert np.ptp(pixels, axis=-1).max() <= 1
+    assert pixels[0, -1].min() >= 65534
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_gray_profile_uses_its_own_curve(read, dtype):
+    gray, top = smooth_rgb(dtype)[..., 2], np.iinfo(dtype).max
+    packed = chunk(b"iCCP", b"n\0\0" + zlib.compress(gray_profile(gamma_curve(1.0))))
+    frame = read(png_bytes(gray, 0, packed, depth=8 * np.dtype(dtype).itemsize))
+    expected = np.rint(linear_to_srgb(gray / top) * top)
+    np.testing.assert_array_equal(frame.pixels, np.repeat(expected[..., None], 3, axis=2))
+
+
+def test_profile_applies_to_palette_pictures_and_leaves_alpha_alone(read):
+    profile = matrix_profile("display-p3", gamma_curve(1.0))
+    image = Image.fromarray(smooth_rgb()).quantize(8)
+    frame = read(pillow_bytes(image, "PNG", icc_profile=profile, transparency=2))
+    expected = by_formula(np.asarray(image.convert("RGB")), "display-p3", lambda x: x)
+    assert np.abs(frame.pixels - expected).max() <= 1.5
+    np.testing.assert_array_equal(frame.alpha == 0, np.asarray(image) == 2)
+
+
+# A look-up table profile for inks: an "mft1" with 2 grid points an ink, PCS Lab, in which only black ink counts.
+
+
+def cmyk_profile():
+    """Lightness 100 without black ink, 0 with it, never a hue: C, M and Y have no effect."""
+    grid = [(0 if k else 255, 128, 128) for _c in (0, 1) for _m in (0, 1) for _y in (0, 1) for k in (0, 1)]
+    ramp = bytes(range(256))
+    identity = struct.pack(">9i", 65536, 0, 0, 0, 65536, 0, 0, 0, 65536)
+    table = b"mft1\0\0\0\0" + bytes((4, 3, 2, 0)) + identity
+    table += ramp * 4 + b"".join(bytes(point) for point in grid) + ramp * 3
+    white = b"XYZ \0\0\0\0" + struct.pack(">3i", 63190, 65536, 54061)
+    tags = {b"desc": description_tag("black ink only"), b"wtpt": white, b"A2B0": table, b"A2B1": table}
+    profile = bytearray(icc_profile("CMYK", tags))
+    profile[8:12] = b"\x02\x40\0\0"
+    profile[12:16], profile[20:24] = b"prtr", b"Lab "
+    return bytes(profile)
+
+
+def test_cmyk_goes_through_its_profile(read):
+    ink = np.zeros((48, 64, 4), np.uint8)
+    ink[:, :16] = (255, 0, 0, 0)
+    ink[:, 16:32] = (0, 255, 255, 255)
+    image = Image.frombytes("CMYK", (64, 48), ink.tobytes())
+    frame = read(pillow_bytes(image, "TIFF", icc_profile=cmyk_profile()))
+    assert frame.metadata["icc"] == "converted from black ink only"
+    assert frame.pixels[5, 5].min() >= 253  # cyan: white in this profile, (0, 255, 255) without it
+    assert frame.pixels[5, 20].max() <= 2
+
+
+GOOD = matrix_profile("display-p3", gamma_curve(2.2))
+BROKEN = {
+    "garbage": b"not a profile at all" * 20,
+    "short": GOOD[:100],
+    "cut": GOOD[:-40],
+    "tag table beyond the end": GOOD[:128] + b"\xff\xff\xff\xff" + GOOD[132:],
+    "unknown curve": GOOD.replace(b"curv", b"xxxx"),
+    "colour space of another kind": cmyk_profile(),
+    "black colorants": matrix_profile("srgb", gamma_curve(2.2)).replace(b"XYZ \0\0\0\0", b"XYZ \0\0\0\0" + bytes(12)),
+}
+
+
+@pytest.mark.parametrize("profile", BROKEN.values(), ids=BROKEN)
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_broken_profiles_are_ignored_and_reported(read, profile, dtype):
+    samples = smooth_rgb(dtype)
+    packed = chunk(b"iCCP", b"n\0\0" + zlib.compress(profile))
+    frame = read(png_bytes(samples, 2, packed, depth=8 * np.dtype(dtype).itemsize))
+    np.testing.assert_array_equal(frame.pixels, samples)
+    assert frame.metadata["icc"].startswith("ignored: ")
+    assert "\n" not in frame.metadata["icc"]
+
+
+def test_damaged_iccp_chunk_is_ignored_and_reported(read):
+    frame = read(png_bytes(smooth_rgb(), 2, chunk(b"iCCP", b"n\0\0 no deflate stream"), depth=8))
+    np.testing.assert_array_equal(frame.pixels, smooth_rgb())
+    assert frame.metadata["icc"].startswith("ignored: ")

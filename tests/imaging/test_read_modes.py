@@ -1,0 +1,252 @@
+"""Every sample layout comes out as sRGB-encoded RGB with the expected numbers."""
+
+import struct
+
+import numpy as np
+import pytest
+from picture_files import HEIGHT, WIDTH, chunk, noise, pillow_bytes, png_bytes, smooth_rgb, tifffile_bytes
+from PIL import Image
+
+from dcdr_deploy.imaging import probe, read_image
+
+RGB = smooth_rgb()
+GRAY = np.ascontiguousarray(RGB[..., 2])
+ALPHA = np.ascontiguousarray(RGB[..., 0])
+
+
+@pytest.fixture
+def read(tmp_path):
+    def read_bytes(data, name="picture.bin"):
+        path = tmp_path / name
+        path.write_bytes(data)
+        return read_image(path)
+
+    return read_bytes
+
+
+def three(gray):
+    return np.repeat(gray[..., None], 3, axis=2)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "BMP", "WEBP"])
+def test_rgb_of_lossless_formats_is_exact(read, kind):
+    frame = read(pillow_bytes(RGB, kind, **({"lossless": True} if kind == "WEBP" else {})))
+    np.testing.assert_array_equal(frame.pixels, RGB)
+    assert frame.pixels.dtype == np.uint8
+    assert frame.pixels.flags.c_contiguous
+    assert frame.alpha is None
+    assert frame.metadata["source_format"].upper() == kind
+    assert frame.metadata["bit_depth"] == 8
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "WEBP"])
+def test_rgb_of_lossy_formats_is_close(read, kind):
+    frame = read(pillow_bytes(RGB, kind, quality=95))
+    assert np.abs(frame.pixels.astype(int) - RGB).mean() < 3
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "BMP"])
+def test_gray_becomes_three_equal_channels(read, kind):
+    np.testing.assert_array_equal(read(pillow_bytes(GRAY, kind)).pixels, three(GRAY))
+
+
+def test_gray_jpeg_becomes_three_equal_channels(read):
+    pixels = read(pillow_bytes(GRAY, "JPEG", quality=95)).pixels
+    assert np.ptp(pixels, axis=-1).max() == 0
+    assert np.abs(pixels[..., 0].astype(int) - GRAY).max() <= 4
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "BMP"])
+def test_one_bit_becomes_black_and_white(read, kind):
+    bits = GRAY > 127
+    np.testing.assert_array_equal(read(pillow_bytes(Image.fromarray(bits), kind)).pixels, three(bits * np.uint8(255)))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "BMP"])
+def test_palette_is_looked_up(read, kind):
+    image = Image.fromarray(RGB).quantize(16)
+    np.testing.assert_array_equal(read(pillow_bytes(image, kind)).pixels, np.asarray(image.convert("RGB")))
+
+
+def test_gray_with_alpha_is_split(read):
+    frame = read(pillow_bytes(np.dstack([GRAY, ALPHA]), "PNG"))
+    np.testing.assert_array_equal(frame.pixels, three(GRAY))
+    np.testing.assert_array_equal(frame.alpha, ALPHA.astype(np.float32) / 255)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP"])
+def test_rgb_with_alpha_is_split(read, kind):
+    options = {"lossless": True, "exact": True} if kind == "WEBP" else {}
+    frame = read(pillow_bytes(np.dstack([RGB, ALPHA]), kind, **options))
+    np.testing.assert_array_equal(frame.pixels, RGB)
+    np.testing.assert_array_equal(frame.alpha, ALPHA.astype(np.float32) / 255)
+    assert frame.alpha.dtype == np.float32
+
+
+def test_transparent_colour_and_palette_entry_become_alpha(read):
+    keyed = RGB.copy()
+    keyed[5, 7] = (1, 2, 3)
+    frame = read(png_bytes(keyed, 2, chunk(b"tRNS", struct.pack(">3H", 1, 2, 3)), depth=8))
+    assert (frame.alpha[5, 7], frame.alpha.sum()) == (0, WIDTH * HEIGHT - 1)
+    image = Image.fromarray(RGB).quantize(16)
+    frame = read(pillow_bytes(image, "PNG", transparency=3))
+    np.testing.assert_array_equal(frame.alpha == 0, np.asarray(image) == 3)
+
+
+def test_cmyk_without_profile_is_ink_on_white(read):
+    ink = np.zeros((HEIGHT, WIDTH, 4), np.uint8)
+    ink[:, :16] = (0, 255, 255, 0)
+    ink[:, 16:32] = (51, 0, 0, 0)
+    ink[:, 32:48] = (0, 0, 0, 128)
+    image = Image.frombytes("CMYK", (WIDTH, HEIGHT), ink.tobytes())
+    pixels = read(pillow_bytes(image, "TIFF")).pixels
+    assert pixels[5, [5, 20, 40, 60]].tolist() == [[255, 0, 0], [204, 255, 255], [127, 127, 127], [255, 255, 255]]
+
+
+def test_inverted_cmyk_of_adobe_jpeg_is_turned_round(read):
+    image = Image.new("CMYK", (WIDTH, HEIGHT), (0, 255, 255, 0))
+    pixels = read(pillow_bytes(image, "JPEG", quality=95)).pixels.astype(int)
+    assert np.abs(pixels - (255, 0, 0)).max() <= 3
+
+
+# 16 bits
+
+DEEP = noise(3)
+DEEP_GRAY = noise(1, seed=1)
+DEEP_ALPHA = noise(1, seed=2)
+
+
+@pytest.mark.parametrize(
+    ("colour_type", "samples", "pixels", "alpha"),
+    [
+        (0, DEEP_GRAY, three(DEEP_GRAY), None),
+        (2, DEEP, DEEP, None),
+        (4, np.dstack([DEEP_GRAY, DEEP_ALPHA]), three(DEEP_GRAY), DEEP_ALPHA),
+        (6, np.dstack([DEEP, DEEP_ALPHA]), DEEP, DEEP_ALPHA),
+    ],
+)
+def test_png_of_16_bits_keeps_every_bit(read, colour_type, samples, pixels, alpha):
+    frame = read(png_bytes(samples, colour_type))
+    assert frame.pixels.dtype == np.uint16
+    np.testing.assert_array_equal(frame.pixels, pixels)
+    assert (frame.alpha is None) == (alpha is None)
+    if alpha is not None:
+        np.testing.assert_array_equal(frame.alpha, alpha.astype(np.float32) / 65535)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_interlaced_png(read, dtype):
+    samples = noise(3, dtype)
+    data = png_bytes(samples, 2, depth=8 * np.dtype(dtype).itemsize, interlaced=True)
+    np.testing.assert_array_equal(read(data).pixels, samples)
+
+
+@pytest.mark.parametrize(("colour_type", "samples"), [(0, DEEP_GRAY), (2, DEEP)])
+def test_transparent_colour_of_16_bits_becomes_alpha(read, colour_type, samples):
+    key = np.atleast_1d(samples[3, 4]).astype(">u2").tobytes()
+    frame = read(png_bytes(samples, colour_type, chunk(b"tRNS", key)))
+    np.testing.assert_array_equal(frame.pixels[3, 4], np.broadcast_to(samples[3, 4], 3))
+    assert frame.alpha[3, 4] == 0
+    assert frame.alpha[4, 3] == 1
+
+
+TIFF_LAYOUTS = {
+    "plain": {},
+    "deflate": {"compression": "zlib"},
+    "deflate, predictor": {"compression": "zlib", "predictor": True, "rowsperstrip": 7},
+    "lzw, predictor": {"compression": "lzw", "predictor": True},
+    "packbits": {"compression": "packbits"},
+    "tiles": {"tile": (16, 32), "compression": "zlib", "predictor": True},
+    "big-endian": {"byteorder": ">", "compression": "zlib", "predictor": True},
+    "BigTIFF": {"bigtiff": True},
+}
+
+
+@pytest.mark.parametrize("options", TIFF_LAYOUTS.values(), ids=TIFF_LAYOUTS)
+def test_rgb_tiff_of_16_bits_keeps_every_bit(read, options):
+    frame = read(tifffile_bytes(DEEP, photometric="rgb", **options))
+    assert frame.pixels.dtype == np.uint16
+    np.testing.assert_array_equal(frame.pixels, DEEP)
+
+
+@pytest.mark.parametrize("options", [{}, {"compression": "zlib", "predictor": True}, {"tile": (16, 16)}])
+def test_separate_planes_of_16_bits_are_put_together(read, options):
+    planes = np.ascontiguousarray(DEEP.transpose(2, 0, 1))
+    frame = read(tifffile_bytes(planes, photometric="rgb", planarconfig="separate", **options))
+    np.testing.assert_array_equal(frame.pixels, DEEP)
+
+
+def test_gray_tiffs_of_16_bits(read):
+    black_is_zero = read(tifffile_bytes(DEEP_GRAY, photometric="minisblack"))
+    np.testing.assert_array_equal(black_is_zero.pixels, three(DEEP_GRAY))
+    white_is_zero = read(tifffile_bytes(DEEP_GRAY, photometric="miniswhite"))
+    np.testing.assert_array_equal(white_is_zero.pixels, three(65535 - DEEP_GRAY))
+    pair = np.dstack([DEEP_GRAY, DEEP_ALPHA])
+    with_alpha = read(tifffile_bytes(pair, photometric="minisblack", extrasamples=[2], planarconfig="contig"))
+    np.testing.assert_array_equal(with_alpha.pixels, three(DEEP_GRAY))
+    np.testing.assert_array_equal(with_alpha.alpha, DEEP_ALPHA.astype(np.float32) / 65535)
+
+
+def test_alpha_of_16_bit_tiff_straight_associated_and_unknown(read):
+    alpha = np.maximum(DEEP_ALPHA, 20000)
+    alpha[0, 0] = 0
+    straight = read(tifffile_bytes(np.dstack([DEEP, alpha]), photometric="rgb", extrasamples=[2]))
+    np.testing.assert_array_equal(straight.pixels, DEEP)
+    np.testing.assert_array_equal(straight.alpha, alpha.astype(np.float32) / 65535)
+
+    premultiplied = np.rint(DEEP * (alpha[..., None] / 65535)).astype(np.uint16)
+    associated = read(tifffile_bytes(np.dstack([premultiplied, alpha]), photometric="rgb", extrasamples=[1]))
+    seen = alpha > 0
+    assert np.abs(associated.pixels[seen].astype(int) - DEEP[seen]).max() <= 2
+    assert np.any("associated" in note for note in associated.metadata["notes"])
+
+    unknown = read(tifffile_bytes(np.dstack([DEEP, alpha]), photometric="rgb", extrasamples=[0]))
+    np.testing.assert_array_equal(unknown.pixels, DEEP)
+    assert unknown.alpha is None
+
+
+def test_cmyk_tiff_of_16_bits_is_reduced_to_8_and_says_so(read):
+    ink = np.zeros((HEIGHT, WIDTH, 4), np.uint16)
+    ink[..., 1:3] = 65535
+    frame = read(tifffile_bytes(ink, photometric="separated"))
+    assert frame.pixels[0, 0].tolist() == [255, 0, 0]
+    assert any("8 bits" in note for note in frame.metadata["notes"])
+
+
+# content decides
+
+
+@pytest.mark.parametrize(("kind", "name"), [("PNG", "a.jpg"), ("JPEG", "a.png"), ("TIFF", "a.webp"), ("WEBP", "a.txt")])
+def test_wrong_suffix_is_decoded_by_content(tmp_path, kind, name):
+    path = tmp_path / name
+    path.write_bytes(pillow_bytes(RGB, kind))
+    assert probe(path).upper() == kind
+    frame = read_image(path)
+    assert frame.metadata["source_format"].upper() == kind
+    assert np.abs(frame.pixels.astype(int) - RGB).mean() < 4
+
+
+@pytest.mark.parametrize("kind", ["TIFF", "WEBP", "PNG"])
+def test_first_page_or_frame_is_taken_and_noted(read, kind):
+    second = Image.fromarray(255 - RGB)
+    options = {"lossless": True} if kind == "WEBP" else {}
+    frame = read(pillow_bytes(RGB, kind, save_all=True, append_images=[second], **options))
+    np.testing.assert_array_equal(frame.pixels, RGB)
+    assert frame.metadata["notes"]
+
+
+def test_gamma_and_chromaticity_chunks_do_not_change_numbers(read):
+    extra = chunk(b"gAMA", struct.pack(">I", 100000)) + chunk(
+        b"cHRM", struct.pack(">8I", 31270, 32900, 68000, 32000, 26500, 69000, 15000, 6000)
+    )
+    np.testing.assert_array_equal(read(png_bytes(DEEP, 2, extra)).pixels, DEEP)
+    np.testing.assert_array_equal(read(png_bytes(RGB, 2, extra, depth=8)).pixels, RGB)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 5), (7, 1)])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_tiny_pictures(read, shape, dtype):
+    samples = noise(3, dtype)[: shape[0], : shape[1]]
+    frame = read(png_bytes(samples, 2, depth=8 * np.dtype(dtype).itemsize))
+    np.testing.assert_array_equal(frame.pixels, samples)
+    assert frame.size == shape
