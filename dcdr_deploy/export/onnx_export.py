@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import warnings
+from collections.abc import Callable
+from typing import Any
 
 import onnx
 import torch
@@ -50,7 +52,7 @@ def to_onnx(network: DCDRUNet, static: tuple[int, int] | None = None, form: str 
 
 def _trace(network: DCDRUNet, static: tuple[int, int] | None) -> onnx.ModelProto:
     dcdr = values.Opset(DOMAIN, VERSION)
-    table = {
+    table: dict[Callable[..., Any], Callable[..., Any]] = {
         torch.ops.dcdr.dcrb.default: lambda *inputs: dcdr.DCRB(*inputs),
         torch.ops.dcdr.deform_conv2d.default: lambda *inputs: dcdr.DeformConv2d(*inputs),
     }
@@ -82,7 +84,9 @@ class _quiet:  # noqa: N801 - used like a function
         self._filters = warnings.catch_warnings()
         self._filters.__enter__()
         warnings.simplefilter("ignore")
-        self._loggers = {name: logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir", "torch.export")}
+        self._loggers = {
+            name: logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir", "torch.export")
+        }
         self._levels = {name: logger.level for name, logger in self._loggers.items()}
         for logger in self._loggers.values():
             logger.setLevel(logging.ERROR)

@@ -10,6 +10,8 @@ to the features' type. FP16 coordinates would be off by up to a pixel at a width
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnx
 from onnx import FunctionProto, TensorProto, helper, numpy_helper
@@ -78,9 +80,11 @@ def dcrb_function() -> FunctionProto:
 def native_body() -> FunctionProto:
     """``DeformConv2d`` by ``ai.onnx::DeformConv`` in FP32: ONNX Runtime's CPU kernel has no other type."""
     nodes = [helper.make_node("Cast", [name], [f"{name}_f"], to=TensorProto.FLOAT) for name in DEFORM_INPUTS]
-    attributes = {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1], "strides": [1, 1], "dilations": [1, 1]}
+    attributes: dict[str, Any] = {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1], "strides": [1, 1], "dilations": [1, 1]}
     nodes += [
-        helper.make_node("DeformConv", ["x_f", "w_f", "offset_f", "b_f"], ["y_f"], group=1, offset_group=1, **attributes),
+        helper.make_node(
+            "DeformConv", ["x_f", "w_f", "offset_f", "b_f"], ["y_f"], group=1, offset_group=1, **attributes
+        ),
         helper.make_node("CastLike", ["y_f", "x"], ["y"]),
     ]
     return _function("DeformConv2d", DEFORM_INPUTS, nodes, doc="Native form: ai.onnx::DeformConv in FP32")
@@ -92,7 +96,7 @@ class _Body:
     def __init__(self) -> None:
         self.nodes: list[onnx.NodeProto] = []
 
-    def add(self, operator: str, inputs: list[str], output: str, **attributes: object) -> str:
+    def add(self, operator: str, inputs: list[str], output: str, **attributes: Any) -> str:
         self.nodes.append(helper.make_node(operator, inputs, [output], **attributes))
         return output
 
@@ -160,7 +164,9 @@ def gridsample_body() -> FunctionProto:
         bias = ["b"] if tap == 0 else []
         part = add("Conv", [f"sample{tap}", f"weight{tap}", *bias], f"part{tap}", kernel_shape=[1, 1])
         total = part if not total else add("Add", [total, part], "y" if tap == 8 else f"total{tap}")
-    return _function("DeformConv2d", DEFORM_INPUTS, body.nodes, doc="Without DeformConv: GridSample in FP32, a tap each")
+    return _function(
+        "DeformConv2d", DEFORM_INPUTS, body.nodes, doc="Without DeformConv: GridSample in FP32, a tap each"
+    )
 
 
 DEFORM_BODIES = {"native": native_body, "gridsample": gridsample_body}

@@ -108,5 +108,6 @@ def _judge(result: Comparison, fp16: bool) -> None:
         )
     if not fp16 and not result.max_abs_error <= MAX_ABS_ERROR:
         raise ExportError(
-            f"the file differs from torch at {width}x{height} by {result.max_abs_error:.2e}, more than {MAX_ABS_ERROR:.0e}"
+            f"the file differs from torch at {width}x{height} by {result.max_abs_error:.2e}, more than "
+            f"{MAX_ABS_ERROR:.0e}"
         )

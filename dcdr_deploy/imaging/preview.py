@@ -63,8 +63,8 @@ def preview_sdr(linear: NDArray[np.floating[Any]], peak: float) -> NDArray[np.ui
 
     The EETF maps ``203 x peak`` cd/m2 to 203 cd/m2. It is applied to max(R, G, B) of a pixel, and all three channels
     are scaled alike, so hues and saturation stay and nothing clips. Below the knee the picture is unchanged: for the
-    demo weights (peak 8) up to 0.35 x SDR white, so an 18 % gray keeps its sRGB code 118. SDR white itself becomes
-    darker (about 203 for peak 8) to leave room for what is brighter. Depends on ``peak`` only, not on the picture:
+    demo weights (peak 8) up to 0.33 x SDR white, so an 18 % gray keeps its sRGB code 118. SDR white itself becomes
+    darker (code 221 for peak 8) to leave room for what is brighter. Depends on ``peak`` only, not on the picture:
     frames of a sequence stay comparable.
 
     Args:

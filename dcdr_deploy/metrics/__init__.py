@@ -1,0 +1,1 @@
+"""Image quality figures for linear HDR pictures."""

@@ -65,7 +65,9 @@ def load_checkpoint(path: Path | str) -> LoadedModel:
     return LoadedModel(network.eval(), chosen, path, metadata is not None)
 
 
-def save_safetensors(network: DCDRUNet, path: Path, metadata: ModelMetadata, dtype: torch.dtype = torch.float16) -> None:
+def save_safetensors(
+    network: DCDRUNet, path: Path, metadata: ModelMetadata, dtype: torch.dtype = torch.float16
+) -> None:
     """Write the weights as safetensors with metadata in the header; the form in which weights are published.
 
     Raises:

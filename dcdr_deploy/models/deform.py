@@ -54,12 +54,12 @@ class SamplingPlan(NamedTuple):
     """Where every output pixel and tap reads: four rows of the (N*H*W, C) feature matrix and their weights.
 
     Attributes:
-        index: (N*H'*W'*K, 4) int64 row numbers.
+        rows: (N*H'*W'*K, 4) int64 row numbers.
         weight: (N*H'*W'*K, 4) bilinear weights; 0 for a corner outside the picture. Differentiable in the offsets.
         size: (H', W') of the output.
     """
 
-    index: Tensor
+    rows: Tensor
     weight: Tensor
     size: tuple[int, int]
 
@@ -77,14 +77,17 @@ def sampling_plan(
 
     It depends on the offsets only, so the two deformable convolutions of a DCRB share one plan.
     """
+
+    def positions(count: int) -> Tensor:
+        return torch.arange(count, device=offset.device, dtype=offset.dtype)
+
     batch, _, out_height, out_width = offset.shape
     taps_y, taps_x = kernel
     pairs = offset.reshape(batch, taps_y * taps_x, 2, out_height, out_width)
-    like = {"device": offset.device, "dtype": offset.dtype}
-    rows = torch.arange(out_height, **like) * stride - padding
-    columns = torch.arange(out_width, **like) * stride - padding
-    tap_rows = (torch.arange(taps_y, **like) * dilation).repeat_interleave(taps_x)
-    tap_columns = (torch.arange(taps_x, **like) * dilation).repeat(taps_y)
+    rows = positions(out_height) * stride - padding
+    columns = positions(out_width) * stride - padding
+    tap_rows = (positions(taps_y) * dilation).repeat_interleave(taps_x)
+    tap_columns = (positions(taps_x) * dilation).repeat(taps_y)
     y = pairs[:, :, 0] + rows[:, None] + tap_rows[:, None, None]
     x = pairs[:, :, 1] + columns + tap_columns[:, None, None]
     # Pixel-major, then tap: each output pixel's column of the matrix product is contiguous.
@@ -127,7 +130,7 @@ def apply_sampling_plan(x: Tensor, plan: SamplingPlan, weight: Tensor, bias: Ten
     taps = weight.shape[2] * weight.shape[3]
     features = x.permute(0, 2, 3, 1).reshape(batch * height * width, channels)
     columns = F.embedding_bag(
-        plan.index, features.to(plan.weight.dtype), per_sample_weights=plan.weight, mode="sum"
+        plan.rows, features.to(plan.weight.dtype), per_sample_weights=plan.weight, mode="sum"
     ).reshape(-1, taps * channels)
     matrix = weight.permute(2, 3, 1, 0).reshape(taps * channels, weight.shape[0])
     rows = columns @ matrix if bias is None else torch.addmm(bias, columns, matrix)
@@ -144,7 +147,5 @@ def deform_conv2d_gather(
     dilation: int = 1,
 ) -> Tensor:
     """:func:`deform_conv2d` in the gather form; same arguments and result."""
-    plan = sampling_plan(
-        offset, x.shape[2], x.shape[3], (weight.shape[2], weight.shape[3]), stride, padding, dilation
-    )
+    plan = sampling_plan(offset, x.shape[2], x.shape[3], (weight.shape[2], weight.shape[3]), stride, padding, dilation)
     return apply_sampling_plan(x, plan, weight, bias)

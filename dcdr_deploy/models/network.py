@@ -73,7 +73,7 @@ class DCDRUNet(nn.Module):
 
     def deformable_blocks(self) -> dict[str, DCRB]:
         """All DCRBs by module name, in the order of the data flow."""
-        return {name: cast(DCRB, module) for name, module in self.named_modules() if isinstance(module, DCRB)}
+        return {name: module for name, module in self.named_modules() if isinstance(module, DCRB)}
 
     def set_deform_mode(self, mode: DeformMode) -> DCDRUNet:
         """Select how every DCRB convolves (see :class:`~dcdr_deploy.models.blocks.DCRB`); returns ``self``."""

@@ -1,0 +1,1 @@
+"""Training: data sources, camera model, losses, loop; needs torch (extra ``train``)."""

@@ -111,7 +111,5 @@ def judge(pairs: Iterable[HeldOutPair], predict: Predict, peak: float) -> HeldOu
                 pool.add(candidate, truth, mask)
     gains = {kind: Gain(before.psnr, after.psnr) for kind, (before, after) in pools.items()}
     before, after = pools["everything"]
-    crops = [
-        psnr_from_mse(b) - psnr_from_mse(a) for a, b in zip(before.per_picture, after.per_picture, strict=True)
-    ]
+    crops = [psnr_from_mse(b) - psnr_from_mse(a) for a, b in zip(before.per_picture, after.per_picture, strict=True)]
     return HeldOutReport(**gains, crop_gains=dict(zip(names, crops, strict=True)))

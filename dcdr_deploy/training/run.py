@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -44,7 +44,7 @@ class SyntheticSource:
     panoramas: Path
     scenes: int = 3000
     cache: Path = Path.home() / ".cache" / "dcdr-deploy"
-    camera: CameraModel = CameraModel()
+    camera: CameraModel = field(default_factory=CameraModel)
 
     def training_set(self, recipe: Recipe) -> SyntheticPairs:
         """Pairs of a whole run.
@@ -66,7 +66,9 @@ class SyntheticSource:
     def _split(self, name: str) -> Path:
         folder = self.panoramas / name
         if not folder.is_dir():
-            raise InputError(f"{self.panoramas} holds no folder '{name}' with panoramas; see data/hdri in the repository")
+            raise InputError(
+                f"{self.panoramas} holds no folder '{name}' with panoramas; see data/hdri in the repository"
+            )
         return folder
 
 

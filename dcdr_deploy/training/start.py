@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from dcdr_deploy.errors import InputError
 from dcdr_deploy.imaging.transfer import srgb_to_linear
@@ -35,8 +37,8 @@ def start_from_inverse_srgb(network: DCDRUNet, peak: float) -> float:
         InputError: the tone net is too narrow for a curve for each channel.
     """
     with torch.no_grad():
-        network.restoration.last.weight.zero_()
-        network.restoration.last.bias.zero_()  # type: ignore[union-attr]
+        for parameter in network.restoration.last.parameters():
+            parameter.zero_()
         if not network.config.tone_net:
             return float("nan")
         knots = network.config.tone_width // 3
@@ -65,23 +67,20 @@ def fit_gain(knots: int, peak: float) -> tuple[NDArray[np.float64], NDArray[np.f
     return positions, solution[:-1], float(solution[-1]), float(error)
 
 
-def _write_curve(
-    tone: ToneNet, positions: NDArray[np.float64], coefficients: NDArray[np.float64], bias: float
-) -> None:
-    first, second, third, last = tone.layers
+def _write_curve(tone: ToneNet, positions: NDArray[np.float64], coefficients: NDArray[np.float64], bias: float) -> None:
+    first, second, third, last = (cast(nn.Conv2d, layer) for layer in tone.layers)
     knots = len(positions)
     for layer in (first, second, third, last):
-        layer.weight.mul_(SPARE_SCALE)  # type: ignore[operator, union-attr]
+        layer.weight.mul_(SPARE_SCALE)
     curve_channels = torch.arange(3 * knots)
-    first.weight[: 3 * knots] = 0  # type: ignore[index, operator]
-    last.weight[:] = 0  # type: ignore[index, operator]
+    first.weight[: 3 * knots] = 0
+    last.weight[:] = 0
     for colour in range(3):
         span = slice(colour * knots, (colour + 1) * knots)
-        first.weight[span, colour, 1, 1] = 1  # type: ignore[index, operator]
-        first.bias[span] = torch.from_numpy(-positions).float()  # type: ignore[index, operator]
-        last.weight[colour, span, 1, 1] = torch.from_numpy(coefficients).float()  # type: ignore[index, operator]
-        last.bias[colour] = bias  # type: ignore[index, operator]
+        first.weight[span, colour, 1, 1] = 1
+        cast(Tensor, first.bias)[span] = torch.from_numpy(-positions).float()
+        last.weight[colour, span, 1, 1] = torch.from_numpy(coefficients).float()
+        cast(Tensor, last.bias)[colour] = bias
     for layer in (second, third):
-        weight: Tensor = layer.weight  # type: ignore[assignment]
-        weight[: 3 * knots] = 0
-        weight[curve_channels, curve_channels, 1, 1] = 1
+        layer.weight[: 3 * knots] = 0
+        layer.weight[curve_channels, curve_channels, 1, 1] = 1

@@ -111,7 +111,9 @@ def read_training_checkpoint(path: Path, device: torch.device | str = "cpu") -> 
     try:
         content = torch.load(path, map_location=device, weights_only=True)
     except Exception as error:  # torch.load raises whatever its zip reader and unpickler meet in a damaged file
-        raise CheckpointError(f"{path} cannot be read as a training checkpoint: {str(error).splitlines()[0]}") from error
+        raise CheckpointError(
+            f"{path} cannot be read as a training checkpoint: {str(error).splitlines()[0]}"
+        ) from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise CheckpointError(f"{path} is no training checkpoint of this tool (format {FORMAT!r} expected)")
     return content

@@ -66,10 +66,8 @@ class SyntheticPairs(Dataset[tuple[Tensor, Tensor]]):
 
     def radiance(self, rng: np.random.Generator) -> npt.NDArray[np.float32]:
         """Draw a linear HDR crop (patch, patch, 3)."""
-        if rng.random() < PANORAMA_SHARE:
-            crop = self.panoramas.random_view(rng, self.patch)
-        else:
-            crop = self._scene_crop(rng)
+        from_panorama = rng.random() < PANORAMA_SHARE
+        crop = self.panoramas.random_view(rng, self.patch) if from_panorama else self._scene_crop(rng)
         return crop[:, ::-1] if rng.random() < 0.5 else crop
 
     def _scene_crop(self, rng: np.random.Generator) -> npt.NDArray[np.float32]:

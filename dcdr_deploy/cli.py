@@ -1,0 +1,134 @@
+"""The command line: a list of commands, and the one place where an error becomes a line.
+
+No command's module is imported before the command is called: ``--help`` answers at once and works with any package
+missing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from dcdr_deploy._version import __version__
+from dcdr_deploy.errors import DcdrError
+
+EXIT_ERROR = 2
+EXIT_INTERRUPTED = 130
+
+
+@dataclass(frozen=True)
+class LazyCommand:
+    """A command that is not imported yet.
+
+    Attributes:
+        target: ``"module:attribute"`` of the click command.
+        help: its line in the list of commands.
+        extra: the extra of this package that installs what it needs; empty if the base installation does.
+    """
+
+    target: str
+    help: str
+    extra: str = ""
+
+    def load(self) -> click.Command:
+        """Import the command."""
+        module, _, attribute = self.target.partition(":")
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+
+COMMANDS: dict[str, LazyCommand] = {
+    "run": LazyCommand("dcdr_deploy.commands.run:command", "Turn SDR pictures into linear HDR files."),
+    "export": LazyCommand(
+        "dcdr_deploy.commands.export:command", "Turn a checkpoint into a verified ONNX file.", "export"
+    ),
+    "inspect": LazyCommand("dcdr_deploy.commands.inspect:command", "Show what a model file holds.", "export"),
+    "train": LazyCommand("dcdr_deploy.commands.train:command", "Train a network.", "train"),
+    "doctor": LazyCommand("dcdr_deploy.commands.doctor:command", "Show which backends work on this machine."),
+}
+
+
+class _OneLineError(click.ClickException):
+    """Shows a user's error as one line."""
+
+    exit_code = EXIT_ERROR
+
+    def show(self, file: Any = None) -> None:
+        click.secho("error: ", fg="red", nl=False, err=True)
+        click.echo(printable(" ".join(self.message.splitlines())), err=True)
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are called, and whose errors are lines."""
+
+    def __init__(self, *args: Any, lazy: Mapping[str, LazyCommand] | None = None, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self._lazy = dict(lazy or {})
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names in the order of the list."""
+        return list(self._lazy)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a command."""
+        return self._lazy[cmd_name].load() if cmd_name in self._lazy else None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, command.help) for name, command in self._lazy.items()])
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; errors that a user can cause end here."""
+        try:
+            return super().invoke(ctx)
+        except DcdrError as error:
+            raise _OneLineError(str(error)) from error
+        except ModuleNotFoundError as error:
+            missing = (error.name or "").partition(".")[0]
+            if not missing or missing == __package__:
+                raise  # a bug of this package
+            raise _OneLineError(self._missing_module(ctx, missing)) from error
+        except KeyboardInterrupt:
+            click.echo("interrupted; what was finished is kept", err=True)
+            ctx.exit(EXIT_INTERRUPTED)
+
+    def _missing_module(self, ctx: click.Context, module: str) -> str:
+        name = ctx.invoked_subcommand or ""
+        extra = self._lazy[name].extra if name in self._lazy else ""
+        package = f"dcdr-deploy[{extra}]" if extra else "dcdr-deploy"
+        return f'`dcdr-deploy {name}` needs the package {module}, which is not installed: pip install "{package}"'
+
+
+def printable(text: str) -> str:
+    """Make file names that are no valid UTF-8 fit to be printed."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+EPILOG = """\b
+First steps:
+  dcdr-deploy run photo.jpg photo.exr       one picture, with the demo weights
+  dcdr-deploy run photos/ hdr/ --preview    a folder
+  dcdr-deploy export model.pth              your own checkpoint -> model.onnx
+  dcdr-deploy doctor                        what works on this machine
+"""
+
+
+@click.group(
+    "dcdr-deploy",
+    cls=LazyGroup,
+    lazy=COMMANDS,
+    epilog=EPILOG,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
+)
+@click.version_option(__version__, prog_name="dcdr-deploy", message="%(prog)s %(version)s")
+def main() -> None:
+    """Turn 8-bit SDR pictures into linear HDR with DCDR-UNet.
+
+    Results go to stdout, all else to stderr. Exit codes: 0 done, 2 a mistake in what was asked for, 3 a folder of which
+    some files failed, 130 interrupted.
+    """

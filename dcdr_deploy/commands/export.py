@@ -1,0 +1,57 @@
+"""``dcdr-deploy export``: checkpoint to verified ONNX."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from dcdr_deploy.commands.types import SizeType
+
+EPILOG = """\b
+Examples:
+  dcdr-deploy export model.pth                      writes model.onnx beside it
+  dcdr-deploy export model.safetensors --fp16       writes model.fp16.onnx
+  dcdr-deploy export model.pth -o out/net.onnx --static 1080x1920
+"""
+
+
+@click.command("export", epilog=EPILOG)
+@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="ONNX file to write. [beside the checkpoint]")
+@click.option("--fp16", is_flag=True, help="FP16 weights and arithmetic; coordinates stay FP32, so does the interface.")
+@click.option("--static", type=SizeType(), metavar="HxW", help="One fixed size and batch 1. [dynamic]")
+@click.option("--no-verify", is_flag=True, help="Skip the comparison with torch.")
+@click.option("--peak", type=float, help="Output 1.0 in units of SDR white. [the checkpoint's, else 1]")
+@click.option(
+    "--calibrate",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Pictures on which the offsets are measured, for the tiles' overlap. [built-in scenes]",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+def command(
+    checkpoint: Path,
+    output: Path | None,
+    fp16: bool,
+    static: tuple[int, int] | None,
+    no_verify: bool,
+    peak: float | None,
+    calibrate: Path | None,
+    as_json: bool,
+) -> None:
+    """Export CHECKPOINT (.pth, .pt, .safetensors) to ONNX and verify it.
+
+    The file is checked by onnx, run in ONNX Runtime and compared with torch at two sizes before it gets its name. It
+    carries the network as dcdr::DCRB nodes with function bodies, and everything `dcdr-deploy run` needs to know.
+    """
+    from dcdr_deploy.export import require_export_packages
+
+    require_export_packages()
+    from dcdr_deploy.export.pipeline import ExportOptions, export_checkpoint
+    from dcdr_deploy.export.report import as_data, as_text
+
+    options = ExportOptions(fp16, static, not no_verify, peak, calibrate)
+    report = export_checkpoint(checkpoint, output, options, lambda stage: click.echo(f"{stage} ...", err=True))
+    click.echo(json.dumps(as_data(report)) if as_json else as_text(report))

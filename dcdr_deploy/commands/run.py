@@ -1,0 +1,132 @@
+"""``dcdr-deploy run``: pictures in, HDR files out."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+
+from dcdr_deploy.batch import convert_folder
+from dcdr_deploy.console import NORMAL, QUIET, VERBOSE, Console
+from dcdr_deploy.convert import ConvertOptions, convert_file
+from dcdr_deploy.engines.registry import AUTO, backend_names
+from dcdr_deploy.imaging.exr import COMPRESSIONS
+from dcdr_deploy.imaging.write import OUTPUT_SUFFIXES, WriteOptions
+from dcdr_deploy.session import RunnerSettings
+
+EXIT_SOME_FAILED = 3
+
+EPILOG = """\b
+Examples:
+  dcdr-deploy run photo.jpg photo.exr          one picture
+  dcdr-deploy run photo.jpg out/ --preview     out/photo.exr, out/photo.preview.png
+  dcdr-deploy run photos/ hdr/ --recursive     a tree; again to go on after a stop
+  dcdr-deploy run scan.tif scan.exr -m my.onnx --float --exr-compression piz
+  dcdr-deploy run photos/ hdr/ --format tif --tile 512 --json > report.jsonl
+
+\b
+Model, without --model: $DCDR_MODEL, else the .onnx file in the working
+directory, else the demo weights.
+
+\b
+Numbers: EXR and HDR hold scene-linear Rec. 709 light where 1.0 is SDR white;
+PNG and TIFF hold 16 bits, linear, where 65535 is the model's peak. Each file's
+line gives minimum, median, 99th percentile and maximum in units of SDR white.
+"""
+
+
+class NumberOr(click.ParamType):
+    """A whole number, or one of some words that stand for a value."""
+
+    name = "number"
+
+    def __init__(self, **words: Any) -> None:
+        """Take the words and the values they stand for."""
+        self._words = words
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the number or the word's value."""
+        if not isinstance(value, str):
+            return value
+        if value.lower() in self._words:
+            return self._words[value.lower()]
+        try:
+            return int(value)
+        except ValueError:
+            self.fail(f"{value!r} is neither a whole number nor one of: {', '.join(self._words)}", param, ctx)
+
+
+@click.command("run", epilog=EPILOG)
+@click.argument("source", metavar="INPUT")
+@click.argument("target", metavar="OUTPUT")
+@click.option("-m", "--model", metavar="FILE", help="ONNX model or checkpoint. [see below]")
+@click.option("--backend", default=AUTO, show_default=True, help=f"{AUTO}, {', '.join(backend_names())}.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:1.")
+@click.option("--threads", type=int, help="Processor threads. [the backend's choice]")
+@click.option(
+    "--tile",
+    type=NumberOr(auto="auto", none=None),
+    metavar="auto|none|N",
+    default="auto",
+    show_default=True,
+    help="Largest tile edge in pixels; none runs whole pictures, auto goes by the memory at hand.",
+)
+@click.option(
+    "--overlap",
+    type=NumberOr(auto="auto"),
+    metavar="auto|N",
+    default="auto",
+    show_default=True,
+    help="Context in pixels around each tile; auto takes what the model asks for.",
+)
+@click.option(
+    "--batch", type=NumberOr(auto="auto"), metavar="auto|N", default="auto", show_default=True, help="Tiles in a call."
+)
+@click.option(
+    "--format",
+    "output_format",
+    type=click.Choice([suffix.lstrip(".") for suffix in OUTPUT_SUFFIXES], case_sensitive=False),
+    help="Output format where OUTPUT is a folder. [exr]",
+)
+@click.option("-r", "--recursive", is_flag=True, help="Go into sub-folders and mirror them.")
+@click.option("--preview", is_flag=True, help="Write a tone-mapped 8-bit NAME.preview.png beside each output.")
+@click.option(
+    "--exr-compression",
+    type=click.Choice(COMPRESSIONS),
+    default=WriteOptions.exr_compression,
+    show_default=True,
+    help="Compression of EXR; dwaa loses a little, the others nothing.",
+)
+@click.option("--float", "float32", is_flag=True, help="32-bit floats in EXR instead of halves.")
+@click.option("--overwrite", is_flag=True, help="Folders: convert again what is up to date.")
+@click.option("--json", "as_json", is_flag=True, help="Print one line of JSON a file on stdout.")
+@click.option("-q", "--quiet", "verbosity", flag_value=QUIET, type=int, help="Only results and errors.")
+@click.option("-v", "--verbose", "verbosity", flag_value=VERBOSE, type=int, help="Times, tiles and log messages too.")
+def command(source: str, target: str, **chosen: Any) -> None:
+    """Turn the picture INPUT into the HDR file OUTPUT, or all pictures of a folder.
+
+    INPUT is PNG, JPEG, WebP, TIFF or BMP. OUTPUT's suffix chooses the format: .exr, .hdr, .png or .tif; where OUTPUT is
+    a folder, --format does. An older file of the same name is replaced once the new one is whole.
+
+    A folder run reports bad files in OUTPUT/failures.jsonl, goes on, and ends with exit code 3. Files that an earlier
+    run finished are skipped while input, model and settings are the same.
+    """
+    write = WriteOptions(chosen["exr_compression"], chosen["float32"])
+    options = ConvertOptions(write, chosen["preview"], chosen["output_format"])
+    settings = RunnerSettings(
+        chosen["backend"], chosen["device"], chosen["threads"], chosen["tile"], chosen["overlap"], chosen["batch"]
+    )
+    verbosity = NORMAL if chosen["verbosity"] is None else chosen["verbosity"]
+    with Console(verbosity=verbosity, as_json=chosen["as_json"]) as console:
+        wishes: dict[str, Any] = {"model": chosen["model"], "settings": settings, "listener": console}
+        if not os.path.isdir(source):  # noqa: PTH112 - Path.is_dir raises for overlong names
+            convert_file(source, target, options=options, **wishes)
+            return
+        report = convert_folder(
+            source, target, options=options, recursive=chosen["recursive"], overwrite=chosen["overwrite"], **wishes
+        )
+        console.folder_done(report, Path(target))
+    if report.failures:
+        click.get_current_context().exit(EXIT_SOME_FAILED)

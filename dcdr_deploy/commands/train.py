@@ -1,0 +1,72 @@
+"""``dcdr-deploy train``: the training loop, in one run or in slices."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+EPILOG = """\b
+Examples:
+  dcdr-deploy train --data cityscapes/ -o runs/paper           the paper's recipe on pairs in the Cityscapes layout
+  dcdr-deploy train --ldr sdr/ --hdr hdr16/ -o runs/mine       pairs of equal file names in two folders
+  dcdr-deploy train --recipe demo -o runs/demo                 as the demo weights were trained
+  dcdr-deploy train --recipe demo -o runs/demo --resume --minutes 9
+"""
+
+OVERRIDES = ("preset", "steps", "batch", "patch", "learning_rate", "precision", "seed")
+"""Options that replace a field of the recipe when they are given."""
+
+
+@click.command("train", epilog=EPILOG)
+@click.option("--recipe", default="paper", show_default=True, help="Named settings: paper or demo.")
+@click.option("--data", type=click.Path(path_type=Path), help="Folder in the Cityscapes layout.")
+@click.option("--split", default="train", show_default=True, help="Split of the Cityscapes layout.")
+@click.option("--ldr", type=click.Path(path_type=Path), help="Folder of 8-bit SDR pictures, with --hdr.")
+@click.option("--hdr", type=click.Path(path_type=Path), help="Folder of 16-bit linear HDR pictures, with --ldr.")
+@click.option(
+    "--panoramas",
+    type=click.Path(path_type=Path),
+    default=Path("data/hdri"),
+    show_default=True,
+    help="Panoramas of the synthetic source, which is used without --data and --ldr.",
+)
+@click.option("--scenes", default=3000, show_default=True, help="Procedural scenes of the synthetic source.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder of the run.")
+@click.option("--resume", is_flag=True, help="Go on with the run in the output folder.")
+@click.option("--preset", type=str, help="Network: paper or lite.")
+@click.option("--steps", type=int, help="Optimiser steps of the whole run. [recipe's: paper 200000]")
+@click.option("--batch", type=int, help="Patches a step. [recipe's: paper 16]")
+@click.option("--patch", type=int, help="Patch size in pixels. [recipe's: paper 512]")
+@click.option("--learning-rate", type=float, help="Learning rate of Adam. [recipe's: 2e-4]")
+@click.option("--perceptual", type=click.Choice(["vgg19", "none"]), help="Perceptual loss of eq. 7. [recipe's]")
+@click.option("--vgg19-weights", type=click.Path(path_type=Path), help="torchvision's VGG19 file. [torch's cache]")
+@click.option("--precision", type=click.Choice(["auto", "fp32", "bf16", "fp16"]), help="Arithmetic. [recipe's]")
+@click.option("--seed", type=int, help="Seed of weights and data. [recipe's: 0]")
+@click.option("--peak", type=float, default=8.0, show_default=True, help="Full scale of targets in units of SDR white.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:1.")
+@click.option("--threads", type=int, help="CPU threads. [torch's choice]")
+@click.option("--workers", default=0, show_default=True, help="Processes that prepare data beside the steps.")
+@click.option("--checkpoint-every", default=500, show_default=True, help="Steps between checkpoints.")
+@click.option("--validate-every", default=1000, show_default=True, help="Steps between validations (synthetic source).")
+@click.option("--minutes", type=float, help="End this slice after so many minutes, to go on with --resume.")
+def command(**options: Any) -> None:
+    """Train a network; checkpoints and metrics go to the output folder.
+
+    An interrupted run (Ctrl-C, --minutes) ends with a checkpoint; a killed one loses at most --checkpoint-every steps.
+    --resume goes on as if it had never stopped.
+    """
+    from dcdr_deploy.export import require_export_packages
+
+    require_export_packages()
+    from dcdr_deploy.training.session import TrainingRequest, run_request
+
+    fields = {name: options.pop(name) for name in OVERRIDES}
+    overrides = {name: value for name, value in fields.items() if value is not None}
+    done = run_request(TrainingRequest(overrides=overrides, **options))
+    folder = options["output"]
+    if done:
+        click.echo(f"done: {folder / 'last.pth'}\nnext: dcdr-deploy export {folder / 'last.pth'}")
+    else:
+        click.echo(f"stopped with a checkpoint in {folder}; go on with --resume")

@@ -1,0 +1,338 @@
+"""One picture in, one HDR file out: the three stages decode, infer and encode, and the function that runs them."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dcdr_deploy._version import __version__
+from dcdr_deploy.engines.base import EngineInfo
+from dcdr_deploy.errors import DcdrError, InputError, OutputError
+from dcdr_deploy.events import SILENT, Listener
+from dcdr_deploy.imaging.frame import Frame
+from dcdr_deploy.imaging.preview import write_preview
+from dcdr_deploy.imaging.read import read_image
+from dcdr_deploy.imaging.statistics import white_units_summary
+from dcdr_deploy.imaging.write import OUTPUT_SUFFIXES, WriteOptions, check_output, write_image
+from dcdr_deploy.runner import Progress, Runner, RunStatistics
+from dcdr_deploy.session import DEFAULT_SETTINGS, RunnerSettings, runner_or_default
+
+PREVIEW_SUFFIX = ".preview.png"
+"""What a preview's name ends with: ``out.exr`` has ``out.preview.png`` beside it."""
+
+DEFAULT_FORMAT = "exr"
+
+
+@dataclass(frozen=True)
+class ConvertOptions:
+    """What is written.
+
+    Attributes:
+        write: compression and depth.
+        preview: write a tone-mapped 8-bit PNG beside each output.
+        format: output format where the output is a folder: ``"exr"``, ``"hdr"``, ``"png"`` or ``"tif"``; ``None`` is
+            EXR.
+
+    Raises:
+        OutputError: an unknown format.
+    """
+
+    write: WriteOptions = field(default_factory=WriteOptions)
+    preview: bool = False
+    format: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.suffix not in OUTPUT_SUFFIXES:
+            known = ", ".join(suffix.lstrip(".") for suffix in OUTPUT_SUFFIXES)
+            raise OutputError(f"unknown output format {self.format!r}; use one of {known}")
+
+    @property
+    def suffix(self) -> str:
+        """Suffix of the format, lower case, with the dot."""
+        return "." + (self.format or DEFAULT_FORMAT).lower().lstrip(".")
+
+
+DEFAULT_OPTIONS = ConvertOptions()
+
+
+@dataclass(frozen=True)
+class FileReport:
+    """What became of one file.
+
+    Attributes:
+        source: the input.
+        output: the HDR file written.
+        preview: the preview written, ``None`` if none was asked for.
+        width, height: pixels.
+        model: file name of the model, or what it calls itself where it has no file.
+        backend: registry name.
+        device: in words.
+        seconds: time of all stages together. In a folder run the stages of neighbouring files overlap.
+        stages: seconds by stage: ``"decode"``, ``"infer"``, ``"encode"``.
+        statistics: ``"min"``, ``"median"``, ``"p99"``, ``"max"`` of all samples in units of SDR white.
+        run: tiles, overlap, retries.
+        notes: sentences of the reader about what was left out or reduced.
+    """
+
+    source: Path
+    output: Path
+    preview: Path | None
+    width: int
+    height: int
+    model: str
+    backend: str
+    device: str
+    seconds: float
+    stages: dict[str, float]
+    statistics: dict[str, float]
+    run: RunStatistics
+    notes: tuple[str, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain data for JSON."""
+        return {
+            "input": str(self.source),
+            "output": str(self.output),
+            "preview": None if self.preview is None else str(self.preview),
+            "width": self.width,
+            "height": self.height,
+            "model": self.model,
+            "backend": self.backend,
+            "device": self.device,
+            "seconds": self.seconds,
+            "stages": dict(self.stages),
+            "statistics": dict(self.statistics),
+            "tiles": self.run.tiles,
+            "tile_size": list(self.run.tile_size),
+            "overlap": self.run.overlap,
+            "batch": self.run.batch,
+            "retries": self.run.retries,
+            "notes": list(self.notes),
+        }
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A picture that was read, with the seconds it took."""
+
+    source: Path
+    frame: Frame
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Inferred:
+    """A picture that went through the network; holds the result and what the writer needs, no longer the input.
+
+    Attributes:
+        source: the input file.
+        linear: (H, W, 3) float32 in network units.
+        alpha: (H, W) float32 in [0, 1], or ``None``.
+        notes: of the reader.
+        info: the engine.
+        run: what the runner took.
+        stages: seconds so far.
+    """
+
+    source: Path
+    linear: NDArray[np.float32]
+    alpha: NDArray[np.float32] | None
+    notes: tuple[str, ...]
+    info: EngineInfo
+    run: RunStatistics
+    stages: dict[str, float]
+
+    @property
+    def pixels(self) -> int:
+        """Height x width."""
+        return self.linear.shape[0] * self.linear.shape[1]
+
+
+def convert_file(
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    runner: Runner | None = None,
+    options: ConvertOptions = DEFAULT_OPTIONS,
+    *,
+    model: str | os.PathLike[str] | None = None,
+    settings: RunnerSettings = DEFAULT_SETTINGS,
+    listener: Listener = SILENT,
+) -> FileReport:
+    """Convert one SDR picture into one HDR file.
+
+    Target and input are checked before a model is loaded. An older target is replaced once the new file is whole.
+
+    Args:
+        source: PNG, JPEG, WebP, TIFF or BMP.
+        target: the file to write, whose suffix chooses the format; or a folder (one that exists, or a name that ends
+            in a slash), which gets ``<name of source>.<options.format>``.
+        runner: an open runner, for several calls with one model.
+        options: what is written.
+        model: without a runner: the model to load; ``None`` for the file name rule (model_selection.py).
+        settings: without a runner: backend, device, tiles.
+        listener: told of progress.
+
+    Raises:
+        InputError: the picture cannot be read, or would be overwritten by its own output.
+        OutputError: the target cannot be written.
+        ModelError, CheckpointError, MissingDependency, EngineError: the model cannot be loaded or run.
+        TypeError: a runner and a model, or settings, were both given.
+    """
+    source, output = Path(source), output_path(source, target, options)
+    check_target(source, output, preview=options.preview)
+    decoded = decode(source)
+    listener.files_found(1, ())
+    with runner_or_default(runner, model, settings, listener) as opened:
+        listener.file_begun(source)
+        inferred = infer(decoded, opened, listener.tiles_done)
+        del decoded
+        report = encode(inferred, output, options)
+    listener.file_converted(report)
+    return report
+
+
+def output_path(source: Path, target: str | os.PathLike[str], options: ConvertOptions) -> Path:
+    """Return the file to write: the target, or the source's name in it where it is a folder.
+
+    Raises:
+        OutputError: the target has another suffix than the format asked for.
+    """
+    text = os.fspath(target)
+    if os.path.isdir(text) or text.endswith((os.sep, "/")):  # noqa: PTH112 - Path.is_dir raises for overlong names
+        return Path(text) / f"{source.stem}{options.suffix}"
+    path = Path(text)
+    if options.format is not None and path.suffix.lower() != options.suffix:
+        raise OutputError(f"{path}: its suffix contradicts the format {options.format}; leave one of them out")
+    return path
+
+
+def preview_path(output: Path) -> Path:
+    """Return where the preview of an output lies."""
+    return output.with_suffix(PREVIEW_SUFFIX)
+
+
+def check_target(source: Path, output: Path, *, preview: bool) -> None:
+    """Refuse a target that cannot work, before anything is loaded.
+
+    Raises:
+        OutputError: unknown suffix, or a place that cannot be written.
+        InputError: output or preview would replace the source.
+    """
+    check_place(output)
+    for written in (output, preview_path(output)) if preview else (output,):
+        if os.path.realpath(written) == os.path.realpath(source):
+            raise InputError(f"{source}: would be overwritten by its own output; choose another name or folder")
+
+
+def check_place(output: Path) -> None:
+    """Refuse an output whose suffix is unknown or whose place cannot be written.
+
+    Raises:
+        OutputError: as :func:`check_output`, or the system refuses the name itself, such as one that is too long.
+    """
+    try:
+        check_output(output)
+    except OSError as error:
+        raise OutputError(f"{output}: cannot be written ({error.strerror or error}); choose another name") from error
+
+
+def decode(source: Path) -> Decoded:
+    """Read a picture.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    started = time.perf_counter()
+    frame = read_image(source)
+    return Decoded(source, frame, time.perf_counter() - started)
+
+
+def infer(decoded: Decoded, runner: Runner, progress: Progress | None = None) -> Inferred:
+    """Run the network over a picture.
+
+    Raises:
+        DcdrError: as :meth:`Runner.run`, with the picture's name in front.
+    """
+    started = time.perf_counter()
+    try:
+        linear = runner.run(decoded.frame, progress)
+    except DcdrError as error:
+        raise type(error)(f"{decoded.source}: {error}") from error
+    return Inferred(
+        source=decoded.source,
+        linear=linear,
+        alpha=decoded.frame.alpha,
+        notes=tuple(decoded.frame.metadata.get("notes", ())),
+        info=runner.engine.info,
+        run=runner.statistics,
+        stages={"decode": decoded.seconds, "infer": time.perf_counter() - started},
+    )
+
+
+def encode(inferred: Inferred, output: Path, options: ConvertOptions = DEFAULT_OPTIONS) -> FileReport:
+    """Write the result, and its preview, and describe both.
+
+    Raises:
+        OutputError: a file cannot be written, or there is no memory to encode it.
+    """
+    started = time.perf_counter()
+    info, linear, peak = inferred.info, inferred.linear, inferred.info.metadata.peak
+    preview = preview_path(output) if options.preview else None
+    try:
+        write_image(
+            output,
+            linear,
+            peak=peak,
+            alpha=inferred.alpha,
+            options=options.write,
+            metadata=file_metadata(inferred.source, info),
+        )
+        if preview is not None:
+            write_preview(preview, linear, peak)
+        statistics = white_units_summary(linear, peak)
+    except MemoryError as error:
+        raise OutputError(f"{output}: there is no memory to encode it; close other programs") from error
+    stages = {**inferred.stages, "encode": time.perf_counter() - started}
+    return FileReport(
+        source=inferred.source,
+        output=output,
+        preview=preview,
+        width=linear.shape[1],
+        height=linear.shape[0],
+        model=info.metadata.name if info.model is None else info.model.name,
+        backend=info.backend,
+        device=info.device,
+        seconds=sum(stages.values()),
+        stages=stages,
+        statistics=statistics,
+        run=inferred.run,
+        notes=inferred.notes,
+    )
+
+
+def file_metadata(source: Path, info: EngineInfo) -> dict[str, str]:
+    """Return the strings for an output's header: what made it, from which file, and its scale.
+
+    ``peak`` is the linear value of a stored 1.0 (65535 in integer formats) of the network's range, in units of SDR
+    white; EXR and HDR files are multiplied by it already.
+    """
+    stored = {
+        "software": f"dcdr-deploy {__version__}",
+        "model": info.metadata.name,
+        "weightsSha256": info.metadata.extra.get("weights_sha256", ""),
+        "peak": f"{info.metadata.peak:g}",
+        "source": source.name,
+    }
+    return {key: _header_text(value) for key, value in stored.items() if value}
+
+
+def _header_text(text: str) -> str:
+    """Make any file name fit for a header: valid UTF-8, one line."""
+    valid = text.encode("utf-8", "replace").decode("utf-8")
+    return "".join(character if character.isprintable() else "?" for character in valid)

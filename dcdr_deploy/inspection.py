@@ -1,0 +1,137 @@
+"""What a model file holds: inputs, outputs, metadata, operators, functions and parameters."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from dcdr_deploy.errors import ModelError
+
+
+def inspect_file(path: Path) -> dict[str, Any]:
+    """Describe an ONNX file or a checkpoint as plain data.
+
+    Returns:
+        ``kind`` ("onnx" or "checkpoint"), ``path``, ``parameters`` (count), ``metadata``; for ONNX also ``inputs``,
+        ``outputs``, ``opsets``, ``operators`` (counts by domain), ``functions``; for checkpoints ``architecture``.
+
+    Raises:
+        ModelError: missing, of an unknown kind, or damaged.
+        CheckpointError: a checkpoint that cannot be used.
+    """
+    if not path.is_file():
+        raise ModelError(f"no such model file: {path}")
+    reader = READERS.get(path.suffix.lower())
+    if reader is None:
+        raise ModelError(
+            f"{path}: cannot inspect {path.suffix or 'a file without suffix'}; known: {', '.join(READERS)}"
+        )
+    return {"path": str(path), "bytes": path.stat().st_size, **reader(path)}
+
+
+def _inspect_onnx(path: Path) -> dict[str, Any]:
+    import onnx
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+    from onnx import numpy_helper
+
+    try:
+        model = onnx.load(str(path))
+    except DecodeError as error:
+        raise ModelError(f"{path} is damaged or no ONNX file: {error}") from error
+    graph = model.graph
+    if not graph.node:
+        raise ModelError(f"{path} is damaged or no ONNX file: it holds no graph")
+    operators: dict[str, dict[str, int]] = {}
+    for (domain, name), count in sorted(
+        Counter((node.domain or "ai.onnx", node.op_type) for node in graph.node).items()
+    ):
+        operators.setdefault(domain, {})[name] = count
+    weights = [numpy_helper.to_array(tensor) for tensor in graph.initializer]
+    return {
+        "kind": "onnx",
+        "producer": f"{model.producer_name} {model.producer_version}".strip(),
+        "inputs": [_tensor(value) for value in graph.input],
+        "outputs": [_tensor(value) for value in graph.output],
+        "opsets": {entry.domain or "ai.onnx": entry.version for entry in model.opset_import},
+        "operators": operators,
+        "functions": [
+            {
+                "name": f"{function.domain}::{function.name}",
+                "inputs": list(function.input),
+                "operators": dict(Counter(f"{node.domain or 'ai.onnx'}::{node.op_type}" for node in function.node)),
+            }
+            for function in model.functions
+        ],
+        "parameters": int(sum(array.size for array in weights if array.dtype.kind == "f")),
+        "metadata": {entry.key: entry.value for entry in model.metadata_props},
+    }
+
+
+def _tensor(value: Any) -> dict[str, Any]:
+    import onnx
+
+    kind = value.type.tensor_type
+    return {
+        "name": value.name,
+        "type": onnx.TensorProto.DataType.Name(kind.elem_type).lower(),
+        "shape": [dimension.dim_param or dimension.dim_value for dimension in kind.shape.dim],
+    }
+
+
+def _inspect_checkpoint(path: Path) -> dict[str, Any]:
+    from dcdr_deploy.engines.metadata import encode
+    from dcdr_deploy.models import count_parameters, load_checkpoint
+
+    loaded = load_checkpoint(path)
+    return {
+        "kind": "checkpoint",
+        "parameters": count_parameters(loaded.network),
+        "architecture": json.loads(loaded.network.config.to_json()),
+        "deformable_blocks": len(loaded.network.deformable_blocks()) if loaded.network.config.deformable else 0,
+        "metadata": encode(loaded.metadata) if loaded.has_metadata else {},
+    }
+
+
+READERS = {
+    ".onnx": _inspect_onnx,
+    ".pth": _inspect_checkpoint,
+    ".pt": _inspect_checkpoint,
+    ".safetensors": _inspect_checkpoint,
+}
+"""How a file is described, by suffix."""
+
+
+def format_inspection(data: dict[str, Any]) -> str:
+    """The description for people: a line a fact, nested facts indented."""
+    lines: list[str] = []
+    _append(lines, data, 0)
+    return "\n".join(lines)
+
+
+def _append(lines: list[str], data: dict[str, Any], depth: int) -> None:
+    indent = "  " * depth
+    for key, value in data.items():
+        if isinstance(value, dict):
+            lines.append(f"{indent}{key}:" + ("" if value else " none"))
+            _append(lines, value, depth + 1)
+        elif isinstance(value, list):
+            lines.append(f"{indent}{key}:" + ("" if value else " none"))
+            lines.extend(f"{indent}  {_flat(item)}" for item in value)
+        else:
+            shown = f"{value:,}" if isinstance(value, int) else value
+            lines.append(f"{indent}{key}: {shown}")
+
+
+def _flat(item: Any) -> str:
+    if not isinstance(item, dict):
+        return str(item)
+    head, *rest = item.items()
+    return f"{head[1]}  " + "  ".join(f"{key} {_compact(value)}" for key, value in rest)
+
+
+def _compact(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} x{count}" for name, count in value.items())
+    return " x ".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -1,0 +1,88 @@
+"""From a user's wishes to a runner: choose the model, load it, close it at the end."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal
+
+from dcdr_deploy.engines.base import EngineOptions
+from dcdr_deploy.engines.registry import AUTO, load_engine
+from dcdr_deploy.events import SILENT, Listener
+from dcdr_deploy.model_selection import choose_model
+from dcdr_deploy.runner import Runner
+
+
+@dataclass(frozen=True)
+class RunnerSettings:
+    """How a model runs; the defaults suit every machine.
+
+    Attributes:
+        backend: a backend's name, or ``"auto"``.
+        device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
+        threads: processor threads; ``None`` leaves the choice to the backend.
+        tile: largest tile edge in pixels, ``None`` for whole frames, ``"auto"`` by the memory at hand.
+        overlap: context in pixels on each side of a tile; ``"auto"`` takes what the model asks for.
+        batch: tiles in a call; ``"auto"`` by device and memory.
+    """
+
+    backend: str = AUTO
+    device: str = "auto"
+    threads: int | None = None
+    tile: int | Literal["auto"] | None = "auto"
+    overlap: int | Literal["auto"] = "auto"
+    batch: int | Literal["auto"] = "auto"
+
+
+DEFAULT_SETTINGS = RunnerSettings()
+
+
+@contextmanager
+def open_runner(
+    model: str | os.PathLike[str] | None = None,
+    settings: RunnerSettings = DEFAULT_SETTINGS,
+    listener: Listener = SILENT,
+) -> Iterator[Runner]:
+    """Give a runner for a model; its engine is closed at the end of the block.
+
+    Args:
+        model: an .onnx file or a checkpoint; ``None`` for the file name rule of :mod:`dcdr_deploy.model_selection`.
+        settings: backend, device, tiles.
+        listener: told which model was chosen and what it runs on.
+
+    Raises:
+        DcdrError: as :func:`choose_model`, :func:`load_engine` and :class:`Runner`.
+    """
+    options = EngineOptions(settings.device, settings.threads)
+    choice = choose_model(model)
+    for note in choice.notes:
+        listener.note(note)
+    listener.model_chosen(choice)
+    with load_engine(choice.path, settings.backend, options) as engine:
+        runner = Runner(engine, settings.tile, settings.overlap, settings.batch)
+        listener.engine_ready(engine.info)
+        yield runner
+
+
+@contextmanager
+def runner_or_default(
+    runner: Runner | None,
+    model: str | os.PathLike[str] | None,
+    settings: RunnerSettings,
+    listener: Listener,
+) -> Iterator[Runner]:
+    """Give the runner passed in, which its owner closes, or one opened for the block.
+
+    Raises:
+        TypeError: a runner and a model, or settings, were both given.
+        DcdrError: as :func:`open_runner`.
+    """
+    if runner is None:
+        with open_runner(model, settings, listener) as opened:
+            yield opened
+        return
+    if model is not None or settings is not DEFAULT_SETTINGS:
+        raise TypeError("give either a runner, or a model and settings to make one from")
+    yield runner

@@ -1,0 +1,185 @@
+"""A training run as a user asks for it: options to recipe and data source, progress on the terminal, Ctrl-C."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from dcdr_deploy.errors import InputError
+from dcdr_deploy.models import PRESETS, DCDRUNet
+from dcdr_deploy.training.camera import CameraModel
+from dcdr_deploy.training.loop import LoopOptions, Progress
+from dcdr_deploy.training.pairs import PairedFolder, find_cityscapes, find_pairs, is_cityscapes
+from dcdr_deploy.training.recipe import RECIPES, Recipe
+from dcdr_deploy.training.run import SyntheticSource, open_run, run_training, validator
+
+Validate = Callable[[DCDRUNet], dict[str, float]]
+
+
+@dataclass(frozen=True)
+class TrainingRequest:
+    """Options of ``dcdr-deploy train``; see its ``--help`` for their meaning.
+
+    ``overrides`` replaces fields of the recipe; ``perceptual`` is ``"vgg19"``, ``"none"`` or ``None`` for the recipe's.
+    """
+
+    output: Path
+    recipe: str = "paper"
+    overrides: dict[str, Any] = field(default_factory=dict)
+    data: Path | None = None
+    split: str = "train"
+    ldr: Path | None = None
+    hdr: Path | None = None
+    panoramas: Path = Path("data/hdri")
+    scenes: int = 3000
+    resume: bool = False
+    perceptual: str | None = None
+    vgg19_weights: Path | None = None
+    peak: float = 8.0
+    device: str = "auto"
+    threads: int | None = None
+    workers: int = 0
+    checkpoint_every: int = 500
+    validate_every: int = 1000
+    minutes: float | None = None
+
+
+def run_request(request: TrainingRequest) -> bool:
+    """Run or go on with a training run, with a progress bar on stderr.
+
+    Returns:
+        Whether the recipe is complete; ``False`` after Ctrl-C or at the time limit.
+
+    Raises:
+        InputError: options that do not go together, or data that cannot be used.
+        CheckpointError: nothing to resume.
+    """
+    recipe = build_recipe(request)
+    if request.threads is not None:
+        torch.set_num_threads(request.threads)
+    device = choose_device(request.device)
+    data, validate = open_data(request, recipe)
+    state = open_run(recipe, request.output, request.peak, device, request.resume)
+    options = LoopOptions(
+        request.checkpoint_every,
+        request.validate_every,
+        minutes=request.minutes,
+        workers=request.workers,
+        device=device,
+    )
+    with stop_on_interrupt() as stop, progress_bar(recipe.steps, state.step) as listen:
+        return run_training(
+            state, data, request.output, options, request.vgg19_weights, validate, listen=listen, stop=stop
+        )
+
+
+def build_recipe(request: TrainingRequest) -> Recipe:
+    """The named recipe with the user's changes.
+
+    Raises:
+        InputError: unknown recipe or preset, or values out of range.
+    """
+    if request.recipe not in RECIPES:
+        raise InputError(f"unknown recipe {request.recipe!r}; known: {', '.join(RECIPES)}")
+    recipe = replace(RECIPES[request.recipe], **request.overrides)
+    if recipe.preset not in PRESETS:
+        raise InputError(f"unknown preset {recipe.preset!r}; known: {', '.join(PRESETS)}")
+    if request.perceptual is not None:
+        weight = RECIPES["paper"].losses["perceptual"] if request.perceptual == "vgg19" else 0.0
+        recipe = replace(recipe, losses={**recipe.losses, "perceptual": weight})
+    return recipe
+
+
+def choose_device(name: str) -> str:
+    """torch's name of a device; ``auto`` is the first GPU, or the CPU.
+
+    Raises:
+        InputError: no such device here.
+    """
+    available = torch.cuda.is_available()
+    if name == "auto":
+        return "cuda" if available else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise InputError(f"unknown device {name!r}; use auto, cpu, cuda or cuda:1") from error
+    if device.type == "cuda" and (not available or (device.index or 0) >= torch.cuda.device_count()):
+        raise InputError(f"no GPU for {name!r} here; see `dcdr-deploy doctor`, or train with --device cpu")
+    return name
+
+
+def open_data(request: TrainingRequest, recipe: Recipe) -> tuple[Dataset[tuple[Tensor, Tensor]], Validate | None]:
+    """The data source that the options name, and a validation for it where there is one.
+
+    Raises:
+        InputError: contradicting options or unusable folders.
+    """
+    if (request.ldr is None) != (request.hdr is None):
+        raise InputError("--ldr and --hdr name the two folders of pairs: give both")
+    if request.data is not None and request.ldr is not None:
+        raise InputError("give either --data or --ldr with --hdr, not both")
+    if request.data is None and request.ldr is None:
+        source = SyntheticSource(request.panoramas, request.scenes, camera=CameraModel(peak=request.peak))
+        return source.training_set(recipe), validator(source.validation_pairs(), request.peak)
+    if request.ldr is not None and request.hdr is not None:
+        pairs = find_pairs(request.ldr, request.hdr)
+    elif request.data is not None and is_cityscapes(request.data):
+        pairs = find_cityscapes(request.data, request.split)
+    else:
+        raise InputError(
+            f"{request.data} has no folders leftImg8bit and leftImg16bit; name two folders of pairs by --ldr and --hdr"
+        )
+    return PairedFolder(pairs, recipe.patch, recipe.seed, recipe.steps * recipe.batch), None
+
+
+@contextmanager
+def stop_on_interrupt() -> Iterator[Callable[[], bool]]:
+    """Give a function that turns true after Ctrl-C or SIGTERM, so that a step is never torn."""
+    asked: list[int] = []
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, lambda signum, frame: asked.append(signum)) for number in numbers}
+    try:
+        yield lambda: bool(asked)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def progress_bar(steps: int, first: int) -> Iterator[Callable[[Progress], None]]:
+    """Progress with loss, PSNR and ETA on stderr; plain lines now and then where it is no terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("training"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("loss {task.fields[loss]:.5f}  PSNR-mu {task.fields[psnr]:.2f} dB"),
+        TimeRemainingColumn(),
+    )
+    every = max(1, steps // 100)
+    with Bar(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task("training", total=steps, completed=first, loss=0.0, psnr=0.0)
+
+        def listen(progress: Progress) -> None:
+            bar.update(task, completed=progress.step, loss=progress.loss, psnr=progress.psnr_mu)
+            if not console.is_terminal and progress.step % every == 0:
+                done = progress.step / progress.steps
+                left = progress.seconds * (1 / done - 1) / 60
+                console.print(
+                    f"step {progress.step}/{progress.steps}  loss {progress.loss:.5f}  "
+                    f"PSNR-mu {progress.psnr_mu:.2f} dB  ETA {left:.0f} min"
+                )
+
+        yield listen

@@ -1,0 +1,58 @@
+"""Shared by the tests of the run path: a tiny model, pictures, and the command line in an empty working directory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from gain_net import write_gain_net
+from PIL import Image
+
+MakeModel = Callable[..., Path]
+MakePicture = Callable[..., Path]
+Dcdr = Callable[..., Result]
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The gain net as a file."""
+    pytest.importorskip("onnx")
+    return write_gain_net(tmp_path_factory.mktemp("tiny") / "gain.onnx")
+
+
+@pytest.fixture
+def write_tiny_model() -> MakeModel:
+    """``write_tiny_model(path, gain=..., stored=..., channels=...)``."""
+    pytest.importorskip("onnx")
+    return write_gain_net
+
+
+@pytest.fixture
+def make_picture() -> MakePicture:
+    """``make_picture(path, level=51, size=(24, 32))``: a gray picture with one black pixel, in its suffix's format."""
+
+    def make(path: Path, level: int = 51, size: tuple[int, int] = (24, 32)) -> Path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pixels = np.full((*size, 3), level, np.uint8)
+        pixels[0, 0] = 0
+        Image.fromarray(pixels).save(path)
+        return path
+
+    return make
+
+
+@pytest.fixture
+def dcdr(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Dcdr:
+    """``dcdr("run", "a.png", "a.exr")``: the command line, in this process and in an empty working directory."""
+    from dcdr_deploy.cli import main
+
+    monkeypatch.delenv("DCDR_MODEL", raising=False)
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: object) -> Result:
+        return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+    return call

@@ -1,0 +1,111 @@
+"""The file name rule: --model, $DCDR_MODEL, the model in the working directory, the demo weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dcdr_deploy import model_selection
+from dcdr_deploy.errors import ModelError
+from dcdr_deploy.model_selection import choose_model
+
+NO_VARIABLES: dict[str, str] = {}
+
+
+@pytest.fixture
+def demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A stand-in for the demo weights, away from the directory that is searched."""
+    path = tmp_path / "package" / "demo.onnx"
+    path.parent.mkdir()
+    path.write_bytes(b"demo")
+    monkeypatch.setattr(model_selection, "DEMO_MODEL", path)
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "work").mkdir()
+    return tmp_path / "work"
+
+
+def test_the_model_asked_for_wins_over_everything(tmp_path, folder, tiny_model, write_tiny_model, demo):
+    write_tiny_model(folder / "here.onnx")
+    choice = choose_model(tiny_model, directory=folder, environment={"DCDR_MODEL": str(demo)})
+    assert (choice.path, choice.reason) == (tiny_model, "as asked for")
+
+
+def test_the_variable_wins_over_the_working_directory(folder, tiny_model, write_tiny_model, demo):
+    write_tiny_model(folder / "here.onnx")
+    choice = choose_model(directory=folder, environment={"DCDR_MODEL": str(tiny_model)})
+    assert (choice.path, choice.reason) == (tiny_model, "from $DCDR_MODEL")
+
+
+def test_the_only_model_in_the_working_directory_wins_over_the_demo(folder, write_tiny_model, demo):
+    mine = write_tiny_model(folder / "mine.onnx")
+    choice = choose_model(directory=folder, environment=NO_VARIABLES)
+    assert choice.path == mine
+    assert choice.reason == "the only .onnx model in the working directory"
+
+
+@pytest.mark.parametrize("variables", [{}, {"DCDR_MODEL": ""}])
+def test_the_demo_weights_are_the_last_resort(folder, demo, variables):
+    choice = choose_model(directory=folder, environment=variables)
+    assert choice.path == demo
+    assert str(choice) == f"{demo} (the demo weights that come with dcdr-deploy)"
+
+
+def test_two_models_are_an_error_that_lists_them(folder, write_tiny_model, demo):
+    for name in ("b.onnx", "a.ONNX"):
+        write_tiny_model(folder / name)
+    with pytest.raises(ModelError, match=r"2 models lie in .*: a\.ONNX, b\.onnx; choose one with --model"):
+        choose_model(directory=folder, environment=NO_VARIABLES)
+
+
+def test_a_stray_model_of_others_is_left_out_with_a_note(folder, write_tiny_model, demo):
+    write_tiny_model(folder / "stray.onnx", stored={"author": "someone"})
+    (folder / "cut.onnx").write_bytes(b"\x08")
+    mine = write_tiny_model(folder / "mine.onnx")
+    choice = choose_model(directory=folder, environment=NO_VARIABLES)
+    assert choice.path == mine
+    assert [note.split(" is ")[0] for note in choice.notes] == [
+        f"not taken: {folder / name}" for name in ("cut.onnx", "stray.onnx")
+    ]
+    assert "no DCDR-UNet metadata" in choice.notes[1]
+
+
+def test_notes_come_with_the_demo_weights_too(folder, write_tiny_model, demo):
+    write_tiny_model(folder / "stray.onnx", stored={})
+    choice = choose_model(directory=folder, environment=NO_VARIABLES)
+    assert choice.path == demo
+    assert len(choice.notes) == 1
+
+
+def test_folders_and_hidden_files_are_no_candidates(folder, write_tiny_model, demo):
+    (folder / "folder.onnx").mkdir()
+    write_tiny_model(folder / ".half.1-0.tmp.onnx")
+    assert choose_model(directory=folder, environment=NO_VARIABLES).path == demo
+
+
+@pytest.mark.parametrize(
+    ("requested", "variables", "sentence"),
+    [
+        ("gone.onnx", {}, "model gone.onnx does not exist, check the path"),
+        ("x" * 300 + ".onnx", {}, "does not exist"),
+        ("/", {}, "model / is a folder, name a file in it"),
+        (None, {"DCDR_MODEL": "gone.onnx"}, r"model gone.onnx \(from \$DCDR_MODEL\) does not exist"),
+    ],
+)
+def test_a_named_model_that_is_no_file_is_an_error(folder, demo, requested, variables, sentence):
+    with pytest.raises(ModelError, match=sentence):
+        choose_model(requested, directory=folder, environment=variables)
+
+
+def test_an_installation_without_demo_weights_says_so(folder, demo):
+    demo.unlink()
+    with pytest.raises(ModelError, match=r"lacks the demo weights .* name one with --model"):
+        choose_model(directory=folder, environment=NO_VARIABLES)
+
+
+def test_a_directory_that_is_gone_holds_no_models(tmp_path, demo):
+    assert choose_model(directory=tmp_path / "gone", environment=NO_VARIABLES).path == demo
