@@ -18,7 +18,7 @@ from dcdr_deploy._version import __version__
 
 if TYPE_CHECKING:
     from dcdr_deploy.batch import FolderReport, convert_folder
-    from dcdr_deploy.convert import ConvertOptions, FileReport, convert_file
+    from dcdr_deploy.convert import FileReport, convert_file
     from dcdr_deploy.engines.base import Engine, EngineOptions
     from dcdr_deploy.engines.registry import load_engine
     from dcdr_deploy.errors import DcdrError
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from dcdr_deploy.imaging.read import read_image
     from dcdr_deploy.imaging.write import WriteOptions, write_image
     from dcdr_deploy.model_selection import ModelChoice, choose_model
+    from dcdr_deploy.outputs import ConvertOptions
     from dcdr_deploy.runner import Runner
     from dcdr_deploy.session import RunnerSettings, open_runner
 
@@ -52,7 +53,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "ConvertOptions": "convert",
+    "ConvertOptions": "outputs",
     "DcdrError": "errors",
     "Engine": "engines.base",
     "EngineOptions": "engines.base",

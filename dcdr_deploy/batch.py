@@ -10,21 +10,12 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from dcdr_deploy.convert import (
-    DEFAULT_OPTIONS,
-    ConvertOptions,
-    Decoded,
-    FileReport,
-    Inferred,
-    decode,
-    encode,
-    infer,
-    preview_path,
-)
+from dcdr_deploy.convert import Decoded, FileReport, Inferred, decode, encode, infer
 from dcdr_deploy.errors import DcdrError, EngineError, EngineOutOfMemory, NonFiniteError, OutputError
 from dcdr_deploy.events import SILENT, Failure, Listener
 from dcdr_deploy.folders import Job, plan_folder
 from dcdr_deploy.manifest import Entry, Manifest, make_entry, settings_key
+from dcdr_deploy.outputs import DEFAULT_OPTIONS, ConvertOptions, preview_path
 from dcdr_deploy.pipeline import Pipeline, Stages
 from dcdr_deploy.runner import Runner
 from dcdr_deploy.session import DEFAULT_SETTINGS, RunnerSettings, runner_or_default
@@ -35,7 +26,10 @@ PIXELS_BEING_WRITTEN = 64_000_000
 """Most pixels that are encoded at a time. With its copies on the way into a file one takes about 30 bytes."""
 
 FAILURES_IN_A_ROW = 3
-"""So many failures of the engine or of writing, one after the other, are no matter of single files."""
+"""So many failures of the engine, or of writing, one after the other are no matter of single files."""
+
+_OF_ONE_PICTURE = (NonFiniteError, EngineOutOfMemory)
+"""Failures of the engine that depend on a picture's values or size."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +95,14 @@ def convert_folder(
         return _FolderRun(target, opened, options, listener).convert(plan.jobs, overwrite=overwrite)
 
 
+class _StopError(Exception):
+    """Ends a run for a reason; no DcdrError, which the pipeline would take for a failure of the file at hand."""
+
+    def __init__(self, reason: DcdrError) -> None:
+        super().__init__(str(reason))
+        self.reason = reason
+
+
 class _FolderRun:
     """One run: the three stages of the pipeline, the manifest and the list of failures."""
 
@@ -110,12 +112,12 @@ class _FolderRun:
         self._listener = listener
         self._manifest = Manifest(target)
         # Tiles decide about the last digits of the result, in contrast to the number of them in a batch.
-        tiles = {"tile": runner._tile, "overlap": runner._overlap}
+        tiles = {"tile": runner.tile, "overlap": runner.overlap}
         self._settings = settings_key(runner.engine.info, write=asdict(options.write), **tiles)
         self._failures_file = target / FAILURES_NAME
         self._files: list[FileReport] = []
         self._failures: list[Failure] = []
-        self._in_a_row = 0
+        self._engine_failures = self._write_failures = 0  # in a row
         self._pipeline: Pipeline[Job, tuple[Entry | None, Decoded], tuple[Entry | None, Inferred], FileReport]
         stages = Stages(self._decode, self._begun, self._infer, self._encode, _pixels, self._done, self._failed)
         self._pipeline = Pipeline(stages, PIXELS_BEING_WRITTEN)
@@ -128,7 +130,10 @@ class _FolderRun:
         waiting = [job for job in jobs if job.name not in done]
         outputs = tuple(job.output for job in unchanged)
         self._listener.files_found(len(waiting), outputs)
-        self._pipeline.run(waiting)
+        try:
+            self._pipeline.run(waiting)
+        except _StopError as stop:
+            raise stop.reason from stop
         return FolderReport(
             files=tuple(self._files),
             unchanged=outputs,
@@ -156,7 +161,9 @@ class _FolderRun:
 
     def _infer(self, job: Job, early: tuple[Entry | None, Decoded]) -> tuple[Entry | None, Inferred]:
         entry, decoded = early
-        return entry, infer(decoded, self._runner, self._tiles_done)
+        inferred = infer(decoded, self._runner, self._tiles_done)
+        self._engine_failures = 0
+        return entry, inferred
 
     def _tiles_done(self, done: int, total: int) -> None:
         self._listener.tiles_done(done, total)
@@ -170,24 +177,26 @@ class _FolderRun:
         return report
 
     def _done(self, job: Job, report: FileReport) -> None:
-        self._in_a_row = 0
+        self._write_failures = 0
         self._files.append(report)
         self._listener.file_converted(report)
 
     def _failed(self, job: Job, error: DcdrError) -> None:
-        """Record a failure.
+        """Record a failure of one file.
 
         Raises:
-            DcdrError: ``error`` itself, if it is the last of several that the next files would meet too.
+            _StopError: it is the last of several that the next files would meet too, or the list cannot be written.
         """
         failure = Failure(job.source, str(error), type(error).__name__)
         self._failures.append(failure)
         self._listener.file_failed(failure)
         self._write_failure(failure)
-        if _concerns_all(error):
-            self._in_a_row += 1
-            if self._in_a_row >= FAILURES_IN_A_ROW:
-                raise type(error)(f"stopped after {self._in_a_row} failures in a row: {error}") from error
+        if isinstance(error, OutputError):
+            self._write_failures += 1
+        elif isinstance(error, EngineError) and not isinstance(error, _OF_ONE_PICTURE):
+            self._engine_failures += 1
+        if max(self._write_failures, self._engine_failures) >= FAILURES_IN_A_ROW:
+            raise _StopError(type(error)(f"stopped after {FAILURES_IN_A_ROW} failures in a row: {error}"))
 
     def _forget_failures(self) -> None:
         try:
@@ -201,14 +210,9 @@ class _FolderRun:
             with self._failures_file.open("a", encoding="utf-8") as stream:
                 stream.write(json.dumps(failure.as_dict()) + "\n")
         except OSError as error:
-            raise OutputError(f"{self._failures_file}: cannot be written: {error.strerror or error}") from error
+            reason = OutputError(f"{self._failures_file}: cannot be written: {error.strerror or error}")
+            raise _StopError(reason) from error
 
 
 def _pixels(late: tuple[Entry | None, Inferred]) -> int:
     return late[1].pixels
-
-
-def _concerns_all(error: DcdrError) -> bool:
-    if isinstance(error, (NonFiniteError, EngineOutOfMemory)):
-        return False  # other pictures have other values, and are smaller
-    return isinstance(error, (EngineError, OutputError))

@@ -7,14 +7,15 @@ missing.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import click
 
 from dcdr_deploy._version import __version__
-from dcdr_deploy.errors import DcdrError
+from dcdr_deploy.errors import DcdrError, MissingDependency
 
 EXIT_ERROR = 2
 EXIT_INTERRUPTED = 130
@@ -75,7 +76,10 @@ class LazyGroup(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import a command."""
-        return self._lazy[cmd_name].load() if cmd_name in self._lazy else None
+        if cmd_name not in self._lazy:
+            return None
+        with self._packages_for(cmd_name):
+            return self._lazy[cmd_name].load()
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list of commands without importing them."""
@@ -88,20 +92,24 @@ class LazyGroup(click.Group):
             return super().invoke(ctx)
         except DcdrError as error:
             raise _OneLineError(str(error)) from error
-        except ModuleNotFoundError as error:
-            missing = (error.name or "").partition(".")[0]
-            if not missing or missing == __package__:
-                raise  # a bug of this package
-            raise _OneLineError(self._missing_module(ctx, missing)) from error
         except KeyboardInterrupt:
             click.echo("interrupted; what was finished is kept", err=True)
             ctx.exit(EXIT_INTERRUPTED)
 
-    def _missing_module(self, ctx: click.Context, module: str) -> str:
-        name = ctx.invoked_subcommand or ""
-        extra = self._lazy[name].extra if name in self._lazy else ""
-        package = f"dcdr-deploy[{extra}]" if extra else "dcdr-deploy"
-        return f'`dcdr-deploy {name}` needs the package {module}, which is not installed: pip install "{package}"'
+    @contextmanager
+    def _packages_for(self, name: str) -> Iterator[None]:
+        """Say what to install where a command cannot be imported for want of another package."""
+        try:
+            yield
+        except ModuleNotFoundError as error:
+            missing = (error.name or "").partition(".")[0]
+            if missing in ("", __package__):
+                raise  # a bug of this package
+            extra = self._lazy[name].extra
+            package = f"dcdr-deploy[{extra}]" if extra else "dcdr-deploy"
+            raise MissingDependency(
+                f'`dcdr-deploy {name}` needs the package {missing}, which is not installed: pip install "{package}"'
+            ) from error
 
 
 def printable(text: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,52 +13,16 @@ from numpy.typing import NDArray
 
 from dcdr_deploy._version import __version__
 from dcdr_deploy.engines.base import EngineInfo
-from dcdr_deploy.errors import DcdrError, InputError, OutputError
+from dcdr_deploy.errors import DcdrError, OutputError
 from dcdr_deploy.events import SILENT, Listener
 from dcdr_deploy.imaging.frame import Frame
 from dcdr_deploy.imaging.preview import write_preview
 from dcdr_deploy.imaging.read import read_image
 from dcdr_deploy.imaging.statistics import white_units_summary
-from dcdr_deploy.imaging.write import OUTPUT_SUFFIXES, WriteOptions, check_output, write_image
+from dcdr_deploy.imaging.write import write_image
+from dcdr_deploy.outputs import DEFAULT_OPTIONS, ConvertOptions, check_target, output_path, preview_path
 from dcdr_deploy.runner import Progress, Runner, RunStatistics
 from dcdr_deploy.session import DEFAULT_SETTINGS, RunnerSettings, runner_or_default
-
-PREVIEW_SUFFIX = ".preview.png"
-"""What a preview's name ends with: ``out.exr`` has ``out.preview.png`` beside it."""
-
-DEFAULT_FORMAT = "exr"
-
-
-@dataclass(frozen=True)
-class ConvertOptions:
-    """What is written.
-
-    Attributes:
-        write: compression and depth.
-        preview: write a tone-mapped 8-bit PNG beside each output.
-        format: output format where the output is a folder: ``"exr"``, ``"hdr"``, ``"png"`` or ``"tif"``; ``None`` is
-            EXR.
-
-    Raises:
-        OutputError: an unknown format.
-    """
-
-    write: WriteOptions = field(default_factory=WriteOptions)
-    preview: bool = False
-    format: str | None = None
-
-    def __post_init__(self) -> None:
-        if self.suffix not in OUTPUT_SUFFIXES:
-            known = ", ".join(suffix.lstrip(".") for suffix in OUTPUT_SUFFIXES)
-            raise OutputError(f"unknown output format {self.format!r}; use one of {known}")
-
-    @property
-    def suffix(self) -> str:
-        """Suffix of the format, lower case, with the dot."""
-        return "." + (self.format or DEFAULT_FORMAT).lower().lstrip(".")
-
-
-DEFAULT_OPTIONS = ConvertOptions()
 
 
 @dataclass(frozen=True)
@@ -184,8 +148,9 @@ def convert_file(
         ModelError, CheckpointError, MissingDependency, EngineError: the model cannot be loaded or run.
         TypeError: a runner and a model, or settings, were both given.
     """
-    source, output = Path(source), output_path(source, target, options)
-    check_target(source, output, preview=options.preview)
+    source = Path(source)
+    output = output_path(source, target, options)
+    check_target(source, output, options)
     decoded = decode(source)
     listener.files_found(1, ())
     with runner_or_default(runner, model, settings, listener) as opened:
@@ -195,51 +160,6 @@ def convert_file(
         report = encode(inferred, output, options)
     listener.file_converted(report)
     return report
-
-
-def output_path(source: Path, target: str | os.PathLike[str], options: ConvertOptions) -> Path:
-    """Return the file to write: the target, or the source's name in it where it is a folder.
-
-    Raises:
-        OutputError: the target has another suffix than the format asked for.
-    """
-    text = os.fspath(target)
-    if os.path.isdir(text) or text.endswith((os.sep, "/")):  # noqa: PTH112 - Path.is_dir raises for overlong names
-        return Path(text) / f"{source.stem}{options.suffix}"
-    path = Path(text)
-    if options.format is not None and path.suffix.lower() != options.suffix:
-        raise OutputError(f"{path}: its suffix contradicts the format {options.format}; leave one of them out")
-    return path
-
-
-def preview_path(output: Path) -> Path:
-    """Return where the preview of an output lies."""
-    return output.with_suffix(PREVIEW_SUFFIX)
-
-
-def check_target(source: Path, output: Path, *, preview: bool) -> None:
-    """Refuse a target that cannot work, before anything is loaded.
-
-    Raises:
-        OutputError: unknown suffix, or a place that cannot be written.
-        InputError: output or preview would replace the source.
-    """
-    check_place(output)
-    for written in (output, preview_path(output)) if preview else (output,):
-        if os.path.realpath(written) == os.path.realpath(source):
-            raise InputError(f"{source}: would be overwritten by its own output; choose another name or folder")
-
-
-def check_place(output: Path) -> None:
-    """Refuse an output whose suffix is unknown or whose place cannot be written.
-
-    Raises:
-        OutputError: as :func:`check_output`, or the system refuses the name itself, such as one that is too long.
-    """
-    try:
-        check_output(output)
-    except OSError as error:
-        raise OutputError(f"{output}: cannot be written ({error.strerror or error}); choose another name") from error
 
 
 def decode(source: Path) -> Decoded:

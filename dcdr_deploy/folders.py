@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dcdr_deploy.convert import PREVIEW_SUFFIX, ConvertOptions, check_place, preview_path
 from dcdr_deploy.errors import InputError
 from dcdr_deploy.imaging.formats import SUFFIXES
 from dcdr_deploy.imaging.write import OUTPUT_SUFFIXES
+from dcdr_deploy.outputs import PREVIEW_SUFFIX, ConvertOptions, check_place, preview_path
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,9 @@ def plan_folder(source: Path, target: Path, options: ConvertOptions, *, recursiv
         Job(source / picture, target / name, name.as_posix()) for picture, name in zip(pictures, names, strict=True)
     )
     _check_overwriting(jobs, options.preview)
-    check_place(jobs[0].output)
+    # One stands for all; a folder in the place of a single output is that file's failure.
+    free = (job.output for job in jobs if not os.path.isdir(job.output))  # noqa: PTH112 - as in _check_folders
+    check_place(next(free, jobs[0].output), options)
     notes = []
     if previews:
         notes.append(f"{source}: {previews} files named *{PREVIEW_SUFFIX} left out: previews of an earlier run")
@@ -133,11 +135,14 @@ def _natural(path: Path) -> list[list[str | int]]:
 
 
 def _check_folders(source: Path, target: Path, suffix: str) -> None:
-    if not source.is_dir():
-        raise InputError(f"{source}: " + ("is no folder" if source.exists() else "no such folder; check the path"))
-    if target.exists() and not target.is_dir():
+    # os.path and not pathlib: Path.exists and its like raise for names that are too long.
+    if not os.path.isdir(source):  # noqa: PTH112
+        found = os.path.exists(source)  # noqa: PTH110
+        raise InputError(f"{source}: " + ("is no folder" if found else "no such folder; check the path"))
+    exists = os.path.exists(target)  # noqa: PTH110
+    if exists and not os.path.isdir(target):  # noqa: PTH112
         raise InputError(f"{target}: is a file, but {source} is a folder; name a folder to write into")
-    if not target.exists() and target.suffix.lower() in OUTPUT_SUFFIXES:
+    if not exists and target.suffix.lower() in OUTPUT_SUFFIXES:
         raise InputError(f"{target}: is the name of a file, but {source} is a folder; name a folder to write into")
     if suffix in SUFFIXES and os.path.realpath(source) == os.path.realpath(target):
         raise InputError(f"{target}: {suffix} outputs would become inputs of the next run; name another folder")

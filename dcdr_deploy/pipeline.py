@@ -47,7 +47,7 @@ class Stages(Generic[Item, Early, Late, Result]):
         weight: size of what ``last`` gets, in the unit of the pipeline's limit.
         done: called on the calling thread with each item and its result.
         failed: called on the calling thread with an item and the DcdrError that a stage raised for it. The pipeline
-            goes on unless this raises.
+            goes on unless this raises something that is no DcdrError.
     """
 
     first: Callable[[Item], Early]
@@ -84,18 +84,15 @@ class Pipeline(Generic[Item, Early, Late, Result]):
         try:
             self._run(iter(items), first_pool, last_pool)
         finally:
-            # After a normal end there is nothing left to cancel or to report.
-            first_pool.shutdown(wait=False, cancel_futures=True)
-            last_pool.shutdown(wait=True, cancel_futures=True)
-            first_pool.shutdown(wait=True)
+            # After a normal end there is nothing left to cancel or to report. What the last stage got is under way.
+            first_pool.shutdown(cancel_futures=True)
+            last_pool.shutdown()
             self.poll()
 
     def poll(self) -> None:
         """Report the items finished since; a long middle stage calls this from time to time."""
         for entry in [entry for entry in self._behind if entry.future.done()]:
             self._behind.remove(entry)
-            if entry.future.cancelled():
-                continue
             try:
                 result = entry.future.result()
             except DcdrError as error:

@@ -78,6 +78,9 @@ class Runner:
 
     Attributes:
         engine: the engine; the caller closes it.
+        tile: largest tile edge in pixels, ``None`` for whole frames, or ``"auto"``.
+        overlap: context in pixels on each side of a tile, or ``"auto"``.
+        batch: tiles in a call, or ``"auto"``.
         statistics: what the last frame took; new for every frame.
     """
 
@@ -106,9 +109,9 @@ class Runner:
                 raise InputError(f"{name} must be at least {least}, not {value}")
         self.engine = engine
         self.statistics = RunStatistics()
-        self._tile = tile
-        self._overlap = overlap
-        self._batch = batch
+        self.tile = tile
+        self.overlap = overlap
+        self.batch = batch
         self._affordable: int | None = None
         # What running out of memory has taught; holds for all later frames.
         self._tile_limit: int | None = None
@@ -160,15 +163,15 @@ class Runner:
         if fixed is not None:
             overlap = self._bounded_overlap(min(fixed))
             return tiling.plan_fixed_tiles(height, width, fixed, overlap, meta.size_multiple)
-        tile = self._automatic_tile(height, width) if self._tile == "auto" else self._tile
+        tile = self._automatic_tile(height, width) if self.tile == "auto" else self.tile
         if self._tile_limit is not None:
             tile = self._tile_limit if tile is None else min(tile, self._tile_limit)
         return tiling.plan_tiles(height, width, tile, self._bounded_overlap(tile), meta.size_multiple)
 
     def _bounded_overlap(self, tile: int | None) -> int:
         """Return the overlap for a tile edge; the user's own is kept until lack of memory makes tiles smaller."""
-        wanted = self.engine.info.metadata.overlap if self._overlap == "auto" else self._overlap
-        if tile is None or (self._overlap != "auto" and self._tile_limit is None):
+        wanted = self.engine.info.metadata.overlap if self.overlap == "auto" else self.overlap
+        if tile is None or (self.overlap != "auto" and self._tile_limit is None):
             return wanted
         return min(wanted, tiling.largest_overlap(tile, SHARED_PART))
 
@@ -180,7 +183,7 @@ class Runner:
         if padded_height * padded_width <= area:
             return None
         # A tile of four times the overlap is half overlap; one that a user asked for must have room.
-        room = 0 if self._overlap == "auto" else 4 * self._overlap + tiling.FEATHER
+        room = 0 if self.overlap == "auto" else 4 * self.overlap + tiling.FEATHER
         return max(math.isqrt(area) // multiple * multiple, -(-room // multiple) * multiple, self._smallest_tile())
 
     def _affordable_pixels(self) -> int:
@@ -198,8 +201,8 @@ class Runner:
             limits.append(info.max_batch)
         if self._batch_limit is not None:
             limits.append(self._batch_limit)
-        if self._batch != "auto":
-            limits.append(self._batch)
+        if self.batch != "auto":
+            limits.append(self.batch)
         elif info.device_kind == DEVICE_CPU:
             limits.append(1)  # a tile keeps all cores busy; more only take memory
         elif len(plan) > 1:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,7 +13,6 @@ import pytest
 from gain_net import METADATA
 
 from dcdr_deploy.batch import FAILURES_IN_A_ROW, FolderReport, convert_folder
-from dcdr_deploy.convert import ConvertOptions
 from dcdr_deploy.engines.base import Engine, EngineInfo
 from dcdr_deploy.engines.registry import load_engine
 from dcdr_deploy.errors import EngineError, EngineOutOfMemory, InputError, NonFiniteError, OutputError
@@ -20,6 +20,7 @@ from dcdr_deploy.events import Listener
 from dcdr_deploy.folders import name_outputs, plan_folder
 from dcdr_deploy.imaging.write import WriteOptions
 from dcdr_deploy.manifest import MANIFEST_NAME
+from dcdr_deploy.outputs import ConvertOptions
 from dcdr_deploy.runner import Runner
 
 EXR = ConvertOptions()
@@ -115,6 +116,7 @@ def test_an_output_never_replaces_another_input(tmp_path, photos, runner, make_p
         (["a.png", "b.png"], ["a.exr", "b.exr"]),
         (["a.jpg", "a.png", "b.png"], ["a.jpg.exr", "a.png.exr", "b.exr"]),
         (["A.jpg", "a.png"], ["A.jpg.exr", "a.png.exr"]),
+        (["A.PNG", "a.png"], ["A.PNG.exr", "a.png.exr"]),
         (["x/a.jpg", "y/a.jpg"], ["x/a.exr", "y/a.exr"]),
         (["a.jpg", "a.png", "a.png.jpg"], ["a.jpg.exr", "a.png.exr", "a.png.jpg.exr"]),
     ],
@@ -274,6 +276,14 @@ def test_a_damaged_manifest_costs_only_the_lines_that_are_damaged(photos, finish
     assert convert_folder(photos, finished, runner).files == ()
 
 
+def test_a_manifest_without_its_last_line_break_is_mended(photos, finished, runner, make_picture):
+    manifest = finished / MANIFEST_NAME
+    manifest.write_text(manifest.read_text().rstrip("\n"))
+    make_picture(photos / "new.png")
+    assert "new.png" in converted(convert_folder(photos, finished, runner))
+    assert convert_folder(photos, finished, runner).files == ()
+
+
 # What goes wrong on the way
 
 
@@ -322,6 +332,21 @@ class Failing(Engine):
         return batch
 
 
+class Identity(Failing):
+    def __init__(self) -> None:
+        super().__init__(AssertionError("never raised"))
+
+    def _infer(self, batch: np.ndarray) -> np.ndarray:
+        return batch
+
+
+class Unhurried(Listener):
+    """Gives the files before time to be finished while one is worked on."""
+
+    def tiles_done(self, done: int, total: int) -> None:
+        time.sleep(0.05)
+
+
 @pytest.fixture
 def bright(tmp_path: Path, make_picture: Callable[..., Path]) -> Path:
     """Four pictures for which the engine fails, between two that it takes."""
@@ -350,11 +375,42 @@ def test_a_broken_engine_stops_the_run_after_some_files(tmp_path, bright):
     assert files_below(tmp_path / "hdr") == {"a.exr", "failures.jsonl"}
 
 
+def test_failures_of_the_engine_between_successes_do_not_stop_a_run(tmp_path, bright, make_picture):
+    for name in ("b2.png", "d2.png"):
+        make_picture(bright / name, size=(8, 8))
+    report = convert_folder(bright, tmp_path / "hdr", Runner(Failing(EngineError("a hiccup"))))
+    assert len(report.failures) == 4
+    assert converted(report) == {"a.png", "b2.png", "d2.png", "f.png"}
+
+
+@pytest.mark.parametrize("slow", [Listener(), Unhurried()], ids=["between-files", "within-a-file"])
+def test_a_full_disk_stops_the_run_after_some_files(tmp_path, bright, monkeypatch, slow):
+    def full(self, job, late):
+        raise OutputError(f"{job.output}: cannot be written: No space left on device")
+
+    monkeypatch.setattr("dcdr_deploy.batch._FolderRun._encode", full)
+    with pytest.raises(OutputError) as raised:
+        convert_folder(bright, tmp_path / "hdr", Runner(Identity()), listener=slow)
+    prefix = f"stopped after 3 failures in a row: {tmp_path / 'hdr'}"
+    assert str(raised.value).startswith(prefix)
+    assert str(raised.value).count("stopped") == 1
+    assert len((tmp_path / "hdr" / "failures.jsonl").read_text().splitlines()) < 6
+
+
 def test_an_output_that_cannot_be_written_is_a_failure_of_its_file(tmp_path, photos, runner):
     (tmp_path / "hdr" / "frame2.exr").mkdir(parents=True)
     report = convert_folder(photos, tmp_path / "hdr", runner)
     assert [failure.kind for failure in report.failures] == ["OutputError"]
     assert converted(report) == {"Frame1.bmp", "frame10.jpg"}
+
+
+def test_failures_to_write_between_successes_do_not_stop_a_run(tmp_path, bright, monkeypatch):
+    monkeypatch.setattr("dcdr_deploy.pipeline.BEHIND", 1)  # one after the other, so that "in a row" is certain
+    for name in "ace":
+        (tmp_path / "hdr" / f"{name}.exr").mkdir(parents=True)
+    report = convert_folder(bright, tmp_path / "hdr", Runner(Identity()))
+    assert converted(report) == {"b.png", "d.png", "f.png"}
+    assert len(report.failures) == 3
 
 
 def test_a_manifest_that_cannot_be_read_is_an_error(photos, finished, runner):

@@ -13,11 +13,12 @@ from gain_net import GAIN, PEAK
 from PIL import Image
 
 import dcdr_deploy
-from dcdr_deploy.convert import ConvertOptions, convert_file, preview_path
+from dcdr_deploy.convert import convert_file
 from dcdr_deploy.engines.registry import load_engine
 from dcdr_deploy.errors import EngineError, InputError, ModelError, NonFiniteError, OutputError
 from dcdr_deploy.events import Listener
 from dcdr_deploy.imaging.write import WriteOptions
+from dcdr_deploy.outputs import ConvertOptions, preview_path
 from dcdr_deploy.runner import Runner
 from dcdr_deploy.session import RunnerSettings
 
@@ -176,6 +177,12 @@ def test_a_bad_picture_is_refused_before_a_model_is_loaded(tmp_path):
 def test_a_format_that_contradicts_the_suffix_is_refused(tmp_path, make_picture):
     with pytest.raises(OutputError, match="contradicts the format exr"):
         convert_file(make_picture(tmp_path / "in.png"), tmp_path / "out.hdr", options=ConvertOptions(format="exr"))
+
+
+def test_floats_are_refused_where_the_format_cannot_hold_them(tmp_path, make_picture):
+    options = ConvertOptions(WriteOptions(float32=True))
+    with pytest.raises(OutputError, match=r"out\.tif: cannot hold 32-bit floats; write \.exr"):
+        convert_file(make_picture(tmp_path / "in.png"), tmp_path / "out.tif", options=options)
 
 
 def test_an_unknown_format_is_refused():

@@ -35,6 +35,11 @@ def test_the_model_asked_for_wins_over_everything(tmp_path, folder, tiny_model, 
     assert (choice.path, choice.reason) == (tiny_model, "as asked for")
 
 
+def test_a_tilde_is_the_home_folder(tiny_model, monkeypatch):
+    monkeypatch.setenv("HOME", str(tiny_model.parent))
+    assert choose_model(f"~/{tiny_model.name}", environment=NO_VARIABLES).path == tiny_model
+
+
 def test_the_variable_wins_over_the_working_directory(folder, tiny_model, write_tiny_model, demo):
     write_tiny_model(folder / "here.onnx")
     choice = choose_model(directory=folder, environment={"DCDR_MODEL": str(tiny_model)})

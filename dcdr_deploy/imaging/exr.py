@@ -74,6 +74,10 @@ def write_exr(
     # OpenEXR writes arrays that are not C-contiguous wrongly, without an error.
     channels = {"RGB" if alpha is None else "RGBA": np.ascontiguousarray(pixels)}
     try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        raise OSError("the name is not valid UTF-8, which OpenEXR needs") from error
+    try:
         OpenEXR.File(header, channels).write(str(path))
     except RuntimeError as error:  # how the binding reports every failure of the C++ library, disk errors included
         raise OSError(str(error).replace(f' "{path}"', "")) from error

@@ -150,10 +150,10 @@ def check_output(path: str | os.PathLike[str]) -> None:
     """
     path = Path(path)
     _writer(path)
-    if path.is_dir():
+    if os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises for overlong names
         raise OutputError(f"{path}: is a folder; name a file in it")
-    existing = next((parent for parent in path.absolute().parents if parent.exists()), None)
-    if existing is None or not existing.is_dir():
+    existing = next((parent for parent in path.absolute().parents if os.path.exists(parent)), None)  # noqa: PTH110
+    if existing is None or not os.path.isdir(existing):  # noqa: PTH112
         raise OutputError(f"{path}: {existing} is not a folder; choose another place")
     if not os.access(existing, os.W_OK | os.X_OK):
         raise OutputError(f"{path}: the folder {existing} may not be written; choose another place")

@@ -129,7 +129,7 @@ def test_a_bare_pickle_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("path", ["missing.pth", "."])
 def test_missing_files_and_folders_are_named(tmp_path: Path, path: str) -> None:
-    with pytest.raises(CheckpointError, match="no such checkpoint|is a folder"):
+    with pytest.raises(CheckpointError, match=r"no such checkpoint|is a folder"):
         load_checkpoint(tmp_path / path)
 
 

@@ -118,7 +118,9 @@ def reach(network: DCDRUNet, size: int) -> int:
 def positive_network(offset: float) -> DCDRUNet:
     """A narrow network in which nothing cancels or is cut off, with constant offsets at every tap."""
     torch.manual_seed(0)
-    network = DCDRUNet(replace(SMALL, width=2, condition_width=2, sft_hidden=1, tone_width=2, blocks=(2, 4, 2))).double()
+    network = DCDRUNet(
+        replace(SMALL, width=2, condition_width=2, sft_hidden=1, tone_width=2, blocks=(2, 4, 2))
+    ).double()
     for name, parameter in network.named_parameters():
         parameter.data = torch.rand_like(parameter) * 0.1 if parameter.dim() == 4 else torch.full_like(parameter, 0.1)
         if ".offset." in name:

@@ -1,0 +1,48 @@
+# Two commands set everything up on a machine with Python 3.10 or newer:
+#   make demo   samples/ -> out/*.exr with the demo weights; base dependencies only
+#   make test   lint, types and all tests with the pinned full set
+PYTHON ?= python3
+RUN := .venv
+DEV := .venv-dev
+NO_VENV = { echo "error: $(PYTHON) cannot make a virtual environment; on Debian or Ubuntu: sudo apt install python3-venv" >&2; exit 1; }
+
+.PHONY: demo test lint types format wheel clean
+
+demo: $(RUN)/.ready
+	$(RUN)/bin/dcdr-deploy run samples out --preview
+	@echo "Files written:"
+	@ls -1 out/*.exr out/*.png
+
+test: $(DEV)/.ready lint types
+	OMP_WAIT_POLICY=PASSIVE $(DEV)/bin/python -m pytest --cov --cov-report=term:skip-covered --durations=10
+
+lint: $(DEV)/.ready
+	$(DEV)/bin/ruff check .
+	$(DEV)/bin/ruff format --check .
+
+types: $(DEV)/.ready
+	$(DEV)/bin/mypy -p dcdr_deploy
+
+format: $(DEV)/.ready
+	$(DEV)/bin/ruff check --fix .
+	$(DEV)/bin/ruff format .
+
+wheel: $(DEV)/.ready
+	$(DEV)/bin/python -m build --wheel
+
+# The stamp is written last, so an interrupted installation starts over.
+$(RUN)/.ready: pyproject.toml
+	$(PYTHON) -m venv $(RUN) || $(NO_VENV)
+	$(RUN)/bin/python -m pip install --quiet --upgrade pip
+	$(RUN)/bin/python -m pip install --quiet --editable .
+	@touch $@
+
+$(DEV)/.ready: pyproject.toml requirements.txt
+	$(PYTHON) -m venv $(DEV) || $(NO_VENV)
+	$(DEV)/bin/python -m pip install --quiet --upgrade pip
+	$(DEV)/bin/python -m pip install --quiet --requirement requirements.txt
+	$(DEV)/bin/python -m pip install --quiet --no-deps --editable .
+	@touch $@
+
+clean:
+	rm -rf $(RUN) $(DEV) out build dist *.egg-info

@@ -1,0 +1,95 @@
+"""What is written, and where: options, names, and the checks that come before any work. Writes nothing."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dcdr_deploy.errors import InputError, OutputError
+from dcdr_deploy.imaging.write import OUTPUT_SUFFIXES, WriteOptions, check_output
+
+PREVIEW_SUFFIX = ".preview.png"
+"""What a preview's name ends with: ``out.exr`` has ``out.preview.png`` beside it."""
+
+DEFAULT_FORMAT = "exr"
+
+
+@dataclass(frozen=True)
+class ConvertOptions:
+    """What is written.
+
+    Attributes:
+        write: compression and depth.
+        preview: write a tone-mapped 8-bit PNG beside each output.
+        format: output format where the output is a folder: ``"exr"``, ``"hdr"``, ``"png"`` or ``"tif"``; ``None`` is
+            EXR.
+
+    Raises:
+        OutputError: an unknown format.
+    """
+
+    write: WriteOptions = field(default_factory=WriteOptions)
+    preview: bool = False
+    format: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.suffix not in OUTPUT_SUFFIXES:
+            known = ", ".join(suffix.lstrip(".") for suffix in OUTPUT_SUFFIXES)
+            raise OutputError(f"unknown output format {self.format!r}; use one of {known}")
+
+    @property
+    def suffix(self) -> str:
+        """Suffix of the format, lower case, with the dot."""
+        return "." + (self.format or DEFAULT_FORMAT).lower().lstrip(".")
+
+
+DEFAULT_OPTIONS = ConvertOptions()
+
+
+def output_path(source: Path, target: str | os.PathLike[str], options: ConvertOptions) -> Path:
+    """Return the file to write: the target, or the source's name in it where it is a folder.
+
+    Raises:
+        OutputError: the target has another suffix than the format asked for.
+    """
+    text = os.fspath(target)
+    if os.path.isdir(text) or text.endswith((os.sep, "/")):  # noqa: PTH112 - Path.is_dir raises for overlong names
+        return Path(text) / f"{source.stem}{options.suffix}"
+    path = Path(text)
+    if options.format is not None and path.suffix.lower() != options.suffix:
+        raise OutputError(f"{path}: its suffix contradicts the format {options.format}; leave one of them out")
+    return path
+
+
+def preview_path(output: Path) -> Path:
+    """Return where the preview of an output lies."""
+    return output.with_suffix(PREVIEW_SUFFIX)
+
+
+def check_target(source: Path, output: Path, options: ConvertOptions) -> None:
+    """Refuse a target that cannot work, before anything is loaded.
+
+    Raises:
+        OutputError: as :func:`check_place`.
+        InputError: output or preview would replace the source.
+    """
+    check_place(output, options)
+    for written in (output, preview_path(output)) if options.preview else (output,):
+        if os.path.realpath(written) == os.path.realpath(source):
+            raise InputError(f"{source}: would be overwritten by its own output; choose another name or folder")
+
+
+def check_place(output: Path, options: ConvertOptions) -> None:
+    """Refuse an output whose suffix is unknown or cannot hold what was asked for, or whose place cannot be written.
+
+    Raises:
+        OutputError: as :func:`check_output`; or 32-bit floats are asked of another format than EXR; or the system
+            refuses the name itself, such as one that is too long.
+    """
+    try:
+        check_output(output)
+    except OSError as error:
+        raise OutputError(f"{output}: cannot be written ({error.strerror or error}); choose another name") from error
+    if options.write.float32 and output.suffix.lower() != ".exr":
+        raise OutputError(f"{output}: cannot hold 32-bit floats; write .exr, or leave --float out")

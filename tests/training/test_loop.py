@@ -1,0 +1,174 @@
+"""A training run learns, writes what it says, and goes on bit by bit where it stopped."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from dcdr_deploy.errors import CheckpointError, InputError
+from dcdr_deploy.models import PRESETS, DCDRUNetConfig, load_checkpoint
+from dcdr_deploy.training.loop import LoopOptions, Progress, create_state, evaluation_network, train
+from dcdr_deploy.training.losses import WeightedLoss
+from dcdr_deploy.training.recipe import Recipe
+from dcdr_deploy.training.run import open_run
+from dcdr_deploy.training.state import TrainingState
+
+TINY = DCDRUNetConfig(width=8, condition_width=4, sft_hidden=2, tone_width=12, blocks=(1, 1, 1))
+CPU = torch.device("cpu")
+
+
+class Doubled(Dataset[tuple[Tensor, Tensor]]):
+    """Targets that a network can learn: an eighth of the square of the input."""
+
+    def __len__(self) -> int:
+        return 10_000
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        x = torch.rand(3, 16, 16, generator=torch.Generator().manual_seed(index))
+        return x, x**2 / 8
+
+
+@pytest.fixture
+def recipe(monkeypatch: pytest.MonkeyPatch) -> Recipe:
+    monkeypatch.setitem(PRESETS, "tiny", TINY)
+    return Recipe(
+        preset="tiny",
+        steps=12,
+        batch=2,
+        patch=16,
+        losses={"tanh_l1": 1.0, "mu_mse": 0.5},
+        offsets_from=0.25,
+        average=0.9,
+        gradient_clip=1.0,
+        tail_start=0.5,
+    )
+
+
+def run(state: TrainingState, folder: Path, **arguments: object) -> bool:
+    options = arguments.pop("options", LoopOptions(checkpoint_every=4, log_every=2, validate_every=6))
+    return train(state, Doubled(), WeightedLoss(state.recipe.losses), folder, options, **arguments)  # type: ignore[arg-type]
+
+
+def tensors(state: TrainingState) -> list[Tensor]:
+    assert state.average is not None
+    moments = [value for entry in state.optimiser.state_dict()["state"].values() for value in entry.values()]
+    return [*state.network.state_dict().values(), *state.average.values(), *moments]
+
+
+def test_a_resumed_run_equals_an_uninterrupted_one_bit_by_bit(recipe: Recipe, tmp_path: Path) -> None:
+    whole = create_state(recipe, 8.0, CPU)
+    assert run(whole, tmp_path / "whole")
+
+    first = create_state(recipe, 8.0, CPU)
+    assert not run(first, tmp_path / "cut", stop=lambda: first.step == 7)  # in the middle of the offsets' phase
+    second = open_run(recipe, tmp_path / "cut", 8.0, "cpu", resume=True)
+    assert second.step == 7
+    assert run(second, tmp_path / "cut")
+
+    assert all(torch.equal(a, b) for a, b in zip(tensors(whole), tensors(second), strict=True))
+
+
+def test_the_loss_falls(recipe: Recipe, tmp_path: Path) -> None:
+    state = create_state(replace(recipe, steps=60, learning_rate=2e-3), 8.0, CPU)
+    run(state, tmp_path, options=LoopOptions(log_every=10))
+    losses = [json.loads(line)["loss"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert losses[-1] < 0.5 * losses[0]
+
+
+def test_metrics_are_json_lines_with_step_loss_and_psnr(recipe: Recipe, tmp_path: Path) -> None:
+    run(create_state(recipe, 8.0, CPU), tmp_path, validate=lambda network: {"gain": 1.5})
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if "loss" in line] == [2, 4, 6, 8, 10, 12]
+    assert [(line["step"], line["gain"]) for line in lines if "gain" in line] == [(6, 1.5), (12, 1.5)]
+    assert {"step", "seconds", "loss", "psnr_mu", "lr"} <= lines[0].keys()
+
+
+def test_a_killed_run_loses_at_most_the_steps_since_the_last_checkpoint(recipe: Recipe, tmp_path: Path) -> None:
+    def die(progress: Progress) -> None:
+        if progress.step == 7:
+            raise RuntimeError("killed")
+
+    with pytest.raises(RuntimeError, match="killed"):
+        run(create_state(recipe, 8.0, CPU), tmp_path, listen=die)
+    assert open_run(recipe, tmp_path, 8.0, "cpu", resume=True).step == 4
+    assert [path.name for path in sorted(tmp_path.iterdir())] == ["last.pth", "metrics.jsonl"]
+
+
+def test_offsets_are_held_at_zero_first_and_learnt_later(recipe: Recipe, tmp_path: Path) -> None:
+    state = create_state(recipe, 8.0, CPU)
+    moved: dict[int, bool] = {}
+
+    def watch(progress: Progress) -> None:
+        blocks = state.network.deformable_blocks().values()
+        moved[progress.step] = any(bool(block.offset.weight.any()) for block in blocks)
+
+    run(state, tmp_path, listen=watch)
+    assert not moved[3]  # a quarter of twelve steps
+    assert moved[4]
+
+
+def test_the_time_limit_ends_a_slice_with_a_checkpoint(recipe: Recipe, tmp_path: Path) -> None:
+    assert not run(create_state(recipe, 8.0, CPU), tmp_path, options=LoopOptions(minutes=0.0))
+    assert open_run(recipe, tmp_path, 8.0, "cpu", resume=True).step == 1
+
+
+def test_the_averaged_network_is_judged_and_the_trained_one_kept(recipe: Recipe, tmp_path: Path) -> None:
+    state = create_state(recipe, 8.0, CPU)
+    run(state, tmp_path)
+    before = {name: value.clone() for name, value in state.network.state_dict().items()}
+    assert state.average is not None
+    with evaluation_network(state) as network:
+        name, value = next(iter(network.state_dict().items()))
+        assert torch.equal(value, state.average[name])
+        assert not torch.equal(value, before[name])
+    assert all(torch.equal(value, before[name]) for name, value in state.network.state_dict().items())
+
+
+def test_a_training_checkpoint_loads_as_a_model_with_its_peak(recipe: Recipe, tmp_path: Path) -> None:
+    state = create_state(recipe, 8.0, CPU)
+    run(state, tmp_path)
+    loaded = load_checkpoint(tmp_path / "last.pth")
+    assert loaded.metadata.peak == 8.0
+    assert json.loads(loaded.metadata.extra["training"])["steps"] == 12
+    assert state.average is not None
+    assert torch.equal(loaded.network.restoration.last.weight, state.average["restoration.last.weight"])
+
+
+def test_bfloat16_arithmetic_trains_float32_weights(recipe: Recipe, tmp_path: Path) -> None:
+    state = create_state(replace(recipe, precision="bf16", steps=4), 8.0, CPU)
+    assert run(state, tmp_path)
+    assert state.network.restoration.first.weight.dtype == torch.float32
+    assert all(torch.isfinite(tensor).all() for tensor in state.network.parameters())
+
+
+def test_a_folder_with_a_run_needs_resume(recipe: Recipe, tmp_path: Path) -> None:
+    run(create_state(recipe, 8.0, CPU), tmp_path)
+    with pytest.raises(InputError, match="--resume"):
+        open_run(recipe, tmp_path, 8.0, "cpu", resume=False)
+
+
+def test_resuming_nothing_is_an_error(recipe: Recipe, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="no checkpoint"):
+        open_run(recipe, tmp_path, 8.0, "cpu", resume=True)
+
+
+@pytest.mark.parametrize("content", [b"", b"junk" * 100])
+def test_a_damaged_checkpoint_is_an_error(recipe: Recipe, tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "last.pth").write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"last\.pth"):
+        open_run(recipe, tmp_path, 8.0, "cpu", resume=True)
+
+
+def test_a_checkpoint_of_another_network_is_an_error(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(create_state(recipe, 8.0, CPU), tmp_path)
+    monkeypatch.setitem(PRESETS, "tiny", replace(TINY, width=12))
+    with pytest.raises(CheckpointError, match="another network configuration"):
+        open_run(recipe, tmp_path, 8.0, "cpu", resume=True)

@@ -1,0 +1,44 @@
+"""Recipes hold the paper's settings, and schedules follow the share of the run that is done."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from dcdr_deploy.errors import InputError
+from dcdr_deploy.training.recipe import RECIPES, Recipe
+
+
+def test_the_papers_settings_are_the_default() -> None:
+    recipe = RECIPES["paper"]
+    assert (recipe.steps, recipe.batch, recipe.patch) == (200_000, 16, 512)
+    assert recipe.losses == {"tanh_l1": 1.0, "perceptual": 0.1}
+    assert recipe.preset == "paper"
+    assert recipe.learning_rate_at(0) == recipe.learning_rate_at(recipe.steps - 1)
+
+
+def test_the_learning_rate_rises_stays_and_falls() -> None:
+    recipe = Recipe(steps=1000, warmup=10, tail_start=0.5, tail_end=0.02, learning_rate=1.0)
+    assert recipe.learning_rate_at(0) == pytest.approx(0.1)
+    assert recipe.learning_rate_at(9) == recipe.learning_rate_at(499) == 1.0
+    assert recipe.learning_rate_at(750) == pytest.approx(0.5)
+    assert recipe.learning_rate_at(999) == pytest.approx(0.02)
+
+
+def test_offsets_and_precision_change_at_their_share() -> None:
+    recipe = Recipe(steps=100, offsets_from=0.25, fp32_from=0.75)
+    assert [recipe.offsets_frozen(step) for step in (0, 24, 25)] == [True, True, False]
+    assert [recipe.full_precision(step) for step in (74, 75)] == [False, True]
+
+
+def test_recipes_survive_json() -> None:
+    assert Recipe.from_json(RECIPES["demo"].to_json()) == RECIPES["demo"]
+
+
+@pytest.mark.parametrize(
+    "changes", [{"steps": 0}, {"batch": 0}, {"patch": 30}, {"precision": "int8"}, {"tone_start": "magic"}]
+)
+def test_values_out_of_range_are_refused(changes: dict[str, object]) -> None:
+    with pytest.raises(InputError):
+        replace(RECIPES["paper"], **changes)

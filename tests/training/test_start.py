@@ -1,0 +1,42 @@
+"""Training starts at the trivial conversion: the untrained network computes inverse sRGB / peak."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from dcdr_deploy.errors import InputError
+from dcdr_deploy.imaging.transfer import srgb_to_linear
+from dcdr_deploy.models import PRESETS, DCDRUNet, DCDRUNetConfig, initialise
+from dcdr_deploy.training.start import start_from_inverse_srgb
+
+
+@pytest.mark.parametrize(("preset", "tolerance"), [("paper", 2e-4), ("lite", 1e-3)])
+@pytest.mark.parametrize("peak", [1.0, 8.0])
+def test_every_code_value_starts_at_its_linear_light(preset: str, tolerance: float, peak: float) -> None:
+    network = DCDRUNet(PRESETS[preset])
+    initialise(network)
+    reported = start_from_inverse_srgb(network, peak)
+    codes = torch.linspace(0, 1, 256).view(1, 1, 1, 256).expand(1, 3, 16, 256).contiguous()
+    with torch.no_grad():
+        result = network(codes)[0, :, 8, 4:-4].numpy() * peak
+    expected = srgb_to_linear(np.linspace(0, 1, 256))[4:-4]
+    assert np.abs(result - expected).max() <= tolerance
+    assert reported <= tolerance
+
+
+def test_neighbours_do_not_matter_at_the_start() -> None:
+    network = DCDRUNet(PRESETS["lite"])
+    initialise(network)
+    start_from_inverse_srgb(network, 8.0)
+    x = torch.rand(1, 3, 16, 16)
+    with torch.no_grad():
+        result = network(x).numpy() * 8
+    assert np.abs(result - srgb_to_linear(x.numpy())).max() < 2e-3
+
+
+def test_a_tone_net_that_is_too_narrow_is_refused() -> None:
+    network = DCDRUNet(DCDRUNetConfig(width=8, condition_width=4, tone_width=9))
+    with pytest.raises(InputError, match="too narrow"):
+        start_from_inverse_srgb(network, 8.0)
