@@ -10,6 +10,7 @@ import onnx
 import torch
 from numpy.typing import NDArray
 
+from dcdr_deploy.engines.faults import one_line
 from dcdr_deploy.errors import ExportError
 from dcdr_deploy.export.operators import register_schemas
 from dcdr_deploy.metrics.psnr import psnr_from_mse
@@ -56,7 +57,7 @@ def verify(path: Path, network: DCDRUNet, fp16: bool, static: tuple[int, int] | 
     try:
         onnx.checker.check_model(str(path))
     except onnx.checker.ValidationError as error:
-        raise ExportError(f"onnx.checker refuses the exported file: {str(error).splitlines()[0]}") from error
+        raise ExportError(f"onnx.checker refuses the exported file: {one_line(error)}") from error
     results = []
     for number, size in enumerate((static,) if static else SIZES):
         batch = 1 if static else number + 1
@@ -88,7 +89,7 @@ def _run(path: Path, picture: NDArray[np.float32]) -> NDArray[np.float32]:
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         return session.run(None, {session.get_inputs()[0].name: picture})[0]
     except Exception as error:  # ONNX Runtime's exceptions share no base class of their own
-        raise ExportError(f"ONNX Runtime cannot run the exported file: {str(error).splitlines()[0]}") from error
+        raise ExportError(f"ONNX Runtime cannot run the exported file: {one_line(error)}") from error
 
 
 def _compare(result: NDArray[np.float32], reference: NDArray[np.float32], size: tuple[int, int]) -> Comparison:

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from dcdr_deploy.engines.base import ModelMetadata
+from dcdr_deploy.engines.faults import one_line
 from dcdr_deploy.engines.metadata import decode, encode
 from dcdr_deploy.errors import CheckpointError, ModelError
 from dcdr_deploy.models.config import DCDRUNetConfig
@@ -132,7 +133,7 @@ def _read(path: Path) -> tuple[Mapping[str, Any], dict[str, str]]:
     except pickle.UnpicklingError as error:
         raise CheckpointError(_pickle_complaint(path, str(error))) from error
     except Exception as error:  # a damaged archive raises whatever the zip reader and the unpickler stumble over
-        raise CheckpointError(f"{path} is damaged or no PyTorch checkpoint: {_first_line(error)}") from error
+        raise CheckpointError(f"{path} is damaged or no PyTorch checkpoint: {one_line(error)}") from error
     if isinstance(content, Mapping):
         return content, {}
     raise CheckpointError(f"{path} holds {type(content).__name__}, not a state dict; save model.state_dict() instead")
@@ -156,7 +157,7 @@ def _read_safetensors(path: Path) -> tuple[Mapping[str, Any], dict[str, str]]:
         with safe_open(str(path), framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
     except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path} is damaged or no safetensors file: {_first_line(error)}") from error
+        raise CheckpointError(f"{path} is damaged or no safetensors file: {one_line(error)}") from error
 
 
 def _unwrap(content: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
@@ -208,7 +209,3 @@ def _stored_metadata(content: Mapping[str, Any], header: dict[str, str], path: P
 def _some(names: list[str]) -> str:
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     return ", ".join(names[:SHOWN]) + more
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0][:120]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +31,11 @@ VALIDATION_SIZE = 128
 VALIDATION_SEED = 77
 
 
+def default_cache() -> Path:
+    """Folder for rendered scene pools: $XDG_CACHE_HOME/dcdr-deploy, or ~/.cache/dcdr-deploy."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dcdr-deploy"
+
+
 @dataclass(frozen=True)
 class SyntheticSource:
     """The synthetic source's places and size.
@@ -43,7 +49,7 @@ class SyntheticSource:
 
     panoramas: Path
     scenes: int = 3000
-    cache: Path = Path.home() / ".cache" / "dcdr-deploy"
+    cache: Path = field(default_factory=lambda: default_cache())
     camera: CameraModel = field(default_factory=CameraModel)
 
     def training_set(self, recipe: Recipe) -> SyntheticPairs:

@@ -11,6 +11,7 @@ import torch
 
 from dcdr_deploy.atomic import atomic_path
 from dcdr_deploy.engines.base import ModelMetadata
+from dcdr_deploy.engines.faults import one_line
 from dcdr_deploy.engines.metadata import encode
 from dcdr_deploy.errors import CheckpointError
 from dcdr_deploy.models import DCDRUNet
@@ -111,9 +112,7 @@ def read_training_checkpoint(path: Path, device: torch.device | str = "cpu") -> 
     try:
         content = torch.load(path, map_location=device, weights_only=True)
     except Exception as error:  # torch.load raises whatever its zip reader and unpickler meet in a damaged file
-        raise CheckpointError(
-            f"{path} cannot be read as a training checkpoint: {str(error).splitlines()[0]}"
-        ) from error
+        raise CheckpointError(f"{path} cannot be read as a training checkpoint: {one_line(error)}") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise CheckpointError(f"{path} is no training checkpoint of this tool (format {FORMAT!r} expected)")
     return content

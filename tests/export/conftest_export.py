@@ -19,6 +19,9 @@ def small_network(config: DCDRUNetConfig = SMALL) -> DCDRUNet:
     network = DCDRUNet(config)
     initialise(network, 2)
     with torch.no_grad():
+        for module in network.modules():
+            if isinstance(module, nn.Conv2d) and module.bias is not None:
+                nn.init.normal_(module.bias, std=0.02)
         for block in network.deformable_blocks().values():
             if block.deformable:
                 nn.init.normal_(block.offset.weight, std=0.2)
