@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dcdr_deploy.errors import ModelError
+from dcdr_deploy.export import require_export_packages
 
 
 def inspect_file(path: Path) -> dict[str, Any]:
@@ -32,6 +33,7 @@ def inspect_file(path: Path) -> dict[str, Any]:
 
 
 def _inspect_onnx(path: Path) -> dict[str, Any]:
+    require_export_packages("onnx")
     import onnx
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
     from onnx import numpy_helper
@@ -81,6 +83,7 @@ def _tensor(value: Any) -> dict[str, Any]:
 
 
 def _inspect_checkpoint(path: Path) -> dict[str, Any]:
+    require_export_packages()
     from dcdr_deploy.engines.metadata import encode
     from dcdr_deploy.models import count_parameters, load_checkpoint
 

@@ -22,9 +22,6 @@ def command(file: Path, as_json: bool) -> None:
 
     FILE is an ONNX model or a checkpoint (.pth, .pt, .safetensors).
     """
-    from dcdr_deploy.export import require_export_packages
-
-    require_export_packages()
     from dcdr_deploy.inspection import format_inspection, inspect_file
 
     data = inspect_file(file)

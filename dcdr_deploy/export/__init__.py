@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
-
+from dcdr_deploy.engines.packages import installed
 from dcdr_deploy.errors import MissingDependency
 
 EXPORT_PACKAGES = ("torch", "torchvision", "onnx", "onnxscript", "safetensors")
 
 
-def require_export_packages() -> None:
+def require_export_packages(*names: str) -> None:
     """Say in one line what has to be installed, before an import fails somewhere.
 
+    Args:
+        names: packages that are needed; all of the extra ``export`` by default.
+
     Raises:
-        MissingDependency: a package of the extra ``export`` is missing.
+        MissingDependency: one is missing.
     """
-    missing = [name for name in EXPORT_PACKAGES if find_spec(name) is None]
+    missing = [name for name in names or EXPORT_PACKAGES if not installed(name)]
     if missing:
-        raise MissingDependency(f"this needs {', '.join(missing)}: pip install 'dcdr-deploy[export]'")
+        raise MissingDependency(f'this needs {", ".join(missing)}: pip install "dcdr-deploy[export]"')

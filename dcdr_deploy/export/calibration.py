@@ -14,10 +14,10 @@ from dcdr_deploy.errors import InputError
 from dcdr_deploy.models import DCDRUNet, measure_offsets
 from dcdr_deploy.models.config import SIZE_MULTIPLE, overlap_for_offsets
 
-SCENE_SEEDS = range(900_000_000, 900_000_008)
+SCENE_SEEDS = range(900_000_000, 900_000_005)
 """Procedural scenes for measuring offsets; outside the ranges of training, validation and test."""
 
-SCENE_SIZE = 256
+SCENE_SIZE = 192
 LARGEST_SIDE = 1024
 """Pictures of a user's folder are cropped to this around their centre: offsets are local, memory is not."""
 

@@ -74,13 +74,14 @@ def save_safetensors(
     Raises:
         OutputError: the file cannot be written.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     from dcdr_deploy.atomic import atomic_path
 
     tensors = {name: tensor.detach().cpu().to(dtype).contiguous() for name, tensor in network.state_dict().items()}
     with atomic_path(path) as temporary:
-        save_file(tensors, str(temporary), metadata=encode(metadata))
+        # Not save_file: it makes files that only their owner may read.
+        temporary.write_bytes(save(tensors, metadata=encode(metadata)))
 
 
 def deduce_config(state: Mapping[str, Tensor], source: Path) -> DCDRUNetConfig:

@@ -64,7 +64,7 @@ def create_state(recipe: Recipe, peak: float, device: torch.device) -> TrainingS
     if recipe.tone_start == "inverse_srgb":
         start_from_inverse_srgb(network, peak)
     network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimiser = torch.optim.Adam(network.parameters(), recipe.learning_rate)
+    optimiser = torch.optim.Adam(parameter_groups(network, recipe), recipe.learning_rate)
     average = None
     if recipe.average:
         average = {name: value.detach().clone() for name, value in network.state_dict().items()}
@@ -72,6 +72,20 @@ def create_state(recipe: Recipe, peak: float, device: torch.device) -> TrainingS
     if compute_type(recipe, device) == torch.float16:
         state.scaler = torch.amp.GradScaler(device.type)
     return state
+
+
+def parameter_groups(network: DCDRUNet, recipe: Recipe) -> list[dict[str, Any]]:
+    """Adam's parameter groups: the offset convolutions, which have a learning rate of their own, and all others.
+
+    Both groups are there for every network, so that a checkpoint of one recipe can go on with another.
+    """
+    offsets = {id(p) for name, p in network.named_parameters() if ".offset." in name}
+    groups: list[dict[str, Any]] = []
+    for rate, chosen in ((1.0, False), (recipe.offset_rate, True)):
+        members = [p for p in network.parameters() if (id(p) in offsets) == chosen]
+        if members:
+            groups.append({"params": members, "rate": rate})
+    return groups
 
 
 def compute_type(recipe: Recipe, device: torch.device) -> torch.dtype:
@@ -102,7 +116,7 @@ def train_step(state: TrainingState, loss_function: WeightedLoss, x: Tensor, tru
     network.set_deform_mode("zero" if frozen else "gather" if x.device.type == "cpu" else "torchvision")
     kind = torch.float32 if recipe.full_precision(state.step) else compute_type(recipe, x.device)
     for group in state.optimiser.param_groups:
-        group["lr"] = recipe.learning_rate_at(state.step)
+        group["lr"] = recipe.learning_rate_at(state.step) * group["rate"]
     network.train()
     with torch.autocast(x.device.type, kind, enabled=kind != torch.float32):
         prediction = network(x)

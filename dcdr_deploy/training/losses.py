@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -41,6 +42,28 @@ def mu_l1(prediction: Tensor, truth: Tensor) -> Tensor:
 def mu_mse(prediction: Tensor, truth: Tensor) -> Tensor:
     """Mean squared error after the mu-law (ours): what PSNR-mu measures."""
     return (mu_law(prediction) - mu_law(truth)).square().mean()
+
+
+def sdr_l1(prediction: Tensor, truth: Tensor, peak: float) -> Tensor:
+    """Mean absolute error in sRGB code values of the part up to SDR white (ours).
+
+    Errors in the dark, which neither tanh nor the mu-law weighs, are colour casts in what a viewer sees first. The
+    curve is continued as a straight line below 0; above SDR white it says nothing, the other terms do.
+
+    Args:
+        prediction: linear, (N, 3, H, W), 1.0 = ``peak`` x SDR white.
+        truth: likewise.
+        peak: linear value of 1.0 in units of SDR white.
+    """
+    return (_srgb_encode(prediction * peak) - _srgb_encode(truth * peak)).abs().mean()
+
+
+def _srgb_encode(linear: Tensor) -> Tensor:
+    """sRGB curve (IEC 61966-2-1) with its straight toe continued below 0, constant above 1."""
+    inside = linear.clamp(max=1)
+    # The power's gradient is infinite at 0, so it must not even be computed there.
+    power = 1.055 * inside.clamp(min=0.0031308) ** (1 / 2.4) - 0.055
+    return torch.where(inside <= 0.0031308, 12.92 * inside, power)
 
 
 class VGG19Loss(nn.Module):
@@ -98,8 +121,13 @@ def find_vgg19_weights() -> Path | None:
     return candidates[0] if candidates else None
 
 
-TERMS: dict[str, LossTerm] = {"tanh_l1": tanh_l1, "mu_l1": mu_l1, "mu_mse": mu_mse}
-"""Losses without weights of their own, by the name used in a recipe."""
+TERMS: dict[str, Callable[[float], LossTerm]] = {
+    "tanh_l1": lambda peak: tanh_l1,
+    "mu_l1": lambda peak: mu_l1,
+    "mu_mse": lambda peak: mu_mse,
+    "sdr_l1": lambda peak: partial(sdr_l1, peak=peak),
+}
+"""Losses without weights of their own, made for a peak, by the name used in a recipe."""
 
 
 class WeightedLoss(nn.Module):
@@ -108,17 +136,19 @@ class WeightedLoss(nn.Module):
     Args:
         weights: weight of each name of :data:`TERMS`, and of ``"perceptual"``; zero weights are left out.
         vgg19: weights file for ``"perceptual"``.
+        peak: linear value of 1.0 in units of SDR white.
 
     Raises:
         InputError: unknown name, or perceptual loss without weights.
     """
 
-    def __init__(self, weights: dict[str, float], vgg19: Path | None = None) -> None:
+    def __init__(self, weights: dict[str, float], vgg19: Path | None = None, peak: float = 1.0) -> None:
         super().__init__()
         unknown = weights.keys() - TERMS.keys() - {"perceptual"}
         if unknown:
             raise InputError(f"unknown loss {sorted(unknown)}; known: {sorted(TERMS)} and 'perceptual'")
         self.weights = {name: weight for name, weight in weights.items() if weight}
+        self.terms = {name: TERMS[name](peak) for name in self.weights.keys() & TERMS.keys()}
         self.perceptual: VGG19Loss | None = None
         if "perceptual" in self.weights:
             path = vgg19 or find_vgg19_weights()
@@ -133,7 +163,7 @@ class WeightedLoss(nn.Module):
         """Weighted sum for float32 pictures (N, 3, H, W)."""
         total = prediction.new_zeros(())
         for name, weight in self.weights.items():
-            term = self.perceptual if name == "perceptual" else TERMS[name]
+            term = self.perceptual if name == "perceptual" else self.terms[name]
             assert term is not None
             total = total + weight * term(prediction, truth)
         return total

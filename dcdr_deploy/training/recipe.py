@@ -24,6 +24,7 @@ class Recipe:
         tail_end: what it falls to, as a share of ``learning_rate``.
         losses: weight of each loss, names as in :mod:`dcdr_deploy.training.losses`.
         offsets_from: share of ``steps`` with offsets held at zero before they are learnt (ours; 0 in the paper).
+        offset_rate: learning rate of the offset convolutions as a multiple of the others' (open in the paper).
         tone_start: ``"kaiming"``, or ``"inverse_srgb"``: the tone net starts at inverse sRGB / peak and the restoration
             net at zero output, so that training cannot begin below that baseline (ours).
         average: decay of the running average of the weights, kept beside them (0: none; open in the paper).
@@ -45,6 +46,7 @@ class Recipe:
     tail_end: float = 0.02
     losses: dict[str, float] = field(default_factory=lambda: {"tanh_l1": 1.0, "perceptual": 0.1})
     offsets_from: float = 0.0
+    offset_rate: float = 1.0
     tone_start: str = "kaiming"
     average: float = 0.0
     gradient_clip: float = 0.0
@@ -92,19 +94,20 @@ class Recipe:
 RECIPES: dict[str, Recipe] = {
     "paper": Recipe(),
     "demo": Recipe(
-        steps=10_000,
+        steps=8_400,
         batch=4,
         patch=128,
         warmup=200,
-        tail_start=0.55,
+        tail_start=0.65,
         tail_end=0.01,
-        losses={"tanh_l1": 1.0, "mu_l1": 0.5, "mu_mse": 1.0},
-        offsets_from=0.55,
+        losses={"tanh_l1": 1.0, "mu_l1": 0.5, "mu_mse": 1.0, "sdr_l1": 0.5},
+        offsets_from=0.65,
+        offset_rate=5.0,
         tone_start="inverse_srgb",
         average=0.999,
         gradient_clip=1.0,
         precision="bf16",
-        fp32_from=0.92,
+        fp32_from=0.95,
     ),
 }
 """Recipes by name; ``demo`` is how the weights in this package were trained on two CPU cores."""

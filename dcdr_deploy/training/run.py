@@ -124,5 +124,5 @@ def run_training(
     stop: Callable[[], bool] = lambda: False,
 ) -> bool:
     """Train until the recipe ends, time is up or ``stop``; see :func:`dcdr_deploy.training.loop.train`."""
-    loss = WeightedLoss(state.recipe.losses, vgg19).to(options.device)
+    loss = WeightedLoss(state.recipe.losses, vgg19, state.peak).to(options.device)
     return train(state, data, loss, folder, options, validate, listen, stop)

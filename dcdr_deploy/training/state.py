@@ -90,7 +90,10 @@ class TrainingState:
         if content["config"] != self.network.config.to_json():
             raise CheckpointError(f"{path} belongs to another network configuration: {content['config']}")
         self.network.load_state_dict(content["params"])
+        rates = [group["rate"] for group in self.optimiser.param_groups]
         self.optimiser.load_state_dict(content["optimizer"])
+        for group, rate in zip(self.optimiser.param_groups, rates, strict=True):
+            group["rate"] = rate  # of the recipe given now, not of the one that was saved
         if self.average is not None:
             self.average = {name: value.clone() for name, value in content.get("params_ema", content["params"]).items()}
         if self.scaler is not None and "scaler" in content:

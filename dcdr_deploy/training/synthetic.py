@@ -26,6 +26,8 @@ SCENE_SIZE = 384
 SMALLEST_ZOOM = 0.35
 """A crop of a scene spans patch / zoom pixels of it with zoom in [0.35, 1]: detail from sharp to soft-edged."""
 PANORAMA_SHARE = 0.5
+TINT_SHARE, TINT_SIGMA = 0.4, 0.35
+"""Share of samples whose light is tinted, and the spread of the logarithm of its channels: dusk, tungsten, stage."""
 
 Pair = tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint16]]
 
@@ -68,6 +70,8 @@ class SyntheticPairs(Dataset[tuple[Tensor, Tensor]]):
         """Draw a linear HDR crop (patch, patch, 3)."""
         from_panorama = rng.random() < PANORAMA_SHARE
         crop = self.panoramas.random_view(rng, self.patch) if from_panorama else self._scene_crop(rng)
+        if rng.random() < TINT_SHARE:
+            crop = crop * np.exp(rng.normal(0, TINT_SIGMA, 3)).astype(np.float32)
         return crop[:, ::-1] if rng.random() < 0.5 else crop
 
     def _scene_crop(self, rng: np.random.Generator) -> npt.NDArray[np.float32]:

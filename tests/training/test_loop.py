@@ -113,6 +113,13 @@ def test_offsets_are_held_at_zero_first_and_learnt_later(recipe: Recipe, tmp_pat
     assert moved[4]
 
 
+def test_offsets_learn_at_their_own_rate(recipe: Recipe) -> None:
+    state = create_state(replace(recipe, offset_rate=5.0), 8.0, CPU)
+    rates = {id(p): group["rate"] for group in state.optimiser.param_groups for p in group["params"]}
+    for name, parameter in state.network.named_parameters():
+        assert rates[id(parameter)] == (5.0 if ".offset." in name else 1.0)
+
+
 def test_the_time_limit_ends_a_slice_with_a_checkpoint(recipe: Recipe, tmp_path: Path) -> None:
     assert not run(create_state(recipe, 8.0, CPU), tmp_path, options=LoopOptions(minutes=0.0))
     assert open_run(recipe, tmp_path, 8.0, "cpu", resume=True).step == 1

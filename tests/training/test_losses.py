@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,9 @@ import pytest
 import torch
 
 from dcdr_deploy.errors import InputError
+from dcdr_deploy.imaging.transfer import linear_to_srgb
 from dcdr_deploy.metrics.psnr import mu_law as metric_mu_law
-from dcdr_deploy.training.losses import VGG19_LAYERS, VGG19Loss, WeightedLoss, mu_l1, mu_law, mu_mse, tanh_l1
+from dcdr_deploy.training.losses import VGG19_LAYERS, VGG19Loss, WeightedLoss, mu_l1, mu_law, mu_mse, sdr_l1, tanh_l1
 
 
 @pytest.fixture(scope="session")
@@ -44,7 +46,23 @@ def test_mu_law_is_the_metrics_inside_and_straight_outside() -> None:
     assert outside.grad[0] == outside.grad[1]
 
 
-@pytest.mark.parametrize("loss", [tanh_l1, mu_l1, mu_mse])
+def test_sdr_l1_counts_code_values_up_to_sdr_white() -> None:
+    truth = torch.full((1, 3, 2, 2), 0.18 / 8)
+    grey = torch.full((1, 3, 2, 2), 0.5 / 8)
+    codes = linear_to_srgb(np.array([0.18, 0.5]))
+    assert sdr_l1(grey, truth, 8.0).item() == pytest.approx(codes[1] - codes[0], rel=1e-4)
+    assert sdr_l1(truth + 0.5, truth + 0.7, 8.0).item() == 0  # both above white
+
+
+def test_sdr_l1_has_finite_gradients_everywhere() -> None:
+    x = torch.tensor([-1.0, -1e-6, 0.0, 1e-7, 0.01, 0.125, 0.9]).reshape(1, 1, 1, 7).requires_grad_()
+    sdr_l1(x, torch.full_like(x, 0.05), 8.0).backward()
+    assert x.grad is not None
+    assert torch.isfinite(x.grad).all()
+    assert (x.grad[..., :4] < 0).all()  # too dark: pulled up, below zero as well
+
+
+@pytest.mark.parametrize("loss", [tanh_l1, mu_l1, mu_mse, partial(sdr_l1, peak=1.0)])
 def test_equal_pictures_cost_nothing(loss) -> None:
     a, b = pair()
     assert loss(a, a).item() == 0

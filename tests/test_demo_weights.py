@@ -1,0 +1,101 @@
+"""The weights in the package are what the model card says, and tiling does not show in their pictures."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dcdr_deploy.engines import Engine, load_engine
+from dcdr_deploy.imaging import read_image, srgb_to_linear
+from dcdr_deploy.metrics.psnr import psnr_l
+from dcdr_deploy.model_selection import DEMO_MODEL
+from dcdr_deploy.runner import Runner
+
+ROOT = Path(__file__).parents[1]
+SAMPLES = sorted(path for path in (ROOT / "samples").iterdir() if path.suffix in (".png", ".jpg"))
+CARD = (DEMO_MODEL.parent / "MODEL_CARD.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def engine():
+    with load_engine(DEMO_MODEL) as engine:
+        yield engine
+
+
+def test_checkpoint_and_onnx_hold_the_same_weights(engine: Engine) -> None:
+    pytest.importorskip("torch")
+    from dcdr_deploy.export.pipeline import weights_sha256
+    from dcdr_deploy.models import count_parameters, load_checkpoint
+
+    loaded = load_checkpoint(DEMO_MODEL.with_suffix(".safetensors"))
+    assert weights_sha256(loaded.network) == engine.info.metadata.extra["weights_sha256"]
+    assert count_parameters(loaded.network) == 1_524_278
+    assert loaded.metadata.peak == engine.info.metadata.peak == 8.0
+
+
+def test_the_model_card_names_these_weights(engine: Engine) -> None:
+    extra = engine.info.metadata.extra
+    assert extra["weights_sha256"][:16] in CARD
+    assert f"{json.loads(extra['training'])['steps']:,} steps" in CARD
+
+
+def test_the_offsets_of_every_block_are_at_work(engine: Engine) -> None:
+    spread = json.loads(engine.info.metadata.extra["offsets"])
+    assert len(spread) == 8
+    assert all(block["std"] > 0.01 for block in spread.values())
+
+
+@pytest.mark.parametrize("sample", SAMPLES, ids=lambda path: path.stem)
+def test_tiles_of_256_give_the_whole_frames_picture(engine: Engine, sample: Path) -> None:
+    frame = read_image(sample)
+    whole = Runner(engine, tile=None).run(frame)
+    runner = Runner(engine, tile=256)
+    tiled = runner.run(frame)
+    assert runner.statistics.tiles > 1
+    assert psnr_l(tiled, whole) >= 60
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 5), (1, 700)])
+def test_any_size_gives_a_finite_picture(engine: Engine, size: tuple[int, int]) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (*size, 3)).astype(np.uint8)
+    result = Runner(engine).run(pixels)
+    assert result.shape == (*size, 3)
+    assert np.isfinite(result).all()
+
+
+@pytest.mark.parametrize("code", [40, 118, 180])
+def test_mid_tones_keep_their_light(engine: Engine, code: int) -> None:
+    """A plain grey is nothing to restore: its light is that of its sRGB code."""
+    result = Runner(engine).run(np.full((128, 128, 3), code, np.uint8))[32:-32, 32:-32] * 8
+    expected = float(srgb_to_linear(np.array(code / 255)))
+    assert np.median(result) == pytest.approx(expected, rel=0.06)
+
+
+@pytest.mark.slow
+def test_the_gate_holds_on_held_out_scenes() -> None:
+    """A share of benchmarks/evaluate_demo.py with the same bounds."""
+    import sys
+
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    try:
+        from evaluate_demo import GATE, evaluate
+    finally:
+        sys.path.pop(0)
+    summary = evaluate(DEMO_MODEL, "auto", views=12, scenes=12).summary()
+    assert {name: summary[name] for name, least in GATE.items() if summary[name] < least} == {}
+
+
+@pytest.mark.parametrize("name", ["forest-tree", "forest-sky", "venice-sunset"])
+def test_samples_with_known_truth_come_closer_to_it(engine: Engine, name: str) -> None:
+    import OpenEXR
+
+    from dcdr_deploy.metrics.psnr import psnr_mu
+
+    with OpenEXR.File(str(ROOT / "samples" / "truth" / f"{name}.exr")) as file:
+        truth = file.channels()["RGB"].pixels.astype(np.float32) / 8
+    frame = read_image(ROOT / "samples" / f"{name}.png")
+    trivial = srgb_to_linear(frame.normalised()) / 8
+    assert psnr_mu(Runner(engine).run(frame), truth) > psnr_mu(trivial, truth) + 0.5
