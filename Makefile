@@ -4,6 +4,7 @@
 PYTHON ?= python3
 RUN := .venv
 DEV := .venv-dev
+PACKAGE := $(shell find dcdr_deploy -name '*.py' -o -path '*/weights/*')
 NO_VENV = { echo "error: $(PYTHON) cannot make a virtual environment; on Debian or Ubuntu: sudo apt install python3-venv" >&2; exit 1; }
 
 .PHONY: demo test lint types format wheel clean
@@ -31,10 +32,10 @@ wheel: $(DEV)/.ready
 	$(DEV)/bin/python -m build --wheel
 
 # The stamp is written last, so an interrupted installation starts over.
-$(RUN)/.ready: pyproject.toml
+$(RUN)/.ready: pyproject.toml $(PACKAGE)
 	$(PYTHON) -m venv $(RUN) || $(NO_VENV)
 	$(RUN)/bin/python -m pip install --quiet --upgrade pip
-	$(RUN)/bin/python -m pip install --quiet --editable .
+	$(RUN)/bin/python -m pip install --quiet --upgrade .
 	@touch $@
 
 $(DEV)/.ready: pyproject.toml requirements.txt

@@ -84,12 +84,8 @@ def check_place(output: Path, options: ConvertOptions) -> None:
     """Refuse an output whose suffix is unknown or cannot hold what was asked for, or whose place cannot be written.
 
     Raises:
-        OutputError: as :func:`check_output`; or 32-bit floats are asked of another format than EXR; or the system
-            refuses the name itself, such as one that is too long.
+        OutputError: as :func:`check_output`; or 32-bit floats are asked of another format than EXR.
     """
-    try:
-        check_output(output)
-    except OSError as error:
-        raise OutputError(f"{output}: cannot be written ({error.strerror or error}); choose another name") from error
+    check_output(output)
     if options.write.float32 and output.suffix.lower() != ".exr":
         raise OutputError(f"{output}: cannot hold 32-bit floats; write .exr, or leave --float out")

@@ -146,14 +146,19 @@ def check_output(path: str | os.PathLike[str]) -> None:
     """Refuse a target that cannot work, before minutes of inference. Nothing is created.
 
     Raises:
-        OutputError: unknown suffix, a folder in the target's place, or a parent that is a file or not writable.
+        OutputError: unknown suffix, a folder in the target's place, a parent that is a file or not writable, or a
+            name that the system refuses.
     """
     path = Path(path)
     _writer(path)
-    if os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises for overlong names
+    try:
+        taken = path.is_dir()
+        existing = next((parent for parent in path.absolute().parents if parent.exists()), None)
+    except OSError as error:  # the system refuses the name itself, such as one that is too long
+        raise OutputError(f"{path}: cannot be written ({error.strerror or error}); choose another name") from error
+    if taken:
         raise OutputError(f"{path}: is a folder; name a file in it")
-    existing = next((parent for parent in path.absolute().parents if os.path.exists(parent)), None)  # noqa: PTH110
-    if existing is None or not os.path.isdir(existing):  # noqa: PTH112
+    if existing is None or not existing.is_dir():
         raise OutputError(f"{path}: {existing} is not a folder; choose another place")
     if not os.access(existing, os.W_OK | os.X_OK):
         raise OutputError(f"{path}: the folder {existing} may not be written; choose another place")

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dcdr_deploy.errors import InputError
+from dcdr_deploy.imaging.transfer import linear_to_srgb
 
 TARGET_MAX = 65535
 LDR_MAX = 255
@@ -87,7 +88,7 @@ def simulate(
     if rng.random() < camera.noise_probability:
         signal = _add_sensor_noise(exposed, camera, rng)
     signal = np.clip(signal, 0, 1)
-    encoded = srgb_encode(signal) if rng.random() < camera.srgb_probability else sample_response_curve(rng)(signal)
+    encoded = linear_to_srgb(signal) if rng.random() < camera.srgb_probability else sample_response_curve(rng)(signal)
     ldr = _quantise(encoded, LDR_MAX).astype(np.uint8)
     if rng.random() < camera.jpeg_probability:
         low, high = camera.jpeg_quality
@@ -124,15 +125,10 @@ def sample_response_curve(rng: np.random.Generator) -> ResponseCurve:
     contrast = rng.uniform(-0.25, 0.25)
 
     shoulder = exposure**steepness / (exposure**steepness + midpoint**steepness) * (1 + midpoint**steepness)
-    code = weights @ np.stack([srgb_encode(exposure), exposure ** (1 / gamma), shoulder])
+    code = weights @ np.stack([linear_to_srgb(exposure), exposure ** (1 / gamma), shoulder])
     code = code + contrast * code * (1 - code) * (2 * code - 1)
     code = np.maximum.accumulate(np.clip(code, 0, 1))
     return ResponseCurve(exposure, code / code[-1])
-
-
-def srgb_encode(linear: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
-    """Encode linear light in 0..1 with the sRGB curve (IEC 61966-2-1), in the precision of the argument."""
-    return np.where(linear <= 0.0031308, linear * 12.92, 1.055 * np.power(linear, 1 / 2.4) - 0.055)
 
 
 def _white_balance_gains(camera: CameraModel, rng: np.random.Generator) -> FloatArray:
