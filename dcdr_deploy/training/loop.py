@@ -114,6 +114,8 @@ def train_step(state: TrainingState, loss_function: WeightedLoss, x: Tensor, tru
     frozen = recipe.offsets_frozen(state.step)
     # torchvision's backward runs on one thread on CPUs; the gather form is the same function.
     network.set_deform_mode("zero" if frozen else "gather" if x.device.type == "cpu" else "torchvision")
+    if network.config.tone_net:
+        network.tone.requires_grad_(not recipe.tone_frozen(state.step))
     kind = torch.float32 if recipe.full_precision(state.step) else compute_type(recipe, x.device)
     for group in state.optimiser.param_groups:
         group["lr"] = recipe.learning_rate_at(state.step) * group["rate"]

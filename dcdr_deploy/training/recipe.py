@@ -26,7 +26,10 @@ class Recipe:
         offsets_from: share of ``steps`` with offsets held at zero before they are learnt (ours; 0 in the paper).
         offset_rate: learning rate of the offset convolutions as a multiple of the others' (open in the paper).
         tone_start: ``"kaiming"``, or ``"inverse_srgb"``: the tone net starts at inverse sRGB / peak and the restoration
-            net at zero output, so that training cannot begin below that baseline (ours).
+            net almost silent, so that training cannot begin below that baseline (ours).
+        tone_from: share of ``steps`` with the tone net held at its start (ours; 0 in the paper), so that what clipping
+            took is left to the restoration net. A tone net that learns from the start lifts clipped areas by itself,
+            and the restoration net falls silent.
         average: decay of the running average of the weights, kept beside them (0: none; open in the paper).
         gradient_clip: largest norm of a step's gradient (0: no limit; open in the paper).
         precision: ``"fp32"``, ``"bf16"`` or ``"fp16"`` arithmetic of the forward pass, or ``"auto"``: bf16 where the
@@ -48,6 +51,7 @@ class Recipe:
     offsets_from: float = 0.0
     offset_rate: float = 1.0
     tone_start: str = "kaiming"
+    tone_from: float = 0.0
     average: float = 0.0
     gradient_clip: float = 0.0
     precision: str = "auto"
@@ -75,6 +79,10 @@ class Recipe:
     def offsets_frozen(self, step: int) -> bool:
         """Whether offsets are held at zero in step ``step``."""
         return step < self.offsets_from * self.steps
+
+    def tone_frozen(self, step: int) -> bool:
+        """Whether the tone net is held in step ``step``."""
+        return step < self.tone_from * self.steps
 
     def full_precision(self, step: int) -> bool:
         """Whether step ``step`` computes in fp32 whatever ``precision`` says."""
@@ -110,4 +118,4 @@ RECIPES: dict[str, Recipe] = {
         fp32_from=0.97,
     ),
 }
-"""Recipes by name; ``demo`` is how the weights in this package were trained on two CPU cores."""
+"""Recipes by name; ``demo`` is sized for two CPU cores (the model card says how the shipped weights were made)."""

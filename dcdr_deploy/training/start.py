@@ -15,12 +15,16 @@ from dcdr_deploy.models.blocks import ToneNet
 from dcdr_deploy.models.network import DCDRUNet
 
 CODES = 1024
+QUIET_SCALE = 0.03
+"""Scale of the restoration net's last convolution at the start. Not zero: Adam's first steps would move all of its
+weights alike, a flash of light over the whole picture, which is answered by ReLUs before it that never open again."""
+
 SPARE_SCALE = 0.02
 """Weights that the construction does not need start at this share of their Kaiming values, so that they can learn."""
 
 
 def start_from_inverse_srgb(network: DCDRUNet, peak: float) -> float:
-    """Set the tone net to inverse sRGB / ``peak`` and silence the restoration net's last convolution.
+    """Set the tone net to inverse sRGB / ``peak`` and turn the restoration net's last convolution down.
 
     The gain T_G(x) = linear(x) / (x peak) of each colour channel is written into the tone net as a piecewise linear
     function: ReLUs at fixed knots in the first convolution's centre taps, handed through by the next two, and summed by
@@ -37,8 +41,7 @@ def start_from_inverse_srgb(network: DCDRUNet, peak: float) -> float:
         InputError: the tone net is too narrow for a curve for each channel.
     """
     with torch.no_grad():
-        for parameter in network.restoration.last.parameters():
-            parameter.zero_()
+        network.restoration.last.weight.mul_(QUIET_SCALE)
         if not network.config.tone_net:
             return float("nan")
         knots = network.config.tone_width // 3

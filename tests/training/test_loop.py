@@ -113,6 +113,19 @@ def test_offsets_are_held_at_zero_first_and_learnt_later(recipe: Recipe, tmp_pat
     assert moved[4]
 
 
+def test_the_tone_net_is_held_first_and_learnt_later(recipe: Recipe, tmp_path: Path) -> None:
+    state = create_state(replace(recipe, tone_from=0.5, tone_start="inverse_srgb"), 8.0, CPU)
+    before = state.network.tone.layers[0].weight.detach().clone()
+    moved: dict[int, bool] = {}
+
+    def watch(progress: Progress) -> None:
+        moved[progress.step] = not torch.equal(state.network.tone.layers[0].weight, before)
+
+    run(state, tmp_path, listen=watch)
+    assert not moved[6]  # half of twelve steps
+    assert moved[7]
+
+
 def test_offsets_learn_at_their_own_rate(recipe: Recipe) -> None:
     state = create_state(replace(recipe, offset_rate=5.0), 8.0, CPU)
     rates = {id(p): group["rate"] for group in state.optimiser.param_groups for p in group["params"]}

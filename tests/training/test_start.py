@@ -1,4 +1,4 @@
-"""Training starts at the trivial conversion: the untrained network computes inverse sRGB / peak."""
+"""Training starts at the trivial conversion: the tone net computes inverse sRGB / peak, the rest is all but silent."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_every_code_value_starts_at_its_linear_light(preset: str, tolerance: flo
     reported = start_from_inverse_srgb(network, peak)
     codes = torch.linspace(0, 1, 256).view(1, 1, 1, 256).expand(1, 3, 16, 256).contiguous()
     with torch.no_grad():
-        result = network(codes)[0, :, 8, 4:-4].numpy() * peak
+        result = network.tone(codes)[0, :, 8, 4:-4].numpy() * peak
     expected = srgb_to_linear(np.linspace(0, 1, 256))[4:-4]
     assert np.abs(result - expected).max() <= tolerance
     assert reported <= tolerance
@@ -32,8 +32,18 @@ def test_neighbours_do_not_matter_at_the_start() -> None:
     start_from_inverse_srgb(network, 8.0)
     x = torch.rand(1, 3, 16, 16)
     with torch.no_grad():
-        result = network(x).numpy() * 8
+        result = network.tone(x).numpy() * 8
     assert np.abs(result - srgb_to_linear(x.numpy())).max() < 2e-3
+
+
+def test_the_restoration_net_starts_quiet_but_alive() -> None:
+    network = DCDRUNet(PRESETS["lite"])
+    initialise(network)
+    start_from_inverse_srgb(network, 8.0)
+    x = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        restored = network(x) - network.tone(x)
+    assert 0 < restored.square().mean().sqrt() < 0.05
 
 
 def test_a_tone_net_that_is_too_narrow_is_refused() -> None:
