@@ -34,6 +34,8 @@ def as_text(report: ExportReport) -> str:
         )
     if not report.comparisons:
         lines.append("  not verified (--no-verify)")
+    if report.comparisons and metadata.extra["precision"] == "fp16":
+        lines.append("  note: the CPU computes FP16 files in FP32; this checks weights and types, not rounding")
     lines.append(f"  peak {metadata.peak:g} x SDR white, overlap {metadata.overlap} px")
     if report.peak_assumed:
         lines.append("  note: the checkpoint names no peak, so 1.0 of the output is taken as SDR white; --peak sets it")

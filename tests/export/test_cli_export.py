@@ -28,6 +28,12 @@ def test_export_reports_figures_and_names_the_next_command(checkpoint: Path, tmp
     assert "verifying" in result.stderr
 
 
+def test_an_fp16_export_says_what_its_check_does_not_cover(checkpoint: Path, tmp_path: Path) -> None:
+    result = call("export", checkpoint, "-o", tmp_path / "m.onnx", "--fp16")
+    assert result.exit_code == 0, result.output
+    assert "computes FP16 files in FP32" in result.stdout
+
+
 def test_export_without_verification_says_so(checkpoint: Path, tmp_path: Path) -> None:
     result = call("export", checkpoint, "-o", tmp_path / "m.onnx", "--no-verify", "--json")
     report = json.loads(result.stdout)
