@@ -1,4 +1,4 @@
-"""Make docs/before-after.png: samples with known truth, three stops darker, where clipping shows.
+"""Make docs/before-after.png: samples with known truth, two stops darker, where clipping shows.
 
     python benchmarks/make_figure.py
 

@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,12 +46,10 @@ def cpu_threads() -> int:
 
 def cpu_name() -> str:
     """Return the processor's name in words."""
-    try:
+    with suppress(OSError):  # no /proc: Windows or macOS
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
-    except OSError:
-        pass  # no /proc: Windows or macOS
     return platform.processor() or platform.machine()
 
 

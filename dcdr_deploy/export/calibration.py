@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from dcdr_deploy.errors import InputError
+from dcdr_deploy.imaging.formats import SUFFIXES
 from dcdr_deploy.models import DCDRUNet, measure_offsets
 from dcdr_deploy.models.config import SIZE_MULTIPLE, overlap_for_offsets
 
@@ -20,8 +21,6 @@ SCENE_SEEDS = range(900_000_000, 900_000_005)
 SCENE_SIZE = 192
 LARGEST_SIDE = 1024
 """Pictures of a user's folder are cropped to this around their centre: offsets are local, memory is not."""
-
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
 
 
 def calibration_pictures(folder: Path | None = None) -> list[Tensor]:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from dcdr_deploy.engines.base import ModelMetadata
 from dcdr_deploy.engines.faults import one_line
-from dcdr_deploy.engines.metadata import decode, encode
+from dcdr_deploy.engines.metadata import KEY_FORMAT, decode, encode
 from dcdr_deploy.errors import CheckpointError, ModelError
 from dcdr_deploy.models.config import DCDRUNetConfig
 from dcdr_deploy.models.network import DCDRUNet
@@ -199,7 +199,7 @@ def _check_fit(network: DCDRUNet, state: Mapping[str, Tensor], path: Path) -> No
 
 def _stored_metadata(content: Mapping[str, Any], header: dict[str, str], path: Path) -> ModelMetadata | None:
     stored = content.get("dcdr") if isinstance(content.get("dcdr"), Mapping) else header
-    if not stored or "dcdr.format" not in stored:
+    if not stored or KEY_FORMAT not in stored:
         return None
     try:
         return decode({str(key): str(value) for key, value in stored.items()})

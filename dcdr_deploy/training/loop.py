@@ -77,7 +77,7 @@ def create_state(recipe: Recipe, peak: float, device: torch.device) -> TrainingS
 def parameter_groups(network: DCDRUNet, recipe: Recipe) -> list[dict[str, Any]]:
     """Adam's parameter groups: the offset convolutions, which have a learning rate of their own, and all others.
 
-    Both groups are there for every network, so that a checkpoint of one recipe can go on with another.
+    The split does not depend on the recipe's rate, so that a checkpoint of one recipe can go on with another.
     """
     offsets = {id(p) for name, p in network.named_parameters() if ".offset." in name}
     groups: list[dict[str, Any]] = []

@@ -16,9 +16,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from dcdr_deploy.errors import InputError
+from dcdr_deploy.imaging.formats import SUFFIXES
 from dcdr_deploy.training.synthetic import to_tensors
 
-SUFFIXES = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp", ".webp")
 NAME_ENDINGS = ("_leftImg8bit", "_leftImg16bit", "_ldr", "_sdr", "_hdr")
 """Endings that tell the two pictures of a pair apart; what remains must be equal."""
 
@@ -174,5 +174,5 @@ def _by_key(root: Path) -> dict[str, Path]:
             raise InputError(f"{files[key]} and {path} would be the same picture of a pair; remove one")
         files[key] = path
     if not files:
-        raise InputError(f"{root} holds no pictures ({', '.join(SUFFIXES)})")
+        raise InputError(f"{root} holds no pictures ({', '.join(sorted(SUFFIXES))})")
     return files
