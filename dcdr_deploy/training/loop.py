@@ -123,7 +123,7 @@ def train_step(state: TrainingState, loss_function: WeightedLoss, x: Tensor, tru
     with torch.autocast(x.device.type, kind, enabled=kind != torch.float32):
         prediction = network(x)
     prediction = prediction.float()
-    loss = loss_function(prediction, truth)
+    loss = loss_function(prediction, truth, recipe.active_losses(state.step))
     state.optimiser.zero_grad(set_to_none=True)
     scaler = state.scaler
     (loss if scaler is None else scaler.scale(loss)).backward()

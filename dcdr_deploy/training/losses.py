@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
 
@@ -159,10 +159,12 @@ class WeightedLoss(nn.Module):
                 )
             self.perceptual = VGG19Loss(path)
 
-    def forward(self, prediction: Tensor, truth: Tensor) -> Tensor:
-        """Weighted sum for float32 pictures (N, 3, H, W)."""
+    def forward(self, prediction: Tensor, truth: Tensor, active: Collection[str] | None = None) -> Tensor:
+        """Weighted sum for float32 pictures (N, 3, H, W), of the terms named in ``active`` (default: all)."""
         total = prediction.new_zeros(())
         for name, weight in self.weights.items():
+            if active is not None and name not in active:
+                continue
             term = self.perceptual if name == "perceptual" else self.terms[name]
             assert term is not None
             total = total + weight * term(prediction, truth)

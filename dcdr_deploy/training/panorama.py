@@ -37,6 +37,10 @@ FOV_DEGREES = (45.0, 80.0)
 RINGING_SHARE_OF_MEDIAN = 0.05
 """Values further below zero than this share of the median are ringing of a lossy EXR around a light, not noise."""
 
+BRIGHT_TIMES_MEDIAN = 20.0
+LEAST_CHANNEL_SHARE = 1e-3
+"""A pixel this many times brighter than the median with a channel below this share of its largest lost that channel."""
+
 LARGEST_RINGING_SHARE = 0.03
 """A view may hold this share of repaired pixels: lights are what the views are for, and ringing lies around them."""
 
@@ -62,13 +66,19 @@ def load_panorama(path: Path | str) -> FloatArray:
 
 
 def ringing_mask(radiance: FloatArray) -> npt.NDArray[np.bool_]:
-    """Pixels whose channels fall below -5 % of the median luminance, bool (H, W).
+    """Pixels that lossy compression broke, bool (H, W).
 
-    Lossy EXR files undershoot around very bright lights. Clamping such a pixel leaves a coloured block beside the sun,
-    so they are repaired by :func:`repair_ringing`.
+    Lossy EXR files undershoot around very bright lights, and at the lights themselves they lose the smaller channels,
+    which turns a sun pure blue. Clamping such pixels leaves coloured blocks, so they are repaired by
+    :func:`repair_ringing`. Broken are pixels with a channel below -5 % of the median luminance, and bright ones whose
+    smallest channel is next to nothing, with their neighbours.
     """
-    median = float(np.median(radiance.mean(axis=-1)))
-    return np.any(radiance < -RINGING_SHARE_OF_MEDIAN * max(median, 0.0), axis=-1)
+    median = max(float(np.median(radiance.mean(axis=-1))), 0.0)
+    undershoot = np.any(radiance < -RINGING_SHARE_OF_MEDIAN * median, axis=-1)
+    brightest, darkest = radiance.max(axis=-1), radiance.min(axis=-1)
+    colourless = (brightest > BRIGHT_TIMES_MEDIAN * median) & (darkest < LEAST_CHANNEL_SHARE * brightest)
+    around = cv2.dilate(colourless.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+    return np.asarray(undershoot | around, np.bool_)
 
 
 def repair_ringing(radiance: FloatArray, ringing: npt.NDArray[np.bool_]) -> FloatArray:
@@ -94,7 +104,7 @@ def repair_ringing(radiance: FloatArray, ringing: npt.NDArray[np.bool_]) -> Floa
 def perspective(
     panorama: npt.NDArray[np.floating], yaw: float, pitch: float, fov: float, size: int
 ) -> npt.NDArray[np.float32]:
-    """Rectilinear square view of a panorama, sampled bilinearly.
+    """Rectilinear square view of a panorama, sampled bilinearly; averaged where it is coarser than the panorama.
 
     Args:
         panorama: equirectangular, (H, W) or (H, W, C), W = 2 H.
@@ -107,7 +117,10 @@ def perspective(
         float32 (size, size) or (size, size, C).
     """
     height, width = panorama.shape[:2]
-    x, y, z = _view_rays(yaw % 360.0, pitch, fov, size)
+    # Pixels a radian of panorama and view: bilinear sampling of a denser panorama would skip pixels and flicker.
+    density = (width / (2 * np.pi)) / (size / 2 / np.tan(np.radians(fov) / 2))
+    samples = size * max(1, round(density))
+    x, y, z = _view_rays(yaw % 360.0, pitch, fov, samples)
     column = (np.arctan2(x, z) / (2 * np.pi) + 0.5) * width - 0.5
     row = (0.5 - np.arcsin(np.clip(y, -1, 1)) / np.pi) * height - 0.5
     view = cv2.remap(
@@ -117,6 +130,8 @@ def perspective(
         cv2.INTER_LINEAR,
         borderMode=cv2.BORDER_REPLICATE,
     )
+    if samples != size:
+        view = cv2.resize(view, (size, size), interpolation=cv2.INTER_AREA)
     return np.asarray(view, np.float32)
 
 

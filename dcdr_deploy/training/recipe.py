@@ -23,6 +23,7 @@ class Recipe:
         tail_start: share of ``steps`` after which the learning rate falls linearly (1: constant; open in the paper).
         tail_end: what it falls to, as a share of ``learning_rate``.
         losses: weight of each loss, names as in :mod:`dcdr_deploy.training.losses`.
+        losses_from: share of ``steps`` after which a loss joins, by its name; the others count from the start (ours).
         offsets_from: share of ``steps`` with offsets held at zero before they are learnt (ours; 0 in the paper).
         offset_rate: learning rate of the offset convolutions as a multiple of the others' (open in the paper).
         tone_start: ``"kaiming"``, or ``"inverse_srgb"``: the tone net starts at inverse sRGB / peak and the restoration
@@ -48,6 +49,7 @@ class Recipe:
     tail_start: float = 1.0
     tail_end: float = 0.02
     losses: dict[str, float] = field(default_factory=lambda: {"tanh_l1": 1.0, "perceptual": 0.1})
+    losses_from: dict[str, float] = field(default_factory=dict)
     offsets_from: float = 0.0
     offset_rate: float = 1.0
     tone_start: str = "kaiming"
@@ -65,6 +67,9 @@ class Recipe:
             raise InputError(f"unknown precision {self.precision!r}: use auto, fp32, bf16 or fp16")
         if self.tone_start not in ("kaiming", "inverse_srgb"):
             raise InputError(f"unknown start of the tone net {self.tone_start!r}: use kaiming or inverse_srgb")
+        if not self.losses_from.keys() <= self.losses.keys():
+            late = sorted(self.losses_from.keys() - self.losses.keys())
+            raise InputError(f"losses_from names {late}, which losses has not")
 
     def learning_rate_at(self, step: int) -> float:
         """Learning rate of step ``step`` (counted from 0)."""
@@ -75,6 +80,10 @@ class Recipe:
             return self.learning_rate
         left = (1 - done) / max(1 - self.tail_start, 1e-9)
         return self.learning_rate * max(self.tail_end, left)
+
+    def active_losses(self, step: int) -> set[str]:
+        """Names of the losses that count in step ``step``."""
+        return {name for name in self.losses if step >= self.losses_from.get(name, 0.0) * self.steps}
 
     def offsets_frozen(self, step: int) -> bool:
         """Whether offsets are held at zero in step ``step``."""
@@ -102,20 +111,23 @@ class Recipe:
 RECIPES: dict[str, Recipe] = {
     "paper": Recipe(),
     "demo": Recipe(
-        steps=8_600,
+        steps=9_500,
         batch=4,
         patch=128,
-        warmup=200,
-        tail_start=0.65,
-        tail_end=0.01,
-        losses={"tanh_l1": 1.0, "mu_l1": 0.5, "mu_mse": 1.0, "sdr_l1": 0.5},
+        learning_rate=1.5e-4,
+        warmup=100,
+        tail_start=0.7,
+        tail_end=0.02,
+        losses={"tanh_l1": 1.0, "mu_mse": 4.0, "sdr_l1": 0.5},
+        losses_from={"sdr_l1": 0.3},
         offsets_from=0.65,
         offset_rate=5.0,
         tone_start="inverse_srgb",
+        tone_from=0.6,
         average=0.999,
         gradient_clip=1.0,
         precision="bf16",
-        fp32_from=0.97,
+        fp32_from=0.98,
     ),
 }
 """Recipes by name; ``demo`` is sized for two CPU cores (the model card says how the shipped weights were made)."""

@@ -17,6 +17,7 @@ from dcdr_deploy.errors import InputError
 from dcdr_deploy.models import DCDRUNet
 from dcdr_deploy.training.camera import CameraModel
 from dcdr_deploy.training.heldout import HeldOutPair, Predict, held_out_pairs, judge
+from dcdr_deploy.training.liveness import liveness
 from dcdr_deploy.training.loop import CHECKPOINT_NAME, LoopOptions, Progress, create_state, train
 from dcdr_deploy.training.losses import WeightedLoss
 from dcdr_deploy.training.panorama import PanoramaSet
@@ -91,8 +92,8 @@ def predictor(network: DCDRUNet) -> Predict:
 
 
 def validator(pairs: list[HeldOutPair], peak: float) -> Callable[[DCDRUNet], dict[str, float]]:
-    """A validation function for the loop."""
-    return lambda network: judge(pairs, predictor(network), peak).summary()
+    """A validation function for the loop: gains over the baseline, and whether the restoration net lives."""
+    return lambda network: judge(pairs, predictor(network), peak).summary() | liveness(network, pairs)
 
 
 def open_run(recipe: Recipe, folder: Path, peak: float, device: str, resume: bool) -> TrainingState:

@@ -115,3 +115,10 @@ def test_a_file_that_is_no_vgg_is_refused(tmp_path: Path) -> None:
 def test_an_unknown_loss_is_refused() -> None:
     with pytest.raises(InputError, match="unknown loss"):
         WeightedLoss({"l3": 1.0})
+
+
+def test_only_the_active_terms_are_summed() -> None:
+    a, b = torch.zeros(1, 3, 8, 8), torch.full((1, 3, 8, 8), 0.5)
+    loss = WeightedLoss({"tanh_l1": 1.0, "mu_mse": 4.0})
+    assert loss(a, b, {"tanh_l1"}) == tanh_l1(a, b)
+    assert loss(a, b) == tanh_l1(a, b) + 4 * mu_mse(a, b)

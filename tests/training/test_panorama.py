@@ -100,9 +100,26 @@ def test_only_values_well_below_zero_count_as_ringing():
     assert np.argwhere(ringing_mask(radiance)).tolist() == [[1, 1]]
 
 
+def test_a_sun_that_lost_two_channels_is_repaired_with_its_neighbours_and_a_coloured_lamp_is_not():
+    radiance = np.ones((16, 32, 3), np.float32)
+    radiance[8, 8] = (0, 1e-5, 15000)  # the compression kept blue only
+    radiance[4, 24] = (900, 90, 9)
+    mask = ringing_mask(radiance)
+    assert mask[7:10, 7:10].all()
+    assert mask.sum() == 9
+    np.testing.assert_allclose(repair_ringing(radiance, mask)[8, 8], 1, rtol=0.05)
+
+
+def test_a_view_coarser_than_its_panorama_is_averaged_not_sampled():
+    stripes = np.zeros((HEIGHT * 4, WIDTH * 4), np.float32)
+    stripes[:, ::2] = 1
+    view = perspective(stripes, 0, 0, 60, 12)
+    np.testing.assert_allclose(view, 0.5, atol=0.15)
+
+
 def test_a_ringing_pixel_takes_the_light_around_it_and_sound_ones_keep_theirs():
     radiance = np.full((16, 32, 3), (2.0, 3.0, 4.0), np.float32)
-    radiance[8, 8] = (-5, 90, 90)
+    radiance[8, 8] = (-5, 30, 30)
     radiance[2, 2] = 1000
     radiance[3, 20] = (-1e-3, 3, 4)  # noise, only clamped
     repaired = repair_ringing(radiance, ringing_mask(radiance))

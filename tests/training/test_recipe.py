@@ -32,6 +32,17 @@ def test_offsets_and_precision_change_at_their_share() -> None:
     assert [recipe.full_precision(step) for step in (74, 75)] == [False, True]
 
 
+def test_a_loss_joins_at_its_share_and_the_others_count_from_the_start() -> None:
+    recipe = Recipe(steps=100, losses={"tanh_l1": 1.0, "sdr_l1": 0.5}, losses_from={"sdr_l1": 0.3})
+    assert recipe.active_losses(29) == {"tanh_l1"}
+    assert recipe.active_losses(30) == {"tanh_l1", "sdr_l1"}
+
+
+def test_a_late_loss_must_be_among_the_losses() -> None:
+    with pytest.raises(InputError, match="mu_mse"):
+        Recipe(losses_from={"mu_mse": 0.5})
+
+
 def test_recipes_survive_json() -> None:
     assert Recipe.from_json(RECIPES["demo"].to_json()) == RECIPES["demo"]
 
