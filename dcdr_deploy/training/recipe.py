@@ -111,15 +111,15 @@ class Recipe:
 RECIPES: dict[str, Recipe] = {
     "paper": Recipe(),
     "demo": Recipe(
-        steps=9_500,
+        steps=10_000,
         batch=4,
         patch=128,
         learning_rate=1.5e-4,
         warmup=100,
         tail_start=0.7,
         tail_end=0.02,
-        losses={"tanh_l1": 1.0, "mu_mse": 4.0, "sdr_l1": 0.5},
-        losses_from={"sdr_l1": 0.3},
+        losses={"tanh_l1": 1.0, "mu_mse": 4.0, "sdr_l1": 0.5, "mu_log_mse": 0.005},
+        losses_from={"sdr_l1": 0.3, "mu_log_mse": 0.3},
         offsets_from=0.65,
         offset_rate=5.0,
         tone_start="inverse_srgb",

@@ -12,7 +12,17 @@ import torch
 from dcdr_deploy.errors import InputError
 from dcdr_deploy.imaging.transfer import linear_to_srgb
 from dcdr_deploy.metrics.psnr import mu_law as metric_mu_law
-from dcdr_deploy.training.losses import VGG19_LAYERS, VGG19Loss, WeightedLoss, mu_l1, mu_law, mu_mse, sdr_l1, tanh_l1
+from dcdr_deploy.training.losses import (
+    VGG19_LAYERS,
+    VGG19Loss,
+    WeightedLoss,
+    mu_l1,
+    mu_law,
+    mu_log_mse,
+    mu_mse,
+    sdr_l1,
+    tanh_l1,
+)
 
 
 @pytest.fixture(scope="session")
@@ -122,3 +132,15 @@ def test_only_the_active_terms_are_summed() -> None:
     loss = WeightedLoss({"tanh_l1": 1.0, "mu_mse": 4.0})
     assert loss(a, b, {"tanh_l1"}) == tanh_l1(a, b)
     assert loss(a, b) == tanh_l1(a, b) + 4 * mu_mse(a, b)
+
+
+def test_halving_the_error_of_an_easy_patch_counts_as_much_as_of_a_hard_one() -> None:
+    truth = torch.full((2, 3, 8, 8), 0.2)
+    errors = torch.tensor([0.3, 0.03]).view(2, 1, 1, 1)
+
+    def loss(scale: list[float]) -> float:
+        encoded = mu_law(truth) + errors * torch.tensor(scale).view(2, 1, 1, 1)
+        return float(mu_log_mse((11**encoded - 1) / 10, truth))
+
+    whole = loss([1, 1])
+    assert whole - loss([0.5, 1]) == pytest.approx(whole - loss([1, 0.5]), rel=0.01)
