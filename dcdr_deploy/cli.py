@@ -47,8 +47,12 @@ COMMANDS: dict[str, LazyCommand] = {
     "export": LazyCommand(
         "dcdr_deploy.commands.export:command", "Turn a checkpoint into a verified ONNX file.", "export"
     ),
+    "build-engine": LazyCommand(
+        "dcdr_deploy.commands.build_engine:command", "Compile an ONNX file to a TensorRT engine.", "rtx"
+    ),
     "inspect": LazyCommand("dcdr_deploy.commands.inspect:command", "Show what a model file holds.", "export"),
     "train": LazyCommand("dcdr_deploy.commands.train:command", "Train a network.", "train"),
+    "evaluate": LazyCommand("dcdr_deploy.commands.evaluate:command", "Compare HDR pictures with their ground truth."),
     "doctor": LazyCommand("dcdr_deploy.commands.doctor:command", "Show which backends work on this machine."),
 }
 
@@ -122,6 +126,7 @@ First steps:
   dcdr-deploy run photo.jpg photo.exr       one picture, with the demo weights
   dcdr-deploy run photos/ hdr/ --preview    a folder
   dcdr-deploy export model.pth              your own checkpoint -> model.onnx
+  dcdr-deploy build-engine --fp16           model.onnx -> TensorRT engine
   dcdr-deploy doctor                        what works on this machine
 """
 

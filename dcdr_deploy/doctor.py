@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from dcdr_deploy._version import __version__
-from dcdr_deploy.engines import hardware, packages, registry
+from dcdr_deploy.engines import hardware, packages, registry, trt_api
 
 _PACKAGES = (
     "numpy",
@@ -19,8 +19,10 @@ _PACKAGES = (
     "onnxruntime-gpu",
     "onnxruntime",
     "openvino",
-    "tensorrt",
-    "tensorrt-rtx",
+    *(name for package in trt_api.PACKAGES.values() for name in package.distributions),
+    "cuda-bindings",
+    "nvidia-cuda-nvrtc",
+    "nvidia-cuda-runtime",
     "torch",
     "torchvision",
     "onnx",

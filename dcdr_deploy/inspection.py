@@ -16,7 +16,8 @@ def inspect_file(path: Path) -> dict[str, Any]:
 
     Returns:
         ``kind`` ("onnx" or "checkpoint"), ``path``, ``parameters`` (count), ``metadata``; for ONNX also ``inputs``,
-        ``outputs``, ``opsets``, ``operators`` (counts by domain), ``functions``; for checkpoints ``architecture``.
+        ``outputs``, ``opsets``, ``operators`` (counts by domain), ``functions``; for checkpoints ``network`` and
+        ``architecture``.
 
     Raises:
         ModelError: missing, of an unknown kind, or damaged.
@@ -85,20 +86,36 @@ def _tensor(value: Any) -> dict[str, Any]:
 def _inspect_checkpoint(path: Path) -> dict[str, Any]:
     require_export_packages()
     from dcdr_deploy.engines.metadata import encode
-    from dcdr_deploy.models import count_parameters, load_checkpoint
+    from dcdr_deploy.models import architecture_of, count_parameters, load_checkpoint
 
     loaded = load_checkpoint(path)
+    network = loaded.network
     return {
         "kind": "checkpoint",
-        "parameters": count_parameters(loaded.network),
-        "architecture": json.loads(loaded.network.config.to_json()),
-        "deformable_blocks": len(loaded.network.deformable_blocks()) if loaded.network.config.deformable else 0,
+        "network": architecture_of(network.config).title,
+        "parameters": count_parameters(network),
+        "architecture": json.loads(network.config.to_json()),
+        "deformable_blocks": sum(block.deformable for block in network.deformable_blocks().values()),
         "metadata": encode(loaded.metadata) if loaded.has_metadata else {},
     }
 
 
+def _inspect_engine(path: Path) -> dict[str, Any]:
+    from dcdr_deploy.engines.build.sidecar import read_sidecar
+
+    facts = read_sidecar(path).as_dict()
+    metadata, sms = facts.pop("metadata"), facts.pop("sms")
+    shapes = {name.partition("_")[0]: "x".join(map(str, facts.pop(name))) for name in _SHAPES}
+    gpus = " ".join(f"SM{sm}" for sm in sms)
+    known = {key: value for key, value in facts.items() if value not in (None, {})}
+    return {"kind": "engine", "gpus": gpus, "images x height x width": shapes, **known, "metadata": metadata}
+
+
+_SHAPES = ("min_shape", "opt_shape", "max_shape")
+
 READERS = {
     ".onnx": _inspect_onnx,
+    ".engine": _inspect_engine,
     ".pth": _inspect_checkpoint,
     ".pt": _inspect_checkpoint,
     ".safetensors": _inspect_checkpoint,
@@ -123,7 +140,7 @@ def _append(lines: list[str], data: dict[str, Any], depth: int) -> None:
             lines.append(f"{indent}{key}:" + ("" if value else " none"))
             lines.extend(f"{indent}  {_flat(item)}" for item in value)
         else:
-            shown = f"{value:,}" if isinstance(value, int) else value
+            shown = f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else value
             lines.append(f"{indent}{key}: {shown}")
 
 

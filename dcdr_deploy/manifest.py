@@ -52,7 +52,7 @@ def make_entry(output: str, source: Path, settings: str, preview: bool) -> Entry
 
 
 def settings_key(info: EngineInfo, **settings: Any) -> str:
-    """Return a digest of everything that decides an output's numbers beside the input: version, model and settings.
+    """Return a digest of all that decides an output's numbers beside the input: version, model, precision, settings.
 
     Backend, device, threads and batch are left out: they agree within rounding, and a folder begun on one machine may
     be finished on another.
@@ -62,7 +62,7 @@ def settings_key(info: EngineInfo, **settings: Any) -> str:
         settings: plain data.
     """
     model = _file_digest(info.model) if info.model is not None else json.dumps(asdict(info.metadata), sort_keys=True)
-    content = {"version": __version__, "model": model, **settings}
+    content = {"version": __version__, "model": model, "precision": info.precision, **settings}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 

@@ -1,18 +1,20 @@
 """Which model runs when none, or a name only, is given: the project's one file name rule.
 
-``--model``, then ``$DCDR_MODEL``, then the model in the working directory, then the demo weights. The choice is always
-told to the user with its reason; several candidates at one stage are an error, never a guess.
+``--model``, then ``$DCDR_MODEL``, then the model in the working directory (an engine that fits this GPU before an ONNX
+file), then the demo weights. The choice is always told to the user with its reason; several candidates at one stage are
+an error, never a guess.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from dcdr_deploy.engines.build.sidecar import read_fitting_sidecar
 from dcdr_deploy.engines.metadata import read_model
-from dcdr_deploy.errors import ModelError
+from dcdr_deploy.errors import DcdrError, ModelError
 
 ENVIRONMENT_VARIABLE = "DCDR_MODEL"
 
@@ -26,14 +28,20 @@ class ModelStage:
 
     Attributes:
         suffix: lower case, with the dot.
-        check: raises ``ModelError`` for a file that is none of ours or does not fit this machine.
+        check: raises ``DcdrError`` for a file that is none of ours or does not fit this machine.
+        fitting: completes "the only .onnx model ... in the working directory" for those that pass the check.
+        replaceable: the next kind does the same, only slower; see :class:`ModelChoice`.
     """
 
     suffix: str
     check: Callable[[Path], object]
+    fitting: str = ""
+    replaceable: bool = False
 
 
-STAGES: tuple[ModelStage, ...] = (ModelStage(".onnx", read_model),)
+_ONNX = ModelStage(".onnx", read_model)
+
+STAGES: tuple[ModelStage, ...] = (ModelStage(".engine", read_fitting_sidecar, " that fits this GPU", True), _ONNX)
 """Kinds of models in the working directory, best first. A backend with files of its own adds a line."""
 
 
@@ -45,11 +53,13 @@ class ModelChoice:
         path: the file.
         reason: completes "this model, because it is ...".
         notes: sentences about files that were looked at and left out.
+        replaceable: found, not asked for by name, and another kind of model may be taken should it not load.
     """
 
     path: Path
     reason: str
     notes: tuple[str, ...] = ()
+    replaceable: bool = False
 
     def __str__(self) -> str:
         return f"{self.path} ({self.reason})"
@@ -60,6 +70,7 @@ def choose_model(
     *,
     directory: Path | None = None,
     environment: Mapping[str, str] | None = None,
+    suffixes: Container[str] | None = None,
 ) -> ModelChoice:
     """Apply the file name rule.
 
@@ -67,6 +78,8 @@ def choose_model(
         requested: what the user named; wins over everything.
         directory: where to look for models; the working directory by default.
         environment: variables; those of the process by default.
+        suffixes: kinds of files that the backend asked for takes; others in the directory are passed over. All by
+            default.
 
     Raises:
         ModelError: the file named does not exist, several models lie in the directory, or there is none at all.
@@ -76,22 +89,36 @@ def choose_model(
     named = (os.environ if environment is None else environment).get(ENVIRONMENT_VARIABLE)
     if named:
         return ModelChoice(_existing(named, f" (from ${ENVIRONMENT_VARIABLE})"), f"from ${ENVIRONMENT_VARIABLE}")
-    folder = Path() if directory is None else directory
+    stages = [stage for stage in STAGES if suffixes is None or stage.suffix in suffixes]
+    return _choose_here(stages, Path() if directory is None else directory, "--model or $" + ENVIRONMENT_VARIABLE)
+
+
+def choose_onnx(requested: str | os.PathLike[str] | None = None, *, directory: Path | None = None) -> ModelChoice:
+    """Choose the ONNX file to build an engine from: the one named, the only one in the directory, the demo weights.
+
+    Raises:
+        ModelError: the file named does not exist, or several lie in the directory.
+    """
+    if requested is not None:
+        return ModelChoice(_existing(requested, ""), "as asked for")
+    return _choose_here([_ONNX], Path() if directory is None else directory, "its path")
+
+
+def _choose_here(stages: Sequence[ModelStage], folder: Path, naming: str) -> ModelChoice:
+    """Return the model in the folder, or the demo weights; ``naming`` is how a user names another."""
     notes: list[str] = []
-    for stage in STAGES:
+    for stage in stages:
         candidates = _candidates(folder, stage, notes)
         if len(candidates) > 1:
             names = ", ".join(path.name for path in candidates)
-            raise ModelError(
-                f"{len(candidates)} models lie in {folder.absolute()}: {names}; choose one with --model "
-                f"or ${ENVIRONMENT_VARIABLE}"
-            )
+            raise ModelError(f"{len(candidates)} models lie in {folder.absolute()}: {names}; choose one with {naming}")
         if candidates:
-            return ModelChoice(candidates[0], f"the only {stage.suffix} model in the working directory", tuple(notes))
+            reason = f"the only {stage.suffix} model{stage.fitting} in the working directory"
+            return ModelChoice(candidates[0], reason, tuple(notes), stage.replaceable)
     if not DEMO_MODEL.is_file():
         raise ModelError(
             f"no model found: none named, none in {folder.absolute()}, and this installation lacks the demo weights "
-            f"({DEMO_MODEL.name}); name one with --model"
+            f"({DEMO_MODEL.name}); name one with {naming}"
         )
     return ModelChoice(DEMO_MODEL, "the demo weights that come with dcdr-deploy", tuple(notes))
 
@@ -116,7 +143,7 @@ def _candidates(folder: Path, stage: ModelStage, notes: list[str]) -> list[Path]
             continue
         try:
             stage.check(path)
-        except ModelError as error:
+        except DcdrError as error:
             notes.append(f"not taken: {error}")
         else:
             fitting.append(path)

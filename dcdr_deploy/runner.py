@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -164,9 +164,23 @@ class Runner:
             overlap = self._bounded_overlap(min(fixed))
             return tiling.plan_fixed_tiles(height, width, fixed, overlap, meta.size_multiple)
         tile = self._automatic_tile(height, width) if self.tile == "auto" else self.tile
-        if self._tile_limit is not None:
-            tile = self._tile_limit if tile is None else min(tile, self._tile_limit)
-        return tiling.plan_tiles(height, width, tile, self._bounded_overlap(tile), meta.size_multiple)
+        for limit in (self._tile_limit, self._engine_limit(height, width)):
+            if limit is not None:
+                tile = limit if tile is None else min(tile, limit)
+        plan = tiling.plan_tiles(height, width, tile, self._bounded_overlap(tile), meta.size_multiple)
+        least = self.engine.info.smallest_size
+        if least is None or all(edge >= low for edge, low in zip(plan.tile_size, least, strict=True)):
+            return plan
+        exact = max(plan.tile_size[0], least[0]), max(plan.tile_size[1], least[1])
+        return tiling.plan_fixed_tiles(height, width, exact, self._bounded_overlap(min(exact)), meta.size_multiple)
+
+    def _engine_limit(self, height: int, width: int) -> int | None:
+        """Return the largest tile edge the engine takes, ``None`` if the whole frame is within its bounds."""
+        most, multiple = self.engine.info.largest_size, self.engine.info.metadata.size_multiple
+        padded = (-(-length // multiple) * multiple for length in (height, width))
+        if most is None or all(edge <= high for edge, high in zip(padded, most, strict=True)):
+            return None
+        return min(most)
 
     def _bounded_overlap(self, tile: int | None) -> int:
         """Return the overlap for a tile edge; the user's own is kept until lack of memory makes tiles smaller."""
@@ -207,7 +221,9 @@ class Runner:
             limits.append(1)  # a tile keeps all cores busy; more only take memory
         elif len(plan) > 1:
             height, width = plan.tile_size
-            limits.extend((LARGEST_BATCH, max(self._affordable_pixels() // (height * width), 1)))
+            room = max(self._affordable_pixels() // (height * width), 1)
+            # An engine that computes a few at a time copies the next ones meanwhile, in memory it has anyway.
+            limits.append(LARGEST_BATCH if info.group is not None and room >= info.group else min(room, LARGEST_BATCH))
         return min(limits)
 
     def _smallest_tile(self) -> int:
@@ -221,9 +237,10 @@ class Runner:
             EngineOutOfMemory: nothing is left to halve.
         """
         height, width = plan.tile_size
-        if batch > 1:
-            self._batch_limit = batch // 2
-            _logger.warning("out of memory with %d tiles of %d x %d; trying %d", batch, height, width, batch // 2)
+        together = min(batch, self.engine.info.group or batch)
+        if together > 1:
+            self._batch_limit = together // 2
+            _logger.warning("out of memory with %d tiles of %d x %d; trying %d", batch, height, width, together // 2)
             return
         edge, smallest = max(height, width), self._smallest_tile()
         if edge <= smallest or self.engine.info.fixed_size is not None:
@@ -265,11 +282,11 @@ class Runner:
         """Yield every tile with the engine's checked result, (3, h, w)."""
         tiles = iter(plan)
         while group := list(islice(tiles, statistics.batch)):
-            batch = np.empty((len(group), 3, *plan.tile_size), np.float32)
+            batch = np.empty((len(group), *plan.tile_size, 3), pixels.dtype)
             for place, tile in zip(batch, group, strict=True):
-                _normalise(tiling.cut(pixels, tile), place)
+                place[...] = tiling.cut(pixels, tile)
             started = time.perf_counter()
-            outputs = self.engine.infer(batch)
+            outputs = self.engine.infer_codes(batch)
             statistics.engine_seconds += time.perf_counter() - started
             del batch  # not needed while the results are joined
             for tile, output in zip(group, outputs, strict=True):
@@ -280,9 +297,3 @@ class Runner:
                         + "; an FP16 model may need FP32, see `dcdr-deploy export`"
                     )
                 yield tile, output
-
-
-def _normalise(pixels: NDArray[Any], out: NDArray[np.float32]) -> None:
-    """Write (h, w, 3) integer pixels as (3, h, w) float32 in [0, 1]; the same numbers as ``Frame.normalised``."""
-    np.copyto(out, pixels.transpose(2, 0, 1), casting="unsafe")
-    out /= np.float32(np.iinfo(pixels.dtype).max)

@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
-from dcdr_deploy.engines.base import EngineOptions
-from dcdr_deploy.engines.registry import AUTO, load_engine
+from dcdr_deploy.engines.base import Engine, EngineOptions
+from dcdr_deploy.engines.registry import AUTO, load_engine, model_suffixes
+from dcdr_deploy.errors import DcdrError
 from dcdr_deploy.events import SILENT, Listener
 from dcdr_deploy.model_selection import choose_model
 from dcdr_deploy.runner import Runner
@@ -26,6 +27,7 @@ class RunnerSettings:
         tile: largest tile edge in pixels, ``None`` for whole frames, ``"auto"`` by the memory at hand.
         overlap: context in pixels on each side of a tile; ``"auto"`` takes what the model asks for.
         batch: tiles in a call; ``"auto"`` by device and memory.
+        precision: ``"auto"``, ``"fp32"`` or ``"fp16"``; see :class:`~dcdr_deploy.engines.base.EngineOptions`.
     """
 
     backend: str = AUTO
@@ -34,6 +36,7 @@ class RunnerSettings:
     tile: int | Literal["auto"] | None = "auto"
     overlap: int | Literal["auto"] = "auto"
     batch: int | Literal["auto"] = "auto"
+    precision: str = "auto"
 
 
 DEFAULT_SETTINGS = RunnerSettings()
@@ -48,22 +51,36 @@ def open_runner(
     """Give a runner for a model; its engine is closed at the end of the block.
 
     Args:
-        model: an .onnx file or a checkpoint; ``None`` for the file name rule of :mod:`dcdr_deploy.model_selection`.
+        model: an .onnx file, an engine or a checkpoint; ``None`` for the file name rule of
+            :mod:`dcdr_deploy.model_selection`.
         settings: backend, device, tiles.
         listener: told which model was chosen and what it runs on.
 
     Raises:
         DcdrError: as :func:`choose_model`, :func:`load_engine` and :class:`Runner`.
     """
-    options = EngineOptions(settings.device, settings.threads)
-    choice = choose_model(model)
-    for note in choice.notes:
-        listener.note(note)
-    listener.model_chosen(choice)
-    with load_engine(choice.path, settings.backend, options) as engine:
+    options = EngineOptions(settings.device, settings.threads, settings.precision)
+    with _load(model, settings.backend, options, listener) as engine:
         runner = Runner(engine, settings.tile, settings.overlap, settings.batch)
         listener.engine_ready(engine.info)
         yield runner
+
+
+def _load(model: str | os.PathLike[str] | None, backend: str, options: EngineOptions, listener: Listener) -> Engine:
+    """Choose a model and load it; an engine file that was found, not asked for, is replaced where it does not load."""
+    suffixes = model_suffixes(backend, options)
+    while True:
+        choice = choose_model(model, suffixes=suffixes)
+        for note in choice.notes:
+            listener.note(note)
+        listener.model_chosen(choice)
+        try:
+            return load_engine(choice.path, backend, options)
+        except DcdrError as error:
+            if not choice.replaceable or suffixes == {choice.path.suffix.lower()}:
+                raise
+            listener.note(f"{choice.path.name} is not used: {error}")
+            suffixes = suffixes - {choice.path.suffix.lower()}
 
 
 @contextmanager

@@ -96,6 +96,18 @@ def test_tile_options_reach_the_runner(dcdr, make_picture, tiny_model, arguments
     assert json.loads(done.stdout)["tiles"] == tiles
 
 
+def test_a_model_file_of_another_precision_than_the_one_asked_for_is_one_line(dcdr, make_picture, tiny_model):
+    make_picture(Path("in.png"))
+    assert dcdr("run", "in.png", "out.exr", "-m", tiny_model, *ORT, "--precision", "fp32").exit_code == 0
+    done = dcdr("run", "in.png", "half.exr", "-m", tiny_model, *ORT, "--precision", "fp16")
+    assert done.exit_code == 2
+    assert done.stderr.splitlines()[-1] == (
+        f"error: {tiny_model} is fp32, not fp16 as asked for; export the checkpoint with --fp16, "
+        "or leave the precision to the file"
+    )
+    assert not Path("half.exr").exists()
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -104,6 +116,7 @@ def test_tile_options_reach_the_runner(dcdr, make_picture, tiny_model, arguments
         ["in.png", "out.exr", "--tile", "many"],
         ["in.png", "out.exr", "--format", "jpg"],
         ["in.png", "out.exr", "--exr-compression", "rar"],
+        ["in.png", "out.exr", "--precision", "int8"],
         ["in.png", "out.exr", "--nonsense"],
     ],
 )

@@ -11,7 +11,7 @@ import pytest
 
 import dcdr_deploy
 
-HEAVY = ("torch", "torchvision", "onnx", "onnxruntime", "tensorrt", "openvino", "cv2", "av")
+HEAVY = ("torch", "torchvision", "onnx", "onnxruntime", "tensorrt", "tensorrt_rtx", "cuda", "openvino", "cv2", "av")
 ROOT = Path(dcdr_deploy.__file__).parent.parent
 
 
@@ -38,7 +38,9 @@ def test_importing_the_package_loads_nothing_heavy(tmp_path):
     assert (done.stdout, done.stderr) == ("[]\n", "")
 
 
-@pytest.mark.parametrize("arguments", [("--help",), ("--version",), ("run", "--help"), ("doctor", "--help")])
+@pytest.mark.parametrize(
+    "arguments", [("--help",), ("--version",), ("run", "--help"), ("build-engine", "--help"), ("doctor", "--help")]
+)
 def test_help_needs_none_of_the_heavy_packages(tmp_path, arguments):
     done = python(CALL, *arguments, blocked=HEAVY, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")

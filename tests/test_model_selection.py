@@ -1,4 +1,4 @@
-"""The file name rule: --model, $DCDR_MODEL, the model in the working directory, the demo weights."""
+"""The file name rule: --model, $DCDR_MODEL, the model in the working directory (engine, ONNX), the demo weights."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from dcdr_deploy import model_selection
+from dcdr_deploy.engines import hardware, trt_api
 from dcdr_deploy.errors import ModelError
-from dcdr_deploy.model_selection import choose_model
+from dcdr_deploy.model_selection import choose_model, choose_onnx
 
 NO_VARIABLES: dict[str, str] = {}
 
@@ -114,3 +115,72 @@ def test_an_installation_without_demo_weights_says_so(folder, demo):
 
 def test_a_directory_that_is_gone_holds_no_models(tmp_path, demo):
     assert choose_model(directory=tmp_path / "gone", environment=NO_VARIABLES).path == demo
+
+
+def put_engine(path: Path, sms: tuple[int, ...] = (86,)) -> Path:
+    """Write something that passes for an engine, with its sidecar."""
+    from dcdr_deploy.engines.build import sidecar
+
+    path.write_bytes(b"engine")
+    shape = (1, 64, 64)
+    facts = sidecar.Sidecar(
+        "tensorrt-rtx", "1.7.1", sms, "fp16", shape, shape, shape, "", sidecar.file_sha256(path), {}
+    )
+    sidecar.write(path, facts)
+    return path
+
+
+@pytest.fixture
+def rtx_30(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine with an SM86 and the package that runs engines on it."""
+    monkeypatch.setattr(hardware, "compute_capabilities", lambda: [86])
+    monkeypatch.setattr(trt_api, "version", lambda name: "1.7.1")
+
+
+def test_the_engine_that_fits_this_gpu_wins_over_the_onnx_file(folder, write_tiny_model, demo, rtx_30):
+    write_tiny_model(folder / "mine.onnx")
+    engine = put_engine(folder / "mine.fp16.sm86.engine")
+    put_engine(folder / "mine.fp16.sm120.engine", sms=(120,))
+    choice = choose_model(directory=folder, environment=NO_VARIABLES)
+    assert choice.path == engine
+    assert choice.reason == "the only .engine model that fits this GPU in the working directory"
+    assert choice.replaceable
+    assert "mine.fp16.sm120.engine is for SM120, but this GPU is SM86" in choice.notes[0]
+
+
+def test_without_a_gpu_the_onnx_file_is_taken_and_a_note_tells_why(folder, write_tiny_model, demo, monkeypatch):
+    monkeypatch.setattr(hardware, "compute_capabilities", list)
+    monkeypatch.setattr(trt_api, "version", lambda name: "1.7.1")
+    mine = write_tiny_model(folder / "mine.onnx")
+    put_engine(folder / "mine.engine")
+    choice = choose_model(directory=folder, environment=NO_VARIABLES)
+    assert (choice.path, choice.replaceable) == (mine, False)
+    assert "needs an NVIDIA GPU (SM86)" in choice.notes[0]
+
+
+def test_two_engines_that_fit_are_an_error_that_lists_them(folder, demo, rtx_30):
+    put_engine(folder / "a.engine")
+    put_engine(folder / "b.engine")
+    with pytest.raises(ModelError, match=r"2 models lie in .*: a\.engine, b\.engine; choose one with --model"):
+        choose_model(directory=folder, environment=NO_VARIABLES)
+
+
+def test_kinds_that_the_backend_does_not_take_are_passed_over(folder, write_tiny_model, demo, rtx_30):
+    mine = write_tiny_model(folder / "mine.onnx")
+    put_engine(folder / "mine.engine")
+    choice = choose_model(directory=folder, environment=NO_VARIABLES, suffixes={".onnx"})
+    assert (choice.path, choice.notes) == (mine, ())
+
+
+def test_an_engine_is_built_from_the_only_onnx_file(folder, write_tiny_model, demo, rtx_30):
+    mine = write_tiny_model(folder / "mine.onnx")
+    put_engine(folder / "mine.engine")
+    assert choose_onnx(directory=folder).path == mine
+    write_tiny_model(folder / "other.onnx")
+    with pytest.raises(ModelError, match=r"mine\.onnx, other\.onnx; choose one with its path"):
+        choose_onnx(directory=folder)
+    assert choose_onnx(folder / "other.onnx").reason == "as asked for"
+
+
+def test_an_engine_is_built_from_the_demo_weights_where_there_is_nothing_else(folder, demo):
+    assert choose_onnx(directory=folder).path == demo

@@ -206,6 +206,43 @@ def test_a_fixed_model_runs_any_frame(size: tuple[int, int]):
     assert set(engine.calls) == {(1, 3, 96, 128)}
 
 
+BOUNDS = {"smallest_size": (64, 64), "largest_size": (96, 128)}
+
+
+@pytest.mark.parametrize("size", [(5, 3), (40, 100), (96, 128), (97, 20), (300, 200), (64, 500)])
+@pytest.mark.parametrize("tile", [None, 72, "auto"])
+def test_an_engine_with_bounds_runs_any_frame_within_them(size: tuple[int, int], tile: int | str | None):
+    engine = NumpyEngine(overlap=8, **BOUNDS)
+    pixels = noise(*size)
+    np.testing.assert_array_equal(Runner(engine, tile=tile).run(pixels), normalised(pixels))
+    assert all(64 <= height <= 96 and 64 <= width <= 128 for _, _, height, width in engine.calls)
+
+
+def test_a_frame_within_the_bounds_is_not_cut():
+    engine = NumpyEngine(overlap=8, **BOUNDS)
+    Runner(engine).run(noise(96, 128))
+    assert engine.calls == [(1, 3, 96, 128)]
+
+
+def test_an_engine_that_takes_a_few_at_once_is_given_more_so_that_copies_overlap():
+    pixels, room = noise(300, 300), 2 * 64 * 64 * 100 * 2
+    for group, expected in ((None, 2), (2, 8), (4, 2)):
+        runner = Runner(NumpyEngine(device_kind="cuda", memory=room, group=group), tile=64)
+        runner.run(pixels)
+        assert runner.statistics.batch == expected
+
+
+def test_out_of_memory_halves_what_is_computed_at_once():
+    class FewAtOnce(SmallMemory):
+        def apply(self, batch: np.ndarray) -> np.ndarray:
+            return np.concatenate([super(FewAtOnce, self).apply(part) for part in np.split(batch, [4])])
+
+    pixels = noise(200, 200)
+    runner = Runner(FewAtOnce(2 * 64 * 64, device_kind="cuda", group=4), tile=64)
+    np.testing.assert_array_equal(runner.run(pixels), normalised(pixels))
+    assert (runner.statistics.batch, runner.statistics.retries) == (2, 1)
+
+
 def test_batches_follow_the_device():
     pixels = noise(300, 300)
     for kind, expected in (("cpu", 1), ("cuda", 8)):

@@ -24,6 +24,7 @@ Examples:
 @click.option("--static", type=SizeType(), metavar="HxW", help="One fixed size and batch 1. [dynamic]")
 @click.option("--no-verify", is_flag=True, help="Skip the comparison with torch.")
 @click.option("--peak", type=float, help="Output 1.0 in units of SDR white. [the checkpoint's, else 1]")
+@click.option("--output-gamma", type=float, help="HDRUNet: exponent to linear light. [the checkpoint's, else 2.24]")
 @click.option(
     "--calibrate",
     type=click.Path(path_type=Path),
@@ -38,13 +39,14 @@ def command(
     static: tuple[int, int] | None,
     no_verify: bool,
     peak: float | None,
+    output_gamma: float | None,
     calibrate: Path | None,
     as_json: bool,
 ) -> None:
-    """Export CHECKPOINT (.pth, .pt, .safetensors) to ONNX and verify it.
+    """Export CHECKPOINT (.pth, .pt, .safetensors; DCDR-UNet or HDRUNet) to ONNX and verify it.
 
     The file is checked by onnx, run in ONNX Runtime and compared with torch at two sizes before it gets its name. It
-    carries the network as dcdr::DCRB nodes with function bodies, and everything `dcdr-deploy run` needs to know.
+    carries deformable blocks as dcdr::DCRB nodes with function bodies, and everything `dcdr-deploy run` needs to know.
     """
     from dcdr_deploy.export import require_export_packages
 
@@ -52,6 +54,6 @@ def command(
     from dcdr_deploy.export.pipeline import ExportOptions, export_checkpoint
     from dcdr_deploy.export.report import as_data, as_text
 
-    options = ExportOptions(fp16, static, not no_verify, peak, calibrate)
+    options = ExportOptions(fp16, static, not no_verify, peak, calibrate, output_gamma=output_gamma)
     report = export_checkpoint(checkpoint, output, options, lambda stage: click.echo(f"{stage} ...", err=True))
     click.echo(json.dumps(as_data(report)) if as_json else as_text(report))

@@ -7,22 +7,53 @@ from pathlib import Path
 
 import click
 
+from dcdr_deploy.commands.types import PlaceType
+
 EPILOG = """\b
 Examples:
   dcdr-deploy inspect model.onnx
   dcdr-deploy inspect model.pth --json
+  dcdr-deploy inspect model.fp16.sm86.engine                 what its sidecar says
+  dcdr-deploy inspect model.pth --offsets sky.jpg            writes sky.offsets.png
+  dcdr-deploy inspect model.onnx --offsets sky.jpg --at 120,48 --at 300,60 -o taps.png
 """
 
 
 @click.command("inspect", epilog=EPILOG)
 @click.argument("file", type=click.Path(path_type=Path))
+@click.option(
+    "--offsets",
+    "picture",
+    type=click.Path(path_type=Path),
+    metavar="IMAGE",
+    help="Draw where the deformable kernels look on IMAGE.",
+)
+@click.option(
+    "--at", type=PlaceType(), multiple=True, metavar="X,Y", help="Pixels to draw. [overexposed ones that reach far]"
+)
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), help="PNG to write. [IMAGE's name with .offsets.png, here]"
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def command(file: Path, as_json: bool) -> None:
+def command(
+    file: Path, picture: Path | None, at: tuple[tuple[int, int], ...], output: Path | None, as_json: bool
+) -> None:
     """Show inputs, outputs, metadata, operators by domain, functions and parameters of FILE.
 
-    FILE is an ONNX model or a checkpoint (.pth, .pt, .safetensors).
-    """
-    from dcdr_deploy.inspection import format_inspection, inspect_file
+    FILE is an ONNX model, a checkpoint (.pth, .pt, .safetensors) or an engine, which is described by its sidecar.
 
-    data = inspect_file(file)
-    click.echo(json.dumps(data, indent=2) if as_json else format_inspection(data))
+    With --offsets (checkpoints and ONNX models), draw for a few overexposed pixels of IMAGE where the nine taps of
+    every deformable block look, and print each block's largest offsets. The drawn pixels are the overexposed ones whose
+    kernels reach farthest, apart from each other.
+    """
+    if picture is None:
+        from dcdr_deploy.inspection import format_inspection, inspect_file
+
+        if at or output:
+            raise click.UsageError("--at and --output belong to --offsets IMAGE")
+        data, as_text = inspect_file(file), format_inspection
+    else:
+        from dcdr_deploy import offset_picture
+
+        data, as_text = offset_picture.inspect_offsets(file, picture, output, at), offset_picture.as_text
+    click.echo(json.dumps(data, indent=2) if as_json else as_text(data))

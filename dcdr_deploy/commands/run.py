@@ -11,6 +11,7 @@ import click
 from dcdr_deploy.batch import convert_folder
 from dcdr_deploy.console import NORMAL, QUIET, VERBOSE, Console
 from dcdr_deploy.convert import convert_file
+from dcdr_deploy.engines.base import PRECISIONS
 from dcdr_deploy.engines.registry import AUTO, backend_names
 from dcdr_deploy.imaging.exr import COMPRESSIONS
 from dcdr_deploy.imaging.write import OUTPUT_SUFFIXES, WriteOptions
@@ -28,8 +29,8 @@ Examples:
   dcdr-deploy run photos/ hdr/ --format tif --tile 512 --json > report.jsonl
 
 \b
-Model, without --model: $DCDR_MODEL, else the .onnx file in the working
-directory, else the demo weights.
+Model, without --model: $DCDR_MODEL, else the engine in the working directory
+that fits this GPU, else the .onnx file there, else the demo weights.
 
 \b
 Numbers: EXR and HDR hold scene-linear Rec. 709 light where 1.0 is SDR white;
@@ -62,9 +63,16 @@ class NumberOr(click.ParamType):
 @click.command("run", epilog=EPILOG)
 @click.argument("source", metavar="INPUT")
 @click.argument("target", metavar="OUTPUT")
-@click.option("-m", "--model", metavar="FILE", help="ONNX model or checkpoint. [see below]")
+@click.option("-m", "--model", metavar="FILE", help="ONNX model, engine or checkpoint. [see below]")
 @click.option("--backend", default=AUTO, show_default=True, help=f"{AUTO}, {', '.join(backend_names())}.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:1.")
+@click.option(
+    "--precision",
+    type=click.Choice(PRECISIONS),
+    default="auto",
+    show_default=True,
+    help="Checkpoints: fp16 (CUDA only) or fp32; auto takes fp16 where the GPU can. Model files have their own.",
+)
 @click.option("--threads", type=int, help="Processor threads. [the backend's choice]")
 @click.option(
     "--tile",
@@ -117,7 +125,13 @@ def command(source: str, target: str, **chosen: Any) -> None:
     write = WriteOptions(chosen["exr_compression"], chosen["float32"])
     options = ConvertOptions(write, chosen["preview"], chosen["output_format"])
     settings = RunnerSettings(
-        chosen["backend"], chosen["device"], chosen["threads"], chosen["tile"], chosen["overlap"], chosen["batch"]
+        chosen["backend"],
+        chosen["device"],
+        chosen["threads"],
+        chosen["tile"],
+        chosen["overlap"],
+        chosen["batch"],
+        chosen["precision"],
     )
     verbosity = NORMAL if chosen["verbosity"] is None else chosen["verbosity"]
     with Console(verbosity=verbosity, as_json=chosen["as_json"]) as console:

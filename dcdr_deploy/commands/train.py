@@ -35,7 +35,7 @@ OVERRIDES = ("preset", "steps", "batch", "patch", "learning_rate", "precision", 
 @click.option("--scenes", default=3000, show_default=True, help="Procedural scenes of the synthetic source.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder of the run.")
 @click.option("--resume", is_flag=True, help="Go on with the run in the output folder.")
-@click.option("--preset", type=str, help="Network: paper or lite.")
+@click.option("--preset", type=str, help="Network: paper or lite (DCDR-UNet), or hdrunet.")
 @click.option("--steps", type=int, help="Optimiser steps of the whole run. [recipe's: paper 200000]")
 @click.option("--batch", type=int, help="Patches a step. [recipe's: paper 16]")
 @click.option("--patch", type=int, help="Patch size in pixels. [recipe's: paper 512]")

@@ -21,3 +21,18 @@ class SizeType(click.ParamType):
         if not match:
             self.fail(f"{value!r} is no size; write HEIGHTxWIDTH, for example 1080x1920", param, ctx)
         return int(match.group(1)), int(match.group(2))
+
+
+class PlaceType(click.ParamType):
+    """A pixel written as X,Y, e.g. ``120,48``; becomes (x, y)."""
+
+    name = "X,Y"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        """Parse a pixel, or fail with a usage error."""
+        if isinstance(value, tuple):
+            return value
+        match = re.fullmatch(r"(\d+),(\d+)", str(value))
+        if not match:
+            self.fail(f"{value!r} is no pixel; write X,Y, for example 120,48", param, ctx)
+        return int(match.group(1)), int(match.group(2))

@@ -1,7 +1,8 @@
 """What every inference backend has in common.
 
-The public method :meth:`Engine.infer` checks what goes in and what comes out; a backend implements ``_infer`` and
-``_close`` only. The pattern follows the idea that the checks belong to the interface, not to each backend.
+The public methods :meth:`Engine.infer` and :meth:`Engine.infer_codes` check what goes in and what comes out; a backend
+implements ``_infer`` and ``_close`` only, and ``_infer_codes`` where it can do better than normalise on the host. The
+pattern follows the idea that the checks belong to the interface, not to each backend.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,7 @@ from dcdr_deploy.errors import EngineError
 
 DEVICE_CPU = "cpu"
 DEVICE_CUDA = "cuda"
+PRECISIONS = ("auto", "fp32", "fp16")
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,10 @@ class EngineInfo:
         metadata: the network's :class:`ModelMetadata`.
         max_batch: most tiles that one call takes; ``None`` where any number goes.
         fixed_size: (height, width) that every input must have; ``None`` for dynamic models.
+        smallest_size: least (height, width) of an input; ``None`` where the size multiple is the only bound.
+        largest_size: most (height, width) of an input; ``None`` without a bound.
+        group: tiles that the engine computes at once where a call brings more; memory grows with these only. ``None``
+            for engines that compute the whole call at once.
         bytes_per_pixel: working memory the backend needs per input pixel, for the automatic tile; ``None`` if unknown.
         device_kind: ``"cpu"`` or ``"cuda"``; decides whether batches pay.
     """
@@ -67,6 +73,9 @@ class EngineInfo:
     metadata: ModelMetadata
     max_batch: int | None = None
     fixed_size: tuple[int, int] | None = None
+    smallest_size: tuple[int, int] | None = None
+    largest_size: tuple[int, int] | None = None
+    group: int | None = None
     bytes_per_pixel: int | None = None
     device_kind: str = DEVICE_CPU
 
@@ -78,15 +87,20 @@ class EngineOptions:
     Attributes:
         device: ``"auto"``, ``"cpu"``, ``"cuda"`` (the first GPU) or ``"cuda:1"``.
         threads: processor threads; ``None`` leaves the choice to the backend.
+        precision: ``"fp32"``, ``"fp16"`` or ``"auto"``: what suits the device best. Backends that run files of one
+            precision take that of the file, and refuse another (:meth:`require_precision`).
 
     Raises:
-        EngineError: a device of another form, or fewer than one thread.
+        EngineError: a device of another form, fewer than one thread, or a precision that is not known.
     """
 
     device: str = "auto"
     threads: int | None = None
+    precision: str = "auto"
 
     def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            raise EngineError(f"precision {self.precision!r} is not known; use one of: {', '.join(PRECISIONS)}")
         if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device):
             raise EngineError(f"device {self.device!r} is not known; use auto, cpu, cuda or cuda:1")
         if self.threads is not None and self.threads < 1:
@@ -101,6 +115,20 @@ class EngineOptions:
     def device_index(self) -> int:
         """Number of the GPU in CUDA's counting; 0 unless the device names another."""
         return int(self.device.partition(":")[2] or 0)
+
+    def require_precision(self, given: str, source: str, remedy: str) -> None:
+        """Refuse a model file of another precision than the one asked for.
+
+        Args:
+            given: the file's precision, ``"fp32"`` or ``"fp16"``.
+            source: the file; the message begins with it.
+            remedy: how to get one of the other precision; the message ends with it.
+
+        Raises:
+            EngineError: another precision was asked for.
+        """
+        if self.precision not in ("auto", given):
+            raise EngineError(f"{source} is {given}, not {self.precision} as asked for; {remedy}")
 
 
 DEFAULT_OPTIONS = EngineOptions()
@@ -129,8 +157,17 @@ class Availability:
         return any(device.partition(":")[0] == kind for device in self.devices)
 
 
+def normalise(codes: NDArray[np.uint8] | NDArray[np.uint16]) -> NDArray[np.float32]:
+    """Return codes (N, H, W, 3) as (N, 3, H, W) float32 in [0, 1]; the same numbers as ``Frame.normalised``."""
+    count, height, width, channels = codes.shape
+    planes = np.empty((count, channels, height, width), np.float32)
+    np.copyto(planes, codes.transpose(0, 3, 1, 2), casting="unsafe")
+    planes /= np.float32(np.iinfo(codes.dtype).max)
+    return planes
+
+
 class Engine(abc.ABC):
-    """A loaded network: a context manager with ``info`` and :meth:`infer`."""
+    """A loaded network: a context manager with ``info``, :meth:`infer` and :meth:`infer_codes`."""
 
     info: EngineInfo
     _closed = False
@@ -150,32 +187,67 @@ class Engine(abc.ABC):
                 engine was closed before.
             EngineOutOfMemory: the backend ran out of memory.
         """
-        if self._closed:
-            raise EngineError(f"this {self.info.backend} engine has been closed")
-        self._check_input(batch)
-        output = self._infer(np.ascontiguousarray(batch))
-        if output.shape != batch.shape:
-            raise EngineError(f"{self.info.backend} returned shape {output.shape} for an input of shape {batch.shape}")
-        return output.astype(np.float32, copy=False)
-
-    def _check_input(self, batch: NDArray[np.float32]) -> None:
-        multiple = self.info.metadata.size_multiple
+        self._check_open()
         if batch.dtype != np.float32 or batch.ndim != 4 or batch.shape[1] != 3:
             raise EngineError(f"an engine takes float32 (N, 3, H, W), not {batch.dtype} {batch.shape}")
-        height, width = batch.shape[2:]
-        if min(batch.shape) == 0 or height % multiple or width % multiple:
+        self._check_tiles(*batch.shape)
+        if not np.isfinite(batch).all():
+            raise EngineError("the input holds NaN or infinity")
+        return self._checked(self._infer(np.ascontiguousarray(batch)), batch.shape)
+
+    def infer_codes(self, batch: NDArray[np.uint8] | NDArray[np.uint16]) -> NDArray[np.float32]:
+        """Run the network on a batch of tiles as they lie in a picture: the same numbers as :meth:`infer` of them.
+
+        Args:
+            batch: (N, H, W, 3) uint8 or uint16, sRGB-encoded SDR; H and W are multiples of
+                ``info.metadata.size_multiple``.
+
+        Returns:
+            (N, 3, H, W) float32, linear light, as from :meth:`infer`.
+
+        Raises:
+            EngineError: shape or type do not fit, or the backend failed, or the engine was closed before.
+            EngineOutOfMemory: the backend ran out of memory.
+        """
+        self._check_open()
+        if batch.dtype not in (np.uint8, np.uint16) or batch.ndim != 4 or batch.shape[3] != 3:
+            raise EngineError(f"an engine takes uint8 or uint16 codes (N, H, W, 3), not {batch.dtype} {batch.shape}")
+        count, height, width, channels = batch.shape
+        self._check_tiles(count, channels, height, width)
+        codes = cast("NDArray[np.uint8] | NDArray[np.uint16]", np.ascontiguousarray(batch))
+        return self._checked(self._infer_codes(codes), (count, channels, height, width))
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise EngineError(f"this {self.info.backend} engine has been closed")
+
+    def _check_tiles(self, count: int, channels: int, height: int, width: int) -> None:
+        multiple = self.info.metadata.size_multiple
+        if min(count, channels, height, width) == 0 or height % multiple or width % multiple:
             raise EngineError(f"height and width must be positive multiples of {multiple}, not {height} x {width}")
         fixed = self.info.fixed_size
         if fixed is not None and fixed != (height, width):
             raise EngineError(f"this model was exported for {fixed[0]} x {fixed[1]} only, not {height} x {width}")
-        if self.info.max_batch is not None and batch.shape[0] > self.info.max_batch:
-            raise EngineError(f"this engine takes at most {self.info.max_batch} tiles a call, not {batch.shape[0]}")
-        if not np.isfinite(batch).all():
-            raise EngineError("the input holds NaN or infinity")
+        low, high = self.info.smallest_size or (0, 0), self.info.largest_size or (height, width)
+        if not (low[0] <= height <= high[0] and low[1] <= width <= high[1]):
+            raise EngineError(
+                f"this engine takes {low[0]} x {low[1]} to {high[0]} x {high[1]} pixels, not {height} x {width}"
+            )
+        if self.info.max_batch is not None and count > self.info.max_batch:
+            raise EngineError(f"this engine takes at most {self.info.max_batch} tiles a call, not {count}")
+
+    def _checked(self, output: NDArray[Any], shape: tuple[int, ...]) -> NDArray[np.float32]:
+        if output.shape != shape:
+            raise EngineError(f"{self.info.backend} returned shape {output.shape} for an input of shape {shape}")
+        return output.astype(np.float32, copy=False)
 
     @abc.abstractmethod
     def _infer(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """Run the network; the input is contiguous and has been checked."""
+
+    def _infer_codes(self, batch: NDArray[np.uint8] | NDArray[np.uint16]) -> NDArray[np.float32]:
+        """Run the network on codes; the input is contiguous and has been checked."""
+        return self._infer(normalise(batch))
 
     def _close(self) -> None:  # noqa: B027 - most backends have nothing to release
         """Release what the backend holds."""

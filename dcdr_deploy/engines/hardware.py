@@ -24,6 +24,9 @@ _NVIDIA_SMI_TIMEOUT = 10.0
 _NO_LIMIT = 1 << 60
 """Control groups (version 1) write an absurdly large number for "no limit"."""
 
+_ATTRIBUTE_MAJOR, _ATTRIBUTE_MINOR = 75, 76
+"""CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR of the CUDA driver API."""
+
 
 @dataclass(frozen=True)
 class Gpu:
@@ -156,17 +159,44 @@ def cuda_device_count() -> int:
     Asks the driver library itself, which takes milliseconds and writes nothing, before anything that needs CUDA is
     loaded: the backends' own attempts take long and complain loudly on machines without a GPU.
     """
+    driver = _cuda_driver()
+    count = ctypes.c_int(0)
+    if driver is None or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
+        return 0
+    return count.value
+
+
+def compute_capabilities() -> list[int]:
+    """Return the compute capability of every GPU in CUDA's order, two or three digits each: 86 for 8.6, 120 for 12.0.
+
+    Asks the driver library, as :func:`cuda_device_count`; empty without driver or GPU.
+    """
+    driver = _cuda_driver()
+    if driver is None:
+        return []
+    found = []
+    for index in range(cuda_device_count()):
+        device, major, minor = ctypes.c_int(0), ctypes.c_int(0), ctypes.c_int(0)
+        asked = (
+            driver.cuDeviceGet(ctypes.byref(device), index),
+            driver.cuDeviceGetAttribute(ctypes.byref(major), _ATTRIBUTE_MAJOR, device),
+            driver.cuDeviceGetAttribute(ctypes.byref(minor), _ATTRIBUTE_MINOR, device),
+        )
+        if not any(asked):
+            found.append(10 * major.value + minor.value)
+    return found
+
+
+def _cuda_driver() -> ctypes.CDLL | None:
+    """Return the CUDA driver library, initialised; ``None`` without driver or GPU."""
     try:
         if sys.platform == "win32":
             driver = getattr(ctypes, "WinDLL")("nvcuda.dll")  # noqa: B009 - the attribute exists on Windows only
         else:
             driver = ctypes.CDLL("libcuda.so.1")
     except OSError:
-        return 0
-    count = ctypes.c_int(0)
-    if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
-        return 0
-    return count.value
+        return None
+    return driver if driver.cuInit(0) == 0 else None
 
 
 def nvidia_gpus() -> list[Gpu]:

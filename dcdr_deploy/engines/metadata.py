@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from dcdr_deploy.engines.base import ModelMetadata
+from dcdr_deploy.engines.base import EngineOptions, ModelMetadata
 from dcdr_deploy.errors import ModelError
 
 FORMAT_VERSION = "1"
@@ -29,6 +29,8 @@ KEY_WEIGHTS_SHA256 = "dcdr.weights_sha256"
 KEY_TOOL_VERSION = "dcdr.tool_version"
 KEY_TRAINING = "dcdr.training"
 _OWN_KEYS = frozenset({KEY_FORMAT, KEY_NAME, KEY_PEAK, KEY_SIZE_MULTIPLE, KEY_OVERLAP})
+_FLOAT16 = 10
+"""ONNX's number of the type."""
 
 
 def encode(metadata: ModelMetadata) -> dict[str, str]:
@@ -108,11 +110,12 @@ class TensorSpec:
 
 @dataclass(frozen=True)
 class OnnxHeader:
-    """The parts of an ONNX file that are read without loading it."""
+    """The parts of an ONNX file that are read without loading it; ``weight_types`` as ONNX numbers them."""
 
     properties: dict[str, str]
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+    weight_types: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -125,6 +128,7 @@ class OnnxModel:
         input_name: name of the picture input, float32 (N, 3, H, W).
         fixed_size: (height, width) of a model exported for one size, else ``None``.
         max_batch: 1 for a model exported for one tile a call, else ``None``.
+        precision: ``"fp16"`` for a file with FP16 weights, else ``"fp32"``.
     """
 
     path: Path
@@ -132,6 +136,17 @@ class OnnxModel:
     input_name: str
     fixed_size: tuple[int, int] | None
     max_batch: int | None
+    precision: str = "fp32"
+
+    def require_precision(self, options: EngineOptions) -> None:
+        """Refuse the file where the options ask for another precision: an ONNX file is of one.
+
+        Raises:
+            EngineError: they do; the message says how to get the other file.
+        """
+        switch = "with" if options.precision == "fp16" else "without"
+        remedy = f"export the checkpoint {switch} --fp16, or leave the precision to the file"
+        options.require_precision(self.precision, str(self.path), remedy)
 
 
 def read_model(path: Path) -> OnnxModel:
@@ -158,7 +173,8 @@ def read_model(path: Path) -> OnnxModel:
     fixed = None if height is None or width is None else (height, width)
     if fixed is not None and any(size < 1 or size % metadata.size_multiple for size in fixed):
         raise ModelError(f"{path} is fixed to {height} x {width}, no multiples of {metadata.size_multiple}")
-    return OnnxModel(path, metadata, header.inputs[0].name, fixed, batch)
+    precision = "fp16" if _FLOAT16 in header.weight_types else "fp32"
+    return OnnxModel(path, metadata, header.inputs[0].name, fixed, batch, precision)
 
 
 def _is_picture(tensor: TensorSpec) -> bool:
@@ -188,6 +204,7 @@ def _header(data: mmap.mmap) -> OnnxHeader:
     properties: dict[str, str] = {}
     inputs: list[TensorSpec] = []
     outputs: list[TensorSpec] = []
+    weight_types: set[int] = set()
     graphs = 0
     for number, value in _fields(data, 0, len(data)):  # ModelProto
         if number == 7:
@@ -195,12 +212,15 @@ def _header(data: mmap.mmap) -> OnnxHeader:
             for entry, place in _fields(data, *_span(value)):  # GraphProto
                 if entry in (11, 12):
                     (inputs if entry == 11 else outputs).append(_tensor(data, *_span(place)))
+                elif entry == 5:  # initializer, a TensorProto with data_type = 2
+                    weight_type = dict(_fields(data, *_span(place))).get(2)
+                    weight_types.update({weight_type} if isinstance(weight_type, int) else ())
         elif number == 14:
             pair = dict(_fields(data, *_span(value)))  # StringStringEntryProto
             properties[_text(data, pair.get(1))] = _text(data, pair.get(2))
     if graphs != 1:
         raise ValueError("it holds no graph")
-    return OnnxHeader(properties, tuple(inputs), tuple(outputs))
+    return OnnxHeader(properties, tuple(inputs), tuple(outputs), frozenset(weight_types))
 
 
 def _tensor(data: mmap.mmap, start: int, end: int) -> TensorSpec:

@@ -70,9 +70,10 @@ def load(path: Path, options: EngineOptions = DEFAULT_OPTIONS) -> Engine:
     Raises:
         ModelError: the model does not fit or ONNX Runtime refuses it.
         MissingDependency: onnxruntime is not installed.
-        EngineError: CUDA was asked for and does not work.
+        EngineError: CUDA was asked for and does not work, or another precision than the file's.
     """
     model = read_model(path)
+    model.require_precision(options)
     _import()
     problem = cuda_problem() if options.kind != DEVICE_CPU else "not wanted"
     if options.kind == DEVICE_CUDA and problem is not None:
@@ -121,7 +122,7 @@ class OnnxRuntimeEngine(Engine):
         self.info = EngineInfo(
             backend=NAME,
             device=f"CPU ({threads} threads)" if self._gpu is None else f"CUDA (GPU {self._gpu})",
-            precision="as stored",
+            precision=model.precision,
             model=model.path,
             metadata=model.metadata,
             max_batch=model.max_batch,

@@ -51,11 +51,13 @@ def load(path: Path, options: EngineOptions = DEFAULT_OPTIONS) -> Engine:
     Raises:
         ModelError: the model does not fit or OpenVINO refuses it.
         MissingDependency: openvino is not installed.
-        EngineError: a CUDA device was asked for.
+        EngineError: a CUDA device was asked for, or another precision than the file's.
     """
     if options.kind == DEVICE_CUDA:
         raise EngineError("openvino has no cuda device; use backend onnxruntime")
-    return OpenVinoEngine(read_model(path), options)
+    model = read_model(path)
+    model.require_precision(options)
+    return OpenVinoEngine(model, options)
 
 
 class OpenVinoEngine(Engine):

@@ -7,6 +7,9 @@ first asked for and offers two functions:
   with ``deep`` may it load a package that takes longer.
 - ``load(path: Path, options: EngineOptions) -> Engine``: a ready engine.
 
+A third is optional: ``refusal(path: Path) -> str`` tells why a backend is not the one for this very file (an engine
+that another package built), so that the automatic choice passes it over.
+
 A backend that cannot be used stays in the list with its reason.
 """
 
@@ -74,6 +77,13 @@ class Backend:
         except (ImportError, OSError) as error:
             return Availability(ok=False, reason=f"cannot be loaded: {error}")
 
+    def state_for(self, model: Path) -> Availability:
+        """Return the availability; not available if the module refuses the file."""
+        state = self.availability()
+        ask = getattr(self.import_module(), "refusal", None) if state.ok or state.install else None
+        reason = "" if ask is None else ask(model)
+        return Availability(ok=False, reason=reason) if reason else state
+
 
 _CHECKPOINTS = (".pth", ".pt", ".safetensors")
 _ENGINES = "dcdr_deploy.engines."
@@ -86,6 +96,8 @@ BACKENDS: dict[str, Backend] = {
             "onnxruntime", _ENGINES + "onnxruntime", "default: CPU, CUDA", (".onnx",), {DEVICE_CUDA: 50, DEVICE_CPU: 50}
         ),
         Backend("openvino", _ENGINES + "openvino", "fastest on CPUs", (".onnx",), {DEVICE_CPU: 10}),
+        Backend("tensorrt", _ENGINES + "tensorrt", "NVIDIA GPUs, engines", (".engine",), {DEVICE_CUDA: 10}),
+        Backend("tensorrt-rtx", _ENGINES + "tensorrt_rtx", "RTX GPUs, engines", (".engine",), {DEVICE_CUDA: 20}),
         Backend("torch", _ENGINES + "torch", "reference, checkpoints", _CHECKPOINTS, {DEVICE_CUDA: 50, DEVICE_CPU: 50}),
     )
 }
@@ -116,6 +128,18 @@ def get_backend(name: str) -> Backend:
         raise EngineError(f"backend {name!r} is not known; choose one of: {AUTO}, {', '.join(BACKENDS)}") from None
 
 
+def model_suffixes(name: str = AUTO, options: EngineOptions = DEFAULT_OPTIONS) -> frozenset[str]:
+    """Return the suffixes of the model files that a backend, or any for the device asked for, takes.
+
+    Raises:
+        EngineError: no backend has this name.
+    """
+    takers = list(BACKENDS.values()) if name == AUTO else [get_backend(name)]
+    return frozenset(
+        suffix for each in takers if options.kind is None or options.kind in each.ranks for suffix in each.suffixes
+    )
+
+
 def availabilities(*, deep: bool = False) -> Mapping[str, Availability]:
     """Return the state of every backend by name."""
     return MappingProxyType({name: backend.availability(deep=deep) for name, backend in BACKENDS.items()})
@@ -125,7 +149,7 @@ def choose_backend(model: Path, name: str = AUTO, options: EngineOptions = DEFAU
     """Decide which backend runs a model; loads nothing.
 
     Args:
-        model: the model file; only its suffix counts.
+        model: the model file; its suffix counts, and for engines what its sidecar says.
         name: a backend's name, or ``"auto"``: the lowest rank among the backends that take the suffix and are usable
             here, GPUs before CPUs.
         options: a device asked for limits the choice.
@@ -144,10 +168,12 @@ def choose_backend(model: Path, name: str = AUTO, options: EngineOptions = DEFAU
         raise ModelError(f"{model} has a suffix that no backend takes; models end in {', '.join(known)}")
     kinds = (DEVICE_CUDA, DEVICE_CPU) if options.kind is None else (options.kind,)
     takers = [backend for backend in takers if any(kind in backend.ranks for kind in kinds)]
+    if not takers:
+        raise EngineError(f"no backend runs {suffix} models on {' or '.join(kinds)}; choose another device or model")
     states: dict[str, Availability] = {}
     for kind in kinds:
         for backend in sorted((b for b in takers if kind in b.ranks), key=lambda b: b.ranks[kind]):
-            state = states.setdefault(backend.name, backend.availability())
+            state = states.setdefault(backend.name, backend.state_for(model))
             if state.ok and state.has(kind):
                 return Choice(backend, f"first usable backend for {suffix} on {kind}")
     reasons = "; ".join(f"{n}: {_why_not(state, options.kind or DEVICE_CPU)}" for n, state in states.items())
@@ -181,7 +207,7 @@ def load_engine(model: Path | str, backend: str = AUTO, options: EngineOptions =
     """Load a model with the backend named, or with the best one here.
 
     Args:
-        model: an .onnx file or a checkpoint.
+        model: an .onnx file, an engine or a checkpoint.
         backend: a name from :func:`backend_names`, or ``"auto"`` (see :func:`choose_backend`).
         options: device and threads.
 

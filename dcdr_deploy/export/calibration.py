@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from dcdr_deploy.errors import InputError
 from dcdr_deploy.imaging.formats import SUFFIXES
-from dcdr_deploy.models import DCDRUNet, measure_offsets
+from dcdr_deploy.models import HdrNetwork, architecture_of, measure_offsets
 from dcdr_deploy.models.config import SIZE_MULTIPLE, overlap_for_offsets
 
 SCENE_SEEDS = range(900_000_000, 900_000_005)
@@ -23,27 +24,32 @@ LARGEST_SIDE = 1024
 """Pictures of a user's folder are cropped to this around their centre: offsets are local, memory is not."""
 
 
-def calibration_pictures(folder: Path | None = None) -> list[Tensor]:
-    """Pictures to measure offsets on, each (1, 3, H, W) float32 in [0, 1], H and W multiples of 4.
+def calibration_pictures(folder: Path | None = None, multiple: int = SIZE_MULTIPLE) -> list[Tensor]:
+    """Pictures to measure offsets on, each (1, 3, H, W) float32 in [0, 1], H and W multiples of ``multiple``.
 
     Args:
         folder: a user's SDR pictures; by default procedural scenes through the training camera.
+        multiple: the architecture's size multiple.
 
     Raises:
         InputError: the folder has no pictures, or one cannot be read.
     """
-    pictures = _scenes() if folder is None else _from_folder(folder)
-    return [torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1)[None])) for picture in pictures]
+    crops = [_crop(*picture, multiple) for picture in (_scenes() if folder is None else _from_folder(folder))]
+    return [torch.from_numpy(np.ascontiguousarray(crop.transpose(2, 0, 1)[None])) for crop in crops]
 
 
-def measure_overlap(network: DCDRUNet, pictures: list[Tensor]) -> tuple[int, dict[str, dict[str, float]]]:
-    """Overlap in pixels that makes tiles exact on these pictures, and each block's offset statistics."""
-    if not network.config.deformable:
-        return overlap_for_offsets({}, {}), {}
-    spread = measure_offsets(network.set_deform_mode("gather"), pictures)
-    network.set_deform_mode("torchvision")
+def measure_overlap(network: HdrNetwork, pictures: list[Tensor]) -> tuple[int, dict[str, dict[str, float]]]:
+    """Overlap in pixels that makes tiles exact on these pictures, and each block's offset statistics.
+
+    What a network without deformable blocks reaches does not depend on the pictures, and there are no statistics.
+    """
+    spread: dict[str, dict[str, float]] = {}
+    if network.deforms():
+        spread = measure_offsets(network.set_deform_mode("gather"), pictures)
+        network.set_deform_mode("torchvision")
     maxima = {name: values["max"] for name, values in spread.items()}
-    return overlap_for_offsets(maxima, network.block_scales()), spread
+    multiple = architecture_of(network.config).size_multiple
+    return overlap_for_offsets(maxima, network.block_scales(), network.receptive_field(), multiple), spread
 
 
 def offsets_json(spread: dict[str, dict[str, float]]) -> str:
@@ -54,29 +60,29 @@ def offsets_json(spread: dict[str, dict[str, float]]) -> str:
     return json.dumps(rounded)
 
 
-def _scenes() -> list[np.ndarray]:
+def _scenes() -> Iterator[tuple[str, np.ndarray]]:
     from dcdr_deploy.training.camera import LDR_MAX, CameraModel, simulate
     from dcdr_deploy.training.procedural import street_scene
 
-    pictures = []
     for seed in SCENE_SEEDS:
         ldr, _ = simulate(street_scene(seed, SCENE_SIZE), CameraModel(), np.random.default_rng(seed))
-        pictures.append(ldr.astype(np.float32) / np.float32(LDR_MAX))
-    return pictures
+        yield f"scene {seed}", ldr.astype(np.float32) / np.float32(LDR_MAX)
 
 
-def _from_folder(folder: Path) -> list[np.ndarray]:
+def _from_folder(folder: Path) -> Iterator[tuple[str, np.ndarray]]:
     from dcdr_deploy.imaging.read import read_image
 
     paths = sorted(path for path in folder.glob("*") if path.suffix.lower() in SUFFIXES) if folder.is_dir() else []
     if not paths:
         raise InputError(f"{folder} holds no pictures to measure offsets on")
-    pictures = []
     for path in paths:
-        picture = read_image(path).normalised()
-        height, width = (min(side, LARGEST_SIDE) // SIZE_MULTIPLE * SIZE_MULTIPLE for side in picture.shape[:2])
-        if min(height, width) == 0:
-            raise InputError(f"{path} is too small to measure offsets on")
-        top, left = (picture.shape[0] - height) // 2, (picture.shape[1] - width) // 2
-        pictures.append(picture[top : top + height, left : left + width])
-    return pictures
+        yield str(path), read_image(path).normalised()
+
+
+def _crop(name: str, picture: np.ndarray, multiple: int) -> np.ndarray:
+    """The middle of a picture, of sides that a network takes and that memory allows; a copy."""
+    height, width = (min(side, LARGEST_SIDE) // multiple * multiple for side in picture.shape[:2])
+    if min(height, width) == 0:
+        raise InputError(f"{name} is too small to measure offsets on")
+    top, left = (picture.shape[0] - height) // 2, (picture.shape[1] - width) // 2
+    return picture[top : top + height, left : left + width].copy()

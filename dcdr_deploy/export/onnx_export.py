@@ -1,4 +1,4 @@
-"""From a network to an ONNX model with one ``dcdr::DCRB`` node a block."""
+"""From a network to an ONNX model, with one ``dcdr::DCRB`` node for each deformable block it has."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ import torch
 from onnxscript import values
 
 from dcdr_deploy.export.operators import DOMAIN, OPSET, VERSION, function_bodies, register_schemas
-from dcdr_deploy.models import DCDRUNet
-from dcdr_deploy.models.config import SIZE_MULTIPLE
+from dcdr_deploy.models import HdrNetwork, architecture_of
 
 INPUT_NAME, OUTPUT_NAME = "sdr", "hdr"
 IR_VERSION = 10
@@ -23,16 +22,17 @@ LARGEST_SIDE = 1 << 16
 EXAMPLE_SIZE = (64, 96)
 
 
-def to_onnx(network: DCDRUNet, static: tuple[int, int] | None = None, form: str = "native") -> onnx.ModelProto:
+def to_onnx(network: HdrNetwork, static: tuple[int, int] | None = None, form: str = "native") -> onnx.ModelProto:
     """Export a network as an FP32 ONNX model.
 
     Args:
-        network: any configuration; its mode of evaluation is restored afterwards.
+        network: any architecture and configuration; its mode of evaluation is restored afterwards.
         static: (height, width) for a model of one size and batch 1; otherwise batch, height and width are dynamic.
         form: body of ``dcdr::DeformConv2d``, see :func:`~dcdr_deploy.export.operators.function_bodies`.
 
     Returns:
-        Model with input ``sdr`` and output ``hdr``, (N, 3, H, W) float32; H and W must be multiples of 4.
+        Model with input ``sdr`` and output ``hdr``, (N, 3, H, W) float32; H and W must be multiples of the
+        architecture's size multiple.
     """
     register_schemas()
     modes = {name: block.mode for name, block in network.deformable_blocks().items()}
@@ -50,7 +50,7 @@ def to_onnx(network: DCDRUNet, static: tuple[int, int] | None = None, form: str 
     return model
 
 
-def _trace(network: DCDRUNet, static: tuple[int, int] | None) -> onnx.ModelProto:
+def _trace(network: HdrNetwork, static: tuple[int, int] | None) -> onnx.ModelProto:
     dcdr = values.Opset(DOMAIN, VERSION)
     table: dict[Callable[..., Any], Callable[..., Any]] = {
         torch.ops.dcdr.dcrb.default: lambda *inputs: dcdr.DCRB(*inputs),
@@ -59,8 +59,9 @@ def _trace(network: DCDRUNet, static: tuple[int, int] | None) -> onnx.ModelProto
     batch, size = (1, static) if static else (2, EXAMPLE_SIZE)
     shapes = None
     if static is None:
-        height, width = (torch.export.Dim(name, min=2, max=LARGEST_SIDE // SIZE_MULTIPLE) for name in ("h", "w"))
-        shapes = ({0: torch.export.Dim("n"), 2: SIZE_MULTIPLE * height, 3: SIZE_MULTIPLE * width},)
+        multiple = architecture_of(network.config).size_multiple
+        height, width = (torch.export.Dim(name, min=2, max=LARGEST_SIDE // multiple) for name in ("h", "w"))
+        shapes = ({0: torch.export.Dim("n"), 2: multiple * height, 3: multiple * width},)
     with _quiet():
         program = torch.onnx.export(
             network,
@@ -97,7 +98,7 @@ class _quiet:  # noqa: N801 - used like a function
         self._filters.__exit__(None, None, None)
 
 
-def _name_blocks(model: onnx.ModelProto, network: DCDRUNet) -> None:
+def _name_blocks(model: onnx.ModelProto, network: HdrNetwork) -> None:
     """Give the DCRB nodes the names of their modules, which is how logs and engines refer to them."""
     nodes = [node for node in model.graph.node if node.domain == DOMAIN and node.op_type == "DCRB"]
     if nodes:

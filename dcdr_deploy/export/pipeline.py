@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import onnx
@@ -18,8 +18,10 @@ from dcdr_deploy.export.calibration import calibration_pictures, measure_overlap
 from dcdr_deploy.export.fp16 import to_fp16
 from dcdr_deploy.export.onnx_export import to_onnx
 from dcdr_deploy.export.verify import Comparison, verify
-from dcdr_deploy.models import DCDRUNet, LoadedModel, load_checkpoint
-from dcdr_deploy.models.config import SIZE_MULTIPLE
+from dcdr_deploy.models import HdrNetwork, LoadedModel, architecture_of, load_checkpoint
+
+OUTPUT_GAMMA = "output_gamma"
+"""Field of the configurations of architectures whose public weights do not give linear light."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,8 @@ class ExportOptions:
         peak: linear value of 1.0 in units of SDR white; ``None`` takes the checkpoint's, or 1.0 if it says nothing.
         calibration: folder of SDR pictures to measure offsets on; ``None`` for built-in scenes.
         form: body of ``dcdr::DeformConv2d``.
+        output_gamma: exponent that makes what the layers give linear light, for architectures that have the field;
+            ``None`` takes the checkpoint's.
     """
 
     fp16: bool = False
@@ -41,14 +45,13 @@ class ExportOptions:
     peak: float | None = None
     calibration: Path | None = None
     form: str = "native"
+    output_gamma: float | None = None
 
     def __post_init__(self) -> None:
-        if self.static and (min(self.static) < SIZE_MULTIPLE or any(side % SIZE_MULTIPLE for side in self.static)):
-            raise InputError(
-                f"--static {self.static[0]}x{self.static[1]}: height and width must be multiples of {SIZE_MULTIPLE}"
-            )
         if self.peak is not None and not 0 < self.peak < float("inf"):
             raise InputError(f"--peak {self.peak}: must be a positive number (1.0 of the output in units of SDR white)")
+        if self.output_gamma is not None and not 0 < self.output_gamma < float("inf"):
+            raise InputError(f"--output-gamma {self.output_gamma}: must be a positive number (1 for linear light)")
 
 
 @dataclass(frozen=True)
@@ -60,12 +63,14 @@ class ExportReport:
         metadata: as stored in it.
         comparisons: figures of the verification; empty when it was not asked for.
         peak_assumed: neither the checkpoint nor the user named a peak.
+        gamma_assumed: the exponent of the output where neither the checkpoint nor the user named it, else ``None``.
     """
 
     path: Path
     metadata: ModelMetadata
     comparisons: list[Comparison]
     peak_assumed: bool
+    gamma_assumed: float | None = None
 
 
 def default_output(checkpoint: Path, fp16: bool) -> Path:
@@ -89,6 +94,7 @@ def export_checkpoint(
 
     Raises:
         CheckpointError: the checkpoint cannot be used.
+        InputError: options that do not fit the architecture, or pictures that cannot be measured.
         ExportError: the file did not pass its verification; nothing was written.
         OutputError: the file cannot be written.
     """
@@ -98,6 +104,7 @@ def export_checkpoint(
         raise InputError(f"{output}: an exported model needs the suffix .onnx")
     announce("loading the checkpoint")
     loaded = load_checkpoint(checkpoint)
+    fit_options(loaded, options)
     announce("measuring offsets")
     metadata = describe(loaded, options)
     announce("exporting")
@@ -111,24 +118,54 @@ def export_checkpoint(
         if options.verify:
             announce("verifying in ONNX Runtime")
             comparisons = verify(temporary, loaded.network, options.fp16, options.static)
-    return ExportReport(output, metadata, comparisons, not loaded.has_metadata and options.peak is None)
+    return ExportReport(output, metadata, comparisons, *_assumptions(loaded, options))
+
+
+def fit_options(loaded: LoadedModel, options: ExportOptions) -> None:
+    """Check options against the architecture, and give the network the output gamma that they name.
+
+    Raises:
+        InputError: the static size is no multiple of the architecture's, or it has no output gamma.
+    """
+    architecture, config = architecture_of(loaded.network.config), loaded.network.config
+    multiple = architecture.size_multiple
+    if options.static and (min(options.static) < multiple or any(side % multiple for side in options.static)):
+        height, width = options.static
+        raise InputError(f"--static {height}x{width}: height and width must be multiples of {multiple}")
+    if options.output_gamma is None:
+        return
+    if OUTPUT_GAMMA not in {field.name for field in fields(config)}:
+        raise InputError(f"{loaded.source} ({architecture.title}) gives linear light: leave --output-gamma out")
+    loaded.network.config = replace(config, **{OUTPUT_GAMMA: options.output_gamma})
+
+
+def _assumptions(loaded: LoadedModel, options: ExportOptions) -> tuple[bool, float | None]:
+    """What a report says was assumed: that the peak is 1, and the gamma, ``None`` where nothing was."""
+    if loaded.has_metadata:
+        return False, None
+    gamma = getattr(loaded.network.config, OUTPUT_GAMMA, None) if options.output_gamma is None else None
+    return options.peak is None, gamma
 
 
 def describe(loaded: LoadedModel, options: ExportOptions) -> ModelMetadata:
     """Metadata of a checkpoint: what it stored, brought up to date with what is measured here."""
-    overlap, spread = measure_overlap(loaded.network, calibration_pictures(options.calibration))
+    network, architecture = loaded.network, architecture_of(loaded.network.config)
+    measured = network.deforms() or options.calibration is not None
+    pictures = calibration_pictures(options.calibration, architecture.size_multiple) if measured else []
+    overlap, spread = measure_overlap(network, pictures)
     extra = loaded.metadata.extra | {
-        "architecture": loaded.network.config.to_json(),
-        "weights_sha256": weights_sha256(loaded.network),
+        "network": architecture.name,
+        "architecture": network.config.to_json(),
+        "weights_sha256": weights_sha256(network),
         "tool_version": __version__,
         "offsets": offsets_json(spread),
         "precision": "fp16" if options.fp16 else "fp32",
     }
     peak = loaded.metadata.peak if options.peak is None else options.peak
-    return replace(loaded.metadata, peak=peak, size_multiple=SIZE_MULTIPLE, overlap=overlap, extra=extra)
+    return replace(loaded.metadata, peak=peak, size_multiple=architecture.size_multiple, overlap=overlap, extra=extra)
 
 
-def weights_sha256(network: DCDRUNet) -> str:
+def weights_sha256(network: HdrNetwork) -> str:
     """SHA-256 over names and float32 values of all weights, the same for every file format."""
     digest = hashlib.sha256()
     for name, tensor in sorted(network.state_dict().items()):
@@ -143,7 +180,7 @@ def store_metadata(model: onnx.ModelProto, metadata: ModelMetadata) -> None:
     for key, value in sorted(encode(metadata).items()):
         model.metadata_props.add(key=key, value=value)
     model.producer_name, model.producer_version = "dcdr-deploy", __version__
-    model.doc_string = "DCDR-UNet: sRGB-encoded SDR in [0, 1] to linear HDR in [0, 1]"
+    model.doc_string = f"{metadata.name}: sRGB-encoded SDR in [0, 1] to linear HDR in [0, 1]"
     graph = model.graph
     graph.doc_string = ""
     for part in (*graph.node, *graph.initializer, *graph.input, *graph.output, *graph.value_info):

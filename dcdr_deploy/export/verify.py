@@ -14,7 +14,7 @@ from dcdr_deploy.engines.faults import one_line
 from dcdr_deploy.errors import ExportError
 from dcdr_deploy.export.operators import register_schemas
 from dcdr_deploy.metrics.psnr import psnr_from_mse
-from dcdr_deploy.models import DCDRUNet
+from dcdr_deploy.models import HdrNetwork
 
 SIZES = ((64, 96), (136, 88))
 """(height, width) of the comparisons; the second differs from the traced example in both and is not square."""
@@ -38,7 +38,7 @@ class Comparison:
     psnr: float
 
 
-def verify(path: Path, network: DCDRUNet, fp16: bool, static: tuple[int, int] | None = None) -> list[Comparison]:
+def verify(path: Path, network: HdrNetwork, fp16: bool, static: tuple[int, int] | None = None) -> list[Comparison]:
     """Check a model file and compare it with the network it came from.
 
     Args:

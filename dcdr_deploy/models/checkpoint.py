@@ -1,4 +1,4 @@
-"""Checkpoints: reading them without running their code, and deducing the network's configuration from tensor shapes.
+"""Checkpoints: reading them without running their code, and deducing architecture and configuration from the tensors.
 
 Taken: a bare state dict, the usual wrappers around one, ``module.`` prefixes of data-parallel training, training
 checkpoints of this tool, and safetensors. A checkpoint is untrusted input: pickles are read by torch's restricted
@@ -7,6 +7,7 @@ unpickler only.
 
 from __future__ import annotations
 
+import json
 import pickle
 import re
 from collections.abc import Mapping
@@ -21,14 +22,16 @@ from dcdr_deploy.engines.base import ModelMetadata
 from dcdr_deploy.engines.faults import one_line
 from dcdr_deploy.engines.metadata import KEY_FORMAT, decode, encode
 from dcdr_deploy.errors import CheckpointError, ModelError
-from dcdr_deploy.models.config import DCDRUNetConfig
-from dcdr_deploy.models.network import DCDRUNet
+from dcdr_deploy.models.architecture import HdrNetwork
+from dcdr_deploy.models.config import NetworkConfig
+from dcdr_deploy.models.registry import architecture_of, build_network, recognise
+from dcdr_deploy.models.shapes import Shapes, some
 
 WRAPPERS = ("params_ema", "params", "state_dict", "model")
 """Keys under which training tools keep a state dict, best first."""
 
-SHOWN = 4
-"""Keys that an error message lists before it says how many more there are."""
+CONFIG_KEY = "config"
+"""Where files of this tool keep the configuration as JSON: in a training checkpoint, in a safetensors header."""
 
 
 @dataclass(frozen=True)
@@ -42,32 +45,52 @@ class LoadedModel:
         has_metadata: whether the file stored metadata; without it ``peak`` is an assumption.
     """
 
-    network: DCDRUNet
+    network: HdrNetwork
     metadata: ModelMetadata
     source: Path
     has_metadata: bool
 
 
 def load_checkpoint(path: Path | str) -> LoadedModel:
-    """Load a DCDR-UNet checkpoint of any supported kind.
+    """Load a checkpoint of any supported kind and any known architecture.
 
     Raises:
-        CheckpointError: the file is missing, damaged, carries code, is no DCDR-UNet, or has NaN weights.
+        CheckpointError: the file is missing, damaged, carries code, is of no known architecture, or has NaN weights.
     """
     path = Path(path)
     content, header = _read(path)
     state = _unwrap(content, path)
-    config = deduce_config(state, path)
-    network = DCDRUNet(config)
+    metadata = _stored_metadata(content, header, path)
+    stored_config = (header or content).get(CONFIG_KEY)
+    network = build_network(_configuration(state, stored_config, metadata is not None, path))
     _check_fit(network, state, path)
     network.load_state_dict({name: tensor.float() for name, tensor in state.items()})
-    metadata = _stored_metadata(content, header, path)
     chosen = metadata or ModelMetadata(name=path.stem)
     return LoadedModel(network.eval(), chosen, path, metadata is not None)
 
 
+def _configuration(state: Mapping[str, Tensor], stored: Any, own: bool, path: Path) -> NetworkConfig:
+    """The configuration of a state dict: what tensors show from them, the rest as stored or by origin.
+
+    Args:
+        state: tensors by name.
+        stored: the configuration that the file holds as JSON, if any.
+        own: the file was made by this tool.
+        path: for messages.
+    """
+    architecture = recognise(state, path)
+    deduced = architecture.deduce(Shapes(state, path, architecture.title))
+    if not own:
+        return replace(deduced, **architecture.unseen)
+    try:
+        values = json.loads(stored) if isinstance(stored, str) else {}
+        return replace(deduced, **{name: values[name] for name in architecture.unseen if name in values})
+    except (ValueError, TypeError) as error:
+        raise CheckpointError(f"{path} stores a configuration that cannot be read: {one_line(error)}") from error
+
+
 def save_safetensors(
-    network: DCDRUNet, path: Path, metadata: ModelMetadata, dtype: torch.dtype = torch.float16
+    network: HdrNetwork, path: Path, metadata: ModelMetadata, dtype: torch.dtype = torch.float16
 ) -> None:
     """Write the weights as safetensors with metadata in the header; the form in which weights are published.
 
@@ -79,44 +102,10 @@ def save_safetensors(
     from dcdr_deploy.atomic import atomic_path
 
     tensors = {name: tensor.detach().cpu().to(dtype).contiguous() for name, tensor in network.state_dict().items()}
+    header = {**encode(metadata), CONFIG_KEY: network.config.to_json()}
     with atomic_path(path) as temporary:
         # Not save_file: it makes files that only their owner may read.
-        temporary.write_bytes(save(tensors, metadata=encode(metadata)))
-
-
-def deduce_config(state: Mapping[str, Tensor], source: Path) -> DCDRUNetConfig:
-    """Read every width and switch off the tensors' names and shapes.
-
-    Raises:
-        CheckpointError: keys are missing without which it is no DCDR-UNet.
-    """
-
-    def width(key: str) -> int:
-        if key not in state:
-            raise CheckpointError(
-                f"{source} is no DCDR-UNet: it lacks {key!r}; its keys begin with {_some(sorted(state))}"
-            )
-        return int(state[key].shape[0])
-
-    def blocks(part: str) -> int:
-        numbers = [re.match(rf"restoration\.{part}\.(\d+)\.", key) for key in state]
-        return max((int(match.group(1)) + 1 for match in numbers if match), default=0)
-
-    conditioned, toned = "condition.trunk.0.weight" in state, "tone.layers.0.weight" in state
-    config = DCDRUNetConfig(
-        width=width("restoration.first.weight"),
-        blocks=(blocks("encoder"), blocks("middle"), blocks("decoder")),
-        deformable=any(".offset." in key for key in state),
-        condition_net=conditioned,
-        tone_net=toned,
-    )
-    if conditioned:
-        config = replace(
-            config,
-            condition_width=width("condition.trunk.0.weight"),
-            sft_hidden=width("restoration.sft1.gain0.weight"),
-        )
-    return replace(config, tone_width=width("tone.layers.0.weight")) if toned else config
+        temporary.write_bytes(save(tensors, metadata=header))
 
 
 def _read(path: Path) -> tuple[Mapping[str, Any], dict[str, str]]:
@@ -170,26 +159,26 @@ def _unwrap(content: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
             break
     tensors = {str(name): value for name, value in state.items() if isinstance(value, Tensor)}
     if not tensors:
-        raise CheckpointError(f"{path} holds no tensors; its keys are {_some([str(key) for key in content])}")
+        raise CheckpointError(f"{path} holds no tensors; its keys are {some([str(key) for key in content])}")
     prefix = "module."
     while all(name.startswith(prefix) for name in tensors):
         tensors = {name.removeprefix(prefix): value for name, value in tensors.items()}
     return tensors
 
 
-def _check_fit(network: DCDRUNet, state: Mapping[str, Tensor], path: Path) -> None:
-    wanted = network.state_dict()
+def _check_fit(network: HdrNetwork, state: Mapping[str, Tensor], path: Path) -> None:
+    wanted, title = network.state_dict(), architecture_of(network.config).title
     missing, extra = sorted(wanted.keys() - state.keys()), sorted(state.keys() - wanted.keys())
     if missing or extra:
-        parts = [f"lacks {_some(missing)}"] * bool(missing) + [f"has unknown {_some(extra)}"] * bool(extra)
-        raise CheckpointError(f"{path} is no DCDR-UNet: it {' and '.join(parts)}")
+        parts = [f"lacks {some(missing)}"] * bool(missing) + [f"has unknown {some(extra)}"] * bool(extra)
+        raise CheckpointError(f"{path} is no {title}: it {' and '.join(parts)}")
     wrong = [
         f"{name} {tuple(state[name].shape)} instead of {tuple(tensor.shape)}"
         for name, tensor in wanted.items()
         if state[name].shape != tensor.shape
     ]
     if wrong:
-        raise CheckpointError(f"{path} does not fit together as a DCDR-UNet: {_some(wrong)}")
+        raise CheckpointError(f"{path} does not fit together as {title}: {some(wrong)}")
     for name, tensor in state.items():
         if not tensor.is_floating_point():
             raise CheckpointError(f"{path}: {name} holds {tensor.dtype}, not floating-point weights")
@@ -205,8 +194,3 @@ def _stored_metadata(content: Mapping[str, Any], header: dict[str, str], path: P
         return decode({str(key): str(value) for key, value in stored.items()})
     except ModelError as error:
         raise CheckpointError(f"{path}: {error}") from error
-
-
-def _some(names: list[str]) -> str:
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more

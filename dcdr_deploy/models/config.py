@@ -1,22 +1,40 @@
-"""Every width and switch of the network, as one frozen value."""
+"""Every width and switch of a network, as one frozen value; DCDR-UNet's here, other architectures' in their modules."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
+from typing import TypeVar
+
+Config = TypeVar("Config", bound="NetworkConfig")
 
 OFFSET_CHANNELS = 18
 """Two coordinates for each of the 3x3 taps (section 3.1.2)."""
 
 SIZE_MULTIPLE = 4
-"""Two halvings: height and width of an input must be multiples of 4."""
+"""Two halvings: height and width of a DCDR-UNet's input must be multiples of 4."""
 
 FIXED_RECEPTIVE_FIELD = 83
-"""One-sided extent in pixels of one output pixel when all offsets are zero (measured by gradient)."""
+"""One-sided extent in pixels of one output pixel of DCDR-UNet's presets, with all offsets at zero (measured)."""
 
 
 @dataclass(frozen=True)
-class DCDRUNetConfig:
+class NetworkConfig:
+    """Base of all architectures' configurations: frozen dataclasses whose default is a whole network."""
+
+    def to_json(self) -> str:
+        """Return the configuration as one line of JSON, the form in which it travels in model files."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls: type[Config], text: str) -> Config:
+        """Inverse of :meth:`to_json`."""
+        values = json.loads(text)
+        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+
+
+@dataclass(frozen=True)
+class DCDRUNetConfig(NetworkConfig):
     """Configuration of :class:`~dcdr_deploy.models.network.DCDRUNet`.
 
     The paper's Figure 3, which has the channel numbers, is an image; its text fixes the structure and the total of
@@ -48,33 +66,31 @@ class DCDRUNetConfig:
         if min(widths) < 1 or len(self.blocks) != 3 or min(self.blocks) < 0:
             raise ValueError(f"widths must be positive and blocks three counts: {self}")
 
-    def to_json(self) -> str:
-        """Return the configuration as one line of JSON, the form in which it travels in model files."""
-        return json.dumps(asdict(self), sort_keys=True)
-
-    @classmethod
-    def from_json(cls, text: str) -> DCDRUNetConfig:
-        """Inverse of :meth:`to_json`."""
-        values = json.loads(text)
-        return cls(**{**values, "blocks": tuple(values["blocks"])})
-
 
 PRESETS: dict[str, DCDRUNetConfig] = {
     "paper": DCDRUNetConfig(),
     "lite": DCDRUNetConfig(tone_width=32),
 }
-"""Named configurations: ``paper`` has 1,524,278 parameters, ``lite`` 1,467,158."""
+"""Named configurations of DCDR-UNet: ``paper`` has 1,524,278 parameters, ``lite`` 1,467,158."""
 
 
-def overlap_for_offsets(max_offsets: dict[str, float], scales: dict[str, int]) -> int:
+def overlap_for_offsets(
+    max_offsets: dict[str, float],
+    scales: dict[str, int],
+    receptive_field: int = FIXED_RECEPTIVE_FIELD,
+    multiple: int = SIZE_MULTIPLE,
+) -> int:
     """Pixels of context that make a tile's output equal to the whole frame's.
 
     Each pixel of |offset| at a block's own scale lets its two deformable convolutions reach ``2 * scale`` input pixels
-    further, so the overlap is ``83 + sum(2 * scale * ceil(max |offset|))``, rounded up to the size multiple.
+    further: the overlap is ``receptive_field + sum(2 * scale * ceil(max |offset|))``, rounded up to the size multiple.
 
     Args:
-        max_offsets: largest |offset| of each block, in pixels of the block's own scale.
+        max_offsets: largest |offset| of each deformable block, in pixels of the block's own scale; none for a network
+            without such blocks.
         scales: input pixels per pixel of each block's scale (2 or 4), same keys.
+        receptive_field: one-sided extent in pixels with all offsets at zero.
+        multiple: the architecture's size multiple.
     """
-    reach = FIXED_RECEPTIVE_FIELD + sum(2 * scales[name] * -int(-value // 1) for name, value in max_offsets.items())
-    return -(-reach // SIZE_MULTIPLE) * SIZE_MULTIPLE
+    reach = receptive_field + sum(2 * scales[name] * -int(-value // 1) for name, value in max_offsets.items())
+    return -(-reach // multiple) * multiple

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import cast
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dcdr_deploy.models.blocks import DCRB, SFT, ConditionNet, DeformMode, ToneNet, conv3x3
-from dcdr_deploy.models.config import DCDRUNetConfig
+from dcdr_deploy.models.architecture import Architecture, HdrNetwork, RestorationPart, TonePart
+from dcdr_deploy.models.blocks import DCRB, SFT, ConditionNet, ToneNet, conv3x3
+from dcdr_deploy.models.config import PRESETS, SIZE_MULTIPLE, DCDRUNetConfig
+from dcdr_deploy.models.shapes import Shapes
 
 
 class RestorationNet(nn.Module):
@@ -49,12 +51,14 @@ class RestorationNet(nn.Module):
         return self.last(F.relu(self.hr2(self.sft2(x, full))))
 
 
-class DCDRUNet(nn.Module):
+class DCDRUNet(HdrNetwork):
     """DCDR-UNet, eq. 1: I_hdr = Net_R(I_ldr, Net_C(I_ldr)) + Net_T(I_ldr).
 
     Input (N, 3, H, W): sRGB-encoded SDR in [0, 1]; H and W multiples of 4. Output (N, 3, H, W): linear light, where 1.0
     stands for full scale of 16 bits. There is no activation at the end, so values may leave [0, 1] slightly.
     """
+
+    config: DCDRUNetConfig
 
     def __init__(self, config: DCDRUNetConfig | None = None) -> None:
         super().__init__()
@@ -75,70 +79,70 @@ class DCDRUNet(nn.Module):
         """All DCRBs by module name, in the order of the data flow."""
         return {name: module for name, module in self.named_modules() if isinstance(module, DCRB)}
 
-    def set_deform_mode(self, mode: DeformMode) -> DCDRUNet:
-        """Select how every DCRB convolves (see :class:`~dcdr_deploy.models.blocks.DCRB`); returns ``self``."""
-        for block in self.deformable_blocks().values():
-            block.mode = mode
-        return self
-
     def block_scales(self) -> dict[str, int]:
         """Input pixels per pixel of each DCRB's scale: 2 at x0.5, 4 at x0.25."""
         return {name: 4 if ".middle." in name else 2 for name in self.deformable_blocks()}
 
+    def receptive_field(self) -> int:
+        """One-sided extent in pixels with zero offsets; :data:`FIXED_RECEPTIVE_FIELD` for the presets.
 
-def count_parameters(network: nn.Module) -> int:
-    """Number of trainable values."""
-    return sum(parameter.numel() for parameter in network.parameters())
+        With a condition net the farthest way into the first block at x0.25 is as long as through one encoder block.
+        Without one, the 3x3 convolutions in place of the SFT layers double what each block adds.
+        """
+        encoder, middle, decoder = self.config.blocks
+        if not self.config.condition_net:
+            return 18 + 8 * (encoder + decoder) + 16 * middle
+        return 35 + 4 * (max(encoder, 1) + decoder) + 8 * middle
+
+    def initial_scale(self, name: str) -> float:
+        """Ours, for a stable start of a deep residual network.
+
+        Branches that are added to an identity (second convolution of a DCRB, last of each SFT map) start at a tenth,
+        and offsets start at zero, as is usual for deformable convolutions.
+        """
+        return 0.0 if name.endswith(".offset") else 0.1 if name.endswith((".dcv2", ".gain1", ".shift1")) else 1.0
+
+    def tone_part(self) -> TonePart | None:
+        """The tone net, unless the configuration leaves it out."""
+        if not self.config.tone_net:
+            return None
+        return TonePart([cast(nn.Conv2d, layer) for layer in self.tone.layers], self.tone)
+
+    def restoration_part(self) -> RestorationPart:
+        """The end of the restoration net."""
+        return RestorationPart(self.restoration.hr2, self.restoration.last)
 
 
-def initialise(network: DCDRUNet, seed: int = 0) -> None:
-    """Kaiming initialisation (section 4.1.3), deterministic by ``seed``.
+def deduce_config(shapes: Shapes) -> DCDRUNetConfig:
+    """Read every width and switch off the tensors' names and shapes.
 
-    Ours, for a stable start of a deep residual network: branches that are added to an identity (second convolution of a
-    DCRB, last of each SFT map) start at a tenth, and offsets start at zero, as is usual for deformable convolutions.
+    Raises:
+        CheckpointError: keys are missing without which it is no DCDR-UNet.
     """
-    generator = torch.Generator().manual_seed(seed)
-    for name, module in network.named_modules():
-        if not isinstance(module, nn.Conv2d):
-            continue
-        scale = 0.0 if name.endswith(".offset") else 0.1 if name.endswith((".dcv2", ".gain1", ".shift1")) else 1.0
-        nn.init.kaiming_normal_(module.weight, mode="fan_in", generator=generator)
-        with torch.no_grad():
-            module.weight *= scale
-            cast(Tensor, module.bias).zero_()
+    blocks = [shapes.count(f"restoration.{part}") for part in ("encoder", "middle", "decoder")]
+    conditioned, toned = "condition.trunk.0.weight" in shapes.state, "tone.layers.0.weight" in shapes.state
+    config = DCDRUNetConfig(
+        width=shapes.width("restoration.first.weight"),
+        blocks=(blocks[0], blocks[1], blocks[2]),
+        deformable=shapes.has(".offset."),
+        condition_net=conditioned,
+        tone_net=toned,
+    )
+    if conditioned:
+        config = replace(
+            config,
+            condition_width=shapes.width("condition.trunk.0.weight"),
+            sft_hidden=shapes.width("restoration.sft1.gain0.weight"),
+        )
+    return replace(config, tone_width=shapes.width("tone.layers.0.weight")) if toned else config
 
 
-@torch.no_grad()
-def measure_offsets(network: DCDRUNet, images: list[Tensor]) -> dict[str, dict[str, float]]:
-    """Spread of the offsets of every DCRB over pictures, in pixels of the block's own scale.
-
-    Args:
-        network: in evaluation mode; deformable.
-        images: SDR pictures (N, 3, H, W) in [0, 1].
-
-    Returns:
-        For each block name ``{"mean_abs", "std", "p99", "max"}`` of |offset| (``std`` of the signed offset).
-    """
-    seen: dict[str, list[Tensor]] = {name: [] for name in network.deformable_blocks()}
-    handles = [
-        block.offset.register_forward_hook(lambda _m, _i, out, name=name: seen[name].append(out.detach().flatten()))
-        for name, block in network.deformable_blocks().items()
-    ]
-    try:
-        for image in images:
-            network(image)
-    finally:
-        for handle in handles:
-            handle.remove()
-    report = {}
-    for name, parts in seen.items():
-        values = torch.cat(parts).float()
-        magnitude = values.abs().numpy(force=True)
-        ordered = torch.from_numpy(magnitude).sort().values
-        report[name] = {
-            "mean_abs": float(magnitude.mean()),
-            "std": float(values.std()),
-            "p99": float(ordered[int(0.99 * (len(ordered) - 1))]),
-            "max": float(ordered[-1]),
-        }
-    return report
+DCDR_UNET = Architecture(
+    name="dcdrunet",
+    title="DCDR-UNet",
+    config=DCDRUNetConfig,
+    network=DCDRUNet,
+    deduce=deduce_config,
+    presets=PRESETS,
+    size_multiple=SIZE_MULTIPLE,
+)

@@ -15,14 +15,14 @@ import torch
 from torch import Tensor
 
 from dcdr_deploy.metrics.psnr import PooledError, clipped_region, mu_law
-from dcdr_deploy.models import DCDRUNet
+from dcdr_deploy.models import HdrNetwork
 from dcdr_deploy.training.camera import TARGET_MAX
 from dcdr_deploy.training.heldout import HeldOutPair
 from dcdr_deploy.training.synthetic import to_tensors
 
 
 @torch.no_grad()
-def liveness(network: DCDRUNet, pairs: Sequence[HeldOutPair]) -> dict[str, float]:
+def liveness(network: HdrNetwork, pairs: Sequence[HeldOutPair]) -> dict[str, float]:
     """Measure the restoration net's part.
 
     Args:
@@ -32,27 +32,30 @@ def liveness(network: DCDRUNet, pairs: Sequence[HeldOutPair]) -> dict[str, float
     Returns:
         ``dead_channels``: share of the last hidden layer's channels that are closed on every pixel of every pair.
         ``gain_over_tone``: PSNR-mu (mu = 10) of the network minus that of its tone net alone, in dB, pooled over
-        clipped pixels and their surround; left out for networks without a tone net.
+        clipped pixels and their surround. Each is left out for networks without that part.
     """
     device = next(network.parameters()).device
-    highest = torch.full((network.config.width,), -torch.inf, device=device)
+    tone_part, restoration = network.tone_part(), network.restoration_part()
+    hidden = [] if restoration is None else [restoration.hidden]
+    highest = torch.full((hidden[0].out_channels if hidden else 0,), -torch.inf, device=device)
 
     def watch(_module: torch.nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
         highest.copy_(torch.maximum(highest, output.amax(dim=(0, 2, 3)).float()))
 
     whole, tone = PooledError(), PooledError()
-    handle = network.restoration.hr2.register_forward_hook(watch)
+    handles = [layer.register_forward_hook(watch) for layer in hidden]
     try:
         for pair in pairs:
             x = to_tensors(pair.ldr, pair.target)[0][None].to(device)
             truth, region = mu_law(pair.target / TARGET_MAX), clipped_region(pair.ldr)
             whole.add(mu_law(_picture(network(x))), truth, region)
-            if network.config.tone_net:
-                tone.add(mu_law(_picture(network.tone(x))), truth, region)
+            if tone_part is not None:
+                tone.add(mu_law(_picture(tone_part.output(x))), truth, region)
     finally:
-        handle.remove()
-    figures = {"dead_channels": float((highest <= 0).float().mean())}
-    if network.config.tone_net:
+        for handle in handles:
+            handle.remove()
+    figures = {"dead_channels": float((highest <= 0).float().mean())} if hidden else {}
+    if tone_part is not None:
         figures["gain_over_tone"] = round(whole.psnr - tone.psnr, 3)
     return figures
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from dcdr_deploy.models import PRESETS, DCDRUNet, initialise
+from dcdr_deploy.models import HdrNetwork, NetworkConfig, build_network, find_preset, initialise
 from dcdr_deploy.training.losses import WeightedLoss, mu_law
 from dcdr_deploy.training.recipe import Recipe
 from dcdr_deploy.training.start import start_from_inverse_srgb
@@ -56,10 +56,12 @@ class Progress:
     seconds: float
 
 
-def create_state(recipe: Recipe, peak: float, device: torch.device) -> TrainingState:
-    """A run at step 0, deterministic by the recipe's seed."""
+def create_state(
+    recipe: Recipe, peak: float, device: torch.device, config: NetworkConfig | None = None
+) -> TrainingState:
+    """A run at step 0, deterministic by the recipe's seed; ``config`` replaces the recipe's preset."""
     torch.manual_seed(recipe.seed)
-    network = DCDRUNet(PRESETS[recipe.preset])
+    network = build_network(config or find_preset(recipe.preset))
     initialise(network, recipe.seed)
     if recipe.tone_start == "inverse_srgb":
         start_from_inverse_srgb(network, peak)
@@ -74,12 +76,13 @@ def create_state(recipe: Recipe, peak: float, device: torch.device) -> TrainingS
     return state
 
 
-def parameter_groups(network: DCDRUNet, recipe: Recipe) -> list[dict[str, Any]]:
+def parameter_groups(network: HdrNetwork, recipe: Recipe) -> list[dict[str, Any]]:
     """Adam's parameter groups: the offset convolutions, which have a learning rate of their own, and all others.
 
     The split does not depend on the recipe's rate, so that a checkpoint of one recipe can go on with another.
     """
-    offsets = {id(p) for name, p in network.named_parameters() if ".offset." in name}
+    blocks = [block for block in network.deformable_blocks().values() if block.deformable]
+    offsets = {id(p) for block in blocks for p in block.offset.parameters()}
     groups: list[dict[str, Any]] = []
     for rate, chosen in ((1.0, False), (recipe.offset_rate, True)):
         members = [p for p in network.parameters() if (id(p) in offsets) == chosen]
@@ -114,8 +117,9 @@ def train_step(state: TrainingState, loss_function: WeightedLoss, x: Tensor, tru
     frozen = recipe.offsets_frozen(state.step)
     # torchvision's backward runs on one thread on CPUs; the gather form is the same function.
     network.set_deform_mode("zero" if frozen else "gather" if x.device.type == "cpu" else "torchvision")
-    if network.config.tone_net:
-        network.tone.requires_grad_(not recipe.tone_frozen(state.step))
+    tone = network.tone_part()
+    for layer in tone.layers if tone else ():
+        layer.requires_grad_(not recipe.tone_frozen(state.step))
     kind = torch.float32 if recipe.full_precision(state.step) else compute_type(recipe, x.device)
     for group in state.optimiser.param_groups:
         group["lr"] = recipe.learning_rate_at(state.step) * group["rate"]
@@ -149,7 +153,7 @@ def train(
     loss_function: WeightedLoss,
     folder: Path,
     options: LoopOptions,
-    validate: Callable[[DCDRUNet], dict[str, float]] | None = None,
+    validate: Callable[[HdrNetwork], dict[str, float]] | None = None,
     listen: Callable[[Progress], None] | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> bool:
@@ -205,7 +209,7 @@ def train(
 
 
 @contextlib.contextmanager
-def evaluation_network(state: TrainingState) -> Iterator[DCDRUNet]:
+def evaluation_network(state: TrainingState) -> Iterator[HdrNetwork]:
     """The network to judge: averaged weights where the recipe keeps them, evaluation mode; restored afterwards."""
     network = state.network
     trained = None

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from dcdr_deploy.errors import InputError
-from dcdr_deploy.models import DCDRUNet
+from dcdr_deploy.models import HdrNetwork
 from dcdr_deploy.training.camera import CameraModel
 from dcdr_deploy.training.heldout import HeldOutPair, Predict, held_out_pairs, judge
 from dcdr_deploy.training.liveness import liveness
@@ -79,7 +79,7 @@ class SyntheticSource:
         return folder
 
 
-def predictor(network: DCDRUNet) -> Predict:
+def predictor(network: HdrNetwork) -> Predict:
     """Whole-picture inference by a network in evaluation mode, for :func:`judge`."""
 
     def predict(ldr: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
@@ -91,7 +91,7 @@ def predictor(network: DCDRUNet) -> Predict:
     return predict
 
 
-def validator(pairs: list[HeldOutPair], peak: float) -> Callable[[DCDRUNet], dict[str, float]]:
+def validator(pairs: list[HeldOutPair], peak: float) -> Callable[[HdrNetwork], dict[str, float]]:
     """A validation function for the loop: gains over the baseline, and whether the restoration net lives."""
     return lambda network: judge(pairs, predictor(network), peak).summary() | liveness(network, pairs)
 
@@ -120,7 +120,7 @@ def run_training(
     folder: Path,
     options: LoopOptions,
     vgg19: Path | None = None,
-    validate: Callable[[DCDRUNet], dict[str, float]] | None = None,
+    validate: Callable[[HdrNetwork], dict[str, float]] | None = None,
     listen: Callable[[Progress], None] | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> bool:

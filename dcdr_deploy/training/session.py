@@ -14,14 +14,14 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from dcdr_deploy.errors import InputError
-from dcdr_deploy.models import PRESETS, DCDRUNet
+from dcdr_deploy.models import HdrNetwork, architecture_of, find_preset
 from dcdr_deploy.training.camera import CameraModel
 from dcdr_deploy.training.loop import LoopOptions, Progress
 from dcdr_deploy.training.pairs import PairedFolder, find_cityscapes, find_pairs, is_cityscapes
 from dcdr_deploy.training.recipe import RECIPES, Recipe
 from dcdr_deploy.training.run import SyntheticSource, open_run, run_training, validator
 
-Validate = Callable[[DCDRUNet], dict[str, float]]
+Validate = Callable[[HdrNetwork], dict[str, float]]
 
 
 @dataclass(frozen=True)
@@ -90,8 +90,9 @@ def build_recipe(request: TrainingRequest) -> Recipe:
     if request.recipe not in RECIPES:
         raise InputError(f"unknown recipe {request.recipe!r}; known: {', '.join(RECIPES)}")
     recipe = replace(RECIPES[request.recipe], **request.overrides)
-    if recipe.preset not in PRESETS:
-        raise InputError(f"unknown preset {recipe.preset!r}; known: {', '.join(PRESETS)}")
+    multiple = architecture_of(find_preset(recipe.preset)).size_multiple
+    if recipe.patch % multiple:
+        raise InputError(f"--patch {recipe.patch}: preset {recipe.preset} takes multiples of {multiple}")
     if request.perceptual is not None:
         weight = RECIPES["paper"].losses["perceptual"] if request.perceptual == "vgg19" else 0.0
         recipe = replace(recipe, losses={**recipe.losses, "perceptual": weight})

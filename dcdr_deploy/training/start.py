@@ -11,8 +11,7 @@ from torch import Tensor, nn
 
 from dcdr_deploy.errors import InputError
 from dcdr_deploy.imaging.transfer import srgb_to_linear
-from dcdr_deploy.models.blocks import ToneNet
-from dcdr_deploy.models.network import DCDRUNet
+from dcdr_deploy.models.architecture import HdrNetwork
 
 CODES = 1024
 QUIET_SCALE = 0.03
@@ -23,11 +22,11 @@ SPARE_SCALE = 0.02
 """Weights that the construction does not need start at this share of their Kaiming values, so that they can learn."""
 
 
-def start_from_inverse_srgb(network: DCDRUNet, peak: float) -> float:
+def start_from_inverse_srgb(network: HdrNetwork, peak: float) -> float:
     """Set the tone net to inverse sRGB / ``peak`` and turn the restoration net's last convolution down.
 
     The gain T_G(x) = linear(x) / (x peak) of each colour channel is written into the tone net as a piecewise linear
-    function: ReLUs at fixed knots in the first convolution's centre taps, handed through by the next two, and summed by
+    function: ReLUs at fixed knots in the first convolution's centre taps, handed on by those between, and summed by
     the last with coefficients from least squares. No training step is needed, and the fit is far below one 8-bit code.
 
     Args:
@@ -40,15 +39,18 @@ def start_from_inverse_srgb(network: DCDRUNet, peak: float) -> float:
     Raises:
         InputError: the tone net is too narrow for a curve for each channel.
     """
+    tone, restoration = network.tone_part(), network.restoration_part()
     with torch.no_grad():
-        network.restoration.last.weight.mul_(QUIET_SCALE)
-        if not network.config.tone_net:
+        if restoration is not None:
+            restoration.last.weight.mul_(QUIET_SCALE)
+        if tone is None:
             return float("nan")
-        knots = network.config.tone_width // 3
+        width = tone.layers[0].out_channels
+        knots = width // 3
         if knots < 4:
-            raise InputError(f"a tone net of {network.config.tone_width} channels is too narrow for an sRGB start")
+            raise InputError(f"a tone net of {width} channels is too narrow for an sRGB start")
         positions, coefficients, bias, error = fit_gain(knots, peak)
-        _write_curve(network.tone, positions, coefficients, bias)
+        _write_curve(tone.layers, positions, coefficients, bias)
     return error
 
 
@@ -70,20 +72,27 @@ def fit_gain(knots: int, peak: float) -> tuple[NDArray[np.float64], NDArray[np.f
     return positions, solution[:-1], float(solution[-1]), float(error)
 
 
-def _write_curve(tone: ToneNet, positions: NDArray[np.float64], coefficients: NDArray[np.float64], bias: float) -> None:
-    first, second, third, last = (cast(nn.Conv2d, layer) for layer in tone.layers)
+def _write_curve(
+    layers: list[nn.Conv2d], positions: NDArray[np.float64], coefficients: NDArray[np.float64], bias: float
+) -> None:
+    first, *between, last = layers
     knots = len(positions)
-    for layer in (first, second, third, last):
+    for layer in layers:
         layer.weight.mul_(SPARE_SCALE)
     curve_channels = torch.arange(3 * knots)
     first.weight[: 3 * knots] = 0
     last.weight[:] = 0
     for colour in range(3):
         span = slice(colour * knots, (colour + 1) * knots)
-        first.weight[span, colour, 1, 1] = 1
+        _centre(first)[span, colour] = 1
         cast(Tensor, first.bias)[span] = torch.from_numpy(-positions).float()
-        last.weight[colour, span, 1, 1] = torch.from_numpy(coefficients).float()
+        _centre(last)[colour, span] = torch.from_numpy(coefficients).float()
         cast(Tensor, last.bias)[colour] = bias
-    for layer in (second, third):
+    for layer in between:
         layer.weight[: 3 * knots] = 0
-        layer.weight[curve_channels, curve_channels, 1, 1] = 1
+        _centre(layer)[curve_channels, curve_channels] = 1
+
+
+def _centre(layer: nn.Conv2d) -> Tensor:
+    """The weights of a convolution's middle tap, (out, in), as a view."""
+    return layer.weight[:, :, layer.weight.shape[2] // 2, layer.weight.shape[3] // 2]

@@ -14,7 +14,7 @@ from dcdr_deploy.engines.base import ModelMetadata
 from dcdr_deploy.engines.faults import one_line
 from dcdr_deploy.engines.metadata import encode
 from dcdr_deploy.errors import CheckpointError
-from dcdr_deploy.models import DCDRUNet
+from dcdr_deploy.models import HdrNetwork, architecture_of
 from dcdr_deploy.training.recipe import Recipe
 
 FORMAT = "dcdr-training-1"
@@ -36,7 +36,7 @@ class TrainingState:
     """
 
     recipe: Recipe
-    network: DCDRUNet
+    network: HdrNetwork
     average: dict[str, torch.Tensor] | None
     optimiser: torch.optim.Adam
     step: int = 0
@@ -55,7 +55,7 @@ class TrainingState:
     def metadata(self) -> ModelMetadata:
         """What an exported model will say of these weights."""
         training = {"steps": self.step, "minutes": round(self.seconds / 60, 1), **json.loads(self.recipe.to_json())}
-        name = f"DCDR-UNet {self.recipe.preset}"
+        name = f"{architecture_of(self.network.config).title} {self.recipe.preset}"
         return ModelMetadata(peak=self.peak, name=name, extra={"training": json.dumps(training)})
 
     def save(self, path: Path) -> None:

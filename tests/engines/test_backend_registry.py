@@ -62,6 +62,30 @@ def test_a_backend_that_is_not_there_is_passed_over(fakes: dict[str, Availabilit
     assert chosen() == "slow"
 
 
+def test_a_backend_that_refuses_this_very_file_is_passed_over(fakes: dict[str, Availability]):
+    sys.modules["fake_quick"].refusal = lambda path: "" if path == MODEL else f"{path} is another's"
+    assert chosen(device="cpu") == "quick"
+    choice = choose_backend(Path("other.fake"), options=EngineOptions(device="cpu"))
+    assert choice.backend.name == "slow"
+    fakes["slow"] = Availability(False, "driver too old")
+    with pytest.raises(EngineError, match=r"slow: driver too old; quick: other\.fake is another's"):
+        choose_backend(Path("other.fake"))
+
+
+def test_the_refusal_of_a_backend_that_is_not_installed_hides_its_install_line(fakes: dict[str, Availability]):
+    sys.modules["fake_quick"].refusal = lambda path: "another's"
+    fakes["slow"], fakes["quick"] = Availability(False, "driver too old"), MISSING
+    with pytest.raises(EngineError, match=r"quick: another's") as caught:
+        chosen()
+    assert "pip install" not in str(caught.value)
+
+
+def test_a_device_that_no_taker_of_the_suffix_knows_is_named(fakes: dict[str, Availability]):
+    del registry.BACKENDS["slow"]
+    with pytest.raises(EngineError, match=r"no backend runs \.fake models on cuda"):
+        chosen(device="cuda")
+
+
 def test_a_name_is_obeyed(fakes: dict[str, Availability]):
     assert chosen("quick") == "quick"
 
@@ -121,7 +145,7 @@ def test_load_engine_loads_from_the_chosen_module(fakes: dict[str, Availability]
 def test_real_backends_are_listed_and_answer():
     states = registry.availabilities()
     assert list(states) == registry.backend_names()
-    assert {"onnxruntime", "openvino", "torch"} <= set(states)
+    assert {"onnxruntime", "openvino", "tensorrt", "tensorrt-rtx", "torch"} <= set(states)
     assert all(state.devices if state.ok else state.reason for state in states.values())
 
 
@@ -146,11 +170,12 @@ def test_other_failures_stay_plain_and_on_one_line():
 
 
 def test_importing_the_package_loads_no_backend():
-    heavy = ["onnxruntime", "openvino", "onnx", "torch", "tensorrt", "cv2"]
+    heavy = ["onnxruntime", "openvino", "onnx", "torch", "tensorrt", "tensorrt_rtx", "cuda.bindings", "cv2"]
     modules = (
         "dcdr_deploy.engines, dcdr_deploy.tiling, dcdr_deploy.runner, dcdr_deploy.doctor, dcdr_deploy.engines.metadata"
     )
-    backends = "dcdr_deploy.engines.onnxruntime, dcdr_deploy.engines.openvino, dcdr_deploy.engines.torch"
+    names = ("onnxruntime", "openvino", "torch", "tensorrt", "tensorrt_rtx", "cuda", "build.gate")
+    backends = ", ".join(f"dcdr_deploy.engines.{name}" for name in names)
     script = f"import sys, {modules}, {backends}; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -12,6 +12,7 @@ import pytest
 
 from dcdr_deploy.engines import Engine, EngineOptions, ModelMetadata, hardware, load_engine
 from dcdr_deploy.errors import DcdrError, EngineError, EngineOutOfMemory, MissingDependency, ModelError
+from dcdr_deploy.imaging.frame import Frame
 
 NO_GPU = hardware.cuda_device_count() == 0
 CPU = EngineOptions(device="cpu", threads=1)
@@ -50,6 +51,27 @@ def test_results_do_not_share_memory_with_later_calls(engine: Engine):
     kept = first.copy()
     engine.infer(1 - picture())
     np.testing.assert_array_equal(first, kept)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_codes_give_what_their_normalised_floats_give(engine: Engine, dtype: type):
+    codes = np.random.default_rng(5).integers(0, np.iinfo(dtype).max, (2, 24, 32, 3), dtype, endpoint=True)
+    floats = np.stack([Frame(tile).normalised().transpose(2, 0, 1) for tile in codes])
+    np.testing.assert_array_equal(engine.infer_codes(codes), engine.infer(floats))
+
+
+@pytest.mark.parametrize(
+    ("codes", "words"),
+    [
+        (np.zeros((1, 24, 32, 3), np.float32), "uint8 or uint16 codes"),
+        (np.zeros((1, 3, 24, 32), np.uint8), "uint8 or uint16 codes"),
+        (np.zeros((1, 22, 32, 3), np.uint8), "multiples of 4"),
+        (np.zeros((0, 24, 32, 3), np.uint8), "positive"),
+    ],
+)
+def test_what_is_no_batch_of_codes_is_refused(engine: Engine, codes: np.ndarray, words: str):
+    with pytest.raises(EngineError, match=words):
+        engine.infer_codes(codes)
 
 
 @pytest.mark.parametrize("inline", [False, True], ids=["functions", "inlined"])

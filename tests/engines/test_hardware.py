@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -47,6 +48,45 @@ def test_gpus_are_read_from_the_table_of_nvidia_smi():
     table = "0, NVIDIA H200, 143771, 143000, 580.1, 9.0\n1, NVIDIA GB10, [N/A], [N/A], 580.1, 12.1\n"
     (gpu,) = hardware._parse_gpus(table)
     assert (gpu.index, gpu.name, gpu.memory_free, gpu.compute_capability) == (0, "NVIDIA H200", 143000 << 20, "9.0")
+
+
+class FakeDriver:
+    """The part of the CUDA driver library that is asked: two GPUs, of which the second is 12.0."""
+
+    def cuInit(self, flags: int) -> int:  # noqa: N802 - the library's names
+        return 0
+
+    def cuDeviceGetCount(self, count: Any) -> int:  # noqa: N802
+        count._obj.value = 2
+        return 0
+
+    def cuDeviceGet(self, device: Any, index: int) -> int:  # noqa: N802
+        device._obj.value = index
+        return 0
+
+    def cuDeviceGetAttribute(self, value: Any, attribute: int, device: Any) -> int:  # noqa: N802
+        value._obj.value = {75: (8, 12), 76: (6, 0)}[attribute][device.value]
+        return 0
+
+
+def test_compute_capabilities_come_from_the_driver(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(hardware.sys, "platform", "linux")
+    monkeypatch.setattr(hardware.ctypes, "CDLL", lambda name: FakeDriver())
+    assert hardware.compute_capabilities() == [86, 120]
+    assert hardware.cuda_device_count() == 2
+
+
+def test_a_driver_without_a_gpu_or_no_driver_gives_none(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(hardware.sys, "platform", "linux")
+    monkeypatch.setattr(FakeDriver, "cuInit", lambda self, flags: 100)
+    monkeypatch.setattr(hardware.ctypes, "CDLL", lambda name: FakeDriver())
+    assert (hardware.compute_capabilities(), hardware.cuda_device_count()) == ([], 0)
+
+    def absent(name: str) -> None:
+        raise OSError(name)
+
+    monkeypatch.setattr(hardware.ctypes, "CDLL", absent)
+    assert (hardware.compute_capabilities(), hardware.cuda_device_count()) == ([], 0)
 
 
 def test_visible_devices_renumber_the_gpus(monkeypatch: pytest.MonkeyPatch):

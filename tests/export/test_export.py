@@ -128,9 +128,10 @@ def test_static_models_take_one_size(checkpoint: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("static", [(30, 48), (0, 8), (2, 2)])
-def test_a_static_size_off_the_multiple_is_refused(static: tuple[int, int]) -> None:
+def test_a_static_size_off_the_multiple_is_refused(checkpoint: Path, tmp_path: Path, static: tuple[int, int]) -> None:
     with pytest.raises(InputError, match="multiples of 4"):
-        ExportOptions(static=static)
+        export_checkpoint(checkpoint, tmp_path / "m.onnx", ExportOptions(static=static))
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("peak", [0.0, -1.0, float("nan"), float("inf")])

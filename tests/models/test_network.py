@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from receptive import positive, reach
 from torch import nn
 
 from dcdr_deploy.models import PRESETS, DCDRUNet, DCDRUNetConfig, count_parameters, initialise, measure_offsets
@@ -103,38 +104,35 @@ def test_initialisation_is_deterministic_by_seed() -> None:
     assert not torch.equal(first.restoration.first.weight, other.restoration.first.weight)
 
 
-def reach(network: DCDRUNet, size: int) -> int:
-    """Largest distance in rows or columns from which an input pixel moves the output near the centre."""
-    farthest = 0
-    for phase in range(4):
-        centre = size // 2 + phase
-        x = torch.rand(1, 3, size, size, dtype=torch.double, requires_grad=True)
-        (gradient,) = torch.autograd.grad(network(x)[0, :, centre, centre].sum(), x)
-        touched = gradient.abs().sum((0, 1)).nonzero()
-        farthest = max(farthest, int((touched - centre).abs().max()))
-    return farthest
-
-
-def positive_network(offset: float) -> DCDRUNet:
-    """A narrow network in which nothing cancels or is cut off, with constant offsets at every tap."""
-    torch.manual_seed(0)
-    network = DCDRUNet(
-        replace(SMALL, width=2, condition_width=2, sft_hidden=1, tone_width=2, blocks=(2, 4, 2))
-    ).double()
-    for name, parameter in network.named_parameters():
-        parameter.data = torch.rand_like(parameter) * 0.1 if parameter.dim() == 4 else torch.full_like(parameter, 0.1)
-        if ".offset." in name:
-            parameter.data = torch.full_like(parameter, offset if name.endswith("bias") else 0.0)
-    return network.set_deform_mode("gather")
+def narrow(**changes: object) -> DCDRUNet:
+    tiny = {"width": 2, "condition_width": 2, "sft_hidden": 1, "tone_width": 2, "blocks": (2, 4, 2)}
+    return DCDRUNet(replace(SMALL, **{**tiny, **changes}))
 
 
 def test_the_fixed_receptive_field_is_the_documented_one() -> None:
-    assert reach(positive_network(0.0).set_deform_mode("zero"), 384) == FIXED_RECEPTIVE_FIELD
+    network = narrow()
+    assert reach(positive(network), 384) == FIXED_RECEPTIVE_FIELD == network.receptive_field()
+
+
+@pytest.mark.parametrize(
+    ("changes", "exact"),
+    [
+        ({"condition_net": False, "blocks": (1, 1, 1)}, True),
+        ({"condition_net": False, "blocks": (2, 0, 1)}, True),
+        ({"tone_net": False, "blocks": (1, 2, 1)}, True),
+        ({"blocks": (0, 1, 0)}, True),
+        ({"blocks": (0, 0, 3)}, False),
+    ],
+)
+def test_other_configurations_reach_no_farther_than_they_say(changes: dict[str, object], exact: bool) -> None:
+    network = narrow(**changes)
+    measured = reach(positive(network), 192)
+    assert measured <= network.receptive_field() <= measured + (0 if exact else 4)
 
 
 @pytest.mark.slow
 def test_the_overlap_covers_the_receptive_field_with_offsets() -> None:
-    network = positive_network(1.0)
+    network = positive(narrow(), offset=1.0)
     maxima = dict.fromkeys(network.deformable_blocks(), 1.0)
     overlap = overlap_for_offsets(maxima, network.block_scales())
     assert overlap == 132

@@ -1,0 +1,105 @@
+"""``dcdr-deploy build-engine``: ONNX to TensorRT engine."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import click
+
+from dcdr_deploy.commands.types import SizeType
+from dcdr_deploy.engines.trt_api import PACKAGES
+
+EPILOG = """\b
+Examples:
+  dcdr-deploy build-engine --fp16                   the .onnx here, for this GPU
+  dcdr-deploy build-engine model.onnx --fp16 --sm 75,86,89,120
+                                                    for many GPUs, on a machine without one (tensorrt-rtx)
+  dcdr-deploy build-engine --fp16 --tile 2160x3840  4K frames in one piece
+  dcdr-deploy build-engine --fp16 --tile 512x512 --max-batch 8 --dynamic
+  dcdr-deploy build-engine --plugin none            without the fused kernel
+
+\b
+GPUs by --sm: 75 RTX 20, T4; 80 A100; 86 RTX 30; 89 RTX 40, L4; 120 RTX 50.
+Without ONNX: the only .onnx in the working directory, else the demo weights.
+The engine NAME.<precision>.<sm>.engine and its .json sidecar belong together:
+`run` needs both.
+"""
+
+
+class SmListType(click.ParamType):
+    """GPU architectures such as ``75,86``, ``8.6`` or ``current``; becomes a tuple of numbers and words."""
+
+    name = "75,86,...|current"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int | str, ...]:
+        """Parse a list, or fail with a usage error."""
+        if isinstance(value, tuple):
+            return value
+        return tuple(self._parse(part.strip().lower(), param, ctx) for part in str(value).split(","))
+
+    def _parse(self, part: str, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
+        if part == "current":
+            return part
+        match = re.fullmatch(r"(?:sm_?)?([1-9]\d?)\.?(\d)", part)
+        if not match:
+            self.fail(f"{part!r} is no GPU architecture; write numbers such as 75,86,89,120, or current", param, ctx)
+        return int(match.group(1) + match.group(2))
+
+
+@click.command("build-engine", epilog=EPILOG)
+@click.argument("onnx", required=False, type=click.Path(path_type=Path))
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Engine file or folder. [beside the ONNX file]")
+@click.option("--fp16", is_flag=True, help="FP16 weights and arithmetic; coordinates stay FP32, so does the interface.")
+@click.option(
+    "--backend",
+    type=click.Choice(list(PACKAGES)),
+    help="Package to build with. [the one that is installed and fits the GPU]",
+)
+@click.option(
+    "--sm",
+    "sms",
+    type=SmListType(),
+    metavar="75,86,...|current",
+    default=(),
+    help="GPUs to build for. [current: this machine's]",
+)
+@click.option("--tile", type=SizeType(), metavar="HxW", help="Size of a call's images in pixels. [1080x1920]")
+@click.option("--max-batch", type=int, default=1, show_default=True, metavar="N", help="Most images in a call.")
+@click.option("--dynamic", is_flag=True, help="All sizes up to the tile's longer edge. [the tile's size only]")
+@click.option(
+    "--plugin",
+    type=click.Choice(["dcrb", "none"]),
+    default="dcrb",
+    show_default=True,
+    help="dcrb: deformable blocks by the fused kernel; none: by the package's own layers.",
+)
+@click.option("--workspace", type=float, metavar="GiB", help="Limit of scratch memory. [the package's]")
+@click.option(
+    "--timing-cache", type=click.Path(path_type=Path), metavar="FILE", help="Keeps measured timings (tensorrt)."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+def command(
+    onnx: Path | None, output: Path | None, as_json: bool, plugin: str, backend: str | None, **wishes: Any
+) -> None:
+    """Compile ONNX, a file made by `dcdr-deploy export`, to an engine for NVIDIA GPUs.
+
+    TensorRT-RTX builds for any RTX GPU, on any machine; TensorRT for the GPU of this one. On a GPU that the engine is
+    for, its results are compared with ONNX Runtime's before it gets its name. An engine that is there already, from the
+    same model, settings and versions, is reused.
+    """
+    from dcdr_deploy.build_console import BuildConsole
+    from dcdr_deploy.engines.build.pipeline import BuildRequest, build_engine
+    from dcdr_deploy.engines.build.report import as_data, as_text
+    from dcdr_deploy.model_selection import DEMO_MODEL, choose_onnx
+
+    request = BuildRequest(package=backend, plugin=plugin == "dcrb", **wishes)
+    with BuildConsole() as console:
+        choice = choose_onnx(onnx)
+        console.model_chosen(choice)
+        # What comes with the package stays in its folder; what is made from it belongs to the user.
+        folder = Path() if choice.path == DEMO_MODEL else None
+        report = build_engine(choice.path, output, request, console, folder)
+    click.echo(json.dumps(as_data(report)) if as_json else as_text(report))

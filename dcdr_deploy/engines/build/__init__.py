@@ -1,0 +1,1 @@
+"""From an ONNX file to a TensorRT or TensorRT-RTX engine: graph preparation, network, child process, sidecar, gate."""

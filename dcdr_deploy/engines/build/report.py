@@ -1,0 +1,52 @@
+"""What ``dcdr-deploy build-engine`` says at its end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dcdr_deploy.engines.build.pipeline import BuildReport
+from dcdr_deploy.engines.build.sidecar import Shape, sidecar_path
+
+
+def as_data(report: BuildReport) -> dict[str, Any]:
+    """The report as plain data."""
+    return {
+        "engine": str(report.engine),
+        "source": str(report.source),
+        "sidecar": str(sidecar_path(report.engine)),
+        "bytes": report.engine.stat().st_size,
+        "reused": report.reused,
+        "seconds": report.seconds,
+        "layer_types": report.layer_types,
+        "layer_precisions": report.layer_precisions,
+        "facts": report.sidecar.as_dict(),
+    }
+
+
+def as_text(report: BuildReport) -> str:
+    """The report for people, ending with the next command."""
+    sidecar = report.sidecar
+    size = report.engine.stat().st_size / 1e6
+    built = "reused, as model, settings and versions are the same:" if report.reused else "wrote"
+    took = "" if report.reused else f" in {report.seconds:.1f} s"
+    sms = ", ".join(f"SM{sm}" for sm in sidecar.sms)
+    blocks = f"{sidecar.plugin_layers} layers by the plugin {sidecar.plugin}" if sidecar.plugin else "no plugin"
+    lines = [
+        f"{built} {report.engine} ({size:.1f} MB, {sidecar.precision}){took}",
+        f"  for {sms}, {sidecar.package} {sidecar.package_version}, {blocks}",
+        f"  takes {_shapes(sidecar.min_shape, sidecar.max_shape)}",
+    ]
+    if sidecar.verified:
+        lines.append(f"  compared with ONNX Runtime: PSNR {sidecar.gate['psnr']:.1f} dB")
+    else:
+        lines.append("  not verified: no GPU of this kind here; the first run on one compares it with ONNX Runtime")
+    lines.append(f"next: dcdr-deploy run in.png out.exr --model {report.engine}")
+    return "\n".join(lines)
+
+
+def _shapes(smallest: Shape, largest: Shape) -> str:
+    images = f"1 to {largest[0]} images" if largest[0] > 1 else "one image"
+    size = f"{largest[1]}x{largest[2]}"
+    if smallest[1:] != largest[1:]:
+        size = f"{smallest[1]}x{smallest[2]} to {size}"
+    return f"{images} of {size} a call"

@@ -1,0 +1,134 @@
+"""What every network architecture has in common, so that checkpoints, export and training treat all of them alike.
+
+A network is an :class:`HdrNetwork`; what only some have (deformable blocks, a tone net) are methods whose defaults say
+"none". An :class:`Architecture` describes the rest as data: how its checkpoints are told apart, which presets it has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar, cast
+
+import torch
+from torch import Tensor, nn
+
+from dcdr_deploy.models.blocks import DCRB, DeformMode
+from dcdr_deploy.models.config import NetworkConfig
+from dcdr_deploy.models.shapes import Shapes
+
+Network = TypeVar("Network", bound="HdrNetwork")
+
+
+@dataclass(frozen=True)
+class TonePart:
+    """The part of a network that multiplies its input by a gain map made of plain convolutions.
+
+    Attributes:
+        layers: its convolutions in the order of the data flow, with ReLUs between them.
+        output: maps SDR (N, 3, H, W) to this part of the network's output, gain times input, same shape.
+    """
+
+    layers: list[nn.Conv2d]
+    output: Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class RestorationPart:
+    """The end of the part of a network that is added to the tone part.
+
+    Attributes:
+        hidden: its last hidden convolution, with a ReLU behind it.
+        last: the convolution that gives its three channels.
+    """
+
+    hidden: nn.Conv2d
+    last: nn.Conv2d
+
+
+class HdrNetwork(nn.Module):
+    """Base of all networks.
+
+    Input (N, 3, H, W): sRGB-encoded SDR in [0, 1]; H and W multiples of the architecture's size multiple. Output
+    (N, 3, H, W): linear light. An architecture sets ``config``, says its receptive field, and overrides those of the
+    methods below that stand for something it has.
+    """
+
+    config: NetworkConfig
+
+    def receptive_field(self) -> int:
+        """One-sided extent in input pixels of one output pixel, with all offsets at zero."""
+        raise NotImplementedError
+
+    def initial_scale(self, name: str) -> float:
+        """Share of its Kaiming values at which the weight of the convolution ``name`` starts."""
+        return 1.0
+
+    def deformable_blocks(self) -> dict[str, DCRB]:
+        """All DCRBs by module name, in the order of the data flow; none by default."""
+        return {}
+
+    def block_scales(self) -> dict[str, int]:
+        """Input pixels per pixel of each DCRB's scale, same keys as :meth:`deformable_blocks`."""
+        return {}
+
+    def deforms(self) -> bool:
+        """Whether any block has offsets, so that what the network reaches depends on the picture."""
+        return any(block.deformable for block in self.deformable_blocks().values())
+
+    def set_deform_mode(self: Network, mode: DeformMode) -> Network:
+        """Select how every DCRB convolves (see :class:`~dcdr_deploy.models.blocks.DCRB`); returns ``self``."""
+        for block in self.deformable_blocks().values():
+            block.mode = mode
+        return self
+
+    def tone_part(self) -> TonePart | None:
+        """The part that gives a gain times the input, ``None`` for a network without one."""
+        return None
+
+    def restoration_part(self) -> RestorationPart | None:
+        """The end of the part that is added to the tone part, ``None`` for a network without one."""
+        return None
+
+
+@dataclass(frozen=True, eq=False)
+class Architecture:
+    """One entry of the registry.
+
+    Attributes:
+        name: short name, as stored in model files.
+        title: name for people.
+        config: class of its configurations.
+        network: class of its networks, called with a configuration.
+        deduce: reads a configuration off a state dict's tensors.
+        presets: named configurations; names are unique over all architectures.
+        size_multiple: height and width of an input must be multiples of this.
+        unseen: fields of the configuration that no tensor shows, with the values that checkpoints made by other tools
+            have; files of this tool store them.
+    """
+
+    name: str
+    title: str
+    config: type[NetworkConfig]
+    network: Callable[[Any], HdrNetwork]
+    deduce: Callable[[Shapes], NetworkConfig]
+    presets: Mapping[str, NetworkConfig]
+    size_multiple: int
+    unseen: Mapping[str, Any] = field(default_factory=dict)
+
+
+def count_parameters(network: nn.Module) -> int:
+    """Number of trainable values."""
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def initialise(network: HdrNetwork, seed: int = 0) -> None:
+    """Kaiming initialisation (section 4.1.3), deterministic by ``seed``, with the network's scales for each layer."""
+    generator = torch.Generator().manual_seed(seed)
+    for name, module in network.named_modules():
+        if not isinstance(module, nn.Conv2d):
+            continue
+        nn.init.kaiming_normal_(module.weight, mode="fan_in", generator=generator)
+        with torch.no_grad():
+            module.weight *= network.initial_scale(name)
+            cast(Tensor, module.bias).zero_()

@@ -1,0 +1,70 @@
+"""The architectures that this tool knows. Adding one is a module with an :class:`Architecture` and a name here."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from dcdr_deploy.errors import CheckpointError, InputError
+from dcdr_deploy.models.architecture import Architecture, HdrNetwork
+from dcdr_deploy.models.config import NetworkConfig
+from dcdr_deploy.models.hdrunet import HDR_UNET
+from dcdr_deploy.models.network import DCDR_UNET
+from dcdr_deploy.models.shapes import some
+
+ARCHITECTURES: dict[str, Architecture] = {entry.name: entry for entry in (DCDR_UNET, HDR_UNET)}
+"""All architectures by name."""
+
+
+def preset_names() -> list[str]:
+    """Names of all presets of all architectures."""
+    return [name for entry in ARCHITECTURES.values() for name in entry.presets]
+
+
+def find_preset(name: str) -> NetworkConfig:
+    """The configuration of a preset.
+
+    Raises:
+        InputError: there is none of this name.
+    """
+    for entry in ARCHITECTURES.values():
+        if name in entry.presets:
+            return entry.presets[name]
+    raise InputError(f"unknown preset {name!r}; known: {', '.join(preset_names())}")
+
+
+def architecture_of(config: NetworkConfig) -> Architecture:
+    """The architecture that a configuration belongs to."""
+    return next(entry for entry in ARCHITECTURES.values() if entry.config is type(config))
+
+
+def build_network(config: NetworkConfig) -> HdrNetwork:
+    """A network of this configuration, with torch's own initial weights."""
+    return architecture_of(config).network(config)
+
+
+def recognise(state: Mapping[str, Tensor], source: Path) -> Architecture:
+    """The architecture whose networks share most names with a state dict.
+
+    Whether the tensors really fit is for the caller to check; this only says which architecture to compare with.
+
+    Raises:
+        CheckpointError: no name fits any architecture.
+    """
+    shared = {entry: sum(key.partition(".")[0] in _parts(entry) for key in state) for entry in ARCHITECTURES.values()}
+    best = max(shared, key=lambda entry: shared[entry])
+    if not shared[best]:
+        titles = " and no ".join(entry.title for entry in ARCHITECTURES.values())
+        raise CheckpointError(f"{source} is no {titles}: its keys begin with {some(sorted(state))}")
+    return best
+
+
+@functools.cache
+def _parts(entry: Architecture) -> frozenset[str]:
+    """Names of the modules at the top of an architecture's networks."""
+    with torch.device("meta"):  # names without memory for weights
+        return frozenset(name.partition(".")[0] for name in entry.network(entry.config()).state_dict())

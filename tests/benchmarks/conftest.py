@@ -1,0 +1,9 @@
+"""The scripts in benchmarks/ import each other as a user starts them: from their own folder."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+sys.path[:0] = [str(BENCHMARKS), str(Path(__file__).parents[1] / "engines")]

@@ -1,0 +1,55 @@
+"""The emulator of the kernels, built once, and the block as ONNX Runtime computes it."""
+
+from __future__ import annotations
+
+import functools
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from emulated import build
+from numpy.typing import NDArray
+
+Reference = Callable[..., NDArray[np.float32]]
+
+
+@pytest.fixture(scope="session")
+def emulator(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
+    """``emulator(sm)``: the shared library of the emulated kernels, for SM 75 or 80."""
+    if shutil.which("g++") is None:
+        pytest.skip("the kernels' emulator is compiled by g++, which is not here")
+    folder = tmp_path_factory.mktemp("emulator")
+    return functools.cache(lambda sm: build(folder / f"emulated_sm{sm}.so", sm))
+
+
+@pytest.fixture(scope="session")
+def by_onnxruntime() -> Reference:
+    """``by_onnxruntime("DCRB" | "DeformConv2d", *inputs)``: the exported definition in FP32, arrays in ONNX's order."""
+    pytest.importorskip("onnx")
+    runtime = pytest.importorskip("onnxruntime")
+
+    @functools.cache
+    def session(operator: str):
+        from onnx import TensorProto, helper
+
+        from dcdr_deploy.export import operators
+
+        names = {"DCRB": operators.DCRB_INPUTS, "DeformConv2d": operators.DEFORM_INPUTS}[operator]
+        node = helper.make_node(operator, names, ["y"], domain=operators.DOMAIN)
+        inputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names]
+        output = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
+        imports = [helper.make_opsetid("", operators.OPSET), helper.make_opsetid(operators.DOMAIN, operators.VERSION)]
+        graph = helper.make_graph([node], "block", inputs, [output])
+        model = helper.make_model(graph, functions=operators.function_bodies(), opset_imports=imports, ir_version=10)
+        options = runtime.SessionOptions()
+        options.intra_op_num_threads = 1
+        return names, runtime.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
+
+    def compute(operator: str, *inputs: NDArray) -> NDArray[np.float32]:
+        names, ready = session(operator)
+        feeds = {name: values.astype(np.float32) for name, values in zip(names, inputs, strict=True)}
+        return ready.run(None, feeds)[0]
+
+    return compute

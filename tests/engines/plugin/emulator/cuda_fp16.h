@@ -1,0 +1,107 @@
+// The few CUDA features that the kernels use, for a host compiler: stands in for NVIDIA's header of the same name.
+//
+// Threads are fibers. Those of a warp run one after the other up to the next point where CUDA makes them wait for each
+// other (a shuffle, an mma); a warp runs up to the next __syncthreads before the next warp starts. The scheduler
+// (emulator.cpp) checks that the threads of a warp wait at the same kind of point.
+#pragma once
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+
+#define __global__
+#define __device__
+#define __forceinline__ inline
+#define __launch_bounds__(...)
+#define __shared__ static  // one block runs at a time
+
+using std::max;
+using std::min;
+
+struct alignas(16) uint4 { unsigned x, y, z, w; };
+struct alignas(8) float2 { float x, y; };
+struct index3 { unsigned x; };
+struct half { uint16_t code; };
+struct half2 { half x, y; };
+
+namespace emulator {
+enum Point { RUNNING, ENDED, BARRIER, SHUFFLE, SHUFFLED, MMA, MULTIPLIED };
+void wait(Point point);
+struct Mail {  // what a thread shows to the others of its warp
+  uint32_t word;
+  float a[8], b[4];
+};
+Mail& mailbox(unsigned thread);
+uint4* shared_memory();
+float to_float(half value);
+half to_half(float value);
+}  // namespace emulator
+
+extern index3 threadIdx, blockIdx, gridDim;
+
+inline uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w) { return {x, y, z, w}; }
+inline uint4* dynamic_shared() { return emulator::shared_memory(); }
+template <class T> T __ldg(const T* p) {
+  T value;
+  memcpy(&value, p, sizeof value);
+  return value;
+}
+
+inline int __float2int_rd(float v) {  // as the GPU does it, where C++ leaves it undefined
+  if (std::isnan(v)) return 0;
+  const float down = std::floor(v);
+  return down >= 0x1p31f ? INT32_MAX : down < -0x1p31f ? INT32_MIN : (int)down;
+}
+inline float __half2float(half v) { return emulator::to_float(v); }
+inline float2 __half22float2(half2 v) { return {__half2float(v.x), __half2float(v.y)}; }
+inline half2 __floats2half2_rn(float x, float y) { return {emulator::to_half(x), emulator::to_half(y)}; }
+inline half2 __low2half2(half2 v) { return {v.x, v.x}; }
+inline half2 __high2half2(half2 v) { return {v.y, v.y}; }
+inline half2 __hfma2(half2 a, half2 b, half2 c) {
+  const float2 fa = __half22float2(a), fb = __half22float2(b), fc = __half22float2(c);
+  return __floats2half2_rn(fa.x * fb.x + fc.x, fa.y * fb.y + fc.y);
+}
+inline half2 __hmul2(half2 a, half2 b) {
+  const float2 fa = __half22float2(a), fb = __half22float2(b);
+  return __floats2half2_rn(fa.x * fb.x, fa.y * fb.y);
+}
+
+inline void __syncthreads() { emulator::wait(emulator::BARRIER); }
+
+template <class T> T __shfl_sync(unsigned, T value, int from) {
+  static_assert(sizeof(T) == 4, "a shuffle moves 32 bits");
+  const unsigned me = threadIdx.x;
+  memcpy(&emulator::mailbox(me).word, &value, 4);
+  emulator::wait(emulator::SHUFFLE);
+  memcpy(&value, &emulator::mailbox((me & ~31u) | from).word, 4);
+  emulator::wait(emulator::SHUFFLED);
+  return value;
+}
+
+// c += a * b, a 16 x 8 HALVES, b 8 HALVES x 8, with the lanes' shares as in the PTX manual's figures of mma.m16n8k8 and
+// mma.m16n8k16: lane 4 g + q has of a the rows g and g + 8, of b and c the columns g, and 2q and 2q + 1.
+template <int HALVES> void emulated_mma(float (&c)[4], const uint32_t (&a)[2 * HALVES], const uint32_t (&b)[HALVES]) {
+  const unsigned me = threadIdx.x, warp = me & ~31u, q = me & 3, g = (me & 31) >> 2;
+  const auto unpack = [](float* to, const uint32_t* words, int count) {
+    for (int i = 0; i < 2 * count; ++i) to[i] = emulator::to_float({(uint16_t)(words[i / 2] >> (16 * (i % 2)))});
+  };
+  unpack(emulator::mailbox(me).a, a, 2 * HALVES);
+  unpack(emulator::mailbox(me).b, b, HALVES);
+  emulator::wait(emulator::MMA);
+  for (int row = 0; row < 2; ++row)
+    for (int column = 0; column < 2; ++column) {
+      float sum = 0;
+      for (int half = 0; half < HALVES; ++half)
+        for (int k = 0; k < 8; ++k) {
+          const float* left = emulator::mailbox(warp + 4 * g + k / 2).a;
+          const float* right = emulator::mailbox(warp + 4 * (2 * q + column) + k / 2).b;
+          sum += left[2 * (2 * half + row) + k % 2] * right[2 * half + k % 2];
+        }
+      c[2 * row + column] += sum;
+    }
+  emulator::wait(emulator::MULTIPLIED);
+}
+inline void mma_k16(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
+  emulated_mma<2>(c, a, {b0, b1});
+}
+inline void mma_k8(float (&c)[4], uint32_t a0, uint32_t a1, uint32_t b) { emulated_mma<1>(c, {a0, a1}, {b}); }

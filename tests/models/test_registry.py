@@ -1,0 +1,154 @@
+"""An architecture is one entry of the registry: loading, export, inspection, training and `run` take it from there."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner, Result
+from torch import Tensor, nn
+
+from dcdr_deploy.cli import main
+from dcdr_deploy.engines.metadata import read_model
+from dcdr_deploy.errors import CheckpointError, InputError
+from dcdr_deploy.export.pipeline import ExportOptions, export_checkpoint
+from dcdr_deploy.models import (
+    ARCHITECTURES,
+    Architecture,
+    HdrNetwork,
+    NetworkConfig,
+    architecture_of,
+    find_preset,
+    load_checkpoint,
+    preset_names,
+)
+from dcdr_deploy.models.shapes import Shapes
+
+
+@dataclass(frozen=True)
+class GainConfig(NetworkConfig):
+    """Configuration of :class:`Gain`."""
+
+    width: int = 4
+
+
+class Gain(HdrNetwork):
+    """A network of two convolutions that has none of the optional parts."""
+
+    def __init__(self, config: GainConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.widen = nn.Conv2d(3, config.width, 3, 1, 1)
+        self.narrow = nn.Conv2d(config.width, 3, 1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.narrow(torch.relu(self.widen(image)))
+
+    def receptive_field(self) -> int:
+        return 1
+
+
+GAIN = Architecture(
+    name="gain",
+    title="GainNet",
+    config=GainConfig,
+    network=Gain,
+    deduce=lambda shapes: GainConfig(shapes.width("widen.weight")),
+    presets={"gain": GainConfig(), "gain-wide": GainConfig(9)},
+    size_multiple=2,
+)
+
+
+@pytest.fixture(autouse=True)
+def registered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(ARCHITECTURES, GAIN.name, GAIN)
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    torch.manual_seed(0)
+    torch.save(Gain(GainConfig(5)).state_dict(), tmp_path / "gain.pth")
+    return tmp_path / "gain.pth"
+
+
+def call(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def test_its_presets_are_known_by_name() -> None:
+    assert preset_names()[-2:] == ["gain", "gain-wide"]
+    assert find_preset("gain-wide") == GainConfig(9)
+    with pytest.raises(InputError, match=r"unknown preset 'huge'; known: paper, lite, hdrunet, gain, gain-wide"):
+        find_preset("huge")
+
+
+def test_preset_names_are_unique_and_fit_their_architecture() -> None:
+    assert len(set(preset_names())) == len(preset_names())
+    for entry in ARCHITECTURES.values():
+        for config in entry.presets.values():
+            assert architecture_of(config) is entry
+
+
+def test_its_checkpoints_are_recognised(checkpoint: Path) -> None:
+    network = load_checkpoint(checkpoint).network
+    assert isinstance(network, Gain)
+    assert network.config == GainConfig(5)
+
+
+def test_a_checkpoint_of_no_architecture_names_all_of_them(tmp_path: Path) -> None:
+    torch.save({"fc.weight": torch.zeros(2)}, tmp_path / "m.pth")
+    with pytest.raises(CheckpointError, match=r"is no DCDR-UNet and no HDRUNet and no GainNet: .* with fc\.weight"):
+        load_checkpoint(tmp_path / "m.pth")
+
+
+def test_it_exports_runs_and_is_described_by_the_commands(checkpoint: Path, tmp_path: Path) -> None:
+    done = call("export", checkpoint, "--json")
+    assert done.exit_code == 0, done.output
+    metadata = read_model(checkpoint.with_suffix(".onnx")).metadata
+    assert (metadata.size_multiple, metadata.overlap, metadata.extra["network"]) == (2, 2, "gain")
+    assert GainConfig.from_json(metadata.extra["architecture"]) == GainConfig(5)
+    described = json.loads(call("inspect", checkpoint, "--json").stdout)
+    assert (described["network"], described["architecture"]) == ("GainNet", {"width": 5})
+    cv2.imwrite(str(tmp_path / "in.png"), np.full((10, 14, 3), 90, np.uint8))
+    for model in (checkpoint, checkpoint.with_suffix(".onnx")):
+        done = call("run", tmp_path / "in.png", tmp_path / f"{model.suffix[1:]}.exr", "--model", model)
+        assert done.exit_code == 0, done.output
+
+
+def test_its_size_multiple_holds_for_static_exports(checkpoint: Path, tmp_path: Path) -> None:
+    options = ExportOptions(static=(6, 10))
+    assert export_checkpoint(checkpoint, tmp_path / "m.onnx", options).metadata.size_multiple == 2
+    with pytest.raises(InputError, match="multiples of 2"):
+        export_checkpoint(checkpoint, tmp_path / "n.onnx", ExportOptions(static=(6, 9)))
+
+
+def test_an_option_for_other_architectures_is_refused(checkpoint: Path) -> None:
+    with pytest.raises(InputError, match=r"\(GainNet\) gives linear light"):
+        export_checkpoint(checkpoint, options=ExportOptions(output_gamma=2.2))
+
+
+def test_it_trains_and_goes_on_through_the_command(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for folder, kind in (("sdr", np.uint8), ("hdr", np.uint16)):
+        (tmp_path / folder).mkdir()
+        cv2.imwrite(str(tmp_path / folder / "a.png"), rng.integers(0, np.iinfo(kind).max, (32, 32, 3)).astype(kind))
+    run = ("train", "--preset", "gain", "--ldr", tmp_path / "sdr", "--hdr", tmp_path / "hdr", "-o", tmp_path / "run")
+    run += ("--recipe", "demo", "--patch", "16", "--batch", "1", "--steps", "4", "--device", "cpu")
+    first = call(*run, "--minutes", "0")
+    assert first.exit_code == 0, first.output
+    second = call(*run, "--resume")
+    assert second.exit_code == 0, second.output
+    loaded = load_checkpoint(tmp_path / "run" / "last.pth")
+    assert isinstance(loaded.network, Gain)
+    assert loaded.metadata.name == "GainNet gain"
+    assert loaded.metadata.peak == 8.0
+
+
+def test_shapes_count_by_the_largest_number() -> None:
+    shapes = Shapes({"a.0.w": torch.zeros(3), "a.11.w": torch.zeros(1), "ab.20.w": torch.zeros(1)}, Path("m"), "Net")
+    assert (shapes.count("a"), shapes.count("b"), shapes.width("a.0.w")) == (12, 0, 3)
