@@ -13,6 +13,7 @@ Examples:
   dcdr-deploy train --ldr sdr/ --hdr hdr16/ -o runs/mine       pairs of equal file names in two folders
   dcdr-deploy train --recipe demo -o runs/demo                 as the demo weights were trained
   dcdr-deploy train --recipe demo -o runs/demo --resume --minutes 9
+  torchrun --nproc-per-node 4 -m dcdr_deploy train --data cityscapes/ -o runs/paper     on four GPUs
 """
 
 OVERRIDES = ("preset", "steps", "batch", "patch", "learning_rate", "precision", "seed")
@@ -37,7 +38,7 @@ OVERRIDES = ("preset", "steps", "batch", "patch", "learning_rate", "precision", 
 @click.option("--resume", is_flag=True, help="Go on with the run in the output folder.")
 @click.option("--preset", type=str, help="Network: paper or lite (DCDR-UNet), or hdrunet.")
 @click.option("--steps", type=int, help="Optimiser steps of the whole run. [recipe's: paper 200000]")
-@click.option("--batch", type=int, help="Patches a step. [recipe's: paper 16]")
+@click.option("--batch", type=int, help="Patches a step, over all GPUs. [recipe's: paper 16]")
 @click.option("--patch", type=int, help="Patch size in pixels. [recipe's: paper 512]")
 @click.option("--learning-rate", type=float, help="Learning rate of Adam. [recipe's: 2e-4]")
 @click.option("--perceptual", type=click.Choice(["vgg19", "none"]), help="Perceptual loss of eq. 7. [recipe's]")
@@ -47,7 +48,8 @@ OVERRIDES = ("preset", "steps", "batch", "patch", "learning_rate", "precision", 
 @click.option("--peak", type=float, default=8.0, show_default=True, help="Full scale of targets in units of SDR white.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:1.")
 @click.option("--threads", type=int, help="CPU threads. [torch's choice]")
-@click.option("--workers", default=0, show_default=True, help="Processes that prepare data beside the steps.")
+@click.option("--workers", type=int, help="Processes that prepare data. [0 on a CPU, up to 8 for each GPU]")
+@click.option("--compile", is_flag=True, help="Run the network through torch.compile.")
 @click.option("--checkpoint-every", default=500, show_default=True, help="Steps between checkpoints.")
 @click.option("--validate-every", default=1000, show_default=True, help="Steps between validations (synthetic source).")
 @click.option("--minutes", type=float, help="End this slice after so many minutes, to go on with --resume.")
@@ -55,16 +57,20 @@ def command(**options: Any) -> None:
     """Train a network; checkpoints and metrics go to the output folder.
 
     An interrupted run (Ctrl-C, --minutes) ends with a checkpoint; a killed one loses at most --checkpoint-every steps.
-    --resume goes on as if it had never stopped.
+    --resume goes on as if it had never stopped. Under torchrun every process takes a GPU and a share of each batch; a
+    run may go on with another number of them.
     """
     from dcdr_deploy.export import require_export_packages
 
     require_export_packages()
+    from dcdr_deploy.training.distributed import process_from_environment
     from dcdr_deploy.training.session import TrainingRequest, run_request
 
     fields = {name: options.pop(name) for name in OVERRIDES}
     overrides = {name: value for name, value in fields.items() if value is not None}
     done = run_request(TrainingRequest(overrides=overrides, **options))
+    if not process_from_environment().is_first:
+        return
     folder = options["output"]
     if done:
         click.echo(f"done: {folder / 'last.pth'}\nnext: dcdr-deploy export {folder / 'last.pth'}")

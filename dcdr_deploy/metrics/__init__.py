@@ -1,1 +1,1 @@
-"""Image quality figures for linear HDR pictures."""
+"""Image quality figures for linear HDR pictures; ``registry.METRICS`` lists them."""

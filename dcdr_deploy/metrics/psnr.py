@@ -3,6 +3,11 @@
 Pictures are linear with full scale 1.0, so the peak in every formula is 1. ``PSNR-L = -10 log10 MSE(a, b)`` and
 ``PSNR-mu = -10 log10 MSE(T(a), T(b))`` with ``T(x) = log(1 + mu x) / log(1 + mu)``. The paper takes mu = 10
 (section 4.1.2); other papers take 5000, so a figure without its mu means nothing.
+
+Normalisation: the full scale is one and the same for all pictures, 65535 of the 16-bit files, and not each picture's
+own maximum. The paper chooses its data set because the maximum is known there (section 4.1.1) and normalises to [0, 1]
+(section 4.1.3); it names no division by each picture's maximum, as the NTIRE 2021 challenge does it (ntire2021.py),
+where one pixel moves the figure.
 """
 
 from __future__ import annotations

@@ -1,0 +1,160 @@
+"""``dcdr-deploy evaluate``: figures for HDR pictures against their ground truth."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import click
+
+from dcdr_deploy.cli import printable
+from dcdr_deploy.evaluation.report import EvaluationReport
+from dcdr_deploy.evaluation.run import EvaluationSettings, Progress
+from dcdr_deploy.evaluation.scale import GT_MAX
+from dcdr_deploy.imaging.exr import SDR_WHITE_NITS
+from dcdr_deploy.metrics.registry import METRICS, PAPER, SETS
+
+EPILOG = """\b
+Examples:
+  dcdr-deploy evaluate hdr/ truth/                       the paper's metrics
+  dcdr-deploy evaluate out.exr truth.exr --full-scale 8
+  dcdr-deploy evaluate hdr/ truth/ --ldr photos/         clipped pixels too
+  dcdr-deploy evaluate hdr/ truth/ --ldr photos/ --overexposed   Test Set 2
+  dcdr-deploy evaluate hdr/ truth/ --metrics paper,pu21-ssim,cvvdp --csv
+  dcdr-deploy evaluate hdr/ truth/ --metrics all --json > figures.json
+
+\b
+Full scale: 1.0 is 65535 in PNG and TIFF. EXR and HDR files are divided by
+--full-scale, by default the peak that files of `dcdr-deploy run` carry. Metrics
+of luminance take full scale x --white cd/m2.
+"""
+
+_LINES_OF_PROGRESS = 10
+
+
+class FullScaleType(click.ParamType):
+    """A number, or ``gt-max``."""
+
+    name = "full scale"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float | str:
+        """Parse it, or fail with a usage error."""
+        if value == GT_MAX or isinstance(value, float):
+            return value
+        try:
+            return float(value)
+        except ValueError:
+            self.fail(f"{value!r} is neither a number nor {GT_MAX}", param, ctx)
+
+
+def _list_metrics(ctx: click.Context, param: click.Parameter, wanted: bool) -> None:
+    if not wanted or ctx.resilient_parsing:
+        return
+    for metric in METRICS.values():
+        reason = metric.missing()
+        click.echo(f"{metric.name}  ({metric.heading}, {metric.better} is better)\n    {metric.description}")
+        if reason:
+            click.echo(f"    not on this machine: {reason}")
+    for name, members in SETS.items():
+        click.echo(f"{name} = {', '.join(members) if members != tuple(METRICS) else 'all of them'}")
+    ctx.exit()
+
+
+@click.command("evaluate", epilog=EPILOG)
+@click.argument("prediction", metavar="PRED")
+@click.argument("truth", metavar="GT")
+@click.option("--ldr", metavar="DIR", help="The SDR pictures: gives clipped pixels and their surround figures too.")
+@click.option(
+    "--overexposed", is_flag=True, help="Only Test Set 2: grayscale above 240 on over 2.9 % of the SDR picture."
+)
+@click.option(
+    "--metrics",
+    default=PAPER,
+    show_default=True,
+    metavar="NAME,...",
+    help=f"Metrics, or sets of them: {', '.join(SETS)}.",
+)
+@click.option(
+    "--list-metrics", is_flag=True, expose_value=False, is_eager=True, callback=_list_metrics, help="List all metrics."
+)
+@click.option(
+    "--full-scale",
+    type=FullScaleType(),
+    metavar=f"N|{GT_MAX}",
+    help="Value of EXR and HDR files that counts as 1.0. [see below]",
+)
+@click.option("--white", type=float, default=SDR_WHITE_NITS, show_default=True, help="SDR white in cd/m2.")
+@click.option("--jobs", type=int, help="Processes. [one a core, fewer where memory is short]")
+@click.option("--summary", is_flag=True, help="Means only.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress and notes.")
+def command(prediction: str, truth: str, **chosen: Any) -> None:
+    """Compare the HDR pictures PRED with the ground truth GT: two files, or two folders.
+
+    Pictures are linear: EXR, HDR, 16-bit PNG or TIFF. In folders they are paired by relative path without the suffix;
+    one without its partner, of another size, or with NaN is an error. Prints each pair's figures and their mean.
+    """
+    from dcdr_deploy.evaluation.pairing import find_pairs
+    from dcdr_deploy.evaluation.run import evaluate
+
+    if chosen["as_json"] and chosen["as_csv"]:
+        raise click.UsageError("--json and --csv exclude each other")
+    settings = EvaluationSettings(
+        metrics=tuple(name.strip() for name in chosen["metrics"].split(",") if name.strip()),
+        full_scale=chosen["full_scale"],
+        white_nits=chosen["white"],
+        overexposed=chosen["overexposed"],
+        jobs=chosen["jobs"],
+    )
+    pairs = find_pairs(prediction, truth, chosen["ldr"])
+    with _progress(quiet=chosen["quiet"]) as progress:
+        report = evaluate(pairs, settings, progress)
+    if not chosen["quiet"]:
+        _tell(report, as_table=not (chosen["as_json"] or chosen["as_csv"]))
+    if chosen["as_json"]:
+        click.echo(json.dumps(report.as_dict(), indent=2))
+    elif chosen["as_csv"]:
+        click.echo(printable(report.as_csv(summary=chosen["summary"])), nl=False)
+    else:
+        click.echo(printable(report.as_table(summary=chosen["summary"])))
+
+
+def _tell(report: EvaluationReport, *, as_table: bool) -> None:
+    """Notes on stderr; the table says by itself what was not computed."""
+    if report.beyond:
+        click.echo(
+            f"note: {report.beyond} truths have values above full scale; PSNR-L, SSIM, LPIPS and the paper's HDR-VDP-2 "
+            "take them as full scale, as 16-bit files would",
+            err=True,
+        )
+    if not as_table:
+        for name, reason in report.reasons.items():
+            click.echo(f"note: {name}: not computed: {reason}", err=True)
+
+
+@contextmanager
+def _progress(*, quiet: bool) -> Iterator[Progress]:
+    """A bar on a terminal, a few lines otherwise; on stderr."""
+    if quiet:
+        yield lambda done, total, name: None
+        return
+    if not sys.stderr.isatty():
+        yield _line_of_progress
+        return
+    from rich.console import Console as RichConsole
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (MofNCompleteColumn(), TextColumn("{task.description}", markup=False), BarColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=RichConsole(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda done, total, name: bar.update(task, completed=done, total=total, description=printable(name))
+
+
+def _line_of_progress(done: int, total: int, name: str) -> None:
+    step = max(1, total // _LINES_OF_PROGRESS)
+    if done % step == 0 or done == total:
+        click.echo(printable(f"{done}/{total} {name}"), err=True)

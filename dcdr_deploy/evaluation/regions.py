@@ -1,0 +1,82 @@
+"""Where a picture was clipped, and which pictures are overexposed by the paper's rule."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dcdr_deploy.imaging.read import read_image
+from dcdr_deploy.metrics.psnr import clipped_region
+
+SURROUND_PIXELS = 8
+CLIPPED_CODE = 254
+"""A pixel is clipped when one of its channels reaches this 8-bit code: JPEG turns many a 255 into 254."""
+
+BRIGHT_CODE = 240
+BRIGHT_SHARE = 0.029
+"""Test Set 2 of the paper (section 4.1.1): grayscale above 240 on more than 2.9 % of the pixels."""
+
+_GRAY = (0.299, 0.587, 0.114)  # Rec. 601, as MATLAB's and OpenCV's conversions to gray
+
+Ldr = NDArray[np.uint8]
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Region:
+    """A part of a picture.
+
+    Attributes:
+        name: for machines.
+        title: for tables.
+        mask: (H, W, 3) uint8 SDR picture -> (H, W) bool; ``None`` for the whole picture.
+    """
+
+    name: str
+    title: str
+    mask: Callable[[Ldr], Mask] | None = None
+
+
+WHOLE = Region("image", "whole pictures")
+
+REGIONS: tuple[Region, ...] = (
+    WHOLE,
+    Region(
+        "clipped",
+        f"clipped pixels (a channel of the SDR picture >= {CLIPPED_CODE})",
+        lambda ldr: clipped_region(ldr, 0, CLIPPED_CODE),
+    ),
+    Region(
+        "surround",
+        f"surround of clipped pixels ({SURROUND_PIXELS} px, without them)",
+        lambda ldr: clipped_region(ldr, SURROUND_PIXELS, CLIPPED_CODE) & ~clipped_region(ldr, 0, CLIPPED_CODE),
+    ),
+    Region(
+        "clipped+surround",
+        f"clipped pixels with their {SURROUND_PIXELS} px surround",
+        lambda ldr: clipped_region(ldr, SURROUND_PIXELS, CLIPPED_CODE),
+    ),
+)
+
+
+def read_ldr(path: Path) -> Ldr:
+    """Read an SDR picture as (H, W, 3) uint8; 16 bits are rounded to 8.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    pixels: NDArray[Any] = read_image(path).pixels
+    if pixels.dtype == np.uint8:
+        return pixels
+    return np.rint(pixels.astype(np.float32) * np.float32(255 / 65535)).astype(np.uint8)
+
+
+def is_overexposed(ldr: Ldr) -> bool:
+    """Whether a picture belongs to the paper's Test Set 2."""
+    gray = np.rint(ldr @ np.array(_GRAY))
+    return bool((gray > BRIGHT_CODE).mean() > BRIGHT_SHARE)
