@@ -19,7 +19,7 @@ import numpy as np
 from dcdr_deploy.engines import load_engine
 from dcdr_deploy.runner import Runner
 from dcdr_deploy.training.camera import CameraModel
-from dcdr_deploy.training.heldout import HeldOutReport, held_out_pairs, judge
+from dcdr_deploy.training.heldout import HeldOutPair, HeldOutReport, held_out_pairs, judge
 from dcdr_deploy.training.panorama import PanoramaSet
 from dcdr_deploy.training.procedural import TEST_SEEDS
 
@@ -27,15 +27,21 @@ ROOT = Path(__file__).parents[1]
 DEMO = ROOT / "dcdr_deploy" / "weights" / "dcdr-unet-demo.onnx"
 SIZE = 192
 SEED = 2024
+VIEWS = SCENES = 48
 
 GATE = {"clipped_gain": 2.0, "everything_gain": 1.0, "median_crop_gain": 0.5}
 """Least gains in dB."""
 
 
-def evaluate(model: Path, backend: str, views: int, scenes: int) -> HeldOutReport:
+def gate_pairs(views: int = VIEWS, scenes: int = SCENES) -> list[HeldOutPair]:
+    """The crops: views of the test panoramas, then procedural scenes of the test seeds."""
     panoramas = PanoramaSet(ROOT / "data" / "hdri" / "test")
     seeds = range(TEST_SEEDS.start, TEST_SEEDS.start + scenes)
-    pairs = held_out_pairs(panoramas, views, seeds, CameraModel(), SIZE, SEED)
+    return held_out_pairs(panoramas, views, seeds, CameraModel(), SIZE, SEED)
+
+
+def evaluate(model: Path, backend: str, views: int, scenes: int) -> HeldOutReport:
+    pairs = gate_pairs(views, scenes)
     with load_engine(model, backend) as engine:
         runner = Runner(engine, tile=None)
 
@@ -49,8 +55,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, default=DEMO)
     parser.add_argument("--backend", default="auto")
-    parser.add_argument("--views", type=int, default=48)
-    parser.add_argument("--scenes", type=int, default=48)
+    parser.add_argument("--views", type=int, default=VIEWS)
+    parser.add_argument("--scenes", type=int, default=SCENES)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     report = evaluate(options.model, options.backend, options.views, options.scenes)

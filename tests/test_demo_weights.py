@@ -48,6 +48,40 @@ def test_the_offsets_of_every_block_are_at_work(engine: Engine) -> None:
     assert all(block["std"] > 0.002 for block in spread.values())
 
 
+def test_the_restoration_net_does_the_work_and_not_the_tone_net_alone() -> None:
+    pytest.importorskip("torch")
+    from dcdr_deploy.models import load_checkpoint
+    from dcdr_deploy.training.camera import CameraModel
+    from dcdr_deploy.training.heldout import held_out_pairs
+    from dcdr_deploy.training.liveness import liveness
+    from dcdr_deploy.training.panorama import PanoramaSet
+    from dcdr_deploy.training.procedural import TEST_SEEDS
+
+    network = load_checkpoint(DEMO_MODEL.with_suffix(".safetensors")).network.eval().set_deform_mode("gather")
+    panoramas = PanoramaSet(ROOT / "data" / "hdri" / "test")
+    pairs = held_out_pairs(panoramas, 4, range(TEST_SEEDS.start, TEST_SEEDS.start + 4), CameraModel(), 128, 2024)
+    figures = liveness(network, pairs)
+    assert figures["dead_channels"] < 0.25
+    assert figures["gain_over_tone"] > 2
+
+
+def test_every_block_shows_in_the_picture() -> None:
+    """Otherwise comparing an engine with ONNX Runtime on these weights would say nothing about its blocks."""
+    torch = pytest.importorskip("torch")
+    from dcdr_deploy.models import load_checkpoint
+
+    network = load_checkpoint(DEMO_MODEL.with_suffix(".safetensors")).network.eval().set_deform_mode("gather")
+    picture = read_image(ROOT / "samples" / "forest-tree.png").normalised()[:256, :256]
+    x = torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1)[None]))
+    with torch.no_grad():
+        whole = network(x).numpy()
+        for name, block in network.deformable_blocks().items():
+            kept = block.dcv2.weight.clone()
+            block.dcv2.weight.zero_()
+            assert psnr_l(network(x).numpy(), whole) < 50, name
+            block.dcv2.weight.copy_(kept)
+
+
 @pytest.mark.parametrize("sample", SAMPLES, ids=lambda path: path.stem)
 def test_tiles_of_256_give_the_whole_frames_picture(engine: Engine, sample: Path) -> None:
     frame = read_image(sample)

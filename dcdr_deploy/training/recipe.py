@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from dcdr_deploy.errors import InputError
@@ -108,26 +108,30 @@ class Recipe:
         return cls(**values)
 
 
+_DEMO = Recipe(
+    steps=9_200,
+    batch=4,
+    patch=128,
+    learning_rate=1.5e-4,
+    warmup=100,
+    tail_start=0.7,
+    tail_end=0.02,
+    losses={"tanh_l1": 1.0, "mu_mse": 4.0, "sdr_l1": 0.5, "mu_log_mse": 0.005},
+    losses_from={"sdr_l1": 0.326, "mu_log_mse": 0.326},
+    offsets_from=0.65,
+    offset_rate=5.0,
+    tone_start="inverse_srgb",
+    tone_from=0.6,
+    average=0.999,
+    gradient_clip=1.0,
+    precision="bf16",
+    fp32_from=0.98,
+)
+
 RECIPES: dict[str, Recipe] = {
     "paper": Recipe(),
-    "demo": Recipe(
-        steps=9_200,
-        batch=4,
-        patch=128,
-        learning_rate=1.5e-4,
-        warmup=100,
-        tail_start=0.7,
-        tail_end=0.02,
-        losses={"tanh_l1": 1.0, "mu_mse": 4.0, "sdr_l1": 0.5, "mu_log_mse": 0.005},
-        losses_from={"sdr_l1": 0.326, "mu_log_mse": 0.326},
-        offsets_from=0.65,
-        offset_rate=5.0,
-        tone_start="inverse_srgb",
-        tone_from=0.6,
-        average=0.999,
-        gradient_clip=1.0,
-        precision="bf16",
-        fp32_from=0.98,
-    ),
+    "demo": _DEMO,
+    "demo-finish": replace(_DEMO, steps=10_200, losses={**_DEMO.losses, "mu_log_mse": 0.02}),
 }
-"""Recipes by name; ``demo`` is sized for two CPU cores (the model card says how the shipped weights were made)."""
+"""Recipes by name. ``demo`` is sized for two CPU cores; ``demo-finish`` goes on from it with ``--resume`` and weighs
+patches in which little clips (the model card says how the shipped weights were made)."""
