@@ -19,6 +19,9 @@ from dcdr_deploy.models.shapes import some
 ARCHITECTURES: dict[str, Architecture] = {entry.name: entry for entry in (DCDR_UNET, HDR_UNET)}
 """All architectures by name."""
 
+LEAST_SHARE = 0.25
+"""A checkpoint with a smaller share of an architecture's parts is not one of it. Ablations lack up to two of three."""
+
 
 def preset_names() -> list[str]:
     """Names of all presets of all architectures."""
@@ -48,16 +51,17 @@ def build_network(config: NetworkConfig) -> HdrNetwork:
 
 
 def recognise(state: Mapping[str, Tensor], source: Path) -> Architecture:
-    """The architecture whose networks share most names with a state dict.
+    """The architecture of whose networks' parts a state dict has the largest share.
 
     Whether the tensors really fit is for the caller to check; this only says which architecture to compare with.
 
     Raises:
-        CheckpointError: no name fits any architecture.
+        CheckpointError: it has hardly a part of any: a name like ``conv_first`` alone is common to many networks.
     """
-    shared = {entry: sum(key.partition(".")[0] in _parts(entry) for key in state) for entry in ARCHITECTURES.values()}
+    found = {key.partition(".")[0] for key in state}
+    shared = {entry: len(found & _parts(entry)) / len(_parts(entry)) for entry in ARCHITECTURES.values()}
     best = max(shared, key=lambda entry: shared[entry])
-    if not shared[best]:
+    if shared[best] < LEAST_SHARE:
         titles = " and no ".join(entry.title for entry in ARCHITECTURES.values())
         raise CheckpointError(f"{source} is no {titles}: its keys begin with {some(sorted(state))}")
     return best
