@@ -5,16 +5,19 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Subset
+from torch.utils.data import Dataset
 
 from dcdr_deploy.models import HdrNetwork, NetworkConfig, build_network, find_preset, initialise
+from dcdr_deploy.training.batches import load_batches
+from dcdr_deploy.training.compilation import Forward, compiled
+from dcdr_deploy.training.distributed import SINGLE, ProcessGroup
 from dcdr_deploy.training.losses import WeightedLoss, mu_law
 from dcdr_deploy.training.recipe import Recipe
 from dcdr_deploy.training.start import start_from_inverse_srgb
@@ -35,6 +38,7 @@ class LoopOptions:
         minutes: stop with a checkpoint after this time, to go on later with ``resume``; ``None`` for no limit.
         workers: processes that prepare data; 0 prepares it between steps.
         device: torch device name.
+        compile: run the network through ``torch.compile``; rounding differs slightly.
     """
 
     checkpoint_every: int = 500
@@ -43,6 +47,7 @@ class LoopOptions:
     minutes: float | None = None
     workers: int = 0
     device: str = "cpu"
+    compile: bool = False
 
 
 @dataclass(frozen=True)
@@ -101,7 +106,14 @@ def compute_type(recipe: Recipe, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
 
 
-def train_step(state: TrainingState, loss_function: WeightedLoss, x: Tensor, truth: Tensor) -> tuple[float, float]:
+def train_step(
+    state: TrainingState,
+    loss_function: WeightedLoss,
+    x: Tensor,
+    truth: Tensor,
+    group: ProcessGroup = SINGLE,
+    forward: Forward | None = None,
+) -> tuple[float, float]:
     """One optimiser step.
 
     Args:
@@ -109,9 +121,11 @@ def train_step(state: TrainingState, loss_function: WeightedLoss, x: Tensor, tru
         loss_function: of float32 prediction and truth.
         x: SDR (N, 3, H, W) in [0, 1].
         truth: linear HDR (N, 3, H, W) in [0, 1].
+        group: processes that take this step together, each with patches of its own.
+        forward: computes what the network does; the network itself by default.
 
     Returns:
-        Loss and mean squared error after the mu-law.
+        Loss and mean squared error after the mu-law, over all processes.
     """
     recipe, network = state.recipe, state.network
     frozen = recipe.offsets_frozen(state.step)
@@ -121,16 +135,21 @@ def train_step(state: TrainingState, loss_function: WeightedLoss, x: Tensor, tru
     for layer in tone.layers if tone else ():
         layer.requires_grad_(not recipe.tone_frozen(state.step))
     kind = torch.float32 if recipe.full_precision(state.step) else compute_type(recipe, x.device)
-    for group in state.optimiser.param_groups:
-        group["lr"] = recipe.learning_rate_at(state.step) * group["rate"]
+    for settings in state.optimiser.param_groups:
+        settings["lr"] = recipe.learning_rate_at(state.step) * settings["rate"]
     network.train()
     with torch.autocast(x.device.type, kind, enabled=kind != torch.float32):
-        prediction = network(x)
+        prediction = (forward or network)(x)
     prediction = prediction.float()
     loss = loss_function(prediction, truth, recipe.active_losses(state.step))
     state.optimiser.zero_grad(set_to_none=True)
     scaler = state.scaler
     (loss if scaler is None else scaler.scale(loss)).backward()
+    with torch.no_grad():
+        mse = (mu_law(prediction.clamp(0, 1)) - mu_law(truth)).square().mean()
+    figures = torch.stack([loss.detach(), mse])
+    gradients = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
+    group.average([*gradients, figures])
     if recipe.gradient_clip:
         if scaler is not None:
             scaler.unscale_(state.optimiser)
@@ -142,9 +161,7 @@ def train_step(state: TrainingState, loss_function: WeightedLoss, x: Tensor, tru
         scaler.update()
     state.step += 1
     state.update_average()
-    with torch.no_grad():
-        mse = (mu_law(prediction.clamp(0, 1)) - mu_law(truth)).square().mean()
-    return float(loss.detach()), float(mse)
+    return float(figures[0]), float(figures[1])
 
 
 def train(
@@ -156,56 +173,90 @@ def train(
     validate: Callable[[HdrNetwork], dict[str, float]] | None = None,
     listen: Callable[[Progress], None] | None = None,
     stop: Callable[[], bool] = lambda: False,
+    group: ProcessGroup = SINGLE,
 ) -> bool:
     """Run until the recipe's last step, the time limit or ``stop``; a checkpoint is written in each case.
 
     Args:
-        state: new or restored.
+        state: new or restored, the same in all processes.
         data: pairs by index; step s takes the indices s x batch and following.
         loss_function: on the run's device.
         folder: receives ``last.pth`` and ``metrics.jsonl``.
         options: see :class:`LoopOptions`.
         validate: called now and then with the averaged network in evaluation mode; its figures go to the metrics.
         listen: told of every step.
-        stop: asked after every step; ``True`` ends the slice with a checkpoint (how an interrupt is answered).
+        stop: asked after every step; ``True`` ends the slice with a checkpoint (how an interrupt is answered). One
+            process that wants to stop stops all of them after the same step.
+        group: processes that train together; only the first writes, listens and validates.
 
     Returns:
         Whether the recipe is complete.
+
+    Raises:
+        InputError: the batch cannot be split over the processes.
+        ProcessLost: another process is gone.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    checkpoint, metrics = folder / CHECKPOINT_NAME, folder / METRICS_NAME
     recipe, device = state.recipe, torch.device(options.device)
+    group.share_of(recipe.batch)
+    group.copy_from_first(list(state.network.state_dict().values()))
+    forward = compiled(state.network) if options.compile else state.network
+    journal = _Journal(state, folder, options, validate, listen) if group.is_first else None
     started, earlier = time.monotonic(), state.seconds
-    losses: list[float] = []
-    errors: list[float] = []
-    for x, truth in _batches(data, recipe, state.step, options.workers):
-        memory_format = torch.channels_last
-        loss, mse = train_step(
-            state,
-            loss_function,
-            x.to(device, memory_format=memory_format, non_blocking=True),
-            truth.to(device, memory_format=memory_format, non_blocking=True),
-        )
-        losses.append(loss)
-        errors.append(mse)
+    for x, truth in load_batches(data, recipe, state.step, options.workers, device, group):
+        loss, mse = train_step(state, loss_function, x, truth, group, forward)
         state.seconds = earlier + time.monotonic() - started
-        psnr = -10 * torch.tensor(errors).mean().clamp(min=1e-12).log10().item()
-        if listen is not None:
-            listen(Progress(state.step, recipe.steps, sum(losses) / len(losses), psnr, state.seconds))
-        if state.step % options.log_every == 0:
-            line = {"loss": sum(losses) / len(losses), "psnr_mu": psnr, "lr": recipe.learning_rate_at(state.step - 1)}
-            _append(metrics, state, line)
-            losses, errors = [], []
-        if validate is not None and state.step % options.validate_every == 0:
-            with evaluation_network(state) as network:
-                _append(metrics, state, validate(network))
-        if state.step % options.checkpoint_every == 0:
-            state.save(checkpoint)
+        if journal is not None:
+            journal.step_done(loss, mse)
         out_of_time = options.minutes is not None and time.monotonic() - started > options.minutes * 60
-        if out_of_time or stop():
+        if group.any(out_of_time or stop()):
             break
-    state.save(checkpoint)
+    if journal is not None:
+        journal.save()
     return state.step >= recipe.steps
+
+
+class _Journal:
+    """What a run leaves behind and tells: checkpoints, metrics, validations, progress."""
+
+    def __init__(
+        self,
+        state: TrainingState,
+        folder: Path,
+        options: LoopOptions,
+        validate: Callable[[HdrNetwork], dict[str, float]] | None,
+        listen: Callable[[Progress], None] | None,
+    ) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.state, self.folder, self.options, self.validate, self.listen = state, folder, options, validate, listen
+        self.losses: list[float] = []
+        self.errors: list[float] = []
+
+    def step_done(self, loss: float, mse: float) -> None:
+        """Take in a step's figures, and do what is due after it."""
+        state, options, recipe = self.state, self.options, self.state.recipe
+        self.losses.append(loss)
+        self.errors.append(mse)
+        mean_loss = sum(self.losses) / len(self.losses)
+        psnr = -10 * torch.tensor(self.errors).mean().clamp(min=1e-12).log10().item()
+        if self.listen is not None:
+            self.listen(Progress(state.step, recipe.steps, mean_loss, psnr, state.seconds))
+        if state.step % options.log_every == 0:
+            self._append({"loss": mean_loss, "psnr_mu": psnr, "lr": recipe.learning_rate_at(state.step - 1)})
+            self.losses, self.errors = [], []
+        if self.validate is not None and state.step % options.validate_every == 0:
+            with evaluation_network(state) as network:
+                self._append(self.validate(network))
+        if state.step % options.checkpoint_every == 0:
+            self.save()
+
+    def save(self) -> None:
+        """Write the checkpoint."""
+        self.state.save(self.folder / CHECKPOINT_NAME)
+
+    def _append(self, values: dict[str, Any]) -> None:
+        line = {"step": self.state.step, "seconds": round(self.state.seconds, 1), **values}
+        with (self.folder / METRICS_NAME).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
 
 
 @contextlib.contextmanager
@@ -225,23 +276,3 @@ def evaluation_network(state: TrainingState) -> Iterator[HdrNetwork]:
         if trained is not None:
             network.load_state_dict(trained)
         network.train()
-
-
-def _batches(
-    data: Dataset[tuple[Tensor, Tensor]], recipe: Recipe, first_step: int, workers: int
-) -> Iterator[tuple[Tensor, Tensor]]:
-    indices: Sequence[int] = range(first_step * recipe.batch, recipe.steps * recipe.batch)
-    loader: DataLoader[tuple[Tensor, Tensor]] = DataLoader(
-        Subset(data, indices),
-        batch_size=recipe.batch,
-        num_workers=workers,
-        pin_memory=torch.cuda.is_available(),
-        persistent_workers=False,
-    )
-    return iter(loader)
-
-
-def _append(path: Path, state: TrainingState, values: dict[str, Any]) -> None:
-    line = {"step": state.step, "seconds": round(state.seconds, 1), **values}
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(line) + "\n")

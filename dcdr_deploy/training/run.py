@@ -16,6 +16,7 @@ from torch.utils.data import Dataset
 from dcdr_deploy.errors import InputError
 from dcdr_deploy.models import HdrNetwork
 from dcdr_deploy.training.camera import CameraModel
+from dcdr_deploy.training.distributed import SINGLE, ProcessGroup
 from dcdr_deploy.training.heldout import HeldOutPair, Predict, held_out_pairs, judge
 from dcdr_deploy.training.liveness import liveness
 from dcdr_deploy.training.loop import CHECKPOINT_NAME, LoopOptions, Progress, create_state, train
@@ -123,7 +124,8 @@ def run_training(
     validate: Callable[[HdrNetwork], dict[str, float]] | None = None,
     listen: Callable[[Progress], None] | None = None,
     stop: Callable[[], bool] = lambda: False,
+    group: ProcessGroup = SINGLE,
 ) -> bool:
     """Train until the recipe ends, time is up or ``stop``; see :func:`dcdr_deploy.training.loop.train`."""
     loss = WeightedLoss(state.recipe.losses, vgg19, state.peak).to(options.device)
-    return train(state, data, loss, folder, options, validate, listen, stop)
+    return train(state, data, loss, folder, options, validate, listen, stop, group)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,9 @@ from torch.utils.data import Dataset
 
 from dcdr_deploy.errors import InputError
 from dcdr_deploy.models import HdrNetwork, architecture_of, find_preset
+from dcdr_deploy.training.batches import automatic_workers
 from dcdr_deploy.training.camera import CameraModel
+from dcdr_deploy.training.distributed import SINGLE, ProcessGroup, join_processes
 from dcdr_deploy.training.loop import LoopOptions, Progress
 from dcdr_deploy.training.pairs import PairedFolder, find_cityscapes, find_pairs, is_cityscapes
 from dcdr_deploy.training.recipe import RECIPES, Recipe
@@ -28,7 +30,8 @@ Validate = Callable[[HdrNetwork], dict[str, float]]
 class TrainingRequest:
     """Options of ``dcdr-deploy train``; see its ``--help`` for their meaning.
 
-    ``overrides`` replaces fields of the recipe; ``perceptual`` is ``"vgg19"``, ``"none"`` or ``None`` for the recipe's.
+    ``overrides`` replaces fields of the recipe; ``perceptual`` is ``"vgg19"``, ``"none"`` or ``None`` for the recipe's;
+    ``workers`` of ``None`` leaves their number to the device.
     """
 
     output: Path
@@ -46,7 +49,8 @@ class TrainingRequest:
     peak: float = 8.0
     device: str = "auto"
     threads: int | None = None
-    workers: int = 0
+    workers: int | None = None
+    compile: bool = False
     checkpoint_every: int = 500
     validate_every: int = 1000
     minutes: float | None = None
@@ -55,29 +59,43 @@ class TrainingRequest:
 def run_request(request: TrainingRequest) -> bool:
     """Run or go on with a training run, with a progress bar on stderr.
 
+    Under torch's launcher every process calls this, and they share each batch.
+
     Returns:
         Whether the recipe is complete; ``False`` after Ctrl-C or at the time limit.
 
     Raises:
         InputError: options that do not go together, or data that cannot be used.
         CheckpointError: nothing to resume.
+        ProcessLost: another process of the run is gone.
+        SystemExit: another process of the run failed and says why.
     """
+    with join_processes() as group:
+        return _run_share(request, group)
+
+
+def _run_share(request: TrainingRequest, group: ProcessGroup) -> bool:
     recipe = build_recipe(request)
+    group.share_of(recipe.batch)
     if request.threads is not None:
         torch.set_num_threads(request.threads)
-    device = choose_device(request.device)
-    data, validate = open_data(request, recipe)
+    device = choose_device(request.device, group)
+    with group.first_on_machine_leads():
+        data, validate = open_data(request, recipe)
     state = open_run(recipe, request.output, request.peak, device, request.resume)
+    workers = automatic_workers(torch.device(device), group) if request.workers is None else request.workers
     options = LoopOptions(
         request.checkpoint_every,
         request.validate_every,
         minutes=request.minutes,
-        workers=request.workers,
+        workers=workers,
         device=device,
+        compile=request.compile,
     )
-    with stop_on_interrupt() as stop, progress_bar(recipe.steps, state.step) as listen:
+    show = progress_bar(recipe.steps, state.step) if group.is_first else nullcontext()
+    with stop_on_interrupt() as stop, show as listen:
         return run_training(
-            state, data, request.output, options, request.vgg19_weights, validate, listen=listen, stop=stop
+            state, data, request.output, options, request.vgg19_weights, validate, listen, stop, group=group
         )
 
 
@@ -99,22 +117,34 @@ def build_recipe(request: TrainingRequest) -> Recipe:
     return recipe
 
 
-def choose_device(name: str) -> str:
+def choose_device(name: str, group: ProcessGroup = SINGLE) -> str:
     """torch's name of a device; ``auto`` is the first GPU, or the CPU.
+
+    Each of several processes takes the GPU of its number on its machine.
 
     Raises:
         InputError: no such device here.
     """
     available = torch.cuda.is_available()
     if name == "auto":
-        return "cuda" if available else "cpu"
+        name = "cuda" if available else "cpu"
     try:
         device = torch.device(name)
     except RuntimeError as error:
         raise InputError(f"unknown device {name!r}; use auto, cpu, cuda or cuda:1") from error
     if device.type == "cuda" and (not available or (device.index or 0) >= torch.cuda.device_count()):
         raise InputError(f"no GPU for {name!r} here; see `dcdr-deploy doctor`, or train with --device cpu")
-    return name
+    return name if group.size == 1 or device.type != "cuda" else _own_gpu(device, group)
+
+
+def _own_gpu(device: torch.device, group: ProcessGroup) -> str:
+    if device.index is not None:
+        raise InputError(f"--device {device}: each of {group.size} processes takes a GPU of its own; use --device cuda")
+    gpus = torch.cuda.device_count()
+    if group.local_size > gpus:
+        raise InputError(f"{group.local_size} processes for {gpus} GPUs here: start torchrun --nproc-per-node {gpus}")
+    torch.cuda.set_device(group.local_rank)
+    return f"cuda:{group.local_rank}"
 
 
 def open_data(request: TrainingRequest, recipe: Recipe) -> tuple[Dataset[tuple[Tensor, Tensor]], Validate | None]:

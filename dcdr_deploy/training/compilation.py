@@ -1,0 +1,35 @@
+"""The forward pass of training through ``torch.compile``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from dcdr_deploy.engines.faults import one_line
+from dcdr_deploy.errors import InputError
+from dcdr_deploy.models import HdrNetwork
+
+Forward = Callable[[Tensor], Tensor]
+"""SDR (N, 3, H, W) in [0, 1] to linear HDR (N, 3, H, W)."""
+
+
+def compiled(network: HdrNetwork) -> Forward:
+    """The network's forward pass through ``torch.compile``; weights are shared, other uses of it are not affected.
+
+    Raises:
+        InputError: (the result, when called) no compiler works here.
+    """
+    # Imported here: it takes seconds that a run without compilation should not pay.
+    from torch._dynamo.exc import TorchDynamoException
+
+    forward = torch.compile(network)
+
+    def run(x: Tensor) -> Tensor:
+        try:
+            return forward(x)
+        except TorchDynamoException as error:
+            raise InputError(f"torch.compile fails here; train without --compile ({one_line(error)})") from error
+
+    return run
