@@ -13,6 +13,7 @@ Examples:
   dcdr-deploy train --ldr sdr/ --hdr hdr16/ -o runs/mine       pairs of equal file names in two folders
   dcdr-deploy train --recipe demo -o runs/demo                 as the demo weights were trained
   dcdr-deploy train --recipe demo -o runs/demo --resume --minutes 9
+  dcdr-deploy train --weights model.pth --ldr sdr/ --hdr hdr16/ -o runs/tuned --learning-rate 5e-5     fine-tuning
   torchrun --nproc-per-node 4 -m dcdr_deploy train --data cityscapes/ -o runs/paper     on four GPUs
 """
 
@@ -21,7 +22,7 @@ OVERRIDES = ("preset", "steps", "batch", "patch", "learning_rate", "precision", 
 
 
 @click.command("train", epilog=EPILOG)
-@click.option("--recipe", default="paper", show_default=True, help="Named settings: paper or demo.")
+@click.option("--recipe", default="paper", show_default=True, help="Named settings: paper, demo, demo-finish, demo-careful.")
 @click.option("--data", type=click.Path(path_type=Path), help="Folder in the Cityscapes layout.")
 @click.option("--split", default="train", show_default=True, help="Split of the Cityscapes layout.")
 @click.option("--ldr", type=click.Path(path_type=Path), help="Folder of 8-bit SDR pictures, with --hdr.")
@@ -35,14 +36,25 @@ OVERRIDES = ("preset", "steps", "batch", "patch", "learning_rate", "precision", 
 )
 @click.option("--scenes", default=3000, show_default=True, help="Procedural scenes of the synthetic source.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder of the run.")
+@click.option(
+    "--weights",
+    "start_weights",
+    type=click.Path(path_type=Path),
+    help="Checkpoint whose weights a new run starts at; --resume goes on with the run's own.",
+)
 @click.option("--resume", is_flag=True, help="Go on with the run in the output folder.")
 @click.option("--preset", type=str, help="Network: paper or lite (DCDR-UNet), or hdrunet.")
 @click.option("--steps", type=int, help="Optimiser steps of the whole run. [recipe's: paper 200000]")
 @click.option("--batch", type=int, help="Patches a step, over all GPUs. [recipe's: paper 16]")
 @click.option("--patch", type=int, help="Patch size in pixels. [recipe's: paper 512]")
 @click.option("--learning-rate", type=float, help="Learning rate of Adam. [recipe's: 2e-4]")
-@click.option("--perceptual", type=click.Choice(["vgg19", "none"]), help="Perceptual loss of eq. 7. [recipe's]")
+@click.option(
+    "--perceptual",
+    type=click.Choice(["vgg19", "squeezenet", "none"]),
+    help="Perceptual loss: the paper's (eq. 7), one whose weights come by pip, or none. [recipe's]",
+)
 @click.option("--vgg19-weights", type=click.Path(path_type=Path), help="torchvision's VGG19 file. [torch's cache]")
+@click.option("--squeezenet-weights", type=click.Path(path_type=Path), help="SqueezeNet's file. [package ndf]")
 @click.option("--precision", type=click.Choice(["auto", "fp32", "bf16", "fp16"]), help="Arithmetic. [recipe's]")
 @click.option("--seed", type=int, help="Seed of weights and data. [recipe's: 0]")
 @click.option("--peak", type=float, default=8.0, show_default=True, help="Full scale of targets in units of SDR white.")

@@ -18,7 +18,8 @@ from dcdr_deploy.models import HdrNetwork, NetworkConfig, build_network, find_pr
 from dcdr_deploy.training.batches import load_batches
 from dcdr_deploy.training.compilation import Forward, compiled
 from dcdr_deploy.training.distributed import SINGLE, ProcessGroup
-from dcdr_deploy.training.losses import WeightedLoss, mu_law
+from dcdr_deploy.training.losses import WeightedLoss
+from dcdr_deploy.training.mu_law import mu_law
 from dcdr_deploy.training.recipe import Recipe
 from dcdr_deploy.training.start import start_from_inverse_srgb
 from dcdr_deploy.training.state import TrainingState
@@ -118,7 +119,7 @@ def train_step(
 
     Args:
         state: changed in place; its step number goes up by one.
-        loss_function: of float32 prediction and truth.
+        loss_function: of float32 prediction, truth and SDR.
         x: SDR (N, 3, H, W) in [0, 1].
         truth: linear HDR (N, 3, H, W) in [0, 1].
         group: processes that take this step together, each with patches of its own.
@@ -141,7 +142,7 @@ def train_step(
     with torch.autocast(x.device.type, kind, enabled=kind != torch.float32):
         prediction = (forward or network)(x)
     prediction = prediction.float()
-    loss = loss_function(prediction, truth, recipe.active_losses(state.step))
+    loss = loss_function(prediction, truth, x, recipe.active_losses(state.step))
     state.optimiser.zero_grad(set_to_none=True)
     scaler = state.scaler
     (loss if scaler is None else scaler.scale(loss)).backward()

@@ -108,6 +108,9 @@ class Recipe:
         return cls(**values)
 
 
+SQUEEZENET_WEIGHT = 0.1
+"""Weight of ``perceptual_squeezenet`` (ours)."""
+
 _DEMO = Recipe(
     steps=9_200,
     batch=4,
@@ -132,6 +135,26 @@ RECIPES: dict[str, Recipe] = {
     "paper": Recipe(),
     "demo": _DEMO,
     "demo-finish": replace(_DEMO, steps=10_200, losses={**_DEMO.losses, "mu_log_mse": 0.02}),
+    "demo-careful": replace(
+        _DEMO,
+        steps=2_400,
+        learning_rate=5e-5,
+        tail_start=0.2,
+        losses={
+            **_DEMO.losses,
+            "mu_log_mse": 0.02,
+            "mu_regret": 0.004,
+            "perceptual_squeezenet": SQUEEZENET_WEIGHT,
+        },
+        losses_from={},
+        offsets_from=0.0,
+        offset_rate=1.0,
+        tone_start="kaiming",
+        tone_from=0.0,
+        average=0.998,
+        seed=1,
+    ),
 }
 """Recipes by name. ``demo`` is sized for two CPU cores; ``demo-finish`` goes on from it with ``--resume`` and weighs
-patches in which little clips (the model card says how the shipped weights were made)."""
+patches in which little clips; ``demo-careful`` starts at their weights (``--weights``) and teaches caution where the
+trivial conversion is nearly exact (the model card says how the shipped weights were made)."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from dcdr_deploy.errors import InputError
-from dcdr_deploy.models import HdrNetwork
+from dcdr_deploy.models import HdrNetwork, load_checkpoint
 from dcdr_deploy.training.camera import CameraModel
 from dcdr_deploy.training.distributed import SINGLE, ProcessGroup
 from dcdr_deploy.training.heldout import HeldOutPair, Predict, held_out_pairs, judge
@@ -97,14 +98,17 @@ def validator(pairs: list[HeldOutPair], peak: float) -> Callable[[HdrNetwork], d
     return lambda network: judge(pairs, predictor(network), peak).summary() | liveness(network, pairs)
 
 
-def open_run(recipe: Recipe, folder: Path, peak: float, device: str, resume: bool) -> TrainingState:
+def open_run(
+    recipe: Recipe, folder: Path, peak: float, device: str, resume: bool, start_weights: Path | None = None
+) -> TrainingState:
     """A new run, or the one in ``folder``.
 
-    A resumed run takes the recipe given here, so that its length or learning rate can be changed.
+    A resumed run takes the recipe given here, so that its length or learning rate can be changed. A new run starts at
+    the weights of ``start_weights``, any file that :func:`~dcdr_deploy.models.load_checkpoint` takes, if there is one.
 
     Raises:
-        InputError: the folder has a run already and ``resume`` is not set.
-        CheckpointError: nothing to resume, or it does not fit.
+        InputError: the folder has a run already and ``resume`` is not set, or the weights are of another network.
+        CheckpointError: nothing to resume, or it does not fit, or the weights cannot be read.
     """
     checkpoint = folder / CHECKPOINT_NAME
     if checkpoint.exists() and not resume:
@@ -112,6 +116,14 @@ def open_run(recipe: Recipe, folder: Path, peak: float, device: str, resume: boo
     state = create_state(recipe, peak, torch.device(device))
     if resume:
         state.restore(checkpoint, torch.device(device))
+    elif start_weights is not None:
+        start = load_checkpoint(start_weights)
+        if start.network.config != state.network.config:
+            raise InputError(
+                f"{start_weights} holds another network than preset {recipe.preset}; --preset names its own, if it has "
+                "one"
+            )
+        state.start_at(start.network.state_dict())
     return state
 
 
@@ -120,12 +132,15 @@ def run_training(
     data: Dataset[tuple[Tensor, Tensor]],
     folder: Path,
     options: LoopOptions,
-    vgg19: Path | None = None,
+    files: Mapping[str, Path] = MappingProxyType({}),
     validate: Callable[[HdrNetwork], dict[str, float]] | None = None,
     listen: Callable[[Progress], None] | None = None,
     stop: Callable[[], bool] = lambda: False,
     group: ProcessGroup = SINGLE,
 ) -> bool:
-    """Train until the recipe ends, time is up or ``stop``; see :func:`dcdr_deploy.training.loop.train`."""
-    loss = WeightedLoss(state.recipe.losses, vgg19, state.peak).to(options.device)
+    """Train until the recipe ends, time is up or ``stop``; see :func:`dcdr_deploy.training.loop.train`.
+
+    ``files`` are the weights of perceptual losses, see :class:`~dcdr_deploy.training.losses.WeightedLoss`.
+    """
+    loss = WeightedLoss(state.recipe.losses, files, state.peak).to(options.device)
     return train(state, data, loss, folder, options, validate, listen, stop, group)

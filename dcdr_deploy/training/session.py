@@ -20,18 +20,28 @@ from dcdr_deploy.training.camera import CameraModel
 from dcdr_deploy.training.distributed import SINGLE, ProcessGroup, join_processes
 from dcdr_deploy.training.loop import LoopOptions, Progress
 from dcdr_deploy.training.pairs import PairedFolder, find_cityscapes, find_pairs, is_cityscapes
-from dcdr_deploy.training.recipe import RECIPES, Recipe
+from dcdr_deploy.training.perceptual import PERCEPTUAL
+from dcdr_deploy.training.recipe import RECIPES, SQUEEZENET_WEIGHT, Recipe
 from dcdr_deploy.training.run import SyntheticSource, open_run, run_training, validator
 
 Validate = Callable[[HdrNetwork], dict[str, float]]
+
+
+PERCEPTUAL_CHOICES: dict[str, dict[str, float]] = {
+    "vgg19": {"perceptual": RECIPES["paper"].losses["perceptual"]},
+    "squeezenet": {"perceptual_squeezenet": SQUEEZENET_WEIGHT},
+    "none": {},
+}
+"""Perceptual loss and its weight, by the name that ``--perceptual`` takes."""
 
 
 @dataclass(frozen=True)
 class TrainingRequest:
     """Options of ``dcdr-deploy train``; see its ``--help`` for their meaning.
 
-    ``overrides`` replaces fields of the recipe; ``perceptual`` is ``"vgg19"``, ``"none"`` or ``None`` for the recipe's;
-    ``workers`` of ``None`` leaves their number to the device.
+    ``overrides`` replaces fields of the recipe; ``perceptual`` is a name of :data:`PERCEPTUAL_CHOICES`, or ``None`` for
+    the recipe's; ``start_weights`` is a checkpoint whose weights a new run starts at; ``workers`` of ``None`` leaves
+    their number to the device.
     """
 
     output: Path
@@ -46,6 +56,8 @@ class TrainingRequest:
     resume: bool = False
     perceptual: str | None = None
     vgg19_weights: Path | None = None
+    squeezenet_weights: Path | None = None
+    start_weights: Path | None = None
     peak: float = 8.0
     device: str = "auto"
     threads: int | None = None
@@ -82,7 +94,7 @@ def _run_share(request: TrainingRequest, group: ProcessGroup) -> bool:
     device = choose_device(request.device, group)
     with group.first_on_machine_leads():
         data, validate = open_data(request, recipe)
-    state = open_run(recipe, request.output, request.peak, device, request.resume)
+    state = open_run(recipe, request.output, request.peak, device, request.resume, request.start_weights)
     workers = automatic_workers(torch.device(device), group) if request.workers is None else request.workers
     options = LoopOptions(
         request.checkpoint_every,
@@ -95,7 +107,7 @@ def _run_share(request: TrainingRequest, group: ProcessGroup) -> bool:
     show = progress_bar(recipe.steps, state.step) if group.is_first else nullcontext()
     with stop_on_interrupt() as stop, show as listen:
         return run_training(
-            state, data, request.output, options, request.vgg19_weights, validate, listen, stop, group=group
+            state, data, request.output, options, perceptual_files(request), validate, listen, stop, group=group
         )
 
 
@@ -112,9 +124,18 @@ def build_recipe(request: TrainingRequest) -> Recipe:
     if recipe.patch % multiple:
         raise InputError(f"--patch {recipe.patch}: preset {recipe.preset} takes multiples of {multiple}")
     if request.perceptual is not None:
-        weight = RECIPES["paper"].losses["perceptual"] if request.perceptual == "vgg19" else 0.0
-        recipe = replace(recipe, losses={**recipe.losses, "perceptual": weight})
+        others = {name: weight for name, weight in recipe.losses.items() if name not in PERCEPTUAL}
+        recipe = replace(recipe, losses=others | PERCEPTUAL_CHOICES[request.perceptual])
+    smallest = max((PERCEPTUAL[name].smallest for name in recipe.losses if name in PERCEPTUAL), default=0)
+    if recipe.patch < smallest:
+        raise InputError(f"--patch {recipe.patch} is too small for the perceptual loss, which needs {smallest} pixels")
     return recipe
+
+
+def perceptual_files(request: TrainingRequest) -> dict[str, Path]:
+    """Weights files that the user named, by the names of the losses that read them."""
+    named = {"perceptual": request.vgg19_weights, "perceptual_squeezenet": request.squeezenet_weights}
+    return {name: path for name, path in named.items() if path is not None}
 
 
 def choose_device(name: str, group: ProcessGroup = SINGLE) -> str:

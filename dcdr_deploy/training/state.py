@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,12 @@ class TrainingState:
     seconds: float = 0.0
     peak: float = 1.0
     scaler: torch.amp.GradScaler | None = None
+
+    def start_at(self, weights: Mapping[str, torch.Tensor]) -> None:
+        """Take over weights before the first step, into the running average too."""
+        self.network.load_state_dict(weights)
+        if self.average is not None:
+            self.average = {name: value.clone() for name, value in self.network.state_dict().items()}
 
     def update_average(self) -> None:
         """Move the running average towards the weights; quicker at first, so that it forgets the start."""

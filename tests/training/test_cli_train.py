@@ -13,13 +13,16 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner, Result
 
 from dcdr_deploy.cli import main
+from dcdr_deploy.model_selection import DEMO_MODEL
 from dcdr_deploy.models import load_checkpoint
 from dcdr_deploy.training.state import read_training_checkpoint
 
 DATA = Path(__file__).parents[2] / "data" / "hdri"
+DEMO = DEMO_MODEL.with_suffix(".safetensors")
 SMALL = ("--patch", "16", "--batch", "1", "--perceptual", "none", "--device", "cpu", "--precision", "fp32")
 
 
@@ -47,6 +50,23 @@ def test_a_short_run_on_pairs_and_its_continuation(pairs: tuple[Path, Path], tmp
     checkpoint = tmp_path / "run" / "last.pth"
     assert read_training_checkpoint(checkpoint)["step"] == 3
     assert load_checkpoint(checkpoint).metadata.peak == 8.0
+
+
+def test_fine_tuning_starts_at_the_weights_of_a_checkpoint(pairs: tuple[Path, Path], tmp_path: Path) -> None:
+    run = ("--ldr", pairs[0], "--hdr", pairs[1], *SMALL, "--weights", DEMO, "--learning-rate", "0")
+    result = call(*run, "-o", tmp_path / "run", "--steps", "1")
+    assert result.exit_code == 0, result.output
+    tuned, before = (load_checkpoint(path).network.state_dict() for path in (tmp_path / "run" / "last.pth", DEMO))
+    assert all(torch.equal(tuned[name], before[name]) for name in before)
+
+
+def test_weights_of_another_network_are_refused(pairs: tuple[Path, Path], tmp_path: Path) -> None:
+    result = call(
+        "--ldr", pairs[0], "--hdr", pairs[1], *SMALL, "--weights", DEMO, "--preset", "lite", "-o", tmp_path / "run"
+    )
+    assert result.exit_code == 2
+    assert "another network than preset lite" in result.stderr
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.slow
@@ -87,6 +107,7 @@ def test_ctrl_c_ends_with_a_checkpoint(pairs: tuple[Path, Path], tmp_path: Path)
         (["--recipe", "secret"], "unknown recipe"),
         (["--preset", "huge"], "unknown preset"),
         (["--patch", "30"], "multiple of 4"),
+        (["--patch", "28", "--perceptual", "squeezenet"], "needs 32 pixels"),
         (["--ldr", "somewhere"], "give both"),
         (["--data", "nowhere"], "leftImg8bit"),
         (["--panoramas", "nowhere"], "no folder 'train'"),

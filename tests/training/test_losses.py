@@ -1,9 +1,8 @@
-"""The losses are the paper's equations 7 and 8, and the mu-law terms match the metric."""
+"""The pixel losses are the paper's equation 8 and mu-law terms that match the metric."""
 
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,28 +11,10 @@ import torch
 from dcdr_deploy.errors import InputError
 from dcdr_deploy.imaging.transfer import linear_to_srgb
 from dcdr_deploy.metrics.psnr import mu_law as metric_mu_law
-from dcdr_deploy.training.losses import (
-    VGG19_LAYERS,
-    VGG19Loss,
-    WeightedLoss,
-    mu_l1,
-    mu_law,
-    mu_log_mse,
-    mu_mse,
-    sdr_l1,
-    tanh_l1,
-)
-
-
-@pytest.fixture(scope="session")
-def vgg19_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A file of torchvision's VGG19 layout with random weights; the real one is the user's to bring."""
-    from torchvision.models import vgg19
-
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("vgg") / "vgg19-random.pth"
-    torch.save({f"features.{k}": v for k, v in vgg19(weights=None).features.state_dict().items()}, path)
-    return path
+from dcdr_deploy.metrics.psnr import psnr_mu
+from dcdr_deploy.training.heldout import baseline
+from dcdr_deploy.training.losses import WeightedLoss, mu_l1, mu_log_mse, mu_mse, mu_regret, sdr_l1, tanh_l1
+from dcdr_deploy.training.mu_law import mu_law
 
 
 def pair() -> tuple[torch.Tensor, torch.Tensor]:
@@ -79,49 +60,6 @@ def test_equal_pictures_cost_nothing(loss) -> None:
     assert loss(a, b).item() > 0
 
 
-def test_the_paper_takes_the_last_convolution_before_each_pooling() -> None:
-    from torchvision.models import vgg19
-
-    layers = list(vgg19(weights=None).features)
-    convolutions = [i for i, layer in enumerate(layers) if isinstance(layer, torch.nn.Conv2d)]
-    # S = {(1, 2), (2, 4), (3, 8), (4, 12), (5, 16)}: the 2nd, 4th, 8th, 12th and 16th convolution
-    assert [convolutions[j - 1] for j in (2, 4, 8, 12, 16)] == list(VGG19_LAYERS)
-
-
-@pytest.mark.slow
-def test_vgg_loss_sums_over_channels_and_averages_over_pixels(vgg19_file: Path) -> None:
-    loss = VGG19Loss(vgg19_file)
-    a, b = pair()
-    expected = 0.0
-    x, y = (a - loss.mean) / loss.std, (b - loss.mean) / loss.std
-    for i, layer in enumerate(loss.features):
-        x, y = layer(x), layer(y)
-        if i in VGG19_LAYERS:
-            n, _, h, w = x.shape
-            expected += ((x - y) ** 2).sum().item() / (n * h * w)
-    assert loss(a, b).item() == pytest.approx(expected, rel=1e-4)
-    assert not any(parameter.requires_grad for parameter in loss.parameters())
-
-
-@pytest.mark.slow
-def test_eq_8_adds_a_tenth_of_the_perceptual_loss(vgg19_file: Path) -> None:
-    a, b = pair()
-    both = WeightedLoss({"tanh_l1": 1.0, "perceptual": 0.1}, vgg19_file)
-    expected = tanh_l1(a, b) + 0.1 * VGG19Loss(vgg19_file)(a, b)
-    assert both(a, b).item() == pytest.approx(expected.item(), rel=1e-5)
-
-
-def test_a_missing_vgg_file_is_named_with_the_remedy(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="--perceptual none"):
-        WeightedLoss({"perceptual": 0.1}, tmp_path / "missing.pth")
-
-
-def test_a_file_that_is_no_vgg_is_refused(tmp_path: Path) -> None:
-    torch.save({"conv.weight": torch.zeros(1)}, tmp_path / "other.pth")
-    with pytest.raises(InputError, match="no VGG19"):
-        WeightedLoss({"perceptual": 0.1}, tmp_path / "other.pth")
-
-
 def test_an_unknown_loss_is_refused() -> None:
     with pytest.raises(InputError, match="unknown loss"):
         WeightedLoss({"l3": 1.0})
@@ -130,8 +68,8 @@ def test_an_unknown_loss_is_refused() -> None:
 def test_only_the_active_terms_are_summed() -> None:
     a, b = torch.zeros(1, 3, 8, 8), torch.full((1, 3, 8, 8), 0.5)
     loss = WeightedLoss({"tanh_l1": 1.0, "mu_mse": 4.0})
-    assert loss(a, b, {"tanh_l1"}) == tanh_l1(a, b)
-    assert loss(a, b) == tanh_l1(a, b) + 4 * mu_mse(a, b)
+    assert loss(a, b, a, {"tanh_l1"}) == tanh_l1(a, b)
+    assert loss(a, b, a) == tanh_l1(a, b) + 4 * mu_mse(a, b)
 
 
 def test_halving_the_error_of_an_easy_patch_counts_as_much_as_of_a_hard_one() -> None:
@@ -144,3 +82,26 @@ def test_halving_the_error_of_an_easy_patch_counts_as_much_as_of_a_hard_one() ->
 
     whole = loss([1, 1])
     assert whole - loss([0.5, 1]) == pytest.approx(whole - loss([1, 0.5]), rel=0.01)
+
+
+def test_regret_is_the_squared_decibels_lost_against_the_trivial_conversion() -> None:
+    rng = np.random.default_rng(0)
+    sdr = rng.random((2, 16, 16, 3), np.float32)
+    truth = np.stack([baseline(picture, 8.0) for picture in sdr]) + np.float32(0.02)
+    prediction = truth + np.array([0.04, 0.005], np.float32).reshape(2, 1, 1, 1)
+    lost = psnr_mu(baseline(sdr[0], 8.0), truth[0]) - psnr_mu(prediction[0], truth[0])
+    assert lost > 3
+    tensors = [torch.from_numpy(picture.transpose(0, 3, 1, 2)) for picture in (prediction, truth, sdr)]
+    # The second picture is better than the conversion and costs nothing.
+    assert mu_regret(*tensors, peak=8.0).item() == pytest.approx(lost**2 / 2, rel=0.02)
+    assert WeightedLoss({"mu_regret": 0.5}, peak=8.0)(*tensors).item() == pytest.approx(lost**2 / 4, rel=0.02)
+
+
+def test_regret_has_no_gradient_where_the_network_is_better() -> None:
+    sdr = torch.full((1, 3, 8, 8), 0.5)
+    truth = torch.full((1, 3, 8, 8), 0.9)
+    for level, pulls in ((0.8, False), (0.001, True)):
+        prediction = torch.full((1, 3, 8, 8), level, requires_grad=True)
+        mu_regret(prediction, truth, sdr, 8.0).backward()
+        assert prediction.grad is not None
+        assert bool(prediction.grad.any()) is pulls
