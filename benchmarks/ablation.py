@@ -48,7 +48,7 @@ PEAK = 8.0
 TEST_SIZE, TEST_SEED = 128, 2024
 """Held-out crops: pixels a side, and the seed of their cameras."""
 
-BUDGET = ("width", "patch", "batch", "steps", "learning_rate", "scenes", "perceptual", "crops")
+BUDGET = ("width", "patch", "batch", "steps", "learning_rate", "scenes", "perceptual", "precision", "crops")
 """Options that make up a budget; runs of different ones are kept apart."""
 
 FIGURES = {
@@ -169,6 +169,7 @@ def run(job: Job) -> Outcome:
         losses={"tanh_l1": 1.0, **(PERCEPTUAL_CHOICES[options.perceptual] if variant.perceptual else {})},
         average=0.998,
         gradient_clip=1.0,
+        precision=options.precision,
         seed=job.seed,
     )
     device = torch.device(options.device)
@@ -231,6 +232,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--variants", default=";".join(VARIANTS), help="names with semicolons between them")
     parser.add_argument("--scenes", type=int, default=3000)
+    parser.add_argument("--precision", choices=("auto", "fp32", "bf16", "fp16"), default="auto")
     parser.add_argument("--crops", type=int, default=96, help="held-out crops to judge by")
     parser.add_argument("--perceptual", choices=PERCEPTUAL_CHOICES, default="squeezenet")
     parser.add_argument("--vgg19-weights", type=Path)

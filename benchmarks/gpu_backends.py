@@ -6,6 +6,7 @@ import importlib.util
 import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ import gpu_measure as measure
 from gpu_report import SIZES
 
 from dcdr_deploy.engines import EngineOptions, ModelMetadata
+from dcdr_deploy.engines.fused import compute_capability
 from dcdr_deploy.engines.torch import TorchEngine
+from dcdr_deploy.errors import DcdrError
 from dcdr_deploy.model_selection import DEMO_MODEL
 
 
@@ -64,6 +67,33 @@ def load_tensorrt(stack: ExitStack, package: str) -> Any:
     return stack.enter_context(load_engine(built.engine, package, EngineOptions(device="cuda")))
 
 
+def load_tensorrt_rtx(stack: ExitStack) -> Any:
+    """As :func:`load_tensorrt`; on a GPU outside the package's list, an engine for the nearest one that is listed.
+
+    The tool refuses such an engine. Here it is given to the runtime all the same, to learn what that answers.
+    """
+    _need("tensorrt_rtx")
+    from dcdr_deploy.engines import trt_api
+    from dcdr_deploy.engines.build.pipeline import build_engine
+    from dcdr_deploy.engines.build.request import BuildRequest
+    from dcdr_deploy.engines.build.sidecar import write
+    from dcdr_deploy.engines.tensorrt import open_engine
+
+    package, sm = "tensorrt-rtx", compute_capability(0)
+    listed = trt_api.builder_sms(trt_api.load_api(package))
+    if sm in listed:
+        return load_tensorrt(stack, package)
+    nearest = max((each for each in listed if each < sm), default=min(listed))
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+    request = BuildRequest(package=package, sms=(nearest,), fp16=True, tile=SIZES["1920x1080"])
+    built = build_engine(DEMO_MODEL, folder / "model.engine", request)
+    write(built.engine, replace(built.sidecar, sms=(sm,)))
+    try:
+        return stack.enter_context(open_engine(built.engine))
+    except DcdrError as error:
+        raise RuntimeError(f"SM{sm} is not in its list; given an engine for SM{nearest}: {error}") from error
+
+
 def _need(module: str) -> None:
     if importlib.util.find_spec(module) is None:
         raise RuntimeError(f"{module} is not installed")
@@ -73,6 +103,6 @@ OTHERS: dict[str, Callable[[ExitStack], Any]] = {
     "onnxruntime CUDA, fp32": load_onnxruntime,
     "onnxruntime CUDA, fp16": load_onnxruntime_fp16,
     "tensorrt, fp16": lambda stack: load_tensorrt(stack, "tensorrt"),
-    "tensorrt-rtx, fp16": lambda stack: load_tensorrt(stack, "tensorrt-rtx"),
+    "tensorrt-rtx, fp16": load_tensorrt_rtx,
 }
 """Other backends by the name of their row; each gives an engine that the stack closes."""

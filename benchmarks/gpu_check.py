@@ -14,6 +14,7 @@ Exit code: 0 done, 1 a result was wrong, 2 no GPU, or one that the kernel cannot
 from __future__ import annotations
 
 import argparse
+import math
 import re
 import sys
 import time
@@ -35,7 +36,7 @@ from torch.nn import functional as F  # noqa: E402
 
 from dcdr_deploy._version import __version__  # noqa: E402
 from dcdr_deploy.engines import fused  # noqa: E402
-from dcdr_deploy.engines.faults import one_line  # noqa: E402
+from dcdr_deploy.engines.faults import is_out_of_memory, one_line  # noqa: E402
 from dcdr_deploy.engines.plugin.compiler import source_hash  # noqa: E402
 from dcdr_deploy.engines.torch import fp16_forward  # noqa: E402
 from dcdr_deploy.engines.torch_graphs import CudaRecorder  # noqa: E402
@@ -73,17 +74,18 @@ class Run:
         self.report = Report()
         self._end = time.perf_counter() + seconds
 
-    def attempt(self, label: str, part: Callable[[], Any], seconds: float) -> str:
-        """Run a part, which must not take longer than ``seconds``, nor than is left; return why it failed, or ""."""
+    def attempt(self, label: str, part: Callable[[], Any], seconds: float) -> Exception | None:
+        """Run a part, which must not take longer than ``seconds``, nor than is left; return why it failed."""
         print(f"{label} ...", file=sys.stderr, flush=True)
         try:
             with measure.time_limit(min(seconds, self._end - time.perf_counter())), torch.no_grad():
                 part()
         except Exception as error:  # whatever a part does wrong must not cost the others their rows
-            return one_line(error)
+            # Without its frames, which would keep the part's tensors, and their memory, alive.
+            return error.with_traceback(None)
         finally:
             measure.release()
-        return ""
+        return None
 
     def timing(
         self, group: str, size: str, name: str, times: Callable[[], list[float]], seconds: float = 60.0, **facts: Any
@@ -91,14 +93,21 @@ class Run:
         """Add a row of times, or of the reason why there are none."""
         found: list[list[float]] = []
         problem = self.attempt(f"{group}: {name}, {size}", lambda: found.append(times()), seconds)
-        result = measure.summary(found[0]) if found else {"note": problem}
+        result = measure.summary(found[0]) if problem is None else {"note": one_line(problem)}
         self.report.timings.append(Timing(group, size, name, **{**facts, **result}))
 
     def check(self, name: str, what: str, bound: float, value: Callable[[], float], at_least: bool = False) -> None:
-        """Add a check, or the reason why it could not be made."""
-        found: list[float] = []
+        """Add a check, or the reason why it could not be made.
+
+        Lack of time or memory leaves it open; any other error, such as an illegal access, is a result that is wrong.
+        """
+        found: list[float | None] = []
         problem = self.attempt(f"{name}: {what}", lambda: found.append(value()), 60.0)
-        self.report.checks.append(Check(name, what, found[0] if found else None, bound, at_least, problem))
+        if problem is not None:
+            left_open = isinstance(problem, measure.OutOfTime) or is_out_of_memory(problem)
+            found = [None if left_open else math.nan]
+        note = "" if problem is None else one_line(problem)
+        self.report.checks.append(Check(name, what, found[0], bound, at_least, note))
 
 
 # Right results
@@ -117,7 +126,7 @@ def block_error(kernels: Any, size: tuple[int, int, int], dtype: torch.dtype, re
 
 
 def wild_offsets(kernels: Any) -> float:
-    """Run blocks whose offsets are no numbers or far outside; the number of them that stopped with an error is 0."""
+    """Run blocks whose offsets are no numbers or far outside, and return 0; an access out of bounds is an error."""
     for value in (torch.nan, torch.inf, -torch.inf, 6e4):
         block = measure.random_block(67, 93, torch.float16)
         block.offset[:, ::3] = value
@@ -189,8 +198,8 @@ def add_kernel_rows(run: Run, size: str, function: Callable[[], Any]) -> None:
     found: dict[str, float] = {}
     label = f"kernels of a block, {size}"
     problem = run.attempt(label, lambda: found.update(measure.kernel_times(function, "dcrb_")), 60.0)
-    if problem:
-        run.report.timings.append(Timing(DEFORM, size, "kernels of a block", note=problem))
+    if problem is not None:
+        run.report.timings.append(Timing(DEFORM, size, "kernels of a block", note=one_line(problem)))
     for name, milliseconds in sorted(found.items()):
         work = None if "sft" in name else deform_work(*HALF_SIZES[size])
         run.report.timings.append(Timing(DEFORM, size, f"kernel {name}", milliseconds, work=work, note="mean"))
@@ -280,13 +289,18 @@ def main(arguments: list[str] | None = None) -> int:
     fused.kernels_for = lambda sm: kernels  # also where it was made in another way than by the installed tool
     facts = {"kernel": f"{origin}, source {source_hash(fused.SOURCE)[:12]}", "weights": measure.network()[1]}
     run.report.device |= {**facts, "dcdr-deploy": __version__}
-    check_results(run, kernels)
-    time_convolutions(run, kernels)
-    time_frames(run)
-    time_backends(run)
-    run.report.seconds = time.perf_counter() - started
+    parts: list[Callable[[], None]] = [
+        lambda: check_results(run, kernels),
+        lambda: time_convolutions(run, kernels),
+        lambda: time_frames(run),
+        lambda: time_backends(run),
+    ]
+    for part in parts:
+        part()
+        run.report.seconds = time.perf_counter() - started
+        files = write(run.report, options.output)  # after each: what comes may hang, or take the process along
     print(report_form.markdown(run.report))
-    for path in write(run.report, options.output):
+    for path in files:
         print(f"written: {path}", file=sys.stderr)
     return 1 if run.report.failed() else 0
 

@@ -1,13 +1,15 @@
 """The fused kernel for gpu_check.py, also where packages are missing that the installed tool would ask for.
 
-The kernel is compiled by NVRTC from pip packages. Where its Python bindings, its library or the headers are missing,
-nvcc on the PATH does instead; and where the bindings of the driver are missing, ctypes does.
+The kernel is compiled by NVRTC from pip packages; without its Python bindings, which torch brings since 2.10 only, by
+way of ctypes. Where the library or the headers are missing, nvcc does instead; and where the bindings of the driver are
+missing, ctypes does.
 """
 # ruff: noqa: N802, D102 - functions of CUDA keep the names that they have in its bindings
 
 from __future__ import annotations
 
 import ctypes
+import os
 import shutil
 import subprocess
 import tempfile
@@ -15,10 +17,12 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
+from gpu_nvrtc import compile_with_nvrtc, toolkits
+
 from dcdr_deploy.engines import fused
 from dcdr_deploy.engines.plugin import driver as launching
 from dcdr_deploy.engines.plugin.block import DcrbKernels
-from dcdr_deploy.engines.plugin.compiler import SOURCES, compile_cubin
+from dcdr_deploy.engines.plugin.compiler import SOURCES, compile_cubin, source_text
 from dcdr_deploy.errors import MissingDependency
 
 COMPILE_SECONDS = 120
@@ -32,21 +36,29 @@ def kernels_for(sm: int) -> tuple[DcrbKernels, str]:
         EngineError: there is no kernel for this GPU, or it does not compile.
     """
     target = fused.cubin_sm(sm)
-    try:
-        cubin, compiler = compile_cubin(fused.SOURCE, target), "NVRTC"
-    except MissingDependency as error:
-        cubin, compiler = compile_with_nvcc(SOURCES[fused.SOURCE], target, error), "nvcc"
+    cubin, compiler = _compiled(fused.SOURCE, target)
     driver, launcher = _driver()
     return DcrbKernels({target: cubin}, driver), f"SM{target} by {compiler}, launched through {launcher}"
 
 
+def _compiled(source: str, sm: int) -> tuple[bytes, str]:
+    try:
+        return compile_cubin(source, sm), "NVRTC"
+    except MissingDependency:
+        try:
+            return compile_with_nvrtc(source_text(source), sm, f"{source}.cu"), "NVRTC through ctypes"
+        except MissingDependency as error:
+            return compile_with_nvcc(SOURCES[source], sm, error), "nvcc"
+
+
 def compile_with_nvcc(source: Path, sm: int, reason: MissingDependency) -> bytes:
-    """Return a source compiled by the nvcc on the PATH.
+    """Return a source compiled by the nvcc on the PATH, or in CUDA's usual folders.
 
     Raises:
         MissingDependency: there is none, or it fails; ``reason`` is why it was asked.
     """
-    program = shutil.which("nvcc")
+    folders = [os.environ.get("PATH", ""), *(str(root / "bin") for root in toolkits())]
+    program = shutil.which("nvcc", path=os.pathsep.join(folders))
     if program is None:
         raise MissingDependency(f"{reason}; and there is no nvcc on the PATH")
     with tempfile.TemporaryDirectory() as folder:

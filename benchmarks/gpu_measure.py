@@ -9,7 +9,7 @@ import statistics
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +71,8 @@ def stream() -> int:
 def release() -> None:
     """Give memory of earlier parts back to the GPU."""
     gc.collect()
-    torch.cuda.empty_cache()
+    with suppress(RuntimeError):  # after an illegal access every call fails, and the report has to be written still
+        torch.cuda.empty_cache()
 
 
 def device_times(function: Callable[[], Any]) -> list[float]:

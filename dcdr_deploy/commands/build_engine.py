@@ -29,6 +29,9 @@ The engine NAME.<precision>.<sm>.engine and its .json sidecar belong together:
 """
 
 
+PLUGIN_CHOICES: dict[str, bool | None] = {"auto": None, "dcrb": True, "none": False}
+
+
 class SmListType(click.ParamType):
     """GPU architectures such as ``75,86``, ``8.6`` or ``current``; becomes a tuple of numbers and words."""
 
@@ -71,10 +74,11 @@ class SmListType(click.ParamType):
 @click.option("--dynamic", is_flag=True, help="All sizes up to the tile's longer edge. [the tile's size only]")
 @click.option(
     "--plugin",
-    type=click.Choice(["dcrb", "none"]),
-    default="dcrb",
+    type=click.Choice(list(PLUGIN_CHOICES)),
+    default="auto",
     show_default=True,
-    help="dcrb: deformable blocks by the fused kernel; none: by the package's own layers.",
+    help="dcrb: deformable blocks by the fused kernel; none: by the package's own layers; auto: dcrb where the model "
+    "has such blocks.",
 )
 @click.option("--workspace", type=float, metavar="GiB", help="Limit of scratch memory. [the package's]")
 @click.option(
@@ -95,7 +99,7 @@ def command(
     from dcdr_deploy.engines.build.report import as_data, as_text
     from dcdr_deploy.model_selection import DEMO_MODEL, choose_onnx
 
-    request = BuildRequest(package=backend, plugin=plugin == "dcrb", **wishes)
+    request = BuildRequest(package=backend, plugin=PLUGIN_CHOICES[plugin], **wishes)
     with BuildConsole() as console:
         choice = choose_onnx(onnx)
         console.model_chosen(choice)

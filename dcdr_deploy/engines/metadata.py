@@ -110,12 +110,16 @@ class TensorSpec:
 
 @dataclass(frozen=True)
 class OnnxHeader:
-    """The parts of an ONNX file that are read without loading it; ``weight_types`` as ONNX numbers them."""
+    """The parts of an ONNX file that are read without loading it.
+
+    ``weight_types`` as ONNX numbers them; ``operators`` are the domains and names of the graph's nodes.
+    """
 
     properties: dict[str, str]
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     weight_types: frozenset[int] = frozenset()
+    operators: frozenset[tuple[str, str]] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -129,6 +133,7 @@ class OnnxModel:
         fixed_size: (height, width) of a model exported for one size, else ``None``.
         max_batch: 1 for a model exported for one tile a call, else ``None``.
         precision: ``"fp16"`` for a file with FP16 weights, else ``"fp32"``.
+        operators: (domain, name) of the graph's nodes; the domain of standard operators is empty.
     """
 
     path: Path
@@ -137,6 +142,7 @@ class OnnxModel:
     fixed_size: tuple[int, int] | None
     max_batch: int | None
     precision: str = "fp32"
+    operators: frozenset[tuple[str, str]] = frozenset()
 
     def require_precision(self, options: EngineOptions) -> None:
         """Refuse the file where the options ask for another precision: an ONNX file is of one.
@@ -174,7 +180,7 @@ def read_model(path: Path) -> OnnxModel:
     if fixed is not None and any(size < 1 or size % metadata.size_multiple for size in fixed):
         raise ModelError(f"{path} is fixed to {height} x {width}, no multiples of {metadata.size_multiple}")
     precision = "fp16" if _FLOAT16 in header.weight_types else "fp32"
-    return OnnxModel(path, metadata, header.inputs[0].name, fixed, batch, precision)
+    return OnnxModel(path, metadata, header.inputs[0].name, fixed, batch, precision, header.operators)
 
 
 def _is_picture(tensor: TensorSpec) -> bool:
@@ -205,12 +211,16 @@ def _header(data: mmap.mmap) -> OnnxHeader:
     inputs: list[TensorSpec] = []
     outputs: list[TensorSpec] = []
     weight_types: set[int] = set()
+    operators: set[tuple[str, str]] = set()
     graphs = 0
     for number, value in _fields(data, 0, len(data)):  # ModelProto
         if number == 7:
             graphs += 1
             for entry, place in _fields(data, *_span(value)):  # GraphProto
-                if entry in (11, 12):
+                if entry == 1:  # NodeProto
+                    node = dict(_fields(data, *_span(place)))
+                    operators.add((_text(data, node.get(7)), _text(data, node.get(4))))
+                elif entry in (11, 12):
                     (inputs if entry == 11 else outputs).append(_tensor(data, *_span(place)))
                 elif entry == 5:  # initializer, a TensorProto with data_type = 2
                     weight_type = dict(_fields(data, *_span(place))).get(2)
@@ -220,7 +230,7 @@ def _header(data: mmap.mmap) -> OnnxHeader:
             properties[_text(data, pair.get(1))] = _text(data, pair.get(2))
     if graphs != 1:
         raise ValueError("it holds no graph")
-    return OnnxHeader(properties, tuple(inputs), tuple(outputs), frozenset(weight_types))
+    return OnnxHeader(properties, tuple(inputs), tuple(outputs), frozenset(weight_types), frozenset(operators))
 
 
 def _tensor(data: mmap.mmap, start: int, end: int) -> TensorSpec:

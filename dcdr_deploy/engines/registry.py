@@ -78,7 +78,11 @@ class Backend:
             return Availability(ok=False, reason=f"cannot be loaded: {error}")
 
     def state_for(self, model: Path) -> Availability:
-        """Return the availability; not available if the module refuses the file."""
+        """Return the availability; not available if the module refuses the file.
+
+        Raises:
+            ModelError: the file is damaged, which the module tells without loading it.
+        """
         state = self.availability()
         ask = getattr(self.import_module(), "refusal", None) if state.ok or state.install else None
         reason = "" if ask is None else ask(model)
@@ -155,7 +159,7 @@ def choose_backend(model: Path, name: str = AUTO, options: EngineOptions = DEFAU
         options: a device asked for limits the choice.
 
     Raises:
-        ModelError: no backend takes this suffix, or the one named does not.
+        ModelError: no backend takes this suffix, or the one named does not; or an engine and its sidecar are damaged.
         MissingDependency: a package is not installed; the message holds the line that installs it.
         EngineError: unknown name, or nothing usable for the device asked for.
     """

@@ -52,7 +52,7 @@ def load(path: Path, options: EngineOptions = DEFAULT_OPTIONS) -> Engine:
 
 
 def refusal(path: Path) -> str:
-    """Return why the package ``tensorrt`` is not the one for an engine; empty if it is."""
+    """Return why the package ``tensorrt`` is not the one for an engine; see :func:`package_refusal`."""
     return package_refusal(NAME, path)
 
 
@@ -79,14 +79,12 @@ def package_availability(name: str, *, deep: bool) -> Availability:
 
 
 def package_refusal(name: str, path: Path) -> str:
-    """Return why a package is not the one for an engine, by the sidecar; empty if it is, or if that cannot be told.
+    """Return why a package is not the one for an engine, by the sidecar; empty if it is.
 
-    What else may be wrong with engine and sidecar is left to loading, which says it better.
+    Raises:
+        ModelError: as :func:`read_sidecar`. A damaged pair is what has to be told, also where no package could run it.
     """
-    try:
-        stated = read_sidecar(path).package
-    except ModelError:
-        return ""
+    stated = read_sidecar(path).package
     return "" if stated == name else f"{path.name} was built with {stated}"
 
 

@@ -21,5 +21,5 @@ def load(path: Path, options: EngineOptions = DEFAULT_OPTIONS) -> Engine:
 
 
 def refusal(path: Path) -> str:
-    """Return why the package ``tensorrt-rtx`` is not the one for an engine; empty if it is."""
+    """Return why the package ``tensorrt-rtx`` is not the one for an engine; see ``package_refusal``."""
     return package_refusal(NAME, path)

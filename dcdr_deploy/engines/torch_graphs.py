@@ -89,7 +89,7 @@ class CudaRecorder:
 
         Returns:
             A function that copies its argument to the graph's input, replays it, and returns the graph's output, which
-            its next call overwrites.
+            its next call overwrites. It keeps the recorded function alive.
 
         Raises:
             RuntimeError: CUDA's, e.g. out of memory.
@@ -118,7 +118,12 @@ def _record(function: Function, example: Tensor, pool: Any) -> Function:
             with torch.cuda.graph(graph, pool=pool, stream=stream, capture_error_mode="thread_local"):
                 result = function(place)
 
-    def replay(batch: Tensor) -> Tensor:
+    return _replay(graph, place, result, function)
+
+
+def _replay(graph: Any, place: Tensor, result: Tensor, recorded: Function) -> Function:
+    # The graph holds addresses only: were the function to go, its weights' memory would be given to others.
+    def replay(batch: Tensor, _kept: Function = recorded) -> Tensor:
         place.copy_(batch)
         graph.replay()
         return result

@@ -129,6 +129,40 @@ def test_an_output_that_the_kernel_does_not_write_is_noticed(played: FakeKernels
     assert [check.passed for check in run.report.checks] == [False]
 
 
+def test_an_error_in_a_check_is_a_wrong_result_and_lack_of_memory_is_none():
+    def fail(error: Exception) -> float:
+        raise error
+
+    run = gpu_check.Run(60)
+    run.check("block", "failures", 0.0, lambda: fail(RuntimeError("CUDA error: an illegal memory access")))
+    run.check("block", "failures", 0.0, lambda: fail(RuntimeError("CUDA out of memory. Tried to allocate 9 GiB")))
+    run.check("block", "failures", 0.0, lambda: fail(gpu_measure.OutOfTime("stopped after 1 s")))
+    assert [check.passed for check in run.report.checks] == [False, None, None]
+    assert all(check.note for check in run.report.checks)
+
+
+def test_what_was_found_before_a_crash_is_written(played: FakeKernels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def crash(*_: object) -> None:
+        raise SystemExit("killed")
+
+    monkeypatch.setattr(gpu_check, "time_convolutions", crash)
+    with pytest.raises(SystemExit):
+        gpu_check.main(["--output", str(tmp_path)])
+    checks = json.loads((tmp_path / "nvidia-played-tm-1.json").read_text())["checks"]
+    assert checks
+    assert all(check["passed"] for check in checks)
+
+
+def test_a_broken_gpu_does_not_cost_the_report(monkeypatch: pytest.MonkeyPatch):
+    def refuse() -> None:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr(torch.cuda, "empty_cache", refuse)
+    run = gpu_check.Run(60)
+    run.timing("table", "1x1", "good", lambda: [1.0])
+    assert run.report.timings[0].milliseconds == 1.0
+
+
 def test_a_gpu_without_a_kernel_is_one_line(
     played: FakeKernels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):

@@ -1,19 +1,21 @@
-"""The ways around missing packages: nvcc in NVRTC's place, ctypes in that of the driver's bindings."""
+"""The ways around missing packages: ctypes in the place of CUDA's bindings, nvcc in that of NVRTC."""
 
 from __future__ import annotations
 
 import ctypes
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 pytest.importorskip("torch")
 
 import gpu_kernels
+import gpu_nvrtc
 
 from dcdr_deploy.engines.plugin.block import BlockArguments, DcrbKernels
-from dcdr_deploy.engines.plugin.compiler import SOURCES
+from dcdr_deploy.engines.plugin.compiler import SOURCES, compile_text, source_text
 from dcdr_deploy.errors import EngineError, MissingDependency
 
 REASON = MissingDependency("cuda.bindings is not installed")
@@ -34,8 +36,18 @@ def test_nvcc_is_called_for_the_gpu_at_hand(tmp_path: Path, monkeypatch: pytest.
     assert call.strip().endswith(str(tmp_path / "source.cu"))
 
 
+def test_nvcc_is_found_in_the_folder_of_cuda_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "bin").mkdir()
+    program(tmp_path / "bin", 'echo "$0" > "$5"\n', monkeypatch)
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    monkeypatch.setenv("CUDA_HOME", str(tmp_path))
+    called = gpu_kernels.compile_with_nvcc(tmp_path / "source.cu", 86, REASON).decode()
+    assert called.strip() == str(tmp_path / "bin" / "nvcc")
+
+
 def test_without_nvcc_the_reason_is_why_it_was_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(gpu_kernels, "toolkits", list)
     with pytest.raises(MissingDependency, match=r"cuda\.bindings is not installed; and there is no nvcc"):
         gpu_kernels.compile_with_nvcc(tmp_path / "source.cu", 86, REASON)
 
@@ -44,6 +56,68 @@ def test_what_nvcc_complains_of_is_shown_in_one_line(tmp_path: Path, monkeypatch
     program(tmp_path, "echo 'source.cu(3): error:\nno such thing' >&2; exit 2", monkeypatch)
     with pytest.raises(MissingDependency, match=r"nvcc fails: source\.cu\(3\): error: no such thing"):
         gpu_kernels.compile_with_nvcc(tmp_path / "source.cu", 86, REASON)
+
+
+def nvrtc_is_here() -> bool:
+    try:
+        gpu_nvrtc._load()
+    except MissingDependency:
+        return False
+    return True
+
+
+@pytest.mark.skipif(not nvrtc_is_here(), reason="no NVRTC")
+class TestNvrtcWithoutItsBindings:
+    def test_it_compiles_what_the_bindings_compile(self):
+        pytest.importorskip("cuda.bindings.nvrtc")
+        text = source_text("frames")
+        assert gpu_nvrtc.compile_with_nvrtc(text, 86, "frames.cu") == compile_text(text, 86, "frames.cu")
+
+    def test_a_compile_error_is_shown_with_its_line(self):
+        with pytest.raises(EngineError, match=r"bad\.cu does not compile for SM86: bad\.cu\(2\): error: .*nothing"):
+            gpu_nvrtc.compile_with_nvrtc("\n__device__ int x = nothing;", 86, "bad.cu")
+
+    def test_it_takes_the_place_of_the_bindings(self, monkeypatch: pytest.MonkeyPatch):
+        def missing(source: str, sm: int) -> bytes:
+            raise REASON
+
+        monkeypatch.setattr(gpu_kernels, "compile_cubin", missing)
+        cubin, how = gpu_kernels._compiled("frames", 86)
+        assert how == "NVRTC through ctypes"
+        assert b"planes_to_half" in cubin
+
+
+def test_without_nvrtc_nvcc_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def missing(*_: object) -> bytes:
+        raise REASON
+
+    monkeypatch.setattr(gpu_kernels, "compile_cubin", missing)
+    monkeypatch.setattr(gpu_kernels, "compile_with_nvrtc", missing)
+    program(tmp_path, 'echo made > "$5"\n', monkeypatch)
+    assert gpu_kernels._compiled("frames", 86) == (b"made\n", "nvcc")
+
+
+@pytest.mark.parametrize(
+    ("library", "headers"),
+    [("cu13/lib/libnvrtc.so.13", "cu13/include"), ("cuda_nvrtc/lib/libnvrtc.so.12", "cuda_runtime/include")],
+)
+def test_the_compiler_is_found_where_torch_s_packages_of_cuda_12_and_13_have_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, library: str, headers: str
+):
+    for name in (library, f"{headers}/cuda_fp16.h"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).touch()
+    spec = SimpleNamespace(submodule_search_locations=[str(tmp_path)])
+    monkeypatch.setattr(gpu_nvrtc.importlib.util, "find_spec", lambda name: spec)
+    monkeypatch.setattr(gpu_nvrtc.ctypes, "CDLL", lambda path: path)
+    assert gpu_nvrtc._load() == (str(tmp_path / library), tmp_path / headers)
+
+
+def test_without_compiler_or_headers_their_absence_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(gpu_nvrtc.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(gpu_nvrtc, "toolkits", lambda: [tmp_path])
+    with pytest.raises(MissingDependency, match=r"no NVRTC with cuda_fp16\.h"):
+        gpu_nvrtc._load()
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ import pytest
 from dcdr_deploy.engines import metadata
 from dcdr_deploy.engines.base import ModelMetadata
 from dcdr_deploy.errors import ModelError
+from dcdr_deploy.model_selection import DEMO_MODEL
 
 STORED = metadata.encode(ModelMetadata(peak=8.0, size_multiple=4, overlap=12, name="net"))
 
@@ -71,6 +72,14 @@ def test_properties_equal_those_that_onnxruntime_reads(model_file: Path):
     onnxruntime = pytest.importorskip("onnxruntime")
     session = onnxruntime.InferenceSession(model_file, providers=["CPUExecutionProvider"])
     assert metadata.read_header(model_file).properties == session.get_modelmeta().custom_metadata_map
+
+
+def test_operators_equal_those_that_onnx_reads():
+    onnx = pytest.importorskip("onnx")
+    nodes = onnx.load(DEMO_MODEL).graph.node
+    found = metadata.read_header(DEMO_MODEL).operators
+    assert found == {(node.domain, node.op_type) for node in nodes}
+    assert ("dcdr", "DCRB") in found
 
 
 def test_a_fixed_model_tells_its_size_and_batch(make_model: Callable[..., Path]):

@@ -175,6 +175,21 @@ def test_a_sidecar_that_was_edited_or_is_missing_is_refused(machine: Machine, en
         load_engine(engine_file)
 
 
+@pytest.mark.parametrize("missing", ["GPU", "packages"])
+def test_a_sidecar_that_was_edited_or_is_missing_is_told_also_where_nothing_could_run_it(
+    machine: Machine, engine_file: Path, missing: str
+):
+    (machine.sms if missing == "GPU" else machine.installed).clear()
+    machine.installed.pop("tensorrt", None)
+    beside = sidecar_path(engine_file)
+    beside.write_text(beside.read_text().replace('"fp32"', '"fp16"'))
+    with pytest.raises(ModelError, match=f"was edited or damaged after it was written; {REBUILD}"):
+        load_engine(engine_file)
+    beside.unlink()
+    with pytest.raises(ModelError, match=f"has no sidecar .*; {REBUILD}"):
+        load_engine(engine_file)
+
+
 def test_an_engine_that_the_package_refuses_is_one_line(machine: Machine, tmp_path: Path):
     path = write_engine(tmp_path / "m.engine", content=b"something else")
     with pytest.raises(ModelError, match=f"tensorrt-rtx cannot load .*m.engine: magicTag does not match; {REBUILD}"):

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 
 torch = pytest.importorskip("torch")
 
 from dcdr_deploy.engines import hardware  # noqa: E402 - needs torch
-from dcdr_deploy.engines.torch_graphs import CudaRecorder, ShapeGraphs  # noqa: E402
+from dcdr_deploy.engines.torch_graphs import CudaRecorder, ShapeGraphs, _replay  # noqa: E402
 
 
 class Recorder:
@@ -100,6 +103,22 @@ def test_cleared_graphs_are_recorded_anew():
     for _ in range(2):
         graphs(torch.ones(2))
     assert recorder.recorded == [(2,), (2,)]
+
+
+def test_a_graph_keeps_the_weights_that_it_reads():
+    network = torch.nn.Conv2d(1, 1, 1)
+    weight = weakref.ref(network.weight)
+    played: list[None] = []
+    graph = SimpleNamespace(replay=lambda: played.append(None))
+    replay = _replay(graph, torch.zeros(2), torch.ones(2), network.forward)
+    del network
+    gc.collect()
+    assert weight() is not None
+    assert replay(torch.zeros(2)).tolist() == [1, 1]
+    assert len(played) == 1
+    del replay
+    gc.collect()
+    assert weight() is None
 
 
 @pytest.mark.gpu

@@ -145,3 +145,13 @@ def test_inspect_describes_it(public: Path) -> None:
     data = json.loads(call("inspect", public, "--json").stdout)
     assert (data["network"], data["deformable_blocks"]) == ("HDRUNet", 0)
     assert data["architecture"]["blocks"] == [1, 2, 1]
+
+
+def test_an_engine_is_built_from_it_without_a_word_about_plugins(
+    exported_hdrunet: ExportReport, tmp_path: Path
+) -> None:
+    pytest.importorskip("tensorrt_rtx")
+    result = call("build-engine", exported_hdrunet.path, "-o", tmp_path, "--fp16", "--sm", "89", "--tile", "64x96")
+    assert result.exit_code == 0, result.output
+    facts = json.loads(next(tmp_path.glob("*.json")).read_text())
+    assert (facts["plugin"], facts["plugin_layers"]) == (None, 0)

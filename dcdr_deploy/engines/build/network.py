@@ -168,10 +168,9 @@ def _configure(
     trt: Any, builder: Any, network: Any, config: Any, settings: BuildSettings, progress: Progress, log: Log
 ) -> Any:
     """Apply the settings; returns the timing cache, ``None`` where there is none."""
-    if hasattr(config, "num_compute_capabilities"):
-        config.num_compute_capabilities = len(settings.sms)
-        for place, sm in enumerate(settings.sms):
-            config.set_compute_capability(getattr(trt.ComputeCapability, f"SM{sm}"), place)
+    package = get_package(settings.package)
+    if package.targets_sms:
+        _set_targets(trt, config, settings)
     tensor_float = getattr(trt.BuilderFlag, "TF32", None)
     if tensor_float is not None:
         config.clear_flag(tensor_float)  # ten bits of a product are too few for 16-bit pictures; --fp16 is the fast way
@@ -187,7 +186,18 @@ def _configure(
     config.add_optimization_profile(profile)
     if hasattr(trt, "IProgressMonitor") and hasattr(config, "progress_monitor"):
         config.progress_monitor = _monitor(trt, progress)
-    return _load_cache(config, settings.timing_cache, log)
+    # RTX measures nothing while it builds, so there is nothing to keep.
+    return None if package.targets_sms else _load_cache(config, settings.timing_cache, log)
+
+
+def _set_targets(trt: Any, config: Any, settings: BuildSettings) -> None:
+    config.num_compute_capabilities = len(settings.sms)
+    for place, sm in enumerate(settings.sms):
+        # A refused target is no exception: the package would quietly build for another GPU.
+        if not config.set_compute_capability(getattr(trt.ComputeCapability, f"SM{sm}"), place):
+            raise EngineError(
+                f"{settings.package} {trt.__version__} refuses to build for SM {sm}; leave it out of --sm"
+            )
 
 
 def _monitor(trt: Any, progress: Progress) -> Any:

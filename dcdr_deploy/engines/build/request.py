@@ -9,6 +9,7 @@ from pathlib import Path
 from dcdr_deploy.engines import hardware, trt_api
 from dcdr_deploy.engines.build.settings import DEFAULT_TILE, BuildSettings
 from dcdr_deploy.engines.metadata import OnnxModel
+from dcdr_deploy.engines.plugin.signature import NAME, NAMESPACE
 from dcdr_deploy.errors import EngineError, MissingDependency, ModelError, OutputError
 
 CURRENT = "current"
@@ -23,7 +24,8 @@ class BuildRequest:
         package: ``"tensorrt"`` or ``"tensorrt-rtx"``; ``None`` for the one that is installed and fits the GPU.
         sms: compute capabilities such as 86, or :data:`CURRENT`; empty for the GPU of this machine.
         fp16: convert an FP32 model; an FP16 model stays as it is anyway.
-        plugin: the fused kernel takes the deformable blocks.
+        plugin: the fused kernel takes the deformable blocks; ``None`` for a model that has them, and nothing else that
+            the kernel would have to take.
         tile: (height, width); ``None`` for a static model's own size, else the default.
         max_batch: most images in a call.
         dynamic: heights and widths up to the tile's longer edge instead of the tile only.
@@ -34,7 +36,7 @@ class BuildRequest:
     package: str | None = None
     sms: tuple[int | str, ...] = ()
     fp16: bool = False
-    plugin: bool = True
+    plugin: bool | None = None
     tile: tuple[int, int] | None = None
     max_batch: int = 1
     dynamic: bool = False
@@ -84,7 +86,9 @@ def _builder(name: str) -> Builder:
         api = trt_api.load_api(name)
     except (MissingDependency, EngineError) as error:
         return Builder(name, "", problem=str(error))
-    return Builder(name, version, trt_api.builder_sms(api))
+    # Newer versions of the full package carry the list of RTX too, and build for the GPU that is there all the same.
+    sms = trt_api.builder_sms(api) if trt_api.get_package(name).targets_sms else ()
+    return Builder(name, version, sms)
 
 
 def present_sm() -> int | None:
@@ -118,7 +122,7 @@ def resolve(
         package=builder.name,
         sms=sms,
         fp16=request.fp16 or model.precision == "fp16",
-        plugin=request.plugin,
+        plugin=has_blocks(model) if request.plugin is None else request.plugin,
         tile=request.tile or model.fixed_size or DEFAULT_TILE,
         max_batch=request.max_batch,
         dynamic=request.dynamic,
@@ -127,6 +131,11 @@ def resolve(
     )
     _check_shapes(settings, model)
     return settings, builder
+
+
+def has_blocks(model: OnnxModel) -> bool:
+    """Whether the plugin has something to take in a model, and can take all that is ours."""
+    return {name for domain, name in model.operators if domain == NAMESPACE} == {NAME}
 
 
 def _usable(wanted: str | None, builders: Sequence[Builder]) -> list[Builder]:

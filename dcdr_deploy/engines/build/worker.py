@@ -8,7 +8,7 @@ one line of JSON on stdin, ``{"job": ..., ...}``, and writes lines of JSON on st
   ``{"event": "bug", "trace": ...}``.
 
 Everything that libraries print goes to stderr, which the parent keeps as the log. When stdin ends before the job does,
-the parent is gone and so is the worker.
+the parent is gone, and the worker ends too; it takes the unfinished files along, which nobody else would remove.
 """
 
 from __future__ import annotations
@@ -18,12 +18,14 @@ import os
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from dcdr_deploy.engines import faults
 from dcdr_deploy.engines.build.settings import BuildSettings
+from dcdr_deploy.engines.build.sidecar import sidecar_path
 from dcdr_deploy.errors import DcdrError, EngineOutOfMemory, ModelError, OutputError
 
 if TYPE_CHECKING:
@@ -151,10 +153,21 @@ def answer(request: Mapping[str, Any], tell: Tell) -> None:
         tell("result", **result)
 
 
-def _follow_parent(stdin: IO[str]) -> None:
-    """End the process when the parent's end of stdin closes."""
+def _follow_parent(stdin: IO[str], unfinished: Iterable[Path]) -> None:
+    """End the process when the parent's end of stdin closes, without leaving ``unfinished`` files behind."""
     stdin.read()
+    for path in unfinished:
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
     os._exit(1)
+
+
+def _unfinished(request: Mapping[str, Any]) -> list[Path]:
+    """Return the temporary files of a job: the engine and its sidecar, before the parent gives them their names."""
+    if "engine" not in request:
+        return []
+    engine = Path(request["engine"])
+    return [engine, sidecar_path(engine)]
 
 
 def main() -> None:
@@ -169,7 +182,7 @@ def main() -> None:
                 protocol.flush()
 
         request = json.loads(sys.stdin.readline())
-        threading.Thread(target=_follow_parent, args=(sys.stdin,), daemon=True).start()
+        threading.Thread(target=_follow_parent, args=(sys.stdin, _unfinished(request)), daemon=True).start()
         answer(request, tell)
     # Native libraries of a build that is over have nothing left to do; some crash in their destructors.
     os._exit(0)

@@ -80,13 +80,17 @@ class RtxConfig(Config):
     """A builder configuration of TensorRT-RTX."""
 
     num_compute_capabilities = 0
+    refused = ""
 
     def __init__(self) -> None:
         super().__init__()
         self.targets: dict[int, str] = {}
 
-    def set_compute_capability(self, capability: str, place: int) -> None:
+    def set_compute_capability(self, capability: str, place: int) -> bool:
+        if capability == self.refused:
+            return False
         self.targets[place] = capability
+        return True
 
 
 class Profile:

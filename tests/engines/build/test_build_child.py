@@ -118,7 +118,11 @@ def test_whatever_ends_the_parent_s_wait_kills_the_child(script, error):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
-def test_a_worker_whose_parent_was_killed_ends_by_itself(tmp_path):
+@pytest.mark.parametrize("sent", ["SIGKILL", "SIGTERM"])
+def test_a_worker_whose_parent_was_killed_ends_by_itself_and_takes_unfinished_files_along(tmp_path, sent):
+    engine = tmp_path / ".model.1-0.tmp.engine"
+    for name in (engine.name, f"{engine.name}.json", "model.engine", "model.engine.json"):
+        (tmp_path / name).write_bytes(b"so far")
     code = (
         "import time\nfrom dcdr_deploy.engines.build import worker\n"
         "worker.JOBS['build'] = lambda request, tell: (tell('stage', name=str(__import__('os').getpid())),"
@@ -127,15 +131,16 @@ def test_a_worker_whose_parent_was_killed_ends_by_itself(tmp_path):
     parent = (
         "from dcdr_deploy.engines.build import child\nimport sys\n"
         f"child.COMMAND = (sys.executable, '-c', {code!r})\n"
-        "child.run_job('build', {}, lambda event: print(event['name'], flush=True))\n"
+        f"child.run_job('build', {{'engine': {str(engine)!r}}}, lambda event: print(event['name'], flush=True))\n"
     )
     process = subprocess.Popen([sys.executable, "-c", parent], stdout=subprocess.PIPE, text=True, cwd=tmp_path)
     assert process.stdout is not None
     pid = int(process.stdout.readline())
-    process.send_signal(signal.SIGKILL)
+    process.send_signal(signal.Signals[sent])
     process.wait()
     process.stdout.close()
     assert gone(pid)
+    assert {path.name for path in tmp_path.iterdir()} == {"model.engine", "model.engine.json"}
 
 
 def test_what_libraries_print_on_stdout_does_not_tear_the_protocol(monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -23,7 +24,8 @@ from dcdr_deploy.engines.build.worker import settings_from_data, settings_to_dat
 from dcdr_deploy.engines.metadata import OnnxModel
 from dcdr_deploy.errors import EngineError, MissingDependency, ModelError, OutputError
 
-MODEL = OnnxModel(Path("model.onnx"), ModelMetadata(), "sdr", None, None)
+BLOCKS = frozenset({("", "Conv"), ("dcdr", "DCRB")})
+MODEL = OnnxModel(Path("model.onnx"), ModelMetadata(), "sdr", None, None, operators=BLOCKS)
 STATIC = OnnxModel(Path("model.onnx"), ModelMetadata(), "sdr", (64, 96), 1)
 RTX = Builder("tensorrt-rtx", "1.7.1", (75, 80, 86, 89, 120))
 FULL = Builder("tensorrt", "10.9")
@@ -42,6 +44,23 @@ def test_on_a_gpu_everything_has_a_default():
     assert settings == BuildSettings("tensorrt-rtx", (86,), tile=DEFAULT_TILE)
     assert settings.plugin
     assert settings.precision == "fp32"
+
+
+@pytest.mark.parametrize(
+    ("operators", "plugin"),
+    [
+        ({("", "Conv")}, False),
+        ({("", "DCRB")}, False),
+        ({("dcdr", "DeformConv2d")}, False),
+        ({("dcdr", "DCRB"), ("dcdr", "DeformConv2d")}, False),
+        (BLOCKS, True),
+    ],
+)
+def test_the_plugin_is_used_where_the_model_has_blocks_for_it(operators, plugin):
+    model = OnnxModel(Path("model.onnx"), ModelMetadata(), "sdr", None, None, operators=frozenset(operators))
+    assert settle(RTX, present=86, model=model).plugin is plugin
+    assert settle(RTX, present=86, model=model, plugin=True).plugin
+    assert not settle(RTX, present=86, model=model, plugin=False).plugin
 
 
 def test_current_stands_for_the_gpu_of_this_machine():
@@ -223,3 +242,10 @@ def test_the_first_gpu_is_the_present_one(monkeypatch):
     assert present_sm() == 89
     monkeypatch.setattr(hardware, "compute_capabilities", list)
     assert present_sm() is None
+
+
+def test_full_tensorrt_with_the_list_of_rtx_builds_for_its_own_gpu_all_the_same(monkeypatch: pytest.MonkeyPatch):
+    listing = SimpleNamespace(ComputeCapability=SimpleNamespace(__members__={"SM86": 86, "SM120": 120}))
+    monkeypatch.setattr(trt_api, "version", lambda name: "11.4")
+    monkeypatch.setattr(trt_api, "load_api", lambda name: listing)
+    assert {each.name: each.sms for each in installed_builders()} == {"tensorrt": (), "tensorrt-rtx": (86, 120)}

@@ -274,7 +274,7 @@ def test_help_shows_every_option_with_its_default():
     text = " ".join(CliRunner().invoke(main, ["build-engine", "--help"]).stdout.split())
     for words in ("--fp16", "tensorrt|tensorrt-rtx", "75,86,...|current", "HxW", "[default: 1]", "--dynamic"):
         assert words in text
-    for words in ("dcrb|none", "[default: dcrb]", "--workspace", "--timing-cache", "--json", "Examples:"):
+    for words in ("auto|dcrb|none", "[default: auto]", "--workspace", "--timing-cache", "--json", "Examples:"):
         assert words in text
 
 

@@ -129,6 +129,29 @@ def test_rtx_is_given_its_targets(use: Any) -> None:
         build_fake(package="tensorrt-rtx", sms=(89,))
 
 
+def test_a_target_that_rtx_refuses_fails_the_build(use: Any) -> None:
+    class Choosy(RtxConfig):
+        refused = "SM120"
+
+    trt = use(fake_tensorrt(PLUGINS, config=Choosy))
+    with pytest.raises(EngineError, match=r"tensorrt-rtx .* refuses to build for SM 120; leave it out of --sm"):
+        build_fake(package="tensorrt-rtx", sms=(86, 120))
+    assert trt.built.configs[0].targets == {0: "SM86"}
+
+
+def test_full_tensorrt_with_the_names_of_rtx_still_builds_for_the_gpu_that_is_there(use: Any) -> None:
+    trt = use(fake_tensorrt(PLUGINS, config=RtxConfig))
+    assert build_fake(sms=(90,)).engine == b"engine"
+    assert (trt.built.configs[0].num_compute_capabilities, trt.built.configs[0].targets) == (0, {})
+
+
+def test_rtx_keeps_no_timing_cache(use: Any, tmp_path: Path) -> None:
+    trt = use(fake_tensorrt(PLUGINS, config=RtxConfig))
+    build_fake(package="tensorrt-rtx", sms=(86,), timing_cache=tmp_path / "timings")
+    assert trt.built.configs[0].caches == []
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_engines_leave_allocation_to_the_caller_where_that_can_be_asked_for(use: Any) -> None:
     rtx = use(fake_tensorrt(PLUGINS, config=RtxConfig))
     build_fake(package="tensorrt-rtx", sms=(86,))
