@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from dcdr_deploy.engines.faults import is_out_of_memory
+from dcdr_deploy.errors import EngineOutOfMemory
 
 KEPT_GRAPHS = 4
 """Shapes of which the graphs are kept: whole frames of a size or two, or full and last batches of tiles."""
@@ -62,8 +63,8 @@ class ShapeGraphs:
             self._seen.discard(old)  # or shapes that take turns would be recorded at every call
         try:
             self._graphs[shape] = self._record(self._function, batch)
-        except RuntimeError as error:
-            if not is_out_of_memory(error):
+        except (RuntimeError, EngineOutOfMemory) as error:  # torch's, or of our kernel's launch
+            if isinstance(error, RuntimeError) and not is_out_of_memory(error):
                 raise
             self._without.add(shape)
             self._graphs.clear()

@@ -137,13 +137,13 @@ RECIPES: dict[str, Recipe] = {
     "demo-finish": replace(_DEMO, steps=10_200, losses={**_DEMO.losses, "mu_log_mse": 0.02}),
     "demo-careful": replace(
         _DEMO,
-        steps=2_400,
+        steps=2_000,
         learning_rate=5e-5,
         tail_start=0.2,
         losses={
             **_DEMO.losses,
-            "mu_log_mse": 0.02,
-            "mu_regret": 0.004,
+            "mu_log_mse": 0.01,
+            "mu_regret": 0.02,
             "perceptual_squeezenet": SQUEEZENET_WEIGHT,
         },
         losses_from={},

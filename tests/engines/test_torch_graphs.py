@@ -13,19 +13,20 @@ torch = pytest.importorskip("torch")
 
 from dcdr_deploy.engines import hardware  # noqa: E402 - needs torch
 from dcdr_deploy.engines.torch_graphs import CudaRecorder, ShapeGraphs, _replay  # noqa: E402
+from dcdr_deploy.errors import EngineOutOfMemory  # noqa: E402
 
 
 class Recorder:
     """Records what was recorded and what was replayed; stands in for CUDA."""
 
-    def __init__(self, error: str = "") -> None:
+    def __init__(self, error: Exception | None = None) -> None:
         self.recorded: list[tuple[int, ...]] = []
         self.replayed: list[tuple[int, ...]] = []
         self.error = error
 
     def __call__(self, function: Callable, example: torch.Tensor) -> Callable:
         if self.error:
-            raise RuntimeError(self.error)
+            raise self.error
         self.recorded.append(tuple(example.shape))
 
         def replay(batch: torch.Tensor) -> torch.Tensor:
@@ -77,18 +78,22 @@ def test_shapes_that_take_turns_are_not_recorded_at_every_call():
     assert len(recorder.recorded) <= 10
 
 
-def test_without_memory_for_a_graph_the_shape_goes_on_without_one():
-    recorder = Recorder("CUDA out of memory. Tried to allocate 2.00 GiB")
+@pytest.mark.parametrize(
+    "error",
+    [RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"), EngineOutOfMemory("no room for a launch")],
+)
+def test_without_memory_for_a_graph_the_shape_goes_on_without_one(error: Exception):
+    recorder = Recorder(error)
     graphs = ShapeGraphs(double, recorder)
     for _ in range(3):
         torch.testing.assert_close(graphs(torch.ones(2)), torch.full((2,), 2.0))
-    recorder.error = ""
+    recorder.error = None
     graphs(torch.ones(2))
     assert recorder.recorded == []
 
 
 def test_other_errors_of_recording_are_shown():
-    graphs = ShapeGraphs(double, Recorder("operation not permitted when stream is capturing"))
+    graphs = ShapeGraphs(double, Recorder(RuntimeError("operation not permitted when stream is capturing")))
     graphs(torch.ones(2))
     with pytest.raises(RuntimeError, match="not permitted"):
         graphs(torch.ones(2))
