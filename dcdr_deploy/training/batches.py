@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, default_collate
 
+from dcdr_deploy.errors import DcdrError
 from dcdr_deploy.training.distributed import SINGLE, ProcessGroup
 from dcdr_deploy.training.recipe import Recipe
 
 MOST_WORKERS = 8
 BATCHES_AHEAD = 2
 """Batches that each worker keeps ready."""
+
+PR_SET_PDEATHSIG = 1
+"""Option of Linux's prctl: the signal that a process gets when its parent ends (linux/prctl.h)."""
+
+Pair = tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True)
@@ -50,14 +58,16 @@ class BatchIndices:
 
 
 def load_batches(
-    data: Dataset[tuple[Tensor, Tensor]],
+    data: Dataset[Pair],
     recipe: Recipe,
     first_step: int,
     workers: int,
     device: torch.device,
     group: ProcessGroup = SINGLE,
-) -> Iterator[tuple[Tensor, Tensor]]:
+) -> Iterator[Pair]:
     """This process's share of each batch from step ``first_step`` on, channels-last on the device.
+
+    Workers end with the iterator, and with this process however that ends.
 
     Args:
         data: pairs by sample number.
@@ -69,23 +79,84 @@ def load_batches(
 
     Yields:
         SDR and truth, each (batch / processes, 3, patch, patch).
+
+    Raises:
+        DcdrError: what the data source raises, also where a worker met it.
     """
     # Forked workers share the data source's memory; other ways would send each a copy of the scene pool.
     context = "fork" if workers and sys.platform == "linux" else None
-    loader: DataLoader[tuple[Tensor, Tensor]] = DataLoader(
-        data,
+    loader: DataLoader[Pair] = DataLoader(
+        _Samples(data),
         batch_sampler=BatchIndices(recipe.batch, first_step, recipe.steps, group),
         num_workers=workers,
+        collate_fn=_collate,
         prefetch_factor=BATCHES_AHEAD if workers else None,
         pin_memory=device.type == "cuda",
-        worker_init_fn=_begin_worker,
+        worker_init_fn=partial(_begin_worker, os.getpid()),
         multiprocessing_context=context,
     )
-    for x, truth in loader:
+    for batch in _start(loader):
+        if isinstance(batch, DcdrError):
+            raise batch
+        x, truth = batch
         yield (
             x.to(device, memory_format=torch.channels_last, non_blocking=True),
             truth.to(device, memory_format=torch.channels_last, non_blocking=True),
         )
+
+
+class _Samples(Dataset[Pair]):
+    """A data source that hands over a user's mistake as a value: raised in a worker, it would come as a traceback."""
+
+    def __init__(self, data: Dataset[Pair]) -> None:
+        self.data = data
+
+    def __getitems__(self, indices: list[int]) -> list[Pair] | DcdrError:
+        try:
+            return [self.data[index] for index in indices]
+        except DcdrError as error:
+            return error
+
+
+def _collate(samples: list[Pair] | DcdrError) -> list[Tensor] | DcdrError:
+    return samples if isinstance(samples, DcdrError) else default_collate(samples)
+
+
+def _start(loader: DataLoader[Pair]) -> Iterator[list[Tensor] | DcdrError]:
+    """Start a loader's workers while OpenCV has no threads: a forked copy of its thread pool waits for ever.
+
+    torch's own threads need no such care: its loader sets each worker to one thread before any work.
+    """
+    if not loader.num_workers:
+        return iter(loader)
+    import cv2
+
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        return iter(loader)
+    finally:
+        cv2.setNumThreads(threads)
+
+
+def _begin_worker(run: int, number: int) -> None:
+    """Make a worker's life depend on its run, process number ``run``, alone.
+
+    Signals of terminals and launchers reach whole process groups. The run answers them itself, after its step, and then
+    ends its workers; a run that is killed takes its workers with it.
+    """
+    import cv2
+
+    cv2.setNumThreads(1)  # says nothing new to a forked worker, but others start with as many as there are cores
+    if hasattr(os, "setpgid"):
+        os.setpgid(0, 0)
+    else:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.platform == "linux":
+        # torch's workers look for their parent between two batches only.
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != run:  # it was killed before that call
+            os._exit(1)
 
 
 def automatic_workers(device: torch.device, group: ProcessGroup = SINGLE) -> int:
@@ -94,12 +165,3 @@ def automatic_workers(device: torch.device, group: ProcessGroup = SINGLE) -> int
         return 0
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(MOST_WORKERS, cores // group.local_size - 1))
-
-
-def _begin_worker(number: int) -> None:
-    import cv2
-
-    # Terminals and torch's launcher signal all processes; the run itself ends after its step and then ends its workers.
-    for stopping in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(stopping, signal.SIG_IGN)
-    cv2.setNumThreads(1)

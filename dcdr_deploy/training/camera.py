@@ -138,7 +138,9 @@ def _white_balance_gains(camera: CameraModel, rng: np.random.Generator) -> Float
 
 def _exposure(radiance: FloatArray, clipped_share: float) -> np.float32:
     """The factor after which ``clipped_share`` of the pixels have a channel at or above 1."""
-    brightest_channel = radiance.max(axis=-1)
+    # Channel by channel: numpy's maximum over a last axis of 3 takes as long as the rest of the camera.
+    red, green, blue = np.moveaxis(radiance, -1, 0)
+    brightest_channel = np.maximum(np.maximum(red, green), blue)
     white_point = np.quantile(brightest_channel, 1 - clipped_share)
     return np.float32(1 / max(float(white_point), DARKEST_WHITE_POINT))
 
@@ -147,13 +149,20 @@ def _add_sensor_noise(exposed: FloatArray, camera: CameraModel, rng: np.random.G
     """Add shot noise (variance grows with the signal up to full well) and read noise (constant)."""
     shot = np.float32(_log_uniform(camera.shot_noise, rng))
     read = np.float32(_log_uniform(camera.read_noise, rng))
-    sigma = np.sqrt(np.minimum(exposed, 1) * shot + read * read)
-    return exposed + rng.standard_normal(exposed.shape, dtype=np.float32) * sigma
+    sigma = np.minimum(exposed, 1)
+    sigma *= shot
+    sigma += read * read
+    noise = rng.standard_normal(exposed.shape, dtype=np.float32)
+    noise *= np.sqrt(sigma, out=sigma)
+    noise += exposed
+    return noise
 
 
 def _quantise(values: npt.NDArray[np.floating], full_scale: int) -> npt.NDArray[np.floating]:
     """Round values in 0..1 (clipped) to whole steps of ``full_scale``."""
-    return np.rint(np.clip(values, 0, 1) * full_scale)
+    steps = np.clip(values, 0, 1)
+    steps *= full_scale
+    return np.rint(steps, out=steps)
 
 
 def _jpeg_round_trip(ldr: npt.NDArray[np.uint8], quality: int) -> npt.NDArray[np.uint8]:

@@ -117,31 +117,29 @@ def perspective(
         float32 (size, size) or (size, size, C).
     """
     height, width = panorama.shape[:2]
-    # Pixels a radian of panorama and view: bilinear sampling of a denser panorama would skip pixels and flicker.
-    density = (width / (2 * np.pi)) / (size / 2 / np.tan(np.radians(fov) / 2))
-    samples = size * max(1, round(density))
-    x, y, z = _view_rays(yaw % 360.0, pitch, fov, samples)
-    column = (np.arctan2(x, z) / (2 * np.pi) + 0.5) * width - 0.5
-    row = (0.5 - np.arcsin(np.clip(y, -1, 1)) / np.pi) * height - 0.5
-    view = cv2.remap(
-        _wrap(np.asarray(panorama, np.float32)),
-        (column + _WRAP_COLUMNS).astype(np.float32),
-        row.astype(np.float32),
-        cv2.INTER_LINEAR,
-        borderMode=cv2.BORDER_REPLICATE,
-    )
-    if samples != size:
-        view = cv2.resize(view, (size, size), interpolation=cv2.INTER_AREA)
-    return np.asarray(view, np.float32)
+    return _view(height, width, yaw, pitch, fov, size).of(_wrap(np.asarray(panorama, np.float32)))
 
 
 @dataclass(frozen=True)
 class Panorama:
-    """A panorama ready for views."""
+    """A panorama ready for views.
+
+    What a view samples is kept with its seam wrapped, because copying a large panorama takes longer than its view.
+
+    Attributes:
+        name: collection/file, like ``"bpy/city"``.
+        wrapped: linear RGB, float32 (H, W + 16, 3): :data:`_WRAP_COLUMNS` columns repeated on both sides.
+        ringing: repaired pixels as 1.0, float32 (H, W + 16); ``None`` if there are none.
+    """
 
     name: str
-    radiance: FloatArray
-    ringing: npt.NDArray[np.bool_]
+    wrapped: FloatArray
+    ringing: FloatArray | None
+
+    @property
+    def radiance(self) -> FloatArray:
+        """Linear RGB, float32 (H, W, 3), W = 2 H."""
+        return self.wrapped[:, _WRAP_COLUMNS:-_WRAP_COLUMNS]
 
 
 class PanoramaSet:
@@ -177,8 +175,10 @@ class PanoramaSet:
         for _ in range(MAX_REDRAWS):
             panorama = self.panoramas[int(rng.integers(len(self.panoramas)))]
             yaw, pitch, fov = (float(rng.uniform(*bounds)) for bounds in (YAW_DEGREES, PITCH_DEGREES, FOV_DEGREES))
-            if not _much_ringing(panorama, yaw, pitch, fov, size):
-                return perspective(panorama.radiance, yaw, pitch, fov, size)
+            height, width = panorama.radiance.shape[:2]
+            view = _view(height, width, yaw, pitch, fov, size)
+            if not _much_ringing(panorama, view):
+                return view.of(panorama.wrapped)
         raise InputError(f"no view with little compression ringing in {MAX_REDRAWS} draws from {', '.join(self.names)}")
 
 
@@ -213,15 +213,40 @@ def _rgb_of(channels: dict[str, npt.NDArray[np.floating]]) -> FloatArray | None:
 def _load_with_mask(path: Path) -> Panorama:
     radiance = _read_exr(path)
     ringing = ringing_mask(radiance)
-    return Panorama(f"{path.parent.name}/{path.stem}", repair_ringing(radiance, ringing), ringing)
+    mask = _wrap(ringing.astype(np.float32)) if ringing.any() else None
+    return Panorama(f"{path.parent.name}/{path.stem}", _wrap(repair_ringing(radiance, ringing)), mask)
 
 
-def _much_ringing(panorama: Panorama, yaw: float, pitch: float, fov: float, size: int) -> bool:
+@dataclass(frozen=True)
+class _View:
+    """Where a view's samples lie in a wrapped panorama: columns and rows, float32, each (S, S); S = n x size."""
+
+    columns: FloatArray
+    rows: FloatArray
+    size: int
+
+    def of(self, wrapped: FloatArray) -> FloatArray:
+        """The view, float32 (size, size) or (size, size, C), of a panorama (H, W + 16) or (H, W + 16, C)."""
+        view = cv2.remap(wrapped, self.columns, self.rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        if view.shape[0] != self.size:
+            view = cv2.resize(view, (self.size, self.size), interpolation=cv2.INTER_AREA)
+        return np.asarray(view, np.float32)
+
+
+def _view(height: int, width: int, yaw: float, pitch: float, fov: float, size: int) -> _View:
+    """The view of a panorama (height, width) in a direction; arguments as for :func:`perspective`."""
+    # Pixels a radian of panorama and view: bilinear sampling of a denser panorama would skip pixels and flicker.
+    density = (width / (2 * np.pi)) / (size / 2 / np.tan(np.radians(fov) / 2))
+    samples = size * max(1, round(density))
+    x, y, z = _view_rays(yaw % 360.0, pitch, fov, samples)
+    column = (np.arctan2(x, z) / (2 * np.pi) + 0.5) * width - 0.5
+    row = (0.5 - np.arcsin(np.clip(y, -1, 1)) / np.pi) * height - 0.5
+    return _View((column + _WRAP_COLUMNS).astype(np.float32), row.astype(np.float32), size)
+
+
+def _much_ringing(panorama: Panorama, view: _View) -> bool:
     """Whether more of a view than :data:`LARGEST_RINGING_SHARE` interpolates ringing pixels."""
-    if not panorama.ringing.any():
-        return False
-    share = (perspective(panorama.ringing.astype(np.float32), yaw, pitch, fov, size) > 0).mean()
-    return bool(share > LARGEST_RINGING_SHARE)
+    return panorama.ringing is not None and bool((view.of(panorama.ringing) > 0).mean() > LARGEST_RINGING_SHARE)
 
 
 def _view_rays(
@@ -241,5 +266,5 @@ def _view_rays(
 
 
 def _wrap(panorama: FloatArray) -> FloatArray:
-    """Repeat the columns next to the seam on the other side."""
+    """Repeat the columns next to the seam on the other side, :data:`_WRAP_COLUMNS` of them."""
     return np.concatenate([panorama[:, -_WRAP_COLUMNS:], panorama, panorama[:, :_WRAP_COLUMNS]], axis=1)

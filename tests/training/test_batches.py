@@ -1,0 +1,165 @@
+"""Batches are what the source gives, whoever prepares them, and who prepares them ends with the run."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from dcdr_deploy.errors import InputError
+from dcdr_deploy.training.batches import load_batches
+from dcdr_deploy.training.recipe import Recipe
+
+CPU = torch.device("cpu")
+SAME = """
+import os, cv2, numpy as np, torch
+from torch.utils.data import Dataset
+from dcdr_deploy.training.batches import load_batches
+from dcdr_deploy.training.recipe import Recipe
+
+class Blurred(Dataset):
+    def __getitem__(self, index):
+        picture = np.random.default_rng(index).random((512, 512, 3), np.float32)
+        small = cv2.resize(cv2.GaussianBlur(picture, (0, 0), 3), (16, 16))
+        tensor = torch.from_numpy(small.transpose(2, 0, 1).copy())
+        # Enough for torch to share the work among threads, of which a forked process has none.
+        total = torch.from_numpy(picture).sum() + torch.exp(torch.from_numpy(picture)).mean()
+        return tensor, torch.stack([total, torch.tensor(float(os.getpgid(0) == os.getpid()))])[:, None, None]
+
+torch.set_num_threads(2)
+torch.rand(2000, 2000).exp().sum()  # torch has threads now
+cv2.setNumThreads(2)
+cv2.resize(np.zeros((2000, 2000, 3), np.float32), (1500, 1500))  # and OpenCV
+recipe = Recipe(steps=3, batch=2, patch=16)
+alone, helped = (list(load_batches(Blurred(), recipe, 0, workers, torch.device("cpu"))) for workers in (0, 2))
+assert len(alone) == len(helped) == 3
+assert all(torch.equal(a[0], b[0]) for a, b in zip(alone, helped))
+assert all(torch.allclose(a[1][:, 0], b[1][:, 0]) for a, b in zip(alone, helped))
+assert all(x.is_contiguous(memory_format=torch.channels_last) for x, _ in helped)
+assert all(bool(told[:, 1].all()) for _, told in helped), "a signal to the run's process group reaches its workers"
+assert cv2.getNumThreads() == 2
+print("the same")
+"""
+
+ENDS = """
+import os, signal, sys, time, torch
+from torch.utils.data import Dataset
+from dcdr_deploy.training.batches import load_batches
+from dcdr_deploy.training.recipe import Recipe
+from dcdr_deploy.training.session import stop_on_interrupt
+
+end = sys.argv[1]
+
+def tell(*words):
+    os.write(1, (" ".join(map(str, words)) + "\\n").encode())  # whole lines, from three processes
+
+class Numbers(Dataset):
+    def __getitem__(self, index):
+        if index >= 20 and end == "SIGKILL while a sample hangs":
+            tell("hangs")
+            time.sleep(1000)
+        return torch.full((1, 1, 1), float(os.getpid())), torch.zeros(1, 1, 1)
+
+recipe = Recipe(steps=6 if end == "last step" else 10_000, batch=2, patch=16)
+with stop_on_interrupt() as stop:
+    for step, (workers, _) in enumerate(load_batches(Numbers(), recipe, 0, 2, torch.device("cpu"))):
+        tell(*map(int, workers.flatten()))
+        if step == 4 and end == "crash":
+            raise ValueError("of a step")
+        if step == 4 and end == "break":
+            break
+        if stop():
+            break
+        time.sleep(0.02)
+tell("end")
+"""
+
+
+def start(program: str, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", program, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def lives(process: int) -> bool:
+    try:
+        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
+
+
+class Broken(Dataset[tuple[Tensor, Tensor]]):
+    """The seventh picture cannot be read."""
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        if index == 6:
+            raise InputError("7.png cannot be decoded")
+        return torch.zeros(3, 4, 4), torch.zeros(3, 4, 4)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "getpgid"), reason="process groups")
+def test_workers_give_the_same_batches_though_the_run_has_used_opencv_and_torch() -> None:
+    process = start(SAME)
+    try:
+        output, errors = process.communicate(timeout=180)
+    except subprocess.TimeoutExpired:
+        process.kill()  # its workers go with it
+        pytest.fail("a worker waits for ever")
+    assert output.strip() == "the same", errors
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+@pytest.mark.parametrize(
+    "end", ["last step", "break", "crash", "SIGTERM", "SIGINT", "SIGKILL", "SIGKILL while a sample hangs"]
+)
+def test_no_worker_outlives_its_run(end: str) -> None:
+    process = start(ENDS, end)
+    assert process.stdout is not None
+    workers: set[int] = set()
+    sent = False
+    try:
+        for line in process.stdout:
+            hangs = line == "hangs\n"
+            if line == "end\n":
+                break
+            workers.update(() if hangs else map(int, line.split()))
+            if end.startswith("SIG") and not sent and len(workers) == 2 and (hangs or "hangs" not in end):
+                sent = True
+                os.killpg(process.pid, getattr(signal, end.split()[0]))  # as terminals and torch's launcher do
+                if end.startswith("SIGKILL"):
+                    break
+        deadline = time.monotonic() + 60
+        while (process.poll() is None or any(map(lives, workers))) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert len(workers) == 2
+        assert [worker for worker in workers if lives(worker)] == []
+        assert process.poll() == {"crash": 1, "SIGKILL": -signal.SIGKILL}.get(end.split()[0], 0)
+    finally:
+        process.kill()
+        for worker in filter(lives, workers):
+            os.kill(worker, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.slow)])
+def test_a_mistake_in_the_data_comes_in_its_own_words_after_the_batches_before_it(workers: int) -> None:
+    batches = load_batches(Broken(), Recipe(steps=10, batch=2, patch=4), 0, workers, CPU)
+    for _ in range(3):
+        next(batches)
+    with pytest.raises(InputError) as caught:
+        next(batches)
+    assert str(caught.value) == "7.png cannot be decoded"
