@@ -22,7 +22,9 @@ OVERRIDES = ("preset", "steps", "batch", "patch", "learning_rate", "precision", 
 
 
 @click.command("train", epilog=EPILOG)
-@click.option("--recipe", default="paper", show_default=True, help="Named settings: paper, demo, demo-finish, demo-careful.")
+@click.option(
+    "--recipe", default="paper", show_default=True, help="Named settings: paper, demo, demo-finish, demo-careful."
+)
 @click.option("--data", type=click.Path(path_type=Path), help="Folder in the Cityscapes layout.")
 @click.option("--split", default="train", show_default=True, help="Split of the Cityscapes layout.")
 @click.option("--ldr", type=click.Path(path_type=Path), help="Folder of 8-bit SDR pictures, with --hdr.")

@@ -123,7 +123,7 @@ def open_run(
                 f"{start_weights} holds another network than preset {recipe.preset}; --preset names its own, if it has "
                 "one"
             )
-        state.start_at(start.network.state_dict())
+        state.start_at(start)
     return state
 
 

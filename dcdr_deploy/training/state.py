@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from dcdr_deploy.engines.base import ModelMetadata
 from dcdr_deploy.engines.faults import one_line
 from dcdr_deploy.engines.metadata import encode
 from dcdr_deploy.errors import CheckpointError
-from dcdr_deploy.models import HdrNetwork, architecture_of
+from dcdr_deploy.models import HdrNetwork, LoadedModel, architecture_of
 from dcdr_deploy.training.recipe import Recipe
 
 FORMAT = "dcdr-training-1"
@@ -34,6 +33,7 @@ class TrainingState:
         seconds: time spent in steps so far, over all slices.
         peak: linear value of a target of 1.0, in units of SDR white.
         scaler: loss scaler, for fp16 arithmetic on GPUs only.
+        start: how the weights were trained that the run started at, as their file says; ``None`` for a fresh start.
     """
 
     recipe: Recipe
@@ -44,10 +44,12 @@ class TrainingState:
     seconds: float = 0.0
     peak: float = 1.0
     scaler: torch.amp.GradScaler | None = None
+    start: dict[str, Any] | None = None
 
-    def start_at(self, weights: Mapping[str, torch.Tensor]) -> None:
-        """Take over weights before the first step, into the running average too."""
-        self.network.load_state_dict(weights)
+    def start_at(self, model: LoadedModel) -> None:
+        """Take over a model's weights before the first step, into the running average too."""
+        self.network.load_state_dict(model.network.state_dict())
+        self.start = {"file": model.source.name, **_told(model.metadata.extra.get("training"))}
         if self.average is not None:
             self.average = {name: value.clone() for name, value in self.network.state_dict().items()}
 
@@ -61,7 +63,9 @@ class TrainingState:
 
     def metadata(self) -> ModelMetadata:
         """What an exported model will say of these weights."""
-        training = {"steps": self.step, "minutes": round(self.seconds / 60, 1), **json.loads(self.recipe.to_json())}
+        training = {**json.loads(self.recipe.to_json()), "steps": self.step, "minutes": round(self.seconds / 60, 1)}
+        if self.start is not None:
+            training["start"] = self.start
         name = f"{architecture_of(self.network.config).title} {self.recipe.preset}"
         return ModelMetadata(peak=self.peak, name=name, extra={"training": json.dumps(training)})
 
@@ -80,6 +84,8 @@ class TrainingState:
         }
         if torch.cuda.is_available():
             content["cuda_rng"] = torch.cuda.get_rng_state_all()
+        if self.start is not None:
+            content["start"] = json.dumps(self.start)
         if self.average is not None:
             content["params_ema"] = self.average
         if self.scaler is not None:
@@ -106,9 +112,19 @@ class TrainingState:
         if self.scaler is not None and "scaler" in content:
             self.scaler.load_state_dict(content["scaler"])
         self.step, self.seconds = content["step"], content["seconds"]
+        self.start = json.loads(content["start"]) if "start" in content else None
         torch.set_rng_state(content["torch_rng"].cpu())
         if torch.cuda.is_available() and len(content.get("cuda_rng", ())) == torch.cuda.device_count():
             torch.cuda.set_rng_state_all([state.cpu() for state in content["cuda_rng"]])
+
+
+def _told(training: str | None) -> dict[str, Any]:
+    """What a file says of its training; nothing where it is silent or not JSON, as other tools' may be."""
+    try:
+        told = json.loads(training or "{}")
+    except ValueError:
+        return {}
+    return told if isinstance(told, dict) else {}
 
 
 def read_training_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:

@@ -58,6 +58,11 @@ def test_fine_tuning_starts_at_the_weights_of_a_checkpoint(pairs: tuple[Path, Pa
     assert result.exit_code == 0, result.output
     tuned, before = (load_checkpoint(path).network.state_dict() for path in (tmp_path / "run" / "last.pth", DEMO))
     assert all(torch.equal(tuned[name], before[name]) for name in before)
+    assert call(*run, "-o", tmp_path / "run", "--steps", "2", "--resume").exit_code == 0
+    told = json.loads(load_checkpoint(tmp_path / "run" / "last.pth").metadata.extra["training"])
+    assert told["steps"] == 2
+    assert told["start"]["file"] == DEMO.name
+    assert told["start"]["steps"] >= 10_000
 
 
 def test_weights_of_another_network_are_refused(pairs: tuple[Path, Path], tmp_path: Path) -> None:
