@@ -1,35 +1,71 @@
 """Turn a training checkpoint into the demo weights of the package: FP16 safetensors, and ONNX made from those.
 
-    python benchmarks/pack_demo.py runs/demo/last.pth
+    python benchmarks/pack_demo.py runs/careful/last.pth [--most-lost 2.5]
 
-The ONNX file is exported from the safetensors file, so that both hold the same weights to the bit.
+The restoration is tempered first: the largest share of it is kept with which no validation crop (views of the
+validation panoramas, procedural scenes of the validation seeds) loses more than --most-lost dB against the trivial
+conversion. The ONNX file is exported from the safetensors file, so that both hold the same weights to the bit.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 from dataclasses import replace
 from pathlib import Path
 
+from dcdr_deploy.engines.base import ModelMetadata
 from dcdr_deploy.export.calibration import calibration_pictures
 from dcdr_deploy.export.pipeline import ExportOptions, describe, export_checkpoint
-from dcdr_deploy.models import load_checkpoint, measure_offsets, save_safetensors
+from dcdr_deploy.models import HdrNetwork, load_checkpoint, measure_offsets, save_safetensors
+from dcdr_deploy.training.camera import CameraModel
+from dcdr_deploy.training.heldout import HeldOutPair, held_out_pairs
+from dcdr_deploy.training.panorama import PanoramaSet
+from dcdr_deploy.training.procedural import VALIDATION_SEEDS
+from dcdr_deploy.training.tempering import choose_share, judge_shares, temper
 
-WEIGHTS = Path(__file__).parents[1] / "dcdr_deploy" / "weights"
+ROOT = Path(__file__).parents[1]
+WEIGHTS = ROOT / "dcdr_deploy" / "weights"
 NAME = "DCDR-UNet demo"
+SIZE, SEED, OF_EACH = 192, 4242, 96
+"""Validation crops: pixels a side, seed of the cameras, number of views and of scenes."""
+
+
+def validation_pairs() -> list[HeldOutPair]:
+    """Crops of the size that the gate measures, of other panoramas and scenes."""
+    panoramas = PanoramaSet(ROOT / "data" / "hdri" / "validation")
+    first = VALIDATION_SEEDS.start + 1000  # beyond those that the training run watches
+    return held_out_pairs(panoramas, OF_EACH, range(first, first + OF_EACH), CameraModel(), SIZE, SEED)
+
+
+def temper_for(network: HdrNetwork, peak: float, most_lost: float) -> float:
+    judged = judge_shares(network, validation_pairs(), peak)
+    chosen = choose_share(judged, most_lost)
+    print(f"{2 * OF_EACH} validation crops, dB:\n| share | worst | median |\n|---|---|---|")
+    for each in judged:
+        print(f"| {each.share:.2f}{' *' if each == chosen else ''} | {each.worst:+.2f} | {each.median:+.2f} |")
+    temper(network, chosen.share)
+    return chosen.share
+
+
+def told(metadata: ModelMetadata, share: float, most_lost: float) -> dict[str, str]:
+    """What the files say of the training, with the tempering."""
+    training = json.loads(metadata.extra.get("training", "{}"))
+    return {"training": json.dumps(training | {"restoration_share": share, "most_lost_db": most_lost})}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("--peak", type=float, help="for checkpoints that name none")
+    parser.add_argument("--most-lost", type=float, default=2.5, help="dB that a validation crop may lose at most")
     options = parser.parse_args()
     loaded = load_checkpoint(options.checkpoint)
-    export = ExportOptions(peak=options.peak)
-    metadata = replace(describe(loaded, export), name=NAME)
-    kept = {key: metadata.extra[key] for key in ("training",) if key in metadata.extra}
+    network = loaded.network.set_deform_mode("gather")
+    share = temper_for(network, options.peak or loaded.metadata.peak, options.most_lost)
+    metadata = replace(describe(loaded, ExportOptions(peak=options.peak)), name=NAME)
     target = WEIGHTS / "dcdr-unet-demo.safetensors"
-    save_safetensors(loaded.network, target, replace(metadata, extra=kept))
+    save_safetensors(network, target, replace(metadata, extra=told(metadata, share, options.most_lost)))
     report = export_checkpoint(target, target.with_suffix(".onnx"), ExportOptions())
     print(f"{report.path.name}: overlap {report.metadata.overlap}, {report.comparisons}")
     network = load_checkpoint(target).network.set_deform_mode("gather")
