@@ -29,8 +29,11 @@ class Recipe:
         tone_start: ``"kaiming"``, or ``"inverse_srgb"``: the tone net starts at inverse sRGB / peak and the restoration
             net almost silent, so that training cannot begin below that baseline (ours).
         tone_from: share of ``steps`` with the tone net held at its start (ours; 0 in the paper), so that what clipping
-            took is left to the restoration net. A tone net that learns from the start lifts clipped areas by itself,
+            took is left to the restoration net. A tone net that is held throughout (1) stays at ``tone_start`` whatever
+            weights the run starts at. A tone net that learns from the start lifts clipped areas by itself,
             and the restoration net falls silent.
+        flat_share: share of the synthetic source's samples whose contrast is lowered (ours): overcast skies and white
+            ceilings, of which large parts only just clip.
         average: decay of the running average of the weights, kept beside them (0: none; open in the paper).
         gradient_clip: largest norm of a step's gradient (0: no limit; open in the paper).
         precision: ``"fp32"``, ``"bf16"`` or ``"fp16"`` arithmetic of the forward pass, or ``"auto"``: bf16 where the
@@ -54,6 +57,7 @@ class Recipe:
     offset_rate: float = 1.0
     tone_start: str = "kaiming"
     tone_from: float = 0.0
+    flat_share: float = 0.0
     average: float = 0.0
     gradient_clip: float = 0.0
     precision: str = "auto"
@@ -65,6 +69,8 @@ class Recipe:
             raise InputError("steps and batch must be positive and the patch a positive multiple of 4")
         if self.precision not in ("auto", "fp32", "bf16", "fp16"):
             raise InputError(f"unknown precision {self.precision!r}: use auto, fp32, bf16 or fp16")
+        if not 0 <= self.flat_share <= 1:
+            raise InputError(f"flat_share is {self.flat_share}, it must lie in 0..1")
         if self.tone_start not in ("kaiming", "inverse_srgb"):
             raise InputError(f"unknown start of the tone net {self.tone_start!r}: use kaiming or inverse_srgb")
         if not self.losses_from.keys() <= self.losses.keys():
@@ -88,6 +94,10 @@ class Recipe:
     def offsets_frozen(self, step: int) -> bool:
         """Whether offsets are held at zero in step ``step``."""
         return step < self.offsets_from * self.steps
+
+    def tone_kept(self) -> bool:
+        """Whether the tone net stays as it starts."""
+        return self.tone_from >= 1 and self.tone_start == "inverse_srgb"
 
     def tone_frozen(self, step: int) -> bool:
         """Whether the tone net is held in step ``step``."""
@@ -154,7 +164,28 @@ RECIPES: dict[str, Recipe] = {
         average=0.998,
         seed=1,
     ),
+    "demo-exact": replace(
+        _DEMO,
+        steps=700,
+        learning_rate=5e-5,
+        warmup=50,
+        tail_start=0.2,
+        losses={
+            **_DEMO.losses,
+            "mu_log_mse": 0.01,
+            "mu_regret": 0.02,
+            "perceptual_squeezenet": SQUEEZENET_WEIGHT,
+        },
+        losses_from={},
+        offsets_from=0.0,
+        offset_rate=1.0,
+        tone_from=1.0,
+        flat_share=0.3,
+        average=0.995,
+        seed=2,
+    ),
 }
 """Recipes by name. ``demo`` is sized for two CPU cores; ``demo-finish`` goes on from it with ``--resume`` and weighs
 patches in which little clips; ``demo-careful`` starts at their weights (``--weights``) and teaches caution where the
-trivial conversion is nearly exact (the model card says how the shipped weights were made)."""
+trivial conversion is nearly exact; ``demo-exact`` starts at those, puts the tone net back to its exact start and adds
+flat light. The model card says how the shipped weights were made."""

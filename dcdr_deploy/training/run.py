@@ -64,7 +64,8 @@ class SyntheticSource:
         panoramas = PanoramaSet(self._split("train"))
         seeds = range(TRAIN_SEEDS.start, TRAIN_SEEDS.start + self.scenes)
         pool = scene_pool(seeds, self.cache)
-        return SyntheticPairs(panoramas, pool, self.camera, recipe.patch, recipe.seed, recipe.steps * recipe.batch)
+        length = recipe.steps * recipe.batch
+        return SyntheticPairs(panoramas, pool, self.camera, recipe.patch, recipe.seed, length, recipe.flat_share)
 
     def validation_pairs(self) -> list[HeldOutPair]:
         """A small held-out set for the metrics file."""

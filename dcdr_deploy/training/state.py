@@ -47,8 +47,17 @@ class TrainingState:
     start: dict[str, Any] | None = None
 
     def start_at(self, model: LoadedModel) -> None:
-        """Take over a model's weights before the first step, into the running average too."""
-        self.network.load_state_dict(model.network.state_dict())
+        """Take over a model's weights before the first step, into the running average too.
+
+        A tone net that the recipe holds throughout keeps its own start.
+        """
+        weights = model.network.state_dict()
+        if self.recipe.tone_kept():
+            tone = self.network.tone_part()
+            kept = {id(parameter) for layer in (tone.layers if tone else ()) for parameter in layer.parameters()}
+            own = {name: value.detach() for name, value in self.network.named_parameters() if id(value) in kept}
+            weights |= own
+        self.network.load_state_dict(weights)
         self.start = {"file": model.source.name, **_told(model.metadata.extra.get("training"))}
         if self.average is not None:
             self.average = {name: value.clone() for name, value in self.network.state_dict().items()}

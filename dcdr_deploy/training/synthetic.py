@@ -29,6 +29,9 @@ PANORAMA_SHARE = 0.5
 TINT_SHARE, TINT_SIGMA = 0.4, 0.35
 """Share of samples whose light is tinted, and the spread of the logarithm of its channels: dusk, tungsten, stage."""
 
+FLATTEST, LEAST_FLAT = 0.35, 0.8
+"""Exponents of light, log-uniform, where contrast is lowered."""
+
 Pair = tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint16]]
 
 
@@ -49,6 +52,8 @@ class SyntheticPairs(Dataset[tuple[Tensor, Tensor]]):
         patch: size of a pair in pixels.
         seed: of everything random here.
         length: number of samples; a run's steps x batch.
+        flat_share: share of samples whose contrast is lowered, as by an overcast sky: light that would be far above
+            white is then just above it, and what is below tells so.
     """
 
     def __init__(
@@ -59,7 +64,9 @@ class SyntheticPairs(Dataset[tuple[Tensor, Tensor]]):
         patch: int,
         seed: int,
         length: int,
+        flat_share: float = 0.0,
     ) -> None:
+        self.flat_share = flat_share
         self.panoramas, self.scenes, self.camera = panoramas, scenes, camera
         self.patch, self.seed, self.length = patch, seed, length
 
@@ -72,6 +79,9 @@ class SyntheticPairs(Dataset[tuple[Tensor, Tensor]]):
         crop = self.panoramas.random_view(rng, self.patch) if from_panorama else self._scene_crop(rng)
         if rng.random() < TINT_SHARE:
             crop = crop * np.exp(rng.normal(0, TINT_SIGMA, 3)).astype(np.float32)
+        # Nothing is drawn at a share of 0, so that runs without it keep their samples.
+        if self.flat_share and rng.random() < self.flat_share:
+            crop = np.maximum(crop, 0) ** np.float32(np.exp(rng.uniform(np.log(FLATTEST), np.log(LEAST_FLAT))))
         return crop[:, ::-1] if rng.random() < 0.5 else crop
 
     def _scene_crop(self, rng: np.random.Generator) -> npt.NDArray[np.float32]:

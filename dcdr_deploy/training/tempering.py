@@ -31,13 +31,25 @@ class Tempering:
 
     Attributes:
         share: what the restoration net's output is multiplied by.
-        worst: least gain of a picture over inverse sRGB / peak, in dB of PSNR-mu (mu = 10).
-        median: median gain of a picture.
+        gains: of each picture over inverse sRGB / peak, in dB of PSNR-mu (mu = 10).
     """
 
     share: float
-    worst: float
-    median: float
+    gains: tuple[float, ...]
+
+    @property
+    def worst(self) -> float:
+        """Least gain of a picture."""
+        return min(self.gains)
+
+    @property
+    def median(self) -> float:
+        """Median gain of a picture."""
+        return float(np.median(self.gains))
+
+    def losers(self, most_lost: float) -> float:
+        """Share of the pictures that lose more than ``most_lost`` dB."""
+        return sum(gain < -most_lost for gain in self.gains) / len(self.gains)
 
 
 @torch.no_grad()
@@ -59,20 +71,19 @@ def judge_shares(network: HdrNetwork, pairs: Sequence[HeldOutPair], peak: float)
         conversion = baseline(pair.ldr.astype(np.float32) / np.float32(LDR_MAX), peak)
         before = _psnr(conversion, truth)
         gains.append([_psnr(base + share * (whole - base), truth) - before for share in SHARES])
-    columns = zip(SHARES, np.array(gains).T, strict=True)
-    return [Tempering(share, float(column.min()), float(np.median(column))) for share, column in columns]
+    return [Tempering(share, column) for share, column in zip(SHARES, zip(*gains, strict=True), strict=True)]
 
 
-def choose_share(judged: Sequence[Tempering], most_lost: float) -> Tempering:
-    """The largest share that costs no picture more than ``most_lost`` dB.
+def choose_share(judged: Sequence[Tempering], most_lost: float, spared: float = 0.0) -> Tempering:
+    """The largest share that costs no picture more than ``most_lost`` dB, but for a share ``spared`` of them.
 
     Raises:
         InputError: even the smallest share does.
     """
     for each in judged:
-        if each.worst >= -most_lost:
+        if each.losers(most_lost) <= spared:
             return each
-    raise InputError(f"a picture loses more than {most_lost} dB at every share; the tone net itself is to blame")
+    raise InputError(f"pictures lose more than {most_lost} dB at every share; the tone net itself is to blame")
 
 
 @torch.no_grad()

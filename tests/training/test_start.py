@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
+from dcdr_deploy.engines.base import ModelMetadata
 from dcdr_deploy.errors import InputError
 from dcdr_deploy.imaging.transfer import srgb_to_linear
-from dcdr_deploy.models import PRESETS, DCDRUNet, DCDRUNetConfig, initialise
+from dcdr_deploy.models import PRESETS, DCDRUNet, DCDRUNetConfig, initialise, load_checkpoint, save_safetensors
+from dcdr_deploy.training.loop import create_state
+from dcdr_deploy.training.recipe import Recipe
 from dcdr_deploy.training.start import start_from_inverse_srgb
 
 
@@ -24,6 +30,22 @@ def test_every_code_value_starts_at_its_linear_light(preset: str, tolerance: flo
     expected = srgb_to_linear(np.linspace(0, 1, 256))[4:-4]
     assert np.abs(result - expected).max() <= tolerance
     assert reported <= tolerance
+
+
+def test_a_tone_net_held_throughout_keeps_its_exact_start_whatever_weights_the_run_starts_at(tmp_path: Path) -> None:
+    recipe = Recipe(preset="lite", steps=2, batch=1, patch=16, losses={"mu_mse": 1.0}, tone_start="inverse_srgb")
+    other = create_state(replace(recipe, seed=5, tone_start="kaiming"), 8.0, torch.device("cpu")).network
+    save_safetensors(other, tmp_path / "m.safetensors", ModelMetadata(peak=8.0), torch.float32)
+    loaded = load_checkpoint(tmp_path / "m.safetensors")
+    for tone_from, exact in ((1.0, True), (0.5, False)):
+        state = create_state(replace(recipe, tone_from=tone_from, average=0.9), 8.0, torch.device("cpu"))
+        start = {name: value.clone() for name, value in state.network.state_dict().items()}
+        state.start_at(loaded)
+        for weights in (state.network.state_dict(), state.average):
+            assert weights is not None
+            for name, value in weights.items():
+                source = start if exact and name.startswith("tone.") else other.state_dict()
+                assert torch.equal(value, source[name]), name
 
 
 def test_neighbours_do_not_matter_at_the_start() -> None:

@@ -49,6 +49,16 @@ def test_most_pairs_clip(panoramas: PanoramaSet) -> None:
     assert np.mean(np.array(shares) > 0.003) > 0.8
 
 
+def test_flat_light_leaves_what_clips_closer_to_white(panoramas: PanoramaSet) -> None:
+    def light_of_clipped_pixels(data: SyntheticPairs) -> float:
+        pairs = [data.pair(index) for index in range(30)]
+        return float(np.median([target[ldr.max(axis=-1) >= 254].mean() / 65535 * 8 for ldr, target in pairs]))
+
+    usual, flat = source(panoramas), source(panoramas)
+    flat.flat_share = 1.0
+    assert 0 < light_of_clipped_pixels(flat) - 1 < 0.6 * (light_of_clipped_pixels(usual) - 1)
+
+
 def test_no_held_out_panorama_is_in_the_training_set(panoramas: PanoramaSet) -> None:
     held_out = {name for names in SPLITS.values() for name in names}
     assert not held_out & set(panoramas.names)

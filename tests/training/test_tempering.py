@@ -66,6 +66,13 @@ def test_the_largest_share_within_the_bound_is_chosen() -> None:
     assert judged[SHARES.index(chosen.share) - 1].worst < -3
 
 
+def test_a_spared_share_of_the_pictures_may_lose_more() -> None:
+    judged = judge_shares(lifting_by(0.2), clipped_at(1.1, 1.5, 4.0, 4.0), PEAK)
+    strict, lenient = choose_share(judged, 3.0), choose_share(judged, 3.0, spared=0.25)
+    assert strict.share < lenient.share
+    assert sum(gain < -3 for gain in lenient.gains) == 1
+
+
 def test_a_network_that_harms_nothing_stays_as_it_is() -> None:
     assert choose_share(judge_shares(lifting_by(0.1), clipped_at(3.0), PEAK), 3.0).share == 1.0
 
