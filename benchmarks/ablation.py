@@ -51,6 +51,9 @@ TEST_SIZE, TEST_SEED = 128, 2024
 BUDGET = ("width", "patch", "batch", "steps", "learning_rate", "scenes", "perceptual", "precision", "crops")
 """Options that make up a budget; runs of different ones are kept apart."""
 
+RESULT = "result.json"
+"""File of a finished run's figures in its folder."""
+
 FIGURES = {
     "psnr_l": "PSNR-L",
     "psnr_mu": "PSNR-mu",
@@ -154,7 +157,7 @@ def evaluate(network: torch.nn.Module, pairs: list[HeldOutPair]) -> tuple[float,
 
 def run(job: Job) -> Outcome:
     """Train and judge, or go on, or take what an earlier call found."""
-    result = job.folder / "result.json"
+    result = job.folder / RESULT
     if result.is_file():
         return Outcome(**json.loads(result.read_text()))
     options, variant = job.options, VARIANTS[job.name]
@@ -240,6 +243,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--workers", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time, which share the CPU's cores")
     parser.add_argument("--output", type=Path, default=ROOT / "runs" / "ablation")
+    parser.add_argument("--collect", action="store_true", help="lay out the runs that are finished, train nothing")
     options = parser.parse_args()
     unknown = set(options.variants.split(";")) - VARIANTS.keys()
     if unknown:
@@ -266,8 +270,11 @@ def main() -> None:
     options = parse()
     if options.jobs > 1:  # one process renders the scenes that the others then find
         SyntheticSource(ROOT / "data" / "hdri", options.scenes).training_set(Recipe())
+    jobs = list(jobs_of(options))
+    if options.collect:
+        jobs = [job for job in jobs if (job.folder / RESULT).is_file()]
     found: dict[str, dict[int, Outcome]] = {}
-    for job, outcome in run_all(list(jobs_of(options)), options.jobs):
+    for job, outcome in run_all(jobs, options.jobs):
         found.setdefault(job.name, {})[job.seed] = outcome
         print(f"seed {job.seed} {job.name}: {outcome}", flush=True)
     budget = ", ".join(f"{name.replace('_', ' ')} {getattr(options, name)}" for name in BUDGET)

@@ -1,11 +1,11 @@
 """Turn a training checkpoint into the demo weights of the package: FP16 safetensors, and ONNX made from those.
 
-    python benchmarks/pack_demo.py runs/exact/last.pth [--most-lost 3] [--spared 0.02]
+    python benchmarks/pack_demo.py runs/exact/last.pth [--most-lost 3] [--spared 0.03] [--share 0.9]
 
-The restoration is tempered first: the largest share of it is kept with which no validation crop but a share --spared
-of them (views of the validation panoramas, procedural scenes of the validation seeds) loses more than --most-lost dB
-against the trivial conversion. The ONNX file is exported from the safetensors file, so that both hold the same weights
-to the bit.
+Pixel shuffles are evened out first, so that clipped skies show no grid. Then the restoration is tempered: the largest
+share of it is kept with which no validation crop but a share --spared of them (views of the validation panoramas,
+procedural scenes of the validation seeds) loses more than --most-lost dB against the trivial conversion; --share names
+it instead. The ONNX file is exported from the safetensors file, so that both hold the same weights to the bit.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from dcdr_deploy.training.camera import CameraModel
 from dcdr_deploy.training.heldout import HeldOutPair, held_out_pairs
 from dcdr_deploy.training.panorama import PanoramaSet
 from dcdr_deploy.training.procedural import VALIDATION_SEEDS
+from dcdr_deploy.training.subpixels import even_out
 from dcdr_deploy.training.tempering import choose_share, judge_shares, temper
 
 ROOT = Path(__file__).parents[1]
@@ -39,7 +40,7 @@ def validation_pairs() -> list[HeldOutPair]:
     return held_out_pairs(panoramas, OF_EACH, range(first, first + OF_EACH), CameraModel(), SIZE, SEED)
 
 
-def temper_for(network: HdrNetwork, peak: float, most_lost: float, spared: float) -> float:
+def judged_share(network: HdrNetwork, peak: float, most_lost: float, spared: float) -> float:
     judged = judge_shares(network, validation_pairs(), peak)
     chosen = choose_share(judged, most_lost, spared)
     print(
@@ -48,7 +49,6 @@ def temper_for(network: HdrNetwork, peak: float, most_lost: float, spared: float
     for each in judged:
         figures = f"{each.worst:+.2f} | {each.median:+.2f} | {each.losers(most_lost):.1%}"
         print(f"| {each.share:.2f}{' *' if each == chosen else ''} | {figures} |")
-    temper(network, chosen.share)
     return chosen.share
 
 
@@ -63,11 +63,16 @@ def main() -> None:
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("--peak", type=float, help="for checkpoints that name none")
     parser.add_argument("--most-lost", type=float, default=3.0, help="dB that a validation crop may lose at most")
-    parser.add_argument("--spared", type=float, default=0.02, help="share of the crops that may lose more")
+    parser.add_argument("--spared", type=float, default=0.03, help="share of the crops that may lose more")
+    parser.add_argument("--share", type=float, help="share of the restoration to keep, without judging any")
     options = parser.parse_args()
     loaded = load_checkpoint(options.checkpoint)
     network = loaded.network.set_deform_mode("gather")
-    share = temper_for(network, options.peak or loaded.metadata.peak, options.most_lost, options.spared)
+    even_out(network)
+    share = options.share
+    if share is None:
+        share = judged_share(network, options.peak or loaded.metadata.peak, options.most_lost, options.spared)
+    temper(network, share)
     metadata = replace(describe(loaded, ExportOptions(peak=options.peak)), name=NAME)
     target = WEIGHTS / "dcdr-unet-demo.safetensors"
     save_safetensors(network, target, replace(metadata, extra=told(metadata, share)))

@@ -82,6 +82,10 @@ class HdrNetwork(nn.Module):
             block.mode = mode
         return self
 
+    def upsamplers(self) -> list[nn.Conv2d]:
+        """The convolutions before pixel shuffles by 2."""
+        return []
+
     def tone_part(self) -> TonePart | None:
         """The part that gives a gain times the input, ``None`` for a network without one."""
         return None

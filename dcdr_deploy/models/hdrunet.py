@@ -9,6 +9,7 @@ weighted input. It is trained by the L1 distance of hyperbolic tangents alone (l
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -179,6 +180,10 @@ class HDRUNet(HdrNetwork):
     def initial_scale(self, name: str) -> float:
         """Residual branches start at a tenth, as published; so do the SFT maps (ours, as for DCDR-UNet)."""
         return 0.1 if name.endswith((".conv1", ".conv2", ".SFT_scale_conv1", ".SFT_shift_conv1")) else 1.0
+
+    def upsamplers(self) -> list[nn.Conv2d]:
+        """The convolutions before pixel shuffles by 2."""
+        return [cast(nn.Conv2d, up[0]) for up in (self.up_conv1, self.up_conv2)]
 
     def tone_part(self) -> TonePart:
         """The weighting network: its map is a gain like that of DCDR-UNet's tone net."""

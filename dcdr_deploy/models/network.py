@@ -102,6 +102,10 @@ class DCDRUNet(HdrNetwork):
         """
         return 0.0 if name.endswith(".offset") else 0.1 if name.endswith((".dcv2", ".gain1", ".shift1")) else 1.0
 
+    def upsamplers(self) -> list[nn.Conv2d]:
+        """The convolutions before pixel shuffles by 2."""
+        return [self.restoration.up1, self.restoration.up2]
+
     def tone_part(self) -> TonePart | None:
         """The tone net, unless the configuration leaves it out."""
         if not self.config.tone_net:
