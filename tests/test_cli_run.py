@@ -245,6 +245,7 @@ def test_ctrl_c_in_a_single_file_leaves_the_older_output(tmp_path, make_picture,
     Path("out.exr").write_bytes(b"old")
 
     def interrupted(*arguments, **options):
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job of a shell inherits it ignored
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(5)
 
