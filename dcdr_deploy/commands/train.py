@@ -63,7 +63,7 @@ OVERRIDES = ("preset", "steps", "batch", "patch", "learning_rate", "precision", 
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:1.")
 @click.option("--threads", type=int, help="CPU threads. [torch's choice]")
 @click.option("--workers", type=int, help="Processes that prepare data. [0 on a CPU, up to 8 for each GPU]")
-@click.option("--compile", is_flag=True, help="Run the network through torch.compile.")
+@click.option("--compile", is_flag=True, help="Run the network through torch.compile; gains nothing on a CPU.")
 @click.option("--checkpoint-every", default=500, show_default=True, help="Steps between checkpoints.")
 @click.option("--validate-every", default=1000, show_default=True, help="Steps between validations (synthetic source).")
 @click.option("--minutes", type=float, help="End this slice after so many minutes, to go on with --resume.")
