@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from dcdr_deploy.errors import InputError
-from dcdr_deploy.metrics.psnr import mu_law, psnr_from_mse
+from dcdr_deploy.metrics.psnr import psnr_mu
 from dcdr_deploy.models import HdrNetwork
 from dcdr_deploy.training.camera import LDR_MAX, TARGET_MAX
 from dcdr_deploy.training.heldout import HeldOutPair, baseline
@@ -67,10 +67,10 @@ def judge_shares(network: HdrNetwork, pairs: Sequence[HeldOutPair], peak: float)
     for pair in pairs:
         x = to_tensors(pair.ldr, pair.target)[0][None].to(device)
         whole, base = (part[0].permute(1, 2, 0).cpu().numpy() for part in (network(x), tone.output(x)))
-        truth = mu_law(pair.target / TARGET_MAX)
+        truth = pair.target / TARGET_MAX
         conversion = baseline(pair.ldr.astype(np.float32) / np.float32(LDR_MAX), peak)
-        before = _psnr(conversion, truth)
-        gains.append([_psnr(base + share * (whole - base), truth) - before for share in SHARES])
+        before = psnr_mu(conversion, truth)
+        gains.append([psnr_mu(base + share * (whole - base), truth) - before for share in SHARES])
     return [Tempering(share, column) for share, column in zip(SHARES, zip(*gains, strict=True), strict=True)]
 
 
@@ -98,7 +98,3 @@ def temper(network: HdrNetwork, share: float) -> None:
         raise InputError("the network has no restoration net to temper")
     for parameter in part.last.parameters():
         parameter.mul_(share)
-
-
-def _psnr(picture: np.ndarray, truth: np.ndarray) -> float:
-    return psnr_from_mse(float(np.mean((mu_law(picture) - truth) ** 2)))

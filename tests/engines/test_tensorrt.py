@@ -165,7 +165,7 @@ def test_an_engine_that_does_not_fit_says_why_and_how_to_rebuild(
     assert machine.driver.live_handles == 0
 
 
-def test_a_sidecar_that_was_edited_or_is_missing_is_refused(machine: Machine, engine_file: Path):
+def edits_and_losses_of_the_sidecar_are_told(engine_file: Path) -> None:
     beside = sidecar_path(engine_file)
     beside.write_text(beside.read_text().replace('"fp32"', '"fp16"'))
     with pytest.raises(ModelError, match=f"was edited or damaged after it was written; {REBUILD}"):
@@ -173,6 +173,10 @@ def test_a_sidecar_that_was_edited_or_is_missing_is_refused(machine: Machine, en
     beside.unlink()
     with pytest.raises(ModelError, match=f"has no sidecar .*; {REBUILD}"):
         load_engine(engine_file)
+
+
+def test_a_sidecar_that_was_edited_or_is_missing_is_refused(machine: Machine, engine_file: Path):
+    edits_and_losses_of_the_sidecar_are_told(engine_file)
 
 
 @pytest.mark.parametrize("missing", ["GPU", "packages"])
@@ -181,13 +185,7 @@ def test_a_sidecar_that_was_edited_or_is_missing_is_told_also_where_nothing_coul
 ):
     (machine.sms if missing == "GPU" else machine.installed).clear()
     machine.installed.pop("tensorrt", None)
-    beside = sidecar_path(engine_file)
-    beside.write_text(beside.read_text().replace('"fp32"', '"fp16"'))
-    with pytest.raises(ModelError, match=f"was edited or damaged after it was written; {REBUILD}"):
-        load_engine(engine_file)
-    beside.unlink()
-    with pytest.raises(ModelError, match=f"has no sidecar .*; {REBUILD}"):
-        load_engine(engine_file)
+    edits_and_losses_of_the_sidecar_are_told(engine_file)
 
 
 def test_an_engine_that_the_package_refuses_is_one_line(machine: Machine, tmp_path: Path):
