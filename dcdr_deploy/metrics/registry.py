@@ -12,6 +12,7 @@ from typing import Any
 from dcdr_deploy.errors import InputError
 from dcdr_deploy.imaging.transfer import luminance
 from dcdr_deploy.metrics import colorvideovdp, lpips_distance, ntire2021, pu21, ssim
+from dcdr_deploy.metrics.chromaticity import uv_difference
 from dcdr_deploy.metrics.hdrvdp2 import MINIMUM_SIZE, Result, hdrvdp2
 from dcdr_deploy.metrics.pair import Array, Mask, Pair, masked_mean, masked_mse
 from dcdr_deploy.metrics.psnr import psnr_from_mse
@@ -87,6 +88,10 @@ def _psnr_compressed(gamma: float) -> Callable[[Pair, Mask | None], float]:
         return psnr_from_mse(masked_mse(*pictures, mask))
 
     return score
+
+
+def _uv(pair: Pair, mask: Mask | None) -> float:
+    return masked_mean(pair.once("uv", lambda: uv_difference(pair.prediction, pair.truth)), mask)
 
 
 def _ssim(key: str, encoded: Callable[[Pair], tuple[Array, Array]], data_range: float) -> Callable[..., float]:
@@ -236,6 +241,14 @@ METRICS: dict[str, Metric] = {
             "PSNR-mu5000-NTIRE21-g2.24",
             "dB; as the challenge's script: the stored values are raised to 2.24 first; for gamma-encoded files",
             _psnr_compressed(ntire2021.GAMMA),
+        ),
+        Metric(
+            "delta-uv",
+            "Delta-u'v'",
+            "mean distance in CIE 1976 u'v' chromaticity, 0.004 is just visible; linear light, channels from 1e-4 on",
+            _uv,
+            better=LOWER,
+            digits=4,
         ),
         Metric("pu21-psnr", "PU21-PSNR", "dB for 256; R, G, B in cd/m2 encoded by PU21", _pu_psnr, absolute=True),
         Metric(

@@ -23,6 +23,7 @@ from dcdr_deploy.training.mu_law import mu_law
 from dcdr_deploy.training.recipe import Recipe
 from dcdr_deploy.training.start import start_from_inverse_srgb
 from dcdr_deploy.training.state import TrainingState
+from dcdr_deploy.training.subpixels import even_out
 
 CHECKPOINT_NAME = "last.pth"
 METRICS_NAME = "metrics.jsonl"
@@ -71,6 +72,8 @@ def create_state(
     initialise(network, recipe.seed)
     if recipe.tone_start == "inverse_srgb":
         start_from_inverse_srgb(network, peak)
+    if recipe.even_shuffles:
+        even_out(network)
     network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimiser = torch.optim.Adam(parameter_groups(network, recipe), recipe.learning_rate)
     average = None
@@ -160,6 +163,8 @@ def train_step(
     else:
         scaler.step(state.optimiser)
         scaler.update()
+    if recipe.even_shuffles:
+        even_out(network)
     state.step += 1
     state.update_average()
     return float(figures[0]), float(figures[1])

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from dcdr_deploy.errors import InputError
+from dcdr_deploy.metrics.chromaticity import DARKEST, uv_prime
 from dcdr_deploy.training.mu_law import mu_law
 from dcdr_deploy.training.perceptual import PERCEPTUAL
 
@@ -18,6 +19,9 @@ LossTerm = Callable[[Tensor, Tensor], Tensor]
 
 LOG_FLOOR = 1e-6
 """Mean squared error (60 dB) below which a patch counts as exact."""
+
+CLIPPED_CODE = 254
+"""An 8-bit code value from which a channel counts as clipped."""
 
 
 def tanh_l1(prediction: Tensor, truth: Tensor) -> Tensor:
@@ -67,6 +71,26 @@ def _mu_errors(prediction: Tensor, truth: Tensor) -> Tensor:
     return (mu_law(prediction) - mu_law(truth)).square().mean(dim=(1, 2, 3))
 
 
+def clipped_uv(prediction: Tensor, truth: Tensor, sdr: Tensor, peak: float) -> Tensor:
+    """Mean distance in CIE 1976 u'v' chromaticity over the pixels with a clipped channel (ours).
+
+    The other terms forgive a channel that is lifted in vain if the others are right, and where red alone clips, as
+    around a low sun, that is a green cast. Distances do not change with brightness, which is the other terms' matter.
+
+    Args:
+        prediction: linear, (N, 3, H, W), 1.0 = ``peak`` x SDR white.
+        truth: likewise.
+        sdr: what the prediction was made from, sRGB-encoded in [0, 1].
+        peak: linear value of 1.0 in units of SDR white; the distance does not depend on it.
+    """
+    clipped = sdr.amax(dim=1) > (CLIPPED_CODE - 0.5) / 255
+    u, v = uv_prime(*prediction.clamp(min=DARKEST).unbind(1))
+    true_u, true_v = uv_prime(*truth.clamp(min=DARKEST).unbind(1))
+    # The root's gradient is infinite at 0; its floor is far below what can be seen.
+    distance = ((u - true_u).square() + (v - true_v).square() + 1e-8).sqrt()
+    return (distance * clipped).sum() / clipped.sum().clamp(min=1)
+
+
 def sdr_l1(prediction: Tensor, truth: Tensor, peak: float) -> Tensor:
     """Mean absolute error in sRGB code values of the part up to SDR white (ours).
 
@@ -105,6 +129,7 @@ TERMS: dict[str, Callable[[float], LossTerm]] = {
 
 RELATIVE_TERMS: dict[str, Callable[[float], Callable[[Tensor, Tensor, Tensor], Tensor]]] = {
     "mu_regret": lambda peak: partial(mu_regret, peak=peak),
+    "clipped_uv": lambda peak: partial(clipped_uv, peak=peak),
 }
 """Losses that look at the SDR input as well."""
 

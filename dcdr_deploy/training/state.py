@@ -16,6 +16,7 @@ from dcdr_deploy.engines.metadata import encode
 from dcdr_deploy.errors import CheckpointError
 from dcdr_deploy.models import HdrNetwork, LoadedModel, architecture_of
 from dcdr_deploy.training.recipe import Recipe
+from dcdr_deploy.training.subpixels import even_out
 
 FORMAT = "dcdr-training-1"
 
@@ -58,6 +59,8 @@ class TrainingState:
             own = {name: value.detach() for name, value in self.network.named_parameters() if id(value) in kept}
             weights |= own
         self.network.load_state_dict(weights)
+        if self.recipe.even_shuffles:
+            even_out(self.network)
         self.start = {"file": model.source.name, **_told(model.metadata.extra.get("training"))}
         if self.average is not None:
             self.average = {name: value.clone() for name, value in self.network.state_dict().items()}

@@ -21,6 +21,7 @@ from dcdr_deploy.atomic import atomic_path
 from dcdr_deploy.training import procedural
 from dcdr_deploy.training.camera import LDR_MAX, TARGET_MAX, CameraModel, simulate
 from dcdr_deploy.training.panorama import PanoramaSet
+from dcdr_deploy.training.twilight import twilight
 
 SCENE_SIZE = 384
 SMALLEST_ZOOM = 0.35
@@ -43,7 +44,7 @@ def to_tensors(ldr: npt.NDArray[np.uint8], target: npt.NDArray[np.uint16]) -> tu
 
 
 class SyntheticPairs(Dataset[tuple[Tensor, Tensor]]):
-    """Pairs drawn half from panoramas, half from procedural scenes.
+    """Pairs drawn half from panoramas, half from procedural scenes, and a share of them from skies at twilight.
 
     Args:
         panoramas: views are rendered when they are drawn.
@@ -54,6 +55,8 @@ class SyntheticPairs(Dataset[tuple[Tensor, Tensor]]):
         length: number of samples; a run's steps x batch.
         flat_share: share of samples whose contrast is lowered, as by an overcast sky: light that would be far above
             white is then just above it, and what is below tells so.
+        twilight_share: share of samples that are skies around a low sun, where not all channels clip; they are neither
+            tinted nor lowered in contrast.
     """
 
     def __init__(
@@ -65,8 +68,9 @@ class SyntheticPairs(Dataset[tuple[Tensor, Tensor]]):
         seed: int,
         length: int,
         flat_share: float = 0.0,
+        twilight_share: float = 0.0,
     ) -> None:
-        self.flat_share = flat_share
+        self.flat_share, self.twilight_share = flat_share, twilight_share
         self.panoramas, self.scenes, self.camera = panoramas, scenes, camera
         self.patch, self.seed, self.length = patch, seed, length
 
@@ -75,11 +79,13 @@ class SyntheticPairs(Dataset[tuple[Tensor, Tensor]]):
 
     def radiance(self, rng: np.random.Generator) -> npt.NDArray[np.float32]:
         """Draw a linear HDR crop (patch, patch, 3)."""
+        # Nothing is drawn for a share of 0, so that runs without it keep their samples.
+        if self.twilight_share and rng.random() < self.twilight_share:
+            return twilight(rng, self.patch)
         from_panorama = rng.random() < PANORAMA_SHARE
         crop = self.panoramas.random_view(rng, self.patch) if from_panorama else self._scene_crop(rng)
         if rng.random() < TINT_SHARE:
             crop = crop * np.exp(rng.normal(0, TINT_SIGMA, 3)).astype(np.float32)
-        # Nothing is drawn at a share of 0, so that runs without it keep their samples.
         if self.flat_share and rng.random() < self.flat_share:
             crop = np.maximum(crop, 0) ** np.float32(np.exp(rng.uniform(np.log(FLATTEST), np.log(LEAST_FLAT))))
         return crop[:, ::-1] if rng.random() < 0.5 else crop

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dcdr_deploy.metrics.psnr import PooledError, clipped_region, mu_law, psnr_l, psnr_mu
-from dcdr_deploy.training.heldout import HeldOutPair, baseline, judge
+from dcdr_deploy.training.heldout import HeldOutPair, HeldOutReport, baseline, judge
 
 
 def pair(name: str, clipped: bool) -> HeldOutPair:
@@ -69,3 +69,26 @@ def test_crops_that_became_worse_are_not_hidden() -> None:
     report = judge([pair("good", True), pair("bad", False)], lambda ldr: baseline(ldr, 8.0) + 0.01, 8.0)
     assert report.crop_gains["bad"] < -20
     assert report.summary()["worst_crop_gain"] < -20
+
+
+def test_a_cast_shows_in_the_colours_and_too_little_light_does_not() -> None:
+    def lit(*colour: float) -> HeldOutReport:
+        def predict(ldr: np.ndarray) -> np.ndarray:
+            result = baseline(ldr, 8.0)
+            result[ldr.max(axis=-1) == 1] = colour
+            return result
+
+        return judge([pair("a", True), pair("b", False)], predict, 8.0)
+
+    dim, green = lit(0.3, 0.3, 0.3), lit(0.5, 0.61, 0.5)
+    assert dim.colour.network == pytest.approx(0, abs=1e-9)
+    assert green.colour.network > 0.01
+    assert green.clipped.gain > 3  # decibels praise it
+    assert list(green.crop_colours) == ["a"]  # where nothing clips there is nothing to judge
+    assert green.summary()["uv_worst_crop_gain"] < -0.01
+
+
+def test_without_clipping_there_are_no_colours_to_judge() -> None:
+    report = judge([pair("b", False)], lambda ldr: baseline(ldr, 8.0), 8.0)
+    assert not report.crop_colours
+    assert not any(key.startswith("uv_") for key in report.summary())

@@ -18,6 +18,7 @@ from dcdr_deploy.training.losses import WeightedLoss
 from dcdr_deploy.training.recipe import Recipe
 from dcdr_deploy.training.run import open_run
 from dcdr_deploy.training.state import TrainingState
+from dcdr_deploy.training.subpixels import SUBPIXELS
 
 TINY = DCDRUNetConfig(width=8, condition_width=4, sft_hidden=2, tone_width=12, blocks=(1, 1, 1))
 CPU = torch.device("cpu")
@@ -124,6 +125,17 @@ def test_the_tone_net_is_held_first_and_learnt_later(recipe: Recipe, tmp_path: P
     run(state, tmp_path, listen=watch)
     assert not moved[6]  # half of twelve steps
     assert moved[7]
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_shuffles_stay_even_through_training_where_the_recipe_asks_for_it(
+    recipe: Recipe, kept: bool, tmp_path: Path
+) -> None:
+    state = create_state(replace(recipe, even_shuffles=kept), 8.0, CPU)
+    run(state, tmp_path)
+    with evaluation_network(state) as network:  # the averaged weights, which are what a user gets
+        sums = [each.weight.unflatten(0, (-1, SUBPIXELS)).sum(dim=(-2, -1)) for each in network.upsamplers()]
+    assert all(bool((each.std(dim=1) < 1e-5).all()) is kept for each in sums)
 
 
 def test_offsets_learn_at_their_own_rate(recipe: Recipe) -> None:

@@ -10,10 +10,20 @@ import torch
 
 from dcdr_deploy.errors import InputError
 from dcdr_deploy.imaging.transfer import linear_to_srgb
+from dcdr_deploy.metrics.chromaticity import uv_difference
 from dcdr_deploy.metrics.psnr import mu_law as metric_mu_law
 from dcdr_deploy.metrics.psnr import psnr_mu
 from dcdr_deploy.training.heldout import baseline
-from dcdr_deploy.training.losses import WeightedLoss, mu_l1, mu_log_mse, mu_mse, mu_regret, sdr_l1, tanh_l1
+from dcdr_deploy.training.losses import (
+    WeightedLoss,
+    clipped_uv,
+    mu_l1,
+    mu_log_mse,
+    mu_mse,
+    mu_regret,
+    sdr_l1,
+    tanh_l1,
+)
 from dcdr_deploy.training.mu_law import mu_law
 
 
@@ -105,3 +115,22 @@ def test_regret_has_no_gradient_where_the_network_is_better() -> None:
         mu_regret(prediction, truth, sdr, 8.0).backward()
         assert prediction.grad is not None
         assert bool(prediction.grad.any()) is pulls
+
+
+def test_colour_counts_over_clipped_pixels_only_and_as_the_metric_measures_it() -> None:
+    prediction, truth = (picture.clamp(min=0.01) for picture in pair())
+    sdr = torch.full_like(prediction, 0.5)
+    assert clipped_uv(prediction, truth, sdr, 8.0).item() == 0
+    sdr[1, 2, 4:12] = 254 / 255  # one channel is enough
+    expected = uv_difference(prediction[1].permute(1, 2, 0).numpy(), truth[1].permute(1, 2, 0).numpy())[4:12].mean()
+    assert clipped_uv(prediction, truth, sdr, 8.0).item() == pytest.approx(expected, abs=1e-4)
+    assert clipped_uv(truth * 0.5, truth, sdr, 8.0).item() < 2e-4  # darker is no cast
+
+
+def test_colour_pulls_channels_that_went_below_zero_by_the_others_and_never_breaks() -> None:
+    prediction = torch.tensor([0.4, -0.1, 0.3]).view(1, 3, 1, 1).repeat(1, 1, 4, 4).requires_grad_()
+    for truth in (torch.full((1, 3, 4, 4), 0.3), prediction.detach()):
+        prediction.grad = None
+        clipped_uv(prediction, truth, torch.ones(1, 3, 4, 4), 8.0).backward()
+        assert prediction.grad is not None
+        assert torch.isfinite(prediction.grad).all()

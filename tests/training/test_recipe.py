@@ -48,7 +48,16 @@ def test_recipes_survive_json() -> None:
 
 
 @pytest.mark.parametrize(
-    "changes", [{"steps": 0}, {"batch": 0}, {"patch": 30}, {"precision": "int8"}, {"tone_start": "magic"}]
+    "changes",
+    [
+        {"steps": 0},
+        {"batch": 0},
+        {"patch": 30},
+        {"precision": "int8"},
+        {"tone_start": "magic"},
+        {"flat_share": -0.1},
+        {"twilight_share": 1.5},
+    ],
 )
 def test_values_out_of_range_are_refused(changes: dict[str, object]) -> None:
     with pytest.raises(InputError):

@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dcdr_deploy.training.camera import CameraModel
+from dcdr_deploy.training.camera import CameraModel, simulate
 from dcdr_deploy.training.panorama import SPLITS, PanoramaSet, split_of
 from dcdr_deploy.training.procedural import street_scene
 from dcdr_deploy.training.synthetic import SyntheticPairs, scene_pool
+from dcdr_deploy.training.twilight import twilight
 
 DATA = Path(__file__).parents[2] / "data" / "hdri"
 
@@ -57,6 +58,19 @@ def test_flat_light_leaves_what_clips_closer_to_white(panoramas: PanoramaSet) ->
     usual, flat = source(panoramas), source(panoramas)
     flat.flat_share = 1.0
     assert 0 < light_of_clipped_pixels(flat) - 1 < 0.6 * (light_of_clipped_pixels(usual) - 1)
+
+
+def test_a_share_of_the_pairs_are_skies_at_twilight(panoramas: PanoramaSet) -> None:
+    def equals_twilight(data: SyntheticPairs, index: int) -> bool:
+        rng = np.random.default_rng((data.seed, index))
+        rng.random()  # whether it is one
+        ldr, target = data.pair(index)
+        expected = simulate(twilight(rng, data.patch), data.camera, rng)
+        return np.array_equal(ldr, expected[0]) and np.array_equal(target, expected[1])
+
+    data = source(panoramas)
+    data.twilight_share = 0.4
+    assert 10 <= sum(equals_twilight(data, index) for index in range(50)) <= 30
 
 
 def test_no_held_out_panorama_is_in_the_training_set(panoramas: PanoramaSet) -> None:
