@@ -4,7 +4,8 @@
 
 Views of the test panoramas and procedural scenes of the test seeds go through the training camera (sRGB curve, 1 to
 35 % of the pixels clipped). Errors are pooled in PSNR-mu (mu = 10) over clipped pixels with their 8 px surround and
-over everything. Exit status 1 when a bound of the gate is missed.
+over everything; colours of clipped pixels are judged by their distance in CIE 1976 u'v' chromaticity, a mean of each
+crop. Exit status 1 when a bound of the gate is missed.
 """
 
 from __future__ import annotations
@@ -75,6 +76,9 @@ def main() -> int:
     quartiles = np.percentile(gains, [25, 50, 75])
     print(f"gain per crop: quartiles {', '.join(f'{q:+.2f}' for q in quartiles)}, worst {gains.min():+.2f}", end=", ")
     print(f"{(gains < 0).sum()} of {len(gains)} crops worse than the baseline")
+    colour = report.colour
+    print(f"u'v' distance of clipped pixels: conversion {colour.baseline:.4f}, network {colour.network:.4f}", end=", ")
+    print(f"worst crop {-summary['uv_worst_crop_gain']:+.4f} against the conversion")
     print("gate: " + ("passed" if not missed else "MISSED " + ", ".join(missed)))
     return 1 if missed else 0
 
