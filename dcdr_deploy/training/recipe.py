@@ -34,8 +34,8 @@ class Recipe:
             and the restoration net falls silent.
         flat_share: share of the synthetic source's samples whose contrast is lowered (ours): overcast skies and white
             ceilings, of which large parts only just clip.
-        twilight_share: share of the synthetic source's samples that are skies around a low sun (ours), where one
-            channel clips and the others do not; see :mod:`dcdr_deploy.training.twilight`.
+        source_shares: shares of the synthetic source's samples that are drawn by generators of
+            :data:`dcdr_deploy.training.synthetic.SOURCES`, by their names (ours).
         even_shuffles: even out the convolutions before pixel shuffles at the start and after every step (ours), so that
             they cannot learn a grid; see :mod:`dcdr_deploy.training.subpixels`.
         average: decay of the running average of the weights, kept beside them (0: none; open in the paper).
@@ -62,7 +62,7 @@ class Recipe:
     tone_start: str = "kaiming"
     tone_from: float = 0.0
     flat_share: float = 0.0
-    twilight_share: float = 0.0
+    source_shares: dict[str, float] = field(default_factory=dict)
     even_shuffles: bool = False
     average: float = 0.0
     gradient_clip: float = 0.0
@@ -75,9 +75,8 @@ class Recipe:
             raise InputError("steps and batch must be positive and the patch a positive multiple of 4")
         if self.precision not in ("auto", "fp32", "bf16", "fp16"):
             raise InputError(f"unknown precision {self.precision!r}: use auto, fp32, bf16 or fp16")
-        for name in ("flat_share", "twilight_share"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise InputError(f"{name} is {getattr(self, name)}, it must lie in 0..1")
+        if not 0 <= self.flat_share <= 1:
+            raise InputError(f"flat_share is {self.flat_share}, it must lie in 0..1")
         if self.tone_start not in ("kaiming", "inverse_srgb"):
             raise InputError(f"unknown start of the tone net {self.tone_start!r}: use kaiming or inverse_srgb")
         if not self.losses_from.keys() <= self.losses.keys():

@@ -65,7 +65,7 @@ class SyntheticSource:
         seeds = range(TRAIN_SEEDS.start, TRAIN_SEEDS.start + self.scenes)
         pool = scene_pool(seeds, self.cache)
         length = recipe.steps * recipe.batch
-        shares = recipe.flat_share, recipe.twilight_share
+        shares = recipe.flat_share, recipe.source_shares
         return SyntheticPairs(panoramas, pool, self.camera, recipe.patch, recipe.seed, length, *shares)
 
     def validation_pairs(self) -> list[HeldOutPair]:

@@ -7,8 +7,9 @@ and worker processes need no state.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import cv2
 import numpy as np
@@ -18,9 +19,11 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from dcdr_deploy.atomic import atomic_path
+from dcdr_deploy.errors import InputError
 from dcdr_deploy.training import procedural
 from dcdr_deploy.training.camera import LDR_MAX, TARGET_MAX, CameraModel, simulate
 from dcdr_deploy.training.panorama import PanoramaSet
+from dcdr_deploy.training.tabletop import tabletop
 from dcdr_deploy.training.twilight import twilight
 
 SCENE_SIZE = 384
@@ -33,6 +36,12 @@ TINT_SHARE, TINT_SIGMA = 0.4, 0.35
 FLATTEST, LEAST_FLAT = 0.35, 0.8
 """Exponents of light, log-uniform, where contrast is lowered."""
 
+SOURCES: dict[str, Callable[[np.random.Generator, int], npt.NDArray[np.float32]]] = {
+    "twilight": twilight,
+    "tabletop": tabletop,
+}
+"""Generators of linear crops (size, size, 3), by the names in a recipe's ``source_shares``."""
+
 Pair = tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint16]]
 
 
@@ -44,7 +53,7 @@ def to_tensors(ldr: npt.NDArray[np.uint8], target: npt.NDArray[np.uint16]) -> tu
 
 
 class SyntheticPairs(Dataset[tuple[Tensor, Tensor]]):
-    """Pairs drawn half from panoramas, half from procedural scenes, and a share of them from skies at twilight.
+    """Pairs drawn half from panoramas, half from procedural scenes, and shares of them by other generators.
 
     Args:
         panoramas: views are rendered when they are drawn.
@@ -55,8 +64,11 @@ class SyntheticPairs(Dataset[tuple[Tensor, Tensor]]):
         length: number of samples; a run's steps x batch.
         flat_share: share of samples whose contrast is lowered, as by an overcast sky: light that would be far above
             white is then just above it, and what is below tells so.
-        twilight_share: share of samples that are skies around a low sun, where not all channels clip; they are neither
-            tinted nor lowered in contrast.
+        source_shares: shares of samples that are drawn by :data:`SOURCES`; they are neither tinted nor lowered in
+            contrast.
+
+    Raises:
+        InputError: an unknown generator, or shares that are negative or more than 1 together.
     """
 
     def __init__(
@@ -68,9 +80,14 @@ class SyntheticPairs(Dataset[tuple[Tensor, Tensor]]):
         seed: int,
         length: int,
         flat_share: float = 0.0,
-        twilight_share: float = 0.0,
+        source_shares: Mapping[str, float] = MappingProxyType({}),
     ) -> None:
-        self.flat_share, self.twilight_share = flat_share, twilight_share
+        if not source_shares.keys() <= SOURCES.keys():
+            unknown = sorted(source_shares.keys() - SOURCES.keys())
+            raise InputError(f"unknown sources of samples {unknown}; known: {', '.join(SOURCES)}")
+        if min(source_shares.values(), default=0) < 0 or sum(source_shares.values()) > 1:
+            raise InputError(f"source_shares is {dict(source_shares)}: shares lie in 0..1, and so does their sum")
+        self.flat_share, self.source_shares = flat_share, source_shares
         self.panoramas, self.scenes, self.camera = panoramas, scenes, camera
         self.patch, self.seed, self.length = patch, seed, length
 
@@ -79,9 +96,13 @@ class SyntheticPairs(Dataset[tuple[Tensor, Tensor]]):
 
     def radiance(self, rng: np.random.Generator) -> npt.NDArray[np.float32]:
         """Draw a linear HDR crop (patch, patch, 3)."""
-        # Nothing is drawn for a share of 0, so that runs without it keep their samples.
-        if self.twilight_share and rng.random() < self.twilight_share:
-            return twilight(rng, self.patch)
+        # Nothing is drawn where there are no shares, so that runs without them keep their samples.
+        if self.source_shares:
+            place = rng.random()
+            for name, share in self.source_shares.items():
+                if place < share:
+                    return SOURCES[name](rng, self.patch)
+                place -= share
         from_panorama = rng.random() < PANORAMA_SHARE
         crop = self.panoramas.random_view(rng, self.patch) if from_panorama else self._scene_crop(rng)
         if rng.random() < TINT_SHARE:

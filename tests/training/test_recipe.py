@@ -56,7 +56,7 @@ def test_recipes_survive_json() -> None:
         {"precision": "int8"},
         {"tone_start": "magic"},
         {"flat_share": -0.1},
-        {"twilight_share": 1.5},
+        {"flat_share": 1.1},
     ],
 )
 def test_values_out_of_range_are_refused(changes: dict[str, object]) -> None:

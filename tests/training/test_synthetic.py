@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from dcdr_deploy.errors import InputError
 from dcdr_deploy.training.camera import CameraModel, simulate
 from dcdr_deploy.training.panorama import SPLITS, PanoramaSet, split_of
 from dcdr_deploy.training.procedural import street_scene
-from dcdr_deploy.training.synthetic import SyntheticPairs, scene_pool
-from dcdr_deploy.training.twilight import twilight
+from dcdr_deploy.training.synthetic import SOURCES, SyntheticPairs, scene_pool
 
 DATA = Path(__file__).parents[2] / "data" / "hdri"
 
@@ -21,9 +23,9 @@ def panoramas() -> PanoramaSet:
     return PanoramaSet(DATA / "train")
 
 
-def source(panoramas: PanoramaSet, seed: int = 0) -> SyntheticPairs:
+def source(panoramas: PanoramaSet, seed: int = 0, **shares: Any) -> SyntheticPairs:
     scenes = np.stack([street_scene(1000 + n, 96).astype(np.float16) for n in range(2)])
-    return SyntheticPairs(panoramas, scenes, CameraModel(), patch=64, seed=seed, length=100)
+    return SyntheticPairs(panoramas, scenes, CameraModel(), patch=64, seed=seed, length=100, **shares)
 
 
 def test_pairs_depend_on_seed_and_index_only(panoramas: PanoramaSet) -> None:
@@ -55,22 +57,34 @@ def test_flat_light_leaves_what_clips_closer_to_white(panoramas: PanoramaSet) ->
         pairs = [data.pair(index) for index in range(30)]
         return float(np.median([target[ldr.max(axis=-1) >= 254].mean() / 65535 * 8 for ldr, target in pairs]))
 
-    usual, flat = source(panoramas), source(panoramas)
-    flat.flat_share = 1.0
+    usual, flat = source(panoramas), source(panoramas, flat_share=1.0)
     assert 0 < light_of_clipped_pixels(flat) - 1 < 0.6 * (light_of_clipped_pixels(usual) - 1)
 
 
-def test_a_share_of_the_pairs_are_skies_at_twilight(panoramas: PanoramaSet) -> None:
-    def equals_twilight(data: SyntheticPairs, index: int) -> bool:
-        rng = np.random.default_rng((data.seed, index))
-        rng.random()  # whether it is one
-        ldr, target = data.pair(index)
-        expected = simulate(twilight(rng, data.patch), data.camera, rng)
-        return np.array_equal(ldr, expected[0]) and np.array_equal(target, expected[1])
+def test_shares_of_the_pairs_are_drawn_by_other_generators(panoramas: PanoramaSet) -> None:
+    data = source(panoramas, source_shares={"tabletop": 0.25, "twilight": 0.5})
 
-    data = source(panoramas)
-    data.twilight_share = 0.4
-    assert 10 <= sum(equals_twilight(data, index) for index in range(50)) <= 30
+    def drawn_by(index: int) -> str:
+        for name in data.source_shares:
+            rng = np.random.default_rng((data.seed, index))
+            rng.random()  # which generator
+            expected = simulate(SOURCES[name](rng, data.patch), data.camera, rng)
+            if all(np.array_equal(a, b) for a, b in zip(data.pair(index), expected, strict=True)):
+                return name
+        return "panoramas and scenes"
+
+    counts = Counter(drawn_by(index) for index in range(100))
+    assert 15 <= counts["tabletop"] <= 35
+    assert 40 <= counts["twilight"] <= 60
+    assert 15 <= counts["panoramas and scenes"] <= 35
+
+
+@pytest.mark.parametrize("shares", [{"noon": 0.1}, {"twilight": -0.1}, {"twilight": 0.6, "tabletop": 0.6}])
+def test_unknown_generators_and_shares_beyond_the_whole_are_refused(
+    panoramas: PanoramaSet, shares: dict[str, float]
+) -> None:
+    with pytest.raises(InputError, match="source"):
+        source(panoramas, source_shares=shares)
 
 
 def test_no_held_out_panorama_is_in_the_training_set(panoramas: PanoramaSet) -> None:

@@ -1,0 +1,52 @@
+"""Still lifes: in them what clips is mostly colourless and close to white, among things that are neither."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from dcdr_deploy.metrics.chromaticity import uv_difference
+from dcdr_deploy.training.camera import CameraModel, simulate
+from dcdr_deploy.training.tabletop import tabletop
+
+SIZE = 96
+
+
+def clipped_and_other_light() -> tuple[np.ndarray, np.ndarray]:
+    """Light, in units of SDR white, of the clipped pixels and of the others, (N, 3) each."""
+    camera = CameraModel(white_balance_sigma=0, noise_probability=0, jpeg_probability=0)
+    clipped, others = [], []
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        ldr, target = simulate(tabletop(rng, SIZE), camera, rng)
+        mask = ldr.max(axis=-1) == 255
+        clipped.append(target[mask] / 65535 * camera.peak)
+        others.append(target[~mask] / 65535 * camera.peak)
+    return np.concatenate(clipped), np.concatenate(others)
+
+
+def colourfulness(light: np.ndarray) -> float:
+    """Median u'v' distance from white."""
+    return float(np.median(uv_difference(light[None], np.ones_like(light)[None])))
+
+
+def test_one_seed_gives_one_picture() -> None:
+    first, again, other = (tabletop(np.random.default_rng(seed), SIZE) for seed in (1, 1, 2))
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+@pytest.mark.parametrize("size", [32, 97])
+def test_light_is_finite_and_positive(size: int) -> None:
+    for seed in range(60):
+        light = tabletop(np.random.default_rng(seed), size)
+        assert light.shape == (size, size, 3)
+        assert light.dtype == np.float32
+        assert np.isfinite(light).all()
+        assert light.min() > 0
+
+
+def test_what_clips_is_paler_than_what_is_around_it_and_mostly_only_just_does() -> None:
+    clipped, others = clipped_and_other_light()
+    assert colourfulness(clipped) < 0.5 * colourfulness(others)
+    assert 1 < np.median(clipped.max(axis=1)) < 2
