@@ -7,11 +7,13 @@ from typing import Any
 
 import click
 
+from dcdr_deploy.training.recipe import RECIPES
+
 EPILOG = """\b
 Examples:
   dcdr-deploy train --data cityscapes/ -o runs/paper           the paper's recipe on pairs in the Cityscapes layout
   dcdr-deploy train --ldr sdr/ --hdr hdr16/ -o runs/mine       pairs of equal file names in two folders
-  dcdr-deploy train --recipe demo -o runs/demo                 as the demo weights were trained
+  dcdr-deploy train --recipe demo -o runs/demo                 first stage of the demo weights
   dcdr-deploy train --recipe demo -o runs/demo --resume --minutes 9
   dcdr-deploy train --weights model.pth --ldr sdr/ --hdr hdr16/ -o runs/tuned --learning-rate 5e-5     fine-tuning
   torchrun --nproc-per-node 4 -m dcdr_deploy train --data cityscapes/ -o runs/paper     on four GPUs
@@ -22,9 +24,7 @@ OVERRIDES = ("preset", "steps", "batch", "patch", "learning_rate", "precision", 
 
 
 @click.command("train", epilog=EPILOG)
-@click.option(
-    "--recipe", default="paper", show_default=True, help="Named settings: paper, demo, demo-finish, demo-careful."
-)
+@click.option("--recipe", default="paper", show_default=True, help=f"Named settings: {', '.join(RECIPES)}.")
 @click.option("--data", type=click.Path(path_type=Path), help="Folder in the Cityscapes layout.")
 @click.option("--split", default="train", show_default=True, help="Split of the Cityscapes layout.")
 @click.option("--ldr", type=click.Path(path_type=Path), help="Folder of 8-bit SDR pictures, with --hdr.")

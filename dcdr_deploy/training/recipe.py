@@ -162,23 +162,44 @@ _CAREFUL = replace(
     seed=1,
 )
 
+_EXACT = replace(
+    _CAREFUL,
+    steps=700,
+    warmup=50,
+    tone_start="inverse_srgb",
+    tone_from=1.0,
+    flat_share=0.3,
+    average=0.995,
+    seed=2,
+)
+
+_TWILIGHT = replace(
+    _EXACT,
+    steps=1_500,
+    learning_rate=1e-4,
+    losses={**_EXACT.losses, "clipped_uv": 0.15},
+    source_shares={"twilight": 0.25},
+    even_shuffles=True,
+    seed=3,
+)
+
 RECIPES: dict[str, Recipe] = {
     "paper": Recipe(),
     "demo": _DEMO,
     "demo-finish": replace(_DEMO, steps=10_200, losses={**_DEMO.losses, "mu_log_mse": 0.02}),
     "demo-careful": _CAREFUL,
-    "demo-exact": replace(
-        _CAREFUL,
-        steps=700,
-        warmup=50,
-        tone_start="inverse_srgb",
-        tone_from=1.0,
-        flat_share=0.3,
-        average=0.995,
-        seed=2,
+    "demo-exact": _EXACT,
+    "demo-twilight": _TWILIGHT,
+    "demo-tabletop": replace(
+        _TWILIGHT,
+        steps=1_800,
+        losses={**_EXACT.losses, "clipped_uv": 0.25},
+        source_shares={"twilight": 0.2, "tabletop": 0.25},
+        seed=4,
     ),
 }
 """Recipes by name. ``demo`` is sized for two CPU cores; ``demo-finish`` goes on from it with ``--resume`` and weighs
 patches in which little clips; ``demo-careful`` starts at their weights (``--weights``) and teaches caution where the
 trivial conversion is nearly exact; ``demo-exact`` starts at those, puts the tone net back to its exact start and adds
-flat light. The model card says how the shipped weights were made."""
+flat light; ``demo-twilight`` and ``demo-tabletop`` teach colours inside clipped areas. The model card says how the
+shipped weights were made."""
