@@ -192,9 +192,9 @@ RECIPES: dict[str, Recipe] = {
     "demo-twilight": _TWILIGHT,
     "demo-tabletop": replace(
         _TWILIGHT,
-        steps=1_800,
+        steps=1_700,
         losses={**_EXACT.losses, "clipped_uv": 0.25},
-        source_shares={"twilight": 0.2, "tabletop": 0.25},
+        source_shares={"twilight": 0.15, "tabletop": 0.2},
         seed=4,
     ),
 }

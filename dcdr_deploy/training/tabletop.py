@@ -22,6 +22,7 @@ WARM_PROBABILITY, WARM_HUES = 0.6, 0.12
 WHITE_PROBABILITY = 0.45
 LIGHT_SIGMA = 0.07
 """Spread of the logarithm of the light's channels: what a camera's white balance leaves."""
+SHOULDER_PROBABILITY = 0.4
 
 
 def tabletop(rng: np.random.Generator, size: int) -> npt.NDArray[np.float32]:
@@ -45,7 +46,21 @@ def tabletop(rng: np.random.Generator, size: int) -> npt.NDArray[np.float32]:
     lit = np.exp(rng.uniform(0, 2.5) * (fractal_noise(rng, size, size, 2, 0.5) - 0.5))[..., None]
     light = np.exp(rng.normal(0, LIGHT_SIGMA, 3))
     picture = (canvas.image * lit * light).astype(np.float32)
+    if rng.random() < SHOULDER_PROBABILITY:
+        picture = _with_shoulder(rng, picture)
     return np.asarray(cv2.GaussianBlur(picture, (0, 0), rng.uniform(0.3, 0.9)), np.float32)
+
+
+def _with_shoulder(rng: np.random.Generator, picture: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Let bright light run into a level just above most of it, channel by channel.
+
+    Photographs from cameras and raw converters look so: their curves have a shoulder, channels flatten just below
+    white, and nothing was clipped. A network that takes every flat channel for a clipped one lifts them in vain.
+    """
+    level = np.quantile(picture.max(axis=-1), rng.uniform(0.7, 0.97)) * rng.uniform(1, 1.2)
+    knee = level * rng.uniform(0.5, 0.9)
+    above = np.maximum(picture - knee, 0)
+    return (np.minimum(picture, knee) + (level - knee) * -np.expm1(-above / (level - knee))).astype(np.float32)
 
 
 def _saturated(rng: np.random.Generator) -> Colour:

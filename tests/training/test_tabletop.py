@@ -50,3 +50,10 @@ def test_what_clips_is_paler_than_what_is_around_it_and_mostly_only_just_does() 
     clipped, others = clipped_and_other_light()
     assert colourfulness(clipped) < 0.5 * colourfulness(others)
     assert 1 < np.median(clipped.max(axis=1)) < 2
+
+
+def test_in_some_pictures_the_light_levels_off_at_white_and_in_others_it_does_not() -> None:
+    pictures = [tabletop(np.random.default_rng(seed), SIZE).max(axis=-1) for seed in range(60)]
+    peaks = np.array([picture.max() / np.quantile(picture, 0.9) for picture in pictures])
+    assert 0.2 < (peaks < 1.3).mean() < 0.6
+    assert (peaks > 3).mean() > 0.1
