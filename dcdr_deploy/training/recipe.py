@@ -183,6 +183,14 @@ _TWILIGHT = replace(
     seed=3,
 )
 
+_TABLETOP = replace(
+    _TWILIGHT,
+    steps=1_700,
+    losses={**_EXACT.losses, "clipped_uv": 0.25},
+    source_shares={"twilight": 0.15, "tabletop": 0.2},
+    seed=4,
+)
+
 RECIPES: dict[str, Recipe] = {
     "paper": Recipe(),
     "demo": _DEMO,
@@ -190,16 +198,18 @@ RECIPES: dict[str, Recipe] = {
     "demo-careful": _CAREFUL,
     "demo-exact": _EXACT,
     "demo-twilight": _TWILIGHT,
-    "demo-tabletop": replace(
-        _TWILIGHT,
-        steps=1_700,
-        losses={**_EXACT.losses, "clipped_uv": 0.25},
-        source_shares={"twilight": 0.15, "tabletop": 0.2},
-        seed=4,
+    "demo-tabletop": _TABLETOP,
+    "demo-balance": replace(
+        _TABLETOP,
+        steps=900,
+        learning_rate=7e-5,
+        losses={**_EXACT.losses, "clipped_uv": 0.4},
+        source_shares={"twilight": 0.35, "tabletop": 0.15},
+        seed=5,
     ),
 }
 """Recipes by name. ``demo`` is sized for two CPU cores; ``demo-finish`` goes on from it with ``--resume`` and weighs
 patches in which little clips; ``demo-careful`` starts at their weights (``--weights``) and teaches caution where the
 trivial conversion is nearly exact; ``demo-exact`` starts at those, puts the tone net back to its exact start and adds
-flat light; ``demo-twilight`` and ``demo-tabletop`` teach colours inside clipped areas. The model card says how the
-shipped weights were made."""
+flat light; ``demo-twilight``, ``demo-tabletop`` and ``demo-balance`` teach colours inside clipped areas. The model card
+says how the shipped weights were made."""
