@@ -1,11 +1,12 @@
 """Turn a training checkpoint into the demo weights of the package: FP16 safetensors, and ONNX made from those.
 
-    python benchmarks/pack_demo.py runs/exact/last.pth [--most-lost 3] [--spared 0.03] [--share 0.9]
+    python benchmarks/pack_demo.py runs/balance/last.pth [--most-lost 3] [--spared 0.03] [--share 0.9]
 
-Pixel shuffles are evened out first, so that clipped skies show no grid. Then the restoration is tempered: the largest
-share of it is kept with which no validation crop but a share --spared of them (views of the validation panoramas,
-procedural scenes of the validation seeds) loses more than --most-lost dB against the trivial conversion; --share names
-it instead. The ONNX file is exported from the safetensors file, so that both hold the same weights to the bit.
+Pixel shuffles are evened out, which changes nothing after recipes that keep them even. Then the restoration is
+tempered: the largest share of it is kept with which no validation crop but a share --spared of them (views of the
+validation panoramas, procedural scenes of the validation seeds) loses more than --most-lost dB against the trivial
+conversion; --share names it instead. The ONNX file is exported from the safetensors file, so that both hold the same
+weights to the bit.
 """
 
 from __future__ import annotations
