@@ -11,11 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcdr_deploy.imaging.read import read_image
-from dcdr_deploy.metrics.psnr import clipped_region
+from dcdr_deploy.metrics.psnr import CLIPPED_CODE, clipped_region
 
 SURROUND_PIXELS = 8
-CLIPPED_CODE = 254
-"""A pixel is clipped when one of its channels reaches this 8-bit code: JPEG turns many a 255 into 254."""
 
 BRIGHT_CODE = 240
 BRIGHT_SHARE = 0.029
@@ -49,17 +47,17 @@ REGIONS: tuple[Region, ...] = (
     Region(
         "clipped",
         f"clipped pixels (a channel of the SDR picture >= {CLIPPED_CODE})",
-        lambda ldr: clipped_region(ldr, 0, CLIPPED_CODE),
+        lambda ldr: clipped_region(ldr, 0),
     ),
     Region(
         "surround",
         f"surround of clipped pixels ({SURROUND_PIXELS} px, without them)",
-        lambda ldr: clipped_region(ldr, SURROUND_PIXELS, CLIPPED_CODE) & ~clipped_region(ldr, 0, CLIPPED_CODE),
+        lambda ldr: clipped_region(ldr, SURROUND_PIXELS) & ~clipped_region(ldr, 0),
     ),
     Region(
         "clipped+surround",
         f"clipped pixels with their {SURROUND_PIXELS} px surround",
-        lambda ldr: clipped_region(ldr, SURROUND_PIXELS, CLIPPED_CODE),
+        lambda ldr: clipped_region(ldr, SURROUND_PIXELS),
     ),
 )
 

@@ -19,6 +19,9 @@ from numpy.typing import NDArray
 
 PAPER_MU = 10.0
 
+CLIPPED_CODE = 254
+"""A pixel is clipped when one of its channels reaches this 8-bit code: JPEG turns many a 255 into 254."""
+
 
 def mu_law(x: NDArray[np.floating], mu: float = PAPER_MU) -> NDArray[np.float64]:
     """Compress linear light by the mu-law; ``x`` is clipped to [0, 1] first. Any shape."""
@@ -40,7 +43,7 @@ def psnr_mu(prediction: NDArray[np.floating], truth: NDArray[np.floating], mu: f
     return psnr_from_mse(float(np.mean((mu_law(prediction, mu) - mu_law(truth, mu)) ** 2)))
 
 
-def clipped_region(ldr: NDArray[np.uint8], surround: int = 8, threshold: int = 254) -> NDArray[np.bool_]:
+def clipped_region(ldr: NDArray[np.uint8], surround: int = 8, threshold: int = CLIPPED_CODE) -> NDArray[np.bool_]:
     """Mask of clipped pixels and their surroundings.
 
     Args:

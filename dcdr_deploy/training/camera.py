@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from dcdr_deploy.errors import InputError
 from dcdr_deploy.imaging.transfer import linear_to_srgb
+from dcdr_deploy.training.draws import log_uniform
 
 TARGET_MAX = 65535
 LDR_MAX = 255
@@ -81,7 +82,8 @@ def simulate(
     radiance = np.maximum(hdr, 0, dtype=np.float32)
     if camera.white_balance_sigma > 0:
         radiance = radiance * _white_balance_gains(camera, rng)
-    exposed = radiance * _exposure(radiance, _log_uniform(camera.clipped_share, rng))
+    # A float, because NumPy's numbers would make the quantile of float32 radiance float64.
+    exposed = radiance * _exposure(radiance, float(log_uniform(rng, *camera.clipped_share)))
     target = _quantise(exposed / np.float32(camera.peak), TARGET_MAX).astype(np.uint16)
 
     signal = exposed
@@ -147,8 +149,8 @@ def _exposure(radiance: FloatArray, clipped_share: float) -> np.float32:
 
 def _add_sensor_noise(exposed: FloatArray, camera: CameraModel, rng: np.random.Generator) -> FloatArray:
     """Add shot noise (variance grows with the signal up to full well) and read noise (constant)."""
-    shot = np.float32(_log_uniform(camera.shot_noise, rng))
-    read = np.float32(_log_uniform(camera.read_noise, rng))
+    shot = np.float32(log_uniform(rng, *camera.shot_noise))
+    read = np.float32(log_uniform(rng, *camera.read_noise))
     sigma = np.minimum(exposed, 1)
     sigma *= shot
     sigma += read * read
@@ -170,8 +172,3 @@ def _jpeg_round_trip(ldr: npt.NDArray[np.uint8], quality: int) -> npt.NDArray[np
     _, encoded = cv2.imencode(".jpg", cv2.cvtColor(ldr, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
     decoded = np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR), np.uint8)
     return np.ascontiguousarray(decoded[..., ::-1])
-
-
-def _log_uniform(bounds: tuple[float, float], rng: np.random.Generator) -> float:
-    low, high = np.log(bounds)
-    return float(np.exp(rng.uniform(low, high)))

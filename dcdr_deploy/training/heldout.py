@@ -107,15 +107,18 @@ class HeldOutReport:
     def summary(self) -> dict[str, float]:
         """The figures as flat data for metrics files and tables."""
         values = {"median_crop_gain": self.median_crop_gain, "worst_crop_gain": min(self.crop_gains.values())}
+        values = {key: round(value, 3) for key, value in values.items()}
         for name in ("clipped", "everything", "unclipped"):
-            part: Gain = getattr(self, name)
-            values |= {f"{name}_{key}": value for key, value in asdict(part).items()} | {f"{name}_gain": part.gain}
-        rounded = {key: round(value, 3) for key, value in values.items()}
+            values |= _flat(name, getattr(self, name), digits=3)
         if self.crop_colours:
             worst = min(each.gain for each in self.crop_colours.values())
-            colours = {**asdict(self.colour), "gain": self.colour.gain, "worst_crop_gain": worst}
-            rounded |= {f"uv_{key}": round(value, 4) for key, value in colours.items()}
-        return rounded
+            values |= _flat("uv", self.colour, digits=4) | {"uv_worst_crop_gain": round(worst, 4)}
+        return values
+
+
+def _flat(name: str, figures: Gain | ColourError, digits: int) -> dict[str, float]:
+    """Both figures and their gain, rounded, under keys that begin with ``name``."""
+    return {f"{name}_{key}": round(value, digits) for key, value in {**asdict(figures), "gain": figures.gain}.items()}
 
 
 def baseline(ldr: FloatImage, peak: float) -> FloatImage:

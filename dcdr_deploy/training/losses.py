@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from dcdr_deploy.errors import InputError
 from dcdr_deploy.metrics.chromaticity import DARKEST, uv_prime
+from dcdr_deploy.metrics.psnr import CLIPPED_CODE
 from dcdr_deploy.training.mu_law import mu_law
 from dcdr_deploy.training.perceptual import PERCEPTUAL
 
@@ -19,9 +20,6 @@ LossTerm = Callable[[Tensor, Tensor], Tensor]
 
 LOG_FLOOR = 1e-6
 """Mean squared error (60 dB) below which a patch counts as exact."""
-
-CLIPPED_CODE = 254
-"""An 8-bit code value from which a channel counts as clipped."""
 
 
 def tanh_l1(prediction: Tensor, truth: Tensor) -> Tensor:
@@ -71,17 +69,16 @@ def _mu_errors(prediction: Tensor, truth: Tensor) -> Tensor:
     return (mu_law(prediction) - mu_law(truth)).square().mean(dim=(1, 2, 3))
 
 
-def clipped_uv(prediction: Tensor, truth: Tensor, sdr: Tensor, peak: float) -> Tensor:
+def clipped_uv(prediction: Tensor, truth: Tensor, sdr: Tensor) -> Tensor:
     """Mean distance in CIE 1976 u'v' chromaticity over the pixels with a clipped channel (ours).
 
     The other terms forgive a channel that is lifted in vain if the others are right, and where red alone clips, as
     around a low sun, that is a green cast. Distances do not change with brightness, which is the other terms' matter.
 
     Args:
-        prediction: linear, (N, 3, H, W), 1.0 = ``peak`` x SDR white.
+        prediction: linear, (N, 3, H, W).
         truth: likewise.
         sdr: what the prediction was made from, sRGB-encoded in [0, 1].
-        peak: linear value of 1.0 in units of SDR white; the distance does not depend on it.
     """
     clipped = sdr.amax(dim=1) > (CLIPPED_CODE - 0.5) / 255
     u, v = uv_prime(*prediction.clamp(min=DARKEST).unbind(1))
@@ -129,7 +126,7 @@ TERMS: dict[str, Callable[[float], LossTerm]] = {
 
 RELATIVE_TERMS: dict[str, Callable[[float], Callable[[Tensor, Tensor, Tensor], Tensor]]] = {
     "mu_regret": lambda peak: partial(mu_regret, peak=peak),
-    "clipped_uv": lambda peak: partial(clipped_uv, peak=peak),
+    "clipped_uv": lambda peak: clipped_uv,
 }
 """Losses that look at the SDR input as well."""
 

@@ -22,6 +22,7 @@ from dcdr_deploy.atomic import atomic_path
 from dcdr_deploy.errors import InputError
 from dcdr_deploy.training import procedural
 from dcdr_deploy.training.camera import LDR_MAX, TARGET_MAX, CameraModel, simulate
+from dcdr_deploy.training.draws import log_uniform
 from dcdr_deploy.training.panorama import PanoramaSet
 from dcdr_deploy.training.tabletop import tabletop
 from dcdr_deploy.training.twilight import twilight
@@ -108,7 +109,7 @@ class SyntheticPairs(Dataset[tuple[Tensor, Tensor]]):
         if rng.random() < TINT_SHARE:
             crop = crop * np.exp(rng.normal(0, TINT_SIGMA, 3)).astype(np.float32)
         if self.flat_share and rng.random() < self.flat_share:
-            crop = np.maximum(crop, 0) ** np.float32(np.exp(rng.uniform(np.log(FLATTEST), np.log(LEAST_FLAT))))
+            crop = np.maximum(crop, 0) ** np.float32(log_uniform(rng, FLATTEST, LEAST_FLAT))
         return crop[:, ::-1] if rng.random() < 0.5 else crop
 
     def _scene_crop(self, rng: np.random.Generator) -> npt.NDArray[np.float32]:

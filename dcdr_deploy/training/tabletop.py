@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from dcdr_deploy.training.draws import log_uniform
 from dcdr_deploy.training.scenes.canvas import Canvas, Patch, fractal_noise
 
 Colour = npt.NDArray[np.floating]
@@ -67,7 +68,7 @@ def _saturated(rng: np.random.Generator) -> Colour:
     """Reflectance of a coloured surface, dark to middling."""
     hue = rng.uniform(0, WARM_HUES) if rng.random() < WARM_PROBABILITY else rng.random()
     pure = np.array(colorsys.hsv_to_rgb(hue, rng.uniform(0.3, 0.97), 1.0))
-    return np.exp(rng.uniform(np.log(0.03), np.log(0.6))) * pure
+    return log_uniform(rng, 0.03, 0.6) * pure
 
 
 def _white(rng: np.random.Generator, beside: Colour) -> Colour:
@@ -81,7 +82,7 @@ def _put_thing(rng: np.random.Generator, canvas: Canvas, table: Colour) -> None:
     size = canvas.size
     colour = _white(rng, table) if rng.random() < WHITE_PROBABILITY else _saturated(rng)
     centre = rng.uniform(-0.1, 1.1, 2) * size
-    axes, angle = np.exp(rng.uniform(np.log(0.05), np.log(0.6), 2)) * size, rng.uniform(0, 180)
+    axes, angle = log_uniform(rng, 0.05, 0.6, 2) * size, rng.uniform(0, 180)
     if rng.random() < 0.4:
         corners = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * axes * rng.uniform(0.6, 1, (4, 2))
         turn = np.radians(angle)
@@ -106,7 +107,7 @@ def _paint(rng: np.random.Generator, canvas: Canvas, patch: Patch | None, colour
 
 def _put_highlight(rng: np.random.Generator, canvas: Canvas) -> None:
     """The mirrored lamp or window: colourless, from hardly to many times brighter than white."""
-    axes = np.exp(rng.uniform(np.log(0.006), np.log(0.08), 2)) * canvas.size
+    axes = log_uniform(rng, 0.006, 0.08, 2) * canvas.size
     patch = canvas.ellipse(rng.uniform(0, 1, 2) * canvas.size, axes, rng.uniform(0, 180))
-    strength = np.exp(rng.uniform(np.log(0.5), np.log(30)))
+    strength = log_uniform(rng, 0.5, 30)
     canvas.paint(patch, np.full(3, strength), rng.uniform(0.2, 1))

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from dcdr_deploy.training.draws import log_uniform
 from dcdr_deploy.training.scenes.canvas import fractal_noise
 
 Light = npt.NDArray[np.floating]
@@ -68,9 +69,8 @@ def _glow(rng: np.random.Generator, order: Order, across: Light, down: Light, ho
     reach[order] = 1 + rng.uniform(0, 0.5) * np.arange(3)
     colour = np.exp(_colour(rng, order, rng.uniform(0, 0.8)))
     light = np.zeros_like(distance)
-    for low, high, rates in ((0.3, 6, (1.5, 8)), (0.3, 30, (8, 40))):
-        strength = np.exp(rng.uniform(np.log(low), np.log(high)))
-        light = light + strength * np.exp(-distance * rng.uniform(*rates) * reach)
+    for strongest, rates in ((6, (1.5, 8)), (30, (8, 40))):
+        light = light + log_uniform(rng, 0.3, strongest) * np.exp(-distance * rng.uniform(*rates) * reach)
     if rng.random() < 0.3:
         radius, rim = rng.uniform(0.008, 0.05), 0.75 / across.size
         light = light + rng.uniform(5, 200) * np.clip((radius - distance) / rim + 0.5, 0, 1)

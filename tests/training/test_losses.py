@@ -120,17 +120,17 @@ def test_regret_has_no_gradient_where_the_network_is_better() -> None:
 def test_colour_counts_over_clipped_pixels_only_and_as_the_metric_measures_it() -> None:
     prediction, truth = (picture.clamp(min=0.01) for picture in pair())
     sdr = torch.full_like(prediction, 0.5)
-    assert clipped_uv(prediction, truth, sdr, 8.0).item() == 0
+    assert clipped_uv(prediction, truth, sdr).item() == 0
     sdr[1, 2, 4:12] = 254 / 255  # one channel is enough
     expected = uv_difference(prediction[1].permute(1, 2, 0).numpy(), truth[1].permute(1, 2, 0).numpy())[4:12].mean()
-    assert clipped_uv(prediction, truth, sdr, 8.0).item() == pytest.approx(expected, abs=1e-4)
-    assert clipped_uv(truth * 0.5, truth, sdr, 8.0).item() < 2e-4  # darker is no cast
+    assert clipped_uv(prediction, truth, sdr).item() == pytest.approx(expected, abs=1e-4)
+    assert clipped_uv(truth * 0.5, truth, sdr).item() < 2e-4  # darker is no cast
 
 
 def test_colour_pulls_channels_that_went_below_zero_by_the_others_and_never_breaks() -> None:
     prediction = torch.tensor([0.4, -0.1, 0.3]).view(1, 3, 1, 1).repeat(1, 1, 4, 4).requires_grad_()
     for truth in (torch.full((1, 3, 4, 4), 0.3), prediction.detach()):
         prediction.grad = None
-        clipped_uv(prediction, truth, torch.ones(1, 3, 4, 4), 8.0).backward()
+        clipped_uv(prediction, truth, torch.ones(1, 3, 4, 4)).backward()
         assert prediction.grad is not None
         assert torch.isfinite(prediction.grad).all()

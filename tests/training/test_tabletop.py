@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 
 from dcdr_deploy.metrics.chromaticity import uv_difference
 from dcdr_deploy.training.camera import CameraModel, simulate
@@ -28,22 +27,6 @@ def clipped_and_other_light() -> tuple[np.ndarray, np.ndarray]:
 def colourfulness(light: np.ndarray) -> float:
     """Median u'v' distance from white."""
     return float(np.median(uv_difference(light[None], np.ones_like(light)[None])))
-
-
-def test_one_seed_gives_one_picture() -> None:
-    first, again, other = (tabletop(np.random.default_rng(seed), SIZE) for seed in (1, 1, 2))
-    assert np.array_equal(first, again)
-    assert not np.array_equal(first, other)
-
-
-@pytest.mark.parametrize("size", [32, 97])
-def test_light_is_finite_and_positive(size: int) -> None:
-    for seed in range(60):
-        light = tabletop(np.random.default_rng(seed), size)
-        assert light.shape == (size, size, 3)
-        assert light.dtype == np.float32
-        assert np.isfinite(light).all()
-        assert light.min() > 0
 
 
 def test_what_clips_is_paler_than_what_is_around_it_and_mostly_only_just_does() -> None:

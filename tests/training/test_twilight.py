@@ -1,9 +1,8 @@
-"""Skies at twilight clip one channel before the others, over areas, and their light is smooth."""
+"""Skies at twilight clip one channel before the others, and over areas."""
 
 from __future__ import annotations
 
 import numpy as np
-import pytest
 
 from dcdr_deploy.training.camera import CameraModel, simulate
 from dcdr_deploy.training.procedural import street_scene
@@ -21,22 +20,6 @@ def partly_clipped_share(make) -> float:
         some, every = ldr.max(axis=-1) == 255, ldr.min(axis=-1) == 255
         partly, clipped = partly + int((some & ~every).sum()), clipped + int(some.sum())
     return partly / clipped
-
-
-def test_one_seed_gives_one_picture() -> None:
-    first, again, other = (twilight(np.random.default_rng(seed), SIZE) for seed in (1, 1, 2))
-    assert np.array_equal(first, again)
-    assert not np.array_equal(first, other)
-
-
-@pytest.mark.parametrize("size", [32, 97])
-def test_light_is_finite_and_positive(size: int) -> None:
-    for seed in range(40):
-        light = twilight(np.random.default_rng(seed), size)
-        assert light.shape == (size, size, 3)
-        assert light.dtype == np.float32
-        assert np.isfinite(light).all()
-        assert light.min() > 0
 
 
 def test_single_channels_clip_over_larger_areas_than_in_streets() -> None:
