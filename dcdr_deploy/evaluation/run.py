@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from dcdr_deploy.engines import hardware
 from dcdr_deploy.errors import EngineError, InputError
 from dcdr_deploy.evaluation.pairing import PairFiles
-from dcdr_deploy.evaluation.pictures import read_hdr
+from dcdr_deploy.imaging.read_hdr import read_hdr
 from dcdr_deploy.evaluation.report import EvaluationReport
 from dcdr_deploy.evaluation.scale import FullScale, check_full_scale
 from dcdr_deploy.evaluation.work import PairScores, Task, score_pair

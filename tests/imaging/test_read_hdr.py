@@ -11,7 +11,7 @@ import tifffile
 from PIL import Image
 
 from dcdr_deploy.errors import InputError
-from dcdr_deploy.evaluation.pictures import read_hdr
+from dcdr_deploy.imaging.read_hdr import read_hdr
 from dcdr_deploy.imaging import WriteOptions, write_image
 
 
