@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import io
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dcdr_deploy.imaging import exif
 from dcdr_deploy.imaging.decoders.common import PILLOW_ERRORS, Stored, UnreadableError, check_size, damaged
+from dcdr_deploy.imaging.declared import Declared
 from dcdr_deploy.imaging.orientation import ORIENTATION_TAG, UPRIGHT, valid_orientation
 
 if TYPE_CHECKING:
@@ -71,6 +74,7 @@ def decode_with(plugin: type[ImageFile.ImageFile], data: bytes) -> Stored:
             f"has samples of kind {image.mode}, not an 8- or 16-bit SDR picture; export it as 16-bit RGB"
         )
     mode, stated = image.mode, _orientation(image)
+    declared = _declared(image)
     notes = _frame_notes(image)
     try:
         image.load()
@@ -81,7 +85,7 @@ def decode_with(plugin: type[ImageFile.ImageFile], data: bytes) -> Stored:
     return Stored(
         colour=colour,
         alpha=alpha,
-        icc=image.info.get("icc_profile") or None,
+        declared=declared,
         orientation=_orientation(image),
         stated_orientation=stated,
         mode=mode,
@@ -97,6 +101,13 @@ def _split(image: ImageFile.ImageFile) -> tuple[np.ndarray[Any, Any], np.ndarray
     rgba = np.array(image.convert("RGBA"))
     colour = rgba[..., 0] if target == "L" else rgba[..., :3]
     return np.ascontiguousarray(colour), np.ascontiguousarray(rgba[..., 3])
+
+
+def _declared(image: ImageFile.ImageFile) -> Declared:
+    declared = Declared(icc=image.info.get("icc_profile") or None)
+    with suppress(*PILLOW_ERRORS):  # a damaged Exif block says nothing about the pixels
+        exif.declare(image.getexif(), declared)
+    return declared
 
 
 def _orientation(image: ImageFile.ImageFile) -> int:
