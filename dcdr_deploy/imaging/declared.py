@@ -90,25 +90,31 @@ class Encoding:
     icc: str = "none"
     notes: tuple[str, ...] = ()
 
-    def tables(self, top: int) -> list[NDArray[np.float32]]:
-        """Linear light of each code from 0 to ``top`` (255 or 65535), by each of the curves."""
+    def signal(self, top: int) -> NDArray[np.float64]:
+        """Encoded value in [0, 1] of each code from 0 to ``top`` (255 or 65535)."""
         codes = np.arange(top + 1)
-        if self.narrow:
-            # The narrow range of 16 bits is 256 times that of 8 bits (BT.709-6, item 4.6), not 257 times.
-            black, white = (code * ((top + 1) // 256) for code in _NARROW)
-            signal = np.clip((codes - black) / (white - black), 0, 1)
-        else:
-            signal = codes / top
-        return [np.asarray(curve(signal), np.float32) for curve in self.curves]
+        if not self.narrow:
+            return codes / top
+        # The narrow range of 16 bits is 256 times that of 8 bits (BT.709-6, item 4.6), not 257 times.
+        black, white = (code * ((top + 1) // 256) for code in _NARROW)
+        return np.clip((codes - black) / (white - black), 0, 1)
+
+    def tables(self, top: int) -> list[NDArray[np.float32]]:
+        """Linear light of each code from 0 to ``top``, by each of the curves."""
+        return [np.asarray(curve(self.signal(top)), np.float32) for curve in self.curves]
 
     @property
     def is_srgb(self) -> bool:
         """Whether samples are sRGB within one code of 8 bits, so that they stay as they are."""
+        return self.is_srgb_curve and self.has_rec709_primaries
+
+    @property
+    def is_srgb_curve(self) -> bool:
+        """Whether the curve is sRGB's within one code of 8 bits."""
         if not self.curves or self.narrow:
             return False
         ramp = np.linspace(0, 1, 256)
-        same_curves = all(np.abs(linear_to_srgb(curve(ramp)) - ramp).max() <= 1 / 255 for curve in self.curves)
-        return same_curves and self.has_rec709_primaries
+        return all(np.abs(linear_to_srgb(curve(ramp)) - ramp).max() <= 1 / 255 for curve in self.curves)
 
     @property
     def is_linear(self) -> bool:
@@ -172,7 +178,9 @@ def _by_cicp(declared: Declared, channels: int) -> Encoding | None:
         return None
     colours, transfer, matrix, full_range = declared.cicp
     if transfer in (h273.PQ, h273.HLG):
-        return Encoding(h273.TRANSFERS[transfer].name, "cICP", hdr=h273.TRANSFERS[transfer].name)
+        name, chromaticities = h273.TRANSFERS[transfer].name, h273.PRIMARIES.get(colours, p.REC709)
+        matrix_of_hdr = _matrix(chromaticities, channels)
+        return Encoding(f"{p.name_of(chromaticities)}, {name}", "cICP", (), matrix_of_hdr, hdr=name, narrow=not full_range)
     if matrix != 0:
         raise _PassedOver(f"matrix coefficients {matrix}, where samples are RGB")
     known = h273.TRANSFERS.get(transfer)
@@ -192,7 +200,7 @@ def _by_icc(declared: Declared, channels: int) -> Encoding | None:
     name = profile.description or "an unnamed profile"
     hdr = _hdr_of(profile)
     if hdr:
-        return Encoding(name, "ICC profile", hdr=hdr, icc=f"{hdr}: {name}")
+        return Encoding(name, "ICC profile", matrix=profile.matrix, hdr=hdr, icc=f"{hdr}: {name}")
     space = _SPACE_OF_CHANNELS[channels]
     if profile.space != space and not (space == "GRAY" and profile.space == "RGB"):
         raise icc.BrokenProfileError(f"a profile for {profile.space} in a picture of {space}")

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from dcdr_deploy.imaging.transfer import LUMINANCE_REC709
+
 Chromaticities = tuple[float, float, float, float, float, float, float, float]
 
 _D65 = (0.3127, 0.3290)
@@ -113,7 +115,9 @@ def to_rec709(
 
 
 def luminance_weights(chromaticities: Sequence[float]) -> NDArray[np.float64]:
-    """(3,): Y of the linear R, G and B."""
+    """(3,): Y of the linear R, G and B; of Rec. 709 as rounded in the standard, which is what writers take."""
+    if is_rec709(chromaticities):
+        return np.array(LUMINANCE_REC709)
     weights: NDArray[np.float64] = to_xyz(chromaticities)[1]
     return weights
 
