@@ -120,7 +120,11 @@ class Encoding:
     def is_linear(self) -> bool:
         """Whether samples are linear light within half a code of 16 bits."""
         ramp = np.linspace(0, 1, 256)
-        return bool(self.curves) and not self.narrow and all(np.abs(curve(ramp) - ramp).max() <= 1 / 65535 for curve in self.curves)
+        return (
+            bool(self.curves)
+            and not self.narrow
+            and all(np.abs(curve(ramp) - ramp).max() <= 1 / 65535 for curve in self.curves)
+        )
 
     @property
     def has_rec709_primaries(self) -> bool:
@@ -180,7 +184,9 @@ def _by_cicp(declared: Declared, channels: int) -> Encoding | None:
     if transfer in (h273.PQ, h273.HLG):
         name, chromaticities = h273.TRANSFERS[transfer].name, h273.PRIMARIES.get(colours, p.REC709)
         matrix_of_hdr = _matrix(chromaticities, channels)
-        return Encoding(f"{p.name_of(chromaticities)}, {name}", "cICP", (), matrix_of_hdr, hdr=name, narrow=not full_range)
+        return Encoding(
+            f"{p.name_of(chromaticities)}, {name}", "cICP", (), matrix_of_hdr, hdr=name, narrow=not full_range
+        )
     if matrix != 0:
         raise _PassedOver(f"matrix coefficients {matrix}, where samples are RGB")
     known = h273.TRANSFERS.get(transfer)
@@ -303,4 +309,3 @@ _STATEMENT: dict[_Statement, str] = {
     _by_exif: "Exif colour space",
     _by_tiff: "TIFF colorimetry tags",
 }
-

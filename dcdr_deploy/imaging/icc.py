@@ -90,7 +90,7 @@ def _cicp(tag: bytes) -> tuple[int, int, int, int] | None:
 
 
 def hdr_by_name(description: str) -> int | None:
-    """Code point of PQ or HLG where a profile's name says it; for profiles of tables, which have no curve to look at."""
+    """Code point of PQ or HLG where a profile's name says it: profiles of tables have no curve to look at."""
     for code, words in ((h273.PQ, _PQ_WORDS), (h273.HLG, _HLG_WORDS)):
         if words.search(description):
             return code

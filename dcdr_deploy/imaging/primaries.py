@@ -94,9 +94,7 @@ def adaptation(from_white: Sequence[float], to_white: Sequence[float]) -> NDArra
     return matrix
 
 
-def to_rec709(
-    chromaticities: Sequence[float], neutral: Sequence[float] | None = None
-) -> NDArray[np.float64]:
+def to_rec709(chromaticities: Sequence[float], neutral: Sequence[float] | None = None) -> NDArray[np.float64]:
     """(3, 3): linear RGB of these primaries -> linear Rec. 709, unclipped.
 
     Args:
@@ -110,8 +108,7 @@ def to_rec709(
     white = tuple(chromaticities[6:] if neutral is None else neutral)
     if len(white) != 2 or not np.isfinite(white).all() or white[1] < 1e-3:
         raise ImpossiblePrimariesError("a neutral colour that is none")
-    matrix: NDArray[np.float64] = np.linalg.solve(to_xyz(REC709), adaptation(white, REC709[6:]) @ source)
-    return matrix
+    return np.asarray(np.linalg.solve(to_xyz(REC709), adaptation(white, REC709[6:]) @ source), np.float64)
 
 
 def luminance_weights(chromaticities: Sequence[float]) -> NDArray[np.float64]:

@@ -36,8 +36,9 @@ def read_image(path: str | os.PathLike[str]) -> Frame:
         - ``notes``: sentences about what was left out or reduced.
 
     Raises:
-        InputError: no file, a folder, an empty, truncated or corrupt file, an HDR, RAW, video or unknown format, samples
-            declared as PQ or HLG, an output of this tool, or more than ``MAX_PIXELS`` pixels. One line that names the file and says what to do.
+        InputError: no file, a folder, an empty, truncated or corrupt file, an HDR, RAW, video or unknown format, what
+            no decoder here knows, samples declared as PQ or HLG, an output of this tool, or more than ``MAX_PIXELS``
+            pixels. One line that names the file and says what to do.
     """
     path = Path(path)
     try:

@@ -217,7 +217,7 @@ _READERS: tuple[tuple[Callable[[bytes], bool], _Read], ...] = (
 
 def _checked(path: Path, linear: Linear, options: HdrOptions) -> Picture:
     pixels, notes = linear.pixels, list(linear.notes)
-    invalid = ~np.isfinite(pixels).all(axis=-1)
+    invalid = np.asarray(~np.isfinite(pixels).all(axis=-1))
     count = int(invalid.sum())
     if count:
         row, column = np.argwhere(invalid)[0]
@@ -225,7 +225,7 @@ def _checked(path: Path, linear: Linear, options: HdrOptions) -> Picture:
         if options.strict:
             raise UnreadableError(f"holds {what}; write it again")
         if count == invalid.size:
-            raise UnreadableError("holds nothing but NaN and infinity; write it again")
+            raise UnreadableError("holds NaN and infinity in all its pixels; write it again")
         largest = pixels[~invalid].max()
         pixels = np.where(invalid[..., None], np.where((pixels == np.inf).any(-1, keepdims=True), largest, 0), pixels)
         notes.append(f"{what}: masked")

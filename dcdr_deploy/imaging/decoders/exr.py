@@ -78,7 +78,7 @@ def _open(path: Path, *, header_only: bool) -> list[tuple[Mapping[str, Any], dic
     try:
         with _quiet_library():
             opened = OpenEXR.File(str(path), separate_channels=True, header_only=header_only)
-            found = [
+            found: list[tuple[Mapping[str, Any], dict[str, Any]]] = [
                 (dict(part.header), {name: channel.pixels for name, channel in part.channels.items()})
                 for part in opened.parts
             ]
@@ -121,7 +121,7 @@ def _plane(pixels: Any, name: str, sampling: tuple[int, int], data: Window) -> N
 
 
 def _interpolated(plane: NDArray[np.float32], axis: int, step: int, first: int, last: int) -> NDArray[np.float32]:
-    """Linearly along an axis from each ``step``-th coordinate, those that it divides, to all from ``first`` to ``last``."""
+    """Linearly along an axis from the coordinates that ``step`` divides to all from ``first`` to ``last``."""
     stored, due = plane.shape[axis], last // step - -(-first // step) + 1
     if stored != due:
         raise damaged(f"it has {stored} rows or columns of a channel where {due} are due")

@@ -1,8 +1,8 @@
 """What the numbers of an OpenEXR part mean: chromaticities, colorInteropID, adoptedNeutral, ACES containers.
 
-Precedence: ``colorInteropID`` names curve and primaries at once (Color Interop Forum, "Color Space Encodings for Texture
-Assets and CG Rendering"); then the attribute ``chromaticities``; then ``acesImageContainerFlag`` (SMPTE ST 2065-4);
-else Rec. 709, OpenEXR's own default.
+Precedence: ``colorInteropID`` names curve and primaries at once (Color Interop Forum, "Color Space Encodings for
+Texture Assets and CG Rendering"); then the attribute ``chromaticities``; then ``acesImageContainerFlag`` (SMPTE ST
+2065-4); else Rec. 709, OpenEXR's own default.
 """
 
 from __future__ import annotations
@@ -109,7 +109,9 @@ def meaning_of(header: Mapping[str, Any], first: Mapping[str, Any]) -> Meaning:
     matrix, neutral_note = _matrix(chromaticities, neutral or _pair(stated["adoptedNeutral"]), notes)
     if matrix is not None or curve is not None:
         encoding = "" if curve is None else f", {curve_name} encoded"
-        notes.append(f"converted to linear Rec. 709 from {p.name_of(chromaticities)}{encoding} by its {by}{neutral_note}")
+        notes.append(
+            f"converted to linear Rec. 709 from {p.name_of(chromaticities)}{encoding} by its {by}{neutral_note}"
+        )
     return Meaning(chromaticities, matrix, curve, tuple(notes))
 
 

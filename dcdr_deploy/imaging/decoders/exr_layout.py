@@ -71,9 +71,7 @@ def _layers(channels: Sequence[str]) -> Iterable[Layer]:
                 break
 
 
-def choose(
-    parts: Sequence[PartLayout], part: str | None, layer: str | None
-) -> tuple[PartLayout, Layer, list[str]]:
+def choose(parts: Sequence[PartLayout], part: str | None, layer: str | None) -> tuple[PartLayout, Layer, list[str]]:
     """The part and the layer to read, with sentences about a choice that is not plain.
 
     Args:

@@ -1,7 +1,7 @@
 """The libtiff that Pillow decodes with: which of TIFF's compressions it was built for, and silence.
 
-Pillow has no call for either. Its extension module is linked to the library, so that its functions can be found through
-it; where they cannot (Windows, static builds), every compression counts as built in, and libtiff's own lines may appear.
+Pillow has no call for either. Its extension module is linked to the library, whose functions can be found through it;
+where they cannot (Windows, static builds), every compression counts as built in, and libtiff's own lines may appear.
 """
 
 from __future__ import annotations

@@ -68,7 +68,9 @@ def _load(data: bytes) -> NDArray[np.generic]:
         array: NDArray[np.generic] = np.load(io.BytesIO(data), allow_pickle=False)
     except ValueError as error:
         if "pickle" in str(error).lower() or "object" in str(error).lower():
-            raise UnreadableError("holds Python objects, which could run code; save it as an array of floats") from error
+            raise UnreadableError(
+                "holds Python objects, which could run code; save it as an array of floats"
+            ) from error
         raise damaged(error) from error
     except (OSError, EOFError, SyntaxError, OverflowError, MemoryError, TypeError) as error:
         raise damaged(error) from error

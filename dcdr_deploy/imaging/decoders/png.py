@@ -180,12 +180,12 @@ def _declared(chunks: dict[bytes, bytes]) -> Declared:
             declared.gamma = struct.unpack(">I", body)[0] / _PER_UNIT
         elif body is not None:
             white_x, white_y, *colours_xy = (number / _PER_UNIT for number in struct.unpack(">8i", body))
-            declared.chromaticities = (*colours_xy, white_x, white_y)  # type: ignore[assignment]
+            declared.chromaticities = (*colours_xy, white_x, white_y)
     return declared
 
 
 def _texts(data: bytes) -> dict[str, str]:
-    """tEXt and iTXt chunks without compression, by lower-case keywords: as far as this tool writes and asks for them."""
+    """tEXt and plain iTXt chunks by lower-case keywords: what this tool writes and asks for."""
     found: dict[str, str] = {}
     for kind, offset, size in _walk(data):
         if kind not in (b"tEXt", b"iTXt") or size > _LONGEST_TEXT:

@@ -55,8 +55,7 @@ def decode_radiance(data: bytes) -> Linear:
     stored = decode_rgbe(_scanlines(data, header.start, rows, columns))
     linear = _turned(stored, header) / _multipliers(header, notes)
     if kind == _XYZE:
-        matrix = np.linalg.inv(p.to_xyz(p.REC709))
-        linear = p.convert(linear, matrix)
+        linear = p.convert(linear, np.asarray(np.linalg.inv(p.to_xyz(p.REC709)), np.float64))
         notes.append("converted to Rec. 709 from CIE XYZ with D65 as neutral")
     else:
         linear = _from_primaries(linear, header, notes)

@@ -49,7 +49,9 @@ def decode_any(data: bytes) -> Stored:
 
 def _decode(directory: Directory) -> Stored:
     bits, floating = directory.bits, FLOAT in directory.formats
-    if not floating and (not directory.formats <= {UNSIGNED, VOID} or max(bits) > 16 or (max(bits) > 8 and len(bits) > 1)):
+    if not floating and (
+        not directory.formats <= {UNSIGNED, VOID} or max(bits) > 16 or (max(bits) > 8 and len(bits) > 1)
+    ):
         raise UnreadableError(
             f"has samples of {'/'.join(map(str, sorted(bits)))} bits in an unusual format; {_EXPORT_ADVICE}"
         )

@@ -43,11 +43,11 @@ def stored_samples(directory: Directory) -> NDArray[np.generic]:
     if samples < 1 or len(counts) != len(offsets) or len(offsets) % planes:
         raise damaged("its strips are not all listed")
     each = len(offsets) // planes
-    layers = [
+    planes_of_bytes = [
         _plane(directory, offsets[plane * each : (plane + 1) * each], counts[plane * each :], together, bits // 8)
         for plane in range(planes)
     ]
-    layers = [_typed(layer, directory, together, kind, bits // 8, predictor) for layer in layers]
+    layers = [_typed(plane, directory, together, kind, bits // 8, predictor) for plane in planes_of_bytes]
     return layers[0] if planes == 1 else np.concatenate(layers, axis=-1)
 
 

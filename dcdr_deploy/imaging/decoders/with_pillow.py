@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dcdr_deploy.imaging import exif
-from dcdr_deploy.imaging.decoders.common import PILLOW_ERRORS, Stored, UnreadableError, check_size, damaged
 from dcdr_deploy.imaging.declared import Declared
+from dcdr_deploy.imaging.decoders.common import PILLOW_ERRORS, Stored, UnreadableError, check_size, damaged
 from dcdr_deploy.imaging.orientation import ORIENTATION_TAG, UPRIGHT, valid_orientation
 
 if TYPE_CHECKING:
