@@ -17,12 +17,9 @@ from dcdr_deploy.engines.cuda.packing import pack_weight
 from dcdr_deploy.errors import ModelError
 from dcdr_deploy.export.fp16 import to_fp16
 from dcdr_deploy.export.operators import DEFORM_BODIES, gridsample_body
-from dcdr_deploy.metrics.psnr import psnr_from_mse
 
 DYNAMIC = settings(dynamic=True, max_batch=2)
-LOUDER = {".offset.": 20, ".dcv": 2, "restoration.last": 5}
-TOLERANCE = 1e-6
-"""Of outputs up to 0.2: some fifty times the last bit of such a float32."""
+SHAPE = (1, 3, 64, 96)
 
 
 def picture(*shape: int) -> np.ndarray:
@@ -41,24 +38,38 @@ def run(model: onnx.ModelProto, sdr: np.ndarray) -> np.ndarray:
 
 @functools.cache
 def lively() -> onnx.ModelProto:
-    """The demo model made so that mistakes show in its output.
-
-    As it comes, its offsets are a fraction of a pixel, its blocks move the output by less than 0.005, and all its
-    weights are FP16 numbers: swapped axes would stay below 1e-4, and rounding to FP16 would change nothing at all.
-    """
+    """The demo model with weights that FP16 cannot hold: as it comes, rounding to FP16 would change nothing at all."""
     model, rng = demo(), np.random.default_rng(1)
-    for tensor in model.graph.initializer:
-        if tensor.name.endswith((".weight", ".bias")):
-            values = numpy_helper.to_array(tensor)
-            scale = next((factor for part, factor in LOUDER.items() if part in tensor.name), 1)
-            values = values * rng.uniform(0.99, 1.01, values.shape) * scale
-            tensor.CopyFrom(numpy_helper.from_array(values.astype(np.float32), tensor.name))
+    for name, values in weights(model).items():
+        replace(model, name, values * rng.uniform(0.99, 1.01, values.shape))
     return model
+
+
+def weights(model: onnx.ModelProto) -> dict[str, np.ndarray]:
+    return {name: values for name, values in constants(model).items() if name.endswith((".weight", ".bias"))}
+
+
+def replace(model: onnx.ModelProto, name: str, values: np.ndarray) -> None:
+    tensor = next(each for each in model.graph.initializer if each.name == name)
+    tensor.CopyFrom(numpy_helper.from_array(values.astype(np.float32), name))
 
 
 @functools.cache
 def reference(*shape: int) -> np.ndarray:
     return run(lively(), picture(*shape))
+
+
+@functools.cache
+def last_bits(*shape: int) -> float:
+    """How far the exported graph's own results move when the last bits of the picture do.
+
+    Two graphs that compute the same function round differently, and what the network makes of a difference depends on
+    its weights: 2e-7 for weights of these, 2e-4 for ones blown up until offsets reach 180 pixels. So the bound is
+    measured with the weights at hand instead of fitted to some.
+    """
+    rng, sdr = np.random.default_rng(2), picture(*shape)
+    trembling = [sdr * (1 + 2.0**-23 * rng.choice([-1, 1], shape)) for _ in range(2)]
+    return max(float(np.abs(run(lively(), each.astype(np.float32)) - reference(*shape)).max()) for each in trembling)
 
 
 def largest_error(model: onnx.ModelProto, *shape: int) -> float:
@@ -86,11 +97,11 @@ def unpack(packed: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("package", [RTX, FULL])
-@pytest.mark.parametrize("shape", [(1, 3, 64, 96), (2, 3, 68, 76)])
+@pytest.mark.parametrize("shape", [SHAPE, (2, 3, 68, 76)])
 def test_without_the_plugin_it_computes_the_same(package: str, shape: tuple[int, ...]) -> None:
     prepared = prepare(lively(), settings(package=package, plugin=False, dynamic=True, max_batch=2))
     onnx.checker.check_model(prepared)
-    assert largest_error(prepared, *shape) <= TOLERANCE
+    assert largest_error(prepared, *shape) <= 4 * last_bits(*shape)
 
 
 def swap_axes(node: onnx.NodeProto) -> None:
@@ -124,14 +135,19 @@ def test_the_comparison_notices_mistakes_in_the_body(
 
     monkeypatch.setitem(DEFORM_BODIES, "gridsample", mistaken)
     prepared = prepare(lively(), settings(plugin=False, dynamic=True))
-    assert largest_error(prepared, 1, 3, 64, 96) > 1000 * TOLERANCE
+    assert largest_error(prepared, *SHAPE) > 1000 * last_bits(*SHAPE)
 
 
-def test_without_the_plugin_fp16_weights_stay_close() -> None:
+def test_without_the_plugin_fp16_rounds_the_weights_and_nothing_else() -> None:
     """ONNX Runtime's CPU computes FP16 graphs in FP32: this sees rounded weights, not the arithmetic of a GPU."""
-    result = run(prepare(lively(), settings(plugin=False, dynamic=True, fp16=True)), picture(1, 3, 64, 96))
-    difference = result.astype(np.float64) - reference(1, 3, 64, 96)
-    assert 60 <= psnr_from_mse(float(np.mean(difference**2))) <= 120
+    rounded = onnx.ModelProto()
+    rounded.CopyFrom(lively())
+    for name, values in weights(rounded).items():
+        replace(rounded, name, values.astype(np.float16))
+    expected = run(rounded, picture(*SHAPE))
+    result = run(prepare(lively(), settings(plugin=False, dynamic=True, fp16=True)), picture(*SHAPE))
+    assert np.abs(result - expected).max() <= 4 * last_bits(*SHAPE)
+    assert np.abs(result - reference(*SHAPE)).max() > 40 * last_bits(*SHAPE)
 
 
 @pytest.mark.parametrize(
