@@ -10,10 +10,10 @@ from typing import Any
 
 import click
 
-from dcdr_deploy.cli import printable
+from dcdr_deploy.commands.show.text import printable
 from dcdr_deploy.evaluation.align import ALIGNMENTS, NONE
+from dcdr_deploy.evaluation.comparison import EvaluationSettings, Progress
 from dcdr_deploy.evaluation.report import EvaluationReport
-from dcdr_deploy.evaluation.run import EvaluationSettings, Progress
 from dcdr_deploy.evaluation.scale import GT_MAX
 from dcdr_deploy.imaging.exr import SDR_WHITE_NITS
 from dcdr_deploy.imaging.read_hdr import HdrOptions
@@ -120,8 +120,8 @@ def command(prediction: str, truth: str, **chosen: Any) -> None:
     relative path without the suffix; a truth without its prediction, or of another size, is an error. Prints each
     pair's figures and their mean.
     """
+    from dcdr_deploy.evaluation.comparison import evaluate
     from dcdr_deploy.evaluation.pairing import find_pairs
-    from dcdr_deploy.evaluation.run import evaluate
 
     if chosen["as_json"] and chosen["as_csv"]:
         raise click.UsageError("--json and --csv exclude each other")

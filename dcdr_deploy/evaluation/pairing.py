@@ -14,7 +14,7 @@ from pathlib import Path
 from dcdr_deploy.errors import InputError
 from dcdr_deploy.imaging.formats import SUFFIXES
 from dcdr_deploy.imaging.read_hdr import HDR_SUFFIXES
-from dcdr_deploy.outputs import PREVIEW_SUFFIX
+from dcdr_deploy.run.outputs import PREVIEW_SUFFIX
 
 NAME_ENDINGS = ("_gt", "_medium", "_hdr", "_ldr", "_sdr", "_leftImg16bit", "_leftImg8bit")
 """Endings that tell the pictures of a pair apart; what remains must be equal."""

@@ -11,8 +11,8 @@ import tifffile
 from PIL import Image
 
 from dcdr_deploy.errors import InputError
-from dcdr_deploy.imaging.read_hdr import read_hdr
 from dcdr_deploy.imaging import WriteOptions, write_image
+from dcdr_deploy.imaging.read_hdr import read_hdr
 
 
 @pytest.fixture
