@@ -13,14 +13,9 @@ from pathlib import Path
 
 from dcdr_deploy.errors import InputError
 from dcdr_deploy.imaging.formats import SUFFIXES
+from dcdr_deploy.imaging.pair_names import bare_name, is_beside_pictures
 from dcdr_deploy.imaging.read_hdr import HDR_SUFFIXES
 from dcdr_deploy.run.outputs import PREVIEW_SUFFIX
-
-NAME_ENDINGS = ("_gt", "_medium", "_hdr", "_ldr", "_sdr", "_leftImg16bit", "_leftImg8bit")
-"""Endings that tell the pictures of a pair apart; what remains must be equal."""
-
-NO_PICTURES = ("_alignratio", "_exposures")
-"""Endings of NumPy files that lie beside the pictures of NTIRE 2021 and are none."""
 
 Note = Callable[[str], None]
 
@@ -106,21 +101,14 @@ def _partners(wanted: dict[str, Path], there: dict[str, Path]) -> dict[str, str]
     found = {name: name for name in wanted if name in there}
     free: dict[str, list[str]] = {}
     for name in sorted(there.keys() - found.keys()):
-        free.setdefault(_bare(name), []).append(name)
+        free.setdefault(bare_name(name), []).append(name)
     for name in sorted(wanted.keys() - found.keys()):
-        candidates = free.get(_bare(name), [])
+        candidates = free.get(bare_name(name), [])
         if len(candidates) > 1:
             raise InputError(f"{wanted[name]}: could go with {' and '.join(candidates)}; remove one")
         if candidates:
             found[name] = candidates.pop()
     return found
-
-
-def _bare(name: str) -> str:
-    for ending in NAME_ENDINGS:
-        if name.endswith(ending):
-            return name.removesuffix(ending)
-    return name
 
 
 def _count(names: list[str], what: str) -> str:
@@ -143,7 +131,7 @@ def _by_name(folder: Path, suffixes: Iterable[str]) -> dict[str, Path]:
             path = Path(root) / file
             if file.startswith(".") or path.suffix.lower() not in known or file.lower().endswith(PREVIEW_SUFFIX):
                 continue
-            if path.suffix.lower() == ".npy" and path.stem.endswith(NO_PICTURES):
+            if is_beside_pictures(file):
                 continue
             name = path.relative_to(folder).with_suffix("").as_posix()
             if name in found:

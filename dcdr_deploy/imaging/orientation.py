@@ -33,6 +33,11 @@ def valid_orientation(value: object) -> int:
     return value if isinstance(value, int) and value in _TO_UPRIGHT else UPRIGHT
 
 
+def swaps_axes(value: object) -> bool:
+    """Whether the tag's value says that rows are columns of the upright picture."""
+    return valid_orientation(value) >= 5
+
+
 def upright(stored: NDArray[Any], orientation: int) -> NDArray[Any]:
     """Turn (H, W) or (H, W, C) upright; C-contiguous result, (W, H) for orientations 5 to 8."""
     return np.ascontiguousarray(_TO_UPRIGHT[orientation](stored))
