@@ -80,7 +80,9 @@ def to_linear(colour: NDArray[np.uint16], encoding: Encoding) -> NDArray[np.floa
     rgb = _gray_to_rgb(colour) if colour.ndim == 2 else colour
     tables = encoding.tables(int(np.iinfo(colour.dtype).max))
     linear = np.stack([tables[c % len(tables)][rgb[..., c]] for c in range(3)], axis=-1)
-    return linear if encoding.matrix is None else linear @ encoding.matrix.T.astype(np.float32)
+    if encoding.matrix is None or encoding.has_rec709_primaries:
+        return linear
+    return linear @ encoding.matrix.T.astype(np.float32)
 
 
 def _apply(colour: NDArray[Any], encoding: Encoding) -> NDArray[Any]:

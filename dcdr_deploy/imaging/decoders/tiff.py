@@ -19,7 +19,6 @@ from dcdr_deploy.imaging.decoders.tiff_samples import stored_samples
 from dcdr_deploy.imaging.decoders.with_pillow import decode_with
 from dcdr_deploy.imaging.orientation import ORIENTATION_TAG, valid_orientation
 
-_ICC_PROFILE = 34675
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _CMYK = 0, 1, 2, 5  # PhotometricInterpretation
 _COLOUR_SAMPLES = {_WHITE_IS_ZERO: 1, _BLACK_IS_ZERO: 1, _RGB: 3, _CMYK: 4}
 _EXPORT_ADVICE = "export it as 16-bit RGB TIFF or PNG"
@@ -81,7 +80,7 @@ def _texts(directory: Directory) -> dict[str, str]:
 def _declared(directory: Directory) -> Declared:
     from PIL import Image
 
-    profile = directory.tags.get(_ICC_PROFILE)
+    profile = directory.tags.get(t.ICC_PROFILE)
     declared = Declared(icc=profile if isinstance(profile, bytes) and profile else None)
     block = Image.Exif()
     with suppress(*PILLOW_ERRORS):  # what Exif's directories say can be missing; the first one has been read

@@ -34,25 +34,11 @@ _COLOUR_MODE = {
 _ALPHA_MODES = frozenset({"LA", "La", "PA", "RGBA", "RGBa"})
 
 
-def decode_jpeg(data: bytes) -> Stored:
-    """Baseline and progressive JPEG: gray, YCbCr, RGB, CMYK and YCCK (Adobe's inverted inks are turned round)."""
-    from PIL import JpegImagePlugin
-
-    return decode_with(JpegImagePlugin.JpegImageFile, data)
-
-
 def decode_webp(data: bytes) -> Stored:
     """WebP, lossy and lossless; the first frame of an animation."""
     from PIL import WebPImagePlugin
 
     return decode_with(WebPImagePlugin.WebPImageFile, data)
-
-
-def decode_bmp(data: bytes) -> Stored:
-    """Windows and OS/2 bitmaps of 1 to 32 bits a pixel."""
-    from PIL import BmpImagePlugin
-
-    return decode_with(BmpImagePlugin.BmpImageFile, data)
 
 
 def decode_with(plugin: type[ImageFile.ImageFile], data: bytes) -> Stored:
