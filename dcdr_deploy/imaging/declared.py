@@ -26,6 +26,7 @@ TIFF_GAMMA = 2.2
 """What TIFF 6.0, section 20, says where TransferFunction is left out beside PrimaryChromaticities."""
 
 _SRGB_GAMMA = (0.45, 0.46)  # gAMA is 0.45455 for sRGB (PNG 11.3.2.2), and writers round it
+_SAME_PRIMARIES = 3e-3  # of white
 _GAMMA_RANGE = (0.05, 5.0)
 _NARROW = (16, 235)  # codes of black and white in 8 bits (ITU-R BT.709-6, item 4.6)
 _SPACE_OF_CHANNELS = {1: "GRAY", 3: "RGB", 4: "CMYK"}
@@ -129,7 +130,7 @@ class Encoding:
     @property
     def has_rec709_primaries(self) -> bool:
         """Whether the primaries stay as they are, by 0.3 % of white."""
-        return self.matrix is None or float(np.abs(self.matrix - np.eye(3)).max()) <= 3e-3
+        return self.matrix is None or float(np.abs(self.matrix - np.eye(3)).max()) <= _SAME_PRIMARIES
 
 
 class _PassedOver(Exception):
@@ -205,21 +206,22 @@ def _by_icc(declared: Declared, channels: int) -> Encoding | None:
     profile = icc.parse(declared.icc)
     name = profile.description or "an unnamed profile"
     hdr = _hdr_of(profile)
+    # Colorants rounded to 1/65536 would move the darkest codes of 16 bits for nothing.
+    is_rec709 = profile.matrix is None or np.abs(profile.matrix - np.eye(3)).max() <= _SAME_PRIMARIES
+    matrix = None if is_rec709 else profile.matrix
     if hdr:
-        return Encoding(name, "ICC profile", matrix=profile.matrix, hdr=hdr, icc=f"{hdr}: {name}")
+        return Encoding(name, "ICC profile", matrix=matrix, hdr=hdr, icc=f"{hdr}: {name}")
     space = _SPACE_OF_CHANNELS[channels]
     if profile.space != space and not (space == "GRAY" and profile.space == "RGB"):
         raise icc.BrokenProfileError(f"a profile for {profile.space} in a picture of {space}")
     simple = profile.curves is not None and not profile.has_lut
     if simple and profile.curves is not None:
-        encoding = Encoding(name, "ICC profile", profile.curves, profile.matrix, icc=f"converted from {name}")
+        encoding = Encoding(name, "ICC profile", profile.curves, matrix, icc=f"converted from {name}")
         if encoding.is_srgb:
             return Encoding("sRGB", "ICC profile", (_srgb,), icc="sRGB")
         return encoding
     # Where a profile has a matrix beside its tables, 16 bits keep their depth by it.
-    return Encoding(
-        name, "ICC profile", profile.curves or (), profile.matrix, declared.icc, icc=f"converted from {name}"
-    )
+    return Encoding(name, "ICC profile", profile.curves or (), matrix, declared.icc, icc=f"converted from {name}")
 
 
 def _hdr_of(profile: icc.Profile) -> str:

@@ -1,4 +1,4 @@
-"""The ICC profile of linear Rec. 709 (ICC.1:2022, a display profile of version 4.3), for formats without other words."""
+"""The ICC profile of linear Rec. 709 (ICC.1:2022, a display profile of version 4.3)."""
 
 from __future__ import annotations
 

@@ -58,7 +58,9 @@ def write_png16(
 def write_tiff16(
     path: Path, linear: NDArray[np.float32], *, alpha: NDArray[np.float32] | None, metadata: dict[str, str]
 ) -> None:
-    """Write a 16-bit RGB or RGBA TIFF, marked as linear Rec. 709 by an ICC profile: deflate with horizontal predictor, strips of 64 rows packed on all cores.
+    """Write a 16-bit RGB or RGBA TIFF, marked as linear Rec. 709 by an ICC profile.
+
+    Deflate with horizontal predictor, in strips of 64 rows that are packed on all cores.
 
     Our own writer, because OpenCV's leaves out ExtraSamples (TIFF 6.0, section 18) and the text tags.
 
