@@ -111,7 +111,7 @@ def mistakes() -> list[tuple[list[str], str]]:
         (["pred", "gt", "--white", "0"], "luminance of white"),
         (["pred", "gt", "--full-scale", "-2"], "full scale -2.0"),
         (["gt", "gt"], "gt/a.exr: does not say which value is full scale; give --full-scale"),
-        (["nan.exr", "gt/a.exr", "--full-scale", "8"], "nan.exr: holds NaN"),
+        (["nan.exr", "gt/a.exr", "--full-scale", "8"], "nan.exr: holds NaN and infinity in all its pixels"),
         (["small.exr", "gt/a.exr", "--full-scale", "8"], "small.exr: 4 x 4 pixels, but gt/a.exr is 40 x 32 pixels"),
         (["ldr/a.png", "gt/a.exr"], "ldr/a.png: has 8 bits"),
         (["lonely", "gt"], "gt/b.exr: has no prediction"),

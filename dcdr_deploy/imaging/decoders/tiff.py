@@ -14,7 +14,14 @@ from dcdr_deploy.imaging import exif
 from dcdr_deploy.imaging import tiff_file as t
 from dcdr_deploy.imaging.declared import Declared
 from dcdr_deploy.imaging.decoders.common import PILLOW_ERRORS, Stored, UnreadableError, own_peak
-from dcdr_deploy.imaging.decoders.tiff_directory import FLOAT, UNSIGNED, VOID, Directory, first_directory
+from dcdr_deploy.imaging.decoders.tiff_directory import (
+    BIG_ENDIAN_BIG_TIFF,
+    FLOAT,
+    UNSIGNED,
+    VOID,
+    Directory,
+    first_directory,
+)
 from dcdr_deploy.imaging.decoders.tiff_samples import stored_samples
 from dcdr_deploy.imaging.decoders.with_pillow import decode_with
 from dcdr_deploy.imaging.orientation import ORIENTATION_TAG, valid_orientation
@@ -56,7 +63,7 @@ def _decode(directory: Directory) -> Stored:
         )
     if not floating and 8 < max(bits) < 16:
         raise UnreadableError(f"has samples of {max(bits)} bits, which are not supported; {_EXPORT_ADVICE}")
-    if floating or bits == {16}:
+    if floating or bits == {16} or (bits == {8} and directory.data.startswith(BIG_ENDIAN_BIG_TIFF)):
         stored = _decode_deep(directory)
     else:
         from PIL import TiffImagePlugin
@@ -109,7 +116,7 @@ def _decode_deep(directory: Directory) -> Stored:
         alpha = None
     else:
         if photometric == _WHITE_IS_ZERO:
-            colour = np.uint16(65535) - colour
+            colour = np.iinfo(colour.dtype).max - colour
         colour, alpha = _split(colour, pixels, directory, wanted, notes)
     orientation = valid_orientation(directory.tags.get(ORIENTATION_TAG))
     kind = {1: "I", 3: "RGB", 4: "CMYK"}[wanted]
@@ -142,8 +149,9 @@ def _split(
     return colour, None
 
 
-def _unassociate(colour: NDArray[np.uint16], alpha: NDArray[np.uint16]) -> NDArray[np.uint16]:
+def _unassociate(colour: NDArray[Any], alpha: NDArray[Any]) -> NDArray[Any]:
     """Divide by alpha; where alpha is 0 the colour stays as stored."""
+    top = np.iinfo(colour.dtype).max
     divisor = alpha if colour.ndim == 2 else alpha[..., None]
-    scaled = colour.astype(np.float32) * (np.float32(65535) / np.maximum(divisor, 1).astype(np.float32))
-    return np.where(divisor > 0, np.minimum(np.rint(scaled), 65535), colour).astype(np.uint16)
+    scaled = colour.astype(np.float32) * (np.float32(top) / np.maximum(divisor, 1).astype(np.float32))
+    return np.where(divisor > 0, np.minimum(np.rint(scaled), top), colour).astype(colour.dtype)

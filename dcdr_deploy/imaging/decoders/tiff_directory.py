@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,9 @@ from typing import Any
 from dcdr_deploy.imaging import tiff_file as t
 from dcdr_deploy.imaging.decoders import libtiff
 from dcdr_deploy.imaging.decoders.common import PILLOW_ERRORS, UnreadableError, check_size, damaged, unsupported
+
+BIG_ENDIAN_BIG_TIFF = b"MM\0+"
+"""How such a file begins; Pillow does not read it as a picture."""
 
 UNSIGNED, SIGNED, FLOAT, VOID = 1, 2, 3, 4
 """SampleFormat."""
@@ -127,11 +131,16 @@ def first_directory(data: bytes) -> Directory:
     from PIL import TiffImagePlugin
 
     libtiff.silence()
-    big = data[2:4] in (b"+\0", b"\0+")
     try:
-        tags = TiffImagePlugin.ImageFileDirectory_v2(data[: 16 if big else 8])
+        if data[:4] == BIG_ENDIAN_BIG_TIFF:
+            tags = TiffImagePlugin.ImageFileDirectory_v2(b"MM\0*\0\0\0\0")
+            tags._bigtiff = True  # Pillow looks for this in the byte where little-endian files have it
+            (first,) = struct.unpack_from(">Q", data, 8)
+        else:
+            tags = TiffImagePlugin.ImageFileDirectory_v2(data[: 16 if data[:4] == b"II+\0" else 8])
+            first = tags.next
         stream = io.BytesIO(data)
-        stream.seek(tags.next)
+        stream.seek(first)
         tags.load(stream)
         directory = Directory(dict(tags), data, bool(tags.next))
     except PILLOW_ERRORS as error:

@@ -1,4 +1,4 @@
-"""Samples of 16, 24, 32 or 64 bits in a TIFF, as stored: decompressed by libtiff, laid out here.
+"""Samples of whole bytes in a TIFF, as stored: decompressed by libtiff, laid out here.
 
 Neither Pillow nor OpenCV reads every layout right (Pillow keeps 8 bits of RGB; OpenCV mixes up separate planes and
 reduces gray + alpha to 8 bits). What they do read right is a gray picture of bytes, so each plane is handed to libtiff
@@ -21,7 +21,7 @@ _FLOAT_PREDICTOR = 3
 
 
 def stored_samples(directory: Directory) -> NDArray[np.generic]:
-    """Decode all samples: (H, W, samples), uint16, float16, float32 or float64 in native byte order.
+    """Decode all samples: (H, W, samples), uint8, uint16, float16, float32 or float64 in native byte order.
 
     Floats of 24 bits (TIFF Technical Note 3: sign, 7 bits of exponent, 16 of mantissa) become float32.
 
@@ -142,4 +142,6 @@ def _float24(parts: NDArray[np.uint8], order: str) -> NDArray[np.float32]:
     return np.where(bits >> 23 == 1, -value, value).astype(np.float32)
 
 
-_SAMPLE_TYPES = frozenset({(UNSIGNED, 16), (VOID, 16), (FLOAT, 16), (FLOAT, 24), (FLOAT, 32), (FLOAT, 64)})
+_SAMPLE_TYPES = frozenset(
+    {(UNSIGNED, 8), (VOID, 8), (UNSIGNED, 16), (VOID, 16), (FLOAT, 16), (FLOAT, 24), (FLOAT, 32), (FLOAT, 64)}
+)
