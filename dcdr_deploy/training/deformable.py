@@ -91,11 +91,11 @@ def convolve(kernels: ColumnKernels, x: Tensor, offset: Tensor, weight: Tensor, 
     Returns:
         (N, O, H, W) channels-last in the type of ``x``.
     """
-    x, offset, rows = _dense(x), _dense(offset.float()), _rows(weight, x.dtype)
+    x, offset, rows = _dense(x), _dense(offset.float()), rows_of(weight, x.dtype)
     batch, _, height, width = x.shape
     out = x.new_empty((batch, height, width, len(rows)))
     for images in _shares(x):
-        features = _features(x[images])
+        features = features_of(x[images])
         columns = x.new_empty((features.pixels, rows.shape[1]))
         kernels.columns(features, x[images].data_ptr(), offset[images].data_ptr(), columns.data_ptr(), stream)
         torch.addmm(bias.to(x.dtype), columns, rows.t(), out=out[images].view(features.pixels, -1))
@@ -118,7 +118,7 @@ def gradients(
     Returns:
         The first channels-last in the type of ``x``, the second channels-last in FP32, the others in FP32.
     """
-    x, offset, rows = _dense(x), _dense(offset.float()), _rows(weight, x.dtype)
+    x, offset, rows = _dense(x), _dense(offset.float()), rows_of(weight, x.dtype)
     grad = _dense(grad.to(x.dtype))
     batch, channels, height, width = x.shape
     outputs, area = len(rows), height * width
@@ -126,13 +126,11 @@ def gradients(
     grad_offset = torch.empty((batch, height, width, OFFSET_CHANNELS), dtype=torch.float32, device=x.device)
     grad_rows = torch.zeros(rows.shape, dtype=torch.float32, device=x.device)
     for images in _shares(x):
-        features = _features(x[images])
+        features = features_of(x[images])
         incoming = grad[images].permute(0, 2, 3, 1).reshape(features.pixels, outputs)
         columns = incoming @ rows
         pointers = (tensor[images].data_ptr() for tensor in (grad_x, grad_offset))
-        kernels.spread(
-            features, x[images].data_ptr(), offset[images].data_ptr(), columns.data_ptr(), *pointers, stream
-        )
+        kernels.spread(features, x[images].data_ptr(), offset[images].data_ptr(), columns.data_ptr(), *pointers, stream)
         # One product an image: a single one of this shape would keep few multiprocessors busy.
         per_image = incoming.view(-1, area, outputs).transpose(1, 2) @ columns.view(-1, area, rows.shape[1])
         grad_rows += per_image.sum(0, dtype=torch.float32)
@@ -147,12 +145,12 @@ def _dense(tensor: Tensor) -> Tensor:
     return dense if dense.data_ptr() % ALIGNMENT == 0 else dense.clone(memory_format=torch.channels_last)
 
 
-def _rows(weight: Tensor, dtype: torch.dtype) -> Tensor:
+def rows_of(weight: Tensor, dtype: torch.dtype) -> Tensor:
     """Weights (O, C, 3, 3) as a matrix (O, 9 C) in the columns' order."""
     return weight.to(dtype).permute(0, 2, 3, 1).reshape(len(weight), -1)
 
 
-def _features(x: Tensor) -> Features:
+def features_of(x: Tensor) -> Features:
     batch, channels, height, width = x.shape
     return Features(str(x.dtype).removeprefix("torch."), batch, height, width, channels)
 
@@ -165,25 +163,23 @@ def _shares(x: Tensor) -> Iterator[slice]:
 
 
 @torch.library.custom_op("dcdr::deform_columns", mutates_args=(), device_types="cuda")
-def _operator(x: Tensor, offset: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+def operator(x: Tensor, offset: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     with torch.cuda.device(x.device), torch.autocast(x.device.type, enabled=False):
         return convolve(_kernels(x), x, offset, weight, bias, torch.cuda.current_stream().cuda_stream)
 
 
-@_operator.register_fake
+@operator.register_fake
 def _(x: Tensor, offset: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return _channels_last(x, weight.shape[0])
 
 
 @torch.library.custom_op("dcdr::deform_columns_backward", mutates_args=(), device_types="cuda")
-def _operator_backward(
-    grad: Tensor, x: Tensor, offset: Tensor, weight: Tensor
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def operator_backward(grad: Tensor, x: Tensor, offset: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     with torch.cuda.device(x.device), torch.autocast(x.device.type, enabled=False):
         return gradients(_kernels(x), grad, x, offset, weight, torch.cuda.current_stream().cuda_stream)
 
 
-@_operator_backward.register_fake
+@operator_backward.register_fake
 def _(grad: Tensor, x: Tensor, offset: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return (
         _channels_last(x, x.shape[1]),
@@ -210,11 +206,11 @@ def _save(ctx: torch.autograd.function.FunctionCtx, inputs: tuple[Tensor, ...], 
 
 def _backward(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> tuple[Tensor, ...]:
     x, offset, weight = ctx.saved_tensors  # type: ignore[attr-defined]
-    grad_x, grad_offset, grad_weight, grad_bias = _operator_backward(grad, x, offset, weight)
+    grad_x, grad_offset, grad_weight, grad_bias = operator_backward(grad, x, offset, weight)
     return grad_x, grad_offset.to(offset.dtype), grad_weight.to(weight.dtype), grad_bias.to(ctx.bias_type)  # type: ignore[attr-defined]
 
 
-_operator.register_autograd(_backward, setup_context=_save)
+operator.register_autograd(_backward, setup_context=_save)
 
 
 def _form(offset: Tensor, size: torch.Size) -> Convolve:
@@ -224,7 +220,7 @@ def _form(offset: Tensor, size: torch.Size) -> Convolve:
     def apply(x: Tensor, convolution: nn.Conv2d) -> Tensor:
         if torch.is_autocast_enabled(x.device.type):  # features follow it like those of any convolution
             x = x.to(torch.get_autocast_dtype(x.device.type))
-        return cast(Tensor, _operator(x, exact, convolution.weight, cast(Tensor, convolution.bias)))
+        return cast(Tensor, operator(x, exact, convolution.weight, cast(Tensor, convolution.bias)))
 
     return apply
 
