@@ -151,6 +151,7 @@ def rows_of(weight: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def features_of(x: Tensor) -> Features:
+    """What the kernels are told of features (N, C, H, W)."""
     batch, channels, height, width = x.shape
     return Features(str(x.dtype).removeprefix("torch."), batch, height, width, channels)
 
@@ -164,6 +165,7 @@ def _shares(x: Tensor) -> Iterator[slice]:
 
 @torch.library.custom_op("dcdr::deform_columns", mutates_args=(), device_types="cuda")
 def operator(x: Tensor, offset: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """:func:`convolve` as an operator of torch: differentiable, and opaque to ``torch.compile``."""
     with torch.cuda.device(x.device), torch.autocast(x.device.type, enabled=False):
         return convolve(_kernels(x), x, offset, weight, bias, torch.cuda.current_stream().cuda_stream)
 
@@ -175,6 +177,7 @@ def _(x: Tensor, offset: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 @torch.library.custom_op("dcdr::deform_columns_backward", mutates_args=(), device_types="cuda")
 def operator_backward(grad: Tensor, x: Tensor, offset: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """:func:`gradients` as an operator of torch."""
     with torch.cuda.device(x.device), torch.autocast(x.device.type, enabled=False):
         return gradients(_kernels(x), grad, x, offset, weight, torch.cuda.current_stream().cuda_stream)
 
