@@ -90,6 +90,7 @@ def check(kernels: ColumnKernels) -> bool:
     right = True
     cases = [(size, reach, True) for size, reach in (((2, 67, 93), 2.0), ((1, 1, 1), 0.5), ((4, 128, 128), 0.0))]
     for size, reach, kernels.tiled in (*cases, ((3, 35, 44), 9.0, False)):
+        told = []
         for dtype, bound in BOUNDS.items():
             inputs = problem(size, dtype, reach)
             # Weights as the matrix product sees them; otherwise their rounding would be counted.
@@ -97,16 +98,14 @@ def check(kernels: ColumnKernels) -> bool:
             grad = torch.randn_like(inputs[0])
             found = differentiate(deformable.operator, inputs, grad)
             expected = differentiate(deform_conv2d, tuple(each.double() for each in inputs), grad.double())
-            errors = [
-                float((ours.double() - theirs).norm() / theirs.norm().clamp(min=1e-9))
-                for ours, theirs in zip(found, expected, strict=True)
-            ]
-            fits = all(error < bound for error in errors)
-            right &= fits
-            listed = " ".join(f"{name} {error:.1e}" for name, error in zip(NAMES, errors, strict=True))
-            say(
-                f"{size} {'tiled' if kernels.tiled else ''} {str(dtype)[6:]:8} {listed} {'ok' if fits else f'WRONG (bound {bound})'}"
-            )
+            errors = {
+                name: float((ours.double() - theirs).norm() / theirs.norm().clamp(min=1e-9))
+                for name, ours, theirs in zip(NAMES, found, expected, strict=True)
+            }
+            worst = max(errors, key=lambda name: errors[name])
+            right &= errors[worst] < bound
+            told.append(f"{str(dtype)[6:]} {errors[worst]:.1e} ({worst}){'' if errors[worst] < bound else ' WRONG'}")
+        say(f"{size} {'tiled' if kernels.tiled else 'plain'}, worst of 5: {', '.join(told)}")
     kernels.tiled = True
     for value in (torch.nan, torch.inf, -torch.inf, 1e30):
         inputs = problem((2, 67, 93), torch.bfloat16, 1.0)
@@ -197,6 +196,7 @@ class Steps:
         self.forward: Forward = compiled(self.state.network) if compile_network else self.state.network
 
     def step(self) -> None:
+        """Take one."""
         loop.train_step(self.state, self.loss, self.x, self.truth, forward=self.forward)
 
     def milliseconds(self, steps: int = 10, warm: int = 3) -> float:
@@ -225,7 +225,7 @@ class Steps:
         say(f"  kernels of a step, {total:.1f} ms in {sum(each.count for each in kernels) // steps} launches:")
         for each in kernels[:rows]:
             took = each.self_device_time_total / steps / 1e3
-            say(f"  {took:7.2f} ms {each.count // steps:4}x {each.key.replace('void ', '')[:70]}")
+            say(f"  {took:7.2f} ms {each.count // steps:4}x {each.key.replace('void ', '')[:54]}")
 
 
 def time_step(
@@ -287,14 +287,14 @@ def main() -> int:
     loop.deform_mode = chosen
     for tiled in (False, True):
         kernels.tiled = tiled
-        time_step(f"columns{', tiled' if tiled else ''}", *main_size, rows=14 if tiled else 0)
-    time_step("columns, SFT merged", *main_size, merged=True, rows=8)
+        time_step(f"columns{', tiled' if tiled else ''}", *main_size, rows=12 if tiled else 0)
+    time_step("columns, SFT merged", *main_size, merged=True, rows=6)
     for batch, patch in ((8, 384), (32, 128)):
         time_step("columns, SFT merged", batch, patch, merged=True)
     if not options.no_compile:
         for merged in (True, False):
             name = f"columns{', SFT merged' if merged else ''}, torch.compile"
-            time_step(name, *main_size, compile_network=True, merged=merged, rows=14 if merged else 6)
+            time_step(name, *main_size, compile_network=True, merged=merged, rows=14 if merged else 3)
     return 0 if right else 1
 
 

@@ -129,8 +129,15 @@ def gradients(
         features = features_of(x[images])
         incoming = grad[images].permute(0, 2, 3, 1).reshape(features.pixels, outputs)
         columns = incoming @ rows
-        pointers = (tensor[images].data_ptr() for tensor in (grad_x, grad_offset))
-        kernels.spread(features, x[images].data_ptr(), offset[images].data_ptr(), columns.data_ptr(), *pointers, stream)
+        kernels.spread(
+            features,
+            x[images].data_ptr(),
+            offset[images].data_ptr(),
+            columns.data_ptr(),
+            grad_x[images].data_ptr(),
+            grad_offset[images].data_ptr(),
+            stream,
+        )
         # One product an image: a single one of this shape would keep few multiprocessors busy.
         per_image = incoming.view(-1, area, outputs).transpose(1, 2) @ columns.view(-1, area, rows.shape[1])
         grad_rows += per_image.sum(0, dtype=torch.float32)
