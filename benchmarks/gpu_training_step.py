@@ -29,7 +29,7 @@ import torch  # noqa: E402 - needs the path
 from torch import Tensor  # noqa: E402
 from torch.profiler import ProfilerActivity, profile  # noqa: E402
 
-from dcdr_deploy.engines.plugin.columns import ColumnKernels  # noqa: E402
+from dcdr_deploy.engines.cuda.columns import ColumnKernels  # noqa: E402
 from dcdr_deploy.errors import DcdrError  # noqa: E402
 from dcdr_deploy.models.blocks import SFT  # noqa: E402
 from dcdr_deploy.models.deform import deform_conv2d  # noqa: E402

@@ -20,14 +20,14 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from dcdr_deploy.engines.faults import one_line
-from dcdr_deploy.engines.plugin.columns import ALIGNMENT, CHANNEL_MULTIPLE, SOURCE, ColumnKernels, Features
-from dcdr_deploy.engines.plugin.compiler import SUPPORTED_SMS, compile_cubin
-from dcdr_deploy.engines.plugin.driver import choose_sm
+from dcdr_deploy.engines.cuda.columns import ALIGNMENT, CHANNEL_MULTIPLE, SOURCE, ColumnKernels, Features
+from dcdr_deploy.engines.cuda.compiler import SUPPORTED_SMS, compile_cubin
+from dcdr_deploy.engines.cuda.driver import choose_sm
 from dcdr_deploy.errors import DcdrError
 from dcdr_deploy.models import HdrNetwork
 from dcdr_deploy.models.blocks import CONVOLUTIONS, Convolve, DeformMode
 from dcdr_deploy.models.config import OFFSET_CHANNELS
+from dcdr_deploy.system.faults import one_line
 
 MODE: DeformMode = "columns"
 """Name of this form."""
