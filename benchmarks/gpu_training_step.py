@@ -272,6 +272,7 @@ def main() -> int:
     say(f"{torch.cuda.get_device_name()}, torch {torch.__version__}")
     try:
         kernels = deformable.kernels_for(torch.cuda.get_device_capability())
+        torch.cuda.synchronize()  # makes the device's context the current one of this thread
         kernels.prepare()
     except DcdrError as error:
         print(f"the kernels cannot be had: {error}", file=sys.stderr)
