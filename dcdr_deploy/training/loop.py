@@ -17,9 +17,9 @@ from torch.utils.data import Dataset
 from dcdr_deploy.models import HdrNetwork, NetworkConfig, build_network, find_preset, initialise
 from dcdr_deploy.training.batches import load_batches
 from dcdr_deploy.training.compilation import Forward, compiled
-from dcdr_deploy.training.deformable import deform_mode
 from dcdr_deploy.training.distributed import SINGLE, ProcessGroup
 from dcdr_deploy.training.figures import StepFigures
+from dcdr_deploy.training.forms import choose_forms
 from dcdr_deploy.training.losses import WeightedLoss
 from dcdr_deploy.training.mu_law import mu_law
 from dcdr_deploy.training.recipe import Recipe
@@ -136,8 +136,7 @@ def train_step(
         Loss and mean squared error after the mu-law, over all processes, (2,) on the device.
     """
     recipe, network = state.recipe, state.network
-    frozen = recipe.offsets_frozen(state.step)
-    network.set_deform_mode("zero" if frozen else deform_mode(network, x.device))
+    choose_forms(network, x.device, recipe.offsets_frozen(state.step))
     tone = network.tone_part()
     for layer in tone.layers if tone else ():
         layer.requires_grad_(not recipe.tone_frozen(state.step))
