@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from dcdr_deploy.engines.faults import one_line
 from dcdr_deploy.errors import CheckpointError
+from dcdr_deploy.system.faults import one_line
 
 _NUMPY_SCALARS = (np.bool_, *(np.dtype(code).type for code in "bhilqBHILQefd"))
 
