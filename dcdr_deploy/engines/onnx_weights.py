@@ -1,7 +1,7 @@
 """Nodes and weights of an ONNX file, read without the onnx package.
 
-Only what a network of this project needs: which tensors meet in which node, and the numbers of the float tensors. A file
-is untrusted: every size is checked against the bytes that are there before anything is allocated.
+Only what a network of this project needs: which tensors meet in which node, and the numbers of the float tensors. A
+file is untrusted: every size is checked against the bytes that are there before anything is allocated.
 """
 
 from __future__ import annotations

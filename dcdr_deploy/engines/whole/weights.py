@@ -138,8 +138,8 @@ def structure_of(metadata: ModelMetadata) -> Structure | str:
             return f"the network was built with {key}=false, and the kernels are made for the whole DCDR-UNet"
     if tone not in TONE_WIDTHS:
         return f"the network has tone_width {tone}, and the kernels take {', '.join(map(str, TONE_WIDTHS))}"
-    if min(first, second, third) < 0 or first + second + third > 256:
-        return f"the network has {first}, {second} and {third} blocks"
+    if min(first, second, third) < 1 or first + second + third > 256:
+        return f"the network has {first}, {second} and {third} blocks, and the kernels want at least one at each scale"
     return Structure((first, second, third), tone)
 
 
