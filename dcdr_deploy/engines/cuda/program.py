@@ -11,13 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dcdr_deploy.engines.plugin import convolution, convolution_packing, dcrb2, packing
-from dcdr_deploy.engines.plugin.convolution import ConvolutionArguments
-from dcdr_deploy.engines.plugin.dcrb2 import DcrbArguments
-from dcdr_deploy.engines.whole import frame as frames
-from dcdr_deploy.engines.whole.frame import Block, Convolution, Frame, Launch, Map, Sft, Shape
-from dcdr_deploy.engines.whole.memory_plan import ALIGNMENT, MemoryPlan, plan_memory
-from dcdr_deploy.engines.whole.weights import Array, Weights
+from dcdr_deploy.engines.cuda import convolution, convolution_packing, dcrb2, packing
+from dcdr_deploy.engines.cuda import launches as frames
+from dcdr_deploy.engines.cuda.arena import ALIGNMENT, MemoryPlan, plan_memory
+from dcdr_deploy.engines.cuda.convolution import ConvolutionArguments
+from dcdr_deploy.engines.cuda.dcrb2 import DcrbArguments
+from dcdr_deploy.engines.cuda.launches import Block, Convolution, Frame, Launch, Map, Sft, Shape
+from dcdr_deploy.engines.cuda.weights import Array, Weights
 
 Arguments = ConvolutionArguments | DcrbArguments
 
@@ -131,9 +131,9 @@ def program(frame: Frame, shape: Shape) -> Program:
     Raises:
         ValueError: it has more pixels than the kernels can count.
     """
-    pixels = shape[0] * shape[1] * shape[2]
-    if pixels > LARGEST_PIXELS:
-        raise ValueError(f"{shape[0]} x {shape[1]} x {shape[2]} pixels are more than the kernels' limit of {LARGEST_PIXELS}")
+    images, height, width = shape
+    if images * height * width > LARGEST_PIXELS:
+        raise ValueError(f"{images} x {height} x {width} pixels are more than the kernels can count ({LARGEST_PIXELS})")
     lifetimes = frames.lifetimes(frame, shape)
     del lifetimes[frames.RESULT]  # lies in the caller's memory
     return Program(frame, shape, plan_memory(lifetimes))
@@ -195,9 +195,7 @@ def _bound(
     )
 
 
-def _sft(
-    sft: Sft, frame: Frame, places: Mapping[str, int], tensors: Mapping[str, int], kernel: str
-) -> dict[str, int]:
+def _sft(sft: Sft, frame: Frame, places: Mapping[str, int], tensors: Mapping[str, int], kernel: str) -> dict[str, int]:
     return {
         "hidden": places[sft.hidden],
         "stride": frame.maps[sft.hidden].channels,

@@ -14,7 +14,8 @@ from dcdr_deploy.engines.base import normalise
 from dcdr_deploy.engines.cuda import memory as cuda
 from dcdr_deploy.engines.cuda.frames import FrameKernels
 from dcdr_deploy.engines.cuda.memory import Device, Event, Memory, Stream
-from dcdr_deploy.engines.tensorrt.tiles import TilePipeline
+from dcdr_deploy.engines.cuda.tiles import TilePipeline
+from dcdr_deploy.engines.tensorrt.planar import PlanarNetwork
 from dcdr_deploy.errors import EngineError, EngineOutOfMemory
 
 SEEDS = range(20)
@@ -70,7 +71,7 @@ class Setup:
             self.device = Device(0)
         self.network = Network(self.driver, self.device)
         frames = FrameKernels(self.device.load_library(b"cubin")) if kernels else None
-        self.pipeline = TilePipeline(self.device, self.network, frames, images, half=half)
+        self.pipeline = TilePipeline(self.device, PlanarNetwork(self.network, frames, half=half), images)
 
 
 def codes(tiles: int = 5, height: int = 4, width: int = 8, dtype: type = np.uint8, seed: int = 1) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""A DCDR-UNet on one GPU: its weights, an arena for the maps of a frame, and a CUDA graph for each shape that comes back.
+"""A DCDR-UNet on one GPU: its weights, an arena for the maps of a frame, a CUDA graph for each shape that comes back.
 
 A shape's first frame is launched kernel by kernel, the second is recorded, and from then on the network is one launch.
 What depends on where a picture comes from and where its result goes stays outside of the graph: the first launch, which
@@ -15,16 +15,16 @@ from typing import Any
 
 import numpy as np
 
-from dcdr_deploy.engines.cuda import Device, Graph, Memory, Stream
-from dcdr_deploy.engines.plugin.compiler import SUPPORTED_SMS, compile_cubin
-from dcdr_deploy.engines.plugin.convolution import ConvolutionArguments, ConvolutionKernels
-from dcdr_deploy.engines.plugin.dcrb2 import DcrbArguments, DcrbKernels2
-from dcdr_deploy.engines.plugin.driver import choose_sm
-from dcdr_deploy.engines.whole import picture
-from dcdr_deploy.engines.whole.frame import IMAGE, SMALL, Shape
-from dcdr_deploy.engines.whole.picture import PictureArguments, PictureKernels
-from dcdr_deploy.engines.whole.program import Arguments, PackedWeights, Program, frame_of, pack, program
-from dcdr_deploy.engines.whole.weights import Weights
+from dcdr_deploy.engines.cuda import picture
+from dcdr_deploy.engines.cuda.compiler import SUPPORTED_SMS, compile_cubin
+from dcdr_deploy.engines.cuda.convolution import ConvolutionArguments, ConvolutionKernels
+from dcdr_deploy.engines.cuda.dcrb2 import DcrbArguments, DcrbKernels2
+from dcdr_deploy.engines.cuda.driver import choose_sm
+from dcdr_deploy.engines.cuda.launches import IMAGE, SMALL, Shape
+from dcdr_deploy.engines.cuda.memory import Device, Graph, Memory, Stream
+from dcdr_deploy.engines.cuda.picture import PictureArguments, PictureKernels
+from dcdr_deploy.engines.cuda.program import Arguments, PackedWeights, Program, frame_of, pack, program
+from dcdr_deploy.engines.cuda.weights import Weights
 from dcdr_deploy.errors import EngineError, EngineOutOfMemory
 
 SHAPES_KEPT = 4

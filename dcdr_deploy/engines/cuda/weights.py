@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dcdr_deploy.engines.base import ModelMetadata
-from dcdr_deploy.engines.metadata import read_model
-from dcdr_deploy.engines.onnx_weights import Node, OnnxGraph, read_graph
-from dcdr_deploy.errors import ModelError
+from dcdr_deploy.errors import EngineError, ModelError
+from dcdr_deploy.modelfile.metadata import ModelMetadata
+from dcdr_deploy.modelfile.onnx_file import read_model
+from dcdr_deploy.modelfile.onnx_weights import Node, OnnxGraph, read_graph
 
 WIDTH, CONDITION_WIDTH, SFT_HIDDEN, OFFSETS = 64, 32, 8, 18
 TONE_WIDTHS = (16, 32, 48, 64)
@@ -157,12 +157,13 @@ def read_onnx(path: Path) -> Weights:
     """Read the weights of an exported DCDR-UNet, stored in FP32 or FP16.
 
     Raises:
-        ModelError: the file is damaged, is not of this project, or holds a network that the engine does not know.
+        ModelError: the file is damaged or not of this project.
+        EngineError: it holds a network that the engine does not know.
     """
     metadata = read_model(path).metadata
     structure = structure_of(metadata)
     if isinstance(structure, str):
-        raise ModelError(f"{path}: {structure}")
+        raise EngineError(f"{path}: {structure}")
     graph = read_graph(path)
     found = list(_convolutions(graph))
     expected = layers(structure)
@@ -210,7 +211,7 @@ def _checked(layer: Layer, weight: Array, bias: Array, path: Path) -> tuple[Arra
         raise ModelError(f"{path}: {layer.name} has the shape {weight.shape}, not {layer.shape}; export it again")
     largest = max(float(np.abs(weight).max()), float(np.abs(bias).max()))
     if not largest <= float(np.finfo(np.float16).max):
-        raise ModelError(f"{path}: {layer.name} holds {largest:.3g}, which FP16 cannot; use another backend")
+        raise EngineError(f"{path}: {layer.name} holds {largest:.3g}, which FP16 cannot; use another backend")
     return weight, bias
 
 
@@ -219,7 +220,7 @@ def read_checkpoint(path: Path) -> Weights:
 
     Raises:
         CheckpointError: it is unsafe, damaged, or of no known architecture.
-        ModelError: the engine does not know its network.
+        EngineError: the engine does not know its network.
     """
     from dcdr_deploy.models import architecture_of, load_checkpoint
 
@@ -228,7 +229,7 @@ def read_checkpoint(path: Path) -> Weights:
     told = {"network": architecture_of(config).name, "architecture": config.to_json()}
     structure = structure_of(ModelMetadata(extra=told))
     if isinstance(structure, str):
-        raise ModelError(f"{path}: {structure}")
+        raise EngineError(f"{path}: {structure}")
     state = {name: tensor.detach().numpy() for name, tensor in loaded.network.state_dict().items()}
     tensors = {
         layer.name: _checked(layer, state[f"{layer.name}.weight"], state[f"{layer.name}.bias"], path)

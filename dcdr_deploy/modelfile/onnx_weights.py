@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dcdr_deploy.engines.metadata import _fields, _span, _text, _varint, opened
+from dcdr_deploy.modelfile.onnx_file import _fields, _span, _text, _varint, opened
 
 _TYPES = {1: np.dtype("<f4"), 10: np.dtype("<f2")}
 """Element types that are read, by ONNX's number."""

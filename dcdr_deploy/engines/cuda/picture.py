@@ -1,4 +1,4 @@
-"""The kernels in front of the network: a picture as it lies in memory to the image and its average over 4 x 4 pixels."""
+"""The kernels in front of the network: from a picture as it lies in memory to the image and its 4 x 4 averages."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from dcdr_deploy.engines.plugin.driver import Kernel, Library
+from dcdr_deploy.engines.cuda.driver import Kernel, Library
 
 SOURCE = "picture"
 """Name of the CUDA source."""

@@ -12,8 +12,8 @@ import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from dcdr_deploy.engines.whole.memory_plan import Lifetime
-from dcdr_deploy.engines.whole.weights import CONDITION_WIDTH, SFT_HIDDEN, WIDTH, Structure
+from dcdr_deploy.engines.cuda.arena import Lifetime
+from dcdr_deploy.engines.cuda.weights import CONDITION_WIDTH, SFT_HIDDEN, WIDTH, Structure
 
 IMAGE_CHANNELS = 4
 """Red, green, blue and a zero: a pixel of eight bytes."""

@@ -21,7 +21,6 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from dcdr_deploy.engines.cuda.frames import FrameKernels
 from dcdr_deploy.engines.cuda.memory import Device, Memory, Stream
 from dcdr_deploy.errors import EngineError, EngineOutOfMemory
 
@@ -30,26 +29,24 @@ CHANNELS = 3
 
 
 class DeviceNetwork(Protocol):
-    """A network whose input and output lie in device memory, float32 (N, 3, H, W)."""
+    """A network that reads pictures and writes results in device memory.
+
+    Attributes:
+        stream: where it computes.
+        outgoing: type of its results.
+        interleaved: results are (N, H, W, 3); else (N, 3, H, W).
+    """
 
     stream: Stream
-
-    @property
-    def source(self) -> Memory:
-        """Memory of the input."""
-        ...
-
-    @property
-    def result(self) -> Memory:
-        """Memory of the output."""
-        ...
+    outgoing: np.dtype[Any]
+    interleaved: bool
 
     def prepare(self, shapes: Iterable[Shape]) -> None:
-        """Make ready to run (images, height, width); may move ``source`` and ``result``."""
+        """Make ready to run (images, height, width); nothing may be under way."""
         ...
 
-    def enqueue(self, shape: Shape) -> None:
-        """Put a run into ``stream``."""
+    def enqueue(self, shape: Shape, dtype: np.dtype[Any], source: Memory, target: Memory) -> None:
+        """Put a run into ``stream``: from codes (N, H, W, 3) or float32 (N, 3, H, W) to results."""
         ...
 
     def release(self) -> None:
@@ -116,28 +113,16 @@ class _Slot:
 class TilePipeline:
     """Runs batches of any number of tiles through a network that takes a few at a time."""
 
-    def __init__(
-        self,
-        device: Device,
-        network: DeviceNetwork,
-        frames: FrameKernels | None,
-        images: tuple[int, int],
-        *,
-        half: bool,
-    ) -> None:
+    def __init__(self, device: Device, network: DeviceNetwork, images: tuple[int, int]) -> None:
         """Set up; allocates no memory.
 
         Args:
             device: the GPU.
             network: what computes.
-            frames: the kernels that read codes and write halves; without them batches must be float32, and so are
-                the results that travel.
             images: fewest and most tiles that the network takes at once.
-            half: results travel in half precision, which loses nothing of an FP16 network's.
         """
-        self._network, self._frames = network, frames
+        self._network = network
         self._fewest, self._most = images
-        self._half = half and frames is not None
         self._compute = network.stream
         self._copy = device.create_stream()
         self._slots = (_Slot(device), _Slot(device))
@@ -149,7 +134,7 @@ class TilePipeline:
             batch: (N, H, W, 3) uint8 or uint16 codes, or (N, 3, H, W) float32 in [0, 1]; C-contiguous.
 
         Returns:
-            (N, 3, H, W) float32.
+            (N, 3, H, W) float32; where the network's results are interleaved, a view of such an array.
 
         Raises:
             EngineOutOfMemory: there is no room for it; all memory was given back, for the next try with a smaller tile.
@@ -158,13 +143,13 @@ class TilePipeline:
         height, width = batch.shape[2:] if batch.dtype == np.float32 else batch.shape[1:3]
         groups = self._groups(len(batch))
         values = CHANNELS * height * width * max(group.images for group in groups)
-        outgoing = np.dtype(np.float16 if self._half else np.float32)
+        size = (height, width, CHANNELS) if self._network.interleaved else (CHANNELS, height, width)
         try:
-            result = np.empty((len(batch), CHANNELS, height, width), np.float32)
+            result = np.empty((len(batch), *size), np.float32)
             self._network.prepare((group.images, height, width) for group in groups)
             for slot, _ in zip(self._slots, groups, strict=False):
-                slot.reserve(values * batch.dtype.itemsize, values * outgoing.itemsize)
-            self._pump(batch, groups, result, outgoing)
+                slot.reserve(values * batch.dtype.itemsize, values * self._network.outgoing.itemsize)
+            self._pump(batch, groups, result)
         except BaseException as error:
             # Nothing may be left under way: the next call, or the end, touches the same memory.
             for stream in (self._copy, self._compute):
@@ -173,7 +158,7 @@ class TilePipeline:
             if isinstance(error, EngineOutOfMemory):
                 self.release()
             raise
-        return result
+        return result.transpose(0, 3, 1, 2) if self._network.interleaved else result
 
     def release(self) -> None:
         """Give all memory back; the pipeline can be used again."""
@@ -192,25 +177,19 @@ class TilePipeline:
         stops = [min(start + self._most, tiles) for start in starts]
         return [_Group(start, stop, max(stop - start, self._fewest)) for start, stop in zip(starts, stops, strict=True)]
 
-    def _pump(
-        self,
-        batch: NDArray[Any],
-        groups: Sequence[_Group],
-        result: NDArray[np.float32],
-        outgoing: np.dtype[Any],
-    ) -> None:
+    def _pump(self, batch: NDArray[Any], groups: Sequence[_Group], result: NDArray[np.float32]) -> None:
         """Run all groups; see the module's picture for the order."""
         self._upload(batch, groups[0], self._slots[0])
         for index, group in enumerate(groups):
             slot, other = self._slots[index % 2], self._slots[(index + 1) % 2]
             self._run_group(batch, group, slot)
             if index > 0:
-                self._take(result, groups[index - 1], other, outgoing)
+                self._take(result, groups[index - 1], other)
             if index + 1 < len(groups):
                 # Before this group's download, which would hold the next upload back until the computation is over.
                 self._upload(batch, groups[index + 1], other)
-            self._download(result, group, slot, outgoing)
-        self._take(result, groups[-1], self._slots[(len(groups) - 1) % 2], outgoing)
+            self._download(result, group, slot)
+        self._take(result, groups[-1], self._slots[(len(groups) - 1) % 2])
 
     def _upload(self, batch: NDArray[Any], group: _Group, slot: _Slot) -> None:
         staged = slot["host in"].view((group.images, *batch.shape[1:]), batch.dtype)
@@ -221,27 +200,17 @@ class TilePipeline:
 
     def _run_group(self, batch: NDArray[Any], group: _Group, slot: _Slot) -> None:
         height, width = batch.shape[2:] if batch.dtype == np.float32 else batch.shape[1:3]
-        values = group.images * CHANNELS * height * width
-        network, stream = self._network, self._compute
-        stream.wait(slot.uploaded)
-        if batch.dtype == np.float32:
-            stream.copy(network.source, slot["in"], values * batch.dtype.itemsize)
-        else:
-            assert self._frames is not None, "codes need the kernels that read them"
-            self._frames.to_planes(stream, slot["in"], network.source, batch.dtype, group.images, height * width)
-        network.enqueue((group.images, height, width))
-        if self._half:
-            assert self._frames is not None
-            self._frames.to_half(stream, network.result, slot["out"], values)
-        else:
-            stream.copy(slot["out"], network.result, values * 4)
-        stream.record(slot.computed)
+        self._compute.wait(slot.uploaded)
+        self._network.enqueue((group.images, height, width), batch.dtype, slot["in"], slot["out"])
+        self._compute.record(slot.computed)
 
-    def _download(self, result: NDArray[np.float32], group: _Group, slot: _Slot, outgoing: np.dtype[Any]) -> None:
+    def _download(self, result: NDArray[np.float32], group: _Group, slot: _Slot) -> None:
         self._copy.wait(slot.computed)
-        self._copy.download(slot["host out"], slot["out"], group.tiles * result[0].size * outgoing.itemsize)
+        size = group.tiles * result[0].size * self._network.outgoing.itemsize
+        self._copy.download(slot["host out"], slot["out"], size)
         self._copy.record(slot.downloaded)
 
-    def _take(self, result: NDArray[np.float32], group: _Group, slot: _Slot, outgoing: np.dtype[Any]) -> None:
+    def _take(self, result: NDArray[np.float32], group: _Group, slot: _Slot) -> None:
         slot.downloaded.synchronise()
-        result[group.start : group.stop] = slot["host out"].view((group.tiles, *result.shape[1:]), outgoing)
+        shape = (group.tiles, *result.shape[1:])
+        result[group.start : group.stop] = slot["host out"].view(shape, self._network.outgoing)

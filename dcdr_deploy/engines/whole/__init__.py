@@ -1,1 +1,0 @@
-"""Whole networks in our own kernels."""
