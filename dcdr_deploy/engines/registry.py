@@ -19,7 +19,7 @@ from __future__ import annotations
 import importlib
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Protocol, cast
@@ -83,7 +83,7 @@ class Backend:
         state = self.availability()
         ask = getattr(self.import_module(), "refusal", None) if state.ok or state.install else None
         reason = "" if ask is None else ask(model, options)
-        return Availability(ok=False, reason=reason) if reason else state
+        return Availability(ok=False, reason=reason, refused=state.ok) if reason else state
 
 
 _CHECKPOINTS = (".pth", ".pt", ".safetensors")
@@ -115,10 +115,11 @@ BACKENDS: dict[str, Backend] = {
 
 @dataclass(frozen=True)
 class Choice:
-    """A backend for a model, and why it was taken."""
+    """A backend for a model, why it was taken, and what better ones had against the file, by name."""
 
     backend: Backend
     reason: str
+    refused: Mapping[str, str] = field(default_factory=dict)
 
 
 def backend_names() -> list[str]:
@@ -193,7 +194,8 @@ def choose_backend(
                 states[backend.name] = backend.state_for(model, options)
             state = states[backend.name]
             if state.ok and state.has(kind):
-                return Choice(backend, f"first usable backend for {suffix} on {kind}")
+                refused = {name: state.reason for name, state in states.items() if state.refused}
+                return Choice(backend, f"first usable backend for {suffix} on {kind}", refused)
     reasons = "; ".join(f"{n}: {_why_not(state, options.kind or DEVICE_CPU)}" for n, state in states.items())
     raise _unavailable(f"no backend can run {suffix} models here ({reasons})", *states.values())
 
@@ -243,7 +245,10 @@ def load_engine(model: Path | str, backend: str = AUTO, options: EngineOptions =
         raise ModelError(f"model {path} does not exist" if not path.exists() else f"model {path} is no file")
     failed: dict[str, str] = {}
     while True:
-        chosen = choose_backend(path, backend, options, failed).backend
+        choice = choose_backend(path, backend, options, failed)
+        chosen = choice.backend
+        for name, reason in choice.refused.items():
+            _logger.warning("%s is used instead of %s: %s", chosen.name, name, reason)
         try:
             return chosen.import_module().load(path, options)
         except (EngineError, MissingDependency) as error:

@@ -153,10 +153,20 @@ def test_a_backend_that_cannot_load_the_model_gives_way_and_says_why(
     sys.modules["fake_slow"].load = refuse
     assert load_engine(path).info.backend == "quick"
     assert "quick is used instead of slow: the driver is too old" in caplog.text
-    with pytest.raises(EngineError, match="^the driver is too old$"):
+    with pytest.raises(EngineError, match=r"^the driver is too old$"):
         load_engine(path, "slow")
-    with pytest.raises(EngineError, match="^the driver is too old$"):
+    with pytest.raises(EngineError, match=r"^the driver is too old$"):
         load_engine(path, options=EngineOptions(device="cuda"))
+
+
+def test_what_a_usable_backend_has_against_the_file_is_said(
+    fakes: dict[str, Availability], tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    path = tmp_path / "net.fake"
+    path.touch()
+    sys.modules["fake_slow"].refusal = lambda path, options: f"it has no {options.precision}"
+    assert load_engine(path, options=EngineOptions(precision="fp32")).info.backend == "quick"
+    assert "quick is used instead of slow: it has no fp32" in caplog.text
 
 
 def test_a_damaged_model_is_an_error_of_the_first_backend_that_sees_it(fakes: dict[str, Availability], tmp_path: Path):

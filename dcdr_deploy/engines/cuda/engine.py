@@ -75,8 +75,8 @@ def _old_driver(compiler: str) -> str:
     if supported is None or supported[0] >= major:
         return ""
     return (
-        f"the driver knows CUDA {supported[0]}.{supported[1]}, and the kernels are compiled by CUDA {major}: update the "
-        "driver of the GPU"
+        f"the driver knows CUDA {supported[0]}.{supported[1]}, and the kernels are compiled by CUDA {major}: "
+        "update the driver of the GPU"
     )
 
 
