@@ -184,6 +184,19 @@ class Device:
         address = int(call(self._driver, "cuMemHostAlloc", size, 0))
         return Memory(address, size, self._driver.cuMemFreeHost, pinned=True)
 
+    def lock(self, address: int, size: int) -> None:
+        """Page-lock memory that the process has, until :meth:`unlock`.
+
+        Raises:
+            EngineOutOfMemory: the machine cannot lock ``size`` bytes more.
+        """
+        call(self._driver, "cuMemHostRegister", address, size, 0)
+
+    def unlock(self, address: int) -> None:
+        """Undo :meth:`lock`; nothing may be under way that uses the memory."""
+        # The status is not looked at, as with Memory.free.
+        self._driver.cuMemHostUnregister(address)
+
     def create_stream(self) -> Stream:
         """Create a stream that does not wait for the default stream."""
         return Stream(self._driver)
