@@ -11,7 +11,7 @@ import numpy as np
 from fake_driver import FakeDriver, Launch
 from numpy.typing import DTypeLike, NDArray
 
-from dcdr_deploy.engines.cuda import compiler
+from dcdr_deploy.engines.cuda import compiler, convolution_table
 
 SOURCES = Path(__file__).with_name("emulator")
 FLAGS = ("-std=c++17", "-O2", "-U_FORTIFY_SOURCE", "-fno-strict-aliasing", "-w", "-shared", "-fPIC")
@@ -19,15 +19,24 @@ ILLEGAL_ADDRESS = 700
 OUTCOMES = {0: 0, 2: ILLEGAL_ADDRESS}
 
 
-def build(target: Path, sm: int, *sources: str) -> Path:
+def build(target: Path, sm: int, *sources: str, definitions: tuple[str, ...] = ()) -> Path:
     """Compile the emulator as a shared library whose kernels believe to run on ``sm``."""
     compile_with = shutil.which("g++")
     assert compile_with is not None
     folders = [f"-I{SOURCES}", f"-I{compiler.SOURCES['dcrb'].parent}"]
     files = [str(SOURCES / name) for name in ("emulator.cpp", *sources)]
-    command = [compile_with, *FLAGS, f"-DDCRB_SM={sm}", *folders, *files, "-o", str(target)]
+    command = [compile_with, *FLAGS, f"-DDCRB_SM={sm}", *definitions, *folders, *files, "-o", str(target)]
     subprocess.run(command, check=True, capture_output=True, text=True)
     return target
+
+
+def build_convolution(target: Path, sm: int) -> Path:
+    """Compile an emulator of the convolutions' kernels, as :func:`build`."""
+    source = target.with_suffix(".cu")
+    source.write_text(compiler.source_text("convolution", sm))
+    names = " ".join(f"ENTRY({convolution_table.PREFIX}{key})" for key in convolution_table.variants(sm))
+    listed = (f'-DEMULATED_SOURCE="{source}"', f"-DEMULATED_KERNELS(ENTRY)={names}", f"-DCONVOLUTION_SM={sm}")
+    return build(target, sm, definitions=listed)
 
 
 class EmulatedGpu:
