@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from dcdr_deploy.atomic import atomic_path
-from dcdr_deploy.engines.plugin import convolution_table
 from dcdr_deploy.engines.faults import one_line
+from dcdr_deploy.engines.plugin import convolution_table
 from dcdr_deploy.errors import EngineError, MissingDependency, OutputError
 
 INSTALL = 'pip install "dcdr-deploy[cuda-kernels]"'
