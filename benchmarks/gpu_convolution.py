@@ -8,7 +8,10 @@ Needs torch with CUDA, numpy, cuda-bindings and NVRTC. Exit code 1 if a result i
 from __future__ import annotations
 
 import argparse
+import os
+import shutil
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -207,21 +210,29 @@ def compiled(sm: int, name: str, variant: Variant) -> Compiled | str:
     return cubin, resource_usage(cubin)[name]
 
 
-def try_variants(sm: int, height: int, width: int, only: set[str]) -> bool:
-    """Time all measures; return whether all gave the table's results."""
-    tried = {key: [variants(sm)[key], *others] for key, others in TRIED.items() if not only or key in only}
-    jobs = [(key, each) for key, group in tried.items() for each in group]
-    with ProcessPoolExecutor(14, get_context("spawn")) as pool:
-        kinds, measures = zip(*jobs, strict=True)
-        results = list(pool.map(compiled, [sm] * len(jobs), [PREFIX + key for key in kinds], measures))
-    right = True
-    for key in tried:
-        made = [(variant, each) for (kind, variant), each in zip(jobs, results, strict=True) if kind == key]
-        right &= _try_kind(sm, key, made, height, width)
-    return right
+def jobs_for(sm: int, only: set[str]) -> list[tuple[str, Variant]]:
+    """Return the kernels to time, by kind the table's first."""
+    kinds = [key for key in TRIED if not only or key in only]
+    return [(key, variant) for key in kinds for variant in (variants(sm)[key], *TRIED[key])]
 
 
-def _try_kind(sm: int, key: str, made: list[tuple[Variant, Compiled | str]], height: int, width: int) -> bool:
+def compile_all(sm: int, jobs: list[tuple[str, Variant]]) -> tuple[bytes, list[Compiled | str]]:
+    """Compile the table's kernels and the others, side by side. Nothing may have touched CUDA before: processes fork."""
+    with ProcessPoolExecutor(os.cpu_count(), get_context("fork")) as pool:
+        table = pool.submit(compile_cubin, "convolution", sm)
+        made = pool.map(compiled, [sm] * len(jobs), [PREFIX + key for key, _ in jobs], [each for _, each in jobs])
+        return table.result(), list(made)
+
+
+def compute_capability() -> int:
+    """SM of the first GPU, asked of the driver's own tool, which leaves CUDA alone in this process."""
+    command = ["nvidia-smi", "--query-gpu=compute_cap", "--format=csv,noheader"]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return int(said.split()[0].replace(".", ""))
+
+
+def try_kind(sm: int, key: str, made: list[tuple[Variant, Compiled | str]], height: int, width: int) -> bool:
+    """Time all measures of a kind; return whether all gave the results of the table's."""
     loaded = on_gpu(FRAME[PROVED_AT[key]], height, width)
     stream = torch.cuda.current_stream().cuda_stream
     wanted = None
@@ -244,7 +255,7 @@ def _try_kind(sm: int, key: str, made: list[tuple[Variant, Compiled | str]], hei
         lines.append(
             (
                 taken,
-                f"{label} {result[1].registers:3} regs {result[1].local_bytes:3} B spilled {blocks} blocks "
+                f"{label} {result[1].registers:3} regs {result[1].local_bytes:3} B spilled, {blocks} blocks, "
                 f"{taken:7.3f} ms {rates(loaded.arguments, taken)}"
                 + ("" if difference <= gpu_conv_checks.BOUND else f" WRONG {difference:.1e}"),
             )
@@ -259,23 +270,24 @@ def main() -> int:
     parser.add_argument("--only", default="", help="kinds of kernels to try measures of, separated by commas")
     parser.add_argument("--sizes", default="3840x2160,1920x1080", help="frames to time, default: %(default)s")
     options = parser.parse_args()
-    if not torch.cuda.is_available():
+    if shutil.which("nvidia-smi") is None:
         print("there is no GPU")
         return 2
     started = time.perf_counter()
-    major, minor = torch.cuda.get_device_capability()
-    sm = 10 * major + minor
-    print(f"{torch.cuda.get_device_name()}, SM{sm}")
+    sm = compute_capability()
+    jobs = [] if options.no_variants else jobs_for(sm, set(filter(None, options.only.split(","))))
+    cubin, made = compile_all(sm, jobs)
+    print(f"{torch.cuda.get_device_name()}, SM{sm} [compiled in {time.perf_counter() - started:.1f} s]")
     lines = gpu_conv_checks.run(sm)
     print("\n".join(lines), f"\n[{time.perf_counter() - started:.1f} s]", flush=True)
-    kernels = ConvolutionKernels({sm: compile_cubin("convolution", sm)})
+    right = all(line.startswith("ok") for line in lines)
+    kernels = ConvolutionKernels({sm: cubin})
     sizes = [tuple(map(int, each.split("x"))) for each in options.sizes.split(",")]
     for width, height in sizes:
         time_frame(kernels, height, width)
-    right = all(line.startswith("ok") for line in lines)
-    if not options.no_variants:
-        width, height = sizes[0]
-        right &= try_variants(sm, height, width, set(filter(None, options.only.split(","))))
+    for key in dict.fromkeys(kind for kind, _ in jobs):
+        tried = [(variant, each) for (kind, variant), each in zip(jobs, made, strict=True) if kind == key]
+        right &= try_kind(sm, key, tried, sizes[0][1], sizes[0][0])
     print(f"[{time.perf_counter() - started:.1f} s]")
     return 0 if right else 1
 
