@@ -6,7 +6,7 @@ The kernels are loaded once for each device; :meth:`ConvolutionKernels.launch` d
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -62,8 +62,8 @@ class ConvolutionArguments:
 
     ``v = activation(convolution(upsample(x)) + bias)``, shuffled, plus the residual. Without an SFT layer ``out = v``;
     with one ``out = SFT(v)``, or, if there is a second output, ``out = v`` and ``second = SFT(v)``. Maps are NHWC FP16.
-    Pointers are addresses on the device, aligned as widely as they are read, 16 bytes at most. Nothing may overlap an output, but ``residual`` may be
-    ``out``.
+    Pointers are addresses on the device, aligned as widely as they are read, 16 bytes at most. Nothing may overlap an
+    output, but ``residual`` may be ``out``.
 
     Attributes:
         batch: images.
@@ -116,15 +116,18 @@ class ConvolutionArguments:
     def __post_init__(self) -> None:
         object.__setattr__(self, "key", self._key())
         rows, columns = self.output_size
-        if min(self.batch, self.height, self.width) < 1 or self.batch * max(rows, self.height) * max(
-            columns, self.width
-        ) > _MOST_PIXELS:
+        if (
+            min(self.batch, self.height, self.width) < 1
+            or self.batch * max(rows, self.height) * max(columns, self.width) > _MOST_PIXELS
+        ):
             raise ValueError(f"a convolution cannot be {self.batch} x {rows} x {columns} pixels")
         pointers = {name: getattr(self, name) for name in _POINTERS}
         if self.sft:
             pointers.update({"sft.hidden": self.sft.hidden, "sft.weight": self.sft.weight, "sft.bias": self.sft.bias})
             if self.sft.stride % 8 or self.sft.first % 8 or not 0 <= self.sft.first <= self.sft.stride - 16:
-                raise ValueError(f"16 hidden channels from {self.sft.first} on do not lie in a map of {self.sft.stride}")
+                raise ValueError(
+                    f"16 hidden channels from {self.sft.first} on do not lie in a map of {self.sft.stride}"
+                )
         needed = {"image": 8, "x": min(16, 2 * self.channels_in), "out": _OUT_ALIGNMENT.get(self.end, 16)}
         crooked = [f"{name} to {needed.get(name, 16)}" for name in pointers if pointers[name] % needed.get(name, 16)]
         if crooked:
@@ -213,10 +216,17 @@ class ConvolutionKernels:
     Args:
         cubins: compiled ``convolution.cu`` by SM, at least one.
         driver: stands in for ``cuda.bindings.driver`` in tests.
+        table: the kernels' measures that the cubins were compiled with.
     """
 
-    def __init__(self, cubins: Mapping[int, bytes], driver: Any = None) -> None:
+    def __init__(
+        self,
+        cubins: Mapping[int, bytes],
+        driver: Any = None,
+        table: Callable[[int], Mapping[str, Variant]] = variants,
+    ) -> None:
         self.cubins = dict(cubins)
+        self._table = table
         self._given_driver = driver
         self._loaded_driver: Any = None
         self._devices: dict[int, dict[str, _Loaded]] = {}
@@ -255,6 +265,10 @@ class ConvolutionKernels:
         numbers = (a.batch, a.height, a.width, a.upsample, chunks, out_stride, sft.stride, end, SLOPES[a.activation])
         loaded.kernel.launch(blocks, stream, (*maps, *layer, *numbers))
 
+    def resident_blocks(self) -> dict[str, int]:
+        """Return how many blocks of each kernel the current device holds at a time."""
+        return {key: loaded.most_blocks for key, loaded in self._current().items()}
+
     def _current(self) -> dict[str, _Loaded]:
         """Return the kernels for the current device, loaded with the first call on it."""
         driver = self._loaded_driver
@@ -273,7 +287,7 @@ class ConvolutionKernels:
         library = Library(driver, self.cubins[sm])
         multiprocessors = device_attribute(driver, "MULTIPROCESSOR_COUNT", device)
         kernels = {}
-        for key, variant in variants(sm).items():
+        for key, variant in self._table(sm).items():
             shape = variant.shape
             kernel = library.kernel(PREFIX + key, _TYPES, shape.threads, shape.shared_bytes, device)
             kernels[key] = _Loaded(kernel, variant, kernel.resident_blocks() * multiprocessors)

@@ -35,7 +35,12 @@ def pack_weight(
     Raises:
         ValueError: the weights have more channels than the maps, or are no 3x3 convolution's.
     """
-    if weight.ndim != 4 or weight.shape[2:] != (3, 3) or weight.shape[0] > channels_out or weight.shape[1] > channels_in:
+    if (
+        weight.ndim != 4
+        or weight.shape[2:] != (3, 3)
+        or weight.shape[0] > channels_out
+        or weight.shape[1] > channels_in
+    ):
         raise ValueError(f"weights {weight.shape} do not fit ({channels_out}, {channels_in}, 3, 3)")
     padded = np.zeros((channels_out, channels_in, 3, 3), np.float32)
     padded[: weight.shape[0], : weight.shape[1]] = weight

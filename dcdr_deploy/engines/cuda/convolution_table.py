@@ -15,7 +15,9 @@ HIDDEN = 8
 SFT_BYTES = 2 * 9 * HIDDEN * 64 * 2
 """Packed weights of an SFT layer."""
 
-SHARED_MEMORY = {75: 64, 80: 163, 86: 99, 87: 163, 88: 99, 89: 99, 90: 227, 100: 227, 103: 227, 110: 227, 120: 99, 121: 99}
+SHARED_MEMORY = {75: 64, 86: 99, 88: 99, 89: 99, 120: 99, 121: 99, 80: 163, 87: 163} | dict.fromkeys(
+    (90, 100, 103, 110), 227
+)
 """KiB of shared memory that a block may have, by SM (CUDA C++ Programming Guide, table of technical specifications)."""
 
 
@@ -75,7 +77,7 @@ class Shape:
 
 @dataclass(frozen=True)
 class Variant:
-    """A kernel: its measures, and for how many blocks a multiprocessor's registers are to be shared out (0: no matter)."""
+    """A kernel: its measures, and how many blocks the registers of a multiprocessor must be enough for."""
 
     shape: Shape
     blocks: int = 1
@@ -85,7 +87,7 @@ class Variant:
 _LARGE = {
     "4_32": Variant(Shape(4, 4, warps_x=2, warps_n=1), 2),
     "4_64": Variant(Shape(4, 8), 2),
-    "4_64_sft": Variant(Shape(4, 8, rows=2, warps_n=1, sft=2), 3),
+    "4_64_sft": Variant(Shape(4, 8, rows=2, warps_n=1, sft=2), 2),
     "32_16": Variant(Shape(32, 2, warps_x=2, warps_n=1), 2),
     "32_32": Variant(Shape(32, 4, warps_x=2, warps_n=1), 2),
     "32_32_up": Variant(Shape(32, 4, warps_x=2, warps_n=1, stages=1, upsample=1), 2),

@@ -201,7 +201,7 @@ def prepared(gpu: EmulatedGpu, given: Problem) -> tuple[ConvolutionArguments, ND
 
 
 def launch(gpu: EmulatedGpu, call: ConvolutionArguments) -> None:
-    ConvolutionKernels({sm: b"cubin" for sm in SMS}, driver=gpu.driver).launch(call, stream=0)
+    ConvolutionKernels(dict.fromkeys(SMS, b"cubin"), driver=gpu.driver).launch(call, stream=0)
 
 
 def compute(gpu: EmulatedGpu, given: Problem) -> tuple[NDArray, ...]:
@@ -325,7 +325,10 @@ def test_a_convolution_without_a_kernel_is_refused(change):
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        ({"x": 8, "second": 4, "stride": 2, "sft": SftLayer(8, 32, 0, 0, 0)}, "x to 16, second to 16, sft.hidden to 16"),
+        (
+            {"x": 8, "second": 4, "stride": 2, "sft": SftLayer(8, 32, 0, 0, 0)},
+            "x to 16, second to 16, sft.hidden to 16",
+        ),
         ({"height": 0}, "cannot be 1 x 0 x 4 pixels"),
         ({"height": 2**17, "width": 2**15}, "cannot be 1 x 131072 x 32768 pixels"),
         ({"stride": 2, "sft": SftLayer(0, 32, 24, 0, 0)}, "16 hidden channels from 24 on do not lie in a map of 32"),
