@@ -26,10 +26,10 @@ import gpu_conv_checks
 import torch
 from convolution_cases import CASES, problem
 
-from dcdr_deploy.engines.plugin.compiler import compile_cubin, compile_text, source_text
-from dcdr_deploy.engines.plugin.convolution import ConvolutionArguments, ConvolutionKernels
-from dcdr_deploy.engines.plugin.convolution_table import PREFIX, Shape, Variant, instantiation, variants
-from dcdr_deploy.engines.plugin.cubin import Resources, resource_usage
+from dcdr_deploy.engines.cuda.compiler import compile_cubin, compile_text, source_text
+from dcdr_deploy.engines.cuda.convolution import ConvolutionArguments, ConvolutionKernels
+from dcdr_deploy.engines.cuda.convolution_table import PREFIX, Shape, Variant, instantiation, variants
+from dcdr_deploy.engines.cuda.cubin import Resources, resource_usage
 from dcdr_deploy.errors import EngineError
 
 

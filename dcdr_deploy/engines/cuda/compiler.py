@@ -16,13 +16,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-<<<<<<< HEAD:dcdr_deploy/engines/cuda/compiler.py
 from dcdr_deploy.engines.cuda import convolution_table
-=======
-from dcdr_deploy.atomic import atomic_path
-from dcdr_deploy.engines.faults import one_line
-from dcdr_deploy.engines.plugin import convolution_table
->>>>>>> wt-conv:dcdr_deploy/engines/plugin/compiler.py
 from dcdr_deploy.errors import EngineError, MissingDependency, OutputError
 from dcdr_deploy.system.faults import one_line
 from dcdr_deploy.system.files import atomic_path
