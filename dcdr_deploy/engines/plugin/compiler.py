@@ -22,7 +22,7 @@ from dcdr_deploy.errors import EngineError, MissingDependency, OutputError
 
 INSTALL = 'pip install "dcdr-deploy[cuda-kernels]"'
 
-SOURCES = {name: Path(__file__).with_name(f"{name}.cu") for name in ("dcrb", "frames")}
+SOURCES = {name: Path(__file__).with_name(f"{name}.cu") for name in ("dcrb", "dcrb2", "frames")}
 """CUDA sources by name."""
 
 SUPPORTED_SMS = (75, 80, 86, 87, 88, 89, 90, 100, 103, 110, 120, 121)
@@ -32,13 +32,21 @@ OPTIONS = ("--std=c++17",)
 """Options of the compiler besides the architecture and the folder of the headers."""
 
 _HEADER = "cuda_fp16.h"
+_OWN_INCLUDE = re.compile(r'^#include "([^"]+)"$', re.MULTILINE)
 _DIGEST_BYTES = hashlib.sha256().digest_size
 _log = logging.getLogger(__name__)
 
 
 def source_text(source: str) -> str:
-    """Return a CUDA source by its name in :data:`SOURCES`."""
-    return SOURCES[source].read_text(encoding="utf-8")
+    """Return a CUDA source by its name in :data:`SOURCES`, with the project's own headers in their places."""
+    return _with_headers(SOURCES[source])
+
+
+def _with_headers(path: Path) -> str:
+    def header(line: re.Match[str]) -> str:
+        return _with_headers(path.with_name(line[1]))
+
+    return _OWN_INCLUDE.sub(header, path.read_text(encoding="utf-8"))
 
 
 def source_hash(source: str) -> str:

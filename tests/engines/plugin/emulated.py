@@ -1,4 +1,4 @@
-"""The kernels of ``dcrb.cu`` on the CPU: the real source, compiled by g++ with the emulator in ``emulator/``."""
+"""The kernels on the CPU: the real source, compiled by g++ with the emulator in ``emulator/``."""
 
 from __future__ import annotations
 
@@ -19,11 +19,20 @@ ILLEGAL_ADDRESS = 700
 OUTCOMES = {0: 0, 2: ILLEGAL_ADDRESS}
 
 
-def build(target: Path, sm: int, *sources: str) -> Path:
-    """Compile the emulator as a shared library whose kernels believe to run on ``sm``."""
+KERNELS = {
+    "dcrb": [f"dcrb_{part}_{kind}" for part in ("sft", "first", "second") for kind in ("half", "float")],
+    "dcrb2": ["dcrb2_sft", "dcrb2_first", "dcrb2_second"],
+}
+"""Kernels by source."""
+
+
+def build(target: Path, sm: int, *sources: str, kernel: str = "dcrb", defines: tuple[str, ...] = ()) -> Path:
+    """Compile the emulator as a shared library with the kernels of a source, which believe to run on ``sm``."""
     compile_with = shutil.which("g++")
     assert compile_with is not None
-    folders = [f"-I{SOURCES}", f"-I{compiler.SOURCES['dcrb'].parent}"]
+    folders = [f"-I{SOURCES}", f"-I{compiler.SOURCES[kernel].parent}"]
+    entries = ",".join(f"ENTRY({name})" for name in KERNELS[kernel])
+    folders += [f'-DEMULATED="{kernel}.cu"', f"-DENTRIES={entries}", *(f"-D{each}" for each in defines)]
     files = [str(SOURCES / name) for name in ("emulator.cpp", *sources)]
     command = [compile_with, *FLAGS, f"-DDCRB_SM={sm}", *folders, *files, "-o", str(target)]
     subprocess.run(command, check=True, capture_output=True, text=True)

@@ -8,6 +8,8 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <utility>
+#include <vector>
 
 #define __global__
 #define __device__
@@ -25,7 +27,7 @@ struct half { uint16_t code; };
 struct half2 { half x, y; };
 
 namespace emulator {
-enum Point { RUNNING, ENDED, BARRIER, SHUFFLE, SHUFFLED, MMA, MULTIPLIED };
+enum Point { RUNNING, ENDED, BARRIER, TOGETHER, SHUFFLE, SHUFFLED, MMA, MULTIPLIED };
 void wait(Point point);
 struct Mail {  // what a thread shows to the others of its warp
   uint32_t word;
@@ -33,6 +35,7 @@ struct Mail {  // what a thread shows to the others of its warp
 };
 Mail& mailbox(unsigned thread);
 uint4* shared_memory();
+std::vector<std::pair<uint4*, uint4>>& copies(unsigned thread);
 float to_float(half value);
 half to_half(float value);
 }  // namespace emulator
@@ -67,6 +70,20 @@ inline half2 __hmul2(half2 a, half2 b) {
 }
 
 inline void __syncthreads() { emulator::wait(emulator::BARRIER); }
+inline void __syncwarp() { emulator::wait(emulator::TOGETHER); }
+inline int again(int number) { return number; }
+inline void prefetch(const half*) {}
+inline void store16(half* p, uint32_t a, uint32_t b, uint32_t c, uint32_t d) {
+  *reinterpret_cast<uint4*>(p) = make_uint4(a, b, c, d);
+}
+// What a background copy writes is there when its thread has waited, not before.
+inline void copy_async(uint4* target, const half* source, bool counts) {
+  emulator::copies(threadIdx.x).push_back({target, counts ? *reinterpret_cast<const uint4*>(source) : uint4{}});
+}
+inline void wait_for_copies() {
+  for (const auto& copy : emulator::copies(threadIdx.x)) *copy.first = copy.second;
+  emulator::copies(threadIdx.x).clear();
+}
 
 template <class T> T __shfl_sync(unsigned, T value, int from) {
   static_assert(sizeof(T) == 4, "a shuffle moves 32 bits");

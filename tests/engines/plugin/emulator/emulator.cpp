@@ -1,11 +1,11 @@
-// Runs the kernels of dcrb.cu on the CPU. Compiled with -DDCRB_SM=75 or 80, the folder of the real source in -I, and
-// -fno-strict-aliasing, which device compilers imply.
+// Runs the kernels of a source on the CPU. Compiled with -DDCRB_SM=75 or 80, -DEMULATED='"dcrb.cu"', -DENTRIES= the
+// kernels as ENTRY(name), ..., the folder of the real source in -I, and -fno-strict-aliasing, which device compilers imply.
 //
 // Buffers are mapped between pages that cannot be touched, and a launch runs in a child process: a kernel that reads or
 // writes outside its buffers dies there, and emulated_launch says so.
 #include "cuda_fp16.h"
 
-#include "dcrb.cu"
+#include EMULATED
 
 #include <csetjmp>
 #include <csignal>
@@ -27,6 +27,7 @@ struct Fiber {
   Point point;
   jmp_buf resume;
   Mail mail;
+  std::vector<std::pair<uint4*, uint4>> copies;
 };
 std::vector<Fiber> fibers;
 std::vector<char> stacks;
@@ -67,6 +68,7 @@ half to_half(float value) {
 
 Mail& mailbox(unsigned thread) { return fibers[thread].mail; }
 uint4* shared_memory() { return shared; }
+std::vector<std::pair<uint4*, uint4>>& copies(unsigned thread) { return fibers[thread].copies; }
 
 void wait(Point point) {
   Fiber& me = fibers[threadIdx.x];
@@ -135,8 +137,7 @@ struct Entry {
   std::vector<int> sizes;
 };
 #define ENTRY(name) {#name, callable(name), parameter_sizes(name)}
-const std::vector<Entry> KERNELS = {ENTRY(dcrb_sft_half),  ENTRY(dcrb_first_half),  ENTRY(dcrb_second_half),
-                                    ENTRY(dcrb_sft_float), ENTRY(dcrb_first_float), ENTRY(dcrb_second_float)};
+const std::vector<Entry> KERNELS = {ENTRIES};
 
 struct Guarded {
   char* base;  // an untouchable page, the usable pages, an untouchable page
