@@ -8,6 +8,7 @@
 
 constexpr int THREADS = 256;
 constexpr Gathering GATHERING = HALVES;
+constexpr bool AHEAD = true;
 
 enum Epilogue { RELU_SFT, RESIDUAL };
 
@@ -41,7 +42,7 @@ __device__ __forceinline__ void convolve_half(
     const StridedOffsets offsets = {offset + warp.image * offset_image + own * offset_pixel, offset_channel};
     Sums sum;
     clear(sum);
-    convolve<GATHERING>(sum, weights, reinterpret_cast<const uint4*>(x + warp.image * pixels * CHANNELS), offsets, warp,
+    convolve<GATHERING, AHEAD>(sum, weights, reinterpret_cast<const uint4*>(x + warp.image * pixels * CHANNELS), offsets, warp,
                         height, width);
     for_rows(warp, height, width, [&](int m, int r, index_t near, index_t far, bool swapped) {
       const Half8 first[2] = {load8(e0 + near), load8(e0 + far)};

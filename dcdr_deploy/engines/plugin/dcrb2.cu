@@ -21,12 +21,19 @@
 #ifndef DCRB_GATHERING
 #define DCRB_GATHERING PAIRS
 #endif
+#ifndef DCRB_AHEAD
+#define DCRB_AHEAD 0
+#endif
+#ifndef DCRB_EARLY
+#define DCRB_EARLY 0
+#endif
 #ifndef DCRB_SFT_RESIDENT
 #define DCRB_SFT_RESIDENT (DCRB_SM == 80 || DCRB_SM == 87 || (DCRB_SM >= 90 && DCRB_SM < 120))
 #endif
 
 constexpr int THREADS = DCRB_THREADS;
 constexpr Gathering GATHERING = DCRB_GATHERING;
+constexpr bool AHEAD = DCRB_AHEAD;
 constexpr bool SFT_RESIDENT = DCRB_SFT_RESIDENT;
 
 constexpr int OFFSET_CHANNELS = 24;  // of a pixel; 18 are used
@@ -186,7 +193,7 @@ __device__ __forceinline__ void store_map(const Sums& sum, half* map, const Warp
 // `finish(sum, warp, hidden, sft weights)` is the epilogue.
 template <class Finish>
 __device__ __forceinline__ void for_tiles(const half* x, const half* offset, const uint4* packed, const half* map,
-                                          int stride, const uint4* sft_weight, int batch, int height, int width,
+                                          int stride, const uint4* sft_weight, const half* early, int batch, int height, int width,
                                           const Finish& finish) {
   if (SFT_RESIDENT && map)
     for (int i = threadIdx.x; i < SFT_VECTORS; i += THREADS) sft_memory()[i] = __ldg(sft_weight + i);
@@ -201,8 +208,12 @@ __device__ __forceinline__ void for_tiles(const half* x, const half* offset, con
       if (map) Hidden(threadIdx.x).fetch(map, stride, warp, height, width);
       const index_t first = (index_t)warp.image * height * width;
       const index_t own = first + (index_t)(warp.top + (warp.lane >> 3)) * width + warp.left + (warp.lane & 7);
+#if DCRB_EARLY && defined(__CUDA_ARCH__)
+      if (early && warp.top + (warp.lane >> 3) < height && warp.left + (warp.lane & 7) < width)
+        prefetch(early + own * CHANNELS);
+#endif
       const PairedOffsets offsets = {reinterpret_cast<const half2*>(offset + own * OFFSET_CHANNELS)};
-      convolve<GATHERING>(sum, weights, reinterpret_cast<const uint4*>(x + first * CHANNELS), offsets, warp, height,
+      convolve<GATHERING, AHEAD>(sum, weights, reinterpret_cast<const uint4*>(x + first * CHANNELS), offsets, warp, height,
                           width);
     }
     const int thread = again(threadIdx.x);
@@ -214,7 +225,7 @@ __device__ __forceinline__ void for_tiles(const half* x, const half* offset, con
 extern "C" __global__ void __launch_bounds__(THREADS) dcrb2_first(
     const half* x, const half* offset, const uint4* weight, const float* bias, const half* hidden_map, int stride,
     const uint4* sft_weight, const float* sft_bias, half* out, int batch, int height, int width) {
-  for_tiles(x, offset, weight, hidden_map, stride, sft_weight, batch, height, width,
+  for_tiles(x, offset, weight, hidden_map, stride, sft_weight, nullptr, batch, height, width,
             [&](Sums& sum, const Warp& warp, const Hidden& hidden, const uint4* sft) {
               add_bias(sum, bias, warp.lane);
               relu(sum);
@@ -230,7 +241,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) dcrb2_second(
     const half* x, const half* offset, const uint4* weight, const float* bias, const half* z, const half* skip,
     half* out, const half* hidden_map, int stride, const uint4* sft_weight, const float* sft_bias, half* next,
     int batch, int height, int width) {
-  for_tiles(x, offset, weight, hidden_map, stride, sft_weight, batch, height, width,
+  for_tiles(x, offset, weight, hidden_map, stride, sft_weight, z, batch, height, width,
             [&](Sums& sum, const Warp& warp, const Hidden& hidden, const uint4* sft) {
               add_bias(sum, bias, warp.lane);
               add_map(sum, z, warp, height, width);

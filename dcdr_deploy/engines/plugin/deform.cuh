@@ -315,10 +315,10 @@ struct PairedOffsets {  // the channels of a pixel lie together
 
 // sum += the nine taps of the warp's pixels. `offsets` are those of the pixel (lane / 8, lane % 8) of the warp, not
 // read where it is outside the picture.
-template <Gathering GATHERING, class Offsets, int THREADS>
+// AHEAD: the next tap's first row is on its way while this tap is multiplied.
+template <Gathering GATHERING, bool AHEAD, class Offsets, int THREADS>
 __device__ __forceinline__ void convolve(Sums& sum, Weights<THREADS>& weights, const uint4* features, Offsets offsets,
                                          const Warp& warp, int height, int width) {
-  constexpr bool AHEAD = GATHERING == HALVES;  // the next tap's first row is on its way while this tap is multiplied
   const int lane = warp.lane, own_y = warp.top + (lane >> 3), own_x = warp.left + (lane & 7);
   const bool inside = own_y < height && own_x < width;
   if (inside) offsets.fetch();
