@@ -18,7 +18,7 @@ import numpy as np
 from dcdr_deploy.engines.cuda import picture
 from dcdr_deploy.engines.cuda.compiler import SUPPORTED_SMS, compile_cubin
 from dcdr_deploy.engines.cuda.convolution import ConvolutionArguments, ConvolutionKernels
-from dcdr_deploy.engines.cuda.dcrb2 import DcrbArguments, DcrbKernels2
+from dcdr_deploy.engines.cuda.dcrb import DcrbArguments, DcrbKernels2
 from dcdr_deploy.engines.cuda.driver import choose_sm
 from dcdr_deploy.engines.cuda.launches import IMAGE, SMALL, Shape
 from dcdr_deploy.engines.cuda.memory import Device, Graph, Memory, Stream

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dcdr_deploy.engines.cuda import convolution, convolution_packing, dcrb2, packing
+from dcdr_deploy.engines.cuda import convolution, convolution_packing, dcrb, packing
 from dcdr_deploy.engines.cuda import launches as frames
 from dcdr_deploy.engines.cuda.arena import ALIGNMENT, MemoryPlan, plan_memory
 from dcdr_deploy.engines.cuda.convolution import ConvolutionArguments
-from dcdr_deploy.engines.cuda.dcrb2 import DcrbArguments
+from dcdr_deploy.engines.cuda.dcrb import DcrbArguments
 from dcdr_deploy.engines.cuda.launches import Block, Convolution, Frame, Launch, Map, Sft, Shape
 from dcdr_deploy.engines.cuda.weights import Array, Weights
 
@@ -146,8 +146,8 @@ def _bound(
     if isinstance(launch, Block):
         scale = frame.maps[launch.z].scale
 
-        def block_sft(sft: Sft) -> dcrb2.SftLayer:
-            return dcrb2.SftLayer(**_sft(sft, frame, places, tensors, "block"))
+        def block_sft(sft: Sft) -> dcrb.SftLayer:
+            return dcrb.SftLayer(**_sft(sft, frame, places, tensors, "block"))
 
         return DcrbArguments(
             batch=images,

@@ -8,6 +8,8 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <utility>
+#include <vector>
 
 #define __global__
 #define __device__
@@ -21,12 +23,13 @@ using std::min;
 struct alignas(16) uint4 { unsigned x, y, z, w; };
 struct alignas(8) uint2 { unsigned x, y; };
 struct alignas(8) float2 { float x, y; };
+struct alignas(16) float4 { float x, y, z, w; };
 struct index3 { unsigned x; };
 struct half { uint16_t code; };
 struct half2 { half x, y; };
 
 namespace emulator {
-enum Point { RUNNING, ENDED, BARRIER, SHUFFLE, SHUFFLED, MMA, MULTIPLIED, MATRIX, MATRIX_READ };
+enum Point { RUNNING, ENDED, BARRIER, TOGETHER, SHUFFLE, SHUFFLED, MMA, MULTIPLIED, MATRIX, MATRIX_READ };
 void wait(Point point);
 struct Mail {  // what a thread shows to the others of its warp
   uint32_t word;
@@ -43,7 +46,7 @@ float to_float(half value);
 half to_half(float value);
 }  // namespace emulator
 
-extern index3 threadIdx, blockIdx, gridDim;
+extern index3 threadIdx, blockIdx, blockDim, gridDim;
 
 inline uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w) { return {x, y, z, w}; }
 inline uint2 make_uint2(unsigned x, unsigned y) { return {x, y}; }
@@ -59,6 +62,7 @@ inline int __float2int_rd(float v) {  // as the GPU does it, where C++ leaves it
   const float down = std::floor(v);
   return down >= 0x1p31f ? INT32_MAX : down < -0x1p31f ? INT32_MIN : (int)down;
 }
+inline float __fdiv_rn(float a, float b) { return a / b; }
 inline float __half2float(half v) { return emulator::to_float(v); }
 inline float2 __half22float2(half2 v) { return {__half2float(v.x), __half2float(v.y)}; }
 inline half2 __floats2half2_rn(float x, float y) { return {emulator::to_half(x), emulator::to_half(y)}; }
@@ -76,7 +80,12 @@ inline half2 __hmul2(half2 a, half2 b) {
 }
 
 inline void __syncthreads() { emulator::wait(emulator::BARRIER); }
-
+inline void __syncwarp() { emulator::wait(emulator::TOGETHER); }
+inline int again(int number) { return number; }
+inline void prefetch(const half*) {}
+inline void store16(half* p, uint32_t a, uint32_t b, uint32_t c, uint32_t d) {
+  *reinterpret_cast<uint4*>(p) = make_uint4(a, b, c, d);
+}
 template <class T> T __shfl_sync(unsigned, T value, int from) {
   static_assert(sizeof(T) == 4, "a shuffle moves 32 bits");
   const unsigned me = threadIdx.x;
@@ -136,3 +145,8 @@ inline void copy16(shared_t to, const void* from, bool valid) { emulator::begin_
 inline void copy8(shared_t to, const void* from, bool valid) { emulator::begin_copy(to, valid ? from : nullptr, 8); }
 inline void commit_copies() { emulator::commit_copies(); }
 template <int PENDING> void wait_copies() { emulator::wait_copies(PENDING); }
+inline void copy_async(uint4* to, const half* from, bool valid) { emulator::begin_copy(to, valid ? from : nullptr, 16); }
+inline void wait_for_copies() {
+  emulator::commit_copies();
+  emulator::wait_copies(0);
+}
