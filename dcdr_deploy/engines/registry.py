@@ -248,6 +248,8 @@ def load_engine(model: Path | str, backend: str = AUTO, options: EngineOptions =
         choice = choose_backend(path, backend, options, failed)
         chosen = choice.backend
         for name, reason in choice.refused.items():
+            if BACKENDS[name].suffixes == chosen.suffixes:
+                continue  # a twin: the file says which of them it is for
             _logger.warning("%s is used instead of %s: %s", chosen.name, name, reason)
         try:
             return chosen.import_module().load(path, options)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import types
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -165,6 +166,7 @@ def test_what_a_usable_backend_has_against_the_file_is_said(
     path = tmp_path / "net.fake"
     path.touch()
     sys.modules["fake_slow"].refusal = lambda path, options: f"it has no {options.precision}"
+    registry.BACKENDS["slow"] = replace(registry.BACKENDS["slow"], suffixes=(".fake", ".other"))
     assert load_engine(path, options=EngineOptions(precision="fp32")).info.backend == "quick"
     assert "quick is used instead of slow: it has no fp32" in caplog.text
 

@@ -147,7 +147,7 @@ class CudaNetwork:
         return program(self._frame, shape).memory.size
 
     def prepare(self, shapes: Iterable[Shape]) -> None:
-        """Make ready to run these shapes. Nothing may be under way in the stream.
+        """Make ready to run these shapes. Nothing may be under way, unless the same were prepared last.
 
         Raises:
             EngineOutOfMemory: there is no room for them; the message names size and need.

@@ -7,6 +7,7 @@ goes back. The memory is numpy's own: an array stays valid as long as somebody h
 from __future__ import annotations
 
 import ctypes
+import logging
 import math
 import weakref
 from collections import deque
@@ -16,6 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcdr_deploy.engines.cuda.memory import Device
+from dcdr_deploy.errors import EngineError
+
+_logger = logging.getLogger(__name__)
 
 KEPT_FREE = 6
 """Arrays that wait for their next use; beyond, the one that has waited longest is unlocked."""
@@ -35,10 +39,10 @@ class PinnedArrays:
         self._free: list[int] = []
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
-        """Return an array with whatever content.
+        """Return an array with whatever content; as it is where the system does not let its pages be locked.
 
         Raises:
-            EngineOutOfMemory: so much memory cannot be locked.
+            MemoryError: there is no memory for it.
         """
         dtype = np.dtype(dtype)
         size = max(math.prod(shape) * dtype.itemsize, 1)
@@ -65,7 +69,10 @@ class PinnedArrays:
     def _lock(self, size: int) -> int:
         memory = np.empty(size, np.uint8)
         address = int(memory.ctypes.data)
-        self._device.lock(address, size)
+        try:
+            self._device.lock(address, size)
+        except EngineError as error:  # some systems lock little; copies are slower then, and right
+            _logger.debug("%d bytes are not page-locked: %s", size, error)
         self._locked[address] = memory
         return address
 

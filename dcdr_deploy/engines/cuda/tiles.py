@@ -1,31 +1,41 @@
 """Tiles through a network on the GPU, so that copies run beside the computation.
 
-Two streams: one copies, one computes. Two slots, each with page-locked and device memory for a group of tiles, are used
-in turn. While group i is computed, the host takes the results of group i - 1 and hands in group i + 1:
+Three streams: one copies up, one computes, one copies down. Two slots, each with device memory for a group of tiles,
+are used in turn. Nobody waits but the host, and only for a slot that it needs again, so a call can be begun while the
+one before is computed:
 
-    compute stream   [0]            [1]            [2]
-    copy stream   up0   up1   down0    up2   down1            down2
-    host                    take0            take1                  take2
+    up        up0   up1          up2
+    compute      [0]        [1]        [2]
+    down               down0      down1      down2
+    host      0     1     (0)    2     (1)      (2)      (i): has the result of i
 
 What is right of an event waits for it: a computation for its upload, a download for its computation, the host for the
-download. A slot's memory is written again only after its results were taken, when all work on it is over.
+download. A slot is used again only after its download, when all work on it is over.
+
+Results come down into page-locked arrays that are handed out as they are; batches that lie in such arrays go up from
+there, others are copied into one first.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dcdr_deploy.engines.cuda.memory import Device, Memory, Stream
+from dcdr_deploy.engines.cuda.memory import Device, Event, Memory, Place, Stream
+from dcdr_deploy.engines.cuda.pinned import PinnedArrays
 from dcdr_deploy.errors import EngineError, EngineOutOfMemory
 
 Shape = tuple[int, int, int]
 CHANNELS = 3
+
+Pending = Callable[[], NDArray[np.float32]]
+"""Waits for a result and returns it; may be called from any thread, once."""
 
 
 class DeviceNetwork(Protocol):
@@ -42,7 +52,7 @@ class DeviceNetwork(Protocol):
     interleaved: bool
 
     def prepare(self, shapes: Iterable[Shape]) -> None:
-        """Make ready to run (images, height, width); nothing may be under way."""
+        """Make ready to run (images, height, width). Nothing is under way, unless the same were prepared last."""
         ...
 
     def enqueue(self, shape: Shape, dtype: np.dtype[Any], source: Memory, target: Memory) -> None:
@@ -68,39 +78,36 @@ class _Group:
     stop: int
     images: int
 
-    @property
-    def tiles(self) -> int:
-        return self.stop - self.start
-
 
 class _Slot:
-    """Memory and events of one group at a time."""
+    """Device memory and events of one group at a time, and the arrays that it is copied from and to."""
 
     def __init__(self, device: Device) -> None:
         self._device = device
         self._memory: dict[str, Memory] = {}
         self.uploaded, self.computed, self.downloaded = (device.create_event() for _ in range(3))
+        self.arrays: tuple[NDArray[Any], ...] = ()
 
     def __getitem__(self, name: str) -> Memory:
         return self._memory[name]
 
+    def must_move(self, incoming: int, outgoing: int) -> bool:
+        """Tell whether memory has to be given back to make room for so many bytes each way."""
+        return any(self._memory[name].size < size for name, size in (("in", incoming), ("out", outgoing)) if self._memory)
+
     def reserve(self, incoming: int, outgoing: int) -> None:
         """Make room for so many bytes each way; nothing may be under way."""
-        for name, size, allocate in (
-            ("host in", incoming, self._device.allocate_pinned),
-            ("in", incoming, self._device.allocate),
-            ("out", outgoing, self._device.allocate),
-            ("host out", outgoing, self._device.allocate_pinned),
-        ):
+        for name, size in (("in", incoming), ("out", outgoing)):
             held = self._memory.get(name)
             if held is not None and held.size >= size:
                 continue
             if held is not None:
                 del self._memory[name]
                 held.free()
-            self._memory[name] = allocate(size)
+            self._memory[name] = self._device.allocate(size)
 
     def release(self) -> None:
+        self.arrays = ()
         while self._memory:
             self._memory.popitem()[1].free()
 
@@ -121,96 +128,137 @@ class TilePipeline:
             network: what computes.
             images: fewest and most tiles that the network takes at once.
         """
-        self._network = network
+        self._device, self._network = device, network
         self._fewest, self._most = images
         self._compute = network.stream
-        self._copy = device.create_stream()
+        self._up, self._down = device.create_stream(), device.create_stream()
         self._slots = (_Slot(device), _Slot(device))
+        self._oldest = 0
+        self._known: tuple[Any, ...] = ()
+        self._arrays = PinnedArrays(device)
+        self._lock = threading.Lock()
+
+    def empty(self, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
+        """Return an array to hand in that goes up without being copied once more."""
+        with self._lock:
+            return self._arrays.empty(shape, dtype)
 
     def run(self, batch: NDArray[Any]) -> NDArray[np.float32]:
-        """Run a batch.
+        """Run a batch; see :meth:`start`."""
+        return self.start(batch)()
+
+    def start(self, batch: NDArray[Any]) -> Pending:
+        """Begin to run a batch, which must not change before the result is there.
 
         Args:
             batch: (N, H, W, 3) uint8 or uint16 codes, or (N, 3, H, W) float32 in [0, 1]; C-contiguous.
 
         Returns:
-            (N, 3, H, W) float32; where the network's results are interleaved, a view of such an array.
+            What waits for the result, (N, 3, H, W) float32; where the network's results are interleaved, it is a view
+            of an array (N, H, W, 3).
 
         Raises:
             EngineOutOfMemory: there is no room for it; all memory was given back, for the next try with a smaller tile.
             EngineError: the driver or the network failed.
         """
-        height, width = batch.shape[2:] if batch.dtype == np.float32 else batch.shape[1:3]
-        groups = self._groups(len(batch))
-        values = CHANNELS * height * width * max(group.images for group in groups)
-        size = (height, width, CHANNELS) if self._network.interleaved else (CHANNELS, height, width)
+        with self._lock, self._settled():
+            height, width = batch.shape[2:] if batch.dtype == np.float32 else batch.shape[1:3]
+            groups = self._groups(len(batch))
+            size = (height, width, CHANNELS) if self._network.interleaved else (CHANNELS, height, width)
+            landing = self._arrays.empty((len(batch), *size), self._network.outgoing)
+            shapes = {(group.images, height, width) for group in groups}
+            if self._known != (shapes, batch.dtype):
+                self._wait()  # memory may have to move
+                self._known = ()
+            self._network.prepare(shapes)
+            self._known = (shapes, batch.dtype)
+            for group in groups:
+                slot = self._free_slot(batch, landing, group)
+                self._upload(batch, group, slot)
+                self._compute.wait(slot.uploaded)
+                self._network.enqueue((group.images, height, width), batch.dtype, slot["in"], slot["out"])
+                self._compute.record(slot.computed)
+                self._down.wait(slot.computed)
+                part = landing[group.start : group.stop]
+                self._down.download(Place(part.ctypes.data), slot["out"], part.nbytes)
+                self._down.record(slot.downloaded)
+            done = self._device.create_event()
+            self._down.record(done)
+        return lambda: self._finish(landing, done)
+
+    def _finish(self, landing: NDArray[Any], done: Event) -> NDArray[np.float32]:
+        self._device.activate()
         try:
-            result = np.empty((len(batch), *size), np.float32)
-            self._network.prepare((group.images, height, width) for group in groups)
-            for slot, _ in zip(self._slots, groups, strict=False):
-                slot.reserve(values * batch.dtype.itemsize, values * self._network.outgoing.itemsize)
-            self._pump(batch, groups, result)
-        except BaseException as error:
-            # Nothing may be left under way: the next call, or the end, touches the same memory.
-            for stream in (self._copy, self._compute):
-                with suppress(EngineError):  # a broken context has nothing under way, and the first error says more
-                    stream.synchronise()
-            if isinstance(error, EngineOutOfMemory):
-                self.release()
-            raise
+            done.synchronise()
+        finally:
+            done.close()
+        result: NDArray[np.float32] = landing.astype(np.float32, copy=False)
         return result.transpose(0, 3, 1, 2) if self._network.interleaved else result
 
+    @contextmanager
+    def _settled(self) -> Iterator[None]:
+        """See to it that nothing is under way after a failure: the next call, or the end, touches the same memory."""
+        try:
+            yield
+        except BaseException as error:
+            self._wait()
+            if isinstance(error, EngineOutOfMemory):
+                self._release()
+            raise
+
+    def _wait(self) -> None:
+        for stream in (self._up, self._compute, self._down):
+            with suppress(EngineError):  # a broken context has nothing under way, and the first error says more
+                stream.synchronise()
+
     def release(self) -> None:
-        """Give all memory back; the pipeline can be used again."""
+        """Give all memory back, results' excepted; the pipeline can be used again."""
+        with self._lock:
+            self._wait()
+            self._release()
+
+    def _release(self) -> None:
+        self._known = ()
         for slot in self._slots:
             slot.release()
+        self._arrays.release()
         self._network.release()
 
     def close(self) -> None:
-        """Release everything but the network."""
+        """Release everything but the network. Results that were begun have to be waited for before."""
+        self._wait()
         for slot in self._slots:
             slot.close()
-        self._copy.close()
+        self._arrays.close()
+        for stream in (self._up, self._down):
+            stream.close()
 
     def _groups(self, tiles: int) -> list[_Group]:
         starts = range(0, tiles, self._most)
         stops = [min(start + self._most, tiles) for start in starts]
         return [_Group(start, stop, max(stop - start, self._fewest)) for start, stop in zip(starts, stops, strict=True)]
 
-    def _pump(self, batch: NDArray[Any], groups: Sequence[_Group], result: NDArray[np.float32]) -> None:
-        """Run all groups; see the module's picture for the order."""
-        self._upload(batch, groups[0], self._slots[0])
-        for index, group in enumerate(groups):
-            slot, other = self._slots[index % 2], self._slots[(index + 1) % 2]
-            self._run_group(batch, group, slot)
-            if index > 0:
-                self._take(result, groups[index - 1], other)
-            if index + 1 < len(groups):
-                # Before this group's download, which would hold the next upload back until the computation is over.
-                self._upload(batch, groups[index + 1], other)
-            self._download(result, group, slot)
-        self._take(result, groups[-1], self._slots[(len(groups) - 1) % 2])
+    def _free_slot(self, batch: NDArray[Any], landing: NDArray[Any], group: _Group) -> _Slot:
+        """Return a slot on which no work is left, with room for a group: one that is free, else the older one."""
+        free = next((number for number, slot in enumerate(self._slots) if slot.downloaded.reached), None)
+        number = self._oldest if free is None else free
+        self._oldest, slot = 1 - number, self._slots[number]
+        if free is None:
+            slot.downloaded.synchronise()
+        slot.arrays = (batch, landing)
+        incoming, outgoing = batch[0].nbytes * group.images, landing[0].nbytes * group.images
+        if slot.must_move(incoming, outgoing):
+            self._wait()
+        slot.reserve(incoming, outgoing)
+        return slot
 
     def _upload(self, batch: NDArray[Any], group: _Group, slot: _Slot) -> None:
-        staged = slot["host in"].view((group.images, *batch.shape[1:]), batch.dtype)
-        staged[: group.tiles] = batch[group.start : group.stop]
-        staged[group.tiles :] = 0
-        self._copy.upload(slot["in"], slot["host in"], staged.nbytes)
-        self._copy.record(slot.uploaded)
-
-    def _run_group(self, batch: NDArray[Any], group: _Group, slot: _Slot) -> None:
-        height, width = batch.shape[2:] if batch.dtype == np.float32 else batch.shape[1:3]
-        self._compute.wait(slot.uploaded)
-        self._network.enqueue((group.images, height, width), batch.dtype, slot["in"], slot["out"])
-        self._compute.record(slot.computed)
-
-    def _download(self, result: NDArray[np.float32], group: _Group, slot: _Slot) -> None:
-        self._copy.wait(slot.computed)
-        size = group.tiles * result[0].size * self._network.outgoing.itemsize
-        self._copy.download(slot["host out"], slot["out"], size)
-        self._copy.record(slot.downloaded)
-
-    def _take(self, result: NDArray[np.float32], group: _Group, slot: _Slot) -> None:
-        slot.downloaded.synchronise()
-        shape = (group.tiles, *result.shape[1:])
-        result[group.start : group.stop] = slot["host out"].view(shape, self._network.outgoing)
+        tiles = batch[group.start : group.stop]
+        if group.images > len(tiles) or not self._arrays.holds(batch):
+            staged = self._arrays.empty((group.images, *batch.shape[1:]), batch.dtype)
+            staged[: len(tiles)] = tiles
+            staged[len(tiles) :] = 0
+            slot.arrays = (*slot.arrays, staged)
+            tiles = staged
+        self._up.upload(slot["in"], Place(tiles.ctypes.data), tiles.nbytes)
+        self._up.record(slot.uploaded)
