@@ -199,6 +199,10 @@ class Engine(abc.ABC):
         codes = cast("NDArray[np.uint8] | NDArray[np.uint16]", np.ascontiguousarray(batch))
         return self._checked(self._infer_codes(codes), (count, channels, height, width))
 
+    def empty_codes(self, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
+        """Return an array to fill with codes for :meth:`infer_codes`, in the memory that suits the engine best."""
+        return np.empty(shape, dtype)
+
     def _check_open(self) -> None:
         if self._closed:
             raise EngineError(f"this {self.info.backend} engine has been closed")

@@ -166,6 +166,11 @@ class CudaEngine(Engine):
     def _infer_codes(self, batch: NDArray[np.uint8] | NDArray[np.uint16]) -> NDArray[np.float32]:
         return self._run(batch)
 
+    def empty_codes(self, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
+        """Return an array in page-locked memory, which goes up as it is."""
+        self._device.activate()
+        return self._tiles.empty(shape, dtype)
+
     def _run(self, batch: NDArray[Any]) -> NDArray[np.float32]:
         self._device.activate()  # the calling thread may be another than before
         return self._tiles.run(batch)
