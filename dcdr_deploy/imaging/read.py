@@ -14,6 +14,7 @@ from dcdr_deploy.imaging.decoders.common import Stored, UnreadableError, quiet_d
 from dcdr_deploy.imaging.formats import SIGNATURE_BYTES, PictureFormat, identify
 from dcdr_deploy.imaging.frame import Frame
 from dcdr_deploy.imaging.orientation import upright
+from dcdr_deploy.system.files import is_url
 
 
 def read_image(path: str | os.PathLike[str]) -> Frame:
@@ -74,7 +75,8 @@ def _load(path: Path, *, header_only: bool = False) -> tuple[PictureFormat, byte
             picture = identify(head)
             return picture, head if header_only else head + stream.read()
     except FileNotFoundError as error:
-        raise UnreadableError("no such file; check the path") from error
+        what = "is a URL; download it first" if is_url(path) else "no such file; check the path"
+        raise UnreadableError(what) from error
     except IsADirectoryError as error:
         raise UnreadableError("is a folder where a picture is due; name a picture in it") from error
     except PermissionError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -55,3 +56,11 @@ def file_sha256(path: Path) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+_URL = re.compile(r"(?:https?|ftps?|sftp|s3|gs|file|data):", re.IGNORECASE)
+
+
+def is_url(path: str | os.PathLike[str]) -> bool:
+    """Whether what should be a path is a URL; as a path it would make a folder that is called ``https:``."""
+    return _URL.match(os.fspath(path)) is not None
