@@ -1,41 +1,45 @@
 """Panoramas: pictures whose left and right edges are neighbours, restored without a seam at +-180 degrees.
 
-The network sees a picture's edge as an edge: what it puts there depends on padding, and the two sides of the seam would
-differ. So columns of the other side are put on both, more than the network can look, and cut off again.
+To the network a picture's edge is an edge, and what it restores there depends on padding, so that the two sides of the
+seam differ. A second run over the picture turned by half its width has the seam in its middle; the two are blended so
+that each counts nothing where its own edges are.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
-from dcdr_deploy.errors import InputError
 
-SHARE = 0.125
-"""Columns put on each side, as a part of the width: at a working size of 1024 pixels more than the network looks."""
+def half_turned(pixels: NDArray[Any]) -> NDArray[Any]:
+    """Turn (H, W, ...) by W // 2 columns to the right: the seam comes to column W // 2. C-contiguous copy."""
+    return np.roll(pixels, pixels.shape[1] // 2, axis=1)
 
 
-def extra_columns(width: int, overlap: int) -> int:
-    """Columns to put on each side of a picture, at most all of them.
+def blend(straight: NDArray[np.floating[Any]], turned: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
+    """Put together what came of a picture and of the picture after :func:`half_turned`.
 
     Args:
-        width: of the picture in pixels.
-        overlap: context that the model asks for around a tile, in pixels of the network.
+        straight: (H, W, C) of the picture as it is; overwritten.
+        turned: (H, W, C) of the turned picture.
+
+    Returns:
+        ``straight``, of which the columns next to the seam are now those of ``turned``, and those half a turn away its
+        own.
     """
-    return min(max(round(width * SHARE), overlap), width)
+    width = straight.shape[1]
+    share = weights(width).astype(straight.dtype)[:, None]
+    back = width // 2
+    for row in range(straight.shape[0]):  # row by row: panoramas are large
+        other = np.roll(turned[row], -back, axis=0)
+        straight[row] = share * straight[row] + (1 - share) * other
+    return straight
 
 
-def unrolled(pixels: NDArray[np.generic], columns: int) -> NDArray[np.generic]:
-    """Put the last columns before the first and the first after the last; (H, W, ...) -> (H, W + 2 columns, ...).
-
-    Raises:
-        InputError: the picture has no two columns.
-    """
-    if pixels.shape[1] < 2:
-        raise InputError("is one column wide, which is no panorama; leave --wrap out")
-    return np.concatenate([pixels[:, -columns:], pixels, pixels[:, :columns]], axis=1)
-
-
-def rolled_up(pixels: NDArray[np.generic], columns: int) -> NDArray[np.generic]:
-    """Cut the columns off again that :func:`unrolled` has put there; a copy, so that the rest is not held."""
-    return np.ascontiguousarray(pixels[:, columns : pixels.shape[1] - columns])
+def weights(width: int) -> NDArray[np.float64]:
+    """(width,): how much the straight result counts in each column: a smooth step from 0 at the seam to 1 opposite."""
+    column = np.arange(width) + 0.5
+    distance = np.minimum(column, width - column) / (width / 2)
+    return distance**2 * (3 - 2 * distance)

@@ -163,6 +163,12 @@ def test_y_beside_x_and_z_is_a_position_and_no_luminance(read):
     assert read(exr_bytes({"Y": scene()[..., 0].copy(), "Z": scene()[..., 1].copy()})).size == (HEIGHT, WIDTH)
 
 
+def test_luminance_with_one_chroma_channel_is_no_gray_picture(read):
+    half_coloured = {name: plane for name, plane in luminance_chroma(scene()).items() if name != "BY"}
+    with pytest.raises(InputError, match="channels RY, Y and not R, G, B"):
+        read(exr_bytes(half_coloured))
+
+
 # Windows, parts, layers, levels, types
 
 

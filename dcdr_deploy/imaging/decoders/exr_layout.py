@@ -65,8 +65,9 @@ def _layers(channels: Sequence[str]) -> Iterable[Layer]:
         members.setdefault(layer, {})[_SPELLINGS.get(plain, plain)] = name
     for layer, own in sorted(members.items()):
         for kind in _KINDS:
-            # X, Y, Z are a position or a normal; Y alone among them is no luminance.
-            if set(kind) <= set(own) and not (kind == GRAY and {"X", "Z"} <= set(own)):
+            # X, Y, Z are a position or a normal, whose Y is no luminance; and Y beside one chroma channel is no gray.
+            no_gray = {"X", "Z"} <= set(own) or {"RY", "BY"} & set(own)
+            if set(kind) <= set(own) and not (kind == GRAY and no_gray):
                 yield Layer(layer, kind, tuple(own[channel] for channel in kind))
                 break
 
