@@ -143,7 +143,6 @@ METHODS: dict[str, Method] = {
     "gain, cubic": lambda *given: by_gain(*given, "bicubic"),
     "gain, guided": by_guided_gain,
     "excess": Excess(),
-    "excess, power 1": Excess(power=1),
     "excess, power 4": Excess(power=4),
     "excess from 200": Excess(begin=200),
     "excess from 245": Excess(begin=245),
@@ -151,6 +150,10 @@ METHODS: dict[str, Method] = {
 }
 RECEPTIVE_FIELD = 83
 """Pixels that the network sees on each side, with offsets of zero."""
+
+
+COARSE = (128, 192, 256)
+"""Working edges that are tried inside large clipped areas, beside a finer one."""
 
 
 def candidates(view: View, small: dict[int, Tensor], results: dict[int, Tensor]) -> Iterator[tuple[str, int, Tensor]]:
@@ -172,11 +175,11 @@ def candidates(view: View, small: dict[int, Tensor], results: dict[int, Tensor])
     method = Excess()
     fields = {edge: method.field(view, small[edge], result) for edge, result in results.items()}
     weights = method.weights(view)
-    for fine in results:
+    for fine in [edge for edge in results if edge > min(COARSE)]:
         # A fine result is right where something unclipped lies within what the network sees there.
         beyond = (view.depth * fine / RECEPTIVE_FIELD).clamp(0, 1)
         beyond = beyond * beyond * (3 - 2 * beyond)
-        for coarse in [edge for edge in results if edge < fine and edge <= 512]:
+        for coarse in [edge for edge in COARSE if edge < fine]:
             yield f"with {coarse} inside", fine, view.light + weights * torch.lerp(fields[fine], fields[coarse], beyond)
             mean = torch.sqrt((1 + fields[fine]) * (1 + fields[coarse])) - 1
             yield f"mean with {coarse}", fine, view.light + weights * mean

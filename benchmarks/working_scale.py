@@ -19,7 +19,7 @@ import json
 import multiprocessing
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -53,6 +53,7 @@ DEPTH_EDGE = 512
 """Distances inside clipped areas are measured on a picture of at most this edge."""
 
 Pixels = NDArray[np.uint8]
+_panoramas: list[NDArray[np.float32]] = []  # workers inherit them by forking: a copy with every task would take longer
 
 
 @dataclass(frozen=True)
@@ -83,10 +84,10 @@ def depth_of(sdr: Pixels) -> NDArray[np.float32]:
     return np.asarray(distance / max(small.shape), np.float32)
 
 
-def view_case(panoramas: Sequence[NDArray[np.float32]], size: int, number: int) -> Case:
+def view_case(size: int, number: int) -> Case:
     """View ``number`` at a size: the draws do not depend on it, save for the noise of single pixels."""
     rng = np.random.default_rng((SEED, number))
-    panorama = panoramas[number % len(panoramas)]
+    panorama = _panoramas[number % len(_panoramas)]
     yaw, pitch, fov = (float(rng.uniform(*bounds)) for bounds in (YAW_DEGREES, PITCH_DEGREES, FOV_DEGREES))
     camera = CameraModel(noise_probability=float(rng.random() < 0.5), jpeg_probability=float(rng.random() < 0.5))
     sdr, truth = simulate(perspective(panorama, yaw, pitch, fov, size), camera, rng)
@@ -208,11 +209,11 @@ def show(rows: list[dict[str, Any]], count: int) -> None:
         print(f"| {row['name']} | {figures} | {row['uv']:.4f} |", flush=True)
 
 
-def work(options: argparse.Namespace, panoramas: Sequence[NDArray[np.float32]]) -> Iterator[tuple[str, Callable, list]]:
+def work(options: argparse.Namespace) -> Iterator[tuple[str, Callable[[Any], Case], list[Any]]]:
     """What is rated: (name, function that makes a case, its arguments)."""
     for size in options.sizes:
         count = options.views if size < max(SIZES) else min(options.views, options.largest_views)
-        yield f"{size} px", partial(view_case, panoramas, size), list(range(count))
+        yield f"{size} px", partial(view_case, size), list(range(count))
     if options.photos:
         paths = sorted(path for path in options.photos.rglob("*") if path.suffix in (".jpg", ".png"))
         yield "photographs", photo_case, paths[: options.views]
@@ -225,7 +226,7 @@ def main() -> None:
     parser.add_argument("--photos", type=Path, help="folder of photographs")
     parser.add_argument("--sizes", type=lambda text: [int(each) for each in text.split(",")], default=list(SIZES))
     parser.add_argument("--views", type=int, default=100)
-    parser.add_argument("--largest-views", type=int, default=100, help=f"most views at {max(SIZES)} px")
+    parser.add_argument("--largest-views", type=int, default=50, help=f"most views at {max(SIZES)} px")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--precision", choices=("fp32", "fp16"), default="fp32")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
@@ -233,14 +234,16 @@ def main() -> None:
     options = parser.parse_args()
     started = time.perf_counter()
     device = torch.device(options.device)
-    paths = sorted(path for folder in options.panoramas for path in folder.rglob("*") if path.suffix in (".exr", ".hdr"))
-    panoramas = [read_radiance(path) for path in paths]
+    paths = sorted(
+        path for folder in options.panoramas for path in folder.rglob("*") if path.suffix in (".exr", ".hdr")
+    )
+    _panoramas.extend(read_radiance(path) for path in paths)
     print(f"{options.model.name}, {options.device} {options.precision}; panoramas: {', '.join(p.stem for p in paths)}")
     kept: dict[str, list[Any]] = {}
     context = multiprocessing.get_context("fork")
-    with ProcessPoolExecutor(options.workers, context) as pool, torch.inference_mode():
+    with ProcessPoolExecutor(options.workers, context, cv2.setNumThreads, (1,)) as pool, torch.inference_mode():
         # Workers start before CUDA does: a forked process must not have touched it.
-        jobs = [(name, [pool.submit(make, item) for item in items]) for name, make, items in work(options, panoramas)]
+        jobs = [(name, [pool.submit(make, item) for item in items]) for name, make, items in work(options)]
         network, peak = prepare_network(options.model, device, options.precision)
         for name, futures in jobs:
             scores = []
