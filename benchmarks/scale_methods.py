@@ -18,6 +18,9 @@ from torch.nn import functional as F
 
 GAIN_FLOOR = 1e-3
 LEAST_SHARE = 1e-4
+LARGEST_EXCESS = 7.0
+"""Of the demo weights: their peak less SDR white."""
+
 FULL_CODE = 254 / 255
 """Where a channel counts as clipped for good; the ramp of :func:`clipping` ends here."""
 
@@ -35,7 +38,7 @@ def linear_to_srgb(x: Tensor) -> Tensor:
 
 
 def area_matrix(size: int, target: int, device: torch.device) -> Tensor:
-    """(target, size): every output is the mean of the input over its share of the axis, fractions of pixels included."""
+    """(target, size): every output is the mean of the input over its part of the axis, fractions of pixels included."""
     edges = torch.arange(target + 1, dtype=torch.float64) * size / target
     pixel = torch.arange(size, dtype=torch.float64)
     overlap = torch.minimum(edges[1:, None], pixel + 1) - torch.maximum(edges[:-1, None], pixel)
@@ -100,9 +103,9 @@ def by_guided_gain(view: View, small: Tensor, result: Tensor, radius: int = 2, e
     return view.light * 2 ** (enlarge(mean(slope), view.size) * full_guide + enlarge(mean(offset), view.size))
 
 
-def excess_field(view: View, small: Tensor, result: Tensor, share: Tensor, power: float) -> Tensor:
+def excess_field(view: View, small: Tensor, result: Tensor, share: Tensor, power: float, floor: float) -> Tensor:
     """Light that a fully clipped pixel has above SDR white, at full size, (1, 3, H, W), not negative."""
-    excess = (result - small).clamp_min(0) / share.clamp_min(LEAST_SHARE)
+    excess = ((result - small).clamp_min(0) / share.clamp_min(floor)).clamp_max(LARGEST_EXCESS)
     certainty = share.clamp_min(LEAST_SHARE) ** power
     return enlarge(excess * certainty, view.size) / enlarge(certainty, view.size)
 
@@ -114,11 +117,13 @@ class Excess:
     Attributes:
         begin: code from which a channel counts as partly clipped.
         power: of the share of clipped pixels, as the certainty of a cell.
+        floor: least share that the excess of a cell is divided by; keeps errors of the network small.
         pixels: a pixel is as clipped as its most clipped channel, in all three channels.
     """
 
     begin: float = 230
     power: float = 2
+    floor: float = LEAST_SHARE
     pixels: bool = False
 
     def weights(self, view: View) -> Tensor:
@@ -129,7 +134,7 @@ class Excess:
     def field(self, view: View, small: Tensor, result: Tensor) -> Tensor:
         """The excess enlarged, (1, 3, H, W)."""
         share = average_down(self.weights(view), (small.shape[-2], small.shape[-1]))
-        return excess_field(view, small, result, share, self.power)
+        return excess_field(view, small, result, share, self.power, self.floor)
 
     def __call__(self, view: View, small: Tensor, result: Tensor) -> Tensor:
         """Light at full size."""
@@ -146,6 +151,8 @@ METHODS: dict[str, Method] = {
     "excess, power 4": Excess(power=4),
     "excess from 200": Excess(begin=200),
     "excess from 245": Excess(begin=245),
+    "excess, floor 0.1": Excess(floor=0.1),
+    "excess, floor 0.3": Excess(floor=0.3),
     "excess of pixels": Excess(pixels=True),
 }
 RECEPTIVE_FIELD = 83

@@ -38,8 +38,8 @@ from dcdr_deploy.imaging.transfer import srgb_to_linear as decode
 from dcdr_deploy.metrics.chromaticity import DARKEST, uv_prime
 from dcdr_deploy.metrics.psnr import CLIPPED_CODE, PAPER_MU, psnr_from_mse
 from dcdr_deploy.models.checkpoint import load_checkpoint
-from dcdr_deploy.training.camera import LDR_MAX, TARGET_MAX, CameraModel, simulate
-from dcdr_deploy.training.panorama import FOV_DEGREES, PITCH_DEGREES, YAW_DEGREES, perspective
+from dcdr_deploy.scenes.camera import LDR_MAX, TARGET_MAX, CameraModel, simulate
+from dcdr_deploy.scenes.panorama import FOV_DEGREES, PITCH_DEGREES, YAW_DEGREES, perspective
 
 ROOT = Path(__file__).parents[1]
 DEMO = ROOT / "dcdr_deploy" / "weights" / "dcdr-unet-demo.safetensors"
@@ -69,7 +69,7 @@ def read_radiance(path: Path) -> NDArray[np.float32]:
     """A panorama from Radiance or OpenEXR, (H, W, 3)."""
     if path.suffix == ".hdr":
         return np.ascontiguousarray(cv2.imread(str(path), cv2.IMREAD_UNCHANGED)[..., ::-1], np.float32)
-    from dcdr_deploy.training.panorama import load_panorama
+    from dcdr_deploy.scenes.panorama import load_panorama
 
     return load_panorama(path)
 
@@ -110,9 +110,8 @@ def prepare_network(path: Path, device: torch.device, precision: str) -> tuple[C
     peak = loaded.metadata.peak
     network = loaded.network.to(device).set_deform_mode("gather")
     if precision == "fp16":
-        from dcdr_deploy.engines.torch import fp16_forward
-
-        from dcdr_deploy.engines import fused
+        from dcdr_deploy.engines.torch import fused
+        from dcdr_deploy.engines.torch.engine import fp16_forward
 
         fused.prepare(device.index or 0)
         forward = fp16_forward(network)
@@ -253,8 +252,8 @@ def main() -> None:
             show(table(scores, name), len(scores))
             kept[name] = [{"errors": score.errors, "counts": score.counts} for score in scores]
             print(f"{time.perf_counter() - started:.1f} s", flush=True)
-    if options.json:
-        options.json.write_text(json.dumps(kept))
+            if options.json:  # after each size: a run that is cut off keeps what it has
+                options.json.write_text(json.dumps(kept))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import numpy.typing as npt
-import OpenEXR
 
 from dcdr_deploy.errors import InputError
 
@@ -184,6 +183,8 @@ class PanoramaSet:
 
 def _read_exr(path: Path) -> FloatArray:
     """RGB of an EXR panorama as stored, negative values included."""
+    import OpenEXR  # here, so that views of panoramas at hand need no such package
+
     if not path.is_file():
         raise InputError(f"{path}: no such file")
     try:
