@@ -142,6 +142,23 @@ def write_image(
         write(temporary, job)
 
 
+def write_gain_map(
+    path: str | os.PathLike[str], stops: NDArray[np.float16], metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write the gain of a restored picture over the SDR picture's light as an EXR of halves.
+
+    Args:
+        path: target; its folders are created, an older file is replaced only when the new one is whole.
+        stops: (H, W, 3) log2 of the gain of each channel: 0 where nothing changed.
+        metadata: strings for the file's header.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    with atomic_path(Path(path)) as temporary:
+        exr.write_data(temporary, stops, metadata={**dict(metadata or {}), "content": "log2 gain over SDR light"})
+
+
 def check_output(path: str | os.PathLike[str]) -> None:
     """Refuse a target that cannot work, before minutes of inference. Nothing is created.
 
