@@ -11,7 +11,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -42,12 +42,14 @@ class Picture:
             stored, by this project's convention in units of SDR white.
         integer: whether the file holds integers.
         peak: full scale in units of SDR white where the file says so, as those of ``dcdr-deploy run`` do.
+        strings: texts of the file's header by the names that they have there.
     """
 
     path: Path
     pixels: NDArray[np.float32]
     integer: bool
     peak: float | None
+    strings: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -81,7 +83,7 @@ def read_hdr(path: str | os.PathLike[str]) -> Picture:
 
 
 _Read = tuple[NDArray[np.float32], bool, Mapping[str, str]]
-"""Pixels, whether they were integers, and the header's strings by lower-case names."""
+"""Pixels, whether they were integers, and the header's strings."""
 
 
 def _exr(path: Path, data: bytes) -> _Read:
@@ -103,7 +105,7 @@ def _exr(path: Path, data: bytes) -> _Read:
     planes = [np.asarray(channels[name], np.float32) for name in names]
     if len({plane.shape for plane in planes}) > 1:
         raise UnreadableError("has channels of different sizes; export it as RGB without chroma subsampling")
-    strings = {name.lower(): value for name, value in header.items() if isinstance(value, str)}
+    strings = {name: value for name, value in header.items() if isinstance(value, str)}
     return np.stack(planes, axis=-1), False, strings
 
 
@@ -129,7 +131,7 @@ def _radiance(path: Path, data: bytes) -> _Read:
     if not (np.isfinite(exposure) and exposure > 0):
         raise damaged(f"its exposure is {exposure}")
     pixels = np.ascontiguousarray(bgr[..., ::-1]) / np.float32(exposure)
-    return pixels, False, {name.lower(): value for name, value in fields.items()}
+    return pixels, False, fields
 
 
 def _png(path: Path, data: bytes) -> _Read:
@@ -140,7 +142,7 @@ def _png(path: Path, data: bytes) -> _Read:
         texts: dict[str, str] = {}
         with suppress(UnidentifiedImageError, OSError, SyntaxError, ValueError), Image.open(path) as opened:
             # Texts beside sound pixels are read if they can be: only the scale is wanted of them.
-            texts = {name.lower(): str(value) for name, value in getattr(opened, "text", {}).items()}
+            texts = {name: str(value) for name, value in getattr(opened, "text", {}).items()}
     return _codes(stored), True, texts
 
 
@@ -149,10 +151,11 @@ def _tiff(path: Path, data: bytes) -> _Read:
 
     with quiet_decoders():
         stored = tiff.decode_tiff(data)
-        description = ""
+        description = software = ""
         with suppress(UnidentifiedImageError, OSError, SyntaxError, ValueError), Image.open(path) as opened:
-            description = str(getattr(opened, "tag_v2", {}).get(270, ""))
-    return _codes(stored), True, dict(re.findall(r"^(\w+)=(.*)$", description.lower(), re.MULTILINE))
+            description, software = (str(getattr(opened, "tag_v2", {}).get(tag, "")) for tag in (270, 305))
+    strings = {"software": software} if software else {}
+    return _codes(stored), True, strings | dict(re.findall(r"^(\w+)=(.*)$", description, re.MULTILINE))
 
 
 def _codes(stored: Stored) -> NDArray[np.float32]:
@@ -182,7 +185,8 @@ def _checked(path: Path, pixels: NDArray[np.float32], integer: bool, strings: Ma
         raise UnreadableError(
             f"holds NaN or infinity in {int(bad.sum()):,} pixels, first at row {row}, column {column}; write it again"
         )
-    return Picture(path, pixels, integer, _positive(strings.get("peak")))
+    peak = next((value for name, value in strings.items() if name.lower() == "peak"), None)
+    return Picture(path, pixels, integer, _positive(peak), dict(strings))
 
 
 def _positive(text: str | None) -> float | None:
