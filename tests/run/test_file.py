@@ -22,7 +22,6 @@ from dcdr_deploy.run.opening import RunnerSettings
 from dcdr_deploy.run.outputs import ConvertOptions, preview_path
 from dcdr_deploy.run.runner import Runner
 
-
 NATIVE = ConvertOptions(scale="native")
 """The network's own numbers, for pictures in which nothing clips."""
 
@@ -252,8 +251,8 @@ def test_wrong_settings_leave_no_output(tmp_path, tiny_model, make_picture, sett
 def test_nan_from_the_network_names_the_picture(tmp_path, write_tiny_model, make_picture):
     broken = write_tiny_model(tmp_path / "broken.onnx", gain=float("nan"))
     source = make_picture(tmp_path / "in.png")
+    settings = RunnerSettings(backend="onnxruntime")
     with pytest.raises(NonFiniteError, match=r"in\.png: gain net gave NaN"):
-        settings = RunnerSettings(backend="onnxruntime")
         convert_file(source, tmp_path / "out.exr", options=NATIVE, model=broken, settings=settings)
     assert not (tmp_path / "out.exr").exists()
 
