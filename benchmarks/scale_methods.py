@@ -121,9 +121,9 @@ class Excess:
         pixels: a pixel is as clipped as its most clipped channel, in all three channels.
     """
 
-    begin: float = 230
+    begin: float = 245
     power: float = 2
-    floor: float = LEAST_SHARE
+    floor: float = 0.1
     pixels: bool = False
 
     def weights(self, view: View) -> Tensor:
@@ -147,11 +147,10 @@ METHODS: dict[str, Method] = {
     "gain, bilinear": lambda *given: by_gain(*given, "bilinear"),
     "gain, cubic": lambda *given: by_gain(*given, "bicubic"),
     "gain, guided": by_guided_gain,
-    "excess": Excess(),
     "excess, power 4": Excess(power=4),
     "excess from 200": Excess(begin=200),
-    "excess from 245": Excess(begin=245),
-    "excess, floor 0.1": Excess(floor=0.1),
+    "excess from 230": Excess(begin=230),
+    "excess, no floor": Excess(floor=LEAST_SHARE),
     "excess, floor 0.3": Excess(floor=0.3),
     "excess of pixels": Excess(pixels=True),
 }
@@ -159,34 +158,94 @@ RECEPTIVE_FIELD = 83
 """Pixels that the network sees on each side, with offsets of zero."""
 
 
-COARSE = (128, 192, 256)
-"""Working edges that are tried inside large clipped areas, beside a finer one."""
+NATIVE = 0
+"""Stands for a picture's own edge in the lists below."""
+
+COMBINED: dict[str, tuple[tuple[int, float], ...]] = {
+    " and ".join(f"{edge or 'native'}" + (f" x {weight:.2g}" if uneven else "") for edge, weight in parts): parts
+    for uneven, parts in (
+        *(
+            (False, tuple((edge, 1 / len(edges)) for edge in edges))
+            for edges in (
+                (128, 384),
+                (192, 384),
+                (128, 512),
+                (192, 512),
+                (128, 768),
+                (192, 768),
+                (256, 768),
+                (128, NATIVE),
+                (192, NATIVE),
+                (256, NATIVE),
+                (128, 256, 384),
+                (128, 256, 512),
+                (128, 256, 768),
+                (128, 384, 768),
+                (192, 384, 768),
+                (128, 256, NATIVE),
+                (128, 192, 256, 384),
+                (128, 192, 256, 384, 512),
+                (128, 192, 256, 384, 512, 768),
+            )
+        ),
+        *(
+            (True, parts)
+            for parts in (
+                ((128, 2 / 3), (512, 1 / 3)),
+                ((128, 2 / 3), (768, 1 / 3)),
+                ((192, 2 / 3), (768, 1 / 3)),
+                ((128, 1 / 3), (768, 2 / 3)),
+                ((192, 1 / 3), (768, 2 / 3)),
+                ((192, 1 / 4), (NATIVE, 3 / 4)),
+            )
+        ),
+    )
+}
+"""Several working edges and the weight of each: means of their gains in stops."""
+
+INSIDE = ((192, 384), (128, 512), (192, 512), (192, 768), (256, 768), (192, NATIVE))
+"""(coarse, fine): coarse inside large clipped areas, fine near their edges."""
+
+RECEPTIVE_FIELD = 83
+"""Pixels that the network sees on each side, with offsets of zero."""
 
 
-def candidates(view: View, small: dict[int, Tensor], results: dict[int, Tensor]) -> Iterator[tuple[str, int, Tensor]]:
-    """Every way to full size: (name, longer working edge, light). Native results keep their own edge.
+def candidates(
+    view: View, small: dict[int, Tensor], results: dict[int, Tensor], every_method: bool
+) -> Iterator[tuple[str, Tensor]]:
+    """Every way to full size: (name, light). Names begin with the longer working edge.
 
     Args:
         view: the picture.
         small: its light at each working size, by the longer edge.
         results: the network's light there.
+        every_method: try all of :data:`METHODS` at every edge, not only the plain excess.
     """
     native = max(view.size)
-    for edge, result in results.items():
-        if edge == native:
-            yield "network", edge, result
-            yield "excess", edge, Excess()(view, small[edge], result)
-            continue
-        for name, method in METHODS.items():
-            yield name, edge, method(view, small[edge], result)
     method = Excess()
-    fields = {edge: method.field(view, small[edge], result) for edge, result in results.items()}
     weights = method.weights(view)
-    for fine in [edge for edge in results if edge > min(COARSE)]:
-        # A fine result is right where something unclipped lies within what the network sees there.
-        beyond = (view.depth * fine / RECEPTIVE_FIELD).clamp(0, 1)
-        beyond = beyond * beyond * (3 - 2 * beyond)
-        for coarse in [edge for edge in COARSE if edge < fine]:
-            yield f"with {coarse} inside", fine, view.light + weights * torch.lerp(fields[fine], fields[coarse], beyond)
-            mean = torch.sqrt((1 + fields[fine]) * (1 + fields[coarse])) - 1
-            yield f"mean with {coarse}", fine, view.light + weights * mean
+    stops = {}
+    for edge, result in results.items():
+        field = method.field(view, small[edge], result)
+        stops[edge] = torch.log2(1 + field)
+        if edge == native:
+            yield "native network", result
+            stops[NATIVE] = stops[edge]
+        yield f"{'native' if edge == native else edge}", view.light + weights * field
+        if every_method and edge != native:
+            for name, way in METHODS.items():
+                yield f"{edge} {name}", way(view, small[edge], result)
+    for name, parts in COMBINED.items():
+        if all(edge in stops for edge, _ in parts):
+            mean = sum((weight * stops[edge] for edge, weight in parts), torch.zeros_like(weights))
+            yield name, view.light + weights * (torch.exp2(mean) - 1)
+    for coarse, fine in INSIDE:
+        if coarse in stops and fine in stops and (fine or native) > coarse:
+            # A fine result is right where something unclipped lies within what the network sees there.
+            beyond = (view.depth * (fine or native) / RECEPTIVE_FIELD).clamp(0, 1)
+            beyond = beyond * beyond * (3 - 2 * beyond)
+            for name, share in (("inside", beyond), ("half, and inside", 0.5 + 0.5 * beyond)):
+                mean = torch.lerp(stops[fine], stops[coarse], share)
+                yield f"{fine or 'native'} with {coarse} {name}", view.light + weights * (torch.exp2(mean) - 1)
+            least = torch.minimum(stops[fine], stops[coarse])
+            yield f"{fine or 'native'} or {coarse}, the lower", view.light + weights * (torch.exp2(least) - 1)

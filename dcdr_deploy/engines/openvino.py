@@ -111,6 +111,16 @@ class OpenVinoEngine(Engine):
         except (RuntimeError, MemoryError) as error:
             raise engine_error(NAME, error) from error
 
+    def rest(self) -> None:
+        """Let go of intermediate results (OpenVINO from 2024.5 on can): several hundred MB beside a full picture."""
+        self._check_open()
+        model = self._request.get_compiled_model()
+        if hasattr(model, "release_memory"):
+            try:
+                model.release_memory()
+            except RuntimeError as error:
+                raise engine_error(NAME, error) from error
+
     def _close(self) -> None:
         del self._request
 

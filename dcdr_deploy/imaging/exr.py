@@ -34,7 +34,7 @@ COMPRESSIONS = tuple(_COMPRESSION)
 
 def write_exr(
     path: Path,
-    scene: NDArray[np.float32],
+    scene: NDArray[np.float32] | NDArray[np.float16],
     *,
     alpha: NDArray[np.float32] | None,
     compression: str,
@@ -57,9 +57,9 @@ def write_exr(
     Raises:
         OSError: the file could not be written.
     """
-    pixels = scene if alpha is None else np.dstack([scene * alpha[..., None], alpha])
+    pixels: NDArray[Any] = scene if alpha is None else np.dstack([scene * alpha[..., None], alpha])
     if not float32:
-        pixels = pixels.astype(np.float16)
+        pixels = pixels.astype(np.float16, copy=False)
     header: dict[str, Any] = {
         **metadata,
         "chromaticities": REC709_CHROMATICITIES,

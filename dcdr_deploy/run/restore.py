@@ -106,4 +106,7 @@ def _network(small: WorkingPicture, codes: Codes, runner: Runner, peak: float, p
             progress(1, 1)
         return small.light
     given = codes if small.light.shape == codes.shape else working_codes(small.light)
-    return runner.run(given, progress) * np.float32(peak)
+    result = runner.run(given, progress)
+    result *= np.float32(peak)
+    runner.engine.rest()  # what it worked with would lie beside the full picture now
+    return result
