@@ -198,7 +198,7 @@ def encode(
         statistics=statistics,
         run=restored.run,
         scale=str(options.scale),
-        working_size=restored.working_size,
+        working_sizes=restored.working_sizes,
         dials=options.dials.turned(),
         recovery=restored.recovery,
         notes=inferred.notes,
@@ -218,7 +218,7 @@ def file_metadata(source: Path, info: EngineInfo, options: ConvertOptions, resto
         "peak": f"{info.metadata.peak:g}",
         "source": source.name,
         "scale": str(options.scale),
-        "workingSize": "{1}x{0}".format(*restored.working_size),
+        "workingSize": " ".join("{1}x{0}".format(*size) for size in restored.working_sizes),
         **as_text(options.dials.turned()),
     }
     return {key: _header_text(value) for key, value in stored.items() if value}

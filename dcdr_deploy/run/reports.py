@@ -47,7 +47,7 @@ class FileReport:
         statistics: ``"min"``, ``"median"``, ``"p99"``, ``"max"`` of all samples in units of SDR white.
         run: tiles, overlap, retries.
         scale: the working scale asked for.
-        working_size: (height, width) in pixels at which the network worked.
+        working_sizes: (height, width) in pixels at which the network worked, the finest first.
         dials: those that were turned, by name.
         recovery: what was recovered of what had clipped.
         notes: sentences of the reader about what was left out or reduced.
@@ -67,7 +67,7 @@ class FileReport:
     statistics: dict[str, float]
     run: RunStatistics
     scale: str
-    working_size: tuple[int, int]
+    working_sizes: tuple[tuple[int, int], ...]
     dials: dict[str, float]
     recovery: Recovery
     notes: tuple[str, ...] = ()
@@ -89,7 +89,7 @@ class FileReport:
             "statistics": dict(self.statistics),
             **self.recovery.as_dict(),
             "scale": self.scale,
-            "working_size": list(self.working_size),
+            "working_sizes": [list(size) for size in self.working_sizes],
             "dials": dict(self.dials),
             "tiles": self.run.tiles,
             "tile_size": list(self.run.tile_size),

@@ -12,7 +12,7 @@ AUTO: Literal["auto"] = "auto"
 NATIVE: Literal["native"] = "native"
 
 Scale = Fraction | int | Literal["auto", "native"]
-"""``"auto"``: :func:`automatic_edge`; ``"native"``: the network at every pixel, its result as it is (the paper's way);
+"""``"auto"``: :func:`working_sizes`; ``"native"``: the network at every pixel, its result as it is (the paper's way);
 a fraction of the picture's edges; or pixels of the working picture's longer edge."""
 
 QUANTUM = 32
@@ -22,7 +22,8 @@ those that compile for a shape, meet the same ones again. The aspect ratio is of
 LEAST_EDGE = 64
 """Pixels; no longer edge of a working picture may be asked to be smaller."""
 
-AUTOMATIC_EDGE = 384
+EDGES: tuple[tuple[int, float], ...] = ((384, 0.5), (128, 0.5))
+"""Longer working edges of the automatic scale, the finest first, and the weight of each in the mean of their gains."""
 
 
 def parse_scale(text: str) -> Scale:
@@ -62,21 +63,28 @@ def checked(scale: Scale) -> Scale:
     return scale
 
 
-def automatic_edge(height: int, width: int) -> int:
-    """Return the longer edge of the working picture in pixels, for a picture of this size."""
-    return min(max(height, width), AUTOMATIC_EDGE)
+def working_sizes(height: int, width: int, scale: Scale) -> list[tuple[tuple[int, int], float]]:
+    """Return the sizes (h, w) at which the network works, the finest first, with their weights, which add up to 1.
 
-
-def working_size(height: int, width: int, scale: Scale) -> tuple[int, int]:
-    """Return (h, w) of the working picture, in pixels; for every scale but ``"native"``.
-
-    A picture no larger than the working edge keeps its own size. Otherwise both edges are multiples of
-    :data:`QUANTUM`, as near to the picture's aspect ratio as that allows.
+    For every scale but ``"native"``. A fraction or a number of pixels is one size; ``"auto"`` is the mean of
+    :data:`EDGES`. A size is not larger than the picture; below that both edges are multiples of :data:`QUANTUM`, as
+    near to the picture's aspect ratio as that allows.
     """
     longer = max(height, width)
-    edge = scale if isinstance(scale, int) else automatic_edge(height, width)
-    if isinstance(scale, Fraction):
-        edge = max(round(longer * scale), 1)
+    if scale == AUTO:
+        edges = EDGES
+    else:
+        edges = ((max(round(longer * scale), 1) if isinstance(scale, Fraction) else int(scale), 1.0),)
+    sizes: dict[tuple[int, int], float] = {}
+    for edge, weight in edges:
+        size = working_size(height, width, edge)
+        sizes[size] = sizes.get(size, 0.0) + weight
+    return list(sizes.items())
+
+
+def working_size(height: int, width: int, edge: int) -> tuple[int, int]:
+    """Return (h, w) of a working picture whose longer edge is ``edge`` pixels, or the picture's own if that is less."""
+    longer = max(height, width)
     if edge >= longer:
         return height, width
     factor = _quantised(edge) / longer

@@ -11,8 +11,20 @@ from hypothesis.extra.numpy import arrays
 
 from dcdr_deploy.imaging.transfer import linear_to_srgb, srgb_to_linear
 from dcdr_deploy.run.dials import NEUTRAL
-from dcdr_deploy.run.gain import BEGIN, FLOOR, apply_gain, code_tables, excess_field, gain_of, is_gray, working_codes
-from dcdr_deploy.run.strips import ROWS, Enlargement, SecondPass, average_down
+from dcdr_deploy.run.enlargement import Enlargement
+from dcdr_deploy.run.gain import (
+    BEGIN,
+    FLOOR,
+    ExcessField,
+    apply_gain,
+    code_tables,
+    excess_field,
+    gain_of,
+    is_gray,
+    mean_excess,
+    working_codes,
+)
+from dcdr_deploy.run.strips import ROWS, SecondPass, average_down
 
 PEAK = 8.0
 
@@ -137,6 +149,33 @@ def test_a_gray_picture_gains_neutral_light():
     light = SecondPass(codes, tables, NEUTRAL, PEAK).from_field(field).linear
     assert np.ptp(light, axis=-1).max() == 0
     assert light[0, 0, 0] * PEAK == pytest.approx(1 + 0.2126 * 2 + 0.7152 + 0.0722 * 4, rel=1e-4)
+
+
+def uniform_field(size: tuple[int, int], excess: float) -> ExcessField:
+    ones = np.ones((*size, 3), np.float32)
+    return ExcessField(ones * np.float32(excess), ones, ones)
+
+
+@given(st.floats(0, 7), st.floats(0, 7), st.floats(0, 1))
+def test_the_mean_of_two_working_sizes_is_the_mean_of_their_gains_in_stops(fine, coarse, weight):
+    fields = [(uniform_field((6, 8), fine), weight), (uniform_field((2, 3), coarse), 1 - weight)]
+    mean = mean_excess(fields)
+    assert mean.weighted.shape == (6, 8, 3)
+    stops = weight * np.log2(1 + fine) + (1 - weight) * np.log2(1 + coarse)
+    np.testing.assert_allclose(mean.weighted, 2**stops - 1, rtol=1e-4, atol=1e-5)
+
+
+def test_one_working_size_is_its_own_mean():
+    field = uniform_field((4, 4), 3)
+    assert mean_excess([(field, 1.0)]) is field
+
+
+def test_a_working_picture_made_smaller_is_the_picture_averaged_to_that_size():
+    codes = picture_of((96, 128), seed=3)
+    tables = code_tables(8)
+    twice, once = average_down(codes, tables, (48, 64)).reduced((12, 16)), average_down(codes, tables, (12, 16))
+    for part in ("light", "weight", "clipped"):
+        np.testing.assert_allclose(getattr(twice, part), getattr(once, part), atol=1e-6)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])

@@ -19,7 +19,7 @@ from dcdr_deploy.run.dials import Dials
 from dcdr_deploy.run.restore import restore
 from dcdr_deploy.run.runner import Runner
 from dcdr_deploy.run.selection import DEMO_MODEL
-from dcdr_deploy.run.working_scale import working_size
+from dcdr_deploy.run.working_scale import working_sizes
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 RNG = np.random.default_rng(7)
@@ -50,15 +50,15 @@ def test_native_is_the_networks_own_result_to_the_bit(photo):
 
 def test_the_network_works_at_the_size_that_the_rule_says(engine, photo):
     result = restore(photo, Runner(engine))
-    assert result.working_size == working_size(600, 800, "auto")
-    assert engine.sizes == [result.working_size]
+    assert result.working_sizes == tuple(size for size, _ in working_sizes(600, 800, "auto"))
+    assert engine.sizes == list(reversed(result.working_sizes))  # the finest last: progress is that of its tiles
     assert result.linear.shape == (600, 800, 3)
     assert result.linear.dtype == np.float32
 
 
 @pytest.mark.parametrize(("scale", "size"), [(Fraction(1, 2), (288, 384)), (256, (192, 256)), (5000, (600, 800))])
 def test_other_sizes_may_be_asked_for(engine, photo, scale, size):
-    assert restore(photo, Runner(engine), scale).working_size == size
+    assert restore(photo, Runner(engine), scale).working_sizes == (size,)
     assert engine.sizes == [size]
 
 

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dcdr_deploy.errors import InputError
-from dcdr_deploy.run.working_scale import QUANTUM, automatic_edge, checked, parse_scale, working_size
+from dcdr_deploy.run.working_scale import EDGES, QUANTUM, checked, parse_scale, working_size, working_sizes
 
-EDGES = st.integers(1, 20_000)
+PIXELS = st.integers(1, 20_000)
 
 
 @pytest.mark.parametrize(
@@ -34,14 +34,24 @@ def test_python_callers_hear_the_same(scale):
         checked(scale)
 
 
-@given(EDGES, EDGES)
-def test_a_working_picture_is_never_larger_than_the_picture(height, width):
-    h, w = working_size(height, width, "auto")
-    assert 1 <= h <= height
-    assert 1 <= w <= width
+@given(PIXELS, PIXELS)
+def test_no_working_picture_is_larger_than_the_picture_and_the_finest_comes_first(height, width):
+    sizes = [size for size, _ in working_sizes(height, width, "auto")]
+    assert all(1 <= h <= height and 1 <= w <= width for h, w in sizes)
+    assert sizes == sorted(sizes, reverse=True)
 
 
-@given(EDGES, EDGES, st.integers(64, 4096))
+@given(PIXELS, PIXELS)
+def test_the_weights_of_the_automatic_sizes_add_up_to_one(height, width):
+    assert sum(weight for _, weight in working_sizes(height, width, "auto")) == pytest.approx(1)
+
+
+def test_a_picture_smaller_than_all_edges_goes_through_the_network_once():
+    smallest = min(edge for edge, _ in EDGES)
+    assert working_sizes(smallest - 8, smallest - 28, "auto") == [((smallest - 8, smallest - 28), 1)]
+
+
+@given(PIXELS, PIXELS, st.integers(64, 4096))
 def test_a_picture_within_the_edge_keeps_its_size_and_others_share_few_shapes(height, width, edge):
     h, w = working_size(height, width, edge)
     if max(height, width) <= edge:
@@ -54,20 +64,15 @@ def test_a_picture_within_the_edge_keeps_its_size_and_others_share_few_shapes(he
 @given(st.integers(1000, 20_000), st.floats(0.3, 3.0))
 def test_the_aspect_ratio_stays_within_half_a_step(height, ratio):
     width = round(height * ratio)
-    h, w = working_size(height, width, "auto")
+    h, w = working_size(height, width, 384)
     longer = max(h, w) / max(height, width)
     assert abs(min(height, width) * longer - min(h, w)) <= QUANTUM / 2 + 1e-6
 
 
 def test_pictures_of_one_aspect_ratio_share_one_shape():
     cameras = [(4000, 6000), (3648, 5472), (2848, 4272), (5792, 8688)]
-    assert len({working_size(*size, "auto") for size in cameras}) == 1
+    assert len({tuple(working_sizes(*size, "auto")) for size in cameras}) == 1
 
 
 def test_a_fraction_is_of_the_pictures_own_edges():
-    assert working_size(1024, 2048, Fraction(1, 2)) == (512, 1024)
-
-
-@given(EDGES, EDGES)
-def test_the_automatic_edge_does_not_exceed_the_picture(height, width):
-    assert 1 <= automatic_edge(height, width) <= max(height, width)
+    assert working_sizes(1024, 2048, Fraction(1, 2)) == [((512, 1024), 1)]

@@ -243,7 +243,8 @@ def details(report: FileReport) -> str:
     stages = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in report.stages.items())
     height, width = report.run.tile_size
     tiles = f"{report.run.tiles} tiles of {height} x {width}, overlap {report.run.overlap}, batch {report.run.batch}"
-    worked = "network at {1}x{0}".format(*report.working_size) if report.run.tiles else "network not needed"
+    sizes = " and ".join("{1}x{0}".format(*size) for size in report.working_sizes)
+    worked = f"network at {sizes}" if report.run.tiles else "network not needed"
     dials = "".join(f", {name.replace('_', ' ')} {value:g}" for name, value in report.dials.items())
     return (
         f"{report.source}: {stages}; scale {report.scale}, {worked}{dials}; {tiles}; "
