@@ -1,4 +1,4 @@
-"""OpenVINO: the fastest backend on CPUs.
+"""OpenVINO: the fastest backend on CPUs, and on x86-64 the one that the base installation brings.
 
 OpenVINO's ONNX reader knows neither ``ai.onnx::DeformConv`` nor functions inside a model, but takes converters for
 operators it does not know. Three small ones, below, build the nodes of this project from OpenVINO's own operators; they
