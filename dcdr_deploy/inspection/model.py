@@ -125,7 +125,7 @@ def _inspect_picture(path: Path) -> dict[str, Any]:
         "height": height,
         "samples": "16-bit integers, 0 to 1" if picture.integer else "floats",
         "range": f"{picture.pixels.min():.4g} to {picture.pixels.max():.4g}",
-        "metadata": dict(picture.strings),
+        "metadata": dict(picture.texts),
     }
 
 

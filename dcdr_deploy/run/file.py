@@ -45,6 +45,7 @@ class Inferred:
         restored: the result, with what was recovered and at which size.
         alpha: (H, W) float32 in [0, 1], or ``None``.
         notes: of the reader.
+        colour: what the reader took the samples for.
         info: the engine.
         stages: seconds so far.
     """
@@ -53,6 +54,7 @@ class Inferred:
     restored: Restored
     alpha: NDArray[np.float32] | None
     notes: tuple[str, ...]
+    colour: str
     info: EngineInfo
     stages: dict[str, float]
 
@@ -143,6 +145,7 @@ def infer(
         restored=restored,
         alpha=decoded.frame.alpha,
         notes=tuple(decoded.frame.metadata.get("notes", ())),
+        colour=str(decoded.frame.metadata.get("colour", "")),
         info=runner.engine.info,
         stages={"decode": decoded.seconds, "infer": time.perf_counter() - started},
     )
@@ -202,6 +205,7 @@ def encode(
         dials=options.dials.turned(),
         recovery=restored.recovery,
         notes=inferred.notes,
+        colour=inferred.colour,
     )
 
 

@@ -51,6 +51,8 @@ class FileReport:
         dials: those that were turned, by name.
         recovery: what was recovered of what had clipped.
         notes: sentences of the reader about what was left out or reduced.
+        colour: what the input's samples were taken for, by which statement of the file, and whether they were
+            converted, such as ``"Display P3 by ICC profile, converted to sRGB"``.
     """
 
     source: Path
@@ -71,6 +73,7 @@ class FileReport:
     dials: dict[str, float]
     recovery: Recovery
     notes: tuple[str, ...] = ()
+    colour: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain data for JSON."""
@@ -97,6 +100,7 @@ class FileReport:
             "batch": self.run.batch,
             "retries": self.run.retries,
             "notes": list(self.notes),
+            "colour": self.colour,
         }
 
 

@@ -239,17 +239,16 @@ def recovered(recovery: Recovery) -> str:
 
 
 def details(report: FileReport) -> str:
-    """Return how a file was made: seconds by stage, tiles, retries."""
+    """Return how a file was made: colours of the input, seconds by stage, tiles, retries."""
     stages = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in report.stages.items())
     height, width = report.run.tile_size
     tiles = f"{report.run.tiles} tiles of {height} x {width}, overlap {report.run.overlap}, batch {report.run.batch}"
     sizes = " and ".join("{1}x{0}".format(*size) for size in report.working_sizes)
     worked = f"network at {sizes}" if report.run.tiles else "network not needed"
     dials = "".join(f", {name.replace('_', ' ')} {value:g}" for name, value in report.dials.items())
-    return (
-        f"{report.source}: {stages}; scale {report.scale}, {worked}{dials}; {tiles}; "
-        f"{report.run.retries} retries for lack of memory"
-    )
+    scale = f"scale {report.scale}, {worked}{dials}"
+    retries = f"{report.run.retries} retries for lack of memory"
+    return f"{report.source}: {report.colour}; {stages}; {scale}; {tiles}; {retries}"
 
 
 def duration(seconds: float) -> str:
