@@ -15,7 +15,7 @@ Scale = Fraction | int | Literal["auto", "native"]
 """``"auto"``: :func:`working_sizes`; ``"native"``: the network at every pixel, its result as it is (the paper's way);
 a fraction of the picture's edges; or pixels of the working picture's longer edge."""
 
-QUANTUM = 32
+QUANTUM = 16
 """Working edges are multiples of this, so that pictures of many sizes share few shapes: engines with CUDA graphs, and
 those that compile for a shape, meet the same ones again. The aspect ratio is off by at most half of it."""
 

@@ -50,7 +50,7 @@ def area_average(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 # Averaging down
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.data())
 def test_every_pixel_counts_by_its_area_in_linear_light(data):
     height, width = data.draw(st.integers(1, 3 * ROWS)), data.draw(st.integers(1, 90))
@@ -72,7 +72,7 @@ def test_working_codes_are_what_an_engine_reads_as_the_same_light():
 # Enlarging
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.data())
 def test_any_part_of_an_enlargement_is_bilinear_between_pixel_centres(data):
     h, w = data.draw(st.integers(1, 12)), data.draw(st.integers(1, 12))
