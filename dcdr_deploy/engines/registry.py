@@ -94,12 +94,12 @@ BACKENDS: dict[str, Backend] = {
     backend.name: backend
     for backend in (
         Backend(
-            "onnxruntime", _ENGINES + "onnxruntime", "default: CPU, CUDA", (".onnx",), {DEVICE_CUDA: 50, DEVICE_CPU: 50}
+            "onnxruntime", _ENGINES + "onnxruntime", "CUDA; CPUs too", (".onnx",), {DEVICE_CUDA: 50, DEVICE_CPU: 50}
         ),
         Backend(
             "cuda", _ENGINES + "cuda.engine", "NVIDIA GPUs, own kernels", (".onnx", *_CHECKPOINTS), {DEVICE_CUDA: 60}
         ),
-        Backend("openvino", _ENGINES + "openvino", "fastest on CPUs", (".onnx",), {DEVICE_CPU: 10}),
+        Backend("openvino", _ENGINES + "openvino", "default on x86-64 CPUs", (".onnx",), {DEVICE_CPU: 10}),
         Backend("tensorrt", _ENGINES + "tensorrt.engine", "NVIDIA GPUs, engines", (".engine",), {DEVICE_CUDA: 10}),
         Backend("tensorrt-rtx", _ENGINES + "tensorrt.rtx", "RTX GPUs, engines", (".engine",), {DEVICE_CUDA: 20}),
         Backend(

@@ -8,8 +8,8 @@ an encoding (``declared.py``), that is undone. Whatever is converted to linear R
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +68,7 @@ class Picture:
         peak: full scale in units of SDR white where the file says so, as those of ``dcdr-deploy run`` do.
         invalid: (H, W) bool, pixels with NaN or infinity; ``None`` without any.
         notes: sentences about what was converted, chosen, masked or left out.
+        texts: strings of the file's header by lower-case names.
     """
 
     path: Path
@@ -76,6 +77,7 @@ class Picture:
     peak: float | None
     invalid: NDArray[np.bool_] | None = None
     notes: tuple[str, ...] = ()
+    texts: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -239,6 +241,7 @@ def _checked(path: Path, linear: Linear, options: HdrOptions) -> Picture:
         _positive(linear.texts.get("peak")),
         invalid if count else None,
         tuple(notes),
+        dict(linear.texts),
     )
 
 

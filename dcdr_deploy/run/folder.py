@@ -16,7 +16,7 @@ from dcdr_deploy.run.file import Decoded, Inferred, decode, encode, infer
 from dcdr_deploy.run.jobs import Job, plan_folder
 from dcdr_deploy.run.manifest import Entry, Manifest, make_entry, settings_key
 from dcdr_deploy.run.opening import DEFAULT_SETTINGS, RunnerSettings, runner_or_default
-from dcdr_deploy.run.outputs import DEFAULT_OPTIONS, ConvertOptions, preview_path
+from dcdr_deploy.run.outputs import DEFAULT_OPTIONS, ConvertOptions, gain_map_path, preview_path
 from dcdr_deploy.run.reports import Failure, FileReport, FolderReport
 from dcdr_deploy.run.runner import Runner
 from dcdr_deploy.run.stages import Pipeline, Stages
@@ -95,7 +95,8 @@ class _FolderRun:
         self._manifest = Manifest(target)
         # Tiles decide about the last digits of the result, in contrast to the number of them in a batch.
         tiles = {"tile": runner.tile, "overlap": runner.overlap}
-        self._settings = settings_key(runner.engine.info, write=asdict(options.write), **tiles)
+        picture = {"scale": str(options.scale), "dials": options.dials.turned()}
+        self._settings = settings_key(runner.engine.info, write=asdict(options.write), **picture, **tiles)
         self._failures_file = target / FAILURES_NAME
         self._files: list[FileReport] = []
         self._failures: list[Failure] = []
@@ -131,7 +132,9 @@ class _FolderRun:
 
     def _is_unchanged(self, job: Job) -> bool:
         entry = self._entry(job)
-        written = (job.output, preview_path(job.output)) if self._options.preview else (job.output,)
+        gain_map = gain_map_path(self._options, job.name)
+        written = [job.output, *([preview_path(job.output)] if self._options.preview else [])]
+        written += [gain_map] if gain_map is not None else []
         return entry is not None and self._manifest.holds(entry) and all(path.is_file() for path in written)
 
     def _decode(self, job: Job) -> tuple[Entry | None, Decoded]:
@@ -143,7 +146,7 @@ class _FolderRun:
 
     def _infer(self, job: Job, early: tuple[Entry | None, Decoded]) -> tuple[Entry | None, Inferred]:
         entry, decoded = early
-        inferred = infer(decoded, self._runner, self._tiles_done)
+        inferred = infer(decoded, self._runner, self._options, self._tiles_done)
         self._engine_failures = 0
         return entry, inferred
 
@@ -153,7 +156,7 @@ class _FolderRun:
 
     def _encode(self, job: Job, late: tuple[Entry | None, Inferred]) -> FileReport:
         entry, inferred = late
-        report = encode(inferred, job.output, self._options)
+        report = encode(inferred, job.output, self._options, gain_map_path(self._options, job.name))
         if entry is not None:
             self._manifest.add(entry)
         return report

@@ -8,32 +8,46 @@ from pathlib import Path
 
 from dcdr_deploy.errors import InputError, OutputError
 from dcdr_deploy.imaging.write import OUTPUT_SUFFIXES, WriteOptions, check_output
+from dcdr_deploy.run import working_scale
+from dcdr_deploy.run.dials import NEUTRAL, Dials
+from dcdr_deploy.run.working_scale import Scale
 
 PREVIEW_SUFFIX = ".preview.png"
 """What a preview's name ends with: ``out.exr`` has ``out.preview.png`` beside it."""
 
 DEFAULT_FORMAT = "exr"
 
+GAIN_MAP_SUFFIX = ".exr"
+
 
 @dataclass(frozen=True)
 class ConvertOptions:
-    """What is written.
+    """What is made of a picture, and what is written.
 
     Attributes:
         write: compression and depth.
         preview: write a tone-mapped 8-bit PNG beside each output.
         format: output format where the output is a folder: ``"exr"``, ``"hdr"``, ``"png"`` or ``"tif"``; ``None`` is
             EXR.
+        scale: at which size the network works: ``"auto"``, ``"native"``, a fraction or pixels (working_scale.py).
+        dials: how much of what was restored.
+        gain_map: .exr file for the gain over the SDR picture's light; in folder runs the folder for such files, which
+            are called as the outputs are.
 
     Raises:
         OutputError: an unknown format.
+        InputError: a scale out of range.
     """
 
     write: WriteOptions = field(default_factory=WriteOptions)
     preview: bool = False
     format: str | None = None
+    scale: Scale = working_scale.AUTO
+    dials: Dials = NEUTRAL
+    gain_map: Path | None = None
 
     def __post_init__(self) -> None:
+        working_scale.checked(self.scale)
         if self.suffix not in OUTPUT_SUFFIXES:
             known = ", ".join(suffix.lstrip(".") for suffix in OUTPUT_SUFFIXES)
             raise OutputError(f"unknown output format {self.format!r}; use one of {known}")
@@ -67,6 +81,33 @@ def preview_path(output: Path) -> Path:
     return output.with_suffix(PREVIEW_SUFFIX)
 
 
+def gain_map_path(options: ConvertOptions, name: str) -> Path | None:
+    """Return where the gain map of an output of a folder run lies, ``None`` if none was asked for.
+
+    Args:
+        options: with the folder.
+        name: of the output, relative to the output folder.
+    """
+    return None if options.gain_map is None else (options.gain_map / name).with_suffix(GAIN_MAP_SUFFIX)
+
+
+def check_gain_map(path: Path, *others: Path) -> None:
+    """Refuse a file for the gain map that cannot work.
+
+    Args:
+        path: the file.
+        others: the input and what else is written.
+
+    Raises:
+        OutputError: it is no .exr, is one of the other files, or its place cannot be written.
+    """
+    if path.suffix.lower() != GAIN_MAP_SUFFIX:
+        raise OutputError(f"{path}: a gain map is written as {GAIN_MAP_SUFFIX}; give it such a name")
+    check_output(path)
+    if os.path.realpath(path) in map(os.path.realpath, others):
+        raise OutputError(f"{path}: input and outputs cannot be the gain map too; choose another name for it")
+
+
 def check_target(source: Path, output: Path, options: ConvertOptions) -> None:
     """Refuse a target that cannot work, before anything is loaded.
 
@@ -78,6 +119,8 @@ def check_target(source: Path, output: Path, options: ConvertOptions) -> None:
     for written in (output, preview_path(output)) if options.preview else (output,):
         if os.path.realpath(written) == os.path.realpath(source):
             raise InputError(f"{source}: would be overwritten by its own output; choose another name or folder")
+    if options.gain_map is not None:
+        check_gain_map(options.gain_map, source, output, *([preview_path(output)] if options.preview else []))
 
 
 def check_place(output: Path, options: ConvertOptions) -> None:

@@ -20,6 +20,8 @@ from dcdr_deploy import cli
 from dcdr_deploy.commands.show import run
 
 ORT = ("--backend", "onnxruntime")
+NATIVE = ("--scale", "native")
+"""The network's own numbers, for pictures in which nothing clips."""
 
 
 @pytest.fixture
@@ -34,12 +36,12 @@ def photos(tmp_path, make_picture) -> Path:
 
 def test_one_file_gives_one_line_on_stdout_and_the_model_with_its_reason_on_stderr(dcdr, make_picture, tiny_model):
     make_picture(Path("in.png"))
-    done = dcdr("run", "in.png", "out.exr", "--model", tiny_model, *ORT)
+    done = dcdr("run", "in.png", "out.exr", "--model", tiny_model, *ORT, *NATIVE)
     assert done.exit_code == 0
     assert Path("out.exr").is_file()
     (line,) = done.stdout.splitlines()
     assert line.startswith("out.exr  32x24  gain.onnx  onnxruntime on CPU (")
-    assert line.endswith("min 0  median 0.8  p99 0.8  max 0.8  (1 = SDR white)")
+    assert line.endswith("min 0  median 0.8  p99 0.8  max 0.8  (1 = SDR white)  nothing clipped")
     model, backend = done.stderr.splitlines()
     assert model == f"model: {tiny_model} (as asked for)"
     assert backend.startswith("backend: onnxruntime on CPU")
@@ -82,14 +84,14 @@ def test_quiet_leaves_results_only(dcdr, make_picture, tiny_model):
 
 def test_verbose_tells_times_and_tiles(dcdr, make_picture, tiny_model):
     make_picture(Path("in.png"), size=(100, 100))
-    done = dcdr("run", "in.png", "out.exr", "-v", "-m", tiny_model, *ORT, "--tile", "64", "--overlap", "4")
+    done = dcdr("run", "in.png", "out.exr", "-v", "-m", tiny_model, *ORT, *NATIVE, "--tile", "64", "--overlap", "4")
     assert "4 tiles of 64 x 64, overlap 4, batch 1; 0 retries" in done.stderr
     assert len(done.stdout.splitlines()) == 1
 
 
 def test_json_is_one_object_on_stdout(dcdr, make_picture, tiny_model):
     make_picture(Path("in.png"))
-    done = dcdr("run", "in.png", "out.exr", "--json", "-m", tiny_model, *ORT)
+    done = dcdr("run", "in.png", "out.exr", "--json", "-m", tiny_model, *ORT, *NATIVE)
     data = json.loads(done.stdout)
     assert (data["status"], data["output"], data["width"], data["height"]) == ("converted", "out.exr", 32, 24)
     assert data["statistics"]["max"] == pytest.approx(0.8, rel=1e-3)
@@ -105,7 +107,7 @@ def test_json_is_one_object_on_stdout(dcdr, make_picture, tiny_model):
 )
 def test_tile_options_reach_the_runner(dcdr, make_picture, tiny_model, arguments, tiles):
     make_picture(Path("in.png"), size=(100, 100))
-    done = dcdr("run", "in.png", "out.exr", "--json", "-m", tiny_model, *ORT, *arguments)
+    done = dcdr("run", "in.png", "out.exr", "--json", "-m", tiny_model, *ORT, *NATIVE, *arguments)
     assert json.loads(done.stdout)["tiles"] == tiles
 
 
@@ -195,7 +197,7 @@ def test_recursive_mirrors_the_tree_in_the_format_asked_for(dcdr, photos, make_p
 
 SLOW = """
 import sys, time
-from dcdr_deploy import runner
+from dcdr_deploy.run import runner
 from dcdr_deploy.cli import main
 
 def slow(self, frame, progress=None, run=runner.Runner.run):
@@ -234,7 +236,7 @@ def test_ctrl_c_leaves_whole_files_only_and_the_next_run_goes_on(tmp_path, make_
     for name in names:
         make_picture(tmp_path / "photos" / name)
     hdr = tmp_path / "hdr"
-    arguments = ("photos", "hdr", "--preview", "-m", tiny_model, *ORT)
+    arguments = ("photos", "hdr", "--preview", "-m", tiny_model, *ORT, *NATIVE)
     code, words = interrupt_when(lambda: (hdr / "1.exr").exists(), *arguments, cwd=tmp_path)
     assert code == 130, words
     assert "Traceback" not in words

@@ -116,7 +116,7 @@ def test_both_pictures_of_one_name_are_converted_and_told(tmp_path, photos, runn
         def note(self, sentence):
             notes.append(sentence)
 
-    report = convert_folder(photos, tmp_path / "hdr", runner, listener=Notes())
+    report = convert_folder(photos, tmp_path / "hdr", runner, ConvertOptions(scale="native"), listener=Notes())
     medians = {file.output.name: file.statistics["median"] for file in report.files}
     assert medians["frame2.jpg.exr"] == pytest.approx(1.6, rel=1e-2)
     assert medians["frame2.png.exr"] == pytest.approx(0.8, rel=1e-2)
