@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import click
+import OpenEXR
 import pytest
 from click.testing import CliRunner
 from PIL import Image
@@ -56,6 +57,14 @@ def test_what_the_input_was_taken_for_is_in_the_verbose_line_and_in_json(dcdr, t
     assert "in.png: Adobe RGB (1998) by Exif, converted to sRGB; " in done.stderr
     done = dcdr("run", "in.png", "out.exr", "--model", tiny_model, *ORT, "--json")
     assert json.loads(done.stdout)["colour"] == "Adobe RGB (1998) by Exif, converted to sRGB"
+
+
+def test_wrapped_panoramas_say_so_in_the_file_and_are_made_anew_where_they_were_not(dcdr, photos, tiny_model):
+    for options in ((), ("--wrap",), ("--wrap",)):
+        done = dcdr("run", photos, "hdr", "-m", tiny_model, "--scale", "native", *options, *ORT)
+        assert done.exit_code == 0, done.stderr
+    assert "3 unchanged since an earlier run" in done.stderr
+    assert OpenEXR.File("hdr/a.exr").header()["wrap"] == "yes"
 
 
 def test_without_options_the_model_in_the_working_directory_is_taken(dcdr, make_picture, write_tiny_model):
