@@ -396,6 +396,14 @@ def test_our_own_output_is_refused_by_its_tag(tmp_path, suffix):
         read_image(path)
 
 
+def test_sdr_pictures_that_other_programs_made_of_our_output_are_taken(read):
+    texts = chunk(b"tEXt", b"Software\0dcdr-deploy 0.1") + chunk(b"tEXt", b"peak\x008")
+    np.testing.assert_array_equal(read(png_bytes(RGB, 2, texts, depth=8)).pixels, RGB)
+    np.testing.assert_array_equal(read(png_bytes(DEEP, 2, texts + SRGB_CHUNK)).pixels, DEEP)
+    with pytest.raises(InputError, match="written by dcdr-deploy"):
+        read(png_bytes(DEEP, 2, texts))
+
+
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
 def test_without_the_tag_it_is_the_linear_picture_that_it_says_it_is(tmp_path, suffix):
     path = tmp_path / f"own{suffix}"
