@@ -19,12 +19,13 @@ from dcdr_deploy.errors import InputError
 from dcdr_deploy.imaging import h273
 from dcdr_deploy.imaging import primaries as p
 from dcdr_deploy.imaging.colour import to_linear
-from dcdr_deploy.imaging.declared import Encoding, resolve
+from dcdr_deploy.imaging.declared import resolve
 from dcdr_deploy.imaging.decoders import exr, png, radiance, tiff
 from dcdr_deploy.imaging.decoders.common import Stored, UnreadableError, quiet_decoders
 from dcdr_deploy.imaging.decoders.linear import Linear
 from dcdr_deploy.imaging.decoders.numpy_array import MAGIC as NUMPY_MAGIC
 from dcdr_deploy.imaging.decoders.numpy_array import decode_numpy, ratio_beside
+from dcdr_deploy.imaging.encoding import Encoding
 from dcdr_deploy.imaging.exr import SDR_WHITE_NITS
 from dcdr_deploy.imaging.orientation import upright
 from dcdr_deploy.imaging.transfer import srgb_to_linear

@@ -163,6 +163,11 @@ def test_the_gama_that_belongs_to_srgb_is_srgb(read, extra):
     np.testing.assert_array_equal(read(png_bytes(RGB, 2, extra, depth=8)).pixels, RGB)
 
 
+def test_the_same_gama_beside_other_primaries_is_a_power(read):
+    frame = read(png_bytes(DEEP, 2, gama(0.4547) + chrm(p.ADOBE_RGB)))
+    assert near(frame.pixels, converted(DEEP, power(1 / 0.4547), p.ADOBE_RGB))
+
+
 @pytest.mark.parametrize(
     ("extra", "by"),
     [
