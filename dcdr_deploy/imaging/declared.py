@@ -176,7 +176,7 @@ def _by_gamma(declared: Declared, channels: int) -> Encoding | None:
     exponent = None if declared.gamma is None else 1 / declared.gamma if declared.gamma > 0 else 0.0
     curve: Curve
     if exponent is None or (p.is_rec709(colours) and _SRGB_GAMMA[0] < exponent < _SRGB_GAMMA[1]):
-        # 2.2 is the standard's own value for sRGB, written beside or for want of an sRGB chunk; libpng takes it so, too.
+        # 2.2 is the standard's own value for sRGB, written for want of an sRGB chunk, too; libpng takes it so.
         curve, name = _srgb, "sRGB's curve"
     elif _GAMMA_RANGE[0] <= exponent <= _GAMMA_RANGE[1]:
         curve, name = _power(exponent), "linear" if abs(exponent - 1) < 1e-3 else f"gamma {exponent:.4g}"
