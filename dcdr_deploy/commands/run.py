@@ -137,7 +137,7 @@ class NumberOr(click.ParamType):
     "--protect-below",
     type=int,
     metavar="CODE",
-    help=f"8-bit code up to which channels keep their light. [{BEGIN}; with --scale native: none]",
+    help=f"Pixels of which no channel is above this 8-bit code keep their light. [{BEGIN}; --scale native: none]",
 )
 @click.option(
     "--gain-map",

@@ -57,7 +57,7 @@ def restore(
 ) -> Restored:
     """Restore what an SDR picture lost to clipping.
 
-    At every scale but ``"native"`` channels that are not clipped, nor near a clipped one, keep their light; a gray
+    At every scale but ``"native"`` pixels that are not clipped, nor near a clipped one, keep their light; a gray
     picture stays gray; and a picture in which nothing clips does not need the network at all.
 
     Args:
