@@ -2,11 +2,11 @@
 
     python benchmarks/make_figure.py [--only samples]
 
-Four cells each. The samples are the views of ``make_samples.py``, rendered three times as large, where the size at which
-the network works makes a difference: the SDR picture, the network at every pixel (``--scale native``), the working scale
-(``--scale auto``) and the truth, all two stops darker, so that what is clipped is grey. The contact sheet takes every
-sixth of the crops that ``evaluate_demo.py`` measures, unseen and unpicked, with the gain of each in dB: the SDR picture
-as it is, and darkened the same, the network's result and the truth.
+Four cells each. The samples are the views of ``make_samples.py``, rendered three times as large, where the size at
+which the network works makes a difference: the SDR picture, the network at every pixel (``--scale native``), the
+working scale (``--scale auto``) and the truth, all two stops darker, so that what is clipped is grey. The contact sheet
+takes every sixth of the crops that ``evaluate_demo.py`` measures, unseen and unpicked, with the gain of each in dB: the
+SDR picture as it is, and darkened the same, the network's result and the truth.
 """
 
 from __future__ import annotations

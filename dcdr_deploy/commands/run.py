@@ -95,7 +95,7 @@ class NumberOr(click.ParamType):
     metavar="auto|none|N",
     default="auto",
     show_default=True,
-    help="Largest tile edge in pixels; none runs whole pictures, auto goes by the memory at hand.",
+    help="Largest tile edge in pixels of what the network is given (--scale); none runs it whole, auto goes by memory.",
 )
 @click.option(
     "--overlap",
