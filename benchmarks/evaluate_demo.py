@@ -3,9 +3,9 @@
     python benchmarks/evaluate_demo.py [--model MODEL] [--views 48] [--scenes 48] [--json]
 
 Views of the test panoramas and procedural scenes of the test seeds go through the training camera (sRGB curve, 1 to
-35 % of the pixels clipped). Errors are pooled in PSNR-mu (mu = 10) over clipped pixels with their 8 px surround and
-over everything; colours of clipped pixels are judged by their distance in CIE 1976 u'v' chromaticity, a mean of each
-crop. Exit status 1 when a bound of the gate is missed.
+35 % of the pixels clipped) and the network itself, at native scale. Errors are pooled in PSNR-mu (mu = 10) over clipped
+pixels with their 8 px surround and over everything; colours of clipped pixels are judged by their distance in CIE 1976
+u'v' chromaticity, a mean of each crop. Exit status 1 when a bound of the gate is missed.
 """
 
 from __future__ import annotations

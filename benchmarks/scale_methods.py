@@ -118,13 +118,13 @@ class Excess:
         begin: code from which a channel counts as partly clipped.
         power: of the share of clipped pixels, as the certainty of a cell.
         floor: least share that the excess of a cell is divided by; keeps errors of the network small.
-        pixels: a pixel is as clipped as its most clipped channel, in all three channels.
+        pixels: all channels of a pixel are as clipped as the most clipped one; else each by itself.
     """
 
     begin: float = 245
     power: float = 2
     floor: float = 0.1
-    pixels: bool = False
+    pixels: bool = True
 
     def weights(self, view: View) -> Tensor:
         """How far each channel is clipped, (1, 3, H, W)."""
@@ -152,7 +152,7 @@ METHODS: dict[str, Method] = {
     "excess from 230": Excess(begin=230),
     "excess, no floor": Excess(floor=LEAST_SHARE),
     "excess, floor 0.3": Excess(floor=0.3),
-    "excess of pixels": Excess(pixels=True),
+    "excess of channels": Excess(pixels=False),
 }
 RECEPTIVE_FIELD = 83
 """Pixels that the network sees on each side, with offsets of zero."""

@@ -142,7 +142,7 @@ class Score:
 
 
 def rate(
-    case: Case, network: Callable[[Tensor], Tensor], peak: float, device: torch.device, every_method: bool
+    case: Case, network: Callable[[Tensor], Tensor], peak: float, device: torch.device, options: argparse.Namespace
 ) -> Score:
     """Run one picture through every candidate."""
     sdr = torch.from_numpy(case.sdr).to(device).permute(2, 0, 1)[None]
@@ -153,8 +153,10 @@ def rate(
     view = View(codes, srgb_to_linear(codes), depth)
     hard = sdr.amax(1, keepdim=True) >= CLIPPED_CODE
     region = F.max_pool2d(hard.float(), 2 * SURROUND + 1, 1, SURROUND)
-    small = {edge: average_down(view.light, working_size(view.size, edge)) for edge in WORKING if edge < max(view.size)}
-    small[max(view.size)] = view.light
+    native = max(view.size)
+    small = {edge: average_down(view.light, working_size(view.size, edge)) for edge in options.working if edge < native}
+    if not options.reduced_only:
+        small[native] = view.light
     results = {edge: network(linear_to_srgb(light)) for edge, light in small.items()}
 
     aim = mu_law(truth, peak)
@@ -170,7 +172,7 @@ def rate(
         sums.append(torch.stack([part.sum(dtype=torch.float64) for part in parts]))
 
     add("conversion", view.light)
-    for name, light in candidates(view, small, results, every_method):
+    for name, light in candidates(view, small, results, options.every_method):
         add(name, light)
     inside = int(region.sum())
     values = torch.stack(sums).cpu().tolist()
@@ -230,6 +232,9 @@ def main() -> None:
     parser.add_argument("--sizes", type=lambda text: [int(each) for each in text.split(",")], default=list(SIZES))
     parser.add_argument("--views", type=int, default=100)
     parser.add_argument("--largest-views", type=int, default=50, help=f"most views at {max(SIZES)} px")
+    numbers = lambda text: [int(each) for each in text.split(",")]  # noqa: E731
+    parser.add_argument("--working", type=numbers, default=list(WORKING), help="longer working edges, beside the own")
+    parser.add_argument("--reduced-only", action="store_true", help="leave the network at every pixel out")
     parser.add_argument("--every-method", action="store_true", help="all ways to enlarge, at every working size")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--precision", choices=("fp32", "fp16"), default="fp32")
@@ -252,7 +257,7 @@ def main() -> None:
         for name, futures in jobs:
             scores = []
             for number, future in enumerate(futures):
-                scores.append(rate(future.result(), network, peak, device, options.every_method))
+                scores.append(rate(future.result(), network, peak, device, options))
                 futures[number] = None  # frees the case
             show(table(scores, name), len(scores))
             kept[name] = [{"errors": score.errors, "counts": score.counts} for score in scores]

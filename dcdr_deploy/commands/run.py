@@ -95,7 +95,7 @@ class NumberOr(click.ParamType):
     metavar="auto|none|N",
     default="auto",
     show_default=True,
-    help="Largest tile edge in pixels; none runs whole pictures, auto goes by the memory at hand.",
+    help="Largest tile edge in pixels of what the network is given (--scale); none runs it whole, auto goes by memory.",
 )
 @click.option(
     "--overlap",
@@ -137,7 +137,7 @@ class NumberOr(click.ParamType):
     "--protect-below",
     type=int,
     metavar="CODE",
-    help=f"8-bit code up to which channels keep their light. [{BEGIN}; with --scale native: none]",
+    help=f"Pixels of which no channel is above this 8-bit code keep their light. [{BEGIN}; --scale native: none]",
 )
 @click.option("--wrap", is_flag=True, help="Panoramas of 360 degrees: no seam at their edges; takes twice the time.")
 @click.option(

@@ -38,8 +38,8 @@ class Dials:
         exposure: stops by which all light is multiplied at the end, -16 to 16.
         max_boost: stops that no gain exceeds, above 0, reached by a smooth shoulder; ``None`` is no limit.
         saturation: of the light that was added, 0 (neutral, of the same luminance) to 2.
-        protect_below: 8-bit code, 0 to 253, up to which no channel changes (save for ``exposure``, and for what
-            ``saturation`` moves between the channels of a clipped pixel); ``None`` is the working scale's own.
+        protect_below: 8-bit code, 0 to 253: a pixel of which no channel is above it keeps its light, save for
+            ``exposure``; ``None`` is the working scale's own.
 
     Raises:
         InputError: a value out of range.

@@ -4,8 +4,8 @@ The network sees 83 px to each side, so large pictures go through it at a smalle
 linear light. What it found there is the *excess*: its light less the SDR picture's, in units of SDR white. Pixels of
 the full picture keep their own light, and clipped ones get the excess on top::
 
-    H = s + w E        w: how far a channel is clipped, 0 up to code BEGIN, 1 from code 254 on
-                       E: the excess that a fully clipped pixel has here, not negative
+    H = s + w E        w: how far a pixel is clipped, by its largest channel: 0 up to code BEGIN, 1 from code 254 on
+                       E: the excess that a fully clipped pixel has here, per channel, not negative
 
 A cell of the working picture is the mean of many pixels, some clipped and some not. Its excess belongs to the clipped
 ones, so it is divided by their share; then E is enlarged by normalised convolution (Knutsson and Westin, 1993) with
@@ -31,10 +31,11 @@ from dcdr_deploy.imaging.transfer import LUMINANCE_REC709, linear_to_srgb, srgb_
 from dcdr_deploy.run.enlargement import Enlargement
 
 CLIPPED_CODE = 254
-"""8-bit code from which a channel is clipped: JPEG turns many a 255 into 254."""
+"""8-bit code from which a channel is clipped: JPEG turns many a 255 into 254. One clipped channel clips the pixel:
+where others are nearly as bright, an excess for it alone would leave a coloured fringe."""
 
 BEGIN = 245
-"""8-bit code from which a channel counts as partly clipped; see the table of working_scale.py."""
+"""8-bit code of the largest channel from which a pixel counts as partly clipped; see working_scale.py."""
 
 FLOOR = 1e-3
 """Added to light before a quotient is taken: keeps the gain of dark pixels stable. A quarter of an 8-bit code's light
@@ -48,7 +49,7 @@ CERTAINTY_POWER = 2.0
 """Of the share of clipped pixels in a cell, as its weight when the excess is enlarged."""
 
 NEAR_PIXELS = 8
-"""A channel that is not clipped may change within this many pixels of one that is (or within a cell of the working
+"""A pixel that is not clipped may change within this many pixels of one that is (or within a cell of the working
 picture, where that is larger): so far do JPEG and lenses carry what clipping did. Evaluation counts the same."""
 
 GRAY_TOLERANCE = 2 / 255
@@ -64,7 +65,7 @@ class Tables:
 
     Attributes:
         light: linear light in [0, 1].
-        weight: how far a channel is clipped, in [0, 1].
+        weight: how far a pixel is clipped whose largest channel has this code, in [0, 1].
         clipped: 1 where it is clipped, else 0.
     """
 
@@ -79,7 +80,7 @@ def code_tables(bits: int, begin: int = BEGIN) -> Tables:
 
     Args:
         bits: of a code.
-        begin: 8-bit code up to which a channel is not clipped at all, 0 to 253.
+        begin: 8-bit code up to which a pixel is not clipped at all, 0 to 253.
     """
     top = (1 << bits) - 1
     codes = np.arange(top + 1) / top
@@ -108,12 +109,12 @@ def working_codes(light: Light) -> NDArray[np.uint16]:
 
 @dataclass(frozen=True)
 class WorkingPicture:
-    """The picture at its working size, each (h, w, 3) float32.
+    """The picture at its working size, float32.
 
     Attributes:
-        light: mean light, in [0, 1].
-        weight: mean of how far pixels are clipped, in [0, 1].
-        clipped: share of clipped pixels, in [0, 1].
+        light: (h, w, 3) mean light, in [0, 1].
+        weight: (h, w, 1) mean of how far pixels are clipped, in [0, 1].
+        clipped: (h, w, 1) share of clipped pixels, in [0, 1].
     """
 
     light: Light
@@ -134,17 +135,17 @@ class WorkingPicture:
         parts = (self.light, self.weight, self.clipped)
         # INTER_AREA weighs every pixel by the area that it has in a cell.
         smaller = [cv2.resize(part, size[::-1], interpolation=cv2.INTER_AREA) for part in parts]
-        return WorkingPicture(*(np.asarray(part, np.float32) for part in smaller))
+        return WorkingPicture(*(np.asarray(part, np.float32).reshape(*size, -1) for part in smaller))
 
 
 @dataclass(frozen=True)
 class ExcessField:
-    """The excess at the working size, ready to be enlarged; each (h, w, 3) float32.
+    """The excess at the working size, ready to be enlarged; float32.
 
     Attributes:
-        weighted: excess x certainty.
-        certainty: of each cell, above 0.
-        near: 1 where clipping is near, else 0.
+        weighted: (h, w, 3) excess x certainty.
+        certainty: (h, w, 1) of each cell, above 0.
+        near: (h, w, 1) 1 where clipping is near, else 0.
     """
 
     weighted: Light
@@ -153,7 +154,7 @@ class ExcessField:
 
     @property
     def stacked(self) -> Light:
-        """(h, w, 9): all three side by side."""
+        """(h, w, 5): all three side by side."""
         return np.concatenate([self.weighted, self.certainty, self.near], axis=2)
 
 
@@ -195,13 +196,13 @@ def mean_excess(fields: Sequence[tuple[ExcessField, float]]) -> ExcessField:
     for field, weight in others:
         both = np.concatenate([field.weighted, field.certainty], axis=2)
         at_finest = Enlargement(both, (height, width)).part(0, height, 0, width)
-        stops += weight * np.log2(1 + at_finest[..., :3] / at_finest[..., 3:])
+        stops += weight * np.log2(1 + at_finest[..., :3] / at_finest[..., 3:4])
     excess = np.exp2(stops) - 1
     return ExcessField(np.asarray(excess * finest.certainty, np.float32), finest.certainty, finest.near)
 
 
 def _dilated(mask: NDArray[np.bool_], radius: int) -> NDArray[np.bool_]:
-    """Grow the true parts of (h, w, 3) by ``radius`` along both axes."""
+    """Grow the true parts of (h, w, 1) by ``radius`` along both axes."""
     import cv2
 
     kernel = np.ones((2 * radius + 1, 2 * radius + 1), np.uint8)

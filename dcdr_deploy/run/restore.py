@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from dcdr_deploy.engines.base import DEVICE_CPU
 from dcdr_deploy.imaging.frame import Frame
 from dcdr_deploy.run import working_scale
 from dcdr_deploy.run.dials import NEUTRAL, Dials
@@ -22,9 +23,15 @@ from dcdr_deploy.run.gain import (
     working_codes,
 )
 from dcdr_deploy.run.recovery import Recovery
-from dcdr_deploy.run.runner import Progress, Runner, RunStatistics
+from dcdr_deploy.run.runner import LARGEST_AREA, Progress, Runner, RunStatistics
 from dcdr_deploy.run.strips import Outcome, SecondPass, average_down
 from dcdr_deploy.run.working_scale import NATIVE, Scale, working_sizes
+
+LARGE_PICTURE = 6_000_000
+"""Pixels. Beside a larger picture, which takes 20 bytes for each of them, a CPU works in smaller tiles."""
+
+MODEST_AREA = 140_000
+"""Pixels of such tiles: some 600 MB of working memory, so that 24 megapixels stay below 1 GB in all."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +64,7 @@ def restore(
 ) -> Restored:
     """Restore what an SDR picture lost to clipping.
 
-    At every scale but ``"native"`` channels that are not clipped, nor near a clipped one, keep their light; a gray
+    At every scale but ``"native"`` pixels that are not clipped, nor near a clipped one, keep their light; a gray
     picture stays gray; and a picture in which nothing clips does not need the network at all.
 
     Args:
@@ -107,13 +114,15 @@ def _excess(
     """Return what the network finds at its working sizes, and what that took; not run where nothing clips."""
     finest = average_down(codes, second.tables, wanted[0][0])
     needed, gray, fields, run = bool(finest.clipped.any()), is_gray(codes), [], RunStatistics()
+    modest = runner.engine.info.device_kind == DEVICE_CPU and codes.shape[0] * codes.shape[1] > LARGE_PICTURE
+    area = MODEST_AREA if modest else LARGEST_AREA
     for size, weight in reversed(wanted):  # the coarse ones take no time; progress is that of the finest
         small = finest.reduced(size)
         if not needed:
             result = small.light
         else:
             given = codes if size == codes.shape[:2] else working_codes(small.light)
-            result = runner.run(given, progress if size == finest.size else None)
+            result = runner.run(given, progress if size == finest.size else None, largest_area=area)
             result *= np.float32(second.peak)
             run = _added(run, runner.statistics)
         cell = max(full / part for full, part in zip(codes.shape[:2], size, strict=True))

@@ -49,22 +49,22 @@ def average_down(codes: Codes, tables: Tables, size: Size) -> WorkingPicture:
         size: (h, w) of the working picture, at most (H, W).
     """
     height = codes.shape[0]
-    sums = np.zeros((3, *size, 3), np.float64)
+    sums = np.zeros((*size, 5), np.float64)  # light, weight, clipped
     above = int(np.argmax(tables.weight > 0))
 
-    def reduce(start: int, stop: int) -> tuple[int, NDArray[np.float32], int]:
+    def reduce(start: int, stop: int) -> tuple[int, Light]:
         strip = codes[start:stop]
         first, cells = _row_overlaps(start, stop, height, size[0])
-        wanted = [tables.light]
-        if strip.max() >= above:
-            wanted += [tables.weight, tables.clipped]
-        reduced = [_across(_look_up(table, strip), size[1]) for table in wanted]
-        return first, np.stack([np.tensordot(cells, part, 1) for part in reduced]), len(wanted)
+        parts = [_across(_look_up(tables.light, strip), size[1])]
+        largest = strip.max(axis=-1)
+        if largest.max() >= above:
+            parts += [_across(_look_up(table, largest), size[1]) for table in (tables.weight, tables.clipped)]
+        return first, np.tensordot(cells, np.concatenate(parts, axis=2), 1)
 
-    for first, part, count in for_strips(height, reduce):
-        sums[:count, first : first + part.shape[1]] += part
-    light, weight, clipped = np.minimum(sums, 1).astype(np.float32)
-    return WorkingPicture(light, weight, clipped)
+    for first, part in for_strips(height, reduce):
+        sums[first : first + len(part), :, : part.shape[2]] += part
+    whole = np.minimum(sums, 1).astype(np.float32)
+    return WorkingPicture(whole[..., :3], whole[..., 3:4], whole[..., 4:5])
 
 
 def _look_up(table: Light, codes: Codes) -> Light:
@@ -84,13 +84,16 @@ def _row_overlaps(start: int, stop: int, height: int, cells: int) -> tuple[int, 
 
 
 def _across(strip: Light, width: int) -> Light:
-    """Average (n, W, 3) down to (n, width, 3)."""
+    """Average (n, W) or (n, W, 3) down to (n, width, 1) or (n, width, 3)."""
+    rows = strip.shape[0]
     if strip.shape[1] == width:
-        return strip
+        return strip.reshape(rows, width, -1)
     import cv2
 
     # INTER_AREA weighs by exact overlap where both axes shrink or stay.
-    return np.asarray(cv2.resize(strip, (width, strip.shape[0]), interpolation=cv2.INTER_AREA), np.float32)
+    return np.asarray(cv2.resize(strip, (width, rows), interpolation=cv2.INTER_AREA), np.float32).reshape(
+        rows, width, -1
+    )
 
 
 @dataclass
@@ -132,15 +135,16 @@ class SecondPass:
         above = int(np.argmax(self.tables.weight > 0))
 
         def excess_at(start: int, stop: int) -> tuple[int, int, Light] | None:
-            columns = np.flatnonzero((self.codes[start:stop] >= above).any(axis=(0, 2)))
+            largest = self.codes[start:stop].max(axis=-1)
+            columns = np.flatnonzero((largest >= above).any(axis=0))
             if not columns.size:
                 return None
             left, right = int(columns[0]), int(columns[-1]) + 1
             field = enlargement.part(start, stop, left, right)
-            found = field[..., 0:3] / field[..., 3:6]
-            found *= field[..., 6:9]
-            found *= _look_up(self.tables.weight, self.codes[start:stop, left:right])
-            return left, right, found
+            weight = _look_up(self.tables.weight, largest[:, left:right])[..., None]
+            weight *= field[..., 4:5]
+            weight /= field[..., 3:4]
+            return left, right, field[..., :3] * weight
 
         return self._run(np.empty(self.codes.shape, np.float32), excess_at)
 
@@ -149,7 +153,7 @@ class SecondPass:
 
         Args:
             linear: the result.
-            protected: leave channels that are not clipped as they are.
+            protected: leave pixels that are not clipped as they are.
         """
         width = self.codes.shape[1]
 
@@ -157,7 +161,7 @@ class SecondPass:
             found = linear[start:stop] * np.float32(self.peak)
             found -= _look_up(self.tables.light, self.codes[start:stop])
             if protected:
-                found *= _look_up(self.tables.weight, self.codes[start:stop])
+                found *= _look_up(self.tables.weight, self.codes[start:stop].max(axis=-1))[..., None]
             return 0, width, found
 
         return self._run(linear, excess_at)

@@ -16,7 +16,7 @@ from dcdr_deploy.imaging.frame import Frame
 from dcdr_deploy.imaging.transfer import linear_to_srgb, srgb_to_linear
 from dcdr_deploy.metrics.psnr import clipped_region
 from dcdr_deploy.run.dials import Dials
-from dcdr_deploy.run.restore import restore
+from dcdr_deploy.run.restore import MODEST_AREA, restore
 from dcdr_deploy.run.runner import Runner
 from dcdr_deploy.run.selection import DEMO_MODEL
 from dcdr_deploy.run.working_scale import working_sizes
@@ -66,6 +66,16 @@ def test_a_working_picture_that_is_too_large_goes_in_tiles(engine, photo):
     result = restore(photo, Runner(engine, tile=256, overlap=8), 512)
     assert result.run.tiles == 6
     np.testing.assert_allclose(result.linear[150:250, 250:450] * PEAK, 4, rtol=1e-3)
+
+
+def test_beside_a_large_picture_a_cpu_works_in_modest_tiles(engine, monkeypatch):
+    codes = np.full((2200, 2900, 3), 90, np.uint8)
+    codes[:900] = 255
+    restore(codes, Runner(engine))
+    assert max(height * width for height, width in engine.sizes) <= MODEST_AREA
+    engine.sizes.clear()
+    restore(codes[:1600, :2200], Runner(engine))
+    assert engine.sizes == [size for size, _ in reversed(working_sizes(1600, 2200, "auto"))]
 
 
 def test_a_bad_scale_is_refused_before_anything_runs(engine, photo):

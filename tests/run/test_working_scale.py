@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dcdr_deploy.errors import InputError
-from dcdr_deploy.run.working_scale import EDGES, QUANTUM, checked, parse_scale, working_size, working_sizes
+from dcdr_deploy.run.working_scale import (
+    EDGES,
+    LARGEST_PART,
+    QUANTUM,
+    checked,
+    parse_scale,
+    working_size,
+    working_sizes,
+)
 
 PIXELS = st.integers(1, 20_000)
 
@@ -49,6 +58,12 @@ def test_the_weights_of_the_automatic_sizes_add_up_to_one(height, width):
 def test_a_picture_smaller_than_all_edges_goes_through_the_network_once():
     smallest = min(edge for edge, _ in EDGES)
     assert working_sizes(smallest - 8, smallest - 28, "auto") == [((smallest - 8, smallest - 28), 1)]
+
+
+@given(PIXELS, PIXELS)
+def test_no_two_working_sizes_are_nearly_the_same(height, width):
+    edges = [max(size) for size, _ in working_sizes(height, width, "auto")]
+    assert all(coarse <= fine * LARGEST_PART + QUANTUM for fine, coarse in pairwise(edges))
 
 
 @given(PIXELS, PIXELS, st.integers(64, 4096))
