@@ -8,8 +8,8 @@ from pathlib import Path
 
 from dcdr_deploy.building.settings import DEFAULT_TILE, BuildSettings
 from dcdr_deploy.engines.tensorrt import trt_api
-from dcdr_deploy.engines.tensorrt.signature import NAME, NAMESPACE
 from dcdr_deploy.errors import EngineError, MissingDependency, ModelError, OutputError
+from dcdr_deploy.modelfile.names import DCRB, DOMAIN, ENGINE_SUFFIX
 from dcdr_deploy.modelfile.onnx_file import OnnxModel
 from dcdr_deploy.system import hardware
 
@@ -136,7 +136,7 @@ def resolve(
 
 def has_blocks(model: OnnxModel) -> bool:
     """Whether the plugin has something to take in a model, and can take all that is ours."""
-    return {name for domain, name in model.operators if domain == NAMESPACE} == {NAME}
+    return {name for domain, name in model.operators if domain == DOMAIN} == {DCRB}
 
 
 def _usable(wanted: str | None, builders: Sequence[Builder]) -> list[Builder]:
@@ -200,7 +200,7 @@ def output_path(output: Path | None, source: Path, folder: Path, settings: Build
     Raises:
         OutputError: a file name with another suffix, by which no backend would know it.
     """
-    suffix = trt_api.SUFFIX
+    suffix = ENGINE_SUFFIX
     stem = source.stem.removesuffix(".fp16").removesuffix(".fp32")
     name = f"{stem}.{settings.precision}.sm{'-'.join(map(str, settings.sms))}{suffix}"
     if output is None:

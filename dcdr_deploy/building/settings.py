@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dcdr_deploy.errors import EngineError
+from dcdr_deploy.modelfile.names import SIZE_MULTIPLE, WIDTH
 
 DEFAULT_TILE = (1080, 1920)
 """One frame of HD video in one call. Smaller tiles cost more: with an overlap of 136 pixels, 512 x 512 tiles compute
@@ -13,12 +14,6 @@ an HD frame four times over."""
 
 SMALLEST_EDGE = 64
 """Pixels; the least height and width that an engine with dynamic shapes takes."""
-
-SIZE_MULTIPLE = 4
-"""The network halves its input twice."""
-
-WIDTH = 64
-"""Feature maps of the network at full size, its largest tensors."""
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from dcdr_deploy.evaluation.comparison import EvaluationSettings, Progress
 from dcdr_deploy.evaluation.report import EvaluationReport
 from dcdr_deploy.evaluation.scale import GT_MAX
 from dcdr_deploy.imaging.exr import SDR_WHITE_NITS
+from dcdr_deploy.metrics.overexposed import BRIGHT_CODE, BRIGHT_SHARE
 from dcdr_deploy.metrics.registry import METRICS, PAPER, SETS
 
 EPILOG = """\b
@@ -68,7 +69,9 @@ def _list_metrics(ctx: click.Context, param: click.Parameter, wanted: bool) -> N
 @click.argument("truth", metavar="GT")
 @click.option("--ldr", metavar="DIR", help="The SDR pictures: gives clipped pixels and their surround figures too.")
 @click.option(
-    "--overexposed", is_flag=True, help="Only Test Set 2: grayscale above 240 on over 2.9 % of the SDR picture."
+    "--overexposed",
+    is_flag=True,
+    help=f"Only Test Set 2: grayscale above {BRIGHT_CODE} on over {100 * BRIGHT_SHARE:g} % of the SDR picture.",
 )
 @click.option(
     "--metrics",

@@ -7,8 +7,8 @@ first asked for and offers two functions:
   with ``deep`` may it load a package that takes longer.
 - ``load(path: Path, options: EngineOptions) -> Engine``: a ready engine.
 
-A third is optional: ``refusal(path: Path) -> str`` tells why a backend is not the one for this very file (an engine
-that another package built), so that the automatic choice passes it over.
+A backend that runs engines of one package only names it in its line; its module offers the two as methods of what
+``for_package(name)`` returns, and the automatic choice passes over engines that another package built.
 
 A backend that cannot be used stays in the list with its reason.
 """
@@ -24,6 +24,8 @@ from typing import Protocol, cast
 
 from dcdr_deploy.engines.base import DEFAULT_OPTIONS, DEVICE_CPU, DEVICE_CUDA, Availability, Engine, EngineOptions
 from dcdr_deploy.errors import DcdrError, EngineError, MissingDependency, ModelError
+from dcdr_deploy.modelfile.names import CHECKPOINT_SUFFIXES, ENGINE_SUFFIX, ONNX_SUFFIX
+from dcdr_deploy.modelfile.sidecar import read_sidecar
 
 AUTO = "auto"
 
@@ -51,6 +53,7 @@ class Backend:
         suffixes: model files it takes.
         ranks: its place in the automatic choice for each kind of device; the lowest rank that is available is taken. A
             kind that is missing is never chosen automatically.
+        package: what must have built an engine for this backend to run it; empty for backends without engines.
     """
 
     name: str
@@ -58,10 +61,12 @@ class Backend:
     role: str
     suffixes: tuple[str, ...]
     ranks: Mapping[str, int]
+    package: str = ""
 
     def import_module(self) -> BackendModule:
         """Import the module behind the backend."""
-        return cast(BackendModule, importlib.import_module(self.module))
+        module = importlib.import_module(self.module)
+        return cast(BackendModule, module.for_package(self.package) if self.package else module)
 
     def availability(self, *, deep: bool = False) -> Availability:
         """Ask the module whether the backend can be used here; a module that cannot even be imported says why not."""
@@ -71,37 +76,33 @@ class Backend:
             return Availability(ok=False, reason=f"cannot be loaded: {error}")
 
     def state_for(self, model: Path) -> Availability:
-        """Return the availability; not available if the module refuses the file.
+        """Return the availability; not available for an engine that another package built.
 
         Raises:
-            ModelError: the file is damaged, which the module tells without loading it.
+            ModelError: engine or sidecar is damaged: that is what has to be told, also where no package could run it.
         """
         state = self.availability()
-        ask = getattr(self.import_module(), "refusal", None) if state.ok or state.install else None
-        reason = "" if ask is None else ask(model)
-        return Availability(ok=False, reason=reason) if reason else state
+        if not self.package or not (state.ok or state.install):
+            return state
+        stated = read_sidecar(model).package
+        if stated == self.package:
+            return state
+        return Availability(ok=False, reason=f"{model.name} was built with {stated}")
 
 
-_CHECKPOINTS = (".pth", ".pt", ".safetensors")
 _ENGINES = "dcdr_deploy.engines."
+_TENSORRT = _ENGINES + "tensorrt.engine"
+_ANYWHERE = {DEVICE_CUDA: 50, DEVICE_CPU: 50}
 
 # One line a backend; the ranks leave gaps for those to come.
 BACKENDS: dict[str, Backend] = {
     backend.name: backend
     for backend in (
-        Backend(
-            "onnxruntime", _ENGINES + "onnxruntime", "default: CPU, CUDA", (".onnx",), {DEVICE_CUDA: 50, DEVICE_CPU: 50}
-        ),
-        Backend("openvino", _ENGINES + "openvino", "fastest on CPUs", (".onnx",), {DEVICE_CPU: 10}),
-        Backend("tensorrt", _ENGINES + "tensorrt.engine", "NVIDIA GPUs, engines", (".engine",), {DEVICE_CUDA: 10}),
-        Backend("tensorrt-rtx", _ENGINES + "tensorrt.rtx", "RTX GPUs, engines", (".engine",), {DEVICE_CUDA: 20}),
-        Backend(
-            "torch",
-            _ENGINES + "torch.engine",
-            "reference, checkpoints",
-            _CHECKPOINTS,
-            {DEVICE_CUDA: 50, DEVICE_CPU: 50},
-        ),
+        Backend("onnxruntime", _ENGINES + "onnxruntime", "default: CPU, CUDA", (ONNX_SUFFIX,), _ANYWHERE),
+        Backend("openvino", _ENGINES + "openvino", "fastest on CPUs", (ONNX_SUFFIX,), {DEVICE_CPU: 10}),
+        Backend("tensorrt", _TENSORRT, "NVIDIA GPUs, engines", (ENGINE_SUFFIX,), {DEVICE_CUDA: 10}, "tensorrt"),
+        Backend("tensorrt-rtx", _TENSORRT, "RTX GPUs, engines", (ENGINE_SUFFIX,), {DEVICE_CUDA: 20}, "tensorrt-rtx"),
+        Backend("torch", _ENGINES + "torch.engine", "reference, checkpoints", CHECKPOINT_SUFFIXES, _ANYWHERE),
     )
 }
 

@@ -16,6 +16,7 @@ from dcdr_deploy.export.fp16 import to_fp16
 from dcdr_deploy.export.onnx_export import to_onnx
 from dcdr_deploy.export.verify import Comparison, verify
 from dcdr_deploy.modelfile.metadata import ModelMetadata, encode
+from dcdr_deploy.modelfile.names import ONNX_SUFFIX
 from dcdr_deploy.models import HdrNetwork, LoadedModel, architecture_of, load_checkpoint
 from dcdr_deploy.system.files import atomic_path
 
@@ -74,7 +75,7 @@ class ExportReport:
 
 def default_output(checkpoint: Path, fp16: bool) -> Path:
     """``model.onnx`` beside ``model.pth``; ``model.fp16.onnx`` for FP16."""
-    return checkpoint.with_suffix(".fp16.onnx" if fp16 else ".onnx")
+    return checkpoint.with_suffix(f".fp16{ONNX_SUFFIX}" if fp16 else ONNX_SUFFIX)
 
 
 def export_checkpoint(
@@ -99,7 +100,7 @@ def export_checkpoint(
     """
     options = options or ExportOptions()
     output = output or default_output(checkpoint, options.fp16)
-    if output.suffix != ".onnx":
+    if output.suffix != ONNX_SUFFIX:
         raise InputError(f"{output}: an exported model needs the suffix .onnx")
     announce("loading the checkpoint")
     loaded = load_checkpoint(checkpoint)

@@ -11,7 +11,8 @@ import onnx
 import torch
 from onnxscript import values
 
-from dcdr_deploy.export.operators import DOMAIN, OPSET, VERSION, function_bodies, register_schemas
+from dcdr_deploy.export.operators import OPSET, function_bodies, register_schemas
+from dcdr_deploy.modelfile.names import DCRB, DOMAIN, DOMAIN_VERSION
 from dcdr_deploy.models import HdrNetwork, architecture_of
 
 INPUT_NAME, OUTPUT_NAME = "sdr", "hdr"
@@ -51,7 +52,7 @@ def to_onnx(network: HdrNetwork, static: tuple[int, int] | None = None, form: st
 
 
 def _trace(network: HdrNetwork, static: tuple[int, int] | None) -> onnx.ModelProto:
-    dcdr = values.Opset(DOMAIN, VERSION)
+    dcdr = values.Opset(DOMAIN, DOMAIN_VERSION)
     table: dict[Callable[..., Any], Callable[..., Any]] = {
         torch.ops.dcdr.dcrb.default: lambda *inputs: dcdr.DCRB(*inputs),
         torch.ops.dcdr.deform_conv2d.default: lambda *inputs: dcdr.DeformConv2d(*inputs),
@@ -100,7 +101,7 @@ class _quiet:  # noqa: N801 - used like a function
 
 def _name_blocks(model: onnx.ModelProto, network: HdrNetwork) -> None:
     """Give the DCRB nodes the names of their modules, which is how logs and engines refer to them."""
-    nodes = [node for node in model.graph.node if node.domain == DOMAIN and node.op_type == "DCRB"]
+    nodes = [node for node in model.graph.node if node.domain == DOMAIN and node.op_type == DCRB]
     if nodes:
         for node, name in zip(nodes, network.deformable_blocks(), strict=True):
             node.name = name

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dcdr_deploy.modelfile.names import OFFSET_CHANNELS
 from dcdr_deploy.models import ops
-from dcdr_deploy.models.config import OFFSET_CHANNELS, DCDRUNetConfig
+from dcdr_deploy.models.config import DCDRUNetConfig
 from dcdr_deploy.models.deform import apply_sampling_plan, deform_conv2d, sampling_plan
 
 LEAKY_SLOPE = 0.1

@@ -11,7 +11,10 @@ from typing import Literal
 from dcdr_deploy.engines.base import Engine, EngineOptions
 from dcdr_deploy.engines.registry import AUTO, load_engine, model_suffixes
 from dcdr_deploy.errors import DcdrError
+from dcdr_deploy.modelfile.names import ENGINE_SUFFIX
+from dcdr_deploy.modelfile.sidecar import read_sidecar
 from dcdr_deploy.run.events import SILENT, Listener
+from dcdr_deploy.run.gate import verify_first_run
 from dcdr_deploy.run.runner import Runner
 from dcdr_deploy.run.selection import choose_model
 
@@ -75,12 +78,28 @@ def _load(model: str | os.PathLike[str] | None, backend: str, options: EngineOpt
             listener.note(note)
         listener.model_chosen(choice)
         try:
-            return load_engine(choice.path, backend, options)
+            return _judged(load_engine(choice.path, backend, options))
         except DcdrError as error:
             if not choice.replaceable or suffixes == {choice.path.suffix.lower()}:
                 raise
             listener.note(f"{choice.path.name} is not used: {error}")
             suffixes = suffixes - {choice.path.suffix.lower()}
+
+
+def _judged(engine: Engine) -> Engine:
+    """Return an engine whose results were compared: those of an engine file are with its first run on a GPU.
+
+    Raises:
+        ModelError, EngineError: as :func:`verify_first_run`; the engine is closed then.
+    """
+    path = engine.info.model
+    if path is not None and path.suffix.lower() == ENGINE_SUFFIX:
+        try:
+            verify_first_run(engine, path, read_sidecar(path))
+        except BaseException:
+            engine.close()
+            raise
+    return engine
 
 
 @contextmanager

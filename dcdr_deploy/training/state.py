@@ -11,6 +11,7 @@ import torch
 
 from dcdr_deploy.errors import CheckpointError
 from dcdr_deploy.modelfile.metadata import ModelMetadata, encode
+from dcdr_deploy.modelfile.names import DOMAIN
 from dcdr_deploy.models import HdrNetwork, LoadedModel, architecture_of
 from dcdr_deploy.system.faults import one_line
 from dcdr_deploy.system.files import atomic_path
@@ -91,7 +92,7 @@ class TrainingState:
             "params": self.network.state_dict(),
             "optimizer": self.optimiser.state_dict(),
             "torch_rng": torch.get_rng_state(),
-            "dcdr": encode(self.metadata()),
+            DOMAIN: encode(self.metadata()),
         }
         if torch.cuda.is_available():
             content["cuda_rng"] = torch.cuda.get_rng_state_all()

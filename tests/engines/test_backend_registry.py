@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import types
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,9 @@ import pytest
 from dcdr_deploy.engines import Availability, Engine, EngineInfo, EngineOptions, ModelMetadata, registry
 from dcdr_deploy.engines.registry import Backend, choose_backend, load_engine
 from dcdr_deploy.errors import EngineError, EngineOutOfMemory, MissingDependency, ModelError
+from dcdr_deploy.modelfile.sidecar import Sidecar, write
 from dcdr_deploy.system.faults import engine_error
+from dcdr_deploy.system.files import file_sha256
 
 
 class FakeEngine(Engine):
@@ -62,21 +65,37 @@ def test_a_backend_that_is_not_there_is_passed_over(fakes: dict[str, Availabilit
     assert chosen() == "slow"
 
 
-def test_a_backend_that_refuses_this_very_file_is_passed_over(fakes: dict[str, Availability]):
-    sys.modules["fake_quick"].refusal = lambda path: "" if path == MODEL else f"{path} is another's"
-    assert chosen(device="cpu") == "quick"
-    choice = choose_backend(Path("other.fake"), options=EngineOptions(device="cpu"))
-    assert choice.backend.name == "slow"
+@pytest.fixture
+def anothers(fakes: dict[str, Availability], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """An engine that "another" built, where the backend "quick" runs those of "quick" only."""
+    module = sys.modules["fake_quick"]
+    module.for_package = lambda package: module
+    monkeypatch.setitem(registry.BACKENDS, "quick", replace(registry.BACKENDS["quick"], package="quick"))
+    return written_by("another", tmp_path / "other.fake")
+
+
+def written_by(package: str, path: Path) -> Path:
+    path.write_bytes(b"engine")
+    shape = (1, 64, 64)
+    write(path, Sidecar(package, "1", (86,), "fp32", shape, shape, shape, "", file_sha256(path), {}))
+    return path
+
+
+def test_a_backend_passes_over_what_another_package_built(fakes: dict[str, Availability], anothers: Path):
+    options = EngineOptions(device="cpu")
+    assert choose_backend(written_by("quick", anothers.with_name("own.fake")), options=options).backend.name == "quick"
+    assert choose_backend(anothers, options=options).backend.name == "slow"
     fakes["slow"] = Availability(False, "driver too old")
-    with pytest.raises(EngineError, match=r"slow: driver too old; quick: other\.fake is another's"):
-        choose_backend(Path("other.fake"))
+    with pytest.raises(EngineError, match=r"slow: driver too old; quick: other\.fake was built with another"):
+        choose_backend(anothers)
 
 
-def test_the_refusal_of_a_backend_that_is_not_installed_hides_its_install_line(fakes: dict[str, Availability]):
-    sys.modules["fake_quick"].refusal = lambda path: "another's"
+def test_what_another_package_built_hides_the_install_line_of_a_missing_one(
+    fakes: dict[str, Availability], anothers: Path
+):
     fakes["slow"], fakes["quick"] = Availability(False, "driver too old"), MISSING
-    with pytest.raises(EngineError, match=r"quick: another's") as caught:
-        chosen()
+    with pytest.raises(EngineError, match=r"quick: other\.fake was built with another") as caught:
+        choose_backend(anothers)
     assert "pip install" not in str(caught.value)
 
 
@@ -172,7 +191,7 @@ def test_other_failures_stay_plain_and_on_one_line():
 def test_importing_the_package_loads_no_backend():
     heavy = ["onnxruntime", "openvino", "onnx", "torch", "tensorrt", "tensorrt_rtx", "cuda.bindings", "cv2"]
     rooms = ("engines", "run.tiling", "run.runner", "run.gate", "inspection.machine", "modelfile.onnx_file")
-    backends = ("onnxruntime", "openvino", "torch.engine", "tensorrt.engine", "tensorrt.rtx", "cuda.memory")
+    backends = ("onnxruntime", "openvino", "torch.engine", "tensorrt.engine", "cuda.memory")
     modules = [f"dcdr_deploy.{name}" for name in (*rooms, *(f"engines.{each}" for each in backends))]
     script = f"import sys, {', '.join(modules)}; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

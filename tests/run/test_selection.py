@@ -11,6 +11,7 @@ from dcdr_deploy.errors import ModelError
 from dcdr_deploy.run import selection
 from dcdr_deploy.run.selection import choose_model, choose_onnx
 from dcdr_deploy.system import hardware
+from dcdr_deploy.system.files import file_sha256
 
 NO_VARIABLES: dict[str, str] = {}
 
@@ -124,9 +125,7 @@ def put_engine(path: Path, sms: tuple[int, ...] = (86,)) -> Path:
 
     path.write_bytes(b"engine")
     shape = (1, 64, 64)
-    facts = sidecar.Sidecar(
-        "tensorrt-rtx", "1.7.1", sms, "fp16", shape, shape, shape, "", sidecar.file_sha256(path), {}
-    )
+    facts = sidecar.Sidecar("tensorrt-rtx", "1.7.1", sms, "fp16", shape, shape, shape, "", file_sha256(path), {})
     sidecar.write(path, facts)
     return path
 
