@@ -176,7 +176,7 @@ def _verify(source: Path, engine: Path, sidecar: Sidecar, listener: BuildListene
         found = figure if result["finite"] else "NaN or infinity"
         raise EngineError(
             f"{source}: the engine's results are not ONNX Runtime's ({found}), so it was not kept; try "
-            f"{'--plugin none' if sidecar.plugin else 'another package'}"
-            f"{' or leave out --fp16' if sidecar.precision == 'fp16' else ''}"
+            f"{'`plugin` none' if sidecar.plugin else 'another package'}"
+            f"{' or leave out `fp16`' if sidecar.precision == 'fp16' else ''}"
         )
     return mark_verified(engine, sidecar, result["figures"])

@@ -28,7 +28,7 @@ from dcdr_deploy.modelfile.names import DCRB, DCRB_INPUTS, DOMAIN, DOMAIN_VERSIO
 
 _WEIGHTS = tuple(number for number, name in enumerate(DCRB_INPUTS) if name.startswith("w"))
 _BIASES = tuple(number for number, name in enumerate(DCRB_INPUTS) if name.startswith("b"))
-_NO_PLUGIN = "build with --plugin none"
+_NO_PLUGIN = "build with `plugin` none"
 
 
 def prepare(model: onnx.ModelProto, settings: BuildSettings, source: str = "this model") -> onnx.ModelProto:
@@ -89,7 +89,7 @@ def _converted(model: onnx.ModelProto, settings: BuildSettings, source: str) -> 
             return to_fp16(model)
         except ExportError as error:
             what = str(error).partition(";")[0]
-            raise ModelError(f"{source}: {what}; build without --fp16") from None
+            raise ModelError(f"{source}: {what}; build without `fp16`") from None
     copied = onnx.ModelProto()
     copied.CopyFrom(model)
     del copied.graph.value_info[:]  # parsers infer shapes, and ours may change
@@ -118,7 +118,7 @@ def _words(dimensions: Any) -> str:
 
 def _fitting(dimensions: Any) -> str:
     height, width = dimensions[2].dim_value, dimensions[3].dim_value
-    return f"build with --tile {height}x{width} --max-batch 1, or export without --static"
+    return f"build with `tile` {height}x{width} `max_batch` 1, or export without --static"
 
 
 def _use_plugin(model: onnx.ModelProto, original: dict[str, TensorProto], source: str) -> None:

@@ -157,7 +157,7 @@ def _target_sms(wanted: Sequence[int | str], present: int | None) -> tuple[int, 
     if not wanted or CURRENT in wanted:
         if present is None:
             raise EngineError(
-                "this machine has no NVIDIA GPU to build for; name the GPUs with --sm, such as --sm 86,89 "
+                "this machine has no NVIDIA GPU to build for; name the GPUs with `sms`, such as `sms` 86,89 "
                 "(75: RTX 20, 86: RTX 30, 89: RTX 40, 120: RTX 50)"
             )
         named.add(present)
@@ -178,12 +178,12 @@ def _check_shapes(settings: BuildSettings, model: OnnxModel) -> None:
     fixed = model.fixed_size
     if fixed is not None and (settings.dynamic or settings.size != fixed):
         raise ModelError(
-            f"{model.path} was exported for {fixed[0]}x{fixed[1]} only; leave out --tile and --dynamic, "
+            f"{model.path} was exported for {fixed[0]}x{fixed[1]} only; leave out `tile` and `dynamic`, "
             "or export it again without --static"
         )
     if model.max_batch is not None and settings.max_batch > model.max_batch:
         raise ModelError(
-            f"{model.path} was exported for {model.max_batch} image a call; leave out --max-batch, "
+            f"{model.path} was exported for {model.max_batch} image a call; leave out `max_batch`, "
             "or export it again without --static"
         )
 

@@ -57,21 +57,21 @@ class BuildSettings:
 
     def __post_init__(self) -> None:
         if not self.sms:
-            raise EngineError("no GPU architecture to build for; name some, such as --sm 86,89")
+            raise EngineError("no GPU architecture to build for; name some, such as `sms` 86,89")
         height, width = self.size
         if any(edge < SIZE_MULTIPLE or edge % SIZE_MULTIPLE for edge in self.size):
             raise EngineError(
-                f"--tile {height}x{width}: height and width must be positive multiples of {SIZE_MULTIPLE}"
+                f"`tile` {height}x{width}: height and width must be positive multiples of {SIZE_MULTIPLE}"
             )
         if self.max_batch < 1:
-            raise EngineError(f"--max-batch must be at least 1, not {self.max_batch}")
+            raise EngineError(f"`max_batch` must be at least 1, not {self.max_batch}")
         if self.workspace is not None and not 0 < self.workspace < 1024:
-            raise EngineError(f"--workspace must be more than 0 and less than 1024 GiB, not {self.workspace:g}")
+            raise EngineError(f"`workspace` must be more than 0 and less than 1024 GiB, not {self.workspace:g}")
         images, height, width = self.profile().largest
         if images * height * width * WIDTH >= 2**31:
             raise EngineError(
                 f"{images} x {height} x {width} pixels in a call are more than an engine can index; "
-                "choose a smaller --tile or --max-batch"
+                "choose a smaller `tile` or `max_batch`"
             )
 
     @property

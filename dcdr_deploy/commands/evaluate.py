@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from dcdr_deploy.commands.show.text import printable
+from dcdr_deploy.commands.show.text import printable, with_options
 from dcdr_deploy.evaluation.comparison import EvaluationSettings, Progress
 from dcdr_deploy.evaluation.report import EvaluationReport
 from dcdr_deploy.evaluation.scale import GT_MAX
@@ -119,11 +119,11 @@ def command(prediction: str, truth: str, **chosen: Any) -> None:
     if not chosen["quiet"]:
         _tell(report, as_table=not (chosen["as_json"] or chosen["as_csv"]))
     if chosen["as_json"]:
-        click.echo(json.dumps(report.as_dict(), indent=2))
+        click.echo(with_options(json.dumps(report.as_dict(), indent=2)))
     elif chosen["as_csv"]:
-        click.echo(printable(report.as_csv(summary=chosen["summary"])), nl=False)
+        click.echo(printable(with_options(report.as_csv(summary=chosen["summary"]))), nl=False)
     else:
-        click.echo(printable(report.as_table(summary=chosen["summary"])))
+        click.echo(printable(with_options(report.as_table(summary=chosen["summary"]))))
 
 
 def _tell(report: EvaluationReport, *, as_table: bool) -> None:
@@ -136,7 +136,7 @@ def _tell(report: EvaluationReport, *, as_table: bool) -> None:
         )
     if not as_table:
         for name, reason in report.reasons.items():
-            click.echo(f"note: {name}: not computed: {reason}", err=True)
+            click.echo(with_options(f"note: {name}: not computed: {reason}"), err=True)
 
 
 @contextmanager

@@ -103,7 +103,7 @@ def _check_size(files: PairFiles, pair: Pair, metrics: list[Metric]) -> None:
         if least < metric.minimum_size:
             raise InputError(
                 f"{files.truth}: {pair.size[1]} x {pair.size[0]} pixels, but {metric.name} needs {metric.minimum_size} "
-                "each way; leave it out with --metrics"
+                "each way; leave it out with `metrics`"
             )
 
 

@@ -49,9 +49,9 @@ class ExportOptions:
 
     def __post_init__(self) -> None:
         if self.peak is not None and not 0 < self.peak < float("inf"):
-            raise InputError(f"--peak {self.peak}: must be a positive number (1.0 of the output in units of SDR white)")
+            raise InputError(f"`peak` {self.peak}: must be a positive number (1.0 of the output in units of SDR white)")
         if self.output_gamma is not None and not 0 < self.output_gamma < float("inf"):
-            raise InputError(f"--output-gamma {self.output_gamma}: must be a positive number (1 for linear light)")
+            raise InputError(f"`output_gamma` {self.output_gamma}: must be a positive number (1 for linear light)")
 
 
 @dataclass(frozen=True)
@@ -131,11 +131,11 @@ def fit_options(loaded: LoadedModel, options: ExportOptions) -> None:
     multiple = architecture.size_multiple
     if options.static and (min(options.static) < multiple or any(side % multiple for side in options.static)):
         height, width = options.static
-        raise InputError(f"--static {height}x{width}: height and width must be multiples of {multiple}")
+        raise InputError(f"`static` {height}x{width}: height and width must be multiples of {multiple}")
     if options.output_gamma is None:
         return
     if OUTPUT_GAMMA not in {field.name for field in fields(config)}:
-        raise InputError(f"{loaded.source} ({architecture.title}) gives linear light: leave --output-gamma out")
+        raise InputError(f"{loaded.source} ({architecture.title}) gives linear light: leave `output_gamma` out")
     loaded.network.config = replace(config, **{OUTPUT_GAMMA: options.output_gamma})
 
 

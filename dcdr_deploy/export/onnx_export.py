@@ -14,6 +14,7 @@ from onnxscript import values
 from dcdr_deploy.export.operators import OPSET, function_bodies, register_schemas
 from dcdr_deploy.modelfile.names import DCRB, DOMAIN, DOMAIN_VERSION
 from dcdr_deploy.models import HdrNetwork, architecture_of
+from dcdr_deploy.models.opaque import opaque_blocks
 
 INPUT_NAME, OUTPUT_NAME = "sdr", "hdr"
 IR_VERSION = 10
@@ -36,13 +37,8 @@ def to_onnx(network: HdrNetwork, static: tuple[int, int] | None = None, form: st
         architecture's size multiple.
     """
     register_schemas()
-    modes = {name: block.mode for name, block in network.deformable_blocks().items()}
-    network.eval().set_deform_mode("custom_op")
-    try:
-        model = _trace(network, static)
-    finally:
-        for name, block in network.deformable_blocks().items():
-            block.mode = modes[name]
+    with opaque_blocks(network.eval()) as opaque:
+        model = _trace(opaque, static)
     del model.functions[:]
     if any(node.domain == DOMAIN for node in model.graph.node):
         model.functions.extend(function_bodies(form))

@@ -132,7 +132,7 @@ def place_window(mask: NDArray[np.bool_], source: OffsetSource, pixels: Sequence
         raise InputError(f"a picture of {shape[1]}x{shape[0]} is too small: the model takes {needed[1]}x{needed[0]}")
     for row, column in pixels:
         if not (0 <= row < shape[0] and 0 <= column < shape[1]):
-            raise InputError(f"--at {column},{row} lies outside the picture of {shape[1]}x{shape[0]}")
+            raise InputError(f"`at` {column},{row} lies outside the picture of {shape[1]}x{shape[0]}")
     if pixels:
         corner = [min(max(at - side // 2, 0), n - side) for at, side, n in zip(pixels[0], sides, shape, strict=True)]
     else:
@@ -146,7 +146,7 @@ def place_window(mask: NDArray[np.bool_], source: OffsetSource, pixels: Sequence
     for row, column in pixels:
         if not (top <= row < top + sides[0] and left <= column < left + sides[1]):
             raise InputError(
-                f"--at {column},{row} lies outside the part of {sides[1]}x{sides[0]} that is measured around the first "
+                f"`at` {column},{row} lies outside the part of {sides[1]}x{sides[0]} that is measured around the first "
                 "pixel; look at it in a run of its own"
             )
     return window
@@ -164,7 +164,7 @@ def choose_pixels(mask: NDArray[np.bool_], blocks: list[BlockOffsets], count: in
         InputError: no pixel is overexposed.
     """
     if not mask.any():
-        raise InputError(f"no pixel is overexposed (grey over {BRIGHT_CODE}): name pixels by --at X,Y")
+        raise InputError(f"no pixel is overexposed (grey over {BRIGHT_CODE}): name pixels by `at` X,Y")
     reach = sum(np.kron(block.reach(), np.ones((block.scale, block.scale), np.float32)) for block in blocks)
     left = np.where(mask, reach, -1.0)
     rows, columns = np.ogrid[: mask.shape[0], : mask.shape[1]]

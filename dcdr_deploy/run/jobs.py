@@ -159,7 +159,7 @@ def _check_overwriting(jobs: Sequence[Job], preview: bool) -> None:
 def _nothing_found(folder: Path, recursive: bool) -> str:
     sentence = f"{folder}: holds no pictures ({', '.join(sorted(SUFFIXES))})"
     inside = any(entry.is_dir() and not entry.name.startswith(".") for entry in folder.iterdir())
-    return sentence + ("; --recursive looks into its folders too" if inside and not recursive else "")
+    return sentence + ("; `recursive` looks into its folders too" if inside and not recursive else "")
 
 
 def _refuse(error: OSError) -> None:

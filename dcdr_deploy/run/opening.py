@@ -100,25 +100,3 @@ def _judged(engine: Engine) -> Engine:
             engine.close()
             raise
     return engine
-
-
-@contextmanager
-def runner_or_default(
-    runner: Runner | None,
-    model: str | os.PathLike[str] | None,
-    settings: RunnerSettings,
-    listener: Listener,
-) -> Iterator[Runner]:
-    """Give the runner passed in, which its owner closes, or one opened for the block.
-
-    Raises:
-        TypeError: a runner and a model, or settings, were both given.
-        DcdrError: as :func:`open_runner`.
-    """
-    if runner is None:
-        with open_runner(model, settings, listener) as opened:
-            yield opened
-        return
-    if model is not None or settings is not DEFAULT_SETTINGS:
-        raise TypeError("give either a runner, or a model and settings to make one from")
-    yield runner

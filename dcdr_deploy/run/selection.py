@@ -112,7 +112,7 @@ def choose_model(
     if named:
         return ModelChoice(_existing(named, f" (from ${ENVIRONMENT_VARIABLE})"), f"from ${ENVIRONMENT_VARIABLE}")
     stages = [stage for stage in STAGES if suffixes is None or stage.suffix in suffixes]
-    return _choose_here(stages, Path() if directory is None else directory, "--model or $" + ENVIRONMENT_VARIABLE)
+    return _choose_here(stages, Path() if directory is None else directory, "`model` or $" + ENVIRONMENT_VARIABLE)
 
 
 def choose_onnx(requested: str | os.PathLike[str] | None = None, *, directory: Path | None = None) -> ModelChoice:

@@ -146,7 +146,7 @@ def read_training_checkpoint(path: Path, device: torch.device | str = "cpu") -> 
         CheckpointError: missing, damaged, or not written by :meth:`TrainingState.save`.
     """
     if not path.is_file():
-        raise CheckpointError(f"no checkpoint at {path}; start a new run without --resume")
+        raise CheckpointError(f"no checkpoint at {path}; start a new run without `resume`")
     try:
         content = torch.load(path, map_location=device, weights_only=True)
     except Exception as error:  # torch.load raises whatever its zip reader and unpickler meet in a damaged file

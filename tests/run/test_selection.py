@@ -66,7 +66,7 @@ def test_the_demo_weights_are_the_last_resort(folder, demo, variables):
 def test_two_models_are_an_error_that_lists_them(folder, write_tiny_model, demo):
     for name in ("b.onnx", "a.ONNX"):
         write_tiny_model(folder / name)
-    with pytest.raises(ModelError, match=r"2 models lie in .*: a\.ONNX, b\.onnx; choose one with --model"):
+    with pytest.raises(ModelError, match=r"2 models lie in .*: a\.ONNX, b\.onnx; choose one with `model`"):
         choose_model(directory=folder, environment=NO_VARIABLES)
 
 
@@ -111,7 +111,7 @@ def test_a_named_model_that_is_no_file_is_an_error(folder, demo, requested, vari
 
 def test_an_installation_without_demo_weights_says_so(folder, demo):
     demo.unlink()
-    with pytest.raises(ModelError, match=r"lacks the demo weights .* name one with --model"):
+    with pytest.raises(ModelError, match=r"lacks the demo weights .* name one with `model`"):
         choose_model(directory=folder, environment=NO_VARIABLES)
 
 
@@ -161,7 +161,7 @@ def test_without_a_gpu_the_onnx_file_is_taken_and_a_note_tells_why(folder, write
 def test_two_engines_that_fit_are_an_error_that_lists_them(folder, demo, rtx_30):
     put_engine(folder / "a.engine")
     put_engine(folder / "b.engine")
-    with pytest.raises(ModelError, match=r"2 models lie in .*: a\.engine, b\.engine; choose one with --model"):
+    with pytest.raises(ModelError, match=r"2 models lie in .*: a\.engine, b\.engine; choose one with `model`"):
         choose_model(directory=folder, environment=NO_VARIABLES)
 
 

@@ -83,7 +83,7 @@ def check_shapes(shapes: Sequence[Dimensions], feature_type: str) -> None:
         if len(shape) != 4:
             raise PluginError(f"input {name} has rank {len(shape)} instead of 4: {_words(shape)}")
         if shape[1] not in (channels, None):
-            raise PluginError(f"input {name} has {shape[1]} channels instead of {channels}; use --plugin none")
+            raise PluginError(f"input {name} has {shape[1]} channels instead of {channels}; use `plugin` none")
         for axis in (0, 2, 3):
             if None not in (shape[axis], first[axis]) and shape[axis] != first[axis]:
                 raise PluginError(f"input {name} is {_words(shape)}, but z is {_words(first)}")
