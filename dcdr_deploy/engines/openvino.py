@@ -46,6 +46,11 @@ def availability(*, deep: bool = False) -> Availability:
     return Availability(ok=True, versions=packages.versions((NAME,)), devices=(DEVICE_CPU,))
 
 
+def refusal(path: Path, options: EngineOptions = DEFAULT_OPTIONS) -> str:
+    """Return why the backend is not the one for a file: never, it takes all of its suffixes."""
+    return ""
+
+
 def load(path: Path, options: EngineOptions = DEFAULT_OPTIONS) -> Engine:
     """Load an ONNX model for the CPU.
 

@@ -1,14 +1,17 @@
 """The list of inference backends, and the choice among them.
 
 The list is data: a backend is one module and one line in :data:`BACKENDS`. The module is imported when the backend is
-first asked for and offers two functions:
+first asked for and offers three functions:
 
 - ``availability(*, deep: bool = False) -> Availability``: whether it can be used here. Takes well under a second; only
   with ``deep`` may it load a package that takes longer.
 - ``load(path: Path, options: EngineOptions) -> Engine``: a ready engine.
 
-A backend that runs engines of one package only names it in its line; its module offers the two as methods of what
-``for_package(name)`` returns, and the automatic choice passes over engines that another package built.
+- ``refusal(path: Path, options: EngineOptions) -> str``: why the backend is not the one for this very file or wish (an
+  engine that another package built, a precision that it has not), so that the automatic choice passes it over; mostly
+  empty.
+
+A module that serves several packages gives what has these three by ``for_package(name)``; the line names the package.
 
 A backend that cannot be used stays in the list with its reason.
 """
@@ -16,8 +19,9 @@ A backend that cannot be used stays in the list with its reason.
 from __future__ import annotations
 
 import importlib
+import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Protocol, cast
@@ -25,9 +29,10 @@ from typing import Protocol, cast
 from dcdr_deploy.engines.base import DEFAULT_OPTIONS, DEVICE_CPU, DEVICE_CUDA, Availability, Engine, EngineOptions
 from dcdr_deploy.errors import DcdrError, EngineError, MissingDependency, ModelError
 from dcdr_deploy.modelfile.names import CHECKPOINT_SUFFIXES, ENGINE_SUFFIX, ONNX_SUFFIX
-from dcdr_deploy.modelfile.sidecar import read_sidecar
 
 AUTO = "auto"
+
+_logger = logging.getLogger(__name__)
 
 
 class BackendModule(Protocol):
@@ -39,6 +44,10 @@ class BackendModule(Protocol):
 
     def load(self, path: Path, options: EngineOptions) -> Engine:
         """Load a model."""
+        ...
+
+    def refusal(self, path: Path, options: EngineOptions) -> str:
+        """Tell why the backend is not the one for a file or wish; empty if it is."""
         ...
 
 
@@ -53,7 +62,7 @@ class Backend:
         suffixes: model files it takes.
         ranks: its place in the automatic choice for each kind of device; the lowest rank that is available is taken. A
             kind that is missing is never chosen automatically.
-        package: what must have built an engine for this backend to run it; empty for backends without engines.
+        package: what its module's ``for_package`` is called with; empty for a module of one backend.
     """
 
     name: str
@@ -75,30 +84,30 @@ class Backend:
         except (ImportError, OSError) as error:
             return Availability(ok=False, reason=f"cannot be loaded: {error}")
 
-    def state_for(self, model: Path) -> Availability:
-        """Return the availability; not available for an engine that another package built.
+    def state_for(self, model: Path, options: EngineOptions = DEFAULT_OPTIONS) -> Availability:
+        """Return the availability; not available if the module refuses the file or what is asked of it.
 
         Raises:
-            ModelError: engine or sidecar is damaged: that is what has to be told, also where no package could run it.
+            ModelError: the file is damaged, which the module tells without loading it.
         """
         state = self.availability()
-        if not self.package or not (state.ok or state.install):
+        if not state.ok and not state.install:
             return state
-        stated = read_sidecar(model).package
-        if stated == self.package:
-            return state
-        return Availability(ok=False, reason=f"{model.name} was built with {stated}")
+        reason = self.import_module().refusal(model, options)
+        return Availability(ok=False, reason=reason, refused=state.ok) if reason else state
 
 
 _ENGINES = "dcdr_deploy.engines."
 _TENSORRT = _ENGINES + "tensorrt.engine"
 _ANYWHERE = {DEVICE_CUDA: 50, DEVICE_CPU: 50}
+_NETWORKS = (ONNX_SUFFIX, *CHECKPOINT_SUFFIXES)
 
 # One line a backend; the ranks leave gaps for those to come.
 BACKENDS: dict[str, Backend] = {
     backend.name: backend
     for backend in (
         Backend("onnxruntime", _ENGINES + "onnxruntime", "default: CPU, CUDA", (ONNX_SUFFIX,), _ANYWHERE),
+        Backend("cuda", _ENGINES + "cuda.engine", "NVIDIA GPUs, own kernels", _NETWORKS, {DEVICE_CUDA: 60}),
         Backend("openvino", _ENGINES + "openvino", "fastest on CPUs", (ONNX_SUFFIX,), {DEVICE_CPU: 10}),
         Backend("tensorrt", _TENSORRT, "NVIDIA GPUs, engines", (ENGINE_SUFFIX,), {DEVICE_CUDA: 10}, "tensorrt"),
         Backend("tensorrt-rtx", _TENSORRT, "RTX GPUs, engines", (ENGINE_SUFFIX,), {DEVICE_CUDA: 20}, "tensorrt-rtx"),
@@ -109,10 +118,11 @@ BACKENDS: dict[str, Backend] = {
 
 @dataclass(frozen=True)
 class Choice:
-    """A backend for a model, and why it was taken."""
+    """A backend for a model, why it was taken, and what better ones had against the file, by name."""
 
     backend: Backend
     reason: str
+    refused: Mapping[str, str] = field(default_factory=dict)
 
 
 def backend_names() -> list[str]:
@@ -149,7 +159,12 @@ def availabilities(*, deep: bool = False) -> Mapping[str, Availability]:
     return MappingProxyType({name: backend.availability(deep=deep) for name, backend in BACKENDS.items()})
 
 
-def choose_backend(model: Path, name: str = AUTO, options: EngineOptions = DEFAULT_OPTIONS) -> Choice:
+def choose_backend(
+    model: Path,
+    name: str = AUTO,
+    options: EngineOptions = DEFAULT_OPTIONS,
+    failed: Mapping[str, str] = MappingProxyType({}),
+) -> Choice:
     """Decide which backend runs a model; loads nothing.
 
     Args:
@@ -157,6 +172,7 @@ def choose_backend(model: Path, name: str = AUTO, options: EngineOptions = DEFAU
         name: a backend's name, or ``"auto"``: the lowest rank among the backends that take the suffix and are usable
             here, GPUs before CPUs.
         options: a device asked for limits the choice.
+        failed: backends that the automatic choice must pass over, and why.
 
     Raises:
         ModelError: no backend takes this suffix, or the one named does not; or an engine and its sidecar are damaged.
@@ -174,12 +190,15 @@ def choose_backend(model: Path, name: str = AUTO, options: EngineOptions = DEFAU
     takers = [backend for backend in takers if any(kind in backend.ranks for kind in kinds)]
     if not takers:
         raise EngineError(f"no backend runs {suffix} models on {' or '.join(kinds)}; choose another device or model")
-    states: dict[str, Availability] = {}
+    states = {name: Availability(ok=False, reason=reason) for name, reason in failed.items()}
     for kind in kinds:
         for backend in sorted((b for b in takers if kind in b.ranks), key=lambda b: b.ranks[kind]):
-            state = states.setdefault(backend.name, backend.state_for(model))
+            if backend.name not in states:
+                states[backend.name] = backend.state_for(model, options)
+            state = states[backend.name]
             if state.ok and state.has(kind):
-                return Choice(backend, f"first usable backend for {suffix} on {kind}")
+                refused = {name: state.reason for name, state in states.items() if state.refused}
+                return Choice(backend, f"first usable backend for {suffix} on {kind}", refused)
     reasons = "; ".join(f"{n}: {_why_not(state, options.kind or DEVICE_CPU)}" for n, state in states.items())
     raise _unavailable(f"no backend can run {suffix} models here ({reasons})", *states.values())
 
@@ -208,7 +227,7 @@ def _unavailable(sentence: str, *states: Availability) -> DcdrError:
 
 
 def load_engine(model: Path | str, backend: str = AUTO, options: EngineOptions = DEFAULT_OPTIONS) -> Engine:
-    """Load a model with the backend named, or with the best one here.
+    """Load a model with the backend named, or with the best one here that can: what a better one said is logged.
 
     Args:
         model: an .onnx file, an engine or a checkpoint.
@@ -227,4 +246,22 @@ def load_engine(model: Path | str, backend: str = AUTO, options: EngineOptions =
     path = Path(model)
     if not path.is_file():
         raise ModelError(f"model {path} does not exist" if not path.exists() else f"model {path} is no file")
-    return choose_backend(path, backend, options).backend.import_module().load(path, options)
+    failed: dict[str, str] = {}
+    while True:
+        choice = choose_backend(path, backend, options, failed)
+        chosen = choice.backend
+        for name, reason in choice.refused.items():
+            if BACKENDS[name].suffixes == chosen.suffixes:
+                continue  # a twin: the file says which of them it is for
+            _logger.warning("%s is used instead of %s: %s", chosen.name, name, reason)
+        try:
+            return chosen.import_module().load(path, options)
+        except (EngineError, MissingDependency) as error:
+            if backend != AUTO:
+                raise
+            failed[chosen.name] = str(error)
+            try:
+                instead = choose_backend(path, backend, options, failed).backend
+            except DcdrError:
+                raise error from None
+            _logger.warning("%s is used instead of %s: %s", instead.name, chosen.name, error)

@@ -14,9 +14,7 @@ import pytest
 from dcdr_deploy.engines import Availability, Engine, EngineInfo, EngineOptions, ModelMetadata, registry
 from dcdr_deploy.engines.registry import Backend, choose_backend, load_engine
 from dcdr_deploy.errors import EngineError, EngineOutOfMemory, MissingDependency, ModelError
-from dcdr_deploy.modelfile.sidecar import Sidecar, write
 from dcdr_deploy.system.faults import engine_error
-from dcdr_deploy.system.files import file_sha256
 
 
 class FakeEngine(Engine):
@@ -36,6 +34,7 @@ def fakes(monkeypatch: pytest.MonkeyPatch) -> dict[str, Availability]:
         module = types.ModuleType(f"fake_{name}")
         module.availability = lambda *, deep=False, name=name: states[name]
         module.load = lambda path, options, name=name: FakeEngine(name, path)
+        module.refusal = lambda path, options: ""
         monkeypatch.setitem(sys.modules, module.__name__, module)
         backends[name] = Backend(name, module.__name__, "a test", (".fake",), ranks)
     monkeypatch.setattr(registry, "BACKENDS", backends)
@@ -65,37 +64,21 @@ def test_a_backend_that_is_not_there_is_passed_over(fakes: dict[str, Availabilit
     assert chosen() == "slow"
 
 
-@pytest.fixture
-def anothers(fakes: dict[str, Availability], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """An engine that "another" built, where the backend "quick" runs those of "quick" only."""
-    module = sys.modules["fake_quick"]
-    module.for_package = lambda package: module
-    monkeypatch.setitem(registry.BACKENDS, "quick", replace(registry.BACKENDS["quick"], package="quick"))
-    return written_by("another", tmp_path / "other.fake")
-
-
-def written_by(package: str, path: Path) -> Path:
-    path.write_bytes(b"engine")
-    shape = (1, 64, 64)
-    write(path, Sidecar(package, "1", (86,), "fp32", shape, shape, shape, "", file_sha256(path), {}))
-    return path
-
-
-def test_a_backend_passes_over_what_another_package_built(fakes: dict[str, Availability], anothers: Path):
-    options = EngineOptions(device="cpu")
-    assert choose_backend(written_by("quick", anothers.with_name("own.fake")), options=options).backend.name == "quick"
-    assert choose_backend(anothers, options=options).backend.name == "slow"
+def test_a_backend_that_refuses_this_very_file_is_passed_over(fakes: dict[str, Availability]):
+    sys.modules["fake_quick"].refusal = lambda path, options: "" if path == MODEL else f"{path} is another's"
+    assert chosen(device="cpu") == "quick"
+    choice = choose_backend(Path("other.fake"), options=EngineOptions(device="cpu"))
+    assert choice.backend.name == "slow"
     fakes["slow"] = Availability(False, "driver too old")
-    with pytest.raises(EngineError, match=r"slow: driver too old; quick: other\.fake was built with another"):
-        choose_backend(anothers)
+    with pytest.raises(EngineError, match=r"slow: driver too old; quick: other\.fake is another's"):
+        choose_backend(Path("other.fake"))
 
 
-def test_what_another_package_built_hides_the_install_line_of_a_missing_one(
-    fakes: dict[str, Availability], anothers: Path
-):
+def test_the_refusal_of_a_backend_that_is_not_installed_hides_its_install_line(fakes: dict[str, Availability]):
+    sys.modules["fake_quick"].refusal = lambda path, options: "another's"
     fakes["slow"], fakes["quick"] = Availability(False, "driver too old"), MISSING
-    with pytest.raises(EngineError, match=r"quick: other\.fake was built with another") as caught:
-        choose_backend(anothers)
+    with pytest.raises(EngineError, match=r"quick: another's") as caught:
+        chosen()
     assert "pip install" not in str(caught.value)
 
 
@@ -161,10 +144,49 @@ def test_load_engine_loads_from_the_chosen_module(fakes: dict[str, Availability]
         load_engine(tmp_path)
 
 
+def test_a_backend_that_cannot_load_the_model_gives_way_and_says_why(
+    fakes: dict[str, Availability], tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    def refuse(path: Path, options: EngineOptions) -> Engine:
+        raise EngineError("the driver is too old")
+
+    path = tmp_path / "net.fake"
+    path.touch()
+    sys.modules["fake_slow"].load = refuse
+    assert load_engine(path).info.backend == "quick"
+    assert "quick is used instead of slow: the driver is too old" in caplog.text
+    with pytest.raises(EngineError, match=r"^the driver is too old$"):
+        load_engine(path, "slow")
+    with pytest.raises(EngineError, match=r"^the driver is too old$"):
+        load_engine(path, options=EngineOptions(device="cuda"))
+
+
+def test_what_a_usable_backend_has_against_the_file_is_said(
+    fakes: dict[str, Availability], tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    path = tmp_path / "net.fake"
+    path.touch()
+    sys.modules["fake_slow"].refusal = lambda path, options: f"it has no {options.precision}"
+    registry.BACKENDS["slow"] = replace(registry.BACKENDS["slow"], suffixes=(".fake", ".other"))
+    assert load_engine(path, options=EngineOptions(precision="fp32")).info.backend == "quick"
+    assert "quick is used instead of slow: it has no fp32" in caplog.text
+
+
+def test_a_damaged_model_is_an_error_of_the_first_backend_that_sees_it(fakes: dict[str, Availability], tmp_path: Path):
+    def refuse(path: Path, options: EngineOptions) -> Engine:
+        raise ModelError("cut short")
+
+    path = tmp_path / "net.fake"
+    path.touch()
+    sys.modules["fake_slow"].load = refuse
+    with pytest.raises(ModelError, match="cut short"):
+        load_engine(path)
+
+
 def test_real_backends_are_listed_and_answer():
     states = registry.availabilities()
     assert list(states) == registry.backend_names()
-    assert {"onnxruntime", "openvino", "tensorrt", "tensorrt-rtx", "torch"} <= set(states)
+    assert {"onnxruntime", "cuda", "openvino", "tensorrt", "tensorrt-rtx", "torch"} <= set(states)
     assert all(state.devices if state.ok else state.reason for state in states.values())
 
 
@@ -191,7 +213,7 @@ def test_other_failures_stay_plain_and_on_one_line():
 def test_importing_the_package_loads_no_backend():
     heavy = ["onnxruntime", "openvino", "onnx", "torch", "tensorrt", "tensorrt_rtx", "cuda.bindings", "cv2"]
     rooms = ("engines", "run.tiling", "run.runner", "run.gate", "inspection.machine", "modelfile.onnx_file")
-    backends = ("onnxruntime", "openvino", "torch.engine", "tensorrt.engine", "cuda.memory")
+    backends = ("onnxruntime", "openvino", "torch.engine", "tensorrt.engine", "cuda.engine")
     modules = [f"dcdr_deploy.{name}" for name in (*rooms, *(f"engines.{each}" for each in backends))]
     script = f"import sys, {', '.join(modules)}; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

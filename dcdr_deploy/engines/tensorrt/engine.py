@@ -28,9 +28,10 @@ from dcdr_deploy.engines.base import (
 )
 from dcdr_deploy.engines.cuda.frames import FrameKernels, load_frame_kernels
 from dcdr_deploy.engines.cuda.memory import Device
+from dcdr_deploy.engines.cuda.tiles import TilePipeline
 from dcdr_deploy.engines.tensorrt import trt_api
 from dcdr_deploy.engines.tensorrt.contexts import Contexts, LibraryLog
-from dcdr_deploy.engines.tensorrt.tiles import TilePipeline
+from dcdr_deploy.engines.tensorrt.planar import PlanarNetwork
 from dcdr_deploy.errors import EngineError, MissingDependency, ModelError
 from dcdr_deploy.modelfile.sidecar import REBUILD, Sidecar, check_fit, read_sidecar
 from dcdr_deploy.system import hardware, packages
@@ -82,6 +83,15 @@ class PackageBackend:
                 f"{REBUILD} --backend {self.package}"
             )
         return open_engine(path, options)
+
+    def refusal(self, path: Path, options: EngineOptions = DEFAULT_OPTIONS) -> str:
+        """Return why the package is not the one for an engine, by the sidecar; empty if it is.
+
+        Raises:
+            ModelError: as :func:`read_sidecar`. A damaged pair is to be told, also where no package could run it.
+        """
+        stated = read_sidecar(path).package
+        return "" if stated == self.package else f"{path.name} was built with {stated}"
 
 
 def for_package(package: str) -> PackageBackend:
@@ -177,7 +187,8 @@ class TensorRTEngine(Engine):
         self._resources.callback(contexts.close)
         self._frames = _frame_kernels(self._device)
         images = sidecar.min_shape[0], sidecar.max_batch
-        self._tiles = TilePipeline(self._device, contexts, self._frames, images, half=sidecar.precision == "fp16")
+        network = PlanarNetwork(contexts, self._frames, half=sidecar.precision == "fp16")
+        self._tiles = TilePipeline(self._device, network, images)
         self._resources.callback(self._tiles.close)
         largest = int(np.prod(sidecar.max_shape, dtype=np.int64))
         scratch = int(engine.device_memory_size_v2)

@@ -60,6 +60,11 @@ def availability(*, deep: bool = False) -> Availability:
     return Availability(ok=True, reason=reason, versions=versions, devices=(*gpus, DEVICE_CPU))
 
 
+def refusal(path: Path, options: EngineOptions = DEFAULT_OPTIONS) -> str:
+    """Return why the backend is not the one for a file: never, it takes all of its suffixes."""
+    return ""
+
+
 def load(path: Path, options: EngineOptions = DEFAULT_OPTIONS) -> Engine:
     """Load a checkpoint; on the GPU if torch finds one and the options leave the choice.
 

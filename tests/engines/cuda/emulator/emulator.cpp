@@ -1,11 +1,11 @@
-// Runs the kernels of dcrb.cu on the CPU. Compiled with -DDCRB_SM=75 or 80, the folder of the real source in -I, and
-// -fno-strict-aliasing, which device compilers imply.
+// Runs the kernels of a source on the CPU. Compiled with -DDCRB_SM=75 or 80, -DEMULATED='"dcrb.cu"', -DENTRIES= the
+// kernels as ENTRY(name), ..., the folder of the real source in -I, and -fno-strict-aliasing, which device compilers imply.
 //
 // Buffers are mapped between pages that cannot be touched, and a launch runs in a child process: a kernel that reads or
 // writes outside its buffers dies there, and emulated_launch says so.
 #include "cuda_fp16.h"
 
-#include "dcrb.cu"
+#include EMULATED
 
 #include <csetjmp>
 #include <csignal>
@@ -18,15 +18,21 @@
 #include <utility>
 #include <vector>
 
-index3 threadIdx, blockIdx, gridDim;
+index3 threadIdx, blockIdx, blockDim, gridDim;
 
 namespace emulator {
 constexpr size_t STACK = 64 << 10;
 
+struct Copy {
+  void* to;
+  const void* from;
+  int bytes;
+};
 struct Fiber {
   Point point;
   jmp_buf resume;
   Mail mail;
+  std::vector<std::vector<Copy>> copies;  // groups that were committed, then the one that is growing
 };
 std::vector<Fiber> fibers;
 std::vector<char> stacks;
@@ -67,6 +73,27 @@ half to_half(float value) {
 
 Mail& mailbox(unsigned thread) { return fibers[thread].mail; }
 uint4* shared_memory() { return shared; }
+
+void begin_copy(void* to, const void* from, int bytes) {
+  auto& groups = fibers[threadIdx.x].copies;
+  if (groups.empty()) groups.emplace_back();
+  groups.back().push_back({to, from, bytes});
+}
+void commit_copies() {
+  auto& groups = fibers[threadIdx.x].copies;
+  if (groups.empty()) groups.emplace_back();
+  groups.emplace_back();
+}
+void wait_copies(unsigned pending) {
+  auto& groups = fibers[threadIdx.x].copies;
+  while (groups.size() > pending + 1) {
+    for (const Copy& copy : groups.front()) {
+      if (copy.from) memcpy(copy.to, copy.from, copy.bytes);
+      else memset(copy.to, 0, copy.bytes);
+    }
+    groups.erase(groups.begin());
+  }
+}
 
 void wait(Point point) {
   Fiber& me = fibers[threadIdx.x];
@@ -109,7 +136,7 @@ bool run_warp(unsigned first, bool reversed) {
 // Runs a block. False where threads that should meet do not.
 bool run_block(unsigned threads, bool reversed) {
   const unsigned warps = threads / WARP;
-  for (Fiber& fiber : fibers) fiber.point = RUNNING;
+  for (Fiber& fiber : fibers) fiber.point = RUNNING, fiber.copies.clear();
   do {
     for (unsigned i = 0; i < warps; ++i)
       if (!run_warp((reversed ? warps - 1 - i : i) * WARP, reversed)) return false;
@@ -135,8 +162,7 @@ struct Entry {
   std::vector<int> sizes;
 };
 #define ENTRY(name) {#name, callable(name), parameter_sizes(name)}
-const std::vector<Entry> KERNELS = {ENTRY(dcrb_sft_half),  ENTRY(dcrb_first_half),  ENTRY(dcrb_second_half),
-                                    ENTRY(dcrb_sft_float), ENTRY(dcrb_first_float), ENTRY(dcrb_second_float)};
+const std::vector<Entry> KERNELS = {ENTRIES};
 
 struct Guarded {
   char* base;  // an untouchable page, the usable pages, an untouchable page
@@ -180,6 +206,7 @@ extern "C" int emulated_launch(int index, unsigned grid, unsigned block, size_t 
     fibers.resize(block);
     stacks.resize(block * STACK);
     gridDim.x = grid;
+    blockDim.x = block;
     kernel = [&] { KERNELS[index].call(values); };
     for (unsigned i = 0; i < grid; ++i) {
       blockIdx.x = reversed ? grid - 1 - i : i;
