@@ -10,6 +10,7 @@ from typing import Any
 from dcdr_deploy.errors import ModelError
 from dcdr_deploy.export import require_export_packages
 from dcdr_deploy.imaging.read_hdr import HDR_SUFFIXES
+from dcdr_deploy.modelfile.names import CHECKPOINT_SUFFIXES, ENGINE_SUFFIX, ONNX_SUFFIX
 
 
 def inspect_file(path: Path) -> dict[str, Any]:
@@ -132,11 +133,9 @@ def _inspect_picture(path: Path) -> dict[str, Any]:
 _SHAPES = ("min_shape", "opt_shape", "max_shape")
 
 READERS = {
-    ".onnx": _inspect_onnx,
-    ".engine": _inspect_engine,
-    ".pth": _inspect_checkpoint,
-    ".pt": _inspect_checkpoint,
-    ".safetensors": _inspect_checkpoint,
+    ONNX_SUFFIX: _inspect_onnx,
+    ENGINE_SUFFIX: _inspect_engine,
+    **dict.fromkeys(CHECKPOINT_SUFFIXES, _inspect_checkpoint),
     **dict.fromkeys(HDR_SUFFIXES, _inspect_picture),
 }
 """How a file is described, by suffix."""
