@@ -118,7 +118,7 @@ def _count(names: list[str], what: str) -> str:
 
 def _without(files: dict[str, Path], missing: list[str], what: str, folder: Path) -> InputError:
     others = f"; so have {len(missing) - 1} others" if len(missing) > 1 else ""
-    partial = "; --partial leaves it out" if what == "prediction" else ""
+    partial = "; `partial` leaves it out" if what == "prediction" else ""
     return InputError(f"{files[missing[0]]}: has no {what}, which would be {folder / missing[0]}.*{others}{partial}")
 
 

@@ -100,10 +100,10 @@ def choose(parts: Sequence[PartLayout], part: str | None, layer: str | None) -> 
         raise UnreadableError(f"has the channels {channels} and not R, G, B; export it as RGB")
     if len({each.index for each, _ in candidates}) > 1:
         listed = "; ".join(str(each) for each in parts)
-        raise UnreadableError(f"has several parts with a picture; choose one (evaluate --part): {listed}")
+        raise UnreadableError(f"has several parts with a picture; choose one with `part`: {listed}")
     if len(candidates) > 1:
         raise UnreadableError(
-            "has several layers and no main picture; choose one (evaluate --layer): "
+            "has several layers and no main picture; choose one with `layer`: "
             + _listed([one.name for _, one in candidates])
         )
     ((chosen, picture),) = candidates
