@@ -243,6 +243,10 @@ def load_engine(model: Path | str, backend: str = AUTO, options: EngineOptions =
     path = Path(model)
     if not path.is_file():
         raise ModelError(f"model {path} does not exist" if not path.exists() else f"model {path} is no file")
+    if path.suffix.lower() == ".onnx":
+        from dcdr_deploy.modelfile.onnx_file import read_model
+
+        read_model(path)  # what is wrong with the file itself is no reason to try one backend after the other
     failed: dict[str, str] = {}
     while True:
         choice = choose_backend(path, backend, options, failed)
@@ -253,7 +257,7 @@ def load_engine(model: Path | str, backend: str = AUTO, options: EngineOptions =
             _logger.warning("%s is used instead of %s: %s", chosen.name, name, reason)
         try:
             return chosen.import_module().load(path, options)
-        except (EngineError, MissingDependency) as error:
+        except (EngineError, MissingDependency, ModelError) as error:
             if backend != AUTO:
                 raise
             failed[chosen.name] = str(error)
