@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from dcdr_deploy.commands.show.text import printable
+from dcdr_deploy.commands.show.text import printable, printable_lines
 from dcdr_deploy.evaluation.align import ALIGNMENTS, NONE
 from dcdr_deploy.evaluation.comparison import EvaluationSettings, Progress
 from dcdr_deploy.evaluation.report import EvaluationReport
@@ -143,9 +143,9 @@ def command(prediction: str, truth: str, **chosen: Any) -> None:
     if chosen["as_json"]:
         click.echo(json.dumps(report.as_dict(), indent=2))
     elif chosen["as_csv"]:
-        click.echo(printable(report.as_csv(summary=chosen["summary"])), nl=False)
+        click.echo(printable_lines(report.as_csv(summary=chosen["summary"])), nl=False)
     else:
-        click.echo(printable(report.as_table(summary=chosen["summary"])))
+        click.echo(printable_lines(report.as_table(summary=chosen["summary"])))
 
 
 def _tell(report: EvaluationReport, left_out: list[str], *, as_table: bool) -> None:
