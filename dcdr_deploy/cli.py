@@ -102,6 +102,9 @@ class LazyGroup(click.Group):
         except DcdrError as error:
             raise _OneLineError(str(error)) from error
         except KeyboardInterrupt:
+            from dcdr_deploy.commands.show.terminal import ignore_signals
+
+            ignore_signals()
             click.echo("interrupted; what was finished is kept", err=True)
             ctx.exit(EXIT_INTERRUPTED)
         except PermissionError as error:

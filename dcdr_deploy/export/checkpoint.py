@@ -17,7 +17,7 @@ from dcdr_deploy.export.onnx_export import to_onnx
 from dcdr_deploy.export.verify import Comparison, verify
 from dcdr_deploy.modelfile.metadata import ModelMetadata, check_peak, encode
 from dcdr_deploy.models import HdrNetwork, LoadedModel, architecture_of, load_checkpoint
-from dcdr_deploy.system.files import atomic_path
+from dcdr_deploy.system.files import atomic_path, refuse_overwriting
 
 OUTPUT_GAMMA = "output_gamma"
 """Field of the configurations of architectures whose public weights do not give linear light."""
@@ -101,6 +101,7 @@ def export_checkpoint(
     output = output or default_output(checkpoint, options.fp16)
     if output.suffix != ".onnx":
         raise InputError(f"{output}: an exported model needs the suffix .onnx")
+    refuse_overwriting(output, checkpoint)
     announce("loading the checkpoint")
     loaded = load_checkpoint(checkpoint)
     fit_options(loaded, options)

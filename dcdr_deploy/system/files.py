@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-from dcdr_deploy.errors import DcdrError, OutputError
+from dcdr_deploy.errors import DcdrError, InputError, OutputError
 from dcdr_deploy.system.temporary import create_temporary, flush_folder, flush_to_disk, remove_leftovers
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
@@ -30,6 +30,17 @@ def refuse_url(path: str | os.PathLike[str], error: type[DcdrError]) -> None:
     """
     if is_url(path):
         raise error(f"{os.fspath(path)} is an address, not a file on this machine; copy it here first and name that")
+
+
+def refuse_overwriting(output: Path, *inputs: Path) -> None:
+    """Refuse to write over what is being read, under whatever name.
+
+    Raises:
+        InputError: the output is one of the inputs.
+    """
+    for source in inputs:
+        if os.path.realpath(output) == os.path.realpath(source):
+            raise InputError(f"{source}: would be overwritten by its own output; choose another name or folder")
 
 
 @contextmanager

@@ -43,6 +43,16 @@ def _prepare_signals() -> None:
             signal.signal(number, interrupt)
 
 
+def ignore_signals() -> None:
+    """Let nothing disturb the end of a process that was interrupted: Python gives signals back before it is over."""
+    if threading.current_thread() is not threading.main_thread():
+        return
+    for name in _SIGNALS:
+        number = getattr(signal, name, None)
+        if number is not None and isinstance(signal.getsignal(number), _Interrupt):
+            signal.signal(number, signal.SIG_IGN)
+
+
 class _Interrupt:
     """Raises KeyboardInterrupt for the first of several signals that come together."""
 
