@@ -129,7 +129,7 @@ def _aligned(
             return Pair(align.by_curve(pair.prediction, pair.truth, unclipped), pair.truth, pair.nits), stops
         return pair, stops
     except align.CannotAlignError as reason:
-        raise InputError(f"{files.truth}: this, or its prediction, {reason}; leave --align out") from reason
+        raise InputError(f"{files.truth}: this, or its prediction, {reason}; leave `align` out") from reason
 
 
 def _same_size(files: PairFiles, ldr: Ldr | None, truth: Picture) -> None:

@@ -79,7 +79,7 @@ class PackageBackend:
         stated = read_sidecar(path).package
         if stated != self.package:
             raise ModelError(
-                f"{path} was built with {stated}, not {self.package}; run it with --backend {stated}, or "
+                f"{path} was built with {stated}, not {self.package}; run it with `backend` {stated}, or "
                 f"{REBUILD} --backend {self.package}"
             )
         return open_engine(path, options)
@@ -115,7 +115,7 @@ def open_engine(path: Path, options: EngineOptions = DEFAULT_OPTIONS) -> TensorR
     sidecar = read_sidecar(path)
     metadata = sidecar.model_metadata(str(path))
     if options.kind == DEVICE_CPU:
-        raise EngineError(f"{path} runs on NVIDIA GPUs only; name an ONNX file with --model to run on the CPU")
+        raise EngineError(f"{path} runs on NVIDIA GPUs only; name an ONNX file with `model` to run on the CPU")
     other = "with" if sidecar.precision == "fp32" else "without"
     require_precision(options, sidecar.precision, path, f"{REBUILD} {other} --fp16")
     present = hardware.compute_capabilities()

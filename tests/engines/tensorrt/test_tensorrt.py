@@ -214,7 +214,7 @@ def test_the_automatic_choice_takes_the_package_that_built_the_engine(machine: M
 
 
 def test_a_backend_named_for_the_others_engine_says_which_one_to_name(machine: Machine, engine_file: Path):
-    with pytest.raises(ModelError, match="built with tensorrt-rtx, not tensorrt; run it with --backend tensorrt-rtx"):
+    with pytest.raises(ModelError, match="built with tensorrt-rtx, not tensorrt; run it with `backend` tensorrt-rtx"):
         load_engine(engine_file, "tensorrt")
 
 
