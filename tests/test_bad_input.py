@@ -146,9 +146,9 @@ CASES = [
     Case("overlong output", _picture, "in.png", "x" * 300 + ".exr", "too long"),
     Case("overlong folder", _folder_of_one, "photos", "x" * 300, "too long"),
     Case("overlong input", lambda *_: None, "x" * 300 + ".png", "out.exr", "too long"),
-    Case("url as input", lambda *_: None, "https://host/in.png", "out.exr", "is a URL; download it first"),
-    Case("url as output", _picture, "in.png", "https://host/out.exr", "is a URL; name a local file and upload that"),
-    Case("url as folder", _folder_of_one, "photos", "s3://bucket/out", "is a URL; name a local folder"),
+    Case("url as input", lambda *_: None, "https://host/in.png", "out.exr", "is an address, not a file on this mach"),
+    Case("url as output", _picture, "in.png", "https://host/out.exr", "is an address, not a file on this machine"),
+    Case("url as folder", _folder_of_one, "photos", "s3://bucket/out", "is an address, not a file on this machine"),
     Case("pq png", _pq, "in.png", "out.exr", "in.png: is an HDR picture already (PNG with PQ transfer by its cICP)"),
     Case(
         "own output", _own, "in.png", "out.exr", "in.png: is an HDR picture already (written by dcdr-deploy, full sca"

@@ -16,7 +16,7 @@ from dcdr_deploy.imaging.formats import SUFFIXES
 from dcdr_deploy.imaging.pair_names import bare_name, is_beside_pictures
 from dcdr_deploy.imaging.read_hdr import HDR_SUFFIXES
 from dcdr_deploy.run.outputs import PREVIEW_SUFFIX
-from dcdr_deploy.system.files import is_url
+from dcdr_deploy.system.files import refuse_url
 
 Note = Callable[[str], None]
 
@@ -144,10 +144,10 @@ def _by_name(folder: Path, suffixes: Iterable[str]) -> dict[str, Path]:
 
 
 def _is_folder(path: Path) -> bool:
+    refuse_url(path, InputError)
     # os.path and not pathlib: Path.exists and its like raise for names that are too long.
     if not os.path.exists(path):  # noqa: PTH110
-        what = "is a URL; download it first" if is_url(path) else "no such file or folder; check the path"
-        raise InputError(f"{path}: {what}")
+        raise InputError(f"{path}: no such file or folder; check the path")
     return os.path.isdir(path)  # noqa: PTH112
 
 

@@ -14,7 +14,7 @@ from dcdr_deploy.imaging.decoders.common import Stored, UnreadableError, quiet_d
 from dcdr_deploy.imaging.formats import SIGNATURE_BYTES, PictureFormat, identify
 from dcdr_deploy.imaging.frame import Frame
 from dcdr_deploy.imaging.orientation import upright
-from dcdr_deploy.system.files import is_url
+from dcdr_deploy.system.files import refuse_url
 
 
 def read_image(path: str | os.PathLike[str]) -> Frame:
@@ -42,6 +42,7 @@ def read_image(path: str | os.PathLike[str]) -> Frame:
             pixels. One line that names the file and says what to do.
     """
     path = Path(path)
+    refuse_url(path, InputError)
     try:
         picture, data = _load(path)
         with quiet_decoders():
@@ -75,8 +76,7 @@ def _load(path: Path, *, header_only: bool = False) -> tuple[PictureFormat, byte
             picture = identify(head)
             return picture, head if header_only else head + stream.read()
     except FileNotFoundError as error:
-        what = "is a URL; download it first" if is_url(path) else "no such file; check the path"
-        raise UnreadableError(what) from error
+        raise UnreadableError("no such file; check the path") from error
     except IsADirectoryError as error:
         raise UnreadableError("is a folder where a picture is due; name a picture in it") from error
     except PermissionError as error:

@@ -29,7 +29,7 @@ from dcdr_deploy.imaging.encoding import Encoding
 from dcdr_deploy.imaging.exr import SDR_WHITE_NITS
 from dcdr_deploy.imaging.orientation import upright
 from dcdr_deploy.imaging.transfer import srgb_to_linear
-from dcdr_deploy.system.files import is_url
+from dcdr_deploy.system.files import refuse_url
 
 HDR_SUFFIXES = (".exr", ".hdr", ".png", ".tif", ".tiff", ".npy")
 """Under which names folders are searched, in lower case."""
@@ -94,11 +94,10 @@ def read_hdr(path: str | os.PathLike[str], options: HdrOptions = DEFAULT_OPTIONS
             asked for, NaN or infinity in the pixels. One line that names the file.
     """
     path = Path(path)
+    refuse_url(path, InputError)
     try:
         data = path.read_bytes()
     except (OSError, ValueError) as error:  # ValueError: a NUL character in the path
-        if is_url(path):
-            raise InputError(f"{path}: is a URL; download it first") from error
         raise InputError(
             f"{path}: cannot be read ({getattr(error, 'strerror', None) or error}); check the path"
         ) from error

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from dcdr_deploy.errors import InputError, OutputError
 from dcdr_deploy.imaging import exr, integer16, radiance
-from dcdr_deploy.system.files import atomic_path, is_url
+from dcdr_deploy.system.files import atomic_path, refuse_url
 
 
 @dataclass(frozen=True)
@@ -173,8 +173,7 @@ def check_output(path: str | os.PathLike[str]) -> None:
             a name that the system refuses.
     """
     path = Path(path)
-    if is_url(path):
-        raise OutputError(f"{path}: is a URL; name a local file and upload that")
+    refuse_url(path, OutputError)
     _writer(path)
     try:
         taken = path.is_dir()

@@ -20,7 +20,7 @@ from dcdr_deploy.run.outputs import (
     gain_map_path,
     preview_path,
 )
-from dcdr_deploy.system.files import is_url
+from dcdr_deploy.system.files import refuse_url
 
 
 @dataclass(frozen=True)
@@ -149,14 +149,12 @@ def _natural(path: Path) -> list[list[str | int]]:
 
 
 def _check_folders(source: Path, target: Path, suffix: str) -> None:
+    refuse_url(source, InputError)
+    refuse_url(target, OutputError)
     # os.path and not pathlib: Path.exists and its like raise for names that are too long.
     if not os.path.isdir(source):  # noqa: PTH112
-        if is_url(source):
-            raise InputError(f"{source}: is a URL; download it first")
         found = os.path.exists(source)  # noqa: PTH110
         raise InputError(f"{source}: " + ("is no folder" if found else "no such folder; check the path"))
-    if is_url(target):
-        raise OutputError(f"{target}: is a URL; name a local folder and upload that")
     exists = os.path.exists(target)  # noqa: PTH110
     if exists and not os.path.isdir(target):  # noqa: PTH112
         raise InputError(f"{target}: is a file, but {source} is a folder; name a folder to write into")

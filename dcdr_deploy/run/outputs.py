@@ -11,6 +11,7 @@ from dcdr_deploy.imaging.write import OUTPUT_SUFFIXES, WriteOptions, check_outpu
 from dcdr_deploy.run import working_scale
 from dcdr_deploy.run.dials import NEUTRAL, Dials
 from dcdr_deploy.run.working_scale import Scale
+from dcdr_deploy.system.files import refuse_overwriting, refuse_url
 
 PREVIEW_SUFFIX = ".preview.png"
 """What a preview's name ends with: ``out.exr`` has ``out.preview.png`` beside it."""
@@ -103,6 +104,7 @@ def check_gain_map(path: Path, *others: Path) -> None:
     Raises:
         OutputError: it is no .exr, is one of the other files, or its place cannot be written.
     """
+    refuse_url(path, OutputError)
     if path.suffix.lower() != GAIN_MAP_SUFFIX:
         raise OutputError(f"{path}: a gain map is written as {GAIN_MAP_SUFFIX}; give it such a name")
     check_output(path)
@@ -115,12 +117,12 @@ def check_target(source: Path, output: Path, options: ConvertOptions) -> None:
 
     Raises:
         OutputError: as :func:`check_place`.
-        InputError: output or preview would replace the source.
+        InputError: output or preview would replace the source, or the source is an address.
     """
+    refuse_url(source, InputError)
     check_place(output, options)
     for written in (output, preview_path(output)) if options.preview else (output,):
-        if os.path.realpath(written) == os.path.realpath(source):
-            raise InputError(f"{source}: would be overwritten by its own output; choose another name or folder")
+        refuse_overwriting(Path(written), source)
     if options.gain_map is not None:
         check_gain_map(options.gain_map, source, output, *([preview_path(output)] if options.preview else []))
 
@@ -131,6 +133,7 @@ def check_place(output: Path, options: ConvertOptions) -> None:
     Raises:
         OutputError: as :func:`check_output`; or 32-bit floats are asked of another format than EXR.
     """
+    refuse_url(output, OutputError)
     check_output(output)
     if options.write.float32 and output.suffix.lower() != ".exr":
         raise OutputError(f"{output}: cannot hold 32-bit floats; write .exr, or leave `float32` out")

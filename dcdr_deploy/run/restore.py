@@ -23,7 +23,7 @@ from dcdr_deploy.run.gain import (
     working_codes,
 )
 from dcdr_deploy.run.recovery import Recovery
-from dcdr_deploy.run.runner import LARGEST_AREA, Progress, Runner, RunStatistics
+from dcdr_deploy.run.runner import LARGEST_AREA, Progress, Runner, RunStatistics, no_memory, pixels_of
 from dcdr_deploy.run.strips import Outcome, SecondPass, average_down
 from dcdr_deploy.run.working_scale import NATIVE, Scale, working_sizes
 
@@ -80,11 +80,23 @@ def restore(
         DcdrError: as :meth:`Runner.run`; InputError for a scale out of range.
     """
     working_scale.checked(scale)
-    codes = frame if isinstance(frame, np.ndarray) else frame.pixels
-    height, width = codes.shape[:2]
+    codes = pixels_of(frame)
     started = time.perf_counter()
-    peak = runner.engine.info.metadata.peak
+    try:
+        restored = _restored(codes, runner, scale, dials, keep_gain, progress)
+    except MemoryError:
+        raise no_memory(codes) from None
+    restored.run.seconds = time.perf_counter() - started
+    runner.statistics = restored.run
+    return restored
+
+
+def _restored(
+    codes: Codes, runner: Runner, scale: Scale, dials: Dials, keep_gain: bool, progress: Progress | None
+) -> Restored:
+    height, width = codes.shape[:2]
     begin = BEGIN if dials.protect_below is None else dials.protect_below
+    peak = runner.engine.info.metadata.peak
     second = SecondPass(codes, code_tables(codes.dtype.itemsize * 8, begin), dials, peak, keep_gain)
     if scale == NATIVE:
         sizes: tuple[tuple[int, int], ...] = ((height, width),)
@@ -99,8 +111,6 @@ def restore(
         sizes = tuple(size for size, _ in wanted)
         field, run = _excess(codes, second, wanted, runner, progress)
         outcome = second.from_field(field)
-    run.seconds = time.perf_counter() - started
-    runner.statistics = run
     return Restored(outcome.linear, sizes, outcome.recovery, outcome.gain_stops, run)
 
 

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,6 +71,23 @@ class RunStatistics:
     retries: int = 0
     engine_seconds: float = 0.0
     seconds: float = 0.0
+
+
+def pixels_of(frame: Frame | NDArray[np.uint8] | NDArray[np.uint16]) -> NDArray[np.uint8] | NDArray[np.uint16]:
+    """Return the pixels of a frame, (H, W, 3).
+
+    Raises:
+        InputError: another shape or type.
+    """
+    pixels = frame if isinstance(frame, np.ndarray) else frame.pixels
+    if pixels.dtype not in (np.uint8, np.uint16) or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
+        raise InputError(f"a frame is (H, W, 3) uint8 or uint16, not {pixels.dtype} {pixels.shape}")
+    return pixels
+
+
+def no_memory(pixels: NDArray[Any]) -> EngineOutOfMemory:
+    """Return the error for a frame (H, W, 3) that has no room beside what is made of it."""
+    return EngineOutOfMemory(f"there is no memory for a frame of {pixels.shape[0]} x {pixels.shape[1]} pixels")
 
 
 class Runner:
@@ -140,9 +157,7 @@ class Runner:
             EngineOutOfMemory: even the smallest tile does not fit; the message names its size.
             EngineError: the backend failed.
         """
-        pixels = frame if isinstance(frame, np.ndarray) else frame.pixels
-        if pixels.dtype not in (np.uint8, np.uint16) or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
-            raise InputError(f"a frame is (H, W, 3) uint8 or uint16, not {pixels.dtype} {pixels.shape}")
+        pixels = pixels_of(frame)
         started = time.perf_counter()
         statistics = self.statistics = RunStatistics()
         while True:
@@ -155,8 +170,7 @@ class Runner:
                 result = self._run_plan(pixels, plan, statistics, progress)
                 break
             except MemoryError:  # the runner's own arrays, which no smaller tile would shrink much
-                height, width = pixels.shape[:2]
-                raise EngineOutOfMemory(f"there is no memory for a frame of {height} x {width} pixels") from None
+                raise no_memory(pixels) from None
             except EngineOutOfMemory as error:
                 self._shrink(plan, statistics.batch, error)
                 statistics.retries += 1

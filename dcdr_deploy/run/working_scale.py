@@ -1,7 +1,7 @@
 """At which size the network works: the rule, and what a user may ask for instead.
 
-The rule rests on 100 held-out views of 768 x 768 px (benchmarks/results/working-scale.md; gains over inverse sRGB in dB of
-PSNR-mu, demo weights):
+The rule rests on 100 held-out views of 768 x 768 px (benchmarks/results/working-scale.md; gains over inverse sRGB in
+dB of PSNR-mu, demo weights):
 
 =========================  ======  ==============  ================  ======
 longer working edge        work    clipped pixels  median of views   worst
@@ -16,8 +16,8 @@ mean of 768 and 128        1.03    +4.45           +3.45             -3.66
 mean of 384 and 192        0.31    +4.51           +3.28             -5.93
 =========================  ======  ==============  ================  ======
 
-Small sizes see whole skies and make no bad mistakes, large ones see lamps; each errs elsewhere, and the mean of two errs
-least. Above 768 px a picture only gets larger, not other in content, so that its working sizes stay.
+Small sizes see whole skies and make no bad mistakes, large ones see lamps; each errs elsewhere, and the mean of two
+errs least. Above 768 px a picture only gets larger, not other in content, so that its working sizes stay.
 """
 
 from __future__ import annotations

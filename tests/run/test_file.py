@@ -22,9 +22,9 @@ from dcdr_deploy.run.opening import RunnerSettings, open_runner
 from dcdr_deploy.run.outputs import ConvertOptions, preview_path
 from dcdr_deploy.run.runner import Runner
 
-ORT = RunnerSettings(backend="onnxruntime")
 NATIVE = ConvertOptions(scale="native")
 """The network's own numbers, for pictures in which nothing clips."""
+ORT = RunnerSettings(backend="onnxruntime")
 
 
 @pytest.fixture(scope="module")

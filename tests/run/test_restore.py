@@ -11,7 +11,7 @@ from bright_engine import PEAK, BrightEngine
 from PIL import Image
 
 from dcdr_deploy.engines.registry import load_engine
-from dcdr_deploy.errors import InputError
+from dcdr_deploy.errors import EngineOutOfMemory, InputError
 from dcdr_deploy.imaging.frame import Frame
 from dcdr_deploy.imaging.transfer import linear_to_srgb, srgb_to_linear
 from dcdr_deploy.metrics.psnr import clipped_region
@@ -76,6 +76,21 @@ def test_beside_a_large_picture_a_cpu_works_in_modest_tiles(engine, monkeypatch)
     engine.sizes.clear()
     restore(codes[:1600, :2200], Runner(engine))
     assert engine.sizes == [size for size, _ in reversed(working_sizes(1600, 2200, "auto"))]
+
+
+@pytest.mark.parametrize("wrong", [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3), np.float32)])
+def test_what_is_no_frame_is_refused_as_by_the_runner(engine, wrong):
+    with pytest.raises(InputError, match=r"a frame is \(H, W, 3\) uint8 or uint16"):
+        restore(wrong, Runner(engine))
+
+
+def test_no_memory_is_told_with_the_frames_size(engine, photo, monkeypatch):
+    def full(*arguments):
+        raise MemoryError
+
+    monkeypatch.setattr("dcdr_deploy.run.restore.average_down", full)
+    with pytest.raises(EngineOutOfMemory, match="no memory for a frame of 600 x 800 pixels"):
+        restore(photo, Runner(engine))
 
 
 def test_a_bad_scale_is_refused_before_anything_runs(engine, photo):
