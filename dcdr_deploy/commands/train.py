@@ -32,9 +32,25 @@ OVERRIDES = ("preset", "steps", "batch", "patch", "learning_rate", "precision", 
 @click.option(
     "--panoramas",
     type=click.Path(path_type=Path),
-    default=Path("data/hdri"),
+    multiple=True,
+    default=[Path("data/hdri")],
     show_default=True,
-    help="Panoramas of the synthetic source, which is used without --data and --ldr.",
+    help="Folder of panoramas of the synthetic source, which is used without --data and --ldr; may be repeated.",
+)
+@click.option(
+    "--photos",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    help="Folder of photographs of the synthetic source, to be overexposed; may be repeated.",
+)
+@click.option(
+    "--split-list",
+    "lists",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    default=[Path("data/splits/photographs.tsv"), Path("data/splits/panoramas.tsv")],
+    show_default=True,
+    help="Table that says which photographs and panoramas are held back; may be repeated.",
 )
 @click.option("--scenes", default=3000, show_default=True, help="Procedural scenes of the synthetic source.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder of the run.")

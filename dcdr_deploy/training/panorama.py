@@ -1,4 +1,4 @@
-"""Perspective views of equirectangular HDR panoramas, and which panoramas belong to which split.
+"""Perspective views of equirectangular HDR panoramas.
 
 Convention: the centre column of a panorama is yaw 0, yaw grows to the right and pitch grows upwards; angles are in
 degrees. Views and panoramas are linear RGB, float32.
@@ -6,7 +6,7 @@ degrees. Views and panoramas are linear RGB, float32.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,22 +17,11 @@ import OpenEXR
 
 from dcdr_deploy.errors import InputError
 
-SPLITS: dict[str, list[str]] = {
-    "test": ["bpy/forest", "pmndrs/sunset"],
-    "validation": ["pmndrs/city", "pmndrs/lab"],
-}
-"""Panoramas held back; every other one is for training."""
-
-SAME_PLACE: list[set[str]] = [
-    {"bpy/sunrise", "pmndrs/sunrise"},
-    {"bpy/studio", "pmndrs/studio"},
-    {"bpy/sunset", "pmndrs/venice"},
-]
-"""Panoramas that show one place; a split must hold all of a group or none."""
-
 YAW_DEGREES = (0.0, 360.0)
 PITCH_DEGREES = (-10.0, 25.0)
 FOV_DEGREES = (45.0, 80.0)
+WIDE_FOV_DEGREES = (20.0, 100.0)
+"""Fields of view from a detail that fills the picture to a wide angle."""
 
 RINGING_SHARE_OF_MEDIAN = 0.05
 """Values further below zero than this share of the median are ringing of a lossy EXR around a light, not noise."""
@@ -51,18 +40,13 @@ _WRAP_COLUMNS = 8  # repeated on both sides so that interpolation is seamless ac
 FloatArray = npt.NDArray[np.float32]
 
 
-def split_of(name: str) -> str:
-    """The split, ``"train"``, ``"validation"`` or ``"test"``, of a panorama named like ``"bpy/city"``."""
-    return next((split for split, names in SPLITS.items() if name in names), "train")
-
-
 def load_panorama(path: Path | str) -> FloatArray:
-    """Read an equirectangular panorama from an OpenEXR file, negative values clamped to 0, float32 (H, W, 3).
+    """Read an equirectangular panorama (OpenEXR or Radiance), negative values clamped to 0, float32 (H, W, 3).
 
     Raises:
-        InputError: the file is missing, no EXR, has no RGB channels or is not twice as wide as high.
+        InputError: the file is missing, unreadable, has no RGB channels or is not twice as wide as high.
     """
-    return np.maximum(_read_exr(Path(path)), 0)
+    return np.maximum(read_panorama(Path(path)), 0)
 
 
 def ringing_mask(radiance: FloatArray) -> npt.NDArray[np.bool_]:
@@ -143,17 +127,19 @@ class Panorama:
 
 
 class PanoramaSet:
-    """All panoramas under a folder, and random views of them.
+    """Panoramas in memory, and random views of them.
+
+    Args:
+        files: OpenEXR or Radiance files.
 
     Raises:
-        InputError: the folder does not exist, holds no EXR file, or a file cannot be read.
+        InputError: there are none, or one cannot be read.
     """
 
-    def __init__(self, folder: Path | str):
-        paths = sorted(Path(folder).rglob("*.exr"))
-        if not paths:
-            raise InputError(f"{folder}: no .exr panoramas in this folder")
-        self.panoramas = [_load_with_mask(path) for path in paths]
+    def __init__(self, files: Iterable[Path]):
+        self.panoramas = [_load_with_mask(path) for path in files]
+        if not self.panoramas:
+            raise InputError("no panoramas are given")
 
     def __len__(self) -> int:
         return len(self.panoramas)
@@ -166,7 +152,9 @@ class PanoramaSet:
         """Names as collection/file, like ``"bpy/city"``."""
         return [panorama.name for panorama in self.panoramas]
 
-    def random_view(self, rng: np.random.Generator, size: int) -> FloatArray:
+    def random_view(
+        self, rng: np.random.Generator, size: int, fov_degrees: tuple[float, float] = FOV_DEGREES
+    ) -> FloatArray:
         """A view of a random panorama in a random direction, float32 (size, size, 3), with little ringing in it.
 
         Raises:
@@ -174,7 +162,7 @@ class PanoramaSet:
         """
         for _ in range(MAX_REDRAWS):
             panorama = self.panoramas[int(rng.integers(len(self.panoramas)))]
-            yaw, pitch, fov = (float(rng.uniform(*bounds)) for bounds in (YAW_DEGREES, PITCH_DEGREES, FOV_DEGREES))
+            yaw, pitch, fov = (float(rng.uniform(*bounds)) for bounds in (YAW_DEGREES, PITCH_DEGREES, fov_degrees))
             height, width = panorama.radiance.shape[:2]
             view = _view(height, width, yaw, pitch, fov, size)
             if not _much_ringing(panorama, view):
@@ -182,10 +170,18 @@ class PanoramaSet:
         raise InputError(f"no view with little compression ringing in {MAX_REDRAWS} draws from {', '.join(self.names)}")
 
 
-def _read_exr(path: Path) -> FloatArray:
-    """RGB of an EXR panorama as stored, negative values included."""
+def read_panorama(path: Path) -> FloatArray:
+    """RGB of a panorama as stored, negative values included; see :func:`load_panorama`."""
     if not path.is_file():
         raise InputError(f"{path}: no such file")
+    radiance = _read_radiance(path) if path.suffix.lower() == ".hdr" else _read_exr(path)
+    height, width = radiance.shape[:2]
+    if width != 2 * height:
+        raise InputError(f"{path}: is {width}x{height}, an equirectangular panorama is twice as wide as high")
+    return radiance
+
+
+def _read_exr(path: Path) -> FloatArray:
     try:
         with OpenEXR.File(str(path)) as file:
             channels = {name: channel.pixels for name, channel in file.channels().items()}
@@ -194,10 +190,14 @@ def _read_exr(path: Path) -> FloatArray:
     radiance = _rgb_of(channels)
     if radiance is None:
         raise InputError(f"{path}: has the channels {', '.join(channels)}, but RGB is needed")
-    height, width = radiance.shape[:2]
-    if width != 2 * height:
-        raise InputError(f"{path}: is {width}x{height}, an equirectangular panorama is twice as wide as high")
     return radiance
+
+
+def _read_radiance(path: Path) -> FloatArray:
+    pixels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    if pixels is None or pixels.ndim != 3 or pixels.dtype != np.float32:
+        raise InputError(f"{path}: cannot be read as Radiance picture")
+    return np.ascontiguousarray(pixels[..., ::-1])
 
 
 def _rgb_of(channels: dict[str, npt.NDArray[np.floating]]) -> FloatArray | None:
@@ -211,7 +211,7 @@ def _rgb_of(channels: dict[str, npt.NDArray[np.floating]]) -> FloatArray | None:
 
 
 def _load_with_mask(path: Path) -> Panorama:
-    radiance = _read_exr(path)
+    radiance = read_panorama(path)
     ringing = ringing_mask(radiance)
     mask = _wrap(ringing.astype(np.float32)) if ringing.any() else None
     return Panorama(f"{path.parent.name}/{path.stem}", _wrap(repair_ringing(radiance, ringing)), mask)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -23,10 +23,12 @@ from dcdr_deploy.training.liveness import liveness
 from dcdr_deploy.training.loop import CHECKPOINT_NAME, LoopOptions, Progress, create_state, train
 from dcdr_deploy.training.losses import WeightedLoss
 from dcdr_deploy.training.panorama import PanoramaSet
+from dcdr_deploy.training.photographs import PhotographSet
 from dcdr_deploy.training.procedural import TRAIN_SEEDS, VALIDATION_SEEDS
 from dcdr_deploy.training.recipe import Recipe
+from dcdr_deploy.training.splits import PANORAMA_SUFFIXES, PHOTOGRAPH_SUFFIXES, Entry, files_of, read_split
 from dcdr_deploy.training.state import TrainingState
-from dcdr_deploy.training.synthetic import SyntheticPairs, scene_pool
+from dcdr_deploy.training.synthetic import PHOTOGRAPHS, SyntheticPairs, scene_pool
 
 VALIDATION_VIEWS = 16
 VALIDATION_SCENES = 16
@@ -44,43 +46,53 @@ class SyntheticSource:
     """The synthetic source's places and size.
 
     Attributes:
-        panoramas: folder with ``train`` and ``validation`` below it.
+        panoramas: folders of panoramas, of which the lists say what belongs to which split.
+        photographs: folders of photographs, likewise; none for recipes without a share of them.
+        lists: tables of the split, see :mod:`dcdr_deploy.training.splits`.
         scenes: procedural scenes in the pool.
         cache: where the rendered pool is kept.
-        camera: camera model for training and validation.
+        peak: full scale of targets in units of SDR white.
     """
 
-    panoramas: Path
+    panoramas: Sequence[Path]
+    photographs: Sequence[Path] = ()
+    lists: Sequence[Path] = ()
     scenes: int = 3000
     cache: Path = field(default_factory=lambda: default_cache())
-    camera: CameraModel = field(default_factory=CameraModel)
+    peak: float = 8.0
 
     def training_set(self, recipe: Recipe) -> SyntheticPairs:
         """Pairs of a whole run.
 
         Raises:
-            InputError: no panoramas in the folder.
+            InputError: no panoramas or photographs for training in the folders, or the recipe's camera is wrong.
         """
-        panoramas = PanoramaSet(self._split("train"))
+        photographs = None
+        if self.photographs and recipe.source_shares.get(PHOTOGRAPHS):
+            photographs = PhotographSet(files_of(self.photographs, PHOTOGRAPH_SUFFIXES, self._entries(), "train"))
+        panoramas = PanoramaSet(self._panoramas("train"))
         seeds = range(TRAIN_SEEDS.start, TRAIN_SEEDS.start + self.scenes)
-        pool = scene_pool(seeds, self.cache)
-        length = recipe.steps * recipe.batch
-        shares = recipe.flat_share, recipe.source_shares
-        return SyntheticPairs(panoramas, pool, self.camera, recipe.patch, recipe.seed, length, *shares)
+        return SyntheticPairs(panoramas, scene_pool(seeds, self.cache), self._camera(recipe), recipe, photographs)
 
     def validation_pairs(self) -> list[HeldOutPair]:
-        """A small held-out set for the metrics file."""
-        panoramas = PanoramaSet(self._split("validation"))
+        """A small held-out set for the metrics file, always of the same camera."""
+        panoramas = PanoramaSet(self._panoramas("validation"))
         seeds = range(VALIDATION_SEEDS.start, VALIDATION_SEEDS.start + VALIDATION_SCENES)
-        return held_out_pairs(panoramas, VALIDATION_VIEWS, seeds, self.camera, VALIDATION_SIZE, VALIDATION_SEED)
+        camera = CameraModel(peak=self.peak)
+        return held_out_pairs(panoramas, VALIDATION_VIEWS, seeds, camera, VALIDATION_SIZE, VALIDATION_SEED)
 
-    def _split(self, name: str) -> Path:
-        folder = self.panoramas / name
-        if not folder.is_dir():
-            raise InputError(
-                f"{self.panoramas} holds no folder '{name}' with panoramas; see data/hdri in the repository"
-            )
-        return folder
+    def _camera(self, recipe: Recipe) -> CameraModel:
+        fields = {name: tuple(value) if isinstance(value, list) else value for name, value in recipe.camera.items()}
+        try:
+            return CameraModel(peak=self.peak, **fields)
+        except TypeError as error:
+            raise InputError(f"the recipe's camera has fields that there are not: {sorted(fields)}") from error
+
+    def _entries(self) -> dict[str, Entry]:
+        return {name: entry for path in self.lists for name, entry in read_split(path).items()}
+
+    def _panoramas(self, split: str) -> list[Path]:
+        return files_of(self.panoramas, PANORAMA_SUFFIXES, self._entries(), split)
 
 
 def predictor(network: HdrNetwork) -> Predict:

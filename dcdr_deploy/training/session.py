@@ -16,7 +16,6 @@ from torch.utils.data import Dataset
 from dcdr_deploy.errors import InputError
 from dcdr_deploy.models import HdrNetwork, architecture_of, find_preset
 from dcdr_deploy.training.batches import automatic_workers
-from dcdr_deploy.training.camera import CameraModel
 from dcdr_deploy.training.distributed import SINGLE, ProcessGroup, join_processes
 from dcdr_deploy.training.loop import LoopOptions, Progress
 from dcdr_deploy.training.pairs import PairedFolder, find_cityscapes, find_pairs, is_cityscapes
@@ -35,6 +34,10 @@ PERCEPTUAL_CHOICES: dict[str, dict[str, float]] = {
 """Perceptual loss and its weight, by the name that ``--perceptual`` takes."""
 
 
+SPLIT_LISTS = (Path("data/splits/photographs.tsv"), Path("data/splits/panoramas.tsv"))
+"""The repository's lists of what belongs to which split; where they are not, every file is for training."""
+
+
 @dataclass(frozen=True)
 class TrainingRequest:
     """Options of ``dcdr-deploy train``; see its ``--help`` for their meaning.
@@ -51,7 +54,9 @@ class TrainingRequest:
     split: str = "train"
     ldr: Path | None = None
     hdr: Path | None = None
-    panoramas: Path = Path("data/hdri")
+    panoramas: tuple[Path, ...] = (Path("data/hdri"),)
+    photos: tuple[Path, ...] = ()
+    lists: tuple[Path, ...] = SPLIT_LISTS
     scenes: int = 3000
     resume: bool = False
     perceptual: str | None = None
@@ -179,7 +184,8 @@ def open_data(request: TrainingRequest, recipe: Recipe) -> tuple[Dataset[tuple[T
     if request.data is not None and request.ldr is not None:
         raise InputError("give either --data or --ldr with --hdr, not both")
     if request.data is None and request.ldr is None:
-        source = SyntheticSource(request.panoramas, request.scenes, camera=CameraModel(peak=request.peak))
+        lists = [path for path in request.lists if path.is_file() or path not in SPLIT_LISTS]
+        source = SyntheticSource(request.panoramas, request.photos, lists, request.scenes, peak=request.peak)
         return source.training_set(recipe), validator(source.validation_pairs(), request.peak)
     if request.ldr is not None and request.hdr is not None:
         pairs = find_pairs(request.ldr, request.hdr)
