@@ -75,8 +75,8 @@ def reinhard(linear: FloatImage, peak: float) -> FloatImage:
 def channel_ratios(linear: FloatImage, peak: float, reach: float = 24.0) -> FloatImage:
     """Clipped channels filled from the unclipped channels of the same pixel and the ratios of unclipped neighbours.
 
-    A guess by hand of what a network has to learn: ratios of channels are blurred over ``reach`` pixels of the unclipped
-    surroundings. Pixels with all channels clipped stay.
+    A guess by hand of what a network has to learn: ratios of channels are blurred over ``reach`` pixels of the
+    unclipped surroundings. Pixels with all channels clipped stay.
     """
     clipped = linear >= 0.99
     sound = (~clipped.any(axis=-1)).astype(np.float32)

@@ -131,7 +131,7 @@ def by_torch(model: Path, device: str) -> Predict:
 def by_engine(model: Path, backend: str) -> Predict:
     """What ``run`` does, by an engine."""
     from dcdr_deploy.engines import load_engine
-    from dcdr_deploy.runner import Runner
+    from dcdr_deploy.run.runner import Runner
 
     runner = Runner(load_engine(model, backend), tile=None)
     return runner.run

@@ -15,10 +15,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dcdr_deploy.training.camera import TARGET_MAX, CameraModel, simulate
-from dcdr_deploy.training.panorama import FOV_DEGREES, PanoramaSet
-from dcdr_deploy.training.photographs import linearise, read_photograph
-from dcdr_deploy.training.splits import PANORAMA_SUFFIXES, PHOTOGRAPH_SUFFIXES, Entry, files_of, name_of, read_split
+from dcdr_deploy.scenes.camera import TARGET_MAX, CameraModel, simulate
+from dcdr_deploy.scenes.panorama import FOV_DEGREES, PanoramaSet
+from dcdr_deploy.scenes.photographs import linearise, read_photograph
+from dcdr_deploy.scenes.splits import PANORAMA_SUFFIXES, PHOTOGRAPH_SUFFIXES, Entry, files_of, name_of, read_split
 
 ROOT = Path(__file__).parents[1]
 LISTS = [ROOT / "data" / "splits" / "photographs.tsv", ROOT / "data" / "splits" / "panoramas.tsv"]

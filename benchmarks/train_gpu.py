@@ -22,15 +22,16 @@ from typing import Any
 
 import torch
 
-from dcdr_deploy.atomic import atomic_path
 from dcdr_deploy.errors import DcdrError
 from dcdr_deploy.models import HdrNetwork
+from dcdr_deploy.system.files import atomic_path
+from dcdr_deploy.training.assembly import open_run
 from dcdr_deploy.training.batches import automatic_workers
 from dcdr_deploy.training.loop import CHECKPOINT_NAME, LoopOptions, Progress, train
 from dcdr_deploy.training.losses import WeightedLoss
 from dcdr_deploy.training.recipe import RECIPES, Recipe
-from dcdr_deploy.training.run import SyntheticSource, open_run
-from dcdr_deploy.training.session import SPLIT_LISTS, choose_device
+from dcdr_deploy.training.request import SPLIT_LISTS, choose_device
+from dcdr_deploy.training.sources import SyntheticSource
 from dcdr_deploy.training.state import TrainingState
 from dcdr_deploy.training.synthetic import SyntheticPairs
 
