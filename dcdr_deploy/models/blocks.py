@@ -16,7 +16,7 @@ from dcdr_deploy.models.deform import apply_sampling_plan, deform_conv2d, sampli
 LEAKY_SLOPE = 0.1
 """Slope of all leaky ReLUs. The paper names none; 0.1 is HDRUNet's."""
 
-DeformMode = Literal["torchvision", "gather", "zero", "custom_op"]
+DeformMode = Literal["torchvision", "gather", "zero", "custom_op", "columns"]
 Convolve = Callable[[Tensor, nn.Conv2d], Tensor]
 
 
@@ -75,7 +75,8 @@ CONVOLUTIONS: dict[str, Callable[[Tensor, torch.Size], Convolve]] = {
     "gather": _gather,
     "custom_op": _custom_op,
 }
-"""How a DCRB convolves once its offsets are known; ``"zero"`` needs no offsets and is not in here."""
+"""How a DCRB convolves once its offsets are known; ``"zero"`` needs no offsets and is not in here. Rooms above may add
+forms of their own."""
 
 
 class DCRB(nn.Module):
@@ -86,8 +87,9 @@ class DCRB(nn.Module):
     convolution, which eq. 4 omits; the text says that a DCRB without offsets is HDRUNet's residual block, which has it.
 
     ``mode`` selects how the same function is computed: ``torchvision`` (default), ``gather`` (fast backward on CPUs),
-    ``custom_op`` (opaque operators for export and fused kernels), or ``zero``: offsets held at zero, for the first
-    phase of a training run.
+    ``custom_op`` (opaque operators for export and fused kernels), ``columns`` (kernels for training on GPUs, once
+    :mod:`dcdr_deploy.training.deformable` is imported), or ``zero``: offsets held at zero, for the first phase of a
+    training run.
     """
 
     def __init__(self, config: DCDRUNetConfig) -> None:

@@ -22,7 +22,7 @@ from dcdr_deploy.system.files import atomic_path
 
 INSTALL = 'pip install "dcdr-deploy[cuda-kernels]"'
 
-SOURCES = {name: Path(__file__).with_name(f"{name}.cu") for name in ("dcrb", "frames")}
+SOURCES = {name: Path(__file__).with_name(f"{name}.cu") for name in ("dcrb", "frames", "columns")}
 """CUDA sources by name."""
 
 SUPPORTED_SMS = (75, 80, 86, 87, 88, 89, 90, 100, 103, 110, 120, 121)

@@ -19,13 +19,17 @@ ILLEGAL_ADDRESS = 700
 OUTCOMES = {0: 0, 2: ILLEGAL_ADDRESS}
 
 
-def build(target: Path, sm: int, *sources: str) -> Path:
-    """Compile the emulator as a shared library whose kernels believe to run on ``sm``."""
+def build(target: Path, sm: int, *sources: str, kernels: str | None = None) -> Path:
+    """Compile the emulator as a shared library whose kernels believe to run on ``sm``.
+
+    ``kernels`` names the header that lists others than those of ``dcrb.cu``.
+    """
     compile_with = shutil.which("g++")
     assert compile_with is not None
     folders = [f"-I{SOURCES}", f"-I{compiler.SOURCES['dcrb'].parent}"]
     files = [str(SOURCES / name) for name in ("emulator.cpp", *sources)]
-    command = [compile_with, *FLAGS, f"-DDCRB_SM={sm}", *folders, *files, "-o", str(target)]
+    chosen = [f'-DKERNELS="{kernels}"'] if kernels else []
+    command = [compile_with, *FLAGS, f"-DDCRB_SM={sm}", *chosen, *folders, *files, "-o", str(target)]
     subprocess.run(command, check=True, capture_output=True, text=True)
     return target
 

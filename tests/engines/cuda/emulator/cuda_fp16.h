@@ -66,6 +66,8 @@ inline half2 __hmul2(half2 a, half2 b) {
   return __floats2half2_rn(fa.x * fb.x, fa.y * fb.y);
 }
 
+inline void atomicAdd(float* to, float value) { *to += value; }  // one thread runs at a time
+
 inline void __syncthreads() { emulator::wait(emulator::BARRIER); }
 
 template <class T> T __shfl_sync(unsigned, T value, int from) {

@@ -1,11 +1,18 @@
-// Runs the kernels of dcrb.cu on the CPU. Compiled with -DDCRB_SM=75 or 80, the folder of the real source in -I, and
-// -fno-strict-aliasing, which device compilers imply.
+// Runs kernels on the CPU: those of dcrb.cu, or those that the file named by -DKERNELS includes and lists. Compiled with
+// -DDCRB_SM=75 or 80, the folder of the real sources in -I, and -fno-strict-aliasing, which device compilers imply.
 //
 // Buffers are mapped between pages that cannot be touched, and a launch runs in a child process: a kernel that reads or
 // writes outside its buffers dies there, and emulated_launch says so.
 #include "cuda_fp16.h"
 
+#ifdef KERNELS
+#include KERNELS
+#else
 #include "dcrb.cu"
+#define KERNEL_LIST                                                                                              \
+  ENTRY(dcrb_sft_half), ENTRY(dcrb_first_half), ENTRY(dcrb_second_half), ENTRY(dcrb_sft_float), ENTRY(dcrb_first_float), \
+      ENTRY(dcrb_second_float)
+#endif
 
 #include <csetjmp>
 #include <csignal>
@@ -135,8 +142,7 @@ struct Entry {
   std::vector<int> sizes;
 };
 #define ENTRY(name) {#name, callable(name), parameter_sizes(name)}
-const std::vector<Entry> KERNELS = {ENTRY(dcrb_sft_half),  ENTRY(dcrb_first_half),  ENTRY(dcrb_second_half),
-                                    ENTRY(dcrb_sft_float), ENTRY(dcrb_first_float), ENTRY(dcrb_second_float)};
+const std::vector<Entry> ENTRIES = {KERNEL_LIST};
 
 struct Guarded {
   char* base;  // an untouchable page, the usable pages, an untouchable page
@@ -159,18 +165,18 @@ enum Outcome { DONE = 0, NO_SUCH_KERNEL = 1, OUT_OF_BOUNDS = 2, DIVERGED = 3 };
 extern "C" void* guarded_alloc(size_t bytes, int at_end) { return Guarded(bytes).place(bytes, at_end); }
 
 extern "C" int kernel_index(const char* name) {
-  for (size_t i = 0; i < KERNELS.size(); ++i)
-    if (KERNELS[i].name == name) return (int)i;
+  for (size_t i = 0; i < ENTRIES.size(); ++i)
+    if (ENTRIES[i].name == name) return (int)i;
   return -1;
 }
 extern "C" int parameter_size(int index, int parameter) {
-  const auto& sizes = KERNELS[index].sizes;
+  const auto& sizes = ENTRIES[index].sizes;
   return parameter < (int)sizes.size() ? sizes[parameter] : 0;
 }
 
 // reversed: threads and blocks run in the opposite order; a missing barrier shows as another result.
 extern "C" int emulated_launch(int index, unsigned grid, unsigned block, size_t shared_bytes, int reversed, void** values) {
-  if (index < 0 || index >= (int)KERNELS.size()) return NO_SUCH_KERNEL;
+  if (index < 0 || index >= (int)ENTRIES.size()) return NO_SUCH_KERNEL;
   const pid_t child = fork();
   if (child == 0) {
     signal(SIGSEGV, SIG_DFL);  // whoever loaded this library may print stacks on a fault
@@ -180,7 +186,7 @@ extern "C" int emulated_launch(int index, unsigned grid, unsigned block, size_t 
     fibers.resize(block);
     stacks.resize(block * STACK);
     gridDim.x = grid;
-    kernel = [&] { KERNELS[index].call(values); };
+    kernel = [&] { ENTRIES[index].call(values); };
     for (unsigned i = 0; i < grid; ++i) {
       blockIdx.x = reversed ? grid - 1 - i : i;
       memset(memory.place(shared_bytes, true), 0xff, shared_bytes);  // NaN: nothing is left over from another block
