@@ -8,6 +8,7 @@ never sees the noise, the response curve or the compression: those are what the 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -33,6 +34,7 @@ PROBABILITIES = (
 )
 
 FloatArray = npt.NDArray[np.float32]
+Number = TypeVar("Number", bound=np.number[Any])
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,7 @@ def simulate(
         exposure = _exposure(radiance, float(log_uniform(rng, *camera.clipped_share)))
     exposed = radiance * np.float32(exposure)
     if camera.grade_probability > 0 and rng.random() < camera.grade_probability:
-        exposed = sample_grade(rng, camera.peak)(exposed)
+        exposed = sample_grade(rng)(exposed)
     target = _quantise(exposed / np.float32(camera.peak), TARGET_MAX).astype(np.uint16)
 
     signal = exposed
@@ -170,34 +172,40 @@ def sample_response_curve(rng: np.random.Generator) -> ResponseCurve:
 
 @dataclass(frozen=True)
 class Grade:
-    """A contrast curve of linear light that leaves white (1.0) where it is, as samples with linear interpolation."""
+    """A contrast curve of linear light that leaves white (1.0) where it is.
 
-    light: npt.NDArray[np.float64]
-    graded: npt.NDArray[np.float64]
+    Attributes:
+        below: graded light at the squares of equally spaced numbers from 0 to 1, dense in the dark.
+        slope: of the straight line above 1.
+    """
 
-    def __call__(self, light: npt.NDArray[np.floating]) -> FloatArray:
-        """Curve for light of any shape; above the last sample it stays at that sample's value."""
-        return np.interp(light, self.light, self.graded).astype(np.float32)
+    below: FloatArray
+    slope: float
+
+    def __call__(self, light: FloatArray) -> FloatArray:
+        """Graded light, float32 of any shape, for light that is not negative."""
+        place = np.sqrt(np.minimum(light, 1)) * np.float32(len(self.below) - 1)
+        index = np.minimum(place.astype(np.int32), len(self.below) - 2)
+        place -= index
+        low, high = self.below[index], self.below[index + 1]
+        graded = low + place * (high - low)
+        return np.asarray(graded + np.float32(self.slope) * np.maximum(light - 1, 0), np.float32)
 
 
-def sample_grade(rng: np.random.Generator, peak: float) -> Grade:
+def sample_grade(rng: np.random.Generator) -> Grade:
     """Draw what a raw converter or a stock agency does to the light: an S-curve, or less contrast, or a soft shoulder.
 
     It changes the scene and not the camera: what the SDR file shows is then graded light, and so is the truth, because
     nobody can tell from one picture which curve it went through. What clips is graded light above white. Below white
     the curve acts on sRGB codes, above it goes on with the slope that it has there, at least a third.
-
-    Args:
-        rng: source of every random choice.
-        peak: last sample, in units of SDR white.
     """
-    code = np.linspace(0, 1, CURVE_SAMPLES)
-    contrast, pivot = rng.uniform(-0.25, 0.55), rng.uniform(0.35, 0.65)
-    # x + c x (1 - x) (x - p): fixed at 0, p and 1, monotone for |c| < 1.
-    graded = np.maximum.accumulate(np.clip(code + contrast * 2 * code * (1 - code) * (code - pivot), 0, 1))
-    light, below = srgb_to_linear(code), srgb_to_linear(graded)
-    slope = max((below[-1] - below[-2]) / (light[-1] - light[-2]), 1 / 3)
-    return Grade(np.append(light, peak * 8), np.append(below, 1 + slope * (peak * 8 - 1)))
+    contrast, pivot = rng.uniform(-0.5, 1.1), rng.uniform(0.35, 0.65)
+    light = np.linspace(0, 1, CURVE_SAMPLES) ** 2
+    code = linear_to_srgb(light)
+    # x + c x (1 - x) (x - p): fixed at 0, p and 1, rising everywhere for these c and p.
+    below = srgb_to_linear(code + contrast * code * (1 - code) * (code - pivot))
+    slope = max(float((below[-1] - below[-2]) / (light[-1] - light[-2])), 1 / 3)
+    return Grade(below.astype(np.float32), slope)
 
 
 def _sharpen(encoded: FloatArray, rng: np.random.Generator) -> FloatArray:
@@ -212,12 +220,18 @@ def _white_balance_gains(camera: CameraModel, rng: np.random.Generator) -> Float
     return np.exp(rng.normal(0, camera.white_balance_sigma, 3)).astype(np.float32)
 
 
+def brightest_channel(picture: npt.NDArray[Number]) -> npt.NDArray[Number]:
+    """The largest channel of each pixel, (H, W) for (H, W, 3).
+
+    Channel by channel: numpy's maximum over a last axis of 3 takes as long as the rest of the camera.
+    """
+    red, green, blue = np.moveaxis(picture, -1, 0)
+    return np.maximum(np.maximum(red, green), blue)
+
+
 def _exposure(radiance: FloatArray, clipped_share: float) -> float:
     """The factor after which ``clipped_share`` of the pixels have a channel at or above 1."""
-    # Channel by channel: numpy's maximum over a last axis of 3 takes as long as the rest of the camera.
-    red, green, blue = np.moveaxis(radiance, -1, 0)
-    brightest_channel = np.maximum(np.maximum(red, green), blue)
-    white_point = np.quantile(brightest_channel, 1 - clipped_share)
+    white_point = np.quantile(brightest_channel(radiance), 1 - clipped_share)
     return 1 / max(float(white_point), DARKEST_WHITE_POINT)
 
 

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from dcdr_deploy.errors import InputError
 from dcdr_deploy.imaging.transfer import luminance, srgb_to_linear
+from dcdr_deploy.scenes.camera import brightest_channel
 from dcdr_deploy.scenes.draws import log_uniform
 from dcdr_deploy.scenes.splits import name_of
 
@@ -81,7 +82,7 @@ class PhotographSet:
             light, known = cut(picture, rng, size)
             light = develop(light, rng)
             light *= np.float32(2 ** rng.uniform(*STOPS))
-            clipped = known & (light.max(axis=-1) >= 1)
+            clipped = known & (brightest_channel(light) >= 1)
             if LEAST_CLIPPED <= clipped.mean() <= MOST_CLIPPED or draw == MOST_DRAWS - 1:
                 break
         if rng.random() < 0.5:
@@ -103,9 +104,9 @@ def read_photograph(path: Path) -> npt.NDArray[np.uint8]:
 
 def linearise(picture: npt.NDArray[np.uint8]) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
     """Linear light of an sRGB picture, white 1.0, and where it is known: away from clipped pixels and their borders."""
-    clipped = (picture.max(axis=-1) >= CLIPPED_AT).astype(np.uint8)
+    clipped = (brightest_channel(picture) >= CLIPPED_AT).astype(np.uint8)
     unknown = cv2.dilate(clipped, np.ones((3, 3), np.uint8)) > 0
-    return _LINEAR[picture], ~unknown
+    return np.asarray(cv2.LUT(picture, _LINEAR), np.float32), ~unknown
 
 
 def cut(
@@ -144,7 +145,7 @@ def expand(light: FloatArray, knee: float, top: float) -> FloatArray:
     there. Light above 1, as a tint makes it, goes on in proportion. All channels get the factor of the largest one, so
     that hues stay.
     """
-    largest = light.max(axis=-1)
+    largest = brightest_channel(light)
     above = np.clip((largest - knee) / (1 - knee), 0, 1)
     bend = 1 - (1 - knee) / (top - knee)
     stretched = knee + (1 - knee) * above / (1 - bend * above)

@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from dcdr_deploy.errors import InputError
 from dcdr_deploy.scenes.camera import CameraModel
@@ -69,7 +70,7 @@ class SyntheticSource:
         return held_out_pairs(panoramas, VALIDATION_VIEWS, seeds, camera, VALIDATION_SIZE, VALIDATION_SEED)
 
     def _camera(self, recipe: Recipe) -> CameraModel:
-        fields = {name: tuple(value) if isinstance(value, list) else value for name, value in recipe.camera.items()}
+        fields: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in recipe.camera.items()}
         try:
             return CameraModel(peak=self.peak, **fields)
         except TypeError as error:
