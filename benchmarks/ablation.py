@@ -137,7 +137,7 @@ class Job:
 
 def test_pairs(crops: int) -> list[HeldOutPair]:
     """Half views of the test panoramas, half scenes of the test seeds."""
-    panoramas = PanoramaSet(ROOT / "data" / "hdri" / "test")
+    panoramas = PanoramaSet(sorted((ROOT / "data" / "hdri" / "validation").rglob("*.exr")))
     seeds = range(TEST_SEEDS.start, TEST_SEEDS.start + crops // 2)
     return held_out_pairs(panoramas, crops // 2, seeds, CameraModel(), TEST_SIZE, TEST_SEED)
 

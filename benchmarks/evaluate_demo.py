@@ -208,6 +208,8 @@ def main() -> int:
         for camera in options.cameras.split(","):
             pictures = KINDS[kind](folders[kind], options.split, size, camera, options.most)
             figures = evaluate(pictures, predictors, options.everything, options.threads)
+            if not figures:
+                parser.error(f"no {kind}s of the split {options.split!r} in {', '.join(map(str, folders[kind]))}")
             methods = next(iter(figures.values())).keys() - {PLAIN}
             new = [
                 {"kind": kind, "size": size, "camera": camera, "method": method, **summary(figures, method)}

@@ -29,7 +29,8 @@ VIEWS = {
 
 
 def main() -> None:
-    panoramas = {panorama.name: panorama for panorama in PanoramaSet(ROOT / "data" / "hdri" / "test")}
+    files = sorted((ROOT / "data" / "hdri" / "validation").rglob("*.exr"))
+    panoramas = {panorama.name: panorama for panorama in PanoramaSet(files)}
     for name, (panorama, yaw, pitch, fov) in VIEWS.items():
         crop = perspective(panoramas[panorama].radiance, yaw, pitch, fov, SIZE)
         ldr, target = simulate(crop, CAMERA, np.random.default_rng(0))

@@ -37,7 +37,7 @@ SIZE, SEED, OF_EACH = 192, 4242, 96
 
 def validation_pairs() -> list[HeldOutPair]:
     """Crops of the size that the gate measures, of other panoramas and scenes."""
-    panoramas = PanoramaSet(ROOT / "data" / "hdri" / "validation")
+    panoramas = PanoramaSet(sorted((ROOT / "data" / "hdri" / "validation").rglob("*.exr")))
     first = VALIDATION_SEEDS.start + 1000  # beyond those that the training run watches
     return held_out_pairs(panoramas, OF_EACH, range(first, first + OF_EACH), CameraModel(), SIZE, SEED)
 

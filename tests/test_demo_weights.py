@@ -58,7 +58,7 @@ def test_the_restoration_net_does_the_work_and_not_the_tone_net_alone() -> None:
     from dcdr_deploy.training.liveness import liveness
 
     network = load_checkpoint(DEMO_MODEL.with_suffix(".safetensors")).network.eval().set_deform_mode("gather")
-    panoramas = PanoramaSet(ROOT / "data" / "hdri" / "test")
+    panoramas = PanoramaSet(sorted((ROOT / "data" / "hdri" / "validation").rglob("*.exr")))
     pairs = held_out_pairs(panoramas, 4, range(TEST_SEEDS.start, TEST_SEEDS.start + 4), CameraModel(), 128, 2024)
     figures = liveness(network, pairs)
     assert figures["dead_channels"] < 0.25

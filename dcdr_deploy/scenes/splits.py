@@ -2,8 +2,7 @@
 
 A list is a table of tab-separated columns with a head line. ``name`` is a file's folder and stem ("gh-budgie/003"),
 ``split`` is train, validation or test, and ``sha256`` belongs to the decoded pixels, so that a copy can be checked
-however it was compressed. A panorama with a ``better_copy`` is left out where that copy is at hand. What no list names
-is a user's own and counts as train.
+however it was compressed. A panorama with a ``better_copy`` is left out where that copy is at hand.
 """
 
 from __future__ import annotations
@@ -76,29 +75,30 @@ def name_of(path: Path) -> str:
 
 
 def files_of(folders: Iterable[Path], suffixes: Sequence[str], entries: dict[str, Entry], split: str) -> list[Path]:
-    """Files under some folders that belong to a split, sorted by name; what ``entries`` does not name is train.
+    """Files under some folders that belong to a split, sorted by name; there may be none.
+
+    What ``entries`` does not name belongs to the split that a folder above it is called by, or else to train.
 
     Raises:
-        InputError: a folder is missing, or none of the files belongs to the split.
+        InputError: a folder is missing.
     """
     found: dict[str, Path] = {}
-    folders = list(folders)
+    of: dict[str, str] = {}
     for folder in folders:
         if not folder.is_dir():
             raise InputError(f"{folder} is no folder")
         for path in sorted(folder.rglob("*")):
-            if path.suffix.lower() in suffixes:
-                found.setdefault(name_of(path), path)
-    chosen = [
+            name = name_of(path)
+            if path.suffix.lower() not in suffixes or name in found:
+                continue
+            above = path.relative_to(folder).parts[:-1]
+            found[name] = path
+            of[name] = entries[name].split if name in entries else next((s for s in SPLITS if s in above), "train")
+    return [
         path
         for name, path in sorted(found.items())
-        if (entries[name].split if name in entries else "train") == split
-        and not (name in entries and entries[name].better_copy in found)
+        if of[name] == split and not (name in entries and entries[name].better_copy in found)
     ]
-    if not chosen:
-        places = ", ".join(map(str, folders))
-        raise InputError(f"no {' or '.join(suffixes)} file of the split {split!r} under {places}")
-    return chosen
 
 
 def pixel_digest(pixels: npt.NDArray[np.generic]) -> str:

@@ -13,7 +13,7 @@ from dcdr_deploy.scenes.camera import CameraModel
 from dcdr_deploy.scenes.panorama import PanoramaSet
 from dcdr_deploy.scenes.photographs import PhotographSet
 from dcdr_deploy.scenes.procedural import TRAIN_SEEDS, VALIDATION_SEEDS
-from dcdr_deploy.scenes.splits import PANORAMA_SUFFIXES, PHOTOGRAPH_SUFFIXES, Entry, files_of, read_split
+from dcdr_deploy.scenes.splits import PANORAMA_SUFFIXES, PHOTOGRAPH_SUFFIXES, files_of, read_split
 from dcdr_deploy.training.heldout import HeldOutPair, held_out_pairs
 from dcdr_deploy.training.recipe import Recipe
 from dcdr_deploy.training.synthetic import PHOTOGRAPHS, SyntheticPairs, scene_pool
@@ -57,27 +57,39 @@ class SyntheticSource:
         """
         photographs = None
         if self.photographs and recipe.source_shares.get(PHOTOGRAPHS):
-            photographs = PhotographSet(files_of(self.photographs, PHOTOGRAPH_SUFFIXES, self._entries(), "train"))
-        panoramas = PanoramaSet(self._panoramas("train"))
+            photographs = PhotographSet(self._files(self.photographs, PHOTOGRAPH_SUFFIXES, "train"))
+        panoramas = PanoramaSet(self._files(self.panoramas, PANORAMA_SUFFIXES, "train"))
         seeds = range(TRAIN_SEEDS.start, TRAIN_SEEDS.start + self.scenes)
         return SyntheticPairs(panoramas, scene_pool(seeds, self.cache), self._camera(recipe), recipe, photographs)
 
     def validation_pairs(self) -> list[HeldOutPair]:
-        """A small held-out set for the metrics file, always of the same camera."""
-        panoramas = PanoramaSet(self._panoramas("validation"))
+        """A small held-out set for the metrics file, always of the same camera.
+
+        Raises:
+            InputError: no panoramas for validation in the folders.
+        """
+        panoramas = PanoramaSet(self._files(self.panoramas, PANORAMA_SUFFIXES, "validation"))
         seeds = range(VALIDATION_SEEDS.start, VALIDATION_SEEDS.start + VALIDATION_SCENES)
         camera = CameraModel(peak=self.peak)
         return held_out_pairs(panoramas, VALIDATION_VIEWS, seeds, camera, VALIDATION_SIZE, VALIDATION_SEED)
 
     def _camera(self, recipe: Recipe) -> CameraModel:
-        fields: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in recipe.camera.items()}
+        fields: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in recipe.camera.items()
+        }
         try:
             return CameraModel(peak=self.peak, **fields)
         except TypeError as error:
             raise InputError(f"the recipe's camera has fields that there are not: {sorted(fields)}") from error
 
-    def _entries(self) -> dict[str, Entry]:
-        return {name: entry for path in self.lists for name, entry in read_split(path).items()}
-
-    def _panoramas(self, split: str) -> list[Path]:
-        return files_of(self.panoramas, PANORAMA_SUFFIXES, self._entries(), split)
+    def _files(self, folders: Sequence[Path], suffixes: Sequence[str], split: str) -> list[Path]:
+        """Files of a split, at least one."""
+        entries = {name: entry for path in self.lists for name, entry in read_split(path).items()}
+        files = files_of(folders, suffixes, entries, split)
+        if not files:
+            places = ", ".join(map(str, folders))
+            raise InputError(
+                f"{places}: no {' or '.join(suffixes)} file for {split}; a folder called {split!r} or --split-list says "
+                "what is"
+            )
+        return files

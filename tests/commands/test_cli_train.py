@@ -115,7 +115,7 @@ def test_ctrl_c_ends_with_a_checkpoint(pairs: tuple[Path, Path], tmp_path: Path)
         (["--patch", "28", "--perceptual", "squeezenet"], "needs 32 pixels"),
         (["--ldr", "somewhere"], "give both"),
         (["--data", "nowhere"], "leftImg8bit"),
-        (["--panoramas", "nowhere"], "no folder 'train'"),
+        (["--panoramas", "nowhere"], "nowhere is no folder"),
         (["--device", "cuda:99"], "cuda:99"),
         (["--device", "toaster"], "unknown device"),
         (["--resume", "--panoramas", str(DATA), "--scenes", "1", *SMALL], "no checkpoint"),
