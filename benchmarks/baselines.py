@@ -35,23 +35,21 @@ def plain(linear: FloatImage, peak: float) -> FloatImage:
 def bt2446_a(linear: FloatImage, peak: float) -> FloatImage:
     """Inverse tone mapping by method A (ITU-R BT.2446-1, section 4.2): luma raised to a power that grows with it.
 
-    Y'' = 255 Y', E = a Y''^2 + b Y'' + c, Y_hdr = (Y'')^E in cd/m2. Colours keep the ratio of HDR to SDR luminance
-    with the recommendation's chroma scaling left out (it changes saturation by some per cent only). 1,000 cd/m2 stand
-    for ``peak``, so that an 18 % grey does not become brighter than its surroundings by definition alone: the result is
-    scaled so that SDR white, 255, becomes ``peak``.
+    Y'' = 255 Y', E = a Y''^2 + b Y'' + c, Y'_hdr = (Y'')^E, the luma of light up to 1,000 cd/m2, which stand for
+    ``peak``. Colours keep the ratios of their channels; the recommendation's chroma scaling, which changes saturation
+    by some per cent, is left out.
     """
     luma = np.clip(luminance(linear), 0, 1) ** (1 / GAMMA) * 255
     low, high = (a * luma**2 + b * luma + c for a, b, c in (_LOW, _HIGH))
-    nits = np.where(luma <= _KNEE, luma**low, luma**high)
-    white = 255 ** (_HIGH[0] * 255**2 + _HIGH[1] * 255 + _HIGH[2])
-    return _rescaled(linear, nits / white * peak)
+    expanded = np.where(luma <= _KNEE, luma**low, luma**high) / PEAK_NITS
+    return _rescaled(linear, np.minimum(expanded, 1) ** GAMMA * peak)
 
 
 def bt2446_c(linear: FloatImage, peak: float) -> FloatImage:
     """Inverse tone mapping by method C (ITU-R BT.2446-1, section 6.2): linear to a knee, exponential above it.
 
-    Y_sdr in per cent: Y_hdr = Y_sdr / k1 below k1 Y_ip, else Y_ip + k2-part exp((Y_sdr - k4) / k2) as the text gives
-    it, with k1 = 0.83802, k2 = 15.09968, k3 = 0.74204, k4 = 78.99439 and the inflection at 58.5 / k1 cd/m2.
+    Y_sdr in per cent: Y_hdr = Y_sdr / k1 below 58.5, else Y_ip (exp((Y_sdr - k4) / k2) + k3), in cd/m2, with
+    k1 = 0.83802, k2 = 15.09968, k3 = 0.74204, k4 = 78.99439 and Y_ip = 58.5 / k1.
     """
     k1, k2, k3, k4, inflection = 0.83802, 15.09968, 0.74204, 78.99439, 58.5 / 0.83802
     percent = np.clip(luminance(linear), 0, 1.09) * 100

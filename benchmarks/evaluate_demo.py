@@ -28,15 +28,30 @@ from baselines import BASELINES
 from held_out import CAMERAS, KINDS, PEAK, HeldOutPicture
 from numpy.typing import NDArray
 
+from dcdr_deploy.imaging.preview import pq_encode
 from dcdr_deploy.imaging.transfer import srgb_to_linear
+from dcdr_deploy.metrics import pu21
 from dcdr_deploy.metrics.chromaticity import uv_difference
-from dcdr_deploy.metrics.psnr import clipped_region, mu_law, psnr_from_mse
+from dcdr_deploy.metrics.psnr import PAPER_MU, clipped_region, mu_law, psnr_from_mse
 
 ROOT = Path(__file__).parents[1]
 DEMO = ROOT / "dcdr_deploy" / "weights" / "dcdr-unet-demo.onnx"
 PLAIN = next(iter(BASELINES))
 NETWORK = "network"
 REGIONS = ("clipped", "unclipped", "everything")
+PEAK_NITS = 1000.0
+"""Luminance of full scale, in cd/m2, for PU21 and delta ITP."""
+CURVE_BINS = 256
+
+REC709_TO_LMS = (
+    np.array([[1688, 2146, 262], [683, 2951, 462], [99, 309, 3688]])
+    / 4096
+    @ np.array([[0.6274, 0.3293, 0.0433], [0.0691, 0.9195, 0.0114], [0.0164, 0.0880, 0.8956]])
+)
+"""ITU-R BT.2087-0, 2.2 (Rec. 709 to Rec. 2020), then ITU-R BT.2100-2, table 7."""
+LMS_TO_ITP = np.array([[2048, 2048, 0], [6610 / 2, -13613 / 2, 7003 / 2], [17933, -17390, -543]]) / 4096
+"""ITU-R BT.2100-2, table 7, with Ct halved to T (ITU-R BT.2124-0)."""
+
 WORSE = 0.3
 """Decibels of clipped pixels by which a picture counts as worse than the plain conversion."""
 
@@ -44,8 +59,14 @@ Figures = dict[str, float]
 Predict = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
 
-def figures_of(result: NDArray[np.float32], picture: HeldOutPicture, masks: dict[str, NDArray[np.bool_]]) -> Figures:
-    """Squared errors (sum and count a region) and u'v' distance of a result, linear, 1.0 = peak."""
+def figures_of(
+    result: NDArray[np.float32], picture: HeldOutPicture, masks: dict[str, NDArray[np.bool_]], everything: bool
+) -> Figures:
+    """Squared errors (sum and count a region) and u'v' distance of a result, linear, 1.0 = peak.
+
+    With ``everything`` also the PU21 error and delta ITP of clipped pixels and their surround, at :data:`PEAK_NITS`,
+    and the mu-law error that is left when the result may pass one rising curve (:func:`aligned`).
+    """
     error = ((mu_law(result) - mu_law(picture.truth)) ** 2).mean(axis=-1)
     values: Figures = {}
     for region in REGIONS:
@@ -53,7 +74,50 @@ def figures_of(result: NDArray[np.float32], picture: HeldOutPicture, masks: dict
         values[f"{region} sum"], values[f"{region} count"] = float(chosen.sum()), float(chosen.size)
     bright = masks["bright"]
     values["uv"] = float(uv_difference(result, picture.truth)[bright].mean()) if bright.any() else float("nan")
+    region = masks["clipped"]
+    if everything and region.any():
+        nits = [np.clip(each[region], 0, 1) * PEAK_NITS for each in (result, picture.truth)]
+        values["pu sum"] = float(((pu21.encode(nits[0]) - pu21.encode(nits[1])) ** 2).mean(axis=-1).sum())
+        values["itp"] = float(delta_itp(nits[0], nits[1]).mean())
+        fitted = aligned(result, picture.truth, picture.known)
+        after = ((mu_law(fitted[region]) - mu_law(picture.truth[region])) ** 2).mean(axis=-1)
+        values["aligned sum"] = float(after.sum())
     return values
+
+
+def aligned(result: NDArray[np.float32], truth: NDArray[np.float32], known: NDArray[np.bool_]) -> NDArray[np.floating]:
+    """A result after the rising curve that brings it closest to the truth, one for all channels.
+
+    Isotonic regression of the mu-law codes on :data:`CURVE_BINS` bins of equal width: what a wrong tone curve costs
+    goes, what is misplaced or has the wrong colour stays.
+    """
+    code, wanted = mu_law(result), mu_law(truth)
+    place = np.minimum((code * CURVE_BINS).astype(int), CURVE_BINS - 1)
+    count = np.bincount(place[known].ravel(), minlength=CURVE_BINS).astype(float)
+    total = np.bincount(place[known].ravel(), wanted[known].ravel(), minlength=CURVE_BINS)
+    where = np.bincount(place[known].ravel(), code[known].ravel(), minlength=CURVE_BINS)
+    filled = np.flatnonzero(count)
+    curve = isotonic(total[filled] / count[filled], count[filled])
+    # Within a bin the curve is a line through the bins' mean codes, so that a right curve is left as it is.
+    mapped = np.interp(code, where[filled] / count[filled], curve)
+    return np.expm1(mapped * np.log1p(PAPER_MU)) / PAPER_MU
+
+
+def isotonic(values: NDArray[np.floating], weights: NDArray[np.floating]) -> NDArray[np.float64]:
+    """The rising sequence nearest to ``values`` by weighted squares (pool adjacent violators)."""
+    blocks: list[tuple[float, float, int]] = []
+    for value, weight in zip(values, weights, strict=True):
+        blocks.append((float(value), float(weight), 1))
+        while len(blocks) > 1 and blocks[-2][0] > blocks[-1][0]:
+            (a, wa, na), (b, wb, nb) = blocks[-2:]
+            blocks[-2:] = [((a * wa + b * wb) / (wa + wb), wa + wb, na + nb)]
+    return np.repeat([block[0] for block in blocks], [block[2] for block in blocks])
+
+
+def delta_itp(a: NDArray[np.floating], b: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Colour difference of linear Rec. 709 light in cd/m2, (N, 3) -> (N,): ITU-R BT.2124-0, annex 1."""
+    codes = [pq_encode(each @ REC709_TO_LMS.T) @ LMS_TO_ITP.T for each in (a, b)]
+    return np.asarray(720 * np.sqrt(((codes[0] - codes[1]) ** 2).sum(axis=-1)))
 
 
 def masks_of(picture: HeldOutPicture) -> dict[str, NDArray[np.bool_]]:
@@ -68,10 +132,10 @@ def masks_of(picture: HeldOutPicture) -> dict[str, NDArray[np.bool_]]:
     }
 
 
-def judged(picture: HeldOutPicture, results: dict[str, NDArray[np.float32]]) -> dict[str, Figures]:
+def judged(picture: HeldOutPicture, results: dict[str, NDArray[np.float32]], everything: bool) -> dict[str, Figures]:
     """Figures of each method's result."""
     masks = masks_of(picture)
-    return {name: figures_of(result, picture, masks) for name, result in results.items()}
+    return {name: figures_of(result, picture, masks, everything) for name, result in results.items()}
 
 
 def gain(before: Figures, after: Figures, region: str) -> float:
@@ -105,6 +169,13 @@ def summary(pictures: dict[str, dict[str, Figures]], method: str) -> dict[str, f
     uv = np.array([[a["uv"], b["uv"]] for a, b in zip(before, after, strict=True)])
     uv = uv[np.isfinite(uv).all(axis=-1)].mean(axis=0)
     values |= {"uv plain": float(uv[0]), "uv": float(uv[1])}
+    for key in ("pu sum", "aligned sum"):
+        if any(key in each for each in after):
+            plain, other = (sum(each.get(key, 0) for each in side) for side in (before, after))
+            values[key.replace(" sum", " gain")] = 10 * float(np.log10(plain / max(other, 1e-12)))
+    if any("itp" in each for each in after):
+        itp = [np.mean([each["itp"] for each in side if "itp" in each]) for side in (before, after)]
+        values |= {"itp plain": float(itp[0]), "itp": float(itp[1])}
     return values
 
 
@@ -148,7 +219,7 @@ def evaluate(
             names = BASELINES if everything else [PLAIN]
             results = {name: BASELINES[name](linear, PEAK) / np.float32(PEAK) for name in names}
             results |= {name: predict(picture.ldr) for name, predict in predictors.items()}
-            tasks.append((picture.name, pool.submit(judged, picture, results)))
+            tasks.append((picture.name, pool.submit(judged, picture, results, everything)))
     return {name: task.result() for name, task in tasks}
 
 
@@ -167,13 +238,23 @@ COLUMNS = (
 )
 
 
+SLOW_COLUMNS = (
+    ("pu gain", "{:+.2f}"),
+    ("aligned gain", "{:+.2f}"),
+    ("itp", "{:.1f}"),
+    ("itp plain", "{:.1f}"),
+)
+"""What --everything adds."""
+
+
 def table(rows: list[dict[str, object]]) -> str:
     """Markdown of summaries with their kind, size, camera and method."""
-    names = [name for name, _ in COLUMNS]
+    columns = [*COLUMNS, *(each for each in SLOW_COLUMNS if each[0] in rows[0])]
+    names = [name for name, _ in columns]
     lines = ["| pictures | size | camera | method | " + " | ".join(names) + " |"]
     lines.append("|---" * (4 + len(names)) + "|")
     for row in rows:
-        cells = [form.format(row[name]) for name, form in COLUMNS]
+        cells = [form.format(row[name]) for name, form in columns]
         head = f"{row['pictures']} {row['kind']}s", row["size"], row["camera"], row["method"]
         lines.append("| " + " | ".join(map(str, [*head, *cells])) + " |")
     return "\n".join(lines)

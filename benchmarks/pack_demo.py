@@ -3,12 +3,12 @@
     python benchmarks/pack_demo.py runs/demo/weights.pth [--blend other.pth 0.3] [--share 0.9]
     python benchmarks/pack_demo.py runs/demo/weights.pth --photos photos/ --panoramas data/hdri --panoramas hdri2/
 
---blend mixes another checkpoint's weights in, that many parts of them: weights on one path of training can be averaged
-(Wortsman et al., "Model soups", 2022). Pixel shuffles are evened out, which changes nothing after recipes that keep them
-even. With --photos and --panoramas the restoration is tempered: the largest share of it is kept with which no picture
-of the validation split but a share --spared of them loses more than --most-lost dB against the trivial conversion;
---share names it instead. The ONNX file is exported from the safetensors file, so that both hold the same weights to the
-bit.
+--blend mixes another checkpoint's weights in, that part of them: weights on one path of training can be averaged
+(Wortsman et al., "Model soups", 2022). Pixel shuffles are evened out, which changes nothing after recipes that keep
+them even. With --photos and --panoramas the restoration is tempered: the largest share of it is kept with which no
+picture of the validation split but a share --spared of them loses more than --most-lost dB against the trivial
+conversion; --share names it instead. The ONNX file is exported from the safetensors file, so that both hold the same
+weights to the bit.
 """
 
 from __future__ import annotations
@@ -54,9 +54,8 @@ def judged_share(network: HdrNetwork, pairs: list[HeldOutPair], peak: float, mos
     """The share of the restoration to keep, by validation pictures; prints what every share does."""
     judged = judge_shares(network, pairs, peak)
     chosen = choose_share(judged, most_lost, spared)
-    print(
-        f"{len(pairs)} validation pictures, dB:\n| share | worst | median | lose over {most_lost} dB |\n|---|---|---|---|"
-    )
+    print(f"{len(pairs)} validation pictures, dB:\n| share | worst | median | lose over {most_lost} dB |")
+    print("|---|---|---|---|")
     for each in judged:
         figures = f"{each.worst:+.2f} | {each.median:+.2f} | {each.losers(most_lost):.1%}"
         print(f"| {each.share:.2f}{' *' if each == chosen else ''} | {figures} |")
