@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from dcdr_deploy.inspection import machine
 from dcdr_deploy.system import hardware
 
 
@@ -96,13 +95,3 @@ def test_visible_devices_renumber_the_gpus(monkeypatch: pytest.MonkeyPatch):
     assert [hardware.gpu_free_memory(index) for index in (0, 1, 2)] == [200, 100, None]
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     assert hardware.gpu_free_memory(1) == 100
-
-
-def test_the_report_names_every_backend_and_prints(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(hardware, "nvidia_gpus", lambda: [hardware.Gpu(0, "H200", 2 << 30, 1 << 30, "580", "9.0")])
-    data = machine.report()
-    text = machine.format_report(data)
-    assert set(data["backends"]) >= {"onnxruntime", "openvino", "torch"}
-    assert "GPU 0: H200, 1.0 GiB free of 2.0 GiB, sm 9.0" in text
-    assert data["packages"]["numpy"] in text
-    assert all(f"  {name} " in text for name in data["backends"])
