@@ -129,8 +129,15 @@ def gradients(
         features = features_of(x[images])
         incoming = grad[images].permute(0, 2, 3, 1).reshape(features.pixels, outputs)
         columns = incoming @ rows
-        pointers = (tensor[images].data_ptr() for tensor in (grad_x, grad_offset))
-        kernels.spread(features, x[images].data_ptr(), offset[images].data_ptr(), columns.data_ptr(), *pointers, stream)
+        kernels.spread(
+            features,
+            x[images].data_ptr(),
+            offset[images].data_ptr(),
+            columns.data_ptr(),
+            grad_x[images].data_ptr(),
+            grad_offset[images].data_ptr(),
+            stream,
+        )
         # One product an image: a single one of this shape would keep few multiprocessors busy.
         per_image = incoming.view(-1, area, outputs).transpose(1, 2) @ columns.view(-1, area, rows.shape[1])
         grad_rows += per_image.sum(0, dtype=torch.float32)
@@ -151,6 +158,7 @@ def rows_of(weight: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def features_of(x: Tensor) -> Features:
+    """What the kernels are told of features (N, C, H, W)."""
     batch, channels, height, width = x.shape
     return Features(str(x.dtype).removeprefix("torch."), batch, height, width, channels)
 
@@ -164,6 +172,7 @@ def _shares(x: Tensor) -> Iterator[slice]:
 
 @torch.library.custom_op("dcdr::deform_columns", mutates_args=(), device_types="cuda")
 def operator(x: Tensor, offset: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """:func:`convolve` as an operator of torch: differentiable, and opaque to ``torch.compile``."""
     with torch.cuda.device(x.device), torch.autocast(x.device.type, enabled=False):
         return convolve(_kernels(x), x, offset, weight, bias, torch.cuda.current_stream().cuda_stream)
 
@@ -175,6 +184,7 @@ def _(x: Tensor, offset: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 @torch.library.custom_op("dcdr::deform_columns_backward", mutates_args=(), device_types="cuda")
 def operator_backward(grad: Tensor, x: Tensor, offset: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """:func:`gradients` as an operator of torch."""
     with torch.cuda.device(x.device), torch.autocast(x.device.type, enabled=False):
         return gradients(_kernels(x), grad, x, offset, weight, torch.cuda.current_stream().cuda_stream)
 

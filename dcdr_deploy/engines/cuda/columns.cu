@@ -4,6 +4,8 @@
 // - columns: what each output pixel's nine taps see, blended from the four neighbours of each.
 // - spread: given the gradient of the columns, the gradients of features and offsets. In the gradient's place it leaves
 //   the columns themselves, which the weights' gradient needs: nothing has to be kept from the forward pass.
+// - scatter and turn: the same in two steps, for 64 channels. A pixel's features are seen by 36 neighbours of taps, and
+//   so many additions to global memory are what spread takes its time for; scatter sums them up in shared memory.
 //
 // Eight lanes share a pixel; each takes eight channels at a time, 16 bytes in FP16, so that a neighbour of 64 channels
 // is one whole line. Coordinates and sums are FP32. Coordinates are clamped before they become integers: offsets of any
@@ -11,6 +13,13 @@
 //
 // Compiled by NVRTC for SM75 and up, and by a host compiler as dcrb.cu is.
 #include <cuda_fp16.h>
+
+#ifdef __CUDA_ARCH__
+__device__ __forceinline__ uint4* dynamic_shared() {
+  extern __shared__ uint4 memory[];
+  return memory;
+}
+#endif
 
 typedef long long index_t;
 
@@ -102,6 +111,7 @@ __device__ __forceinline__ void store(float* to, const float (&v)[VECTOR]) {
 
 // The four neighbours of a sampling position. Those outside the picture are moved to its border and weigh nothing.
 struct Sample {
+  int y, x;                          // of the upper left neighbour before it is moved
   int pixel;                         // index of the upper left neighbour
   int right, down;                   // distance to the others in pixels: 0 or 1, 0 or the width
   float upper, lower, left, right_;  // linear weights of rows and columns
@@ -114,6 +124,8 @@ __device__ __forceinline__ Sample sample_at(float y, float x, int height, int wi
   const int iy = __float2int_rd(fy), ix = __float2int_rd(fx);
   const float ay = fy - iy, ax = fx - ix;
   Sample at;
+  at.y = iy;
+  at.x = ix;
   at.has_upper = (unsigned)iy < (unsigned)height ? 1.f : 0.f;
   at.has_lower = (unsigned)(iy + 1) < (unsigned)height ? 1.f : 0.f;
   at.has_left = (unsigned)ix < (unsigned)width ? 1.f : 0.f;
@@ -179,19 +191,24 @@ __device__ __forceinline__ void gather(const T* __restrict__ x, const float* __r
   }
 }
 
+// Adds to four numbers in global memory, which are aligned to 16 bytes.
+__device__ __forceinline__ void add4(float* to, float a, float b, float c, float d) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  asm volatile("red.global.add.v4.f32 [%0], {%1, %2, %3, %4};" ::"l"(to), "f"(a), "f"(b), "f"(c), "f"(d) : "memory");
+#else
+  atomicAdd(to, a);
+  atomicAdd(to + 1, b);
+  atomicAdd(to + 2, c);
+  atomicAdd(to + 3, d);
+#endif
+}
+
 // Adds eight channels times a weight to global memory.
 __device__ __forceinline__ void add(float* to, const float (&v)[VECTOR], float weight) {
   if (weight == 0.f) return;
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
 #pragma unroll
   for (int i = 0; i < VECTOR; i += 4)
-    asm volatile("red.global.add.v4.f32 [%0], {%1, %2, %3, %4};" ::"l"(to + i), "f"(weight * v[i]),
-                 "f"(weight * v[i + 1]), "f"(weight * v[i + 2]), "f"(weight * v[i + 3])
-                 : "memory");
-#else
-#pragma unroll
-  for (int i = 0; i < VECTOR; ++i) atomicAdd(to + i, weight * v[i]);
-#endif
+    add4(to + i, weight * v[i], weight * v[i + 1], weight * v[i + 2], weight * v[i + 3]);
 }
 
 __device__ __forceinline__ float sum_over_lanes(float value) {
@@ -201,7 +218,8 @@ __device__ __forceinline__ float sum_over_lanes(float value) {
   return value;
 }
 
-template <class T>
+// SCATTER: the features' gradient is made here as well.
+template <bool SCATTER, class T>
 __device__ __forceinline__ void spread(const T* __restrict__ x, const float* __restrict__ offset, T* columns,
                                        float* grad_x, float* __restrict__ grad_offset, unsigned pixels, int height,
                                        int width, int channels) {
@@ -230,8 +248,9 @@ __device__ __forceinline__ void spread(const T* __restrict__ x, const float* __r
           for (int k = 0; k < 4; ++k) dot[k] += grad[i] * v[k][i];
         }
         store(own + tap * channels + c, blend);
+        if (SCATTER)
 #pragma unroll
-        for (int k = 0; k < 4; ++k) add(grad_x + corner[k], grad, weight[k]);
+          for (int k = 0; k < 4; ++k) add(grad_x + corner[k], grad, weight[k]);
       }
     const float by_y = at.has_lower * (at.left * dot[2] + at.right_ * dot[3]) -
                        at.has_upper * (at.left * dot[0] + at.right_ * dot[1]);
@@ -243,6 +262,112 @@ __device__ __forceinline__ void spread(const T* __restrict__ x, const float* __r
   }
 }
 
+// The features' gradient for 64 channels. A block takes a tile of output pixels and sums in shared memory what falls
+// into the window around it, which is what offsets below REACH pixels reach; the rest goes to global memory at once.
+//
+// A warp owns 16 channels of the window, so that no two warps add to the same number. A lane owns two of them for one of
+// a sample's four neighbours, which are four different places.
+constexpr int WIDTH = 64;
+constexpr int SCATTER_THREADS = 128;
+constexpr int TILE = 8;  // rows and columns
+constexpr int REACH = 2;
+constexpr int WINDOW = TILE + 2 * REACH + 2;
+constexpr int SLICE = WIDTH / (SCATTER_THREADS / 32);  // channels of a warp
+constexpr int ROUND = 16;                              // pixels whose samples are worked out at a time
+constexpr int NOWHERE = -0x7fffffff - 1;
+
+// What a sample's gradient adds to one of its neighbours.
+struct Share {
+  int place;  // in the window, or -1 - the pixel's index in the picture, or NOWHERE
+  float weight;
+};
+
+__device__ __forceinline__ float2 load_pair(const half* from) {
+  return __half22float2(__ldg(reinterpret_cast<const half2*>(from)));
+}
+__device__ __forceinline__ float2 load_pair(const bfloat* from) {
+  const unsigned pair = __ldg(reinterpret_cast<const unsigned*>(from));
+  return {from_bits(pair << 16), from_bits(pair & 0xffff0000u)};
+}
+__device__ __forceinline__ float2 load_pair(const float* from) { return __ldg(reinterpret_cast<const float2*>(from)); }
+
+// Works out what the samples of ROUND pixels of a tile add to; those outside the picture add nothing.
+__device__ __forceinline__ void share_out(Share* shares, const float* offset, index_t first, int top, int left, int from,
+                                          int height, int width) {
+  for (int i = threadIdx.x; i < ROUND * TAPS; i += SCATTER_THREADS) {
+    const int pixel = from + i / TAPS, tap = i % TAPS, row = top + pixel / TILE, column = left + pixel % TILE;
+    Share own[4] = {{NOWHERE, 0.f}, {NOWHERE, 0.f}, {NOWHERE, 0.f}, {NOWHERE, 0.f}};
+    if (row < height && column < width) {
+      const index_t place = first + (index_t)row * width + column;
+      const float2 shift = __ldg(reinterpret_cast<const float2*>(offset + place * 2 * TAPS) + tap);
+      const Sample at = sample_at(row + tap / 3 - 1 + shift.x, column + tap % 3 - 1 + shift.y, height, width);
+      const float weight[4] = {at.upper * at.left, at.upper * at.right_, at.lower * at.left, at.lower * at.right_};
+      const int y = at.y - (top - 1 - REACH), x = at.x - (left - 1 - REACH);
+      const bool near = (unsigned)y < WINDOW - 1u && (unsigned)x < WINDOW - 1u;
+#pragma unroll
+      for (int k = 0; k < 4; ++k) {
+        if (weight[k] == 0.f) continue;  // a neighbour outside the picture, too
+        const int far = at.pixel + (k & 1 ? at.right : 0) + (k & 2 ? at.down : 0);
+        own[k] = {near ? (y + k / 2) * WINDOW + x + k % 2 : -1 - far, weight[k]};
+      }
+    }
+#pragma unroll
+    for (int k = 0; k < 4; ++k) shares[4 * i + k] = own[k];
+  }
+}
+
+template <class T>
+__device__ __forceinline__ void scatter(const T* __restrict__ columns, const float* __restrict__ offset, float* grad_x,
+                                        int height, int width) {
+  float* window = reinterpret_cast<float*>(dynamic_shared());  // [4 slices][places][16 channels]
+  Share* shares = reinterpret_cast<Share*>(window + WINDOW * WINDOW * WIDTH);
+  const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, corner = lane >> 3, own = warp * SLICE + (lane & 7) * 2;
+  float* slice = window + warp * WINDOW * WINDOW * SLICE + (lane & 7) * 2;
+  const int across = (width + TILE - 1) / TILE, down = (height + TILE - 1) / TILE;
+  const int image = blockIdx.x / (across * down), tile = blockIdx.x % (across * down);
+  const int top = tile / across * TILE, left = tile % across * TILE;
+  const index_t first = (index_t)image * height * width;
+  float* picture = grad_x + first * WIDTH;
+  for (int i = threadIdx.x; i < WINDOW * WINDOW * WIDTH; i += SCATTER_THREADS) window[i] = 0.f;
+#pragma unroll 1
+  for (int from = 0; from < TILE * TILE; from += ROUND) {
+    __syncthreads();
+    share_out(shares, offset, first, top, left, from, height, width);
+    __syncthreads();
+#pragma unroll 1
+    for (int i = 0; i < ROUND; ++i) {
+      const int row = top + (from + i) / TILE, column = left + (from + i) % TILE;
+      if (row >= height || column >= width) continue;
+      const T* gradient = columns + (first + (index_t)row * width + column) * TAPS * WIDTH + own;
+      float2 v[TAPS];
+#pragma unroll
+      for (int tap = 0; tap < TAPS; ++tap) v[tap] = load_pair(gradient + tap * WIDTH);
+#pragma unroll
+      for (int tap = 0; tap < TAPS; ++tap) {
+        const Share share = shares[4 * (i * TAPS + tap) + corner];
+        if (share.place >= 0) {
+          float2* sum = reinterpret_cast<float2*>(slice + share.place * SLICE);
+          const float2 before = *sum;
+          *sum = {before.x + share.weight * v[tap].x, before.y + share.weight * v[tap].y};
+        } else if (share.place != NOWHERE) {
+          float* to = picture + (index_t)(-1 - share.place) * WIDTH + own;
+          atomicAdd(to, share.weight * v[tap].x);
+          atomicAdd(to + 1, share.weight * v[tap].y);
+        }
+        __syncwarp();  // the next sample's neighbours may be the same places for other lanes
+      }
+    }
+  }
+  __syncthreads();
+  for (int i = threadIdx.x; i < WINDOW * WINDOW * (WIDTH / 4); i += SCATTER_THREADS) {
+    const int place = i / (WIDTH / 4), quad = i % (WIDTH / 4) * 4;
+    const int y = top - 1 - REACH + place / WINDOW, x = left - 1 - REACH + place % WINDOW;
+    if ((unsigned)y >= (unsigned)height || (unsigned)x >= (unsigned)width) continue;
+    const float* sums = window + (quad / SLICE * WINDOW * WINDOW + place) * SLICE + quad % SLICE;
+    add4(picture + ((index_t)y * width + x) * WIDTH + quad, sums[0], sums[1], sums[2], sums[3]);
+  }
+}
+
 #define KERNELS(T, name)                                                                                              \
   extern "C" __global__ void __launch_bounds__(THREADS) columns_##name(                                               \
       const T* x, const float* offset, T* columns, int pixels, int height, int width, int channels) {                 \
@@ -251,7 +376,16 @@ __device__ __forceinline__ void spread(const T* __restrict__ x, const float* __r
   extern "C" __global__ void __launch_bounds__(THREADS) spread_##name(                                                \
       const T* x, const float* offset, T* columns, float* grad_x, float* grad_offset, int pixels, int height,         \
       int width, int channels) {                                                                                      \
-    spread(x, offset, columns, grad_x, grad_offset, pixels, height, width, channels);                                 \
+    spread<true>(x, offset, columns, grad_x, grad_offset, pixels, height, width, channels);                           \
+  }                                                                                                                   \
+  extern "C" __global__ void __launch_bounds__(SCATTER_THREADS) scatter_##name(                                       \
+      const T* columns, const float* offset, float* grad_x, int height, int width) {                                  \
+    scatter(columns, offset, grad_x, height, width);                                                                  \
+  }                                                                                                                   \
+  extern "C" __global__ void __launch_bounds__(THREADS) turn_##name(                                                  \
+      const T* x, const float* offset, T* columns, float* grad_offset, int pixels, int height, int width,             \
+      int channels) {                                                                                                 \
+    spread<false>(x, offset, columns, nullptr, grad_offset, pixels, height, width, channels);                         \
   }
 KERNELS(half, half)
 KERNELS(bfloat, bfloat)

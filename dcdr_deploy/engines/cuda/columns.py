@@ -27,6 +27,14 @@ _THREADS = 256
 _PIXELS_A_BLOCK = _THREADS // 8
 _COLUMNS_TYPES = "pppiiii"
 _SPREAD_TYPES = "pppppiiii"
+_TURN_TYPES = "ppppiiii"
+
+SCATTER_CHANNELS = 64
+_SCATTER_TYPES = "pppii"
+_SCATTER_THREADS = 128
+_TILE = 8
+_SCATTER_SHARED = 14 * 14 * SCATTER_CHANNELS * 4 + 16 * 9 * 4 * 8
+"""Bytes: sums of a window around a tile, and what the samples of 16 pixels add to."""
 
 
 @dataclass(frozen=True)
@@ -69,19 +77,31 @@ class Features:
         return self.pixels, self.height, self.width, self.channels
 
 
+@dataclass(frozen=True)
+class _Loaded:
+    """The kernels of one type of features on one device."""
+
+    columns: Kernel
+    spread: Kernel
+    scatter: Kernel
+    turn: Kernel
+
+
 class ColumnKernels:
     """The kernels of ``columns.cu``, loaded for whichever device is current when they are launched.
 
     Args:
         cubins: compiled ``columns.cu`` by SM, at least one.
         driver: stands in for ``cuda.bindings.driver`` in tests.
+        tiled: sum the gradient of features in shared memory where that can be done.
     """
 
-    def __init__(self, cubins: Mapping[int, bytes], driver: Any = None) -> None:
+    def __init__(self, cubins: Mapping[int, bytes], driver: Any = None, tiled: bool = True) -> None:
         self.cubins = dict(cubins)
+        self.tiled = tiled
         self._given_driver = driver
         self._loaded_driver: Any = None
-        self._devices: dict[int, dict[str, tuple[Kernel, Kernel]]] = {}
+        self._devices: dict[int, dict[str, _Loaded]] = {}
         self._lock = threading.Lock()
 
     def prepare(self) -> None:
@@ -106,7 +126,7 @@ class ColumnKernels:
         Raises:
             MissingDependency, EngineError: as :meth:`prepare`, or the driver refuses.
         """
-        kernel, _ = self._current()[features.dtype]
+        kernel = self._current()[features.dtype].columns
         kernel.launch(_blocks(features), stream, (x, offset, columns, *features.size))
 
     def spread(
@@ -126,10 +146,15 @@ class ColumnKernels:
         Raises:
             MissingDependency, EngineError: as :meth:`prepare`, or the driver refuses.
         """
-        _, kernel = self._current()[features.dtype]
-        kernel.launch(_blocks(features), stream, (x, offset, columns, grad_x, grad_offset, *features.size))
+        kernels, blocks = self._current()[features.dtype], _blocks(features)
+        if self.tiled and features.channels == SCATTER_CHANNELS:
+            tiles = features.batch * -(-features.height // _TILE) * -(-features.width // _TILE)
+            kernels.scatter.launch(tiles, stream, (columns, offset, grad_x, features.height, features.width))
+            kernels.turn.launch(blocks, stream, (x, offset, columns, grad_offset, *features.size))
+        else:
+            kernels.spread.launch(blocks, stream, (x, offset, columns, grad_x, grad_offset, *features.size))
 
-    def _current(self) -> dict[str, tuple[Kernel, Kernel]]:
+    def _current(self) -> dict[str, _Loaded]:
         """Return the kernels for the current device, loaded with the first call on it."""
         driver = self._loaded_driver
         if driver is None:
@@ -142,15 +167,18 @@ class ColumnKernels:
                 self._devices[int(device)] = loaded
         return loaded
 
-    def _load(self, driver: Any, device: Any) -> dict[str, tuple[Kernel, Kernel]]:
+    def _load(self, driver: Any, device: Any) -> dict[str, _Loaded]:
         library = Library(driver, self.cubins[choose_sm(list(self.cubins), device_sm(driver, device))])
-        return {
-            dtype: (
+
+        def load(name: str) -> _Loaded:
+            return _Loaded(
                 library.kernel(f"columns_{name}", _COLUMNS_TYPES, _THREADS),
                 library.kernel(f"spread_{name}", _SPREAD_TYPES, _THREADS),
+                library.kernel(f"scatter_{name}", _SCATTER_TYPES, _SCATTER_THREADS, _SCATTER_SHARED, device),
+                library.kernel(f"turn_{name}", _TURN_TYPES, _THREADS),
             )
-            for dtype, name in FEATURE_TYPES.items()
-        }
+
+        return {dtype: load(name) for dtype, name in FEATURE_TYPES.items()}
 
 
 def _blocks(features: Features) -> int:

@@ -1,6 +1,5 @@
 // The kernels of columns.cu, for emulator.cpp.
 #include "columns.cu"
 
-#define KERNEL_LIST                                                                             \
-  ENTRY(columns_half), ENTRY(columns_bfloat), ENTRY(columns_float), ENTRY(spread_half), ENTRY(spread_bfloat), \
-      ENTRY(spread_float)
+#define ENTRIES_OF(type) ENTRY(columns_##type), ENTRY(spread_##type), ENTRY(scatter_##type), ENTRY(turn_##type)
+#define KERNEL_LIST ENTRIES_OF(half), ENTRIES_OF(bfloat), ENTRIES_OF(float)

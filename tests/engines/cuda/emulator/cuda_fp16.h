@@ -25,7 +25,7 @@ struct half { uint16_t code; };
 struct half2 { half x, y; };
 
 namespace emulator {
-enum Point { RUNNING, ENDED, BARRIER, SHUFFLE, SHUFFLED, MMA, MULTIPLIED };
+enum Point { RUNNING, ENDED, BARRIER, SHUFFLE, SHUFFLED, MMA, MULTIPLIED, WARP_BARRIER };
 void wait(Point point);
 struct Mail {  // what a thread shows to the others of its warp
   uint32_t word;
@@ -68,6 +68,7 @@ inline half2 __hmul2(half2 a, half2 b) {
 
 inline void atomicAdd(float* to, float value) { *to += value; }  // one thread runs at a time
 
+inline void __syncwarp() { emulator::wait(emulator::WARP_BARRIER); }
 inline void __syncthreads() { emulator::wait(emulator::BARRIER); }
 
 template <class T> T __shfl_sync(unsigned, T value, int from) {
