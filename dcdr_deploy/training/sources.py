@@ -89,7 +89,7 @@ class SyntheticSource:
         if not files:
             places = ", ".join(map(str, folders))
             raise InputError(
-                f"{places}: no {' or '.join(suffixes)} file for {split}; a folder called {split!r} or --split-list says "
+                f"{places}: no {' or '.join(suffixes)} file for {split}; a folder of that name or --split-list says "
                 "what is"
             )
         return files
