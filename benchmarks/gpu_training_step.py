@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -31,10 +32,12 @@ from torch.profiler import ProfilerActivity, profile  # noqa: E402
 
 from dcdr_deploy.engines.cuda.columns import ColumnKernels  # noqa: E402
 from dcdr_deploy.errors import DcdrError  # noqa: E402
-from dcdr_deploy.models.blocks import SFT  # noqa: E402
+from dcdr_deploy.models import HdrNetwork  # noqa: E402
+from dcdr_deploy.models.blocks import DeformMode  # noqa: E402
 from dcdr_deploy.models.deform import deform_conv2d  # noqa: E402
 from dcdr_deploy.training import deformable, loop  # noqa: E402
 from dcdr_deploy.training.compilation import Forward, compiled  # noqa: E402
+from dcdr_deploy.training.forms import merge_sft  # noqa: E402
 from dcdr_deploy.training.losses import WeightedLoss  # noqa: E402
 from dcdr_deploy.training.recipe import Recipe  # noqa: E402
 
@@ -182,22 +185,27 @@ def time_convolution(size: tuple[int, int, int]) -> None:
 class Steps:
     """Training steps on one random batch that stays on the GPU."""
 
-    def __init__(self, batch: int, patch: int, compile_network: bool = False, merged: bool = False) -> None:
+    def __init__(
+        self, batch: int, patch: int, mode: DeformMode, merged: bool = False, compile_network: bool = False
+    ) -> None:
+        self.mode, self.merged = mode, merged
         recipe = replace(RECIPE, batch=batch, patch=patch)
         self.state = loop.create_state(recipe, PEAK, GPU)
         for block in self.state.network.deformable_blocks().values():
             torch.nn.init.normal_(block.offset.weight, std=0.02)  # they start at zero, where nothing is blended
-        for module in self.state.network.modules():
-            if isinstance(module, SFT):
-                module.merged = merged
         self.loss = WeightedLoss(recipe.losses, peak=PEAK).to(GPU)
         self.x = torch.rand((batch, 3, patch, patch), device=GPU).to(memory_format=torch.channels_last)
         self.truth = (self.x**2.2 / PEAK).contiguous(memory_format=torch.channels_last)
         self.forward: Forward = compiled(self.state.network) if compile_network else self.state.network
 
     def step(self) -> None:
-        """Take one."""
+        """Take one, in the forms asked for instead of those that a run would choose."""
+        loop.choose_forms = self._choose_forms
         loop.train_step(self.state, self.loss, self.x, self.truth, forward=self.forward)
+
+    def _choose_forms(self, network: HdrNetwork, device: torch.device, offsets_frozen: bool) -> None:
+        network.set_deform_mode(self.mode)
+        merge_sft(network, self.merged)
 
     def milliseconds(self, steps: int = 10, warm: int = 3) -> float:
         """Mean time of a step from the program's side: what a run gets."""
@@ -228,12 +236,10 @@ class Steps:
             say(f"  {took:7.2f} ms {each.count // steps:4}x {each.key.replace('void ', '')[:54]}")
 
 
-def time_step(
-    name: str, batch: int, patch: int, compile_network: bool = False, merged: bool = False, rows: int = 0
-) -> float:
-    """Time steps of one kind, print the kernels that take longest, and return milliseconds."""
+def time_step(name: str, batch: int, patch: int, rows: int = 0, **forms: Any) -> float:
+    """Time steps of one kind (see :class:`Steps`), print where they take longest, and return milliseconds."""
     torch.cuda.reset_peak_memory_stats()
-    steps = Steps(batch, patch, compile_network, merged)
+    steps = Steps(batch, patch, **{"mode": deformable.MODE, **forms})
     started = time.perf_counter()
     steps.step()
     torch.cuda.synchronize()
@@ -283,10 +289,7 @@ def main() -> int:
     time_convolution((options.batch, half, half))
     time_convolution((options.batch, quarter, quarter))
     main_size = (options.batch, options.patch)
-    chosen = loop.deform_mode
-    loop.deform_mode = lambda network, device: "torchvision"
-    time_step("torchvision", *main_size)
-    loop.deform_mode = chosen
+    time_step("torchvision", *main_size, mode="torchvision")
     for tiled in (False, True):
         kernels.tiled = tiled
         time_step(f"columns{', tiled' if tiled else ''}", *main_size, rows=12 if tiled else 0)

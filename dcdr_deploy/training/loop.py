@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,13 @@ from torch.utils.data import Dataset
 from dcdr_deploy.models import HdrNetwork, NetworkConfig, build_network, find_preset, initialise
 from dcdr_deploy.training.batches import load_batches
 from dcdr_deploy.training.compilation import Forward, compiled
-from dcdr_deploy.training.deformable import deform_mode
 from dcdr_deploy.training.distributed import SINGLE, ProcessGroup
 from dcdr_deploy.training.figures import StepFigures
+from dcdr_deploy.training.forms import choose_forms
 from dcdr_deploy.training.losses import WeightedLoss, known_only, srgb_decode
 from dcdr_deploy.training.mu_law import mu_law
 from dcdr_deploy.training.recipe import Recipe
+from dcdr_deploy.training.recording import StepRecorder, can_record
 from dcdr_deploy.training.start import start_from_inverse_srgb
 from dcdr_deploy.training.state import TrainingState
 from dcdr_deploy.training.subpixels import even_out
@@ -43,6 +45,7 @@ class LoopOptions:
         workers: processes that prepare data; 0 prepares it between steps.
         device: torch device name.
         compile: run the network through ``torch.compile``; rounding differs slightly.
+        record: record steps as CUDA graphs on a GPU, where that works and nothing is compiled.
     """
 
     checkpoint_every: int = 500
@@ -52,6 +55,7 @@ class LoopOptions:
     workers: int = 0
     device: str = "cpu"
     compile: bool = False
+    record: bool = True
 
 
 @dataclass(frozen=True)
@@ -78,8 +82,12 @@ def create_state(
         even_out(network)
     network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     # One kernel for all weights where there is a GPU; None leaves CPUs as they are.
-    fused = True if device.type == "cuda" else None
-    optimiser = torch.optim.Adam(parameter_groups(network, recipe), recipe.learning_rate, fused=fused)
+    gpu = device.type == "cuda"
+    groups = parameter_groups(network, recipe)
+    # A recorded step reads its learning rates from the GPU's memory, one of each group.
+    for settings in groups if gpu else ():
+        settings["lr"] = torch.tensor(recipe.learning_rate, device=device)
+    optimiser = torch.optim.Adam(groups, recipe.learning_rate, fused=gpu or None, capturable=gpu)
     average = None
     if recipe.average:
         average = {name: value.detach().clone() for name, value in network.state_dict().items()}
@@ -148,19 +156,39 @@ def train_step(
     Returns:
         Loss and mean squared error after the mu-law, over all processes, (2,) on the device.
     """
+    prepare_step(state, x.device)
+    figures = compute_step(state, loss_function, x, truth, group, forward)
+    finish_step(state)
+    return figures
+
+
+def prepare_step(state: TrainingState, device: torch.device) -> None:
+    """Set what depends on a step's number and not on its batch: learning rates, what is held, how it is computed."""
     recipe, network = state.recipe, state.network
-    frozen = recipe.offsets_frozen(state.step)
-    network.set_deform_mode("zero" if frozen else deform_mode(network, x.device))
+    choose_forms(network, device, recipe.offsets_frozen(state.step))
     tone = network.tone_part()
     for layer in tone.layers if tone else ():
         layer.requires_grad_(not recipe.tone_frozen(state.step))
-    kind = torch.float32 if recipe.full_precision(state.step) else compute_type(recipe, x.device)
     for settings in state.optimiser.param_groups:
-        settings["lr"] = recipe.learning_rate_at(state.step) * settings["rate"]
+        rate = recipe.learning_rate_at(state.step) * settings["rate"]
+        if isinstance(settings["lr"], Tensor):
+            settings["lr"].fill_(rate)
+        else:
+            settings["lr"] = rate
     network.train()
-    with torch.autocast(x.device.type, kind, enabled=kind != torch.float32):
-        prediction = (forward or network)(x)
-    prediction = prediction.float()
+
+
+def compute_step(
+    state: TrainingState,
+    loss_function: WeightedLoss,
+    x: Tensor,
+    truth: Tensor,
+    group: ProcessGroup = SINGLE,
+    forward: Forward | None = None,
+) -> Tensor:
+    """The part of :func:`train_step` that computes: nothing in it depends on the step's number but by its phase."""
+    recipe, network = state.recipe, state.network
+    prediction = _predict(state, x, forward)
     loss = loss_function(prediction, truth, x, recipe.active_losses(state.step))
     state.optimiser.zero_grad(set_to_none=True)
     scaler = state.scaler
@@ -182,9 +210,29 @@ def train_step(
         scaler.update()
     if recipe.even_shuffles:
         even_out(network)
+    return figures
+
+
+@torch.no_grad()
+def step_loss(
+    state: TrainingState, loss_function: WeightedLoss, x: Tensor, truth: Tensor, forward: Forward | None = None
+) -> float:
+    """The loss that a step with a batch would have, without taking it."""
+    return float(loss_function(_predict(state, x, forward), truth, x, state.recipe.active_losses(state.step)))
+
+
+def _predict(state: TrainingState, x: Tensor, forward: Forward | None) -> Tensor:
+    """The network's output in the arithmetic of this step, as float32."""
+    recipe = state.recipe
+    kind = torch.float32 if recipe.full_precision(state.step) else compute_type(recipe, x.device)
+    with torch.autocast(x.device.type, kind, enabled=kind != torch.float32):
+        return (forward or state.network)(x).float()
+
+
+def finish_step(state: TrainingState) -> None:
+    """Count the step, and move the running average."""
     state.step += 1
     state.update_average()
-    return figures
 
 
 def train(
@@ -227,9 +275,21 @@ def train(
     if options.compile:
         forward = compiled(forward)
     journal = _Journal(state, folder, options, validate, listen) if group.is_first else None
+    recorder = None
+    if options.record and not options.compile and can_record(state, device, group):
+        recorder = StepRecorder(
+            state,
+            prepare=partial(prepare_step, state, device),
+            compute=partial(compute_step, state, loss_function, forward=forward),
+            finish=partial(finish_step, state),
+            loss=partial(step_loss, state, loss_function, forward=forward),
+        )
     started, earlier = time.monotonic(), state.seconds
     for x, truth in load_batches(data, recipe, state.step, options.workers, device, group):
-        figures = train_step(state, loss_function, x, truth, group, forward)
+        if recorder is not None:
+            figures = recorder.step(x, truth)
+        else:
+            figures = train_step(state, loss_function, x, truth, group, forward)
         state.seconds = earlier + time.monotonic() - started
         if journal is not None:
             journal.step_done(figures)
