@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import sys
 import time
 from dataclasses import dataclass, replace
@@ -127,12 +128,13 @@ def main() -> int:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--workers", type=int)
     parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--no-record", action="store_true", help="queue each step's kernels one by one")
     parser.add_argument("--run", type=Path, default=Path("/tmp/run"), help="folder of the run itself")
     parser.add_argument("-o", "--output", type=Path, required=True)
     chosen = parser.parse_args()
     clock = Clock(started)
     device = choose_device(chosen.device)
-    torch.backends.cudnn.benchmark = True
+    logging.basicConfig(level=logging.WARNING)
     recipe: Recipe = replace(RECIPES[chosen.recipe], **json.loads(chosen.set))
     try:
         source = SyntheticSource(chosen.panoramas, chosen.photos, SPLIT_LISTS, chosen.scenes)
@@ -142,7 +144,9 @@ def main() -> int:
         files = {"perceptual_squeezenet": chosen.squeezenet_weights} if chosen.squeezenet_weights else {}
         loss = WeightedLoss(recipe.losses, files, state.peak).to(device)
         workers = automatic_workers(torch.device(device)) if chosen.workers is None else chosen.workers
-        options = LoopOptions(10**9, 10**9, workers=workers, device=device, compile=chosen.compile)
+        options = LoopOptions(
+            10**9, 10**9, workers=workers, device=device, compile=chosen.compile, record=not chosen.no_record
+        )
         clock.say(f"start on {device} with {workers} workers")
         run = Run(state, data, loss, chosen.run, chosen.output, clock)
         run.go_on(MEASURED_SHARE * chosen.seconds, options)

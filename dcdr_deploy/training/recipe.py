@@ -174,12 +174,12 @@ DEMO_SOURCES = {"photographs": 0.52, "panoramas": 0.14, "twilight": 0.06, "table
 RECIPES: dict[str, Recipe] = {
     "paper": Recipe(),
     "demo": Recipe(
-        steps=6_000,
-        batch=16,
+        steps=12_000,
+        batch=9,
         patch=256,
         patches_from=[[0.0, 192], [0.4, 256], [0.8, 384]],
-        learning_rate=4e-4,
-        warmup=150,
+        learning_rate=3e-4,
+        warmup=200,
         tail_start=0.1,
         tail_end=0.003,
         losses={

@@ -130,12 +130,8 @@ class StepRecorder:
 
     def _changed(self) -> list[Tensor]:
         """What a step changes: weights, and Adam's moments and counts."""
-        moments = [
-            value
-            for held in self.state.optimiser.state.values()
-            for value in held.values()
-            if isinstance(value, Tensor)
-        ]
+        held = self.state.optimiser.state.values()
+        moments = [value for each in held for value in each.values() if isinstance(value, Tensor)]
         return [*self.state.network.state_dict().values(), *moments]
 
 
