@@ -111,7 +111,8 @@ class StepRecorder:
             self.state.optimiser.zero_grad(set_to_none=True)
             torch.cuda.synchronize()
             graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph, stream=self.stream):
+            # Other threads, as the one that pins the next batches, may go on using the GPU meanwhile.
+            with torch.cuda.graph(graph, stream=self.stream, capture_error_mode="thread_local"):
                 figures = self.compute(static_x, static_truth)
             recorded = _Recorded(graph, static_x, static_truth, figures)
             found = float(recorded.replay(x, truth)[0])
