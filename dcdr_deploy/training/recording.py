@@ -8,6 +8,7 @@ of the recipe, are taken without recording: they allocate Adam's moments and com
 
 from __future__ import annotations
 
+import gc
 import logging
 import math
 from collections.abc import Callable, Iterator
@@ -109,6 +110,7 @@ class StepRecorder:
         try:
             static_x, static_truth = x.clone(), truth.clone()
             self.state.optimiser.zero_grad(set_to_none=True)
+            gc.collect()  # what is left of earlier passes would keep their stream in the recording
             torch.cuda.synchronize()
             graph = torch.cuda.CUDAGraph()
             # Other threads, as the one that pins the next batches, may go on using the GPU meanwhile.
