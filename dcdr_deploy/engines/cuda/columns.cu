@@ -339,12 +339,17 @@ __device__ __forceinline__ void scatter(const T* __restrict__ columns, const flo
       const int row = top + (from + i) / TILE, column = left + (from + i) % TILE;
       if (row >= height || column >= width) continue;
       const T* gradient = columns + (first + (index_t)row * width + column) * TAPS * WIDTH + own;
+      // All of them before the first sum: what waits for memory waits once.
       float2 v[TAPS];
-#pragma unroll
-      for (int tap = 0; tap < TAPS; ++tap) v[tap] = load_pair(gradient + tap * WIDTH);
+      Share taken[TAPS];
 #pragma unroll
       for (int tap = 0; tap < TAPS; ++tap) {
-        const Share share = shares[4 * (i * TAPS + tap) + corner];
+        v[tap] = load_pair(gradient + tap * WIDTH);
+        taken[tap] = shares[4 * (i * TAPS + tap) + corner];
+      }
+#pragma unroll
+      for (int tap = 0; tap < TAPS; ++tap) {
+        const Share share = taken[tap];
         if (share.place >= 0) {
           float2* sum = reinterpret_cast<float2*>(slice + share.place * SLICE);
           const float2 before = *sum;
