@@ -40,7 +40,6 @@ from dcdr_deploy.training.compilation import Forward, compiled  # noqa: E402
 from dcdr_deploy.training.forms import merge_sft  # noqa: E402
 from dcdr_deploy.training.losses import WeightedLoss  # noqa: E402
 from dcdr_deploy.training.recipe import Recipe  # noqa: E402
-from dcdr_deploy.training.recording import StepRecorder  # noqa: E402
 
 GPU = torch.device("cuda")
 PEAK = 8.0
@@ -187,13 +186,7 @@ class Steps:
     """Training steps on one random batch that stays on the GPU."""
 
     def __init__(
-        self,
-        batch: int,
-        patch: int,
-        mode: DeformMode,
-        merged: bool = False,
-        compile_network: bool = False,
-        recorded: bool = False,
+        self, batch: int, patch: int, mode: DeformMode, merged: bool = False, compile_network: bool = False
     ) -> None:
         self.mode, self.merged = mode, merged
         recipe = replace(RECIPE, batch=batch, patch=patch)
@@ -205,18 +198,16 @@ class Steps:
         self.truth = (self.x**2.2 / PEAK).contiguous(memory_format=torch.channels_last)
         self.forward: Forward = compiled(self.state.network) if compile_network else self.state.network
 
-        self.recorder = StepRecorder(self.state.network.parameters()) if recorded else None
-
     def step(self) -> None:
         """Take one, in the forms asked for instead of those that a run would choose."""
         loop.choose_forms = self._choose_forms
-        loop.train_step(self.state, self.loss, self.x, self.truth, forward=self.forward, recorder=self.recorder)
+        loop.train_step(self.state, self.loss, self.x, self.truth, forward=self.forward)
 
     def _choose_forms(self, network: HdrNetwork, device: torch.device, offsets_frozen: bool) -> None:
         network.set_deform_mode(self.mode)
         merge_sft(network, self.merged)
 
-    def milliseconds(self, steps: int = 10, warm: int = 6) -> float:
+    def milliseconds(self, steps: int = 10, warm: int = 3) -> float:
         """Mean time of a step from the program's side: what a run gets."""
         for _ in range(warm):
             self.step()
@@ -299,14 +290,19 @@ def main() -> int:
     time_convolution((options.batch, quarter, quarter))
     main_size = (options.batch, options.patch)
     time_step("torchvision", *main_size, mode="torchvision")
-    time_step("columns", *main_size, rows=6)
+    for tiled in (False, True):
+        kernels.tiled = tiled
+        time_step(f"columns{', tiled' if tiled else ''}", *main_size, rows=12 if tiled else 0)
+    plain = time_step("columns, SFT merged", *main_size, merged=True, rows=6)
     torch.backends.cudnn.benchmark = True
-    time_step("columns, SFT merged", *main_size, merged=True, rows=10)
-    for batch, patch in (main_size, (8, 384), (32, 128)):
-        time_step("columns, SFT merged, recorded", batch, patch, merged=True, recorded=True)
+    tuned = time_step("columns, SFT merged, cuDNN benchmark", *main_size, merged=True)
+    torch.backends.cudnn.benchmark = tuned < plain
+    for batch, patch in ((8, 384), (32, 128)):
+        time_step("columns, SFT merged", batch, patch, merged=True)
     if not options.no_compile:
-        everything = {"merged": True, "compile_network": True, "recorded": True}
-        time_step("columns, SFT merged, compiled, recorded", *main_size, rows=14, **everything)
+        for merged in (True, False):
+            name = f"columns{', SFT merged' if merged else ''}, torch.compile"
+            time_step(name, *main_size, compile_network=True, merged=merged, rows=14 if merged else 3)
     return 0 if right else 1
 
 

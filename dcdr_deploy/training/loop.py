@@ -23,7 +23,6 @@ from dcdr_deploy.training.forms import choose_forms
 from dcdr_deploy.training.losses import WeightedLoss
 from dcdr_deploy.training.mu_law import mu_law
 from dcdr_deploy.training.recipe import Recipe
-from dcdr_deploy.training.recording import StepRecorder
 from dcdr_deploy.training.start import start_from_inverse_srgb
 from dcdr_deploy.training.state import TrainingState
 from dcdr_deploy.training.subpixels import even_out
@@ -44,7 +43,6 @@ class LoopOptions:
         workers: processes that prepare data; 0 prepares it between steps.
         device: torch device name.
         compile: run the network through ``torch.compile``; rounding differs slightly.
-        record: on GPUs, record a step's forward and backward pass and repeat it, which takes the CPU out of its way.
     """
 
     checkpoint_every: int = 500
@@ -54,7 +52,6 @@ class LoopOptions:
     workers: int = 0
     device: str = "cpu"
     compile: bool = False
-    record: bool = True
 
 
 @dataclass(frozen=True)
@@ -124,7 +121,6 @@ def train_step(
     truth: Tensor,
     group: ProcessGroup = SINGLE,
     forward: Forward | None = None,
-    recorder: StepRecorder | None = None,
 ) -> Tensor:
     """One optimiser step; on a GPU it is queued, not waited for.
 
@@ -135,8 +131,6 @@ def train_step(
         truth: linear HDR (N, 3, H, W) in [0, 1].
         group: processes that take this step together, each with patches of its own.
         forward: computes what the network does; the network itself by default.
-        recorder: repeats recorded steps instead of queueing each kernel, for one run with one ``loss_function`` and
-            ``forward``.
 
     Returns:
         Loss and mean squared error after the mu-law, over all processes, (2,) on the device.
@@ -150,24 +144,16 @@ def train_step(
     for settings in state.optimiser.param_groups:
         settings["lr"] = recipe.learning_rate_at(state.step) * settings["rate"]
     network.train()
-    active, scaler = recipe.active_losses(state.step), state.scaler
-
-    def compute(x: Tensor, truth: Tensor) -> Tensor:
-        with torch.autocast(x.device.type, kind, enabled=kind != torch.float32):
-            prediction = (forward or network)(x)
-        prediction = prediction.float()
-        loss = loss_function(prediction, truth, x, active)
-        (loss if scaler is None else scaler.scale(loss)).backward()
-        with torch.no_grad():
-            mse = (mu_law(prediction.clamp(0, 1)) - mu_law(truth)).square().mean()
-        return torch.stack([loss.detach(), mse])
-
-    if recorder is None or scaler is not None:
-        state.optimiser.zero_grad(set_to_none=True)
-        figures = compute(x, truth)
-    else:
-        frozen = recipe.offsets_frozen(state.step), recipe.tone_frozen(state.step)
-        figures = recorder.compute((x.shape, kind, frozenset(active), frozen), compute, x, truth)
+    with torch.autocast(x.device.type, kind, enabled=kind != torch.float32):
+        prediction = (forward or network)(x)
+    prediction = prediction.float()
+    loss = loss_function(prediction, truth, x, recipe.active_losses(state.step))
+    state.optimiser.zero_grad(set_to_none=True)
+    scaler = state.scaler
+    (loss if scaler is None else scaler.scale(loss)).backward()
+    with torch.no_grad():
+        mse = (mu_law(prediction.clamp(0, 1)) - mu_law(truth)).square().mean()
+    figures = torch.stack([loss.detach(), mse])
     gradients = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
     group.average([*gradients, figures])
     if recipe.gradient_clip:
@@ -222,11 +208,10 @@ def train(
     group.share_of(recipe.batch)
     group.copy_from_first(list(state.network.state_dict().values()))
     forward = compiled(state.network) if options.compile else state.network
-    recorder = StepRecorder(state.network.parameters()) if device.type == "cuda" and options.record else None
     journal = _Journal(state, folder, options, validate, listen) if group.is_first else None
     started, earlier = time.monotonic(), state.seconds
     for x, truth in load_batches(data, recipe, state.step, options.workers, device, group):
-        figures = train_step(state, loss_function, x, truth, group, forward, recorder)
+        figures = train_step(state, loss_function, x, truth, group, forward)
         state.seconds = earlier + time.monotonic() - started
         if journal is not None:
             journal.step_done(figures)
