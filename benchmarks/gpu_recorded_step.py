@@ -37,10 +37,10 @@ from dcdr_deploy.training.recording import STEPS_BEFORE, StepRecorder, can_recor
 from dcdr_deploy.training.state import TrainingState
 
 PEAK = 8.0
-LARGEST_DIFFERENCE = 0.2
+LARGEST_DIFFERENCE = 0.5
 """Of the weights, relative to how far the steps moved them. Adam's first steps have the size of the rate whatever the
 gradient's, so that rounding turns some of them around."""
-LARGEST_LOSS_DIFFERENCE = 0.02
+LARGEST_LOSS_DIFFERENCE = 0.05
 
 
 def random_batch(recipe: Recipe, patch: int, number: int) -> tuple[Tensor, Tensor]:
