@@ -125,7 +125,10 @@ def build_recipe(request: TrainingRequest) -> Recipe:
     """
     if request.recipe not in RECIPES:
         raise InputError(f"unknown recipe {request.recipe!r}; known: {', '.join(RECIPES)}")
-    recipe = replace(RECIPES[request.recipe], **request.overrides)
+    overrides = dict(request.overrides)
+    if "patch" in overrides:
+        overrides["patches_from"] = []  # the user's size holds for the whole run
+    recipe = replace(RECIPES[request.recipe], **overrides)
     multiple = architecture_of(find_preset(recipe.preset)).size_multiple
     if recipe.patch % multiple:
         raise InputError(f"--patch {recipe.patch}: preset {recipe.preset} takes multiples of {multiple}")

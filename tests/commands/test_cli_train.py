@@ -22,6 +22,7 @@ from dcdr_deploy.run.selection import DEMO_MODEL
 from dcdr_deploy.training.state import read_training_checkpoint
 
 DATA = Path(__file__).parents[2] / "data" / "hdri"
+SAMPLES = Path(__file__).parents[2] / "samples"
 DEMO = DEMO_MODEL.with_suffix(".safetensors")
 SMALL = ("--patch", "16", "--batch", "1", "--perceptual", "none", "--device", "cpu", "--precision", "fp32")
 
@@ -81,7 +82,10 @@ def test_the_synthetic_source_trains_and_validates(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr("dcdr_deploy.training.sources.VALIDATION_SIZE", 32)
     monkeypatch.setattr("dcdr_deploy.training.sources.default_cache", lambda: tmp_path / "cache")
     arguments = ("--recipe", "demo", "--panoramas", DATA, "--scenes", "2", "-o", tmp_path / "run", *SMALL)
-    result = call(*arguments, "--steps", "2", "--validate-every", "2")
+    refused = call(*arguments, "--steps", "2")
+    assert refused.exit_code == 2
+    assert "--photos" in refused.stderr
+    result = call(*arguments, "--photos", SAMPLES, "--steps", "2", "--validate-every", "2")
     assert result.exit_code == 0, result.output
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert "clipped_gain" in lines[-1]
