@@ -275,7 +275,7 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=4)
     parser.add_argument("--json", type=Path, help="file for all figures, of single pictures too")
     options = parser.parse_args()
-    models = options.model or [DEMO]
+    models = options.model or [DEMO.with_suffix(".safetensors") if options.device else DEMO]
     predictors = {
         (NETWORK if len(models) == 1 else f"{model.parent.name}/{model.stem}"): (
             by_torch(model, options.device) if options.device else by_engine(model, options.backend)

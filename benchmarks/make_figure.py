@@ -4,9 +4,10 @@
     python benchmarks/make_figure.py ... --split test --any-licence --every 3 --size 512 -o sheet.png     to look at
 
 The README's figure shows samples two stops darker, where clipping shows: the SDR picture; the same darkened (clipped
-areas turn grey); the network's result darkened; the truth darkened. The contact sheet shows pictures that training never
-saw, unpicked, photographs first, at +0, -2 and -4 EV, with the gain of each on clipped pixels in dB: of photographs only
-those whose licence lets the sheet be passed on (CC0 and public domain), of panoramas the first view of each place.
+areas turn grey); the network's result darkened; the truth darkened. The contact sheet shows pictures that training
+never saw, unpicked, photographs first, at +0, -2 and -4 EV, with the gain of each on clipped pixels in dB: of
+photographs only those whose licence lets the sheet be passed on (CC0 and public domain), of panoramas the first view of
+each place.
 """
 
 from __future__ import annotations
