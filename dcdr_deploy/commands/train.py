@@ -13,8 +13,8 @@ EPILOG = """\b
 Examples:
   dcdr-deploy train --data cityscapes/ -o runs/paper           the paper's recipe on pairs in the Cityscapes layout
   dcdr-deploy train --ldr sdr/ --hdr hdr16/ -o runs/mine       pairs of equal file names in two folders
-  dcdr-deploy train --recipe demo -o runs/demo                 first stage of the demo weights
-  dcdr-deploy train --recipe demo -o runs/demo --resume --minutes 9
+  dcdr-deploy train --recipe demo --photos photos/ --panoramas hdri/ -o runs/demo      overexposed photographs, panoramas
+  dcdr-deploy train --recipe demo --photos photos/ --panoramas hdri/ -o runs/demo --resume --minutes 9
   dcdr-deploy train --weights model.pth --ldr sdr/ --hdr hdr16/ -o runs/tuned --learning-rate 5e-5     fine-tuning
   torchrun --nproc-per-node 4 -m dcdr_deploy train --data cityscapes/ -o runs/paper     on four GPUs
 """
