@@ -13,9 +13,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import numpy.typing as npt
-import OpenEXR
 
 from dcdr_deploy.errors import InputError
+from dcdr_deploy.imaging.read_hdr import read_hdr
 
 YAW_DEGREES = (0.0, 360.0)
 PITCH_DEGREES = (-10.0, 25.0)
@@ -44,7 +44,7 @@ def load_panorama(path: Path | str) -> FloatArray:
     """Read an equirectangular panorama (OpenEXR or Radiance), negative values clamped to 0, float32 (H, W, 3).
 
     Raises:
-        InputError: the file is missing, unreadable, has no RGB channels or is not twice as wide as high.
+        InputError: as :func:`read_hdr`, or it is not twice as wide as high.
     """
     return np.maximum(read_panorama(Path(path)), 0)
 
@@ -171,43 +171,14 @@ class PanoramaSet:
 
 
 def read_panorama(path: Path) -> FloatArray:
-    """RGB of a panorama as stored, negative values included; see :func:`load_panorama`."""
+    """RGB of a panorama, negative values included."""
     if not path.is_file():
         raise InputError(f"{path}: no such file")
-    radiance = _read_radiance(path) if path.suffix.lower() == ".hdr" else _read_exr(path)
+    radiance = read_hdr(path).pixels
     height, width = radiance.shape[:2]
     if width != 2 * height:
         raise InputError(f"{path}: is {width}x{height}, an equirectangular panorama is twice as wide as high")
     return radiance
-
-
-def _read_exr(path: Path) -> FloatArray:
-    try:
-        with OpenEXR.File(str(path)) as file:
-            channels = {name: channel.pixels for name, channel in file.channels().items()}
-    except RuntimeError as error:
-        raise InputError(f"{path}: cannot be read as OpenEXR ({error})") from error
-    radiance = _rgb_of(channels)
-    if radiance is None:
-        raise InputError(f"{path}: has the channels {', '.join(channels)}, but RGB is needed")
-    return radiance
-
-
-def _read_radiance(path: Path) -> FloatArray:
-    pixels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    if pixels is None or pixels.ndim != 3 or pixels.dtype != np.float32:
-        raise InputError(f"{path}: cannot be read as Radiance picture")
-    return np.ascontiguousarray(pixels[..., ::-1])
-
-
-def _rgb_of(channels: dict[str, npt.NDArray[np.floating]]) -> FloatArray | None:
-    """Colour planes of an EXR's channels; OpenEXR groups them as RGB or RGBA when they share a type."""
-    for group in ("RGB", "RGBA"):
-        if group in channels:
-            return np.ascontiguousarray(channels[group][..., :3], np.float32)
-    if set("RGB") <= set(channels):
-        return np.stack([channels[name] for name in "RGB"], axis=-1).astype(np.float32)
-    return None
 
 
 def _load_with_mask(path: Path) -> Panorama:
