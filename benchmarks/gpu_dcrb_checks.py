@@ -20,12 +20,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import torch  # noqa: E402 - needs the path
-from torch import Tensor  # noqa: E402
-from torch.nn import functional as F  # noqa: E402
+import torch
+from torch import Tensor
+from torch.nn import functional as F
 
-from dcdr_deploy.engines.cuda.compiler import compile_cubin, compile_text, source_text  # noqa: E402
-from dcdr_deploy.engines.cuda.dcrb import (  # noqa: E402
+from dcdr_deploy.engines.cuda.compiler import compile_cubin, compile_text, source_text
+from dcdr_deploy.engines.cuda.dcrb import (
     DcrbArguments,
     DcrbKernels2,
     SftArguments,
@@ -33,8 +33,8 @@ from dcdr_deploy.engines.cuda.dcrb import (  # noqa: E402
     Shape,
     shape_of,
 )
-from dcdr_deploy.engines.cuda.packing import pack_sft_bias, pack_sft_weight, pack_weight  # noqa: E402
-from dcdr_deploy.models.deform import deform_conv2d  # noqa: E402
+from dcdr_deploy.engines.cuda.packing import pack_sft_bias, pack_sft_weight, pack_weight
+from dcdr_deploy.models.deform import deform_conv2d
 
 SOURCE = "dcrb2"
 GPU = torch.device("cuda")
