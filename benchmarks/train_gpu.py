@@ -128,7 +128,6 @@ def main() -> int:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--workers", type=int)
     parser.add_argument("--compile", action="store_true")
-    parser.add_argument("--no-record", action="store_true", help="queue each step's kernels one by one")
     parser.add_argument("--run", type=Path, default=Path("/tmp/run"), help="folder of the run itself")
     parser.add_argument("-o", "--output", type=Path, required=True)
     chosen = parser.parse_args()
@@ -144,9 +143,7 @@ def main() -> int:
         files = {"perceptual_squeezenet": chosen.squeezenet_weights} if chosen.squeezenet_weights else {}
         loss = WeightedLoss(recipe.losses, files, state.peak).to(device)
         workers = automatic_workers(torch.device(device)) if chosen.workers is None else chosen.workers
-        options = LoopOptions(
-            10**9, 10**9, workers=workers, device=device, compile=chosen.compile, record=not chosen.no_record
-        )
+        options = LoopOptions(10**9, 10**9, workers=workers, device=device, compile=chosen.compile)
         clock.say(f"start on {device} with {workers} workers")
         run = Run(state, data, loss, chosen.run, chosen.output, clock)
         run.go_on(MEASURED_SHARE * chosen.seconds, options)

@@ -7,7 +7,6 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +20,10 @@ from dcdr_deploy.training.compilation import Forward, compiled
 from dcdr_deploy.training.distributed import SINGLE, ProcessGroup
 from dcdr_deploy.training.figures import StepFigures
 from dcdr_deploy.training.forms import choose_forms
+from dcdr_deploy.training.liveness import SILENT_SHARE, OpenChannels, RestorationSilent
 from dcdr_deploy.training.losses import WeightedLoss, known_only, srgb_decode
 from dcdr_deploy.training.mu_law import mu_law
 from dcdr_deploy.training.recipe import Recipe
-from dcdr_deploy.training.recording import StepRecorder, can_record
 from dcdr_deploy.training.start import start_from_inverse_srgb
 from dcdr_deploy.training.state import TrainingState
 from dcdr_deploy.training.subpixels import even_out
@@ -45,7 +44,6 @@ class LoopOptions:
         workers: processes that prepare data; 0 prepares it between steps.
         device: torch device name.
         compile: run the network through ``torch.compile``; rounding differs slightly.
-        record: record steps as CUDA graphs on a GPU, where that works and nothing is compiled.
     """
 
     checkpoint_every: int = 500
@@ -55,7 +53,6 @@ class LoopOptions:
     workers: int = 0
     device: str = "cpu"
     compile: bool = False
-    record: bool = True
 
 
 @dataclass(frozen=True)
@@ -82,12 +79,8 @@ def create_state(
         even_out(network)
     network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     # One kernel for all weights where there is a GPU; None leaves CPUs as they are.
-    gpu = device.type == "cuda"
-    groups = parameter_groups(network, recipe)
-    # A recorded step reads its learning rates from the GPU's memory, one of each group.
-    for settings in groups if gpu else ():
-        settings["lr"] = torch.tensor(recipe.learning_rate, device=device)
-    optimiser = torch.optim.Adam(groups, recipe.learning_rate, fused=gpu or None, capturable=gpu)
+    fused = True if device.type == "cuda" else None
+    optimiser = torch.optim.Adam(parameter_groups(network, recipe), recipe.learning_rate, fused=fused)
     average = None
     if recipe.average:
         average = {name: value.detach().clone() for name, value in network.state_dict().items()}
@@ -156,39 +149,21 @@ def train_step(
     Returns:
         Loss and mean squared error after the mu-law, over all processes, (2,) on the device.
     """
-    prepare_step(state, x.device)
-    figures = compute_step(state, loss_function, x, truth, group, forward)
-    finish_step(state)
-    return figures
-
-
-def prepare_step(state: TrainingState, device: torch.device) -> None:
-    """Set what depends on a step's number and not on its batch: learning rates, what is held, how it is computed."""
     recipe, network = state.recipe, state.network
-    choose_forms(network, device, recipe.offsets_frozen(state.step))
+    choose_forms(network, x.device, recipe.offsets_frozen(state.step))
     tone = network.tone_part()
     for layer in tone.layers if tone else ():
         layer.requires_grad_(not recipe.tone_frozen(state.step))
+    for name, parameter in network.named_parameters() if recipe.held else ():
+        if name.startswith(tuple(recipe.held)):
+            parameter.requires_grad_(False)
+    kind = torch.float32 if recipe.full_precision(state.step) else compute_type(recipe, x.device)
     for settings in state.optimiser.param_groups:
-        rate = recipe.learning_rate_at(state.step) * settings["rate"]
-        if isinstance(settings["lr"], Tensor):
-            settings["lr"].fill_(rate)
-        else:
-            settings["lr"] = rate
+        settings["lr"] = recipe.learning_rate_at(state.step) * settings["rate"]
     network.train()
-
-
-def compute_step(
-    state: TrainingState,
-    loss_function: WeightedLoss,
-    x: Tensor,
-    truth: Tensor,
-    group: ProcessGroup = SINGLE,
-    forward: Forward | None = None,
-) -> Tensor:
-    """The part of :func:`train_step` that computes: nothing in it depends on the step's number but by its phase."""
-    recipe, network = state.recipe, state.network
-    prediction = _predict(state, x, forward)
+    with torch.autocast(x.device.type, kind, enabled=kind != torch.float32):
+        prediction = (forward or network)(x)
+    prediction = prediction.float()
     loss = loss_function(prediction, truth, x, recipe.active_losses(state.step))
     state.optimiser.zero_grad(set_to_none=True)
     scaler = state.scaler
@@ -210,29 +185,9 @@ def compute_step(
         scaler.update()
     if recipe.even_shuffles:
         even_out(network)
-    return figures
-
-
-@torch.no_grad()
-def step_loss(
-    state: TrainingState, loss_function: WeightedLoss, x: Tensor, truth: Tensor, forward: Forward | None = None
-) -> float:
-    """The loss that a step with a batch would have, without taking it."""
-    return float(loss_function(_predict(state, x, forward), truth, x, state.recipe.active_losses(state.step)))
-
-
-def _predict(state: TrainingState, x: Tensor, forward: Forward | None) -> Tensor:
-    """The network's output in the arithmetic of this step, as float32."""
-    recipe = state.recipe
-    kind = torch.float32 if recipe.full_precision(state.step) else compute_type(recipe, x.device)
-    with torch.autocast(x.device.type, kind, enabled=kind != torch.float32):
-        return (forward or state.network)(x).float()
-
-
-def finish_step(state: TrainingState) -> None:
-    """Count the step, and move the running average."""
     state.step += 1
     state.update_average()
+    return figures
 
 
 def train(
@@ -264,6 +219,7 @@ def train(
         Whether the recipe is complete.
 
     Raises:
+        RestorationSilent: the restoration net's last ReLUs have closed; the checkpoint before that is kept.
         InputError: the batch cannot be split over the processes.
         ProcessLost: another process is gone.
     """
@@ -274,28 +230,21 @@ def train(
     forward = training_forward(state.network, recipe, state.peak)
     if options.compile:
         forward = compiled(forward)
-    journal = _Journal(state, folder, options, validate, listen) if group.is_first else None
-    recorder = None
-    if options.record and not options.compile and can_record(state, device, group):
-        recorder = StepRecorder(
-            state,
-            prepare=partial(prepare_step, state, device),
-            compute=partial(compute_step, state, loss_function, forward=forward),
-            finish=partial(finish_step, state),
-            loss=partial(step_loss, state, loss_function, forward=forward),
-        )
+    channels = None if options.compile else OpenChannels(state.network)
+    journal = _Journal(state, folder, options, validate, listen, channels) if group.is_first else None
     started, earlier = time.monotonic(), state.seconds
-    for x, truth in load_batches(data, recipe, state.step, options.workers, device, group):
-        if recorder is not None:
-            figures = recorder.step(x, truth)
-        else:
+    try:
+        for x, truth in load_batches(data, recipe, state.step, options.workers, device, group):
             figures = train_step(state, loss_function, x, truth, group, forward)
-        state.seconds = earlier + time.monotonic() - started
-        if journal is not None:
-            journal.step_done(figures)
-        out_of_time = options.minutes is not None and time.monotonic() - started > options.minutes * 60
-        if group.any(out_of_time or stop()):
-            break
+            state.seconds = earlier + time.monotonic() - started
+            if journal is not None:
+                journal.step_done(figures)
+            out_of_time = options.minutes is not None and time.monotonic() - started > options.minutes * 60
+            if group.any(out_of_time or stop()):
+                break
+    finally:
+        if channels is not None:
+            channels.end()
     if journal is not None:
         journal.save()
     return state.step >= recipe.steps
@@ -311,8 +260,10 @@ class _Journal:
         options: LoopOptions,
         validate: Callable[[HdrNetwork], dict[str, float]] | None,
         listen: Callable[[Progress], None] | None,
+        channels: OpenChannels | None,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
+        self.channels = channels
         self.state, self.folder, self.options, self.validate, self.listen = state, folder, options, validate, listen
         self.figures = StepFigures()
 
@@ -328,8 +279,16 @@ class _Journal:
         if self.listen is not None:
             self.listen(Progress(state.step, recipe.steps, mean_loss, psnr, state.seconds))
         if log:
-            self._append({"loss": mean_loss, "psnr_mu": psnr, "lr": recipe.learning_rate_at(state.step - 1)})
+            line = {"loss": mean_loss, "psnr_mu": psnr, "lr": recipe.learning_rate_at(state.step - 1)}
+            closed = None if self.channels is None else self.channels.closed_share()
+            self._append(line if closed is None else {**line, "closed_channels": round(closed, 3)})
             self.figures.clear()
+            if closed is not None and closed >= SILENT_SHARE:
+                raise RestorationSilent(
+                    f"the restoration net has fallen silent by step {state.step}: {closed:.0%} of its last hidden "
+                    f"channels stayed closed for {options.log_every} steps, and closed ones do not learn; start again "
+                    f"at the weights before with a lower --learning-rate than {recipe.learning_rate:g}"
+                )
         if self.validate is not None and state.step % options.validate_every == 0:
             with evaluation_network(state) as network:
                 self._append(self.validate(network))

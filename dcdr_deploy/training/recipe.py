@@ -42,6 +42,8 @@ class Recipe:
         fov: fields of view of panorama views in degrees, least and most (ours).
         even_shuffles: even out the convolutions before pixel shuffles at the start and after every step (ours), so that
             they cannot learn a grid; see :mod:`dcdr_deploy.training.subpixels`.
+        held: beginnings of the names of parameters that stay as they start (ours): fine-tuning on a processor is
+            quicker when the layers that come first need no gradients.
         average: decay of the running average of the weights, kept beside them (0: none; open in the paper).
         gradient_clip: largest norm of a step's gradient (0: no limit; open in the paper).
         precision: ``"fp32"``, ``"bf16"`` or ``"fp16"`` arithmetic of the forward pass, or ``"auto"``: bf16 where the
@@ -71,6 +73,7 @@ class Recipe:
     camera: dict[str, Any] = field(default_factory=dict)
     fov: list[float] = field(default_factory=lambda: [45.0, 80.0])
     even_shuffles: bool = False
+    held: list[str] = field(default_factory=list)
     average: float = 0.0
     gradient_clip: float = 0.0
     precision: str = "auto"

@@ -115,8 +115,7 @@ class TrainingState:
             raise CheckpointError(f"{path} belongs to another network configuration: {content['config']}")
         self.network.load_state_dict(content["params"])
         # Rates are those of the recipe given now, and how Adam computes is this device's matter, not the saved run's.
-        own_settings = ("rate", "lr", "fused", "capturable")
-        kept = [{name: group[name] for name in own_settings} for group in self.optimiser.param_groups]
+        kept = [{name: group[name] for name in ("rate", "fused")} for group in self.optimiser.param_groups]
         saved = content["optimizer"]
         groups = [group | own for group, own in zip(saved["param_groups"], kept, strict=True)]
         self.optimiser.load_state_dict({**saved, "param_groups": groups})
