@@ -1,6 +1,6 @@
-"""Train the demo weights in a given number of seconds on one GPU: `dcdr-deploy train --recipe demo` with a clock.
+"""Train the demo weights in a given number of seconds: `dcdr-deploy train --recipe demo` with a clock.
 
-    python benchmarks/train_gpu.py --photos photos/ --panoramas data/hdri --panoramas hdri2/ \\
+    python benchmarks/train_by_clock.py --photos photos/ --panoramas data/hdri --panoramas hdri2/ \\
         --weights dcdr_deploy/weights/dcdr-unet-demo.safetensors --seconds 420 -o runs/demo
 
 A machine that is lent by the minute may be faster or slower than the one a number of steps was chosen on, and a run cut
@@ -158,7 +158,7 @@ def main() -> int:
         save_slim(chosen.run, chosen.output)
         (chosen.output / "metrics.jsonl").write_bytes((chosen.run / "metrics.jsonl").read_bytes())
     except DcdrError as error:
-        print(f"train_gpu: {error}", file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         return 2
     clock.say(f"{'all' if done else 'time is up after'} {state.step} steps of {steps}")
     return 0
