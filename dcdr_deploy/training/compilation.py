@@ -30,6 +30,6 @@ def compiled(network: Forward) -> Forward:
         try:
             return forward(x)
         except TorchDynamoException as error:
-            raise InputError(f"torch.compile fails here; train without --compile ({one_line(error)})") from error
+            raise InputError(f"torch.compile fails here; train without `compile` ({one_line(error)})") from error
 
     return run

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +13,7 @@ from dcdr_deploy.scenes.panorama import PanoramaSet
 from dcdr_deploy.scenes.photographs import PhotographSet
 from dcdr_deploy.scenes.procedural import TRAIN_SEEDS, VALIDATION_SEEDS
 from dcdr_deploy.scenes.splits import PANORAMA_SUFFIXES, PHOTOGRAPH_SUFFIXES, files_of, read_split
+from dcdr_deploy.system.files import cache_folder
 from dcdr_deploy.training.heldout import HeldOutPair, held_out_pairs
 from dcdr_deploy.training.recipe import Recipe
 from dcdr_deploy.training.synthetic import PHOTOGRAPHS, SyntheticPairs, scene_pool
@@ -22,11 +22,6 @@ VALIDATION_VIEWS = 16
 VALIDATION_SCENES = 16
 VALIDATION_SIZE = 128
 VALIDATION_SEED = 77
-
-
-def default_cache() -> Path:
-    """Folder for rendered scene pools: $XDG_CACHE_HOME/dcdr-deploy, or ~/.cache/dcdr-deploy."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dcdr-deploy"
 
 
 @dataclass(frozen=True)
@@ -46,7 +41,7 @@ class SyntheticSource:
     photographs: Sequence[Path] = ()
     lists: Sequence[Path] = ()
     scenes: int = 3000
-    cache: Path = field(default_factory=lambda: default_cache())
+    cache: Path = field(default_factory=lambda: cache_folder())
     peak: float = 8.0
 
     def training_set(self, recipe: Recipe) -> SyntheticPairs:
@@ -89,7 +84,7 @@ class SyntheticSource:
         if not files:
             places = ", ".join(map(str, folders))
             raise InputError(
-                f"{places}: no {' or '.join(suffixes)} file for {split}; a folder of that name or --split-list says "
+                f"{places}: no {' or '.join(suffixes)} file for {split}; a folder of that name or `lists` says "
                 "what is"
             )
         return files

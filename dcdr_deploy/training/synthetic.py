@@ -122,7 +122,7 @@ class SyntheticPairs(Dataset[tuple[Tensor, Tensor]]):
         if shares.get(PHOTOGRAPHS) and photographs is None:
             raise InputError(
                 f"{shares[PHOTOGRAPHS]:.0%} of this recipe's samples come from photographs: name folders of them by "
-                "--photos (data/splits/README.md says which were used and how to get them)"
+                "`photos` (data/splits/README.md says which were used and how to get them)"
             )
         self.recipe, self.photographs = recipe, photographs
         self.panoramas, self.scenes, self.camera = panoramas, scenes, camera
