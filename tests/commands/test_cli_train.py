@@ -42,7 +42,7 @@ def pairs(tmp_path: Path) -> tuple[Path, Path]:
 
 def test_a_short_run_on_pairs_and_its_continuation(pairs: tuple[Path, Path], tmp_path: Path) -> None:
     run = ("--ldr", pairs[0], "--hdr", pairs[1], "-o", tmp_path / "run", *SMALL)
-    first = call(*run, "--steps", "3", "--minutes", "0", "--checkpoint-every", "1")
+    first = call(*run, "--steps", "3", "--minutes", "0.0001", "--checkpoint-every", "1")
     assert first.exit_code == 0, first.output
     assert "go on with --resume" in first.stdout
     second = call(*run, "--steps", "3", "--resume")
@@ -54,7 +54,7 @@ def test_a_short_run_on_pairs_and_its_continuation(pairs: tuple[Path, Path], tmp
 
 
 def test_fine_tuning_starts_at_the_weights_of_a_checkpoint(pairs: tuple[Path, Path], tmp_path: Path) -> None:
-    run = ("--ldr", pairs[0], "--hdr", pairs[1], *SMALL, "--weights", DEMO, "--learning-rate", "0")
+    run = ("--ldr", pairs[0], "--hdr", pairs[1], *SMALL, "--weights", DEMO, "--learning-rate", "1e-30")
     result = call(*run, "-o", tmp_path / "run", "--steps", "1")
     assert result.exit_code == 0, result.output
     tuned, before = (load_checkpoint(path).network.state_dict() for path in (tmp_path / "run" / "last.pth", DEMO))

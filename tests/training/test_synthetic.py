@@ -97,7 +97,7 @@ def test_shares_of_the_pairs_are_drawn_by_other_generators(panoramas: PanoramaSe
 def test_unknown_sources_shares_beyond_the_whole_and_a_share_of_no_photographs_are_refused(
     panoramas: PanoramaSet, shares: dict[str, float]
 ) -> None:
-    with pytest.raises(InputError, match=r"source|--photos"):
+    with pytest.raises(InputError, match=r"source|`photos`"):
         source(panoramas, source_shares=shares)
 
 
