@@ -28,7 +28,7 @@ from dcdr_deploy.system import hardware, packages
 from dcdr_deploy.system.faults import engine_error, one_line
 
 NAME = "openvino"
-INSTALL = 'pip install "dcdr-deploy[openvino]"'
+EXTRA = "openvino"
 DOMAIN = "dcdr"
 
 BYTES_PER_PIXEL = 3300
@@ -41,7 +41,9 @@ def availability(*, deep: bool = False) -> Availability:
     try:
         import openvino  # noqa: F401
     except (ImportError, OSError) as error:
-        return Availability(ok=False, reason=f"openvino cannot be imported: {one_line(error)}", install=INSTALL)
+        return Availability(
+            ok=False, reason=f"openvino cannot be imported: {one_line(error)}", install=packages.install_line(EXTRA)
+        )
     return Availability(ok=True, versions=packages.versions((NAME,)), devices=(DEVICE_CPU,))
 
 
@@ -74,7 +76,9 @@ class OpenVinoEngine(Engine):
         try:
             import openvino
         except (ImportError, OSError) as error:
-            raise MissingDependency(f"openvino cannot be imported ({one_line(error)}); {INSTALL}") from error
+            raise MissingDependency(
+                f"openvino cannot be imported ({one_line(error)}); {packages.install_line(EXTRA)}"
+            ) from error
         threads = options.threads or hardware.cpu_threads()
         settings = {
             # Its own choice on processors with bf16 units is bf16, which leaves errors of 0.02 in the picture.
