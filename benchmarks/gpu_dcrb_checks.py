@@ -20,12 +20,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import torch  # noqa: E402 - needs the path
-from torch import Tensor  # noqa: E402
-from torch.nn import functional as F  # noqa: E402
+import torch
+from torch import Tensor
+from torch.nn import functional as F
 
-from dcdr_deploy.engines.cuda.compiler import compile_cubin, compile_text, source_text  # noqa: E402
-from dcdr_deploy.engines.cuda.dcrb import (  # noqa: E402
+from dcdr_deploy.engines.cuda.compiler import compile_cubin, compile_text, source_text
+from dcdr_deploy.engines.cuda.dcrb import (
     DcrbArguments,
     DcrbKernels2,
     SftArguments,
@@ -33,8 +33,8 @@ from dcdr_deploy.engines.cuda.dcrb import (  # noqa: E402
     Shape,
     shape_of,
 )
-from dcdr_deploy.engines.cuda.packing import pack_sft_bias, pack_sft_weight, pack_weight  # noqa: E402
-from dcdr_deploy.models.deform import deform_conv2d  # noqa: E402
+from dcdr_deploy.engines.cuda.packing import pack_sft_bias, pack_sft_weight, pack_weight
+from dcdr_deploy.models.deform import deform_conv2d
 
 SOURCE = "dcrb2"
 GPU = torch.device("cuda")
@@ -231,7 +231,10 @@ def timings(built: Mapping[str, DcrbKernels2], sm: int, stream: int) -> Iterator
         found = times(tasks)
         yield f"{height} x {width}, reach {reach:g} px: block from gain and shift maps (3 launches) {found['old']:.3f} ms"
         for name in sorted(built, key=lambda name: found[f"{name}/block"]):
-            parts = {part: found[f"{name}/{part}"] for part in ("block", "first", "second", "second+next", "second+next+skip", "sft")}
+            parts = {
+                part: found[f"{name}/{part}"]
+                for part in ("block", "first", "second", "second+next", "second+next+skip", "sft")
+            }
             yield f"  {name:28s} " + ", ".join(f"{part} {value:.3f}" for part, value in parts.items())
 
 
@@ -239,7 +242,9 @@ def variants(sm: int) -> dict[str, tuple[str, Shape]]:
     """Sources of other ways to compile the kernel, by name."""
     shape = shape_of(sm)
     found = {}
-    for threads, gathering, ahead, early, resident in itertools.product((384, 256), ("PAIRS", "HALVES"), (0, 1), (0, 1), (1, 0)):
+    for threads, gathering, ahead, early, resident in itertools.product(
+        (384, 256), ("PAIRS", "HALVES"), (0, 1), (0, 1), (1, 0)
+    ):
         if resident != shape.sft_resident and (threads, gathering, ahead) != (384, "PAIRS", 0):
             continue
         name = f"{threads} {gathering.lower()}" + " ahead" * ahead + " early" * early + " sft-in-L1" * (not resident)
@@ -274,7 +279,9 @@ def main() -> int:
         reference = Block(1, 135, 241, 2.0)
         expected = reference.expected()
         with concurrent.futures.ThreadPoolExecutor() as pool:
-            jobs = {name: (pool.submit(compile_text, text, sm, name), shape) for name, (text, shape) in variants(sm).items()}
+            jobs = {
+                name: (pool.submit(compile_text, text, sm, name), shape) for name, (text, shape) in variants(sm).items()
+            }
         for name, (job, shape) in jobs.items():
             kernels = DcrbKernels2({sm: job.result()}, shape=shape)
             kernels.launch(reference.arguments(), stream)

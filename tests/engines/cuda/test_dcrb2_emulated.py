@@ -127,7 +127,7 @@ class Placed:
 
 
 def kernels(gpu: EmulatedGpu) -> DcrbKernels2:
-    return DcrbKernels2({sm: b"emulated" for sm in SMS}, driver=gpu.driver)
+    return DcrbKernels2(dict.fromkeys(SMS, b"emulated"), driver=gpu.driver)
 
 
 def layer(gpu: EmulatedGpu, hidden: int, first: int, sft: Sft) -> SftLayer:

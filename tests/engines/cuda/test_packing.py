@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dcdr_deploy.engines.cuda.packing import PACKED_SHAPE, WIDTH, lane_channel, pack_weight, plain_weight, tile_channel
+from dcdr_deploy.engines.cuda.packing import PACKED_SHAPE, lane_channel, pack_weight, plain_weight, tile_channel
+from dcdr_deploy.modelfile.names import WIDTH
 
 LANES = [(lane, lane & 3, lane >> 2) for lane in range(32)]  # number, q, g
 
