@@ -27,18 +27,19 @@ VIEWS = {
     "forest-sky": ("bpy/forest", 90.0, 2.0, 75.0),
     "venice-sunset": ("pmndrs/sunset", 10.0, 2.0, 70.0),
 }
-"""Name: panorama of the test split, yaw, pitch and field of view in degrees."""
+"""Name: panorama of the validation split, yaw, pitch and field of view in degrees."""
 
 
 @functools.cache
 def panoramas() -> dict[str, Panorama]:
-    return {panorama.name: panorama for panorama in PanoramaSet(ROOT / "data" / "hdri" / "test")}
+    files = sorted((ROOT / "data" / "hdri" / "validation").rglob("*.exr"))
+    return {panorama.name: panorama for panorama in PanoramaSet(files)}
 
 
 def render(
     panorama: str, yaw: float, pitch: float, fov: float, size: int
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint16]]:
-    """SDR picture and target of a view of a test panorama, (size, size, 3)."""
+    """SDR picture and target of a view of a panorama, (size, size, 3)."""
     crop = perspective(panoramas()[panorama].radiance, yaw, pitch, fov, size)
     return simulate(crop, CAMERA, np.random.default_rng(0))
 

@@ -43,7 +43,7 @@ from dcdr_deploy.scenes.panorama import FOV_DEGREES, PITCH_DEGREES, YAW_DEGREES,
 
 ROOT = Path(__file__).parents[1]
 DEMO = ROOT / "dcdr_deploy" / "weights" / "dcdr-unet-demo.safetensors"
-PANORAMAS = (ROOT / "data" / "hdri" / "validation", ROOT / "data" / "hdri" / "test")
+PANORAMAS = (ROOT / "data" / "hdri" / "validation",)
 SIZES = (256, 512, 768, 1024, 1536, 2048)
 WORKING = (128, 192, 256, 384, 512, 768)
 """Longer working edges tried, beside each view's own."""

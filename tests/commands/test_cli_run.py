@@ -19,6 +19,7 @@ from PIL import Image
 import dcdr_deploy
 from dcdr_deploy import cli
 from dcdr_deploy.commands.show import run
+from dcdr_deploy.system.packages import install_line
 
 ORT = ("--backend", "onnxruntime")
 NATIVE = ("--scale", "native")
@@ -302,7 +303,7 @@ def test_a_missing_package_is_a_line_with_what_to_install():
     assert done.exit_code == 2
     assert done.stderr == (
         "error: `dcdr-deploy x` needs the package no_such_package_here, which is not installed: "
-        'pip install "dcdr-deploy[train]"\n'
+        f"{install_line('train')}\n"
     )
 
 

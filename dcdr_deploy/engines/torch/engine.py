@@ -31,7 +31,7 @@ from dcdr_deploy.system import hardware, packages
 from dcdr_deploy.system.faults import engine_error, one_line
 
 NAME = "torch"
-INSTALL = 'pip install "dcdr-deploy[export]"'
+EXTRA = "export"
 FP32, FP16 = "fp32", "fp16"
 _MODULES = ("torch", "torchvision")
 
@@ -45,7 +45,9 @@ def availability(*, deep: bool = False) -> Availability:
     """Tell whether torch and torchvision are installed; imports them only when ``deep``."""
     missing = [name for name in _MODULES if not packages.installed(name)]
     if missing:
-        return Availability(ok=False, reason=f"{' and '.join(missing)} not installed", install=INSTALL)
+        return Availability(
+            ok=False, reason=f"{' and '.join(missing)} not installed", install=packages.install_line(EXTRA)
+        )
     versions = packages.versions(_MODULES)
     count, reason = hardware.cuda_device_count(), "not probed"
     if deep:
@@ -78,7 +80,9 @@ def load(path: Path, options: EngineOptions = DEFAULT_OPTIONS) -> Engine:
 
         from dcdr_deploy.models import load_checkpoint
     except (ImportError, OSError) as error:
-        raise MissingDependency(f"torch cannot be imported ({one_line(error)}); {INSTALL}") from error
+        raise MissingDependency(
+            f"torch cannot be imported ({one_line(error)}); {packages.install_line(EXTRA)}"
+        ) from error
     count = torch.cuda.device_count() if torch.cuda.is_available() and options.kind != DEVICE_CPU else 0
     if options.kind == DEVICE_CUDA and options.device_index >= count:
         raise EngineError(f"torch finds no GPU {options.device_index} here; see `dcdr-deploy doctor`")
