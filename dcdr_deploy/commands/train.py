@@ -77,12 +77,13 @@ def command(**options: Any) -> None:
     from dcdr_deploy.export import require_export_packages
 
     require_export_packages()
+    from dcdr_deploy.commands.show.train import progress_bar
     from dcdr_deploy.training.distributed import process_from_environment
     from dcdr_deploy.training.request import TrainingRequest, run_request
 
     fields = {name: options.pop(name) for name in OVERRIDES}
     overrides = {name: value for name, value in fields.items() if value is not None}
-    done = run_request(TrainingRequest(overrides=overrides, **options))
+    done = run_request(TrainingRequest(overrides=overrides, **options), progress_bar)
     if not process_from_environment().is_first:
         return
     folder = options["output"]
