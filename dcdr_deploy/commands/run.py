@@ -140,6 +140,7 @@ class NumberOr(click.ParamType):
     metavar="CODE",
     help=f"Pixels of which no channel is above this 8-bit code keep their light. [{BEGIN}; --scale native: none]",
 )
+@click.option("--wrap", is_flag=True, help="Panoramas of 360 degrees: no seam at their edges; takes twice the time.")
 @click.option(
     "--gain-map",
     type=click.Path(path_type=Path),
@@ -180,7 +181,7 @@ def command(source: str, target: str, **chosen: Any) -> None:
         chosen["strength"], chosen["exposure"], chosen["max_boost"], chosen["saturation"], chosen["protect_below"]
     )
     scale, gain_map = parse_scale(chosen["scale"]), chosen["gain_map"]
-    options = ConvertOptions(write, chosen["preview"], chosen["output_format"], scale, dials, gain_map)
+    options = ConvertOptions(write, chosen["preview"], chosen["output_format"], scale, dials, gain_map, chosen["wrap"])
     settings = RunnerSettings(
         chosen["backend"],
         chosen["device"],

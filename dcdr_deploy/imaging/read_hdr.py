@@ -19,15 +19,17 @@ from dcdr_deploy.errors import InputError
 from dcdr_deploy.imaging import h273
 from dcdr_deploy.imaging import primaries as p
 from dcdr_deploy.imaging.colour import to_linear
-from dcdr_deploy.imaging.declared import Encoding, resolve
+from dcdr_deploy.imaging.declared import resolve
 from dcdr_deploy.imaging.decoders import exr, png, radiance, tiff
 from dcdr_deploy.imaging.decoders.common import Stored, UnreadableError, quiet_decoders
 from dcdr_deploy.imaging.decoders.linear import Linear
 from dcdr_deploy.imaging.decoders.numpy_array import MAGIC as NUMPY_MAGIC
 from dcdr_deploy.imaging.decoders.numpy_array import decode_numpy, ratio_beside
+from dcdr_deploy.imaging.encoding import Encoding
 from dcdr_deploy.imaging.exr import SDR_WHITE_NITS
 from dcdr_deploy.imaging.orientation import upright
 from dcdr_deploy.imaging.transfer import srgb_to_linear
+from dcdr_deploy.system.files import refuse_url
 
 HDR_SUFFIXES = (".exr", ".hdr", ".png", ".tif", ".tiff", ".npy")
 """Under which names folders are searched, in lower case."""
@@ -92,6 +94,7 @@ def read_hdr(path: str | os.PathLike[str], options: HdrOptions = DEFAULT_OPTIONS
             asked for, NaN or infinity in the pixels. One line that names the file.
     """
     path = Path(path)
+    refuse_url(path, InputError)
     try:
         data = path.read_bytes()
     except (OSError, ValueError) as error:  # ValueError: a NUL character in the path

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from dcdr_deploy.errors import InputError, OutputError
 from dcdr_deploy.imaging import exr, integer16, radiance
-from dcdr_deploy.system.files import atomic_path
+from dcdr_deploy.system.files import atomic_path, refuse_url
 
 
 @dataclass(frozen=True)
@@ -169,10 +169,11 @@ def check_output(path: str | os.PathLike[str]) -> None:
     """Refuse a target that cannot work, before minutes of inference. Nothing is created.
 
     Raises:
-        OutputError: unknown suffix, a folder in the target's place, a parent that is a file or not writable, or a
-            name that the system refuses.
+        OutputError: a URL, unknown suffix, a folder in the target's place, a parent that is a file or not writable, or
+            a name that the system refuses.
     """
     path = Path(path)
+    refuse_url(path, OutputError)
     _writer(path)
     try:
         taken = path.is_dir()

@@ -24,6 +24,7 @@ from dcdr_deploy.run.outputs import DEFAULT_OPTIONS, ConvertOptions, check_targe
 from dcdr_deploy.run.reports import FileReport
 from dcdr_deploy.run.restore import Restored, restore
 from dcdr_deploy.run.runner import Progress, Runner
+from dcdr_deploy.run.wrap import restore_panorama
 
 
 @dataclass(frozen=True)
@@ -149,7 +150,7 @@ def infer(
     """
     started = time.perf_counter()
     try:
-        restored = restore(
+        restored = (restore_panorama if options.wrap else restore)(
             decoded.frame,
             runner,
             options.scale,
@@ -241,6 +242,7 @@ def file_metadata(source: Path, info: EngineInfo, options: ConvertOptions, resto
         "peak": f"{info.metadata.peak:g}",
         "source": source.name,
         "scale": str(options.scale),
+        "wrap": "yes" if options.wrap else "",
         "workingSize": " ".join("{1}x{0}".format(*size) for size in restored.working_sizes),
         **as_text(options.dials.turned()),
     }

@@ -100,7 +100,7 @@ class _FolderRun:
         self._manifest = Manifest(target)
         # Tiles decide about the last digits of the result, in contrast to the number of them in a batch.
         tiles = {"tile": runner.tile, "overlap": runner.overlap}
-        picture = {"scale": str(options.scale), "dials": options.dials.turned()}
+        picture = {"scale": str(options.scale), "dials": options.dials.turned(), "wrap": options.wrap}
         self._settings = settings_key(runner.engine.info, write=asdict(options.write), **picture, **tiles)
         self._failures_file = target / FAILURES_NAME
         self._files: list[FileReport] = []

@@ -34,6 +34,7 @@ class ConvertOptions:
         dials: how much of what was restored.
         gain_map: .exr file for the gain over the SDR picture's light; in folder runs the folder for such files, which
             are called as the outputs are.
+        wrap: pictures are panoramas whose left and right edges are neighbours (wrap.py).
 
     Raises:
         OutputError: an unknown format.
@@ -46,6 +47,7 @@ class ConvertOptions:
     scale: Scale = working_scale.AUTO
     dials: Dials = NEUTRAL
     gain_map: Path | None = None
+    wrap: bool = False
 
     def __post_init__(self) -> None:
         working_scale.checked(self.scale)

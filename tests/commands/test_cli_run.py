@@ -11,8 +11,10 @@ import time
 from pathlib import Path
 
 import click
+import OpenEXR
 import pytest
 from click.testing import CliRunner
+from PIL import Image
 
 import dcdr_deploy
 from dcdr_deploy import cli
@@ -45,6 +47,25 @@ def test_one_file_gives_one_line_on_stdout_and_the_model_with_its_reason_on_stde
     model, backend = done.stderr.splitlines()
     assert model == f"model: {tiny_model} (as asked for)"
     assert backend.startswith("backend: onnxruntime on CPU")
+
+
+def test_what_the_input_was_taken_for_is_in_the_verbose_line_and_in_json(dcdr, tiny_model):
+    exif = Image.Exif()
+    exif.get_ifd(0x8769)[0xA001] = 65535
+    exif.get_ifd(0x8769)[0xA005] = {1: "R03"}
+    Image.new("RGB", (24, 32), (152, 115, 89)).save("in.png", exif=exif.tobytes())
+    done = dcdr("run", "in.png", "out.exr", "--model", tiny_model, *ORT, "-v")
+    assert "in.png: Adobe RGB (1998) by Exif, converted to sRGB; " in done.stderr
+    done = dcdr("run", "in.png", "out.exr", "--model", tiny_model, *ORT, "--json")
+    assert json.loads(done.stdout)["colour"] == "Adobe RGB (1998) by Exif, converted to sRGB"
+
+
+def test_wrapped_panoramas_say_so_in_the_file_and_are_made_anew_where_they_were_not(dcdr, photos, tiny_model):
+    for options in ((), ("--wrap",), ("--wrap",)):
+        done = dcdr("run", photos, "hdr", "-m", tiny_model, "--scale", "native", *options, *ORT)
+        assert done.exit_code == 0, done.stderr
+    assert "3 unchanged since an earlier run" in done.stderr
+    assert OpenEXR.File("hdr/a.exr").header()["wrap"] == "yes"
 
 
 def test_without_options_the_model_in_the_working_directory_is_taken(dcdr, make_picture, write_tiny_model):
