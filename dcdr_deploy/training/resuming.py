@@ -94,8 +94,8 @@ def data_from_json(text: str) -> dict[str, Any]:
 
 def _differs(folder: Path, name: str, before: Any, after: Any) -> InputError:
     return InputError(
-        f"the run in {folder} has {_words(name)} {_shown(before)}, not {_shown(after)}: leave `{name}` out to go on with "
-        "it, or start another run in another folder"
+        f"the run in {folder} has {_words(name)} {_shown(before)}, not {_shown(after)}: leave `{name}` out to go on "
+        "with it, or start another run in another folder"
     )
 
 
