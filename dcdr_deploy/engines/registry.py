@@ -97,7 +97,7 @@ BACKENDS: dict[str, Backend] = {
             "onnxruntime", _ENGINES + "onnxruntime", "default: CPU, CUDA", (".onnx",), {DEVICE_CUDA: 50, DEVICE_CPU: 50}
         ),
         Backend(
-            "cuda", _ENGINES + "cuda.engine", "NVIDIA GPUs, own kernels", (".onnx", *_CHECKPOINTS), {DEVICE_CUDA: 60}
+            "cuda", _ENGINES + "cuda.engine", "NVIDIA GPUs, own kernels", (".onnx", *_CHECKPOINTS), {DEVICE_CUDA: 5}
         ),
         Backend("openvino", _ENGINES + "openvino", "fastest on CPUs", (".onnx",), {DEVICE_CPU: 10}),
         Backend("tensorrt", _ENGINES + "tensorrt.engine", "NVIDIA GPUs, engines", (".engine",), {DEVICE_CUDA: 10}),

@@ -9,7 +9,6 @@ any order that the events allow. Memory starts out full of rubbish, has bounds, 
 
 from __future__ import annotations
 
-import ctypes
 import random
 from collections import Counter, deque
 from collections.abc import Callable
@@ -192,6 +191,12 @@ class FakeDriver:
     def cuCtxSetCurrent(self, context: int) -> tuple:
         return (OK,)
 
+    def cuCtxPushCurrent(self, context: int) -> tuple:
+        return (OK,)
+
+    def cuCtxPopCurrent(self) -> tuple:
+        return OK, 7
+
     def cuMemGetInfo(self) -> tuple:
         return OK, self.memory - self.used, self.memory
 
@@ -218,14 +223,6 @@ class FakeDriver:
 
     def cuMemFreeHost(self, address: int) -> tuple:
         assert self.idle, "page-locked memory was freed while work was under way"
-        del self._pinned[address]
-        return (OK,)
-
-    def cuMemHostRegister(self, address: int, size: int, flags: int) -> tuple:
-        self._pinned[address] = np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(address))
-        return (OK,)
-
-    def cuMemHostUnregister(self, address: int) -> tuple:
         del self._pinned[address]
         return (OK,)
 
