@@ -44,6 +44,7 @@ class EngineInfo:
             for engines that compute the whole call at once.
         bytes_per_pixel: working memory the backend needs per input pixel, for the automatic tile; ``None`` if unknown.
         device_kind: ``"cpu"`` or ``"cuda"``; decides whether batches pay.
+        checks_results: the engine itself raises NonFiniteError where results hold NaN or infinity.
     """
 
     backend: str
@@ -58,6 +59,7 @@ class EngineInfo:
     group: int | None = None
     bytes_per_pixel: int | None = None
     device_kind: str = DEVICE_CPU
+    checks_results: bool = False
 
 
 @dataclass(frozen=True)
@@ -168,6 +170,7 @@ class Engine(abc.ABC):
             EngineError: shape or type do not fit, or the input holds NaN or infinity, or the backend failed, or the
                 engine was closed before.
             EngineOutOfMemory: the backend ran out of memory.
+            NonFiniteError: of engines that check their results: NaN or infinity is among them.
         """
         self._check_open()
         if batch.dtype != np.float32 or batch.ndim != 4 or batch.shape[1] != 3:
@@ -190,6 +193,7 @@ class Engine(abc.ABC):
         Raises:
             EngineError: shape or type do not fit, or the backend failed, or the engine was closed before.
             EngineOutOfMemory: the backend ran out of memory.
+            NonFiniteError: as from :meth:`infer`.
         """
         self._check_open()
         if batch.dtype not in (np.uint8, np.uint16) or batch.ndim != 4 or batch.shape[3] != 3:

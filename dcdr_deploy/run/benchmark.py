@@ -1,7 +1,7 @@
 """How fast every backend runs a model here: all in one process, in turn, from host memory to host memory.
 
-Whoever takes turns meets the same clocks and the same neighbours, so ratios hold where times do not. Each contender is a
-backend with the model file that it takes; all are loaded before the first is timed.
+Whoever takes turns meets the same clocks and the same neighbours, so ratios hold where times do not. Each contender is
+a backend with the model file that it takes; all are loaded before the first is timed.
 """
 
 from __future__ import annotations

@@ -291,17 +291,24 @@ class Runner:
             for place, tile in zip(batch, group, strict=True):
                 place[...] = tiling.cut(pixels, tile)
             started = time.perf_counter()
-            outputs = self.engine.infer_codes(batch)
+            try:
+                outputs = self.engine.infer_codes(batch)
+            except NonFiniteError as error:
+                raise self._not_finite(group[error.tile or 0]) from error
             statistics.engine_seconds += time.perf_counter() - started
             del batch  # not needed while the results are joined
             for tile, output in zip(group, outputs, strict=True):
-                if not _all_finite(output):
-                    raise NonFiniteError(
-                        f"{self.engine.info.metadata.name} gave NaN or infinity in the tile at {tile}"
-                        + (f" ({self.engine.info.model})" if self.engine.info.model else "")
-                        + "; an FP16 model may need FP32, see `dcdr-deploy export`"
-                    )
+                if not (self.engine.info.checks_results or _all_finite(output)):
+                    raise self._not_finite(tile)
                 yield tile, output
+
+    def _not_finite(self, tile: Tile) -> NonFiniteError:
+        info = self.engine.info
+        return NonFiniteError(
+            f"{info.metadata.name} gave NaN or infinity in the tile at {tile}"
+            + (f" ({info.model})" if info.model else "")
+            + "; an FP16 model may need FP32, see `dcdr-deploy export`"
+        )
 
 
 def _all_finite(values: NDArray[np.float32]) -> bool:

@@ -245,6 +245,13 @@ class FakeDriver:
         assert min(source, target) >= DEVICE_BASE
         return self._copy("copy", target, source, size, stream)
 
+    def cuMemsetD8Async(self, target: int, value: int, size: int, stream: int) -> tuple:
+        def action() -> None:
+            self.array(target, size)[:] = value
+
+        self.put(stream, action, "clear")
+        return (OK,)
+
     def cuStreamCreate(self, flags: int) -> tuple:
         handle = self._handle()
         self._streams[handle] = deque()

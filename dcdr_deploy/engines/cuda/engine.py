@@ -157,6 +157,7 @@ class CudaEngine(Engine):
                 group=TILES_TOGETHER,
                 bytes_per_pixel=-(-self._network.memory(_TYPICAL) // pixels) + copies,
                 device_kind=DEVICE_CUDA,
+                checks_results=True,
             )
             self._resources = resources.pop_all()
 

@@ -109,6 +109,10 @@ class Stream:
         """Copy ``size`` bytes within the device."""
         call(self._driver, "cuMemcpyDtoDAsync", target.address, source.address, size, self.handle)
 
+    def clear(self, target: Memory | Place, size: int) -> None:
+        """Fill ``size`` bytes of device memory with zeros."""
+        call(self._driver, "cuMemsetD8Async", target.address, 0, size, self.handle)
+
     def record(self, event: Event) -> None:
         """Set the event to this point of the stream."""
         call(self._driver, "cuEventRecord", event.handle, self.handle)

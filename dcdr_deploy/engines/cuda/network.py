@@ -21,9 +21,10 @@ from dcdr_deploy.engines.cuda.convolution import ConvolutionArguments, Convoluti
 from dcdr_deploy.engines.cuda.dcrb import DcrbArguments, DcrbKernels2
 from dcdr_deploy.engines.cuda.driver import choose_sm
 from dcdr_deploy.engines.cuda.launches import IMAGE, SMALL, Shape
-from dcdr_deploy.engines.cuda.memory import Device, Graph, Memory, Stream
+from dcdr_deploy.engines.cuda.memory import Device, Graph, Memory, Place, Stream
 from dcdr_deploy.engines.cuda.picture import PictureArguments, PictureKernels
 from dcdr_deploy.engines.cuda.program import Arguments, PackedWeights, Program, frame_of, pack, program
+from dcdr_deploy.engines.cuda.tiles import CHANNELS, FLAG_BYTES
 from dcdr_deploy.engines.cuda.weights import Weights
 from dcdr_deploy.errors import EngineError, EngineOutOfMemory
 
@@ -60,6 +61,10 @@ class NetworkKernels:
     def read(self, arguments: PictureArguments, stream: int) -> None:
         """Put the launch that reads a picture on a stream."""
         self._picture.launch(arguments, stream)
+
+    def check(self, values: int, count: int, found: int, stream: int) -> None:
+        """Put a look for NaN and infinity on a stream; see :meth:`PictureKernels.check`."""
+        self._picture.check(values, count, found, stream)
 
     def launch(self, arguments: Arguments, stream: int) -> None:
         """Put one launch of a frame on a stream."""
@@ -106,6 +111,7 @@ class CudaNetwork:
 
     outgoing = np.dtype(np.float32)
     interleaved = True
+    flagged = True
 
     def __init__(self, device: Device, weights: Weights, kernels: NetworkKernels) -> None:
         """Set up; the weights go to the GPU.
@@ -174,7 +180,7 @@ class CudaNetwork:
             shape: (images, height, width), prepared.
             dtype: uint8 or uint16 for codes (N, H, W, 3), float32 for (N, 3, H, W).
             source: the pictures.
-            target: gets (N, H, W, 3) float32.
+            target: gets (N, H, W, 3) float32 and behind them a uint32, 1 where NaN or infinity is among them, else 0.
 
         Raises:
             EngineError: the driver failed.
@@ -190,6 +196,10 @@ class CudaNetwork:
         self._run(bound)
         assert bound.last is not None
         self._kernels.launch(replace(bound.last, out=target.address), stream)
+        count = int(np.prod(shape)) * CHANNELS
+        flag = Place(target.address + count * self.outgoing.itemsize)
+        self.stream.clear(flag, FLAG_BYTES)
+        self._kernels.check(target.address, count, flag.address, stream)
 
     def _run(self, bound: _Bound) -> None:
         if bound.graph is None and bound.warm and bound.capturable:

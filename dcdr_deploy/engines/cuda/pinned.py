@@ -1,8 +1,8 @@
 """Page-locked host memory in the form of arrays, for what travels to a GPU and back without being copied once more.
 
-Page-locked memory takes longer to get than a frame takes to compute, so arrays are used again: one that nobody refers to
-any more goes back. An array stays valid as long as somebody has it: the memory belongs to the GPU's context, which is
-kept until the last array has come back.
+Page-locked memory takes longer to get than a frame takes to compute, so arrays are used again: one that nobody refers
+to any more goes back. An array stays valid as long as somebody has it: the memory belongs to the GPU's context, which
+is kept until the last array has come back.
 """
 
 from __future__ import annotations
@@ -21,9 +21,6 @@ from dcdr_deploy.engines.cuda.memory import Device, Memory
 from dcdr_deploy.errors import EngineError
 
 _logger = logging.getLogger(__name__)
-
-KEPT_FREE = 6
-"""Arrays that wait for their next use; beyond, the one that has waited longest is given up."""
 
 _WASTE = 2
 """An array is used again for what needs at least its size divided by this."""
@@ -79,7 +76,7 @@ class PinnedArrays:
         )
 
     def release(self) -> None:
-        """Give up what nobody uses."""
+        """Give up what nobody uses; the GPU waits for it."""
         self._collect()
         while self._free:
             self._memory.pop(self._free.pop()).free()
@@ -93,8 +90,6 @@ class PinnedArrays:
     def _collect(self) -> None:
         while self._returned:
             self._free.append(self._returned.popleft())
-        while len(self._free) > KEPT_FREE:
-            self._memory.pop(self._free.pop(0)).free()
 
     def _give_back(self, address: int) -> None:
         self._returned.append(address)

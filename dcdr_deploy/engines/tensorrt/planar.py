@@ -44,6 +44,7 @@ class PlanarNetwork:
     """Such a network between the kernels of ``frames.cu``; a :class:`~dcdr_deploy.engines.cuda.tiles.DeviceNetwork`."""
 
     interleaved = False
+    flagged = False
 
     def __init__(self, network: FloatNetwork, frames: FrameKernels | None, *, half: bool) -> None:
         """Set up.

@@ -22,7 +22,7 @@ OUTCOMES = {0: 0, 2: ILLEGAL_ADDRESS}
 KERNELS = {
     "dcrb": [f"dcrb_{part}_{kind}" for part in ("sft", "first", "second") for kind in ("half", "float")],
     "dcrb2": ["dcrb2_sft", "dcrb2_first", "dcrb2_second"],
-    "picture": ["codes8_to_image", "codes16_to_image", "planes_to_image"],
+    "picture": ["codes8_to_image", "codes16_to_image", "planes_to_image", "find_unfinite"],
 }
 """Kernels by source."""
 

@@ -16,7 +16,7 @@ from dcdr_deploy.engines.cuda.dcrb import DcrbArguments
 from dcdr_deploy.engines.cuda.engine import CudaEngine
 from dcdr_deploy.engines.cuda.network import SHAPES_KEPT
 from dcdr_deploy.engines.cuda.weights import read_onnx
-from dcdr_deploy.errors import EngineError, EngineOutOfMemory
+from dcdr_deploy.errors import EngineError, EngineOutOfMemory, NonFiniteError
 from dcdr_deploy.run.runner import Runner
 from dcdr_deploy.system import hardware, packages
 
@@ -24,11 +24,12 @@ DEMO = Path(backend.__file__).parents[2] / "weights" / "dcdr-unet-demo.onnx"
 
 
 class Kernels:
-    """Leave the picture where the tone map should be, and half of it as the result; all other maps fill with rubbish."""
+    """Leave the picture where the tone map should be, and half of it as the result; other maps get rubbish."""
 
     def __init__(self, driver: FakeDriver) -> None:
         self._driver = driver
         self.launched = 0
+        self.broken = 0.0  # what the last value of a result becomes, if it is not 0
 
     def read(self, a, stream: int) -> None:
         def work() -> None:
@@ -42,6 +43,13 @@ class Kernels:
             image[..., :3], image[..., 3] = pixels, 0
 
         self._driver.put(stream, work, "read")
+
+    def check(self, values: int, count: int, found: int, stream: int) -> None:
+        def work() -> None:
+            if not np.isfinite(self._driver.values(values, count, np.float32)).all():
+                self._driver.values(found, 1, np.uint32)[:] = 1
+
+        self._driver.put(stream, work, "check")
 
     def launch(self, a, stream: int) -> None:
         self.launched += 1
@@ -57,6 +65,8 @@ class Kernels:
         elif a.end == "interleaved":
             tone = values(a.tone, 4 * pixels, np.float32).reshape(-1, 4)
             values(a.out, 3 * pixels, np.float32).reshape(-1, 3)[:] = tone[:, :3] / 2
+            if self.broken:
+                values(a.out, 3 * pixels, np.float32)[-1] = self.broken
         else:
             rows, columns = a.output_size
             for target in filter(None, (a.out, a.second)):
@@ -166,6 +176,19 @@ def test_where_a_graph_cannot_be_recorded_frames_are_launched_one_by_one(setup: 
     batch = codes(1, 8, 8)
     for _ in range(3):
         np.testing.assert_array_equal(setup.engine.infer_codes(batch), expected(batch))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_results_that_are_no_numbers_are_told_by_the_engine_and_the_tile_by_the_runner(setup: Setup, value: float):
+    batch = codes(3, 8, 8)
+    setup.kernels.broken = value
+    with pytest.raises(NonFiniteError) as caught:
+        setup.engine.infer_codes(batch)
+    assert caught.value.tile == 1  # the last of the first group of two
+    with pytest.raises(NonFiniteError, match="gave NaN or infinity in the tile at"):
+        Runner(setup.engine).run(batch[0])
+    setup.kernels.broken = 0.0
+    np.testing.assert_array_equal(setup.engine.infer_codes(batch), expected(batch))
 
 
 def test_closing_leaves_nothing_behind(setup: Setup):
