@@ -38,6 +38,7 @@ class Shape:
         sft: 0: no SFT layer; 1: with one, its weights read through L1; 2: its weights in shared memory.
         shuffle: 1: a block's channels are one of the four places of a pixel shuffle.
         upsample: 1: the input is interpolated while it is copied.
+        wgmma: 1: four warps multiply together (SM90 only).
     """
 
     channels: int
@@ -52,6 +53,7 @@ class Shape:
     sft: int = 0
     shuffle: int = 0
     upsample: int = 0
+    wgmma: int = 0
 
     @property
     def threads(self) -> int:
@@ -87,7 +89,7 @@ class Variant:
 _LARGE = {
     "4_32": Variant(Shape(4, 4, warps_x=2, warps_n=1), 2),
     "4_64": Variant(Shape(4, 8), 2),
-    "4_64_sft": Variant(Shape(4, 8, rows=2, warps_n=1, sft=2), 2),
+    "4_64_sft": Variant(Shape(4, 8, rows=2, warps_n=1, sft=2), 3),
     "32_16": Variant(Shape(32, 2, warps_x=2, warps_n=1), 2),
     "32_32": Variant(Shape(32, 4, warps_x=2, warps_n=1), 2),
     "32_32_up": Variant(Shape(32, 4, warps_x=2, warps_n=1, stages=1, upsample=1), 2),
