@@ -30,18 +30,19 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dcdr_deploy.atomic import atomic_path
 from dcdr_deploy.evaluation.regions import is_overexposed
 from dcdr_deploy.metrics.psnr import psnr_l, psnr_mu
 from dcdr_deploy.models import DCDRUNetConfig, HDRUNetConfig, NetworkConfig, count_parameters
-from dcdr_deploy.training.camera import LDR_MAX, TARGET_MAX, CameraModel
+from dcdr_deploy.scenes.camera import LDR_MAX, TARGET_MAX, CameraModel
+from dcdr_deploy.scenes.panorama import PanoramaSet
+from dcdr_deploy.scenes.procedural import TEST_SEEDS
+from dcdr_deploy.system.files import atomic_path
+from dcdr_deploy.training.assembly import predictor, run_training
 from dcdr_deploy.training.heldout import HeldOutPair, held_out_pairs, judge
 from dcdr_deploy.training.loop import CHECKPOINT_NAME, LoopOptions, create_state, evaluation_network
-from dcdr_deploy.training.panorama import PanoramaSet
-from dcdr_deploy.training.procedural import TEST_SEEDS
 from dcdr_deploy.training.recipe import Recipe
-from dcdr_deploy.training.run import SyntheticSource, predictor, run_training
-from dcdr_deploy.training.session import PERCEPTUAL_CHOICES
+from dcdr_deploy.training.request import PERCEPTUAL_CHOICES
+from dcdr_deploy.training.sources import SyntheticSource
 
 ROOT = Path(__file__).parents[1]
 PEAK = 8.0

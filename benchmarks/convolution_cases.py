@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from dcdr_deploy.engines.plugin.convolution import SLOPES, ConvolutionArguments, SftLayer
-from dcdr_deploy.engines.plugin.convolution_packing import pack_bias, pack_sft_bias, pack_sft_weight, pack_weight
+from dcdr_deploy.engines.cuda.convolution import SLOPES, ConvolutionArguments, SftLayer
+from dcdr_deploy.engines.cuda.convolution_packing import pack_bias, pack_sft_bias, pack_sft_weight, pack_weight
 
 TOLERANCE = {torch.float16: 4e-4, torch.float32: 2e-6}
 """Relative error (RMS) by the output's type, against the same rounded inputs: results are rounded to 11 bits once."""

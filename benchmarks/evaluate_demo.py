@@ -18,11 +18,11 @@ from pathlib import Path
 import numpy as np
 
 from dcdr_deploy.engines import load_engine
-from dcdr_deploy.runner import Runner
-from dcdr_deploy.training.camera import CameraModel
+from dcdr_deploy.run.runner import Runner
+from dcdr_deploy.scenes.camera import CameraModel
+from dcdr_deploy.scenes.panorama import PanoramaSet
+from dcdr_deploy.scenes.procedural import TEST_SEEDS
 from dcdr_deploy.training.heldout import HeldOutPair, HeldOutReport, held_out_pairs, judge
-from dcdr_deploy.training.panorama import PanoramaSet
-from dcdr_deploy.training.procedural import TEST_SEEDS
 
 ROOT = Path(__file__).parents[1]
 DEMO = ROOT / "dcdr_deploy" / "weights" / "dcdr-unet-demo.onnx"

@@ -14,10 +14,10 @@ import gpu_measure as measure
 from gpu_report import SIZES
 
 from dcdr_deploy.engines import EngineOptions, ModelMetadata
-from dcdr_deploy.engines.fused import compute_capability
-from dcdr_deploy.engines.torch import TorchEngine
+from dcdr_deploy.engines.torch.engine import TorchEngine
+from dcdr_deploy.engines.torch.fused import compute_capability
 from dcdr_deploy.errors import DcdrError
-from dcdr_deploy.model_selection import DEMO_MODEL
+from dcdr_deploy.run.selection import DEMO_MODEL
 
 
 def torch_times(shape: tuple[int, int]) -> list[float]:
@@ -57,9 +57,9 @@ def load_onnxruntime_fp16(stack: ExitStack) -> Any:
 
 def load_tensorrt(stack: ExitStack, package: str) -> Any:
     _need(package.replace("-", "_"))
+    from dcdr_deploy.building.build import build_engine
+    from dcdr_deploy.building.request import BuildRequest
     from dcdr_deploy.engines import load_engine
-    from dcdr_deploy.engines.build.pipeline import build_engine
-    from dcdr_deploy.engines.build.request import BuildRequest
 
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
     request = BuildRequest(package=package, fp16=True, tile=SIZES["1920x1080"])
@@ -73,11 +73,11 @@ def load_tensorrt_rtx(stack: ExitStack) -> Any:
     The tool refuses such an engine. Here it is given to the runtime all the same, to learn what that answers.
     """
     _need("tensorrt_rtx")
-    from dcdr_deploy.engines import trt_api
-    from dcdr_deploy.engines.build.pipeline import build_engine
-    from dcdr_deploy.engines.build.request import BuildRequest
-    from dcdr_deploy.engines.build.sidecar import write
-    from dcdr_deploy.engines.tensorrt import open_engine
+    from dcdr_deploy.building.build import build_engine
+    from dcdr_deploy.building.request import BuildRequest
+    from dcdr_deploy.engines.tensorrt import trt_api
+    from dcdr_deploy.engines.tensorrt.engine import open_engine
+    from dcdr_deploy.modelfile.sidecar import write
 
     package, sm = "tensorrt-rtx", compute_capability(0)
     listed = trt_api.builder_sms(trt_api.load_api(package))

@@ -35,14 +35,14 @@ from torch import Tensor  # noqa: E402
 from torch.nn import functional as F  # noqa: E402
 
 from dcdr_deploy._version import __version__  # noqa: E402
-from dcdr_deploy.engines import fused  # noqa: E402
-from dcdr_deploy.engines.faults import is_out_of_memory, one_line  # noqa: E402
-from dcdr_deploy.engines.plugin.compiler import source_hash  # noqa: E402
-from dcdr_deploy.engines.torch import fp16_forward  # noqa: E402
-from dcdr_deploy.engines.torch_graphs import CudaRecorder  # noqa: E402
+from dcdr_deploy.engines.cuda.compiler import source_hash  # noqa: E402
+from dcdr_deploy.engines.torch import fused  # noqa: E402
+from dcdr_deploy.engines.torch.engine import fp16_forward  # noqa: E402
+from dcdr_deploy.engines.torch.graphs import CudaRecorder  # noqa: E402
 from dcdr_deploy.errors import DcdrError  # noqa: E402
 from dcdr_deploy.models import ops  # noqa: E402
 from dcdr_deploy.models.deform import deform_conv2d  # noqa: E402
+from dcdr_deploy.system.faults import is_out_of_memory, one_line  # noqa: E402
 
 HALF_SIZES = {"960x540": (540, 960), "1920x1080": (1080, 1920)}
 """Features at half the scale of a 1920x1080 and of a 3840x2160 frame; a quarter of the latter is the former."""

@@ -23,8 +23,8 @@ from convolution_cases import (
 )
 from torch import Tensor
 
-from dcdr_deploy.engines.plugin.compiler import compile_cubin
-from dcdr_deploy.engines.plugin.convolution import ConvolutionArguments, ConvolutionKernels
+from dcdr_deploy.engines.cuda.compiler import compile_cubin
+from dcdr_deploy.engines.cuda.convolution import ConvolutionArguments, ConvolutionKernels
 
 SIZES = [(1, 1, 1), (2, 17, 19), (1, 5, 67), (1, 34, 3), (3, 133, 251)]
 BOUND = 1e-3

@@ -20,16 +20,17 @@ from dataclasses import astuple, dataclass
 from multiprocessing import get_context
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "engines" / "cuda")]
 
 import gpu_conv_checks
 import torch
 from convolution_cases import CASES, problem
+from cubin import Resources, resource_usage
 
-from dcdr_deploy.engines.plugin.compiler import compile_cubin, compile_text, source_text
-from dcdr_deploy.engines.plugin.convolution import ConvolutionArguments, ConvolutionKernels
-from dcdr_deploy.engines.plugin.convolution_table import PREFIX, Shape, Variant, instantiation, variants
-from dcdr_deploy.engines.plugin.cubin import Resources, resource_usage
+from dcdr_deploy.engines.cuda.compiler import compile_cubin, compile_text, source_text
+from dcdr_deploy.engines.cuda.convolution import ConvolutionArguments, ConvolutionKernels
+from dcdr_deploy.engines.cuda.convolution_table import PREFIX, Shape, Variant, instantiation, variants
 from dcdr_deploy.errors import EngineError
 
 

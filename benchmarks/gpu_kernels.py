@@ -19,10 +19,10 @@ from typing import Any
 
 from gpu_nvrtc import compile_with_nvrtc, toolkits
 
-from dcdr_deploy.engines import fused
-from dcdr_deploy.engines.plugin import driver as launching
-from dcdr_deploy.engines.plugin.block import DcrbKernels
-from dcdr_deploy.engines.plugin.compiler import SOURCES, compile_cubin, source_text
+from dcdr_deploy.engines.cuda import driver as launching
+from dcdr_deploy.engines.cuda.block import DcrbKernels
+from dcdr_deploy.engines.cuda.compiler import SOURCES, compile_cubin, source_text
+from dcdr_deploy.engines.torch import fused
 from dcdr_deploy.errors import MissingDependency
 
 COMPILE_SECONDS = 120

@@ -19,8 +19,8 @@ from gpu_kernels import CtypesDriver
 from gpu_report import MILLISECONDS, Ceilings
 from torch import Tensor
 
-from dcdr_deploy.engines.fused import Block
-from dcdr_deploy.engines.plugin import driver as launching
+from dcdr_deploy.engines.cuda import driver as launching
+from dcdr_deploy.engines.torch.fused import Block
 from dcdr_deploy.errors import DcdrError
 from dcdr_deploy.models import PRESETS, DCDRUNet, initialise
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from dcdr_deploy.engines.plugin.compiler import OPTIONS
+from dcdr_deploy.engines.cuda.compiler import OPTIONS
 from dcdr_deploy.errors import EngineError, MissingDependency
 
 _HEADER = "cuda_fp16.h"

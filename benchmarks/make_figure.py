@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from dcdr_deploy import Runner, load_engine, read_image
 from dcdr_deploy.imaging.transfer import linear_to_srgb, srgb_to_linear
-from dcdr_deploy.training.camera import TARGET_MAX
+from dcdr_deploy.scenes.camera import TARGET_MAX
 from dcdr_deploy.training.heldout import judge
 
 ROOT = Path(__file__).parents[1]

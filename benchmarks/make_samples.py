@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 
 from dcdr_deploy.imaging import write_image
-from dcdr_deploy.training.camera import TARGET_MAX, CameraModel, simulate
-from dcdr_deploy.training.panorama import PanoramaSet, perspective
+from dcdr_deploy.scenes.camera import TARGET_MAX, CameraModel, simulate
+from dcdr_deploy.scenes.panorama import PanoramaSet, perspective
 
 ROOT = Path(__file__).parents[1]
 SIZE = 384

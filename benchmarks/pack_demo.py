@@ -16,16 +16,17 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from dcdr_deploy.engines.base import ModelMetadata
+from tempering import choose_share, judge_shares, temper
+
 from dcdr_deploy.export.calibration import calibration_pictures
-from dcdr_deploy.export.pipeline import ExportOptions, describe, export_checkpoint
+from dcdr_deploy.export.checkpoint import ExportOptions, describe, export_checkpoint
+from dcdr_deploy.modelfile.metadata import ModelMetadata
 from dcdr_deploy.models import HdrNetwork, load_checkpoint, measure_offsets, save_safetensors
-from dcdr_deploy.training.camera import CameraModel
+from dcdr_deploy.scenes.camera import CameraModel
+from dcdr_deploy.scenes.panorama import PanoramaSet
+from dcdr_deploy.scenes.procedural import VALIDATION_SEEDS
 from dcdr_deploy.training.heldout import HeldOutPair, held_out_pairs
-from dcdr_deploy.training.panorama import PanoramaSet
-from dcdr_deploy.training.procedural import VALIDATION_SEEDS
 from dcdr_deploy.training.subpixels import even_out
-from dcdr_deploy.training.tempering import choose_share, judge_shares, temper
 
 ROOT = Path(__file__).parents[1]
 WEIGHTS = ROOT / "dcdr_deploy" / "weights"

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcdr_deploy.engines import Engine, EngineInfo, ModelMetadata, load_engine
-from dcdr_deploy.runner import Runner
+from dcdr_deploy.run.runner import Runner
 
 DEMO = Path(__file__).parents[1] / "dcdr_deploy" / "weights" / "dcdr-unet-demo.onnx"
 TILES = (None, 512, 256)

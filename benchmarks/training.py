@@ -45,8 +45,8 @@ from dcdr_deploy.training.distributed import ProcessGroup, join_processes
 from dcdr_deploy.training.loop import compute_type, create_state, train_step
 from dcdr_deploy.training.losses import WeightedLoss
 from dcdr_deploy.training.recipe import RECIPES, Recipe
-from dcdr_deploy.training.run import SyntheticSource
-from dcdr_deploy.training.session import TrainingRequest, build_recipe, choose_device, open_data
+from dcdr_deploy.training.request import TrainingRequest, build_recipe, choose_device, open_data
+from dcdr_deploy.training.sources import SyntheticSource
 from dcdr_deploy.training.synthetic import SyntheticPairs
 
 HDRI = Path(__file__).parents[1] / "data" / "hdri"

@@ -17,18 +17,19 @@ from typing import TYPE_CHECKING, Any
 from dcdr_deploy._version import __version__
 
 if TYPE_CHECKING:
-    from dcdr_deploy.batch import FolderReport, convert_folder
-    from dcdr_deploy.convert import FileReport, convert_file
     from dcdr_deploy.engines.base import Engine, EngineOptions
     from dcdr_deploy.engines.registry import load_engine
     from dcdr_deploy.errors import DcdrError
     from dcdr_deploy.imaging.frame import Frame
     from dcdr_deploy.imaging.read import read_image
     from dcdr_deploy.imaging.write import WriteOptions, write_image
-    from dcdr_deploy.model_selection import ModelChoice, choose_model
-    from dcdr_deploy.outputs import ConvertOptions
-    from dcdr_deploy.runner import Runner
-    from dcdr_deploy.session import RunnerSettings, open_runner
+    from dcdr_deploy.run.file import convert_file
+    from dcdr_deploy.run.folder import convert_folder
+    from dcdr_deploy.run.opening import RunnerSettings, open_runner
+    from dcdr_deploy.run.outputs import ConvertOptions
+    from dcdr_deploy.run.reports import FileReport, FolderReport
+    from dcdr_deploy.run.runner import Runner
+    from dcdr_deploy.run.selection import ModelChoice, choose_model
 
 __all__ = [
     "ConvertOptions",
@@ -53,22 +54,22 @@ __all__ = [
 ]
 
 _HOMES = {
-    "ConvertOptions": "outputs",
+    "ConvertOptions": "run.outputs",
     "DcdrError": "errors",
     "Engine": "engines.base",
     "EngineOptions": "engines.base",
-    "FileReport": "convert",
-    "FolderReport": "batch",
+    "FileReport": "run.reports",
+    "FolderReport": "run.reports",
     "Frame": "imaging.frame",
-    "ModelChoice": "model_selection",
-    "Runner": "runner",
-    "RunnerSettings": "session",
+    "ModelChoice": "run.selection",
+    "Runner": "run.runner",
+    "RunnerSettings": "run.opening",
     "WriteOptions": "imaging.write",
-    "choose_model": "model_selection",
-    "convert_file": "convert",
-    "convert_folder": "batch",
+    "choose_model": "run.selection",
+    "convert_file": "run.file",
+    "convert_folder": "run.folder",
     "load_engine": "engines.registry",
-    "open_runner": "session",
+    "open_runner": "run.opening",
     "read_image": "imaging.read",
     "write_image": "imaging.write",
 }

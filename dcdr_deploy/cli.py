@@ -63,6 +63,8 @@ class _OneLineError(click.ClickException):
     exit_code = EXIT_ERROR
 
     def show(self, file: Any = None) -> None:
+        from dcdr_deploy.commands.show.text import printable
+
         click.secho("error: ", fg="red", nl=False, err=True)
         click.echo(printable(" ".join(self.message.splitlines())), err=True)
 
@@ -114,11 +116,6 @@ class LazyGroup(click.Group):
             raise MissingDependency(
                 f'`dcdr-deploy {name}` needs the package {missing}, which is not installed: pip install "{package}"'
             ) from error
-
-
-def printable(text: str) -> str:
-    """Make file names that are no valid UTF-8 fit to be printed."""
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 EPILOG = """\b

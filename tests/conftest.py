@@ -10,6 +10,9 @@ import pytest
 from click.testing import CliRunner, Result
 from gain_net import write_gain_net
 from PIL import Image
+from small_models import make_model, model_file
+
+__all__ = ["make_model", "model_file"]
 
 MakeModel = Callable[..., Path]
 MakePicture = Callable[..., Path]

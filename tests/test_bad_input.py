@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from dcdr_deploy.batch import convert_folder
-from dcdr_deploy.convert import convert_file
 from dcdr_deploy.errors import DcdrError
+from dcdr_deploy.run.file import convert_file
+from dcdr_deploy.run.folder import convert_folder
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ import pytest
 from dcdr_deploy.engines import Engine, load_engine
 from dcdr_deploy.imaging import read_image, srgb_to_linear
 from dcdr_deploy.metrics.psnr import psnr_l
-from dcdr_deploy.model_selection import DEMO_MODEL
-from dcdr_deploy.runner import Runner
+from dcdr_deploy.run.runner import Runner
+from dcdr_deploy.run.selection import DEMO_MODEL
 
 ROOT = Path(__file__).parents[1]
 SAMPLES = sorted(path for path in (ROOT / "samples").iterdir() if path.suffix in (".png", ".jpg"))
@@ -27,7 +27,7 @@ def engine():
 
 def test_checkpoint_and_onnx_hold_the_same_weights(engine: Engine) -> None:
     pytest.importorskip("torch")
-    from dcdr_deploy.export.pipeline import weights_sha256
+    from dcdr_deploy.export.checkpoint import weights_sha256
     from dcdr_deploy.models import count_parameters, load_checkpoint
 
     loaded = load_checkpoint(DEMO_MODEL.with_suffix(".safetensors"))
@@ -51,11 +51,11 @@ def test_the_offsets_of_every_block_are_at_work(engine: Engine) -> None:
 def test_the_restoration_net_does_the_work_and_not_the_tone_net_alone() -> None:
     pytest.importorskip("torch")
     from dcdr_deploy.models import load_checkpoint
-    from dcdr_deploy.training.camera import CameraModel
+    from dcdr_deploy.scenes.camera import CameraModel
+    from dcdr_deploy.scenes.panorama import PanoramaSet
+    from dcdr_deploy.scenes.procedural import TEST_SEEDS
     from dcdr_deploy.training.heldout import held_out_pairs
     from dcdr_deploy.training.liveness import liveness
-    from dcdr_deploy.training.panorama import PanoramaSet
-    from dcdr_deploy.training.procedural import TEST_SEEDS
 
     network = load_checkpoint(DEMO_MODEL.with_suffix(".safetensors")).network.eval().set_deform_mode("gather")
     panoramas = PanoramaSet(ROOT / "data" / "hdri" / "test")

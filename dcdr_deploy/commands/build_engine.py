@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from dcdr_deploy.commands.types import SizeType
-from dcdr_deploy.engines.trt_api import PACKAGES
+from dcdr_deploy.engines.tensorrt.trt_api import PACKAGES
 
 EPILOG = """\b
 Examples:
@@ -94,10 +94,9 @@ def command(
     for, its results are compared with ONNX Runtime's before it gets its name. An engine that is there already, from the
     same model, settings and versions, is reused.
     """
-    from dcdr_deploy.build_console import BuildConsole
-    from dcdr_deploy.engines.build.pipeline import BuildRequest, build_engine
-    from dcdr_deploy.engines.build.report import as_data, as_text
-    from dcdr_deploy.model_selection import DEMO_MODEL, choose_onnx
+    from dcdr_deploy.building.build import BuildRequest, build_engine
+    from dcdr_deploy.commands.show.build_engine import BuildConsole, as_data, as_text
+    from dcdr_deploy.run.selection import DEMO_MODEL, choose_onnx
 
     request = BuildRequest(package=backend, plugin=PLUGIN_CHOICES[plugin], **wishes)
     with BuildConsole() as console:

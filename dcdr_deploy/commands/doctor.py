@@ -18,7 +18,8 @@ Examples:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(deep: bool, as_json: bool) -> None:
     """Show versions, devices, and each backend's state with its reason."""
-    from dcdr_deploy.doctor import format_report, report
+    from dcdr_deploy.commands.show.doctor import format_report
+    from dcdr_deploy.inspection.machine import report
 
     data = report(deep=deep)
     click.echo(json.dumps(data, indent=2) if as_json else format_report(data))

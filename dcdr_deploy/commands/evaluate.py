@@ -10,9 +10,9 @@ from typing import Any
 
 import click
 
-from dcdr_deploy.cli import printable
+from dcdr_deploy.commands.show.text import printable
+from dcdr_deploy.evaluation.comparison import EvaluationSettings, Progress
 from dcdr_deploy.evaluation.report import EvaluationReport
-from dcdr_deploy.evaluation.run import EvaluationSettings, Progress
 from dcdr_deploy.evaluation.scale import GT_MAX
 from dcdr_deploy.imaging.exr import SDR_WHITE_NITS
 from dcdr_deploy.metrics.registry import METRICS, PAPER, SETS
@@ -98,8 +98,8 @@ def command(prediction: str, truth: str, **chosen: Any) -> None:
     Pictures are linear: EXR, HDR, 16-bit PNG or TIFF. In folders they are paired by relative path without the suffix;
     one without its partner, of another size, or with NaN is an error. Prints each pair's figures and their mean.
     """
+    from dcdr_deploy.evaluation.comparison import evaluate
     from dcdr_deploy.evaluation.pairing import find_pairs
-    from dcdr_deploy.evaluation.run import evaluate
 
     if chosen["as_json"] and chosen["as_csv"]:
         raise click.UsageError("--json and --csv exclude each other")

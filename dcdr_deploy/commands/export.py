@@ -51,8 +51,8 @@ def command(
     from dcdr_deploy.export import require_export_packages
 
     require_export_packages()
-    from dcdr_deploy.export.pipeline import ExportOptions, export_checkpoint
-    from dcdr_deploy.export.report import as_data, as_text
+    from dcdr_deploy.commands.show.export import as_data, as_text
+    from dcdr_deploy.export.checkpoint import ExportOptions, export_checkpoint
 
     options = ExportOptions(fp16, static, not no_verify, peak, calibrate, output_gamma=output_gamma)
     report = export_checkpoint(checkpoint, output, options, lambda stage: click.echo(f"{stage} ...", err=True))

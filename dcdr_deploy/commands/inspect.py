@@ -47,13 +47,15 @@ def command(
     kernels reach farthest, apart from each other.
     """
     if picture is None:
-        from dcdr_deploy.inspection import format_inspection, inspect_file
+        from dcdr_deploy.commands.show.inspect import format_inspection
+        from dcdr_deploy.inspection.model import inspect_file
 
         if at or output:
             raise click.UsageError("--at and --output belong to --offsets IMAGE")
         data, as_text = inspect_file(file), format_inspection
     else:
-        from dcdr_deploy import offset_picture
+        from dcdr_deploy.commands.show.inspect import as_text as offsets_as_text
+        from dcdr_deploy.inspection.drawing import inspect_offsets
 
-        data, as_text = offset_picture.inspect_offsets(file, picture, output, at), offset_picture.as_text
+        data, as_text = inspect_offsets(file, picture, output, at), offsets_as_text
     click.echo(json.dumps(data, indent=2) if as_json else as_text(data))

@@ -8,15 +8,15 @@ from typing import Any
 
 import click
 
-from dcdr_deploy.batch import convert_folder
-from dcdr_deploy.console import NORMAL, QUIET, VERBOSE, Console
-from dcdr_deploy.convert import convert_file
+from dcdr_deploy.commands.show.run import NORMAL, QUIET, VERBOSE, Console
 from dcdr_deploy.engines.base import PRECISIONS
 from dcdr_deploy.engines.registry import AUTO, backend_names
 from dcdr_deploy.imaging.exr import COMPRESSIONS
 from dcdr_deploy.imaging.write import OUTPUT_SUFFIXES, WriteOptions
-from dcdr_deploy.outputs import ConvertOptions
-from dcdr_deploy.session import RunnerSettings
+from dcdr_deploy.run.file import convert_file
+from dcdr_deploy.run.folder import convert_folder
+from dcdr_deploy.run.opening import RunnerSettings
+from dcdr_deploy.run.outputs import ConvertOptions
 
 EXIT_SOME_FAILED = 3
 

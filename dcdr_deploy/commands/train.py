@@ -78,7 +78,7 @@ def command(**options: Any) -> None:
 
     require_export_packages()
     from dcdr_deploy.training.distributed import process_from_environment
-    from dcdr_deploy.training.session import TrainingRequest, run_request
+    from dcdr_deploy.training.request import TrainingRequest, run_request
 
     fields = {name: options.pop(name) for name in OVERRIDES}
     overrides = {name: value for name, value in fields.items() if value is not None}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dcdr_deploy.engines.base import Availability, Engine, EngineInfo, EngineOptions, ModelMetadata
+from dcdr_deploy.engines.base import Availability, Engine, EngineInfo, EngineOptions
 from dcdr_deploy.engines.registry import (
     BACKENDS,
     availabilities,
@@ -11,6 +11,7 @@ from dcdr_deploy.engines.registry import (
     get_backend,
     load_engine,
 )
+from dcdr_deploy.modelfile.metadata import ModelMetadata
 
 __all__ = [
     "BACKENDS",

@@ -17,33 +17,13 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from dcdr_deploy.engines import hardware
 from dcdr_deploy.errors import EngineError
+from dcdr_deploy.modelfile.metadata import ModelMetadata
+from dcdr_deploy.system import hardware
 
 DEVICE_CPU = "cpu"
 DEVICE_CUDA = "cuda"
 PRECISIONS = ("auto", "fp32", "fp16")
-
-
-@dataclass(frozen=True)
-class ModelMetadata:
-    """What a runner has to know of a network; travels inside the ONNX file and in an engine's sidecar.
-
-    Attributes:
-        peak: linear value of a network output of 1.0, in units of SDR diffuse white (> 0).
-        size_multiple: height and width of an input must be multiples of this.
-        overlap: context in pixels that an output pixel needs on each side, from the receptive field and the offsets
-            measured on real pictures with these weights. Neighbouring tiles share at least twice as much (tiling.py).
-        name: what the model calls itself, for logs.
-        extra: everything else that was stored, by short name: ``"architecture"`` and ``"training"`` (JSON),
-            ``"weights_sha256"``, ``"tool_version"`` (see metadata.py).
-    """
-
-    peak: float = 1.0
-    size_multiple: int = 4
-    overlap: int = 84
-    name: str = "DCDR-UNet"
-    extra: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

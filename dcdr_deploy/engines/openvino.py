@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dcdr_deploy.engines import hardware, packages
 from dcdr_deploy.engines.base import (
     DEFAULT_OPTIONS,
     DEVICE_CPU,
@@ -23,9 +22,10 @@ from dcdr_deploy.engines.base import (
     EngineInfo,
     EngineOptions,
 )
-from dcdr_deploy.engines.faults import engine_error, one_line
-from dcdr_deploy.engines.metadata import OnnxModel, read_model
 from dcdr_deploy.errors import EngineError, MissingDependency, ModelError
+from dcdr_deploy.modelfile.onnx_file import OnnxModel, read_model
+from dcdr_deploy.system import hardware, packages
+from dcdr_deploy.system.faults import engine_error, one_line
 
 NAME = "openvino"
 INSTALL = 'pip install "dcdr-deploy[openvino]"'

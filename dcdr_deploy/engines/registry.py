@@ -22,14 +22,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Protocol, cast
 
-from dcdr_deploy.engines.base import (
-    DEFAULT_OPTIONS,
-    DEVICE_CPU,
-    DEVICE_CUDA,
-    Availability,
-    Engine,
-    EngineOptions,
-)
+from dcdr_deploy.engines.base import DEFAULT_OPTIONS, DEVICE_CPU, DEVICE_CUDA, Availability, Engine, EngineOptions
 from dcdr_deploy.errors import DcdrError, EngineError, MissingDependency, ModelError
 
 AUTO = "auto"
@@ -100,9 +93,15 @@ BACKENDS: dict[str, Backend] = {
             "onnxruntime", _ENGINES + "onnxruntime", "default: CPU, CUDA", (".onnx",), {DEVICE_CUDA: 50, DEVICE_CPU: 50}
         ),
         Backend("openvino", _ENGINES + "openvino", "fastest on CPUs", (".onnx",), {DEVICE_CPU: 10}),
-        Backend("tensorrt", _ENGINES + "tensorrt", "NVIDIA GPUs, engines", (".engine",), {DEVICE_CUDA: 10}),
-        Backend("tensorrt-rtx", _ENGINES + "tensorrt_rtx", "RTX GPUs, engines", (".engine",), {DEVICE_CUDA: 20}),
-        Backend("torch", _ENGINES + "torch", "reference, checkpoints", _CHECKPOINTS, {DEVICE_CUDA: 50, DEVICE_CPU: 50}),
+        Backend("tensorrt", _ENGINES + "tensorrt.engine", "NVIDIA GPUs, engines", (".engine",), {DEVICE_CUDA: 10}),
+        Backend("tensorrt-rtx", _ENGINES + "tensorrt.rtx", "RTX GPUs, engines", (".engine",), {DEVICE_CUDA: 20}),
+        Backend(
+            "torch",
+            _ENGINES + "torch.engine",
+            "reference, checkpoints",
+            _CHECKPOINTS,
+            {DEVICE_CUDA: 50, DEVICE_CPU: 50},
+        ),
     )
 }
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dcdr_deploy.errors import InputError
-from dcdr_deploy.evaluation.pictures import HDR_SUFFIXES
 from dcdr_deploy.imaging.formats import SUFFIXES
-from dcdr_deploy.outputs import PREVIEW_SUFFIX
+from dcdr_deploy.imaging.read_hdr import HDR_SUFFIXES
+from dcdr_deploy.run.outputs import PREVIEW_SUFFIX
 
 
 @dataclass(frozen=True)

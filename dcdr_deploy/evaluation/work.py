@@ -10,10 +10,10 @@ import numpy as np
 
 from dcdr_deploy.errors import InputError
 from dcdr_deploy.evaluation.pairing import PairFiles
-from dcdr_deploy.evaluation.pictures import read_hdr
 from dcdr_deploy.evaluation.regions import REGIONS, WHOLE, Ldr, is_overexposed, read_ldr
 from dcdr_deploy.evaluation.scale import FullScale, to_full_scale
 from dcdr_deploy.imaging.exr import SDR_WHITE_NITS
+from dcdr_deploy.imaging.read_hdr import read_hdr
 from dcdr_deploy.metrics.pair import Pair
 from dcdr_deploy.metrics.registry import METRICS, Metric
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dcdr_deploy.engines.packages import installed
 from dcdr_deploy.errors import MissingDependency
+from dcdr_deploy.system.packages import installed
 
 EXPORT_PACKAGES = ("torch", "torchvision", "onnx", "onnxscript", "safetensors")
 

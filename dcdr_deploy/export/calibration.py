@@ -61,8 +61,8 @@ def offsets_json(spread: dict[str, dict[str, float]]) -> str:
 
 
 def _scenes() -> Iterator[tuple[str, np.ndarray]]:
-    from dcdr_deploy.training.camera import LDR_MAX, CameraModel, simulate
-    from dcdr_deploy.training.procedural import street_scene
+    from dcdr_deploy.scenes.camera import LDR_MAX, CameraModel, simulate
+    from dcdr_deploy.scenes.procedural import street_scene
 
     for seed in SCENE_SEEDS:
         ldr, _ = simulate(street_scene(seed, SCENE_SIZE), CameraModel(), np.random.default_rng(seed))

@@ -10,11 +10,11 @@ import onnx
 import torch
 from numpy.typing import NDArray
 
-from dcdr_deploy.engines.faults import one_line
 from dcdr_deploy.errors import ExportError
 from dcdr_deploy.export.operators import register_schemas
 from dcdr_deploy.metrics.psnr import psnr_from_mse
 from dcdr_deploy.models import HdrNetwork
+from dcdr_deploy.system.faults import one_line
 
 SIZES = ((64, 96), (136, 88))
 """(height, width) of the comparisons; the second differs from the traced example in both and is not square."""

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dcdr_deploy.atomic import atomic_path
 from dcdr_deploy.imaging.exr import SDR_WHITE_NITS
 from dcdr_deploy.imaging.transfer import linear_to_srgb
+from dcdr_deploy.system.files import atomic_path
 
 # SMPTE ST 2084:2014, 5.2
 _M1, _M2 = 2610 / 16384, 2523 / 4096 * 128

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dcdr_deploy.atomic import atomic_path
 from dcdr_deploy.errors import InputError, OutputError
 from dcdr_deploy.imaging import exr, integer16, radiance
+from dcdr_deploy.system.files import atomic_path
 
 
 @dataclass(frozen=True)

@@ -18,14 +18,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dcdr_deploy.engines.base import ModelMetadata
-from dcdr_deploy.engines.faults import one_line
-from dcdr_deploy.engines.metadata import KEY_FORMAT, decode, encode
 from dcdr_deploy.errors import CheckpointError, ModelError
+from dcdr_deploy.modelfile.metadata import KEY_FORMAT, ModelMetadata, decode, encode
 from dcdr_deploy.models.architecture import HdrNetwork
 from dcdr_deploy.models.config import NetworkConfig
 from dcdr_deploy.models.registry import architecture_of, build_network, recognise
 from dcdr_deploy.models.shapes import Shapes, some
+from dcdr_deploy.system.faults import one_line
 
 WRAPPERS = ("params_ema", "params", "state_dict", "model")
 """Keys under which training tools keep a state dict, best first."""
@@ -99,7 +98,7 @@ def save_safetensors(
     """
     from safetensors.torch import save
 
-    from dcdr_deploy.atomic import atomic_path
+    from dcdr_deploy.system.files import atomic_path
 
     tensors = {name: tensor.detach().cpu().to(dtype).contiguous() for name, tensor in network.state_dict().items()}
     header = {**encode(metadata), CONFIG_KEY: network.config.to_json()}

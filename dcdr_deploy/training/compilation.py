@@ -7,9 +7,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from dcdr_deploy.engines.faults import one_line
 from dcdr_deploy.errors import InputError
 from dcdr_deploy.models import HdrNetwork
+from dcdr_deploy.system.faults import one_line
 
 Forward = Callable[[Tensor], Tensor]
 """SDR (N, 3, H, W) in [0, 1] to linear HDR (N, 3, H, W)."""

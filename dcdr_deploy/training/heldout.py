@@ -17,9 +17,9 @@ import numpy.typing as npt
 from dcdr_deploy.imaging.transfer import srgb_to_linear
 from dcdr_deploy.metrics.chromaticity import uv_difference
 from dcdr_deploy.metrics.psnr import PooledError, clipped_region, mu_law, psnr_from_mse
-from dcdr_deploy.training.camera import LDR_MAX, TARGET_MAX, CameraModel, simulate
-from dcdr_deploy.training.panorama import PanoramaSet
-from dcdr_deploy.training.procedural import street_scene
+from dcdr_deploy.scenes.camera import LDR_MAX, TARGET_MAX, CameraModel, simulate
+from dcdr_deploy.scenes.panorama import PanoramaSet
+from dcdr_deploy.scenes.procedural import street_scene
 
 FloatImage = npt.NDArray[np.float32]
 Predict = Callable[[FloatImage], FloatImage]

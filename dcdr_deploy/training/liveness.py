@@ -16,7 +16,7 @@ from torch import Tensor
 
 from dcdr_deploy.metrics.psnr import PooledError, clipped_region, mu_law
 from dcdr_deploy.models import HdrNetwork
-from dcdr_deploy.training.camera import TARGET_MAX
+from dcdr_deploy.scenes.camera import TARGET_MAX
 from dcdr_deploy.training.heldout import HeldOutPair
 from dcdr_deploy.training.synthetic import to_tensors
 

@@ -9,12 +9,11 @@ from typing import Any
 
 import torch
 
-from dcdr_deploy.atomic import atomic_path
-from dcdr_deploy.engines.base import ModelMetadata
-from dcdr_deploy.engines.faults import one_line
-from dcdr_deploy.engines.metadata import encode
 from dcdr_deploy.errors import CheckpointError
+from dcdr_deploy.modelfile.metadata import ModelMetadata, encode
 from dcdr_deploy.models import HdrNetwork, LoadedModel, architecture_of
+from dcdr_deploy.system.faults import one_line
+from dcdr_deploy.system.files import atomic_path
 from dcdr_deploy.training.recipe import Recipe
 from dcdr_deploy.training.subpixels import even_out
 

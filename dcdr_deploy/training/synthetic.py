@@ -18,14 +18,14 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from dcdr_deploy.atomic import atomic_path
 from dcdr_deploy.errors import InputError
-from dcdr_deploy.training import procedural
-from dcdr_deploy.training.camera import LDR_MAX, TARGET_MAX, CameraModel, simulate
-from dcdr_deploy.training.draws import log_uniform
-from dcdr_deploy.training.panorama import PanoramaSet
-from dcdr_deploy.training.tabletop import tabletop
-from dcdr_deploy.training.twilight import twilight
+from dcdr_deploy.scenes import procedural
+from dcdr_deploy.scenes.camera import LDR_MAX, TARGET_MAX, CameraModel, simulate
+from dcdr_deploy.scenes.draws import log_uniform
+from dcdr_deploy.scenes.panorama import PanoramaSet
+from dcdr_deploy.scenes.tabletop import tabletop
+from dcdr_deploy.scenes.twilight import twilight
+from dcdr_deploy.system.files import atomic_path
 
 SCENE_SIZE = 384
 SMALLEST_ZOOM = 0.35
@@ -145,7 +145,7 @@ def scene_pool(
         (len(seeds), size, size, 3) float16, memory-mapped.
     """
     folder = Path(procedural.__file__).parent
-    sources = [folder / "procedural.py", *sorted((folder / "scenes").glob("*.py"))]
+    sources = [folder / "procedural.py", *sorted((folder / "paint").glob("*.py"))]
     source = b"".join(path.read_bytes() for path in sources)
     key = hashlib.sha256(repr((tuple(seeds), size)).encode() + source).hexdigest()[:16]
     target = cache / f"scenes-{len(seeds)}x{size}-{key}.npy"

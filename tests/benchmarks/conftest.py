@@ -5,5 +5,4 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-sys.path[:0] = [str(BENCHMARKS), str(Path(__file__).parents[1] / "engines")]
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))

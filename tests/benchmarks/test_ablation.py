@@ -6,10 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import ablation
 import pytest
 from ablation import FULL, VARIANTS, Outcome, table
-from conftest import BENCHMARKS
 
+import dcdr_deploy
 from dcdr_deploy.models import build_network, count_parameters
 
 
@@ -38,9 +39,10 @@ def test_two_variants_train_beside_each_other_and_are_not_trained_again(tmp_path
     arguments = (
         "--width 8 --patch 32 --batch 1 --steps 2 --seeds 0 --scenes 2 --crops 4 --jobs 2 --perceptual squeezenet"
     )
-    command = [sys.executable, BENCHMARKS / "ablation.py", *arguments.split(), "--variants", "full;HDRUNet"]
+    command = [sys.executable, ablation.__file__, *arguments.split(), "--variants", "full;HDRUNet"]
     command += ["--output", tmp_path / "runs"]
-    environment = {"XDG_CACHE_HOME": str(tmp_path), "OMP_NUM_THREADS": "1", "PATH": ""}
+    package = str(Path(dcdr_deploy.__file__).parents[1])
+    environment = {"XDG_CACHE_HOME": str(tmp_path), "OMP_NUM_THREADS": "1", "PATH": "", "PYTHONPATH": package}
     first = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
     assert "| HDRUNet |" in first.stdout
     assert "perceptual squeezenet" in first.stdout

@@ -13,11 +13,12 @@ pytest.importorskip("torch")
 
 import gpu_backends
 
-from dcdr_deploy.engines import tensorrt, trt_api
-from dcdr_deploy.engines.build import pipeline
-from dcdr_deploy.engines.build.request import BuildRequest
-from dcdr_deploy.engines.build.sidecar import Sidecar, file_sha256, read_sidecar, write
+from dcdr_deploy.building import build as pipeline
+from dcdr_deploy.building.request import BuildRequest
+from dcdr_deploy.engines.tensorrt import engine, trt_api
 from dcdr_deploy.errors import ModelError
+from dcdr_deploy.modelfile.sidecar import Sidecar, read_sidecar, write
+from dcdr_deploy.system.files import file_sha256
 
 
 @pytest.fixture
@@ -51,7 +52,7 @@ def test_on_a_gpu_outside_its_list_rtx_is_asked_all_the_same_and_its_answer_note
         opened.append(read_sidecar(path))
         raise ModelError("tensorrt-rtx cannot load it: no kernel for this device")
 
-    monkeypatch.setattr(tensorrt, "open_engine", refuse)
+    monkeypatch.setattr(engine, "open_engine", refuse)
     words = r"SM90 is not in its list; given an engine for SM80: .* no kernel for this device"
     with pytest.raises(RuntimeError, match=words), ExitStack() as stack:
         gpu_backends.load_tensorrt_rtx(stack)

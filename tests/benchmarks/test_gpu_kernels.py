@@ -14,8 +14,8 @@ pytest.importorskip("torch")
 import gpu_kernels
 import gpu_nvrtc
 
-from dcdr_deploy.engines.plugin.block import BlockArguments, DcrbKernels
-from dcdr_deploy.engines.plugin.compiler import SOURCES, compile_text, source_text
+from dcdr_deploy.engines.cuda.block import BlockArguments, DcrbKernels
+from dcdr_deploy.engines.cuda.compiler import SOURCES, compile_text, source_text
 from dcdr_deploy.errors import EngineError, MissingDependency
 
 REASON = MissingDependency("cuda.bindings is not installed")

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from dcdr_deploy.engines import Availability, Engine, EngineInfo, EngineOptions, ModelMetadata, registry
-from dcdr_deploy.engines.faults import engine_error
 from dcdr_deploy.engines.registry import Backend, choose_backend, load_engine
 from dcdr_deploy.errors import EngineError, EngineOutOfMemory, MissingDependency, ModelError
+from dcdr_deploy.system.faults import engine_error
 
 
 class FakeEngine(Engine):
@@ -171,11 +171,9 @@ def test_other_failures_stay_plain_and_on_one_line():
 
 def test_importing_the_package_loads_no_backend():
     heavy = ["onnxruntime", "openvino", "onnx", "torch", "tensorrt", "tensorrt_rtx", "cuda.bindings", "cv2"]
-    modules = (
-        "dcdr_deploy.engines, dcdr_deploy.tiling, dcdr_deploy.runner, dcdr_deploy.doctor, dcdr_deploy.engines.metadata"
-    )
-    names = ("onnxruntime", "openvino", "torch", "tensorrt", "tensorrt_rtx", "cuda", "build.gate")
-    backends = ", ".join(f"dcdr_deploy.engines.{name}" for name in names)
-    script = f"import sys, {modules}, {backends}; print([name for name in {heavy} if name in sys.modules])"
+    rooms = ("engines", "run.tiling", "run.runner", "run.gate", "inspection.machine", "modelfile.onnx_file")
+    backends = ("onnxruntime", "openvino", "torch.engine", "tensorrt.engine", "tensorrt.rtx", "cuda.memory")
+    modules = [f"dcdr_deploy.{name}" for name in (*rooms, *(f"engines.{each}" for each in backends))]
+    script = f"import sys, {', '.join(modules)}; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dcdr_deploy.engines import Engine, EngineOptions, ModelMetadata, hardware, load_engine
+from dcdr_deploy.engines import Engine, EngineOptions, ModelMetadata, load_engine
 from dcdr_deploy.errors import DcdrError, EngineError, EngineOutOfMemory, MissingDependency, ModelError
 from dcdr_deploy.imaging.frame import Frame
+from dcdr_deploy.system import hardware
 
 NO_GPU = hardware.cuda_device_count() == 0
 CPU = EngineOptions(device="cpu", threads=1)
@@ -220,7 +221,7 @@ def test_a_package_that_is_missing_is_named_with_its_install_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: str
 ):
     monkeypatch.setitem(sys.modules, backend, None)  # makes its import fail
-    monkeypatch.setattr("dcdr_deploy.engines.packages.installed", lambda name: name != backend)
+    monkeypatch.setattr("dcdr_deploy.system.packages.installed", lambda name: name != backend)
     path = tmp_path / ("net.pth" if backend == "torch" else "net.onnx")
     path.write_bytes(b"anything")
     with pytest.raises(MissingDependency, match=r"install: pip install"):

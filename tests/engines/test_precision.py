@@ -9,11 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dcdr_deploy.engines import EngineOptions, hardware, load_engine
-from dcdr_deploy.engines.base import EngineInfo, ModelMetadata
-from dcdr_deploy.engines.metadata import read_model
+from dcdr_deploy.engines import EngineOptions, load_engine
+from dcdr_deploy.engines.base import EngineInfo
 from dcdr_deploy.errors import EngineError
-from dcdr_deploy.manifest import settings_key
+from dcdr_deploy.modelfile.metadata import ModelMetadata
+from dcdr_deploy.modelfile.onnx_file import read_model
+from dcdr_deploy.run.manifest import settings_key
+from dcdr_deploy.system import hardware
 
 NO_GPU = hardware.cuda_device_count() == 0
 
@@ -40,7 +42,7 @@ def test_a_file_has_the_precision_of_its_weights(make_model: Callable[..., Path]
 
 
 def test_the_demo_weights_are_fp32():
-    from dcdr_deploy.model_selection import DEMO_MODEL
+    from dcdr_deploy.run.selection import DEMO_MODEL
 
     assert read_model(DEMO_MODEL).precision == "fp32"
 
@@ -104,13 +106,13 @@ class TestChoiceOnAGpu:
     @pytest.fixture(autouse=True)
     def fused(self, monkeypatch: pytest.MonkeyPatch):
         pytest.importorskip("torch")
-        from dcdr_deploy.engines import fused
+        from dcdr_deploy.engines.torch import fused
 
         monkeypatch.setattr(fused, "prepare", lambda device: None)
         return fused
 
     def choose(self, precision: str, **config: object) -> str:
-        from dcdr_deploy.engines.torch import choose_precision
+        from dcdr_deploy.engines.torch.engine import choose_precision
         from dcdr_deploy.models import DCDRUNet, DCDRUNetConfig
 
         network = DCDRUNet(DCDRUNetConfig(blocks=(1, 0, 0), **config))

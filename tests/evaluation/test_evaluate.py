@@ -13,8 +13,7 @@ import pytest
 from PIL import Image
 
 from dcdr_deploy.errors import EngineError, InputError
-from dcdr_deploy.evaluation import EvaluationSettings, evaluate, find_pairs
-from dcdr_deploy.evaluation import run as run_module
+from dcdr_deploy.evaluation import EvaluationSettings, comparison, evaluate, find_pairs
 from dcdr_deploy.imaging import write_image
 from dcdr_deploy.metrics.registry import METRICS
 
@@ -71,14 +70,14 @@ def test_a_few_pairs_are_in_flight_however_many_there_are(folders, monkeypatch):
 
         def submit(self, work, files, task):
             Pool.submitted += 1
-            future = run_module.Future()
+            future = comparison.Future()
             future.set_result(work(files, task))
             return future
 
         def shutdown(self, **kwargs):
             return None
 
-    monkeypatch.setattr(run_module, "ProcessPoolExecutor", lambda *args, **settings: Pool())
+    monkeypatch.setattr(comparison, "ProcessPoolExecutor", lambda *args, **settings: Pool())
     ahead = []
     evaluate(
         find_pairs(*folders[:2]) * 10,
@@ -95,10 +94,10 @@ def test_progress_is_told_for_every_pair(folders):
 
 
 def test_without_a_number_of_processes_there_are_as_many_as_fit(folders, monkeypatch):
-    monkeypatch.setattr(run_module.hardware, "cpu_threads", lambda: 8)
-    for memory, jobs in ((None, 8), (10**12, 8), (3 * 32 * 40 * run_module.BYTES_PER_PIXEL, 3), (1, 1)):
-        monkeypatch.setattr(run_module.hardware, "available_memory", lambda memory=memory: memory)
-        assert run_module._fitting_jobs(find_pairs(*folders[:2])[0]) == jobs
+    monkeypatch.setattr(comparison.hardware, "cpu_threads", lambda: 8)
+    for memory, jobs in ((None, 8), (10**12, 8), (3 * 32 * 40 * comparison.BYTES_PER_PIXEL, 3), (1, 1)):
+        monkeypatch.setattr(comparison.hardware, "available_memory", lambda memory=memory: memory)
+        assert comparison._fitting_jobs(find_pairs(*folders[:2])[0]) == jobs
 
 
 # Regions and Test Set 2
@@ -161,7 +160,7 @@ def die(files, task):
 
 
 def test_a_worker_that_dies_is_told(folders, monkeypatch):
-    monkeypatch.setattr(run_module, "score_pair", die)
+    monkeypatch.setattr(comparison, "score_pair", die)
     with pytest.raises(EngineError, match="--jobs"):
         evaluate(find_pairs(*folders[:2]), EvaluationSettings(FAST, jobs=2))
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from dcdr_deploy.errors import InputError
-from dcdr_deploy.evaluation.pictures import Picture
 from dcdr_deploy.evaluation.scale import GT_MAX, check_full_scale, to_full_scale
+from dcdr_deploy.imaging.read_hdr import Picture
 
 
 def picture(value: float, *, integer: bool = False, peak: float | None = None, size: int = 4) -> Picture:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from dcdr_deploy.export.pipeline import ExportOptions, ExportReport, export_checkpoint
+from dcdr_deploy.export.checkpoint import ExportOptions, ExportReport, export_checkpoint
 from dcdr_deploy.models import DCDRUNet, DCDRUNetConfig, initialise
 
 SMALL = DCDRUNetConfig(width=8, condition_width=4, sft_hidden=3, tone_width=5, blocks=(1, 2, 1))

@@ -11,7 +11,7 @@ import torch
 from click.testing import CliRunner, Result
 
 from dcdr_deploy.cli import main
-from dcdr_deploy.export.pipeline import ExportReport
+from dcdr_deploy.export.checkpoint import ExportReport
 
 
 def call(*arguments: object) -> Result:

@@ -15,11 +15,11 @@ import torch
 from click.testing import CliRunner, Result
 
 from dcdr_deploy.cli import main
+from dcdr_deploy.commands.show.export import as_text
 from dcdr_deploy.engines import load_engine
-from dcdr_deploy.engines.base import ModelMetadata
-from dcdr_deploy.engines.metadata import read_model
-from dcdr_deploy.export.pipeline import ExportOptions, ExportReport, describe, export_checkpoint
-from dcdr_deploy.export.report import as_text
+from dcdr_deploy.export.checkpoint import ExportOptions, ExportReport, describe, export_checkpoint
+from dcdr_deploy.modelfile.metadata import ModelMetadata
+from dcdr_deploy.modelfile.onnx_file import read_model
 from dcdr_deploy.models import HDRUNet, HDRUNetConfig, initialise, load_checkpoint, save_safetensors
 
 SMALL = HDRUNetConfig(width=8, condition_hidden=6, condition_width=4, sft_hidden=3, blocks=(1, 2, 1))

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from dcdr_deploy.engines.base import ModelMetadata
 from dcdr_deploy.errors import CheckpointError
+from dcdr_deploy.modelfile.metadata import ModelMetadata
 from dcdr_deploy.models import DCDRUNet, DCDRUNetConfig, initialise, load_checkpoint, save_safetensors
 
 SMALL = DCDRUNetConfig(width=8, condition_width=4, sft_hidden=3, tone_width=5, blocks=(1, 2, 1))

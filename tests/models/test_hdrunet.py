@@ -11,8 +11,8 @@ from receptive import positive, reach
 from torch import Tensor
 from torch.nn import functional as F
 
-from dcdr_deploy.engines.base import ModelMetadata
 from dcdr_deploy.errors import CheckpointError
+from dcdr_deploy.modelfile.metadata import ModelMetadata
 from dcdr_deploy.models import (
     HDRUNet,
     HDRUNetConfig,

@@ -14,9 +14,9 @@ from click.testing import CliRunner, Result
 from torch import Tensor, nn
 
 from dcdr_deploy.cli import main
-from dcdr_deploy.engines.metadata import read_model
 from dcdr_deploy.errors import CheckpointError, InputError
-from dcdr_deploy.export.pipeline import ExportOptions, export_checkpoint
+from dcdr_deploy.export.checkpoint import ExportOptions, export_checkpoint
+from dcdr_deploy.modelfile.onnx_file import read_model
 from dcdr_deploy.models import (
     ARCHITECTURES,
     Architecture,

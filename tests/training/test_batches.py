@@ -54,7 +54,7 @@ import os, signal, sys, time, torch
 from torch.utils.data import Dataset
 from dcdr_deploy.training.batches import load_batches
 from dcdr_deploy.training.recipe import Recipe
-from dcdr_deploy.training.session import stop_on_interrupt
+from dcdr_deploy.training.request import stop_on_interrupt
 
 end = sys.argv[1]
 

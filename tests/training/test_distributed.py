@@ -22,7 +22,7 @@ from torch import Tensor
 from dcdr_deploy.errors import InputError
 from dcdr_deploy.training.batches import BatchIndices, automatic_workers
 from dcdr_deploy.training.distributed import SINGLE, ProcessGroup, process_from_environment
-from dcdr_deploy.training.session import choose_device
+from dcdr_deploy.training.request import choose_device
 from dcdr_deploy.training.state import read_training_checkpoint
 
 SETTINGS = ["--preset", "lite", "--patch", "16", "--perceptual", "none", "--device", "cpu", "--precision", "fp32"]

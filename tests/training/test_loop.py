@@ -13,10 +13,10 @@ from torch.utils.data import Dataset
 
 from dcdr_deploy.errors import CheckpointError, InputError
 from dcdr_deploy.models import PRESETS, DCDRUNetConfig, load_checkpoint
+from dcdr_deploy.training.assembly import open_run
 from dcdr_deploy.training.loop import LoopOptions, Progress, create_state, evaluation_network, train
 from dcdr_deploy.training.losses import WeightedLoss
 from dcdr_deploy.training.recipe import Recipe
-from dcdr_deploy.training.run import open_run
 from dcdr_deploy.training.state import TrainingState
 from dcdr_deploy.training.subpixels import SUBPIXELS
 

@@ -14,16 +14,7 @@ from dcdr_deploy.metrics.chromaticity import uv_difference
 from dcdr_deploy.metrics.psnr import mu_law as metric_mu_law
 from dcdr_deploy.metrics.psnr import psnr_mu
 from dcdr_deploy.training.heldout import baseline
-from dcdr_deploy.training.losses import (
-    WeightedLoss,
-    clipped_uv,
-    mu_l1,
-    mu_log_mse,
-    mu_mse,
-    mu_regret,
-    sdr_l1,
-    tanh_l1,
-)
+from dcdr_deploy.training.losses import WeightedLoss, clipped_uv, mu_l1, mu_log_mse, mu_mse, mu_regret, sdr_l1, tanh_l1
 from dcdr_deploy.training.mu_law import mu_law
 
 

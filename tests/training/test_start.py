@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from dcdr_deploy.engines.base import ModelMetadata
 from dcdr_deploy.errors import InputError
 from dcdr_deploy.imaging.transfer import srgb_to_linear
+from dcdr_deploy.modelfile.metadata import ModelMetadata
 from dcdr_deploy.models import PRESETS, DCDRUNet, DCDRUNetConfig, initialise, load_checkpoint, save_safetensors
 from dcdr_deploy.training.loop import create_state
 from dcdr_deploy.training.recipe import Recipe

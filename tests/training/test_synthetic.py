@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from dcdr_deploy.errors import InputError
-from dcdr_deploy.training.camera import CameraModel, simulate
-from dcdr_deploy.training.panorama import SPLITS, PanoramaSet, split_of
-from dcdr_deploy.training.procedural import street_scene
+from dcdr_deploy.scenes.camera import CameraModel, simulate
+from dcdr_deploy.scenes.panorama import SPLITS, PanoramaSet, split_of
+from dcdr_deploy.scenes.procedural import street_scene
 from dcdr_deploy.training.synthetic import SOURCES, SyntheticPairs, scene_pool
 
 DATA = Path(__file__).parents[2] / "data" / "hdri"

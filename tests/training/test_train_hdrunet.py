@@ -13,12 +13,12 @@ from torch.utils.data import Dataset
 from dcdr_deploy.errors import CheckpointError
 from dcdr_deploy.imaging.transfer import srgb_to_linear
 from dcdr_deploy.models import HDRUNet, HDRUNetConfig, find_preset, hdrunet, initialise, load_checkpoint
+from dcdr_deploy.training.assembly import open_run
 from dcdr_deploy.training.heldout import HeldOutPair
 from dcdr_deploy.training.liveness import liveness
 from dcdr_deploy.training.loop import LoopOptions, Progress, create_state, train
 from dcdr_deploy.training.losses import WeightedLoss
 from dcdr_deploy.training.recipe import Recipe
-from dcdr_deploy.training.run import open_run
 from dcdr_deploy.training.start import start_from_inverse_srgb
 
 TINY = HDRUNetConfig(width=12, condition_hidden=4, condition_width=4, sft_hidden=2, blocks=(1, 1, 1))

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dcdr_deploy.metrics.hdrvdp2 import parameters as p
+from dcdr_deploy.metrics.hdrvdp2 import parameters
 from dcdr_deploy.metrics.hdrvdp2.filters import SteerableFilters, sp3_filters
 from dcdr_deploy.metrics.hdrvdp2.fourier import filter_padded, padded_frequencies
 from dcdr_deploy.metrics.hdrvdp2.masking import MaskedBands, masked_differences
@@ -165,7 +165,7 @@ def band_frequencies(levels: int, pixels_per_degree: float) -> Array:
 
 def _quality(masked: MaskedBands, frequencies: Array, different: Array) -> tuple[float, float]:
     """The scores of 2.2.0 and 2.2.1: weighted logarithms of each band's error."""
-    weights = np.interp(frequencies, p.QUALITY_BAND_FREQ[::-1], p.QUALITY_BAND_W[::-1])
+    weights = np.interp(frequencies, parameters.QUALITY_BAND_FREQ[::-1], parameters.QUALITY_BAND_W[::-1])
     q = q221 = 0.0
     for level, weight in zip(masked.differences, weights, strict=True):
         mask = imresize(different, (level[0].shape[0], level[0].shape[1]))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dcdr_deploy.metrics.hdrvdp2 import parameters as p
+from dcdr_deploy.metrics.hdrvdp2 import parameters
 
 Array = NDArray[np.float64]
 
@@ -63,13 +63,13 @@ def photoreceptors(rod_sensitivity: float, sensitivity_correction: float) -> Pho
 
 def joint_sensitivity_at(luminance: Array) -> Array:
     """Sensitivity of cones and rods together at a luminance in cd/m2."""
-    peak, drop, transition, low_slope = p.CSF_SA
+    peak, drop, transition, low_slope = parameters.CSF_SA
     return np.asarray(peak * ((drop / luminance) ** transition + 1) ** -low_slope)
 
 
 def rod_sensitivity_at(luminance: Array) -> Array:
     """Sensitivity of rods at a luminance in cd/m2."""
-    peak, low_scale, low_exponent, high_scale, high_exponent, gain = p.CSF_SR_PAR
+    peak, low_scale, low_exponent, high_scale, high_exponent, gain = parameters.CSF_SR_PAR
     distance = np.abs(np.log10(luminance / peak))
     above = luminance > peak
     scale, exponent = np.where(above, high_scale, low_scale), np.where(above, high_exponent, low_exponent)
@@ -83,9 +83,9 @@ def neural_csf(frequency: Any, luminance: Any) -> Array:
         frequency: cycles per degree; broadcasts with ``luminance``.
         luminance: adapting luminance in cd/m2.
     """
-    log_luminance = np.log10(np.clip(luminance, p.CSF_LUMS[0], p.CSF_LUMS[-1]))
-    known = np.log10(p.CSF_LUMS)
-    p1, p2, p3, gain = (np.interp(log_luminance, known, column) for column in zip(*p.CSF_PARAMS, strict=True))
+    log_luminance = np.log10(np.clip(luminance, parameters.CSF_LUMS[0], parameters.CSF_LUMS[-1]))
+    known = np.log10(parameters.CSF_LUMS)
+    p1, p2, p3, gain = (np.interp(log_luminance, known, column) for column in zip(*parameters.CSF_PARAMS, strict=True))
     low_pass = 1 + (p1 * frequency) ** p2
     # 0 at frequency 0: written as a factor, the formula's division by zero does not arise.
     high_pass = (1 - np.exp(-((np.asarray(frequency) / 7.0) ** 2))) ** p3
@@ -94,7 +94,7 @@ def neural_csf(frequency: Any, luminance: Any) -> Array:
 
 def optical_mtf(frequency: Array) -> Array:
     """Modulation transfer of the eye's optics at frequencies in cycles per degree: four exponentials."""
-    return np.asarray(sum(a * np.exp(-b * frequency) for a, b in zip(p.MTF_A, p.MTF_B, strict=True)))
+    return np.asarray(sum(a * np.exp(-b * frequency) for a, b in zip(parameters.MTF_A, parameters.MTF_B, strict=True)))
 
 
 def _integrate(x: Array, y: Array) -> Array:

@@ -1,0 +1,181 @@
+"""From an ONNX file to an engine with its sidecar: reuse, build in a child process, compare, rename."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from dcdr_deploy._version import __version__
+from dcdr_deploy.building.child import run_job
+from dcdr_deploy.building.request import (
+    BuildRequest,
+    expected_facts,
+    installed_builders,
+    output_path,
+    present_sm,
+    resolve,
+)
+from dcdr_deploy.building.settings import BuildSettings
+from dcdr_deploy.building.worker import KERNEL, settings_to_data
+from dcdr_deploy.engines.cuda.compiler import source_hash
+from dcdr_deploy.engines.tensorrt import trt_api
+from dcdr_deploy.engines.tensorrt.plugin import NAME, NAMESPACE, PLUGIN_VERSION
+from dcdr_deploy.errors import EngineError, MissingDependency, ModelError
+from dcdr_deploy.modelfile.metadata import encode
+from dcdr_deploy.modelfile.onnx_file import OnnxModel, read_model
+from dcdr_deploy.modelfile.sidecar import Sidecar, atomic_pair, mark_verified, read_sidecar, write
+from dcdr_deploy.run.gate import MIN_PSNR
+from dcdr_deploy.system import packages
+from dcdr_deploy.system.files import file_sha256
+
+
+class BuildListener:
+    """Does nothing; override what is of interest."""
+
+    def stage(self, name: str) -> None:
+        """Tell that a stage begins."""
+
+    def progress(self, phase: str, done: int, total: int) -> None:
+        """Tell how far a phase of the builder is; phases nest and repeat."""
+
+    def note(self, sentence: str) -> None:
+        """Tell something that is no error but should not pass silently."""
+
+
+SILENT = BuildListener()
+
+
+@dataclass(frozen=True)
+class BuildReport:
+    """What was built.
+
+    Attributes:
+        engine: the file.
+        source: the ONNX file.
+        sidecar: what stands beside the engine.
+        reused: the engine was there already, from the same inputs and versions.
+        seconds: the build took; 0 for an engine that was reused.
+        layer_types: layers of the network as the package parsed it, counts by type; empty if reused.
+        layer_precisions: the same, by type and then by the data type of their first output.
+    """
+
+    engine: Path
+    source: Path
+    sidecar: Sidecar
+    reused: bool
+    seconds: float = 0.0
+    layer_types: dict[str, int] = field(default_factory=dict)
+    layer_precisions: dict[str, dict[str, int]] = field(default_factory=dict)
+
+
+def build_engine(
+    source: Path,
+    output: Path | None = None,
+    request: BuildRequest | None = None,
+    listener: BuildListener = SILENT,
+    folder: Path | None = None,
+) -> BuildReport:
+    """Build an engine from an exported ONNX file.
+
+    Args:
+        source: the ONNX file.
+        output: engine file or folder to write to; by default ``model.<precision>.<sm>.engine`` in ``folder``.
+        request: package, GPUs, shapes.
+        listener: told of stages and progress.
+        folder: where the engine goes unless ``output`` says otherwise; by default beside the ONNX file.
+
+    Returns:
+        The report. An intact engine of the same file, settings and versions is reused.
+
+    Raises:
+        MissingDependency: a package is not installed; the message holds the line that installs it.
+        ModelError: the model is missing, damaged, not ours, or does not fit the request.
+        EngineError: no GPU to build for, the build failed or crashed, or its results are wrong; nothing was written.
+        OutputError: the engine cannot be written.
+    """
+    request = request or BuildRequest()
+    model = read_model(source)
+    present = present_sm()
+    settings, builder = resolve(request, model, installed_builders(), present)
+    if not packages.installed("onnx"):
+        install = trt_api.get_package(builder.name).install
+        raise MissingDependency(f"building engines needs the package onnx, which is not installed: {install}")
+    target = output_path(output, source, source.parent if folder is None else folder, settings)
+    facts = _facts(source, model, settings, builder.version)
+    existing = _reusable(target, facts)
+    if existing is not None:
+        return BuildReport(target, source, existing, reused=True)
+    if settings.timing_cache is not None and builder.sms:
+        listener.note(f"{builder.name} measures nothing while it builds; the timing cache stays unused")
+    started = time.perf_counter()
+    with atomic_pair(target) as temporary:
+        build_request = {
+            "onnx": str(source),
+            "engine": str(temporary),
+            "target": str(target),
+            "settings": settings_to_data(settings),
+        }
+        built = run_job("build", build_request, lambda event: _pass_on(event, listener))
+        sidecar = Sidecar(engine_sha256=file_sha256(temporary), plugin_layers=built["plugin_layers"], **facts)
+        write(temporary, sidecar)
+        if present in settings.sms:
+            sidecar = _verify(source, temporary, sidecar, listener)
+    seconds = time.perf_counter() - started
+    return BuildReport(target, source, sidecar, False, seconds, built["layer_types"], built["layer_precisions"])
+
+
+def _facts(source: Path, model: OnnxModel, settings: BuildSettings, version: str) -> dict[str, Any]:
+    """Return the sidecar's entries that are known before the build; an engine with the same ones need not be built."""
+    try:
+        onnx_sha256 = file_sha256(source)
+    except OSError as error:
+        raise ModelError(f"model {source} cannot be read: {error.strerror or error}") from None
+    metadata = replace(model.metadata, extra={**model.metadata.extra, "precision": settings.precision})
+    return {
+        **expected_facts(settings, version),
+        "onnx_sha256": onnx_sha256,
+        "metadata": encode(metadata),
+        "plugin": f"{NAMESPACE}::{NAME}" if settings.plugin else None,
+        "plugin_version": PLUGIN_VERSION if settings.plugin else None,
+        "kernel_hash": source_hash(KERNEL) if settings.plugin else None,
+        "tool_version": __version__,
+    }
+
+
+def _reusable(target: Path, facts: Mapping[str, Any]) -> Sidecar | None:
+    """Return the sidecar of an intact engine that the same build would give again, ``None`` if there is none."""
+    try:
+        existing = read_sidecar(target)
+    except ModelError:  # none there, or not as it was written: it is built again
+        return None
+    return existing if all(getattr(existing, name) == value for name, value in facts.items()) else None
+
+
+def _pass_on(event: Mapping[str, Any], listener: BuildListener) -> None:
+    if event["event"] == "stage":
+        listener.stage(event["name"])
+    else:
+        listener.progress(event["phase"], event["done"], event["total"])
+
+
+def _verify(source: Path, engine: Path, sidecar: Sidecar, listener: BuildListener) -> Sidecar:
+    """Compare the engine's results with ONNX Runtime's, on the GPU that is here.
+
+    Raises:
+        EngineError: they differ too much, or are not finite.
+    """
+    request = {"onnx": str(source), "engine": str(engine)}
+    result = run_job("gate", request, lambda event: _pass_on(event, listener))
+    if not result["passed"]:
+        needed = MIN_PSNR[sidecar.precision]
+        figure = f"PSNR {result['figures']['psnr']:.1f} dB, {needed:.0f} needed"
+        found = figure if result["finite"] else "NaN or infinity"
+        raise EngineError(
+            f"{source}: the engine's results are not ONNX Runtime's ({found}), so it was not kept; try "
+            f"{'--plugin none' if sidecar.plugin else 'another package'}"
+            f"{' or leave out --fp16' if sidecar.precision == 'fp16' else ''}"
+        )
+    return mark_verified(engine, sidecar, result["figures"])

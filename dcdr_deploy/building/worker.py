@@ -1,0 +1,192 @@
+"""The child process that builds: ``python -m dcdr_deploy.building.worker``, started by child.py.
+
+Parsers and builders are native code that can abort the process they run in, so they run in one of their own. It reads
+one line of JSON on stdin, ``{"job": ..., ...}``, and writes lines of JSON on stdout:
+
+- ``{"event": "stage", "name": ...}`` and ``{"event": "progress", "phase": ..., "done": ..., "total": ...}``,
+- at its end ``{"event": "result", ...}`` or ``{"event": "error", "kind": class of errors.py, "message": ...}`` or
+  ``{"event": "bug", "trace": ...}``.
+
+Everything that libraries print goes to stderr, which the parent keeps as the log. When stdin ends before the job does,
+the parent is gone, and the worker ends too; it takes the unfinished files along, which nobody else would remove.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from dcdr_deploy.building.settings import BuildSettings
+from dcdr_deploy.errors import DcdrError, EngineOutOfMemory, ModelError, OutputError
+from dcdr_deploy.modelfile.sidecar import sidecar_path
+from dcdr_deploy.system import faults
+
+if TYPE_CHECKING:
+    import onnx
+
+KERNEL = "dcrb"
+"""Name of the plugin's kernel source."""
+
+Tell = Callable[..., None]
+"""``tell(event, **details)`` writes one line of the protocol."""
+
+
+def build(request: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
+    """Build an engine file.
+
+    Args:
+        request: ``"onnx"`` and ``"engine"`` (paths), ``"settings"`` (see :func:`settings_to_data`).
+        tell: writes to the parent.
+
+    Returns:
+        ``"plugin_layers"``, ``"layer_types"`` and ``"layer_precisions"``, see ``network.BuiltEngine``.
+
+    Raises:
+        DcdrError: the model does not fit, a package is missing, the build failed, or the file cannot be written.
+    """
+    from dcdr_deploy.building.network import build_serialized
+    from dcdr_deploy.building.prepare import prepare
+
+    settings = settings_from_data(request["settings"])
+    path, engine = Path(request["onnx"]), Path(request["engine"])
+    tell("stage", name="preparing the graph")
+    prepared = prepare(load_onnx(path), settings, str(path))
+    cubins = {}
+    if settings.plugin:
+        from dcdr_deploy.engines.cuda.compiler import compile_cubin
+
+        for sm in settings.sms:
+            tell("stage", name=f"compiling the kernel for SM{sm}")
+            cubins[sm] = compile_cubin(KERNEL, sm)
+    tell("stage", name=f"building with {settings.package}")
+
+    def progress(phase: str, done: int, total: int) -> None:
+        tell("progress", phase=phase, done=done, total=total)
+
+    def log(line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+    built = build_serialized(prepared.SerializeToString(), settings, cubins, progress, log)
+    try:
+        engine.write_bytes(built.engine)
+    except OSError as error:
+        raise OutputError(f"{request['target']}: cannot be written: {error.strerror}; free some space there") from None
+    return {
+        "plugin_layers": built.plugin_layers,
+        "layer_types": built.layer_types,
+        "layer_precisions": built.layer_precisions,
+    }
+
+
+def gate(request: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
+    """Compare the engine at ``"engine"`` with its model at ``"onnx"`` in ONNX Runtime.
+
+    Returns:
+        ``"passed"``, ``"finite"`` and ``"figures"`` for the sidecar, see ``gate.GateResult``.
+    """
+    from dcdr_deploy.engines.tensorrt.engine import open_engine
+    from dcdr_deploy.run.gate import run_gate
+
+    tell("stage", name="comparing with ONNX Runtime")
+    with open_engine(Path(request["engine"])) as engine:
+        result = run_gate(engine, Path(request["onnx"]))
+    return {"passed": result.passed, "finite": result.finite, "figures": result.figures()}
+
+
+JOBS: dict[str, Callable[[Mapping[str, Any], Tell], dict[str, Any]]] = {"build": build, "gate": gate}
+
+
+def load_onnx(path: Path) -> onnx.ModelProto:
+    """Load an ONNX file.
+
+    Raises:
+        ModelError: it is damaged.
+    """
+    import onnx
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+
+    try:
+        return onnx.load(str(path))
+    except (DecodeError, OSError, ValueError) as error:
+        raise ModelError(f"{path} is damaged or no ONNX file: {faults.one_line(error)}") from None
+
+
+def settings_to_data(settings: BuildSettings) -> dict[str, Any]:
+    """Return settings as plain data for a line of JSON."""
+    data = dict(vars(settings))
+    cache = data.pop("timing_cache")
+    return {**data, "timing_cache": None if cache is None else str(cache)}
+
+
+def settings_from_data(data: Mapping[str, Any]) -> BuildSettings:
+    """Return the settings that :func:`settings_to_data` gave."""
+    tile, cache = data["tile"], data["timing_cache"]
+    return BuildSettings(
+        **{
+            **data,
+            "sms": tuple(data["sms"]),
+            "tile": None if tile is None else (tile[0], tile[1]),
+            "timing_cache": None if cache is None else Path(cache),
+        }
+    )
+
+
+def answer(request: Mapping[str, Any], tell: Tell) -> None:
+    """Do a job and tell how it ended; nothing is raised."""
+    try:
+        result = JOBS[request["job"]](request, tell)
+    except DcdrError as error:
+        tell("error", kind=type(error).__name__, message=str(error))
+    except MemoryError:
+        tell("error", kind=EngineOutOfMemory.__name__, message="there is not enough memory to build this engine")
+    except Exception:
+        # The parent raises it again: a bug must not end as a silent child.
+        tell("bug", trace=traceback.format_exc())
+    else:
+        tell("result", **result)
+
+
+def _follow_parent(stdin: IO[str], unfinished: Iterable[Path]) -> None:
+    """End the process when the parent's end of stdin closes, without leaving ``unfinished`` files behind."""
+    stdin.read()
+    for path in unfinished:
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
+    os._exit(1)
+
+
+def _unfinished(request: Mapping[str, Any]) -> list[Path]:
+    """Return the temporary files of a job: the engine and its sidecar, before the parent gives them their names."""
+    if "engine" not in request:
+        return []
+    engine = Path(request["engine"])
+    return [engine, sidecar_path(engine)]
+
+
+def main() -> None:
+    """Take one request from stdin, answer on stdout."""
+    with os.fdopen(os.dup(1), "w", encoding="utf-8") as protocol:
+        os.dup2(2, 1)  # what native libraries print on stdout would tear the protocol
+        lock = threading.Lock()
+
+        def tell(event: str, **details: Any) -> None:
+            with lock:
+                protocol.write(json.dumps({"event": event, **details}) + "\n")
+                protocol.flush()
+
+        request = json.loads(sys.stdin.readline())
+        threading.Thread(target=_follow_parent, args=(sys.stdin, _unfinished(request)), daemon=True).start()
+        answer(request, tell)
+    # Native libraries of a build that is over have nothing left to do; some crash in their destructors.
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

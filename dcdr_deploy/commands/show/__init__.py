@@ -1,0 +1,1 @@
+"""All that people see of a command: progress, summaries, tables."""

@@ -1,0 +1,171 @@
+"""Compiling the kernels by NVRTC: pip packages only, no nvcc, no GPU.
+
+A compiled kernel (cubin) is kept in the user's cache folder under a name that stands for everything that went into it:
+source, options, SM and the compiler's version. A damaged file is noticed by its checksum and compiled again, and where
+the folder cannot be written nothing is kept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import logging
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from dcdr_deploy.engines.cuda import convolution_table
+from dcdr_deploy.errors import EngineError, MissingDependency, OutputError
+from dcdr_deploy.system.faults import one_line
+from dcdr_deploy.system.files import atomic_path
+
+INSTALL = 'pip install "dcdr-deploy[cuda-kernels]"'
+
+SOURCES = {name: Path(__file__).with_name(f"{name}.cu") for name in ("dcrb", "frames", "convolution")}
+"""CUDA sources by name."""
+
+GENERATED = {"convolution": convolution_table.instantiations}
+"""What is added to a source's text for an SM: the kernels that are made of its templates there."""
+
+SUPPORTED_SMS = (75, 80, 86, 87, 88, 89, 90, 100, 103, 110, 120, 121)
+"""Compute capabilities that can be compiled for, ascending. An older NVRTC may know fewer."""
+
+OPTIONS = ("--std=c++17",)
+"""Options of the compiler besides the architecture and the folder of the headers."""
+
+_ARCHITECTURES = {90: "90a"}
+"""SMs with instructions that only their own name switches on."""
+
+_HEADER = "cuda_fp16.h"
+_DIGEST_BYTES = hashlib.sha256().digest_size
+_log = logging.getLogger(__name__)
+
+
+def source_text(source: str, sm: int | None = None) -> str:
+    """Return a CUDA source by its name in :data:`SOURCES`, with what is generated for an SM if one is given."""
+    text = SOURCES[source].read_text(encoding="utf-8")
+    return text + GENERATED[source](sm) if sm is not None and source in GENERATED else text
+
+
+def source_hash(source: str) -> str:
+    """Return the SHA-256, in hexadecimal digits, of a source for all SMs and the options it is compiled with."""
+    generated = [GENERATED[source](sm) for sm in SUPPORTED_SMS] if source in GENERATED else []
+    return hashlib.sha256("\0".join((source_text(source), *generated, *OPTIONS)).encode()).hexdigest()
+
+
+def cache_folder() -> Path:
+    """Folder of compiled kernels: $XDG_CACHE_HOME/dcdr-deploy/kernels, or below ~/.cache."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dcdr-deploy" / "kernels"
+
+
+def compile_cubin(source: str, sm: int) -> bytes:
+    """Return a source compiled for one compute capability, from the cache where it is there.
+
+    Args:
+        source: name in :data:`SOURCES`.
+        sm: compute capability such as 86.
+
+    Raises:
+        MissingDependency: cuda-bindings, NVRTC or the CUDA headers are not installed.
+        EngineError: NVRTC does not know the SM, or the source does not compile; carries the compiler's first error.
+    """
+    nvrtc = _load_nvrtc()
+    version = ".".join(map(str, _call(nvrtc, "nvrtcVersion")))
+    path = cache_folder() / f"{source}.sm{sm}.nvrtc{version}.{source_hash(source)[:32]}.cubin"
+    cubin = _read_cached(path)
+    if cubin is None:
+        cubin = compile_text(source_text(source, sm), sm, name=f"{source}.cu")
+        _write_cached(path, cubin)
+    return cubin
+
+
+def compile_text(text: str, sm: int, name: str) -> bytes:
+    """Compile CUDA C++ without the cache.
+
+    Args:
+        text: the source.
+        sm: compute capability such as 86.
+        name: what the compiler calls the source in its messages.
+
+    Raises:
+        MissingDependency: as :func:`compile_cubin`.
+        EngineError: as :func:`compile_cubin`.
+    """
+    nvrtc = _load_nvrtc()
+    known = [int(each) for each in _call(nvrtc, "nvrtcGetSupportedArchs")]
+    if sm not in known:
+        version = ".".join(map(str, _call(nvrtc, "nvrtcVersion")))
+        raise EngineError(f"NVRTC {version} cannot compile for SM{sm}, only for {', '.join(map(str, known))}")
+    options = [*OPTIONS, f"--gpu-architecture=sm_{_ARCHITECTURES.get(sm, sm)}", f"--include-path={_include_folder()}"]
+    program = _call(nvrtc, "nvrtcCreateProgram", text.encode(), name.encode(), 0, [], [])
+    try:
+        code, *_ = nvrtc.nvrtcCompileProgram(program, len(options), [each.encode() for each in options])
+        if int(code) != 0:
+            raise EngineError(f"{name} does not compile for SM{sm}: {_first_error(_log_text(nvrtc, program))}")
+        cubin = bytes(_call(nvrtc, "nvrtcGetCUBINSize", program))
+        _call(nvrtc, "nvrtcGetCUBIN", program, cubin)
+        return cubin
+    finally:
+        nvrtc.nvrtcDestroyProgram(program)
+
+
+def _load_nvrtc() -> Any:
+    try:
+        nvrtc = importlib.import_module("cuda.bindings.nvrtc")
+        nvrtc.nvrtcVersion()
+    except (ImportError, RuntimeError) as error:  # RuntimeError: the bindings do not find the library
+        raise MissingDependency(f"the kernels cannot be compiled: {one_line(error)}; {INSTALL}") from error
+    return nvrtc
+
+
+def _include_folder() -> Path:
+    """Folder of the CUDA headers among the pip packages; CUDA 13 and 12 differ in where they put them."""
+    spec = importlib.util.find_spec("nvidia")
+    roots = [Path(root) for root in (spec.submodule_search_locations or ())] if spec else []
+    for root in roots:
+        for folder in (*sorted(root.glob("cu[0-9]*/include"), reverse=True), root / "cuda_runtime" / "include"):
+            if (folder / _HEADER).is_file():
+                return folder
+    raise MissingDependency(f"the kernels cannot be compiled: no {_HEADER} among the pip packages; {INSTALL}")
+
+
+def _call(nvrtc: Any, function: str, *arguments: Any) -> Any:
+    code, *values = getattr(nvrtc, function)(*arguments)
+    if int(code) != 0:
+        raise EngineError(f"NVRTC: {function} failed: {nvrtc.nvrtcGetErrorString(code)[1].decode()}")
+    return values[0] if len(values) == 1 else tuple(values)
+
+
+def _log_text(nvrtc: Any, program: Any) -> str:
+    buffer = bytes(_call(nvrtc, "nvrtcGetProgramLogSize", program))
+    _call(nvrtc, "nvrtcGetProgramLog", program, buffer)
+    return buffer.rstrip(b"\0").decode(errors="replace")
+
+
+def _first_error(log: str) -> str:
+    """The first line of a compiler's log that reports an error, else the first line."""
+    lines = [line.strip() for line in log.splitlines() if line.strip()] or ["the compiler says nothing"]
+    return next((line for line in lines if re.search(r"\berror\b", line)), lines[0])
+
+
+def _read_cached(path: Path) -> bytes | None:
+    """Return the cubin kept in a file, ``None`` where there is none or the checksum at its start does not fit."""
+    try:
+        kept = path.read_bytes()
+    except OSError:
+        return None
+    digest, cubin = kept[:_DIGEST_BYTES], kept[_DIGEST_BYTES:]
+    if hashlib.sha256(cubin).digest() != digest:
+        _log.warning("%s is damaged; the kernel is compiled again", path)
+        return None
+    return cubin
+
+
+def _write_cached(path: Path, cubin: bytes) -> None:
+    try:
+        with atomic_path(path) as temporary:
+            temporary.write_bytes(hashlib.sha256(cubin).digest() + cubin)
+    except OutputError as error:
+        _log.warning("the compiled kernel is not kept: %s", error)

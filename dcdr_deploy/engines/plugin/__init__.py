@@ -1,1 +1,0 @@
-"""The fused DCRB: its CUDA kernels, how they are compiled and launched, and the TensorRT plugin around them."""

@@ -1,0 +1,1 @@
+"""The reference in PyTorch, with the fused block and CUDA graphs."""

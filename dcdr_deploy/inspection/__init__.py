@@ -1,0 +1,1 @@
+"""What a model file, its offsets and this machine hold."""

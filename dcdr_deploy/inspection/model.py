@@ -1,0 +1,123 @@
+"""What a model file holds: inputs, outputs, metadata, operators, functions and parameters."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from dcdr_deploy.errors import ModelError
+from dcdr_deploy.export import require_export_packages
+
+
+def inspect_file(path: Path) -> dict[str, Any]:
+    """Describe an ONNX file or a checkpoint as plain data.
+
+    Returns:
+        ``kind`` ("onnx" or "checkpoint"), ``path``, ``parameters`` (count), ``metadata``; for ONNX also ``inputs``,
+        ``outputs``, ``opsets``, ``operators`` (counts by domain), ``functions``; for checkpoints ``network`` and
+        ``architecture``.
+
+    Raises:
+        ModelError: missing, of an unknown kind, or damaged.
+        CheckpointError: a checkpoint that cannot be used.
+    """
+    if not path.is_file():
+        raise ModelError(f"no such model file: {path}")
+    reader = READERS.get(path.suffix.lower())
+    if reader is None:
+        raise ModelError(
+            f"{path}: cannot inspect {path.suffix or 'a file without suffix'}; known: {', '.join(READERS)}"
+        )
+    return {"path": str(path), "bytes": path.stat().st_size, **reader(path)}
+
+
+def _inspect_onnx(path: Path) -> dict[str, Any]:
+    require_export_packages("onnx")
+    import onnx
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+    from onnx import numpy_helper
+
+    try:
+        model = onnx.load(str(path))
+    except DecodeError as error:
+        raise ModelError(f"{path} is damaged or no ONNX file: {error}") from error
+    graph = model.graph
+    if not graph.node:
+        raise ModelError(f"{path} is damaged or no ONNX file: it holds no graph")
+    operators: dict[str, dict[str, int]] = {}
+    for (domain, name), count in sorted(
+        Counter((node.domain or "ai.onnx", node.op_type) for node in graph.node).items()
+    ):
+        operators.setdefault(domain, {})[name] = count
+    weights = [numpy_helper.to_array(tensor) for tensor in graph.initializer]
+    return {
+        "kind": "onnx",
+        "producer": f"{model.producer_name} {model.producer_version}".strip(),
+        "inputs": [_tensor(value) for value in graph.input],
+        "outputs": [_tensor(value) for value in graph.output],
+        "opsets": {entry.domain or "ai.onnx": entry.version for entry in model.opset_import},
+        "operators": operators,
+        "functions": [
+            {
+                "name": f"{function.domain}::{function.name}",
+                "inputs": list(function.input),
+                "operators": dict(Counter(f"{node.domain or 'ai.onnx'}::{node.op_type}" for node in function.node)),
+            }
+            for function in model.functions
+        ],
+        "parameters": int(sum(array.size for array in weights if array.dtype.kind == "f")),
+        "metadata": {entry.key: entry.value for entry in model.metadata_props},
+    }
+
+
+def _tensor(value: Any) -> dict[str, Any]:
+    import onnx
+
+    kind = value.type.tensor_type
+    return {
+        "name": value.name,
+        "type": onnx.TensorProto.DataType.Name(kind.elem_type).lower(),
+        "shape": [dimension.dim_param or dimension.dim_value for dimension in kind.shape.dim],
+    }
+
+
+def _inspect_checkpoint(path: Path) -> dict[str, Any]:
+    require_export_packages()
+    from dcdr_deploy.modelfile.metadata import encode
+    from dcdr_deploy.models import architecture_of, count_parameters, load_checkpoint
+
+    loaded = load_checkpoint(path)
+    network = loaded.network
+    return {
+        "kind": "checkpoint",
+        "network": architecture_of(network.config).title,
+        "parameters": count_parameters(network),
+        "architecture": json.loads(network.config.to_json()),
+        "deformable_blocks": sum(block.deformable for block in network.deformable_blocks().values()),
+        "metadata": encode(loaded.metadata) if loaded.has_metadata else {},
+    }
+
+
+def _inspect_engine(path: Path) -> dict[str, Any]:
+    from dcdr_deploy.modelfile.sidecar import read_sidecar
+
+    facts = read_sidecar(path).as_dict()
+    metadata, sms = facts.pop("metadata"), facts.pop("sms")
+    shapes = {name.partition("_")[0]: "x".join(map(str, facts.pop(name))) for name in _SHAPES}
+    gpus = " ".join(f"SM{sm}" for sm in sms)
+    known = {key: value for key, value in facts.items() if value not in (None, {})}
+    return {"kind": "engine", "gpus": gpus, "images x height x width": shapes, **known, "metadata": metadata}
+
+
+_SHAPES = ("min_shape", "opt_shape", "max_shape")
+
+READERS = {
+    ".onnx": _inspect_onnx,
+    ".engine": _inspect_engine,
+    ".pth": _inspect_checkpoint,
+    ".pt": _inspect_checkpoint,
+    ".safetensors": _inspect_checkpoint,
+}
+"""How a file is described, by suffix."""

@@ -1,0 +1,1 @@
+"""What travels with weights: metadata, ONNX header, sidecar of an engine. Needs neither torch nor onnx."""

@@ -1,0 +1,127 @@
+"""What a runner has to know of a network, and how it is stored as strings."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from dcdr_deploy.errors import ModelError
+
+
+@dataclass(frozen=True)
+class ModelMetadata:
+    """What a runner has to know of a network; travels inside the ONNX file and in an engine's sidecar.
+
+    Attributes:
+        peak: linear value of a network output of 1.0, in units of SDR diffuse white (> 0).
+        size_multiple: height and width of an input must be multiples of this.
+        overlap: context in pixels that an output pixel needs on each side, from the receptive field and the offsets
+            measured on real pictures with these weights. Neighbouring tiles share at least twice as much
+            (run/tiling.py).
+        name: what the model calls itself, for logs.
+        extra: everything else that was stored, by short name: ``"architecture"`` and ``"training"`` (JSON),
+            ``"weights_sha256"``, ``"tool_version"``.
+    """
+
+    peak: float = 1.0
+    size_multiple: int = 4
+    overlap: int = 84
+    name: str = "DCDR-UNet"
+    extra: dict[str, str] = field(default_factory=dict)
+
+
+FORMAT_VERSION = "1"
+
+
+PREFIX = "dcdr."
+
+
+KEY_FORMAT = "dcdr.format"
+
+
+KEY_NAME = "dcdr.name"
+
+
+KEY_PEAK = "dcdr.peak"
+
+
+KEY_SIZE_MULTIPLE = "dcdr.size_multiple"
+
+
+KEY_OVERLAP = "dcdr.overlap"
+
+
+KEY_ARCHITECTURE = "dcdr.architecture"
+
+
+KEY_WEIGHTS_SHA256 = "dcdr.weights_sha256"
+
+
+KEY_TOOL_VERSION = "dcdr.tool_version"
+
+
+KEY_TRAINING = "dcdr.training"
+
+
+_OWN_KEYS = frozenset({KEY_FORMAT, KEY_NAME, KEY_PEAK, KEY_SIZE_MULTIPLE, KEY_OVERLAP})
+
+
+def encode(metadata: ModelMetadata) -> dict[str, str]:
+    """Return the strings to store in ``metadata_props``; :func:`decode` gives the same metadata back.
+
+    Raises:
+        ValueError: ``extra`` uses the name of a field of its own, e.g. ``"peak"``.
+    """
+    stored = {
+        KEY_FORMAT: FORMAT_VERSION,
+        KEY_NAME: metadata.name,
+        KEY_PEAK: repr(float(metadata.peak)),
+        KEY_SIZE_MULTIPLE: str(metadata.size_multiple),
+        KEY_OVERLAP: str(metadata.overlap),
+    }
+    for name, value in metadata.extra.items():
+        key = PREFIX + name
+        if key in _OWN_KEYS:
+            raise ValueError(f"extra metadata must not use the name {name!r}")
+        stored[key] = value
+    return stored
+
+
+def decode(stored: Mapping[str, str], source: str = "this model") -> ModelMetadata:
+    """Return the metadata held by an ONNX file's ``metadata_props``; keys of other tools are ignored.
+
+    Raises:
+        ModelError: no metadata of this project, of a newer version, or with values out of range. The message begins
+            with ``source``.
+    """
+    version = stored.get(KEY_FORMAT)
+    if version is None:
+        raise ModelError(
+            f"{source} is an ONNX model that carries no DCDR-UNet metadata; make one from the checkpoint "
+            "with `dcdr-deploy export CHECKPOINT`"
+        )
+    if version != FORMAT_VERSION:
+        raise ModelError(f"{source} has metadata of version {version}, newer than this dcdr-deploy knows; upgrade it")
+    try:
+        metadata = ModelMetadata(
+            peak=float(stored[KEY_PEAK]),
+            size_multiple=int(stored[KEY_SIZE_MULTIPLE]),
+            overlap=int(stored[KEY_OVERLAP]),
+            name=stored[KEY_NAME],
+            extra={
+                key[len(PREFIX) :]: v for key, v in stored.items() if key.startswith(PREFIX) and key not in _OWN_KEYS
+            },
+        )
+    except KeyError as error:
+        raise ModelError(f"{source} lacks the metadata entry {error.args[0]}; export it again") from None
+    except ValueError as error:
+        raise ModelError(f"{source} has a metadata entry that is no number ({error}); export it again") from None
+    for key, fits in (
+        (KEY_PEAK, math.isfinite(metadata.peak) and metadata.peak > 0),
+        (KEY_SIZE_MULTIPLE, metadata.size_multiple >= 1),
+        (KEY_OVERLAP, metadata.overlap >= 0),
+    ):
+        if not fits:
+            raise ModelError(f"{source} has {key} = {stored[key]}, which is out of range; export it again")
+    return metadata

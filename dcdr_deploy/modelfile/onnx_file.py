@@ -1,0 +1,227 @@
+"""Model metadata in ONNX files, read without the onnx package.
+
+An ONNX file is one protobuf message. What a runner needs of it (the metadata and the shapes of input and output) is a
+few hundred bytes among megabytes of weights, so this module walks over the message's top level and steps across the
+large fields without loading them. All backends read a model this way before their library sees it; a file that is no
+ONNX model, or was cut short, is told apart here with one sentence.
+"""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from dcdr_deploy.engines.base import EngineOptions
+from dcdr_deploy.errors import ModelError
+from dcdr_deploy.modelfile.metadata import ModelMetadata, decode
+
+_FLOAT16 = 10
+"""ONNX's number of the type."""
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """An input or output of a graph.
+
+    Attributes:
+        name: name in the graph.
+        element_type: ONNX's number of the type; 1 is float32.
+        shape: sizes, ``None`` where dynamic; ``None`` as a whole if the rank is not given.
+    """
+
+    name: str
+    element_type: int
+    shape: tuple[int | None, ...] | None
+
+
+@dataclass(frozen=True)
+class OnnxHeader:
+    """The parts of an ONNX file that are read without loading it.
+
+    ``weight_types`` as ONNX numbers them; ``operators`` are the domains and names of the graph's nodes.
+    """
+
+    properties: dict[str, str]
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    weight_types: frozenset[int] = frozenset()
+    operators: frozenset[tuple[str, str]] = frozenset()
+
+
+@dataclass(frozen=True)
+class OnnxModel:
+    """An ONNX file that fits this project: what an engine needs to know before it loads it.
+
+    Attributes:
+        path: the file.
+        metadata: what the file says of its network.
+        input_name: name of the picture input, float32 (N, 3, H, W).
+        fixed_size: (height, width) of a model exported for one size, else ``None``.
+        max_batch: 1 for a model exported for one tile a call, else ``None``.
+        precision: ``"fp16"`` for a file with FP16 weights, else ``"fp32"``.
+        operators: (domain, name) of the graph's nodes; the domain of standard operators is empty.
+    """
+
+    path: Path
+    metadata: ModelMetadata
+    input_name: str
+    fixed_size: tuple[int, int] | None
+    max_batch: int | None
+    precision: str = "fp32"
+    operators: frozenset[tuple[str, str]] = frozenset()
+
+    def require_precision(self, options: EngineOptions) -> None:
+        """Refuse the file where the options ask for another precision: an ONNX file is of one.
+
+        Raises:
+            EngineError: they do; the message says how to get the other file.
+        """
+        switch = "with" if options.precision == "fp16" else "without"
+        remedy = f"export the checkpoint {switch} --fp16, or leave the precision to the file"
+        options.require_precision(self.precision, str(self.path), remedy)
+
+
+def read_model(path: Path) -> OnnxModel:
+    """Read what an engine needs to know of an ONNX file and check that it is a network of this project.
+
+    Raises:
+        ModelError: no such file, no ONNX file, cut short, without this project's metadata, or with inputs and outputs
+            other than one float32 (N, 3, H, W) each.
+    """
+    header = read_header(path)
+    metadata = decode(header.properties, str(path))
+    for role, tensors in (("input", header.inputs), ("output", header.outputs)):
+        if len(tensors) != 1:
+            raise ModelError(f"{path} has {len(tensors)} {role}s, not one; export it again")
+        if not _is_picture(tensors[0]):
+            raise ModelError(f"{path}: {role} {tensors[0].name!r} is not float32 (N, 3, H, W); export it again")
+    shape = header.inputs[0].shape
+    assert shape is not None  # _is_picture has seen four sizes
+    batch, _, height, width = shape
+    if batch not in (None, 1):
+        raise ModelError(f"{path} takes exactly {batch} tiles a call; export it with a dynamic batch or a batch of 1")
+    if (height is None) != (width is None):
+        raise ModelError(f"{path} fixes only one of height and width; export it with both fixed or both dynamic")
+    fixed = None if height is None or width is None else (height, width)
+    if fixed is not None and any(size < 1 or size % metadata.size_multiple for size in fixed):
+        raise ModelError(f"{path} is fixed to {height} x {width}, no multiples of {metadata.size_multiple}")
+    precision = "fp16" if _FLOAT16 in header.weight_types else "fp32"
+    return OnnxModel(path, metadata, header.inputs[0].name, fixed, batch, precision, header.operators)
+
+
+def _is_picture(tensor: TensorSpec) -> bool:
+    if tensor.element_type != 1 or tensor.shape is None or len(tensor.shape) != 4:
+        return False
+    return tensor.shape[1] in (None, 3)
+
+
+def read_header(path: Path) -> OnnxHeader:
+    """Read metadata and signature of any ONNX file.
+
+    Raises:
+        ModelError: the file is missing, empty, cut short, or no ONNX model.
+    """
+    try:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            return _header(data)
+    except FileNotFoundError:
+        raise ModelError(f"model {path} does not exist") from None
+    except OSError as error:
+        raise ModelError(f"model {path} cannot be read: {error.strerror or error}") from None
+    except ValueError as error:  # mmap of an empty file, and everything that _header finds wrong
+        raise ModelError(f"{path} is no ONNX model, or was cut short ({error})") from None
+
+
+def _header(data: mmap.mmap) -> OnnxHeader:
+    properties: dict[str, str] = {}
+    inputs: list[TensorSpec] = []
+    outputs: list[TensorSpec] = []
+    weight_types: set[int] = set()
+    operators: set[tuple[str, str]] = set()
+    graphs = 0
+    for number, value in _fields(data, 0, len(data)):  # ModelProto
+        if number == 7:
+            graphs += 1
+            for entry, place in _fields(data, *_span(value)):  # GraphProto
+                if entry == 1:  # NodeProto
+                    node = dict(_fields(data, *_span(place)))
+                    operators.add((_text(data, node.get(7)), _text(data, node.get(4))))
+                elif entry in (11, 12):
+                    (inputs if entry == 11 else outputs).append(_tensor(data, *_span(place)))
+                elif entry == 5:  # initializer, a TensorProto with data_type = 2
+                    weight_type = dict(_fields(data, *_span(place))).get(2)
+                    weight_types.update({weight_type} if isinstance(weight_type, int) else ())
+        elif number == 14:
+            pair = dict(_fields(data, *_span(value)))  # StringStringEntryProto
+            properties[_text(data, pair.get(1))] = _text(data, pair.get(2))
+    if graphs != 1:
+        raise ValueError("it holds no graph")
+    return OnnxHeader(properties, tuple(inputs), tuple(outputs), frozenset(weight_types), frozenset(operators))
+
+
+def _tensor(data: mmap.mmap, start: int, end: int) -> TensorSpec:
+    """Read a ValueInfoProto: name = 1, type = 2, whose tensor_type = 1 has elem_type = 1 and shape = 2."""
+    info = dict(_fields(data, start, end))
+    name, element_type, shape = _text(data, info.get(1)), 0, None
+    tensor = dict(_fields(data, *_span(info[2]))).get(1) if 2 in info else None
+    if tensor is not None:
+        for number, value in _fields(data, *_span(tensor)):
+            if number == 1 and isinstance(value, int):
+                element_type = value
+            elif number == 2:
+                sizes = [dict(_fields(data, *_span(place))).get(1) for _, place in _fields(data, *_span(value))]
+                shape = tuple(size if isinstance(size, int) else None for size in sizes)
+    return TensorSpec(name, element_type, shape)
+
+
+def _text(data: mmap.mmap, value: int | tuple[int, int] | None) -> str:
+    if value is None:
+        return ""
+    start, end = _span(value)
+    return data[start:end].decode("utf-8")  # UnicodeDecodeError is a ValueError
+
+
+def _span(value: int | tuple[int, int]) -> tuple[int, int]:
+    if isinstance(value, int):
+        raise ValueError("a field has the wrong type")
+    return value
+
+
+def _fields(data: mmap.mmap, position: int, end: int) -> Iterator[tuple[int, int | tuple[int, int]]]:
+    """Yield (field number, value) of a protobuf message in ``data[position:end]``.
+
+    The value is the number of a varint or fixed field, or (start, end) of a field with a length, which is not loaded.
+    """
+    while position < end:
+        tag, position = _varint(data, position, end)
+        number, wire = tag >> 3, tag & 7
+        value: int | tuple[int, int]
+        if wire == 0:
+            value, position = _varint(data, position, end)
+        elif wire in (1, 2, 5):
+            length, position = _varint(data, position, end) if wire == 2 else ({1: 8, 5: 4}[wire], position)
+            start, position = position, position + length
+            if position > end:
+                raise ValueError("a field reaches beyond the end")
+            value = (start, position) if wire == 2 else int.from_bytes(data[start:position], "little")
+        else:
+            raise ValueError("it is no protobuf message")
+        if number == 0:
+            raise ValueError("it is no protobuf message")
+        yield number, value
+
+
+def _varint(data: mmap.mmap, position: int, end: int) -> tuple[int, int]:
+    """Read a protobuf varint of at most ten bytes; return it and the position behind it."""
+    value = 0
+    for shift in range(0, 70, 7):
+        if position >= end:
+            break
+        byte = data[position]
+        position += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, position
+    raise ValueError("a number is cut short")

@@ -1,0 +1,200 @@
+"""Folder runs: every picture of a folder, with a manifest of what is done and a list of what failed."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+
+from dcdr_deploy.errors import DcdrError, EngineError, EngineOutOfMemory, NonFiniteError, OutputError
+from dcdr_deploy.run.events import SILENT, Listener
+from dcdr_deploy.run.file import Decoded, Inferred, decode, encode, infer
+from dcdr_deploy.run.jobs import Job, plan_folder
+from dcdr_deploy.run.manifest import Entry, Manifest, make_entry, settings_key
+from dcdr_deploy.run.opening import DEFAULT_SETTINGS, RunnerSettings, runner_or_default
+from dcdr_deploy.run.outputs import DEFAULT_OPTIONS, ConvertOptions, preview_path
+from dcdr_deploy.run.reports import Failure, FileReport, FolderReport
+from dcdr_deploy.run.runner import Runner
+from dcdr_deploy.run.stages import Pipeline, Stages
+
+FAILURES_NAME = "failures.jsonl"
+
+PIXELS_BEING_WRITTEN = 64_000_000
+"""Most pixels that are encoded at a time. With its copies on the way into a file one takes about 30 bytes."""
+
+FAILURES_IN_A_ROW = 3
+"""So many failures of the engine, or of writing, one after the other are no matter of single files."""
+
+_OF_ONE_PICTURE = (NonFiniteError, EngineOutOfMemory)
+"""Failures of the engine that depend on a picture's values or size."""
+
+
+def convert_folder(
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    runner: Runner | None = None,
+    options: ConvertOptions = DEFAULT_OPTIONS,
+    *,
+    recursive: bool = False,
+    overwrite: bool = False,
+    model: str | os.PathLike[str] | None = None,
+    settings: RunnerSettings = DEFAULT_SETTINGS,
+    listener: Listener = SILENT,
+) -> FolderReport:
+    """Convert all pictures of a folder.
+
+    A picture that cannot be converted is listed in ``failures.jsonl`` in the output folder, and the run goes on.
+    Outputs that are in the manifest (manifest.py) and still exist are left as they are. Decoding, inference and
+    encoding of neighbouring pictures overlap.
+
+    Args:
+        source: folder of pictures; :func:`dcdr_deploy.run.jobs.plan_folder` says which are taken.
+        target: output folder; made if need be.
+        runner: an open runner.
+        options: what is written.
+        recursive: go into sub-folders too, and make the same ones in the output folder.
+        overwrite: convert what is up to date again.
+        model: without a runner: the model to load; ``None`` for the file name rule (selection.py).
+        settings: without a runner: backend, device, tiles.
+        listener: told of progress.
+
+    Raises:
+        InputError: the folder holds no pictures, or input and output do not go together.
+        OutputError: the output folder cannot be written, at the start or for several files in a row.
+        ModelError, CheckpointError, MissingDependency, EngineError: the model cannot be loaded, or the backend fails
+            for several files in a row.
+        TypeError: a runner and a model, or settings, were both given.
+    """
+    source, target = Path(source), Path(target)
+    plan = plan_folder(source, target, options, recursive=recursive)
+    for note in plan.notes:
+        listener.note(note)
+    with runner_or_default(runner, model, settings, listener) as opened:
+        return _FolderRun(target, opened, options, listener).convert(plan.jobs, overwrite=overwrite)
+
+
+class _StopError(Exception):
+    """Ends a run for a reason; no DcdrError, which the pipeline would take for a failure of the file at hand."""
+
+    def __init__(self, reason: DcdrError) -> None:
+        super().__init__(str(reason))
+        self.reason = reason
+
+
+class _FolderRun:
+    """One run: the three stages of the pipeline, the manifest and the list of failures."""
+
+    def __init__(self, target: Path, runner: Runner, options: ConvertOptions, listener: Listener) -> None:
+        self._runner = runner
+        self._options = options
+        self._listener = listener
+        self._manifest = Manifest(target)
+        # Tiles decide about the last digits of the result, in contrast to the number of them in a batch.
+        tiles = {"tile": runner.tile, "overlap": runner.overlap}
+        self._settings = settings_key(runner.engine.info, write=asdict(options.write), **tiles)
+        self._failures_file = target / FAILURES_NAME
+        self._files: list[FileReport] = []
+        self._failures: list[Failure] = []
+        self._engine_failures = self._write_failures = 0  # in a row
+        self._pipeline: Pipeline[Job, tuple[Entry | None, Decoded], tuple[Entry | None, Inferred], FileReport]
+        stages = Stages(self._decode, self._begun, self._infer, self._encode, _pixels, self._done, self._failed)
+        self._pipeline = Pipeline(stages, PIXELS_BEING_WRITTEN)
+
+    def convert(self, jobs: Sequence[Job], *, overwrite: bool) -> FolderReport:
+        started = time.perf_counter()
+        self._forget_failures()
+        unchanged = [] if overwrite else [job for job in jobs if self._is_unchanged(job)]
+        done = {job.name for job in unchanged}
+        waiting = [job for job in jobs if job.name not in done]
+        outputs = tuple(job.output for job in unchanged)
+        self._listener.files_found(len(waiting), outputs)
+        try:
+            self._pipeline.run(waiting)
+        except _StopError as stop:
+            raise stop.reason from stop
+        return FolderReport(
+            files=tuple(self._files),
+            unchanged=outputs,
+            failures=tuple(self._failures),
+            failures_file=self._failures_file if self._failures else None,
+            seconds=time.perf_counter() - started,
+        )
+
+    def _entry(self, job: Job) -> Entry | None:
+        with suppress(OSError):  # an input that is gone: reading it will say so
+            return make_entry(job.name, job.source, self._settings, self._options.preview)
+        return None
+
+    def _is_unchanged(self, job: Job) -> bool:
+        entry = self._entry(job)
+        written = (job.output, preview_path(job.output)) if self._options.preview else (job.output,)
+        return entry is not None and self._manifest.holds(entry) and all(path.is_file() for path in written)
+
+    def _decode(self, job: Job) -> tuple[Entry | None, Decoded]:
+        entry = self._entry(job)  # before reading: a change in the meantime makes the next run convert it again
+        return entry, decode(job.source)
+
+    def _begun(self, job: Job) -> None:
+        self._listener.file_begun(job.source)
+
+    def _infer(self, job: Job, early: tuple[Entry | None, Decoded]) -> tuple[Entry | None, Inferred]:
+        entry, decoded = early
+        inferred = infer(decoded, self._runner, self._tiles_done)
+        self._engine_failures = 0
+        return entry, inferred
+
+    def _tiles_done(self, done: int, total: int) -> None:
+        self._listener.tiles_done(done, total)
+        self._pipeline.poll()
+
+    def _encode(self, job: Job, late: tuple[Entry | None, Inferred]) -> FileReport:
+        entry, inferred = late
+        report = encode(inferred, job.output, self._options)
+        if entry is not None:
+            self._manifest.add(entry)
+        return report
+
+    def _done(self, job: Job, report: FileReport) -> None:
+        self._write_failures = 0
+        self._files.append(report)
+        self._listener.file_converted(report)
+
+    def _failed(self, job: Job, error: DcdrError) -> None:
+        """Record a failure of one file.
+
+        Raises:
+            _StopError: it is the last of several that the next files would meet too, or the list cannot be written.
+        """
+        failure = Failure(job.source, str(error), type(error).__name__)
+        self._failures.append(failure)
+        self._listener.file_failed(failure)
+        self._write_failure(failure)
+        if isinstance(error, OutputError):
+            self._write_failures += 1
+        elif isinstance(error, EngineError) and not isinstance(error, _OF_ONE_PICTURE):
+            self._engine_failures += 1
+        if max(self._write_failures, self._engine_failures) >= FAILURES_IN_A_ROW:
+            raise _StopError(type(error)(f"stopped after {FAILURES_IN_A_ROW} failures in a row: {error}"))
+
+    def _forget_failures(self) -> None:
+        try:
+            self._failures_file.unlink(missing_ok=True)
+        except OSError as error:
+            raise OutputError(f"{self._failures_file}: cannot be replaced: {error.strerror or error}") from error
+
+    def _write_failure(self, failure: Failure) -> None:
+        try:
+            self._failures_file.parent.mkdir(parents=True, exist_ok=True)
+            with self._failures_file.open("a", encoding="utf-8") as stream:
+                stream.write(json.dumps(failure.as_dict()) + "\n")
+        except OSError as error:
+            reason = OutputError(f"{self._failures_file}: cannot be written: {error.strerror or error}")
+            raise _StopError(reason) from error
+
+
+def _pixels(late: tuple[Entry | None, Inferred]) -> int:
+    return late[1].pixels

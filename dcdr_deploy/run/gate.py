@@ -1,0 +1,215 @@
+"""The accuracy gate: an engine against ONNX Runtime in FP32, on two sample tiles.
+
+A fused kernel, FP16 and a builder that chooses among a hundred tactics can each go wrong without an error. So an engine
+counts as verified only when its results were compared on a GPU: after the build if there is one, else with its first
+run.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dcdr_deploy.engines.base import DEVICE_CPU, Engine, EngineOptions
+from dcdr_deploy.errors import DcdrError, EngineError, ModelError, OutputError
+from dcdr_deploy.metrics.psnr import psnr_from_mse
+from dcdr_deploy.modelfile.sidecar import REBUILD, Sidecar, mark_verified
+from dcdr_deploy.system.faults import one_line
+from dcdr_deploy.system.files import file_sha256
+
+MIN_PSNR = {"fp16": 50.0, "fp32": 80.0}
+"""Decibels at full scale 1.0 that an engine of a precision must reach."""
+
+LARGEST_PSNR = 200.0
+"""Decibels; stands for "no difference", as JSON has no infinity."""
+
+TILE_EDGE = 256
+"""Pixels of the tiles for an engine that takes many sizes; small enough for a reference on the CPU."""
+
+_REPEATS = 2
+"""Calls with both tiles: the second run of a shape is recorded as a CUDA graph, so the graph is compared as well,
+however many tiles the engine computes at once."""
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class GateResult:
+    """Outcome of a comparison.
+
+    Attributes:
+        psnr: of the worst tile in dB at full scale 1.0; NaN if a result is not finite.
+        finite: all results are finite.
+        passed: finite, and no tile below the least PSNR for the engine's precision.
+    """
+
+    psnr: float
+    finite: bool
+    passed: bool
+
+    def figures(self) -> dict[str, float]:
+        """Return what a sidecar stores."""
+        return {"psnr": round(self.psnr, 2)}
+
+
+def run_gate(engine: Engine, onnx_path: Path) -> GateResult:
+    """Compare an engine with ONNX Runtime, FP32 on the CPU.
+
+    Args:
+        engine: the engine; its precision decides what must be reached.
+        onnx_path: the file it was built from.
+
+    Raises:
+        ModelError: ONNX Runtime refuses the file.
+        MissingDependency: ONNX Runtime is not installed.
+        EngineError: one of both failed or ran out of memory.
+    """
+    tiles = sample_tiles(*_tile_size(engine))
+    return _compare(engine, tiles, _reference(onnx_path, tiles))
+
+
+def _compare(engine: Engine, tiles: NDArray[np.uint8], expected: NDArray[np.float32]) -> GateResult:
+    found = np.concatenate([engine.infer_codes(tiles) for _ in range(_REPEATS)])
+    if not np.isfinite(found).all():
+        return GateResult(math.nan, finite=False, passed=False)
+    difference = found.astype(np.float64) - np.concatenate([expected] * _REPEATS)
+    worst = min(psnr_from_mse(float(mse)) for mse in np.mean(difference**2, axis=(1, 2, 3)))
+    psnr = min(worst, LARGEST_PSNR)
+    return GateResult(psnr, finite=True, passed=psnr >= MIN_PSNR[engine.info.precision])
+
+
+def verify_first_run(engine: Engine, path: Path, sidecar: Sidecar) -> None:
+    """Run the gate for an engine that was built where there was no GPU, and note in its sidecar that it passed.
+
+    Where the comparison cannot be made (the ONNX file is gone, or does not run here) or the sidecar cannot be written,
+    a warning says so and the engine is used: the next run tries again.
+
+    Raises:
+        ModelError: the engine's results are wrong.
+        EngineError: the engine failed.
+    """
+    if sidecar.verified:
+        return
+    source = find_source(path, sidecar)
+    if source is None:
+        _logger.warning(
+            "%s has not been compared with ONNX Runtime: the ONNX file it was built from is not beside it", path
+        )
+        return
+    tiles = sample_tiles(*_tile_size(engine))
+    try:
+        expected = _reference(source, tiles)
+    except DcdrError as error:
+        _logger.warning("%s could not be compared with ONNX Runtime: %s", path, error)
+        return
+    result = _compare(engine, tiles, expected)
+    if not result.passed:
+        found = f"PSNR {result.psnr:.1f} dB, {MIN_PSNR[sidecar.precision]:.0f} needed" if result.finite else "NaN"
+        raise ModelError(
+            f"{path} does not give on this GPU what ONNX Runtime gives for {source} ({found}); {REBUILD}"
+            f"{' --plugin none' if sidecar.plugin else ''}, or run {source.name} instead"
+        )
+    try:
+        mark_verified(path, sidecar, result.figures())
+    except OutputError as error:
+        _logger.warning("%s agrees with ONNX Runtime, but that cannot be noted: %s", path, error)
+    else:
+        _logger.info("%s agrees with ONNX Runtime: PSNR %.1f dB", path, result.psnr)
+
+
+def find_source(path: Path, sidecar: Sidecar) -> Path | None:
+    """Return the ONNX file that an engine was built from: beside it, or the demo weights; ``None`` if it is neither."""
+    for candidate in _candidates(path):
+        try:
+            if file_sha256(candidate) == sidecar.onnx_sha256:
+                return candidate
+        except OSError as error:
+            _logger.debug("%s cannot be read: %s", candidate, one_line(error))
+    return None
+
+
+def _candidates(path: Path) -> Iterator[Path]:
+    from dcdr_deploy.run.selection import DEMO_MODEL
+
+    try:
+        yield from sorted(each for each in path.parent.iterdir() if each.suffix.lower() == ".onnx" and each.is_file())
+    except OSError as error:
+        _logger.debug("%s cannot be listed: %s", path.parent, one_line(error))
+    if DEMO_MODEL.is_file():
+        yield DEMO_MODEL
+
+
+def _tile_size(engine: Engine) -> tuple[int, int]:
+    """Return (height, width) of the sample tiles: the engine's only size, or one that it takes."""
+    info = engine.info
+    if info.fixed_size is not None:
+        return info.fixed_size
+    multiple = info.metadata.size_multiple
+    smallest, largest = info.smallest_size or (0, 0), info.largest_size or (TILE_EDGE, TILE_EDGE)
+    edges = (
+        min(max(-(-TILE_EDGE // multiple) * multiple, low), high) for low, high in zip(smallest, largest, strict=True)
+    )
+    height, width = edges
+    return height, width
+
+
+def _reference(onnx_path: Path, tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Return what ONNX Runtime gives for tiles (N, H, W, 3) as (N, 3, H, W).
+
+    By a runner of its own, because a tile of an engine for whole 4K frames takes more memory at once than a machine may
+    have; the runner takes such a tile in parts.
+    """
+    from dcdr_deploy.engines.registry import load_engine
+    from dcdr_deploy.run.runner import Runner
+
+    with load_engine(onnx_path, "onnxruntime", EngineOptions(device=DEVICE_CPU)) as reference:
+        if reference.info.device_kind != DEVICE_CPU:
+            raise EngineError("the reference does not run on the CPU")
+        runner = Runner(reference)
+        return np.stack([runner.run(tile).transpose(2, 0, 1) for tile in tiles])
+
+
+def sample_tiles(height: int, width: int) -> NDArray[np.uint8]:
+    """Return two pictures (2, height, width, 3) that hold what a network has to cope with; always the same ones.
+
+    The first is photographic in its statistics: structures of all sizes with a 1/f spectrum, a bright light that clips
+    and a dark corner. The second is graphic: hard edges, fine stripes, saturated and clipped colours.
+    """
+    rng = np.random.default_rng(2024)
+    y, x = (axis.astype(np.float32) for axis in np.mgrid[0:height, 0:width])
+    return np.stack([_photographic(rng, y, x), _graphic(y, x)])
+
+
+def _photographic(rng: np.random.Generator, y: NDArray[np.float32], x: NDArray[np.float32]) -> NDArray[np.uint8]:
+    picture = np.full((*y.shape, 3), 0.4, np.float32)
+    for octave in range(7):
+        wave, strength = 512.0 / 2**octave, 0.12 / 1.4**octave
+        for _ in range(3):
+            angle, phase, colour = rng.uniform(0, 2 * np.pi), rng.uniform(0, 2 * np.pi), rng.uniform(0.6, 1.0, 3)
+            along = (x * np.cos(angle) + y * np.sin(angle)) * (2 * np.pi / wave)
+            picture += (strength * np.sin(along + phase))[..., None] * colour.astype(np.float32)
+    height, width = y.shape
+    distance = np.hypot((y / height - 0.3) * 4, (x / width - 0.65) * 4)
+    picture += (1.6 * np.exp(-distance * 3))[..., None] * np.array(
+        [1.0, 0.95, 0.8], np.float32
+    )  # a lamp, clipped in its middle
+    picture *= np.clip(0.15 + 1.3 * np.hypot(1 - y / height, x / width), 0, 1)[..., None]
+    picture += rng.normal(0, 0.008, picture.shape)
+    return np.clip(np.rint(picture * 255), 0, 255).astype(np.uint8)
+
+
+def _graphic(y: NDArray[np.float32], x: NDArray[np.float32]) -> NDArray[np.uint8]:
+    checks = ((x // 24 + y // 16) % 2).astype(np.uint8)
+    stripes = ((x + y) // 2 % 2).astype(np.uint8)
+    ramp = (x / max(x.shape[1] - 1, 1) * 255).astype(np.uint8)
+    disc = (np.hypot(y - y.shape[0] / 2, x - x.shape[1] / 2) < min(y.shape) / 4).astype(np.uint8)
+    upper = np.stack([checks * 255, ramp, (1 - checks) * 200], axis=-1)
+    lower = np.stack([stripes * 180 + 40, 255 - ramp, stripes * 90], axis=-1)
+    picture = np.where((y < y.shape[0] / 2)[..., None], upper, lower)
+    return np.where(disc[..., None] == 1, np.array([255, 255, 250], np.uint8), picture).astype(np.uint8)

@@ -1,0 +1,166 @@
+"""Which pictures of a folder are converted, and what their outputs are called. Writes nothing."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dcdr_deploy.errors import InputError
+from dcdr_deploy.imaging.formats import SUFFIXES
+from dcdr_deploy.imaging.write import OUTPUT_SUFFIXES
+from dcdr_deploy.run.outputs import PREVIEW_SUFFIX, ConvertOptions, check_place, preview_path
+
+
+@dataclass(frozen=True)
+class Job:
+    """One picture of a folder run.
+
+    Attributes:
+        source: the input file.
+        output: the file to write.
+        name: the output relative to the output folder, with slashes: the same on every system.
+    """
+
+    source: Path
+    output: Path
+    name: str
+
+
+@dataclass(frozen=True)
+class FolderPlan:
+    """What a folder run is going to do.
+
+    Attributes:
+        jobs: in natural order of the inputs' names.
+        notes: sentences about what may surprise.
+    """
+
+    jobs: tuple[Job, ...]
+    notes: tuple[str, ...]
+
+
+def plan_folder(source: Path, target: Path, options: ConvertOptions, *, recursive: bool) -> FolderPlan:
+    """Find the pictures below ``source`` and name their outputs below ``target``.
+
+    Pictures are told by their suffix. Left out are hidden files and folders, previews (``*.preview.png``), linked
+    folders, and the output folder where it lies inside the input folder. The tree is mirrored. ``a.png`` becomes
+    ``a.exr``; where that name would be written twice (there is an ``a.jpg`` too), both keep their whole name:
+    ``a.png.exr`` and ``a.jpg.exr``.
+
+    Raises:
+        InputError: the input is no folder, cannot be listed, holds no pictures, or would be overwritten; the output is
+            a file or looks like the name of one.
+        OutputError: the output folder cannot be written.
+    """
+    _check_folders(source, target, options.suffix)
+    pictures, previews = find_pictures(source, recursive=recursive, exclude=target)
+    if not pictures:
+        raise InputError(_nothing_found(source, recursive))
+    names = name_outputs(pictures, options.suffix, previews=options.preview)
+    jobs = tuple(
+        Job(source / picture, target / name, name.as_posix()) for picture, name in zip(pictures, names, strict=True)
+    )
+    _check_overwriting(jobs, options.preview)
+    # One stands for all; a folder in the place of a single output is that file's failure.
+    free = (job.output for job in jobs if not os.path.isdir(job.output))  # noqa: PTH112 - as in _check_folders
+    check_place(next(free, jobs[0].output), options)
+    notes = []
+    if previews:
+        notes.append(f"{source}: {previews} files named *{PREVIEW_SUFFIX} left out: previews of an earlier run")
+    renamed = [job.name for job in jobs if job.output.name == job.source.name + options.suffix]
+    if renamed:
+        notes.append(
+            f"{source}: {len(renamed)} pictures share a name with another but for the suffix; "
+            f"their outputs keep it: {renamed[0]}" + (", ..." if len(renamed) > 1 else "")
+        )
+    return FolderPlan(jobs, tuple(notes))
+
+
+def find_pictures(folder: Path, *, recursive: bool, exclude: Path) -> tuple[list[Path], int]:
+    """Return the pictures relative to ``folder``, in natural order, and how many previews were left out.
+
+    Raises:
+        InputError: a folder cannot be listed.
+    """
+    excluded = os.path.realpath(exclude)
+    pictures: list[Path] = []
+    previews = 0
+    for root, folders, files in os.walk(folder, onerror=_refuse):
+        here = Path(root)
+        folders[:] = [
+            name
+            for name in folders
+            if recursive and not name.startswith(".") and os.path.realpath(here / name) != excluded
+        ]
+        for name in files:
+            path = here / name
+            if name.startswith(".") or path.suffix.lower() not in SUFFIXES:
+                continue
+            if name.lower().endswith(PREVIEW_SUFFIX):
+                previews += 1
+            elif path.is_file() or not path.exists():  # a broken link is told as a failure; pipes and devices are not
+                pictures.append(path.relative_to(folder))
+    return sorted(pictures, key=_natural), previews
+
+
+def name_outputs(pictures: Sequence[Path], suffix: str, *, previews: bool) -> list[Path]:
+    """Return the relative output of each relative input; no file, previews included, is written twice.
+
+    Upper and lower case count as the same, as they do on Windows and macOS.
+    """
+    whole: set[Path] = set()  # pictures whose outputs keep the whole name
+    while True:
+        names = [path.with_name(path.name + suffix) if path in whole else path.with_suffix(suffix) for path in pictures]
+        writers: dict[str, list[Path]] = defaultdict(list)
+        for path, name in zip(pictures, names, strict=True):
+            for written in (name, preview_path(name)) if previews else (name,):
+                writers[written.as_posix().casefold()].append(path)
+        clashing = {path for several in writers.values() if len(several) > 1 for path in several} - whole
+        if not clashing:
+            return names
+        whole |= clashing
+
+
+def _natural(path: Path) -> list[list[str | int]]:
+    """Sort key: frame2 before frame10."""
+    return [
+        # Splitting at digits gives text at even places and numbers at odd ones: likes are compared with likes.
+        [int(part) if place % 2 else part.casefold() for place, part in enumerate(re.split(r"(\d+)", name))]
+        for name in path.parts
+    ]
+
+
+def _check_folders(source: Path, target: Path, suffix: str) -> None:
+    # os.path and not pathlib: Path.exists and its like raise for names that are too long.
+    if not os.path.isdir(source):  # noqa: PTH112
+        found = os.path.exists(source)  # noqa: PTH110
+        raise InputError(f"{source}: " + ("is no folder" if found else "no such folder; check the path"))
+    exists = os.path.exists(target)  # noqa: PTH110
+    if exists and not os.path.isdir(target):  # noqa: PTH112
+        raise InputError(f"{target}: is a file, but {source} is a folder; name a folder to write into")
+    if not exists and target.suffix.lower() in OUTPUT_SUFFIXES:
+        raise InputError(f"{target}: is the name of a file, but {source} is a folder; name a folder to write into")
+    if suffix in SUFFIXES and os.path.realpath(source) == os.path.realpath(target):
+        raise InputError(f"{target}: {suffix} outputs would become inputs of the next run; name another folder")
+
+
+def _check_overwriting(jobs: Sequence[Job], preview: bool) -> None:
+    sources = {os.path.realpath(job.source) for job in jobs}
+    for job in jobs:
+        for written in (job.output, preview_path(job.output)) if preview else (job.output,):
+            if os.path.realpath(written) in sources:
+                raise InputError(f"{written}: is an input and would be overwritten; name another output folder")
+
+
+def _nothing_found(folder: Path, recursive: bool) -> str:
+    sentence = f"{folder}: holds no pictures ({', '.join(sorted(SUFFIXES))})"
+    inside = any(entry.is_dir() and not entry.name.startswith(".") for entry in folder.iterdir())
+    return sentence + ("; --recursive looks into its folders too" if inside and not recursive else "")
+
+
+def _refuse(error: OSError) -> None:
+    raise InputError(f"{error.filename}: cannot be listed ({error.strerror}); mend its permissions") from error

@@ -1,0 +1,105 @@
+"""From a user's wishes to a runner: choose the model, load it, close it at the end."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal
+
+from dcdr_deploy.engines.base import Engine, EngineOptions
+from dcdr_deploy.engines.registry import AUTO, load_engine, model_suffixes
+from dcdr_deploy.errors import DcdrError
+from dcdr_deploy.run.events import SILENT, Listener
+from dcdr_deploy.run.runner import Runner
+from dcdr_deploy.run.selection import choose_model
+
+
+@dataclass(frozen=True)
+class RunnerSettings:
+    """How a model runs; the defaults suit every machine.
+
+    Attributes:
+        backend: a backend's name, or ``"auto"``.
+        device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
+        threads: processor threads; ``None`` leaves the choice to the backend.
+        tile: largest tile edge in pixels, ``None`` for whole frames, ``"auto"`` by the memory at hand.
+        overlap: context in pixels on each side of a tile; ``"auto"`` takes what the model asks for.
+        batch: tiles in a call; ``"auto"`` by device and memory.
+        precision: ``"auto"``, ``"fp32"`` or ``"fp16"``; see :class:`~dcdr_deploy.engines.base.EngineOptions`.
+    """
+
+    backend: str = AUTO
+    device: str = "auto"
+    threads: int | None = None
+    tile: int | Literal["auto"] | None = "auto"
+    overlap: int | Literal["auto"] = "auto"
+    batch: int | Literal["auto"] = "auto"
+    precision: str = "auto"
+
+
+DEFAULT_SETTINGS = RunnerSettings()
+
+
+@contextmanager
+def open_runner(
+    model: str | os.PathLike[str] | None = None,
+    settings: RunnerSettings = DEFAULT_SETTINGS,
+    listener: Listener = SILENT,
+) -> Iterator[Runner]:
+    """Give a runner for a model; its engine is closed at the end of the block.
+
+    Args:
+        model: an .onnx file, an engine or a checkpoint; ``None`` for the file name rule of
+            :mod:`dcdr_deploy.run.selection`.
+        settings: backend, device, tiles.
+        listener: told which model was chosen and what it runs on.
+
+    Raises:
+        DcdrError: as :func:`choose_model`, :func:`load_engine` and :class:`Runner`.
+    """
+    options = EngineOptions(settings.device, settings.threads, settings.precision)
+    with _load(model, settings.backend, options, listener) as engine:
+        runner = Runner(engine, settings.tile, settings.overlap, settings.batch)
+        listener.engine_ready(engine.info)
+        yield runner
+
+
+def _load(model: str | os.PathLike[str] | None, backend: str, options: EngineOptions, listener: Listener) -> Engine:
+    """Choose a model and load it; an engine file that was found, not asked for, is replaced where it does not load."""
+    suffixes = model_suffixes(backend, options)
+    while True:
+        choice = choose_model(model, suffixes=suffixes)
+        for note in choice.notes:
+            listener.note(note)
+        listener.model_chosen(choice)
+        try:
+            return load_engine(choice.path, backend, options)
+        except DcdrError as error:
+            if not choice.replaceable or suffixes == {choice.path.suffix.lower()}:
+                raise
+            listener.note(f"{choice.path.name} is not used: {error}")
+            suffixes = suffixes - {choice.path.suffix.lower()}
+
+
+@contextmanager
+def runner_or_default(
+    runner: Runner | None,
+    model: str | os.PathLike[str] | None,
+    settings: RunnerSettings,
+    listener: Listener,
+) -> Iterator[Runner]:
+    """Give the runner passed in, which its owner closes, or one opened for the block.
+
+    Raises:
+        TypeError: a runner and a model, or settings, were both given.
+        DcdrError: as :func:`open_runner`.
+    """
+    if runner is None:
+        with open_runner(model, settings, listener) as opened:
+            yield opened
+        return
+    if model is not None or settings is not DEFAULT_SETTINGS:
+        raise TypeError("give either a runner, or a model and settings to make one from")
+    yield runner

@@ -1,0 +1,103 @@
+"""What a run says of a file, of a failure, of a folder: plain data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dcdr_deploy.run.runner import RunStatistics
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A file of a folder run that could not be converted.
+
+    Attributes:
+        source: the input.
+        error: one sentence: what was wrong and what to do.
+        kind: class of the error, such as ``"InputError"``.
+    """
+
+    source: Path
+    error: str
+    kind: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain data for JSON."""
+        return {"input": str(self.source), "error": self.error, "kind": self.kind}
+
+
+@dataclass(frozen=True)
+class FileReport:
+    """What became of one file.
+
+    Attributes:
+        source: the input.
+        output: the HDR file written.
+        preview: the preview written, ``None`` if none was asked for.
+        width, height: pixels.
+        model: file name of the model, or what it calls itself where it has no file.
+        backend: registry name.
+        device: in words.
+        seconds: time of all stages together. In a folder run the stages of neighbouring files overlap.
+        stages: seconds by stage: ``"decode"``, ``"infer"``, ``"encode"``.
+        statistics: ``"min"``, ``"median"``, ``"p99"``, ``"max"`` of all samples in units of SDR white.
+        run: tiles, overlap, retries.
+        notes: sentences of the reader about what was left out or reduced.
+    """
+
+    source: Path
+    output: Path
+    preview: Path | None
+    width: int
+    height: int
+    model: str
+    backend: str
+    device: str
+    seconds: float
+    stages: dict[str, float]
+    statistics: dict[str, float]
+    run: RunStatistics
+    notes: tuple[str, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain data for JSON."""
+        return {
+            "input": str(self.source),
+            "output": str(self.output),
+            "preview": None if self.preview is None else str(self.preview),
+            "width": self.width,
+            "height": self.height,
+            "model": self.model,
+            "backend": self.backend,
+            "device": self.device,
+            "seconds": self.seconds,
+            "stages": dict(self.stages),
+            "statistics": dict(self.statistics),
+            "tiles": self.run.tiles,
+            "tile_size": list(self.run.tile_size),
+            "overlap": self.run.overlap,
+            "batch": self.run.batch,
+            "retries": self.run.retries,
+            "notes": list(self.notes),
+        }
+
+
+@dataclass(frozen=True)
+class FolderReport:
+    """What a folder run did.
+
+    Attributes:
+        files: what was converted, in the order in which it was finished.
+        unchanged: outputs that an earlier run had finished from the same input with the same settings.
+        failures: what could not be converted.
+        failures_file: where the failures are listed; ``None`` without failures.
+        seconds: time of the whole run, without loading the model.
+    """
+
+    files: tuple[FileReport, ...]
+    unchanged: tuple[Path, ...]
+    failures: tuple[Failure, ...]
+    failures_file: Path | None
+    seconds: float

@@ -1,0 +1,171 @@
+"""Which model runs when none, or a name only, is given: the project's one file name rule.
+
+``--model``, then ``$DCDR_MODEL``, then the model in the working directory (an engine that fits this GPU before an ONNX
+file), then the demo weights. The choice is always told to the user with its reason; several candidates at one stage are
+an error, never a guess.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Container, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dcdr_deploy.engines.tensorrt import trt_api
+from dcdr_deploy.errors import DcdrError, ModelError
+from dcdr_deploy.modelfile.onnx_file import read_model
+from dcdr_deploy.modelfile.sidecar import REBUILD, Sidecar, check_fit, read_sidecar
+from dcdr_deploy.system import hardware
+
+ENVIRONMENT_VARIABLE = "DCDR_MODEL"
+
+DEMO_MODEL = Path(__file__).parents[1] / "weights" / "dcdr-unet-demo.onnx"
+"""The weights that come with the package."""
+
+
+@dataclass(frozen=True)
+class ModelStage:
+    """A kind of model that is looked for in the working directory.
+
+    Attributes:
+        suffix: lower case, with the dot.
+        check: raises ``DcdrError`` for a file that is none of ours or does not fit this machine.
+        fitting: completes "the only .onnx model ... in the working directory" for those that pass the check.
+        replaceable: the next kind does the same, only slower; see :class:`ModelChoice`.
+    """
+
+    suffix: str
+    check: Callable[[Path], object]
+    fitting: str = ""
+    replaceable: bool = False
+
+
+def read_fitting_sidecar(engine: Path, device_index: int = 0) -> Sidecar:
+    """Read the sidecar of an engine and check that the engine can run on a GPU of this machine.
+
+    Args:
+        engine: the engine file.
+        device_index: the GPU in CUDA's counting.
+
+    Raises:
+        ModelError: as :func:`read_sidecar` and :func:`check_fit`.
+    """
+    sidecar = read_sidecar(engine)
+    if sidecar.package not in trt_api.PACKAGES:
+        raise ModelError(f"{engine} was built with {sidecar.package}, which this dcdr-deploy does not know; {REBUILD}")
+    present = hardware.compute_capabilities()
+    sm = present[device_index] if device_index < len(present) else None
+    check_fit(engine, sidecar, sm, trt_api.version(sidecar.package))
+    return sidecar
+
+
+_ONNX = ModelStage(".onnx", read_model)
+
+STAGES: tuple[ModelStage, ...] = (ModelStage(".engine", read_fitting_sidecar, " that fits this GPU", True), _ONNX)
+"""Kinds of models in the working directory, best first. A backend with files of its own adds a line."""
+
+
+@dataclass(frozen=True)
+class ModelChoice:
+    """A model file, and why it was taken.
+
+    Attributes:
+        path: the file.
+        reason: completes "this model, because it is ...".
+        notes: sentences about files that were looked at and left out.
+        replaceable: found, not asked for by name, and another kind of model may be taken should it not load.
+    """
+
+    path: Path
+    reason: str
+    notes: tuple[str, ...] = ()
+    replaceable: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.path} ({self.reason})"
+
+
+def choose_model(
+    requested: str | os.PathLike[str] | None = None,
+    *,
+    directory: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    suffixes: Container[str] | None = None,
+) -> ModelChoice:
+    """Apply the file name rule.
+
+    Args:
+        requested: what the user named; wins over everything.
+        directory: where to look for models; the working directory by default.
+        environment: variables; those of the process by default.
+        suffixes: kinds of files that the backend asked for takes; others in the directory are passed over. All by
+            default.
+
+    Raises:
+        ModelError: the file named does not exist, several models lie in the directory, or there is none at all.
+    """
+    if requested is not None:
+        return ModelChoice(_existing(requested, ""), "as asked for")
+    named = (os.environ if environment is None else environment).get(ENVIRONMENT_VARIABLE)
+    if named:
+        return ModelChoice(_existing(named, f" (from ${ENVIRONMENT_VARIABLE})"), f"from ${ENVIRONMENT_VARIABLE}")
+    stages = [stage for stage in STAGES if suffixes is None or stage.suffix in suffixes]
+    return _choose_here(stages, Path() if directory is None else directory, "--model or $" + ENVIRONMENT_VARIABLE)
+
+
+def choose_onnx(requested: str | os.PathLike[str] | None = None, *, directory: Path | None = None) -> ModelChoice:
+    """Choose the ONNX file to build an engine from: the one named, the only one in the directory, the demo weights.
+
+    Raises:
+        ModelError: the file named does not exist, or several lie in the directory.
+    """
+    if requested is not None:
+        return ModelChoice(_existing(requested, ""), "as asked for")
+    return _choose_here([_ONNX], Path() if directory is None else directory, "its path")
+
+
+def _choose_here(stages: Sequence[ModelStage], folder: Path, naming: str) -> ModelChoice:
+    """Return the model in the folder, or the demo weights; ``naming`` is how a user names another."""
+    notes: list[str] = []
+    for stage in stages:
+        candidates = _candidates(folder, stage, notes)
+        if len(candidates) > 1:
+            names = ", ".join(path.name for path in candidates)
+            raise ModelError(f"{len(candidates)} models lie in {folder.absolute()}: {names}; choose one with {naming}")
+        if candidates:
+            reason = f"the only {stage.suffix} model{stage.fitting} in the working directory"
+            return ModelChoice(candidates[0], reason, tuple(notes), stage.replaceable)
+    if not DEMO_MODEL.is_file():
+        raise ModelError(
+            f"no model found: none named, none in {folder.absolute()}, and this installation lacks the demo weights "
+            f"({DEMO_MODEL.name}); name one with {naming}"
+        )
+    return ModelChoice(DEMO_MODEL, "the demo weights that come with dcdr-deploy", tuple(notes))
+
+
+def _existing(name: str | os.PathLike[str], origin: str) -> Path:
+    path = Path(name).expanduser()
+    if os.path.isfile(path):  # noqa: PTH113 - Path.is_file raises for names that are too long
+        return path
+    what = "is a folder, name a file in it" if os.path.isdir(path) else "does not exist, check the path"  # noqa: PTH112
+    raise ModelError(f"model {path}{origin} {what}")
+
+
+def _candidates(folder: Path, stage: ModelStage, notes: list[str]) -> list[Path]:
+    """Return the models of one kind that fit; a note on each that does not: a stray file must not break a run."""
+    try:
+        files = sorted(path for path in folder.iterdir() if path.suffix.lower() == stage.suffix and path.is_file())
+    except OSError:  # a working directory that was removed or may not be listed holds nothing for us
+        return []
+    fitting = []
+    for path in files:
+        if path.name.startswith("."):
+            continue
+        try:
+            stage.check(path)
+        except DcdrError as error:
+            notes.append(f"not taken: {error}")
+        else:
+            fitting.append(path)
+    return fitting

@@ -1,0 +1,88 @@
+"""Putting a run together: data source, network, loss, validation, and going on where an earlier slice stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from dcdr_deploy.errors import InputError
+from dcdr_deploy.models import HdrNetwork, load_checkpoint
+from dcdr_deploy.training.distributed import SINGLE, ProcessGroup
+from dcdr_deploy.training.heldout import HeldOutPair, Predict, judge
+from dcdr_deploy.training.liveness import liveness
+from dcdr_deploy.training.loop import CHECKPOINT_NAME, LoopOptions, Progress, create_state, train
+from dcdr_deploy.training.losses import WeightedLoss
+from dcdr_deploy.training.recipe import Recipe
+from dcdr_deploy.training.state import TrainingState
+
+
+def predictor(network: HdrNetwork) -> Predict:
+    """Whole-picture inference by a network in evaluation mode, for :func:`judge`."""
+
+    def predict(ldr: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        device = next(network.parameters()).device
+        x = torch.from_numpy(np.ascontiguousarray(ldr.transpose(2, 0, 1)[None])).to(device)
+        with torch.no_grad():
+            return network(x)[0].cpu().numpy().transpose(1, 2, 0)
+
+    return predict
+
+
+def validator(pairs: list[HeldOutPair], peak: float) -> Callable[[HdrNetwork], dict[str, float]]:
+    """A validation function for the loop: gains over the baseline, and whether the restoration net lives."""
+    return lambda network: judge(pairs, predictor(network), peak).summary() | liveness(network, pairs)
+
+
+def open_run(
+    recipe: Recipe, folder: Path, peak: float, device: str, resume: bool, start_weights: Path | None = None
+) -> TrainingState:
+    """A new run, or the one in ``folder``.
+
+    A resumed run takes the recipe given here, so that its length or learning rate can be changed. A new run starts at
+    the weights of ``start_weights``, any file that :func:`~dcdr_deploy.models.load_checkpoint` takes, if there is one.
+
+    Raises:
+        InputError: the folder has a run already and ``resume`` is not set, or the weights are of another network.
+        CheckpointError: nothing to resume, or it does not fit, or the weights cannot be read.
+    """
+    checkpoint = folder / CHECKPOINT_NAME
+    if checkpoint.exists() and not resume:
+        raise InputError(f"{folder} holds a run already: go on with --resume, or choose another folder by --output")
+    state = create_state(recipe, peak, torch.device(device))
+    if resume:
+        state.restore(checkpoint, torch.device(device))
+    elif start_weights is not None:
+        start = load_checkpoint(start_weights)
+        if start.network.config != state.network.config:
+            raise InputError(
+                f"{start_weights} holds another network than preset {recipe.preset}; --preset names its own, if it has "
+                "one"
+            )
+        state.start_at(start)
+    return state
+
+
+def run_training(
+    state: TrainingState,
+    data: Dataset[tuple[Tensor, Tensor]],
+    folder: Path,
+    options: LoopOptions,
+    files: Mapping[str, Path] = MappingProxyType({}),
+    validate: Callable[[HdrNetwork], dict[str, float]] | None = None,
+    listen: Callable[[Progress], None] | None = None,
+    stop: Callable[[], bool] = lambda: False,
+    group: ProcessGroup = SINGLE,
+) -> bool:
+    """Train until the recipe ends, time is up or ``stop``; see :func:`dcdr_deploy.training.loop.train`.
+
+    ``files`` are the weights of perceptual losses, see :class:`~dcdr_deploy.training.losses.WeightedLoss`.
+    """
+    loss = WeightedLoss(state.recipe.losses, files, state.peak).to(options.device)
+    return train(state, data, loss, folder, options, validate, listen, stop, group)

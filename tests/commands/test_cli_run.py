@@ -1,0 +1,347 @@
+"""`dcdr-deploy run` as a user sees it: streams, lines, exit codes, Ctrl-C."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+import dcdr_deploy
+from dcdr_deploy import cli
+from dcdr_deploy.commands.show import run
+
+ORT = ("--backend", "onnxruntime")
+
+
+@pytest.fixture
+def photos(tmp_path, make_picture) -> Path:
+    for name in ("a.png", "b.jpg", "c.webp"):
+        make_picture(tmp_path / "photos" / name)
+    return tmp_path / "photos"
+
+
+# One file
+
+
+def test_one_file_gives_one_line_on_stdout_and_the_model_with_its_reason_on_stderr(dcdr, make_picture, tiny_model):
+    make_picture(Path("in.png"))
+    done = dcdr("run", "in.png", "out.exr", "--model", tiny_model, *ORT)
+    assert done.exit_code == 0
+    assert Path("out.exr").is_file()
+    (line,) = done.stdout.splitlines()
+    assert line.startswith("out.exr  32x24  gain.onnx  onnxruntime on CPU (")
+    assert line.endswith("min 0  median 0.8  p99 0.8  max 0.8  (1 = SDR white)")
+    model, backend = done.stderr.splitlines()
+    assert model == f"model: {tiny_model} (as asked for)"
+    assert backend.startswith("backend: onnxruntime on CPU")
+
+
+def test_without_options_the_model_in_the_working_directory_is_taken(dcdr, make_picture, write_tiny_model):
+    make_picture(Path("in.png"))
+    write_tiny_model(Path("mine.onnx"))
+    write_tiny_model(Path("stray.onnx"), stored={})
+    done = dcdr("run", "in.png", "out.exr")
+    assert done.exit_code == 0
+    note, model, _ = done.stderr.splitlines()
+    assert note.startswith("note: not taken: stray.onnx is an ONNX model that carries no DCDR-UNet metadata")
+    assert model == "model: mine.onnx (the only .onnx model in the working directory)"
+
+
+def test_the_preview_is_named_in_the_line(dcdr, make_picture, tiny_model):
+    make_picture(Path("in.png"))
+    done = dcdr("run", "in.png", "out/", "--format", "hdr", "--preview", "-m", tiny_model, *ORT)
+    assert done.stdout.endswith(f"preview {Path('out/in.preview.png')}\n")
+    assert Path("out/in.preview.png").is_file()
+
+
+def test_quiet_leaves_results_only(dcdr, make_picture, tiny_model):
+    make_picture(Path("in.png"))
+    done = dcdr("run", "in.png", "out.exr", "--quiet", "-m", tiny_model, *ORT)
+    assert (done.stderr, len(done.stdout.splitlines())) == ("", 1)
+
+
+def test_verbose_tells_times_and_tiles(dcdr, make_picture, tiny_model):
+    make_picture(Path("in.png"), size=(100, 100))
+    done = dcdr("run", "in.png", "out.exr", "-v", "-m", tiny_model, *ORT, "--tile", "64", "--overlap", "4")
+    assert "4 tiles of 64 x 64, overlap 4, batch 1; 0 retries" in done.stderr
+    assert len(done.stdout.splitlines()) == 1
+
+
+def test_json_is_one_object_on_stdout(dcdr, make_picture, tiny_model):
+    make_picture(Path("in.png"))
+    done = dcdr("run", "in.png", "out.exr", "--json", "-m", tiny_model, *ORT)
+    data = json.loads(done.stdout)
+    assert (data["status"], data["output"], data["width"], data["height"]) == ("converted", "out.exr", 32, 24)
+    assert data["statistics"]["max"] == pytest.approx(0.8, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "tiles"),
+    [
+        (["--tile", "none"], 1),
+        (["--tile", "NONE", "--overlap", "auto", "--batch", "auto"], 1),
+        (["--tile", "64", "--overlap", "4", "--batch", "2"], 4),
+    ],
+)
+def test_tile_options_reach_the_runner(dcdr, make_picture, tiny_model, arguments, tiles):
+    make_picture(Path("in.png"), size=(100, 100))
+    done = dcdr("run", "in.png", "out.exr", "--json", "-m", tiny_model, *ORT, *arguments)
+    assert json.loads(done.stdout)["tiles"] == tiles
+
+
+def test_a_model_file_of_another_precision_than_the_one_asked_for_is_one_line(dcdr, make_picture, tiny_model):
+    make_picture(Path("in.png"))
+    assert dcdr("run", "in.png", "out.exr", "-m", tiny_model, *ORT, "--precision", "fp32").exit_code == 0
+    done = dcdr("run", "in.png", "half.exr", "-m", tiny_model, *ORT, "--precision", "fp16")
+    assert done.exit_code == 2
+    assert done.stderr.splitlines()[-1] == (
+        f"error: {tiny_model} is fp32, not fp16 as asked for; export the checkpoint with --fp16, "
+        "or leave the precision to the file"
+    )
+    assert not Path("half.exr").exists()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        [],
+        ["in.png"],
+        ["in.png", "out.exr", "--tile", "many"],
+        ["in.png", "out.exr", "--format", "jpg"],
+        ["in.png", "out.exr", "--exr-compression", "rar"],
+        ["in.png", "out.exr", "--precision", "int8"],
+        ["in.png", "out.exr", "--nonsense"],
+    ],
+)
+def test_wrong_usage_is_exit_2(dcdr, make_picture, wrong):
+    make_picture(Path("in.png"))
+    done = dcdr("run", *wrong)
+    assert done.exit_code == 2
+    assert done.stderr.startswith("Usage: ")
+
+
+# Folders
+
+
+def test_a_folder_gives_a_line_a_file_and_a_sum(dcdr, photos, tiny_model):
+    done = dcdr("run", photos, "hdr", "-m", tiny_model, *ORT)
+    assert done.exit_code == 0
+    names = [str(Path("hdr") / name) for name in ("a.exr", "b.exr", "c.exr")]
+    assert sorted(line.split("  ")[0] for line in done.stdout.splitlines()) == names
+    assert done.stderr.splitlines()[-1].startswith("3 converted into hdr; ")
+
+
+def test_a_second_run_says_what_it_skips_and_overwrite_does_not(dcdr, photos, tiny_model):
+    arguments = ("run", photos, "hdr", "-m", tiny_model, *ORT)
+    dcdr(*arguments)
+    again = dcdr(*arguments)
+    assert (again.exit_code, again.stdout) == (0, "")
+    assert "0 converted into hdr; 3 unchanged since an earlier run (--overwrite converts them again)" in again.stderr
+    assert len(dcdr(*arguments, "--overwrite").stdout.splitlines()) == 3
+    machine = [json.loads(line) for line in dcdr(*arguments, "--json").stdout.splitlines()]
+    assert [line["status"] for line in machine] == ["unchanged"] * 3
+
+
+def test_a_bad_file_makes_exit_3_and_the_others_are_done(dcdr, photos, tiny_model):
+    (photos / "b.jpg").write_bytes(b"")
+    done = dcdr("run", photos, "hdr", "-m", tiny_model, *ORT, "--json")
+    assert done.exit_code == 3
+    lines = {line["input"]: line for line in map(json.loads, done.stdout.splitlines())}
+    assert [lines[str(photos / name)]["status"] for name in ("a.png", "b.jpg", "c.webp")] == [
+        "converted",
+        "failed",
+        "converted",
+    ]
+    assert f"failed: {photos / 'b.jpg'}: is empty (zero bytes)" in done.stderr
+    assert f"1 failed, listed in {Path('hdr/failures.jsonl')}" in done.stderr
+    assert json.loads(Path("hdr/failures.jsonl").read_text())["input"] == str(photos / "b.jpg")
+
+
+def test_quiet_does_not_hide_failures(dcdr, photos, tiny_model):
+    assert dcdr("run", photos, "quiet", "-m", tiny_model, *ORT, "-q").stderr == ""
+    (photos / "b.jpg").write_bytes(b"")
+    done = dcdr("run", photos, "hdr", "-m", tiny_model, *ORT, "-q")
+    assert done.exit_code == 3
+    assert done.stderr.startswith("failed: ")
+
+
+def test_recursive_mirrors_the_tree_in_the_format_asked_for(dcdr, photos, make_picture, tiny_model):
+    make_picture(photos / "sub" / "d.png")
+    dcdr("run", photos, "hdr", "-r", "--format", "tif", "-m", tiny_model, *ORT)
+    assert Path("hdr/sub/d.tif").is_file()
+
+
+# Ctrl-C
+
+SLOW = """
+import sys, time
+from dcdr_deploy import runner
+from dcdr_deploy.cli import main
+
+def slow(self, frame, progress=None, run=runner.Runner.run):
+    time.sleep(0.2)
+    return run(self, frame, progress)
+
+runner.Runner.run = slow
+main()
+"""
+
+
+def interrupt_when(ready, *arguments: object, cwd: Path) -> tuple[int, str]:
+    """Start a slow run, send SIGINT as soon as ``ready()``, and return its exit code and stderr."""
+    root = Path(dcdr_deploy.__file__).parent.parent
+    process = subprocess.Popen(
+        [sys.executable, "-c", SLOW, "run", *map(str, arguments)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(root)},
+        # A background job of a shell inherits SIGINT ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    deadline = time.monotonic() + 60
+    while not ready() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, words = process.communicate(timeout=60)
+    return process.returncode, words
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+def test_ctrl_c_leaves_whole_files_only_and_the_next_run_goes_on(tmp_path, make_picture, tiny_model, dcdr):
+    names = [f"{number}.png" for number in range(30)]
+    for name in names:
+        make_picture(tmp_path / "photos" / name)
+    hdr = tmp_path / "hdr"
+    arguments = ("photos", "hdr", "--preview", "-m", tiny_model, *ORT)
+    code, words = interrupt_when(lambda: (hdr / "1.exr").exists(), *arguments, cwd=tmp_path)
+    assert code == 130, words
+    assert "Traceback" not in words
+    assert words.splitlines()[-1] == "interrupted; what was finished is kept"
+    left = {path.name for path in hdr.iterdir()}
+    finished = {name for name in names if name.replace("png", "exr") in left}
+    assert 2 <= len(finished) < len(names)
+    assert not [name for name in left if ".tmp" in name]
+    done = dcdr("run", *arguments, "--json")
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    unchanged = {Path(line["output"]).stem + ".png" for line in lines if line["status"] == "unchanged"}
+    again = {Path(line["input"]).name for line in lines if line["status"] == "converted"}
+    assert unchanged == finished
+    assert again == set(names) - finished
+    assert {path.name for path in hdr.glob("*.exr")} == {name.replace("png", "exr") for name in names}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+def test_ctrl_c_in_a_single_file_leaves_the_older_output(tmp_path, make_picture, tiny_model, monkeypatch, dcdr):
+    make_picture(tmp_path / "in.png")
+    Path("out.exr").write_bytes(b"old")
+
+    def interrupted(*arguments, **options):
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job of a shell inherits it ignored
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(5)
+
+    monkeypatch.setattr("dcdr_deploy.imaging.exr.write_exr", interrupted)
+    done = dcdr("run", "in.png", "out.exr", "-m", tiny_model, *ORT)
+    assert done.exit_code == 130
+    assert Path("out.exr").read_bytes() == b"old"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.png", "out.exr"]
+
+
+# The frame around the commands
+
+
+def test_a_bug_keeps_its_traceback(dcdr, make_picture, tiny_model, monkeypatch):
+    make_picture(Path("in.png"))
+    monkeypatch.setattr("dcdr_deploy.run.file.infer", lambda *arguments: 1 / 0)
+    done = dcdr("run", "in.png", "out.exr", "-m", tiny_model, *ORT)
+    assert isinstance(done.exception, ZeroDivisionError)
+
+
+def test_a_missing_module_of_our_own_is_a_bug(monkeypatch):
+    broken = {"x": cli.LazyCommand("dcdr_deploy.gone:command", "")}
+    done = CliRunner().invoke(cli.LazyGroup("group", lazy=broken), ["x"])
+    assert isinstance(done.exception, ModuleNotFoundError)
+
+
+def test_a_missing_package_is_a_line_with_what_to_install():
+    broken = {"x": cli.LazyCommand("no_such_package_here:command", "", "train")}
+    done = CliRunner().invoke(cli.LazyGroup("group", lazy=broken), ["x"])
+    assert done.exit_code == 2
+    assert done.stderr == (
+        "error: `dcdr-deploy x` needs the package no_such_package_here, which is not installed: "
+        'pip install "dcdr-deploy[train]"\n'
+    )
+
+
+def test_help_lists_every_command_with_its_line(dcdr):
+    words = dcdr("--help").stdout
+    for name, command in cli.COMMANDS.items():
+        assert f"  {name}" in words
+        assert command.help in words
+
+
+def test_version(dcdr):
+    assert dcdr("--version").stdout == f"dcdr-deploy {dcdr_deploy.__version__}\n"
+
+
+@pytest.mark.parametrize("name", ["run", "doctor"])
+def test_the_list_leads_to_commands(name):
+    command = cli.COMMANDS[name].load()
+    assert isinstance(command, click.Command)
+    assert command.name == name
+
+
+def test_doctor_prints_the_backends(dcdr):
+    assert "onnxruntime" in dcdr("doctor").stdout
+    assert set(json.loads(dcdr("doctor", "--json").stdout)["backends"]) >= {"onnxruntime", "openvino", "torch"}
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0.126, "0.13 s"), (12.34, "12.3 s"), (200, "3 min 20 s"), (59.99, "60.0 s"), (7510, "2 h 05 min")],
+)
+def test_durations_read_well(seconds, words):
+    assert run.duration(seconds) == words
+
+
+def test_names_that_are_no_utf8_can_be_printed(dcdr, make_picture, tiny_model):
+    name = os.fsdecode(b"caf\xe9.png")
+    make_picture(Path("in.png")).rename(name)
+    done = dcdr("run", name, os.fsdecode(b"caf\xe9.hdr"), "-m", tiny_model, *ORT)
+    assert done.exit_code == 0
+    assert done.stdout.startswith("caf\ufffd.hdr  32x24")
+
+
+def test_on_a_terminal_a_bar_counts_the_files(monkeypatch, capsys, tmp_path, photos, tiny_model):
+    """The bar itself is rich's; here: it is fed, and it leaves stdout to the results."""
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    (photos / "b.jpg").write_bytes(b"")
+    from dcdr_deploy.run.folder import convert_folder
+    from dcdr_deploy.run.opening import RunnerSettings
+
+    with run.Console() as shown:
+        assert shown._bar is not None
+        convert_folder(
+            photos, tmp_path / "hdr", model=tiny_model, settings=RunnerSettings("onnxruntime"), listener=shown
+        )
+        task = shown._bar._progress.tasks[0]
+        assert (task.total, task.completed, task.description) == (3, 3, "c.webp")
+    out, err = capsys.readouterr()
+    assert len(out.splitlines()) == 2
+    assert "failed: " in err
+
+
+def test_an_unknown_command_is_wrong_usage(dcdr):
+    done = dcdr("convert", "in.png", "out.exr")
+    assert done.exit_code == 2
+    assert "No such command 'convert'" in done.stderr

@@ -1,0 +1,142 @@
+"""`dcdr-deploy train` as a user calls it: a few real steps on real files, slices, Ctrl-C, wrong moves."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner, Result
+
+from dcdr_deploy.cli import main
+from dcdr_deploy.models import load_checkpoint
+from dcdr_deploy.run.selection import DEMO_MODEL
+from dcdr_deploy.training.state import read_training_checkpoint
+
+DATA = Path(__file__).parents[2] / "data" / "hdri"
+DEMO = DEMO_MODEL.with_suffix(".safetensors")
+SMALL = ("--patch", "16", "--batch", "1", "--perceptual", "none", "--device", "cpu", "--precision", "fp32")
+
+
+def call(*arguments: object) -> Result:
+    return CliRunner().invoke(main, ["train", *map(str, arguments)])
+
+
+@pytest.fixture
+def pairs(tmp_path: Path) -> tuple[Path, Path]:
+    rng = np.random.default_rng(0)
+    for folder, kind in (("sdr", np.uint8), ("hdr", np.uint16)):
+        (tmp_path / folder).mkdir()
+        cv2.imwrite(str(tmp_path / folder / "a.png"), rng.integers(0, np.iinfo(kind).max, (32, 48, 3)).astype(kind))
+    return tmp_path / "sdr", tmp_path / "hdr"
+
+
+def test_a_short_run_on_pairs_and_its_continuation(pairs: tuple[Path, Path], tmp_path: Path) -> None:
+    run = ("--ldr", pairs[0], "--hdr", pairs[1], "-o", tmp_path / "run", *SMALL)
+    first = call(*run, "--steps", "3", "--minutes", "0", "--checkpoint-every", "1")
+    assert first.exit_code == 0, first.output
+    assert "go on with --resume" in first.stdout
+    second = call(*run, "--steps", "3", "--resume")
+    assert second.exit_code == 0, second.output
+    assert "next: dcdr-deploy export" in second.stdout
+    checkpoint = tmp_path / "run" / "last.pth"
+    assert read_training_checkpoint(checkpoint)["step"] == 3
+    assert load_checkpoint(checkpoint).metadata.peak == 8.0
+
+
+def test_fine_tuning_starts_at_the_weights_of_a_checkpoint(pairs: tuple[Path, Path], tmp_path: Path) -> None:
+    run = ("--ldr", pairs[0], "--hdr", pairs[1], *SMALL, "--weights", DEMO, "--learning-rate", "0")
+    result = call(*run, "-o", tmp_path / "run", "--steps", "1")
+    assert result.exit_code == 0, result.output
+    tuned, before = (load_checkpoint(path).network.state_dict() for path in (tmp_path / "run" / "last.pth", DEMO))
+    assert all(torch.equal(tuned[name], before[name]) for name in before)
+    assert call(*run, "-o", tmp_path / "run", "--steps", "2", "--resume").exit_code == 0
+    told = json.loads(load_checkpoint(tmp_path / "run" / "last.pth").metadata.extra["training"])
+    assert told["steps"] == 2
+    assert told["start"]["file"] == DEMO.name
+    assert told["start"]["steps"] == json.loads(load_checkpoint(DEMO).metadata.extra["training"])["steps"]
+
+
+def test_weights_of_another_network_are_refused(pairs: tuple[Path, Path], tmp_path: Path) -> None:
+    result = call(
+        "--ldr", pairs[0], "--hdr", pairs[1], *SMALL, "--weights", DEMO, "--preset", "lite", "-o", tmp_path / "run"
+    )
+    assert result.exit_code == 2
+    assert "another network than preset lite" in result.stderr
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_the_synthetic_source_trains_and_validates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dcdr_deploy.training.sources.VALIDATION_VIEWS", 1)
+    monkeypatch.setattr("dcdr_deploy.training.sources.VALIDATION_SCENES", 1)
+    monkeypatch.setattr("dcdr_deploy.training.sources.VALIDATION_SIZE", 32)
+    monkeypatch.setattr("dcdr_deploy.training.sources.default_cache", lambda: tmp_path / "cache")
+    arguments = ("--recipe", "demo", "--panoramas", DATA, "--scenes", "2", "-o", tmp_path / "run", *SMALL)
+    result = call(*arguments, "--steps", "2", "--validate-every", "2")
+    assert result.exit_code == 0, result.output
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert "clipped_gain" in lines[-1]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT")
+def test_ctrl_c_ends_with_a_checkpoint(pairs: tuple[Path, Path], tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "dcdr_deploy", "train", "--ldr", pairs[0], "--hdr", pairs[1]]
+    command += ["-o", tmp_path / "run", *SMALL, "--steps", "100000", "--checkpoint-every", "1"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen([str(part) for part in command], stdout=subprocess.PIPE, text=True, env=environment)
+    checkpoint = tmp_path / "run" / "last.pth"
+    deadline = time.monotonic() + 120
+    while not checkpoint.exists() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert "go on with --resume" in output
+    assert read_training_checkpoint(checkpoint)["step"] >= 1
+    assert not list((tmp_path / "run").glob(".*"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--recipe", "secret"], "unknown recipe"),
+        (["--preset", "huge"], "unknown preset"),
+        (["--patch", "30"], "multiple of 4"),
+        (["--patch", "28", "--perceptual", "squeezenet"], "needs 32 pixels"),
+        (["--ldr", "somewhere"], "give both"),
+        (["--data", "nowhere"], "leftImg8bit"),
+        (["--panoramas", "nowhere"], "no folder 'train'"),
+        (["--device", "cuda:99"], "cuda:99"),
+        (["--device", "toaster"], "unknown device"),
+        (["--resume", "--panoramas", str(DATA), "--scenes", "1", *SMALL], "no checkpoint"),
+    ],
+)
+def test_wrong_moves_exit_with_2_and_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], complaint: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("dcdr_deploy.training.sources.default_cache", lambda: tmp_path / "cache")
+    result = call("-o", tmp_path / "run", *arguments)
+    assert result.exit_code == 2
+    assert complaint in result.stderr
+    assert "Traceback" not in result.output
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_paper_recipe_without_vgg_weights_says_what_to_do(
+    pairs: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    result = call("--ldr", pairs[0], "--hdr", pairs[1], "-o", tmp_path / "run", "--patch", "16", "--device", "cpu")
+    assert result.exit_code == 2
+    assert "--perceptual none" in result.stderr

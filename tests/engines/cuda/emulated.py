@@ -1,0 +1,84 @@
+"""The kernels of ``dcrb.cu`` on the CPU: the real source, compiled by g++ with the emulator in ``emulator/``."""
+
+from __future__ import annotations
+
+import ctypes
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+from fake_driver import FakeDriver, Launch
+from numpy.typing import DTypeLike, NDArray
+
+from dcdr_deploy.engines.cuda import compiler, convolution_table
+
+SOURCES = Path(__file__).with_name("emulator")
+FLAGS = ("-std=c++17", "-O2", "-U_FORTIFY_SOURCE", "-fno-strict-aliasing", "-w", "-shared", "-fPIC")
+ILLEGAL_ADDRESS = 700
+OUTCOMES = {0: 0, 2: ILLEGAL_ADDRESS}
+
+
+def build(target: Path, sm: int, *sources: str, definitions: tuple[str, ...] = ()) -> Path:
+    """Compile the emulator as a shared library whose kernels believe to run on ``sm``."""
+    compile_with = shutil.which("g++")
+    assert compile_with is not None
+    folders = [f"-I{SOURCES}", f"-I{compiler.SOURCES['dcrb'].parent}"]
+    files = [str(SOURCES / name) for name in ("emulator.cpp", *sources)]
+    command = [compile_with, *FLAGS, f"-DDCRB_SM={sm}", *definitions, *folders, *files, "-o", str(target)]
+    subprocess.run(command, check=True, capture_output=True, text=True)
+    return target
+
+
+def build_convolution(target: Path, sm: int) -> Path:
+    """Compile an emulator of the convolutions' kernels, as :func:`build`."""
+    source = target.with_suffix(".cu")
+    source.write_text(compiler.source_text("convolution", sm))
+    names = " ".join(f"ENTRY({convolution_table.PREFIX}{key})" for key in convolution_table.variants(sm))
+    listed = (f'-DEMULATED_SOURCE="{source}"', f"-DEMULATED_KERNELS(ENTRY)={names}", f"-DCONVOLUTION_SM={sm}")
+    return build(target, sm, definitions=listed)
+
+
+class EmulatedGpu:
+    """Device memory between guard pages, and a driver whose launches run in the emulator.
+
+    Args:
+        library: from :func:`build`.
+        sm: compute capability it was built for.
+        at_end: buffers end at an untouchable page; else they begin after one.
+        backwards: threads and blocks run in the opposite order.
+    """
+
+    def __init__(self, library: Path, sm: int, at_end: bool = True, backwards: bool = False) -> None:
+        self._code = ctypes.CDLL(str(library))
+        self._code.guarded_alloc.restype = ctypes.c_void_p
+        self._at_end, self._backwards = at_end, backwards
+        self.driver = FakeDriver(sm, self.run)
+
+    def empty(self, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray:
+        """Return an array in guarded memory, filled with NaN of whatever type."""
+        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        address = self._code.guarded_alloc(ctypes.c_size_t(size), int(self._at_end))
+        memory = np.frombuffer((ctypes.c_char * size).from_address(address), np.uint8)
+        memory.fill(0xFF)  # NaN in every floating-point type
+        return memory.view(dtype).reshape(shape)
+
+    def put(self, values: NDArray) -> NDArray:
+        """Return a copy in guarded memory."""
+        array = self.empty(values.shape, values.dtype)
+        array[...] = values
+        return array
+
+    def run(self, launch: Launch) -> int:
+        """Run a launch; the result is a CUresult."""
+        index = self._code.kernel_index(launch.kernel.encode())
+        sizes = [self._code.parameter_size(index, place) for place in range(len(launch.types) + 1)]
+        assert sizes == [*map(ctypes.sizeof, launch.types), 0], "the launch's types are not the kernel's"
+        values = [kind(value) for kind, value in zip(launch.types, launch.values, strict=True)]
+        pointers = (ctypes.c_void_p * len(values))(*(ctypes.addressof(value) for value in values))
+        assert launch.grid[1:] == launch.block[1:] == (1, 1)
+        outcome = self._code.emulated_launch(
+            index, launch.grid[0], launch.block[0], ctypes.c_size_t(launch.shared), int(self._backwards), pointers
+        )
+        assert outcome in OUTCOMES, "no such kernel, or its threads do not meet at the same points"
+        return OUTCOMES[outcome]

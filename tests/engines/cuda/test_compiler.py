@@ -1,0 +1,158 @@
+"""The kernels compile by NVRTC without a GPU, without spills, and once."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+from cubin import Resources, resource_usage
+
+from dcdr_deploy.engines.cuda import compiler
+from dcdr_deploy.errors import EngineError, MissingDependency
+
+pytest.importorskip("cuda.bindings.nvrtc", reason="cuda-bindings is not installed")
+try:
+    KNOWN = [int(sm) for sm in compiler._call(compiler._load_nvrtc(), "nvrtcGetSupportedArchs")]
+    compiler._include_folder()
+except MissingDependency as missing:
+    pytest.skip(str(missing), allow_module_level=True)
+
+CONVOLUTIONS = {f"dcrb_{place}_{kind}" for place in ("first", "second") for kind in ("half", "float")}
+KERNELS = CONVOLUTIONS | {"dcrb_sft_half", "dcrb_sft_float"}
+MOST_REGISTERS = 255  # more than a thread can have; 256 threads of that many still fit into a multiprocessor
+TINY = 'extern "C" __global__ void tiny(float* x) { x[threadIdx.x] *= 2; }\n'
+
+
+@pytest.fixture
+def cache(monkeypatch, tmp_path):
+    """An empty cache folder, and a list that grows with every real compilation."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    source = tmp_path / "tiny.cu"
+    source.write_text(TINY)
+    monkeypatch.setitem(compiler.SOURCES, "tiny", source)
+    compiled: list[int] = []
+    real = compiler.compile_text
+
+    def counting(text: str, sm: int, name: str) -> bytes:
+        compiled.append(sm)
+        return real(text, sm, name)
+
+    monkeypatch.setattr(compiler, "compile_text", counting)
+    return tmp_path / "cache" / "dcdr-deploy" / "kernels", compiled
+
+
+@pytest.mark.parametrize("sm", compiler.SUPPORTED_SMS)
+def test_the_block_compiles_without_spills(sm):
+    if sm not in KNOWN:
+        pytest.skip(f"this NVRTC does not know SM{sm}")
+    usage = resource_usage(compiler.compile_text(compiler.source_text("dcrb"), sm, "dcrb.cu"))
+    assert set(usage) == KERNELS
+    assert {name: each.local_bytes for name, each in usage.items()} == dict.fromkeys(KERNELS, 0)
+    assert all(8 <= each.registers < MOST_REGISTERS for each in usage.values())
+    # SM90 and up keep 1 KiB of every block's shared memory for themselves.
+    reserved = 1024 if sm >= 90 else 0
+    plain = {name for name in CONVOLUTIONS if name.endswith("float")}
+    assert {name: each.shared_bytes - reserved for name, each in usage.items()} == {
+        name: 32768 if name in plain else 0 for name in KERNELS
+    }
+
+
+def test_resource_usage_sees_what_is_in_local_memory():
+    source = """
+    extern "C" __global__ void stacked(float* x, int n) {
+      float kept[100];
+      for (int i = 0; i < 100; ++i) kept[i] = x[i];
+      x[0] = kept[n] + kept[n / 2];
+    }
+    extern "C" __global__ void shared(float* x) {
+      __shared__ float row[64];
+      row[threadIdx.x] = x[threadIdx.x];
+      __syncthreads();
+      x[threadIdx.x] = row[63 - threadIdx.x];
+    }
+    """
+    usage = resource_usage(compiler.compile_text(source, 80, "control.cu"))
+    assert usage["stacked"].local_bytes == 400
+    assert usage["shared"] == Resources(usage["shared"].registers, local_bytes=0, shared_bytes=256)
+
+
+@pytest.mark.parametrize("cut", [0, 3, 64, 2000])
+def test_a_cubin_that_is_cut_off_is_refused(cut):
+    cubin = compiler.compile_text(TINY, 80, "tiny.cu")
+    with pytest.raises(EngineError, match="not a whole cubin"):
+        resource_usage(cubin[:cut])
+
+
+def test_a_compiled_kernel_is_taken_from_the_cache(cache):
+    folder, compiled = cache
+    first = compiler.compile_cubin("tiny", 80)
+    assert compiler.compile_cubin("tiny", 80) == first
+    assert compiled == [80]
+    assert len(list(folder.iterdir())) == 1
+
+
+def test_each_sm_and_each_source_has_its_own_file(cache):
+    folder, compiled = cache
+    cubins = {compiler.compile_cubin("tiny", sm) for sm in (80, 86)}
+    compiler.SOURCES["tiny"].write_text(TINY.replace("2", "3"))
+    cubins.add(compiler.compile_cubin("tiny", 80))
+    assert len(cubins) == 3
+    assert compiled == [80, 86, 80]
+    assert len(list(folder.iterdir())) == 3
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda kept: kept[:-1], lambda kept: kept[:40] + b"?" + kept[41:], lambda kept: b""]
+)
+def test_a_damaged_file_is_noticed_and_compiled_again(cache, caplog, damage):
+    folder, compiled = cache
+    cubin = compiler.compile_cubin("tiny", 80)
+    (path,) = folder.iterdir()
+    whole = path.read_bytes()
+    path.write_bytes(damage(whole))
+    with caplog.at_level(logging.WARNING):
+        assert compiler.compile_cubin("tiny", 80) == cubin
+    assert f"{path} is damaged" in caplog.text
+    assert compiled == [80, 80]
+    assert path.read_bytes() == whole
+
+
+def test_without_a_place_to_keep_them_kernels_compile_all_the_same(cache, caplog):
+    folder, compiled = cache
+    folder.parent.parent.write_text("a file where the folder should be")
+    cubins = {compiler.compile_cubin("tiny", 80) for _ in range(2)}
+    assert len(cubins) == 1
+    assert compiled == [80, 80]
+    assert "is not kept" in caplog.text
+
+
+def test_a_compile_error_is_shown_with_its_line():
+    with pytest.raises(EngineError) as caught:
+        compiler.compile_text('#include <cuda_fp16.h>\nextern "C" __global__ void f() { wrong(); }\n', 80, "broken.cu")
+    message = str(caught.value)
+    assert message.startswith("broken.cu does not compile for SM80: broken.cu(2): error: ")
+    assert "wrong" in message
+    assert "\n" not in message
+
+
+def test_an_sm_that_nvrtc_does_not_know_is_named():
+    with pytest.raises(EngineError, match=r"cannot compile for SM61, only for 75, "):
+        compiler.compile_text(TINY, 61, "tiny.cu")
+
+
+def test_the_hash_of_a_source_follows_text_and_options(cache, monkeypatch):
+    before = compiler.source_hash("tiny")
+    assert len(before) == 64
+    monkeypatch.setattr(compiler, "OPTIONS", ("--std=c++17", "--use_fast_math"))
+    optioned = compiler.source_hash("tiny")
+    compiler.SOURCES["tiny"].write_text(TINY + "\n")
+    assert len({before, optioned, compiler.source_hash("tiny")}) == 3
+
+
+def test_missing_packages_are_named_with_the_line_that_installs_them(monkeypatch):
+    monkeypatch.setattr(compiler, "_HEADER", "no_such_header.h")
+    with pytest.raises(MissingDependency, match=r"no no_such_header\.h .*dcdr-deploy\[cuda-kernels\]"):
+        compiler.compile_text(TINY, 80, "tiny.cu")
+    monkeypatch.setitem(__import__("sys").modules, "cuda.bindings.nvrtc", None)
+    with pytest.raises(MissingDependency, match=r"cannot be compiled: .*dcdr-deploy\[cuda-kernels\]"):
+        compiler.compile_cubin("dcrb", 80)

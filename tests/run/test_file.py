@@ -1,0 +1,277 @@
+"""One file: the numbers that arrive, the names, the header, and what is refused before anything is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import OpenEXR
+import pytest
+from gain_net import GAIN, PEAK
+from PIL import Image
+
+import dcdr_deploy
+from dcdr_deploy.engines.registry import load_engine
+from dcdr_deploy.errors import EngineError, InputError, ModelError, NonFiniteError, OutputError
+from dcdr_deploy.imaging.write import WriteOptions
+from dcdr_deploy.run.events import Listener
+from dcdr_deploy.run.file import convert_file
+from dcdr_deploy.run.opening import RunnerSettings
+from dcdr_deploy.run.outputs import ConvertOptions, preview_path
+from dcdr_deploy.run.runner import Runner
+
+
+@pytest.fixture(scope="module")
+def runner(tiny_model: Path) -> Iterator[Runner]:
+    with load_engine(tiny_model, "onnxruntime") as engine:
+        yield Runner(engine)
+
+
+def exr(path: Path) -> tuple[np.ndarray, dict]:
+    with OpenEXR.File(str(path)) as file:
+        return np.array(file.channels()["RGB"].pixels), dict(file.header())
+
+
+def test_an_exr_holds_the_network_value_times_the_peak(tmp_path, runner, make_picture):
+    source = make_picture(tmp_path / "in.png", level=51)
+    report = convert_file(source, tmp_path / "out.exr", runner)
+    pixels, header = exr(report.output)
+    assert pixels.shape == (24, 32, 3)
+    assert pixels[0, 0].tolist() == [0, 0, 0]
+    np.testing.assert_allclose(pixels[5, 5].astype(float), 51 / 255 * GAIN * PEAK, rtol=1e-3)
+    assert header["software"] == f"dcdr-deploy {dcdr_deploy.__version__}"
+    assert (header["model"], header["source"], header["peak"]) == ("gain net", "in.png", "8")
+    assert header["weightsSha256"] == "feed" * 16
+
+
+def test_the_report_says_what_was_done(tmp_path, runner, tiny_model, make_picture):
+    source = make_picture(tmp_path / "in.png", level=51)
+    report = convert_file(source, tmp_path / "out.exr", runner, ConvertOptions(preview=True))
+    assert (report.source, report.output, report.preview) == (
+        source,
+        tmp_path / "out.exr",
+        tmp_path / "out.preview.png",
+    )
+    assert (report.width, report.height, report.run.tiles) == (32, 24, 1)
+    assert (report.model, report.backend) == (tiny_model.name, "onnxruntime")
+    assert set(report.stages) == {"decode", "infer", "encode"}
+    assert report.seconds == pytest.approx(sum(report.stages.values()))
+    assert report.statistics == pytest.approx({"min": 0, "median": 0.8, "p99": 0.8, "max": 0.8}, rel=1e-3)
+    data = report.as_dict()
+    assert data["output"] == str(report.output)
+    assert data["preview"] == str(report.preview)
+    assert data["tile_size"] == [24, 32]
+
+
+def test_a_preview_is_an_8_bit_picture_of_the_same_size(tmp_path, runner, make_picture):
+    source = make_picture(tmp_path / "in.png", level=51)
+    report = convert_file(source, tmp_path / "a.b.exr", runner, ConvertOptions(preview=True))
+    assert report.preview == tmp_path / "a.b.preview.png"
+    with Image.open(report.preview) as preview:
+        assert (preview.mode, preview.size) == ("RGB", (32, 24))
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_integer_formats_hold_the_network_value(tmp_path, runner, make_picture, suffix):
+    report = convert_file(make_picture(tmp_path / "in.jpg", level=102), tmp_path / f"out{suffix}", runner)
+    pixels = cv2.imread(str(report.output), cv2.IMREAD_UNCHANGED)
+    assert pixels.dtype == np.uint16
+    assert pixels[12, 16, 1] == pytest.approx(102 / 255 * GAIN * 65535, abs=1)
+
+
+def test_write_options_reach_the_file(tmp_path, runner, make_picture):
+    options = ConvertOptions(WriteOptions(exr_compression="piz", float32=True))
+    report = convert_file(make_picture(tmp_path / "in.png"), tmp_path / "out.exr", runner, options)
+    pixels, header = exr(report.output)
+    assert header["compression"] == OpenEXR.PIZ_COMPRESSION
+    assert pixels.dtype == np.float32
+
+
+def test_alpha_goes_through(tmp_path, runner):
+    Image.fromarray(np.full((8, 8, 4), (51, 51, 51, 128), np.uint8)).save(tmp_path / "in.png")
+    convert_file(tmp_path / "in.png", tmp_path / "out.exr", runner)
+    with OpenEXR.File(str(tmp_path / "out.exr")) as file:
+        assert file.channels()["RGBA"].pixels[0, 0, 3] == pytest.approx(128 / 255, rel=1e-3)
+
+
+def test_what_the_reader_left_out_is_in_the_report(tmp_path, runner):
+    pages = [Image.fromarray(np.full((8, 8, 3), level, np.uint8)) for level in (51, 102)]
+    pages[0].save(tmp_path / "in.tif", save_all=True, append_images=pages[1:])
+    assert convert_file(tmp_path / "in.tif", tmp_path / "out.exr", runner).notes
+
+
+def test_strings_name_files_as_well_as_paths(tmp_path, runner, make_picture):
+    source = make_picture(tmp_path / "in.png")
+    assert convert_file(str(source), str(tmp_path / "out.hdr"), runner).output == tmp_path / "out.hdr"
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_a_folder_as_target_gets_the_name_of_the_source(tmp_path, runner, make_picture, exists):
+    folder = tmp_path / "results"
+    if exists:
+        folder.mkdir()
+    target = folder if exists else f"{folder}/"
+    report = convert_file(make_picture(tmp_path / "shot.1.png"), target, runner, ConvertOptions(format="hdr"))
+    assert report.output == folder / "shot.1.hdr"
+    assert report.output.is_file()
+
+
+def test_an_older_target_is_replaced(tmp_path, runner, make_picture):
+    target = tmp_path / "out.exr"
+    target.write_bytes(b"old")
+    convert_file(make_picture(tmp_path / "in.png"), target, runner)
+    assert exr(target)[0].shape == (24, 32, 3)
+
+
+def test_a_failed_run_leaves_the_older_target_and_no_other_file(tmp_path, runner):
+    target = tmp_path / "out.exr"
+    target.write_bytes(b"old")
+    (tmp_path / "in.png").write_bytes(b"no picture")
+    with pytest.raises(InputError):
+        convert_file(tmp_path / "in.png", target, runner)
+    assert target.read_bytes() == b"old"
+    assert {path.name for path in tmp_path.iterdir()} == {"in.png", "out.exr"}
+
+
+@pytest.mark.parametrize("way", ["same", "dotted", "link"])
+def test_an_output_never_replaces_its_input(tmp_path, runner, make_picture, way):
+    source = make_picture(tmp_path / "in.png")
+    before = source.read_bytes()
+    (tmp_path / "link.png").symlink_to(source)
+    (tmp_path / "sub").mkdir()
+    target = {"same": source, "dotted": tmp_path / "sub" / ".." / "in.png", "link": tmp_path / "link.png"}[way]
+    with pytest.raises(InputError, match="overwritten by its own output"):
+        convert_file(source, target, runner)
+    assert source.read_bytes() == before
+
+
+def test_a_preview_never_replaces_the_input(tmp_path, runner, make_picture):
+    source = make_picture(tmp_path / "out.preview.png")
+    with pytest.raises(InputError, match="overwritten by its own output"):
+        convert_file(source, tmp_path / "out.exr", runner, ConvertOptions(preview=True))
+
+
+@pytest.mark.parametrize(
+    ("target", "sentence"),
+    [
+        ("out.jpg", "unknown output format '.jpg'"),
+        ("out", "no suffix"),
+        ("in.png/out.exr", "is not a folder"),
+        ("x" * 300 + ".exr", "too long"),
+    ],
+)
+def test_a_bad_target_is_refused_before_the_input_is_read(tmp_path, make_picture, monkeypatch, target, sentence):
+    source = make_picture(tmp_path / "in.png")
+    monkeypatch.setattr("dcdr_deploy.run.file.read_image", lambda path: pytest.fail("the input was read"))
+    with pytest.raises(OutputError, match=sentence):
+        convert_file(source, tmp_path / target, model="gone.onnx")
+
+
+def test_a_bad_picture_is_refused_before_a_model_is_loaded(tmp_path):
+    with pytest.raises(InputError, match="no such file"):
+        convert_file(tmp_path / "gone.png", tmp_path / "out.exr", model="gone.onnx")
+
+
+def test_a_format_that_contradicts_the_suffix_is_refused(tmp_path, make_picture):
+    with pytest.raises(OutputError, match="contradicts the format exr"):
+        convert_file(make_picture(tmp_path / "in.png"), tmp_path / "out.hdr", options=ConvertOptions(format="exr"))
+
+
+def test_floats_are_refused_where_the_format_cannot_hold_them(tmp_path, make_picture):
+    options = ConvertOptions(WriteOptions(float32=True))
+    with pytest.raises(OutputError, match=r"out\.tif: cannot hold 32-bit floats; write \.exr"):
+        convert_file(make_picture(tmp_path / "in.png"), tmp_path / "out.tif", options=options)
+
+
+def test_an_unknown_format_is_refused():
+    with pytest.raises(OutputError, match="unknown output format 'jpg'; use one of exr, "):
+        ConvertOptions(format="jpg")
+
+
+def test_without_a_runner_the_model_is_loaded_and_closed(tmp_path, tiny_model, make_picture, monkeypatch):
+    heard: list[object] = []
+
+    class Heard(Listener):
+        def model_chosen(self, choice):
+            heard.append(choice.path)
+
+        def engine_ready(self, info):
+            heard.append(info.backend)
+
+        def file_begun(self, source):
+            heard.append(source.name)
+
+        def tiles_done(self, done, total):
+            heard.append((done, total))
+
+        def file_converted(self, report):
+            heard.append(report.output.name)
+
+    closed = []
+    monkeypatch.setattr("dcdr_deploy.engines.onnxruntime.OnnxRuntimeEngine._close", lambda self: closed.append(1))
+    convert_file(
+        make_picture(tmp_path / "in.png"),
+        tmp_path / "out.exr",
+        model=tiny_model,
+        settings=RunnerSettings(backend="onnxruntime"),
+        listener=Heard(),
+    )
+    assert heard == [tiny_model, "onnxruntime", "in.png", (0, 1), (1, 1), "out.exr"]
+    assert closed == [1]
+
+
+def test_settings_reach_the_runner(tmp_path, tiny_model, make_picture):
+    settings = RunnerSettings(backend="onnxruntime", tile=64, overlap=4, batch=2)
+    source = make_picture(tmp_path / "in.png", size=(100, 100))
+    report = convert_file(source, tmp_path / "out.exr", model=tiny_model, settings=settings)
+    assert (report.run.tiles, report.run.overlap, report.run.batch) == (4, 4, 2)
+
+
+def test_a_runner_and_a_model_together_are_a_mistake_of_the_caller(tmp_path, runner, tiny_model, make_picture):
+    with pytest.raises(TypeError, match="either a runner, or a model"):
+        convert_file(make_picture(tmp_path / "in.png"), tmp_path / "out.exr", runner, model=tiny_model)
+
+
+@pytest.mark.parametrize(
+    ("settings", "error"),
+    [(RunnerSettings(backend="none"), EngineError), (RunnerSettings(backend="onnxruntime", tile=0), InputError)],
+)
+def test_wrong_settings_leave_no_output(tmp_path, tiny_model, make_picture, settings, error):
+    with pytest.raises(error):
+        convert_file(make_picture(tmp_path / "in.png"), tmp_path / "out.exr", model=tiny_model, settings=settings)
+    assert not (tmp_path / "out.exr").exists()
+
+
+def test_nan_from_the_network_names_the_picture(tmp_path, write_tiny_model, make_picture):
+    broken = write_tiny_model(tmp_path / "broken.onnx", gain=float("nan"))
+    source = make_picture(tmp_path / "in.png")
+    with pytest.raises(NonFiniteError, match=r"in\.png: gain net gave NaN"):
+        convert_file(source, tmp_path / "out.exr", model=broken, settings=RunnerSettings(backend="onnxruntime"))
+    assert not (tmp_path / "out.exr").exists()
+
+
+def test_a_model_of_another_architecture_is_refused(tmp_path, write_tiny_model, make_picture):
+    gray = write_tiny_model(tmp_path / "gray.onnx", channels=1)
+    with pytest.raises(ModelError, match=r"gray\.onnx: input 'sdr' is not float32 \(N, 3, H, W\)"):
+        convert_file(make_picture(tmp_path / "in.png"), tmp_path / "out.exr", model=gray)
+
+
+def test_no_memory_to_encode_is_told_in_one_sentence(tmp_path, runner, make_picture, monkeypatch):
+    def full(*arguments, **options):
+        raise MemoryError
+
+    monkeypatch.setattr("dcdr_deploy.run.file.write_image", full)
+    with pytest.raises(OutputError, match=r"out\.exr: there is no memory to encode it"):
+        convert_file(make_picture(tmp_path / "in.png"), tmp_path / "out.exr", runner)
+
+
+def test_any_file_name_fits_into_a_header(tmp_path, runner, make_picture):
+    source = make_picture(tmp_path / "in.png").rename(tmp_path / "line\nbreak\udcff.png")
+    convert_file(source, tmp_path / "out.exr", runner)
+    assert exr(tmp_path / "out.exr")[1]["source"] == "line?break?.png"
+
+
+def test_a_preview_lies_beside_its_output():
+    assert preview_path(Path("a/b.exr")) == Path("a/b.preview.png")

@@ -1,0 +1,147 @@
+"""Folder runs: which files are taken, how outputs are named, which folders cannot work."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from run_results import files_below
+
+from dcdr_deploy.errors import InputError, OutputError
+from dcdr_deploy.run.events import Listener
+from dcdr_deploy.run.folder import convert_folder
+from dcdr_deploy.run.jobs import name_outputs, plan_folder
+from dcdr_deploy.run.outputs import ConvertOptions
+
+EXR = ConvertOptions()
+
+
+# Which files, and their names
+
+
+def test_every_picture_is_converted_in_natural_order(tmp_path, photos, runner):
+    begun: list[str] = []
+
+    class Order(Listener):
+        def file_begun(self, source):
+            begun.append(source.name)
+
+    report = convert_folder(photos, tmp_path / "hdr", runner, listener=Order())
+    assert begun == ["Frame1.bmp", "frame2.png", "frame10.jpg"]
+    assert files_below(tmp_path / "hdr") == {"Frame1.exr", "frame2.exr", "frame10.exr"}
+    assert (report.unchanged, report.failures, report.failures_file) == ((), (), None)
+
+
+def test_hidden_files_other_files_and_previews_are_left_out(tmp_path, photos, runner, make_picture):
+    for name in (".hidden.png", "old.preview.png", ".cache/a.png"):
+        make_picture(photos / name)
+    (photos / "notes.txt").write_text("x")
+    os.mkfifo(photos / "pipe.png")
+    plan = plan_folder(photos, tmp_path / "hdr", EXR, recursive=True)
+    assert [job.name for job in plan.jobs] == ["Frame1.exr", "frame2.exr", "frame10.exr"]
+    assert plan.notes == (f"{photos}: 1 files named *.preview.png left out: previews of an earlier run",)
+
+
+def test_subfolders_are_taken_with_recursive_only_and_mirrored(tmp_path, photos, runner, make_picture):
+    make_picture(photos / "day 1" / "morning" / "a.png")
+    assert len(convert_folder(photos, tmp_path / "flat", runner).files) == 3
+    convert_folder(photos, tmp_path / "tree", runner, ConvertOptions(preview=True), recursive=True)
+    assert "day 1/morning/a.exr" in files_below(tmp_path / "tree")
+    assert "day 1/morning/a.preview.png" in files_below(tmp_path / "tree")
+
+
+def test_an_output_folder_inside_the_input_folder_is_no_input(photos, runner):
+    target = photos / "hdr"
+    options = ConvertOptions(format="tif")
+    assert len(convert_folder(photos, target, runner, options, recursive=True).files) == 3
+    again = convert_folder(photos, target, runner, options, recursive=True)
+    assert (len(again.files), len(again.unchanged)) == (0, 3)
+
+
+def test_outputs_may_lie_beside_their_inputs_unless_they_would_become_inputs(photos, runner):
+    convert_folder(photos, photos, runner)
+    assert {"frame2.png", "frame2.exr"} <= files_below(photos)
+    with pytest.raises(InputError, match=r"\.png outputs would become inputs of the next run"):
+        convert_folder(photos, photos, runner, ConvertOptions(format="png"))
+
+
+def test_an_output_never_replaces_another_input(tmp_path, photos, runner, make_picture):
+    precious = make_picture(photos / "photos" / "frame2.png", level=200)
+    before = precious.read_bytes()
+    make_picture(photos / "photos" / "photos" / "frame2.png")
+    with pytest.raises(InputError, match="is an input and would be overwritten"):
+        convert_folder(photos / "photos", photos, runner, ConvertOptions(format="png"), recursive=True)
+    assert precious.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("pictures", "outputs"),
+    [
+        (["a.png", "b.png"], ["a.exr", "b.exr"]),
+        (["a.jpg", "a.png", "b.png"], ["a.jpg.exr", "a.png.exr", "b.exr"]),
+        (["A.jpg", "a.png"], ["A.jpg.exr", "a.png.exr"]),
+        (["A.PNG", "a.png"], ["A.PNG.exr", "a.png.exr"]),
+        (["x/a.jpg", "y/a.jpg"], ["x/a.exr", "y/a.exr"]),
+        (["a.jpg", "a.png", "a.png.jpg"], ["a.jpg.exr", "a.png.exr", "a.png.jpg.exr"]),
+    ],
+)
+def test_pictures_that_share_a_name_keep_their_suffix(pictures, outputs):
+    names = name_outputs([Path(picture) for picture in pictures], ".exr", previews=False)
+    assert [name.as_posix() for name in names] == outputs
+
+
+def test_a_preview_and_an_output_never_share_a_name():
+    pictures = [Path("a.jpg"), Path("a.preview.tif")]
+    names = name_outputs(pictures, ".png", previews=True)
+    assert [name.name for name in names] == ["a.jpg.png", "a.preview.tif.png"]
+
+
+def test_both_pictures_of_one_name_are_converted_and_told(tmp_path, photos, runner, make_picture):
+    make_picture(photos / "frame2.jpg", level=102)
+    notes: list[str] = []
+
+    class Notes(Listener):
+        def note(self, sentence):
+            notes.append(sentence)
+
+    report = convert_folder(photos, tmp_path / "hdr", runner, listener=Notes())
+    medians = {file.output.name: file.statistics["median"] for file in report.files}
+    assert medians["frame2.jpg.exr"] == pytest.approx(1.6, rel=1e-2)
+    assert medians["frame2.png.exr"] == pytest.approx(0.8, rel=1e-2)
+    assert len(notes) == 1
+    assert "2 pictures share a name" in notes[0]
+
+
+# What cannot work
+
+
+def test_a_folder_without_pictures_is_an_error(tmp_path, runner):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match=r"empty: holds no pictures \(\.bmp, "):
+        convert_folder(tmp_path / "empty", tmp_path / "hdr", runner)
+    assert not (tmp_path / "hdr").exists()
+
+
+def test_pictures_further_down_are_hinted_at(photos, runner, tmp_path):
+    with pytest.raises(InputError, match="--recursive looks into its folders too"):
+        convert_folder(photos.parent, tmp_path / "hdr", runner)
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "sentence"),
+    [
+        ("gone", "hdr", "gone: no such folder"),
+        ("photos/frame2.png", "hdr", "is no folder"),
+        ("photos", "photos/frame2.png", "is a file, but"),
+        ("photos", "out.exr", "is the name of a file, but"),
+    ],
+)
+def test_folders_that_are_none_are_errors(tmp_path, photos, runner, source, target, sentence):
+    with pytest.raises(InputError, match=sentence):
+        convert_folder(tmp_path / source, tmp_path / target, runner)
+
+
+def test_an_output_folder_that_cannot_be_made_is_an_error_at_once(photos, runner):
+    with pytest.raises(OutputError, match="is not a folder"):
+        convert_folder(photos, photos / "frame2.png" / "below", runner)

@@ -1,0 +1,187 @@
+"""The file name rule: --model, $DCDR_MODEL, the model in the working directory (engine, ONNX), the demo weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dcdr_deploy.engines.tensorrt import trt_api
+from dcdr_deploy.errors import ModelError
+from dcdr_deploy.run import selection
+from dcdr_deploy.run.selection import choose_model, choose_onnx
+from dcdr_deploy.system import hardware
+
+NO_VARIABLES: dict[str, str] = {}
+
+
+@pytest.fixture
+def demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A stand-in for the demo weights, away from the directory that is searched."""
+    path = tmp_path / "package" / "demo.onnx"
+    path.parent.mkdir()
+    path.write_bytes(b"demo")
+    monkeypatch.setattr(selection, "DEMO_MODEL", path)
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "work").mkdir()
+    return tmp_path / "work"
+
+
+def test_the_model_asked_for_wins_over_everything(tmp_path, folder, tiny_model, write_tiny_model, demo):
+    write_tiny_model(folder / "here.onnx")
+    choice = choose_model(tiny_model, directory=folder, environment={"DCDR_MODEL": str(demo)})
+    assert (choice.path, choice.reason) == (tiny_model, "as asked for")
+
+
+def test_a_tilde_is_the_home_folder(tiny_model, monkeypatch):
+    monkeypatch.setenv("HOME", str(tiny_model.parent))
+    assert choose_model(f"~/{tiny_model.name}", environment=NO_VARIABLES).path == tiny_model
+
+
+def test_the_variable_wins_over_the_working_directory(folder, tiny_model, write_tiny_model, demo):
+    write_tiny_model(folder / "here.onnx")
+    choice = choose_model(directory=folder, environment={"DCDR_MODEL": str(tiny_model)})
+    assert (choice.path, choice.reason) == (tiny_model, "from $DCDR_MODEL")
+
+
+def test_the_only_model_in_the_working_directory_wins_over_the_demo(folder, write_tiny_model, demo):
+    mine = write_tiny_model(folder / "mine.onnx")
+    choice = choose_model(directory=folder, environment=NO_VARIABLES)
+    assert choice.path == mine
+    assert choice.reason == "the only .onnx model in the working directory"
+
+
+@pytest.mark.parametrize("variables", [{}, {"DCDR_MODEL": ""}])
+def test_the_demo_weights_are_the_last_resort(folder, demo, variables):
+    choice = choose_model(directory=folder, environment=variables)
+    assert choice.path == demo
+    assert str(choice) == f"{demo} (the demo weights that come with dcdr-deploy)"
+
+
+def test_two_models_are_an_error_that_lists_them(folder, write_tiny_model, demo):
+    for name in ("b.onnx", "a.ONNX"):
+        write_tiny_model(folder / name)
+    with pytest.raises(ModelError, match=r"2 models lie in .*: a\.ONNX, b\.onnx; choose one with --model"):
+        choose_model(directory=folder, environment=NO_VARIABLES)
+
+
+def test_a_stray_model_of_others_is_left_out_with_a_note(folder, write_tiny_model, demo):
+    write_tiny_model(folder / "stray.onnx", stored={"author": "someone"})
+    (folder / "cut.onnx").write_bytes(b"\x08")
+    mine = write_tiny_model(folder / "mine.onnx")
+    choice = choose_model(directory=folder, environment=NO_VARIABLES)
+    assert choice.path == mine
+    assert [note.split(" is ")[0] for note in choice.notes] == [
+        f"not taken: {folder / name}" for name in ("cut.onnx", "stray.onnx")
+    ]
+    assert "no DCDR-UNet metadata" in choice.notes[1]
+
+
+def test_notes_come_with_the_demo_weights_too(folder, write_tiny_model, demo):
+    write_tiny_model(folder / "stray.onnx", stored={})
+    choice = choose_model(directory=folder, environment=NO_VARIABLES)
+    assert choice.path == demo
+    assert len(choice.notes) == 1
+
+
+def test_folders_and_hidden_files_are_no_candidates(folder, write_tiny_model, demo):
+    (folder / "folder.onnx").mkdir()
+    write_tiny_model(folder / ".half.1-0.tmp.onnx")
+    assert choose_model(directory=folder, environment=NO_VARIABLES).path == demo
+
+
+@pytest.mark.parametrize(
+    ("requested", "variables", "sentence"),
+    [
+        ("gone.onnx", {}, "model gone.onnx does not exist, check the path"),
+        ("x" * 300 + ".onnx", {}, "does not exist"),
+        ("/", {}, "model / is a folder, name a file in it"),
+        (None, {"DCDR_MODEL": "gone.onnx"}, r"model gone.onnx \(from \$DCDR_MODEL\) does not exist"),
+    ],
+)
+def test_a_named_model_that_is_no_file_is_an_error(folder, demo, requested, variables, sentence):
+    with pytest.raises(ModelError, match=sentence):
+        choose_model(requested, directory=folder, environment=variables)
+
+
+def test_an_installation_without_demo_weights_says_so(folder, demo):
+    demo.unlink()
+    with pytest.raises(ModelError, match=r"lacks the demo weights .* name one with --model"):
+        choose_model(directory=folder, environment=NO_VARIABLES)
+
+
+def test_a_directory_that_is_gone_holds_no_models(tmp_path, demo):
+    assert choose_model(directory=tmp_path / "gone", environment=NO_VARIABLES).path == demo
+
+
+def put_engine(path: Path, sms: tuple[int, ...] = (86,)) -> Path:
+    """Write something that passes for an engine, with its sidecar."""
+    from dcdr_deploy.modelfile import sidecar
+
+    path.write_bytes(b"engine")
+    shape = (1, 64, 64)
+    facts = sidecar.Sidecar(
+        "tensorrt-rtx", "1.7.1", sms, "fp16", shape, shape, shape, "", sidecar.file_sha256(path), {}
+    )
+    sidecar.write(path, facts)
+    return path
+
+
+@pytest.fixture
+def rtx_30(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine with an SM86 and the package that runs engines on it."""
+    monkeypatch.setattr(hardware, "compute_capabilities", lambda: [86])
+    monkeypatch.setattr(trt_api, "version", lambda name: "1.7.1")
+
+
+def test_the_engine_that_fits_this_gpu_wins_over_the_onnx_file(folder, write_tiny_model, demo, rtx_30):
+    write_tiny_model(folder / "mine.onnx")
+    engine = put_engine(folder / "mine.fp16.sm86.engine")
+    put_engine(folder / "mine.fp16.sm120.engine", sms=(120,))
+    choice = choose_model(directory=folder, environment=NO_VARIABLES)
+    assert choice.path == engine
+    assert choice.reason == "the only .engine model that fits this GPU in the working directory"
+    assert choice.replaceable
+    assert "mine.fp16.sm120.engine is for SM120, but this GPU is SM86" in choice.notes[0]
+
+
+def test_without_a_gpu_the_onnx_file_is_taken_and_a_note_tells_why(folder, write_tiny_model, demo, monkeypatch):
+    monkeypatch.setattr(hardware, "compute_capabilities", list)
+    monkeypatch.setattr(trt_api, "version", lambda name: "1.7.1")
+    mine = write_tiny_model(folder / "mine.onnx")
+    put_engine(folder / "mine.engine")
+    choice = choose_model(directory=folder, environment=NO_VARIABLES)
+    assert (choice.path, choice.replaceable) == (mine, False)
+    assert "needs an NVIDIA GPU (SM86)" in choice.notes[0]
+
+
+def test_two_engines_that_fit_are_an_error_that_lists_them(folder, demo, rtx_30):
+    put_engine(folder / "a.engine")
+    put_engine(folder / "b.engine")
+    with pytest.raises(ModelError, match=r"2 models lie in .*: a\.engine, b\.engine; choose one with --model"):
+        choose_model(directory=folder, environment=NO_VARIABLES)
+
+
+def test_kinds_that_the_backend_does_not_take_are_passed_over(folder, write_tiny_model, demo, rtx_30):
+    mine = write_tiny_model(folder / "mine.onnx")
+    put_engine(folder / "mine.engine")
+    choice = choose_model(directory=folder, environment=NO_VARIABLES, suffixes={".onnx"})
+    assert (choice.path, choice.notes) == (mine, ())
+
+
+def test_an_engine_is_built_from_the_only_onnx_file(folder, write_tiny_model, demo, rtx_30):
+    mine = write_tiny_model(folder / "mine.onnx")
+    put_engine(folder / "mine.engine")
+    assert choose_onnx(directory=folder).path == mine
+    write_tiny_model(folder / "other.onnx")
+    with pytest.raises(ModelError, match=r"mine\.onnx, other\.onnx; choose one with its path"):
+        choose_onnx(directory=folder)
+    assert choose_onnx(folder / "other.onnx").reason == "as asked for"
+
+
+def test_an_engine_is_built_from_the_demo_weights_where_there_is_nothing_else(folder, demo):
+    assert choose_onnx(directory=folder).path == demo

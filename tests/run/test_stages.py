@@ -1,0 +1,175 @@
+"""The three stages: order, overlap, bounds, failures, interruption."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from dcdr_deploy.errors import InputError
+from dcdr_deploy.run.stages import AHEAD, BEHIND, Pipeline, Stages
+
+WAIT = 30  # seconds after which a thread that should have come counts as missing
+
+
+class Recorder:
+    """Stages that pass numbers through; single ones can be replaced."""
+
+    def __init__(self, limit: int = 100, **stages: Callable[..., Any]) -> None:
+        self.done: list[tuple[int, int]] = []
+        self.failed: list[tuple[int, str]] = []
+        self.begun: list[int] = []
+        chosen: dict[str, Any] = {
+            "first": lambda item: item * 10,
+            "begun": self.begun.append,
+            "middle": lambda item, early: early + 1,
+            "last": lambda item, late: late * 2,
+            "weight": lambda late: 1,
+            "done": lambda item, result: self.done.append((item, result)),
+            "failed": lambda item, error: self.failed.append((item, str(error))),
+        }
+        self.pipeline: Pipeline[Any, Any, Any, Any] = Pipeline(Stages(**{**chosen, **stages}), limit)
+
+
+def fail_at(number: int) -> Callable[..., Any]:
+    def stage(item: int, value: int = 0) -> int:
+        if item == number:
+            raise InputError(f"{item} is bad")
+        return value
+
+    return stage
+
+
+def test_every_item_goes_through_all_stages():
+    recorder = Recorder()
+    recorder.pipeline.run(range(20))
+    assert sorted(recorder.done) == [(item, (item * 10 + 1) * 2) for item in range(20)]
+    assert recorder.begun == list(range(20))
+    assert recorder.failed == []
+
+
+def test_no_items_are_fine():
+    recorder = Recorder()
+    recorder.pipeline.run([])
+    assert recorder.done == []
+
+
+@pytest.mark.parametrize("stage", ["first", "middle", "last"])
+def test_a_failure_of_any_stage_is_reported_and_the_rest_goes_on(stage):
+    recorder = Recorder(**{stage: fail_at(3)})
+    recorder.pipeline.run(range(6))
+    assert recorder.failed == [(3, "3 is bad")]
+    assert sorted(item for item, _ in recorder.done) == [0, 1, 2, 4, 5]
+
+
+@pytest.mark.parametrize("stage", ["first", "middle", "last"])
+def test_a_bug_ends_the_run(stage):
+    def bug(*arguments: int) -> int:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        Recorder(**{stage: bug}).pipeline.run(range(6))
+
+
+def test_the_next_item_is_prepared_while_one_is_worked_on():
+    prepared = [threading.Event() for _ in range(2)]
+    recorder = Recorder(
+        first=lambda item: prepared[item].set(),
+        middle=lambda item, early: prepared[1].wait(WAIT),  # in item 0 this needs item 1's first stage
+        last=lambda item, late: late,
+    )
+    recorder.pipeline.run(range(2))
+    assert sorted(recorder.done) == [(0, True), (1, True)]
+
+
+def test_an_item_is_finished_while_the_next_is_worked_on():
+    begun = [threading.Event() for _ in range(2)]
+    recorder = Recorder(
+        middle=lambda item, early: begun[item].set(),
+        last=lambda item, late: begun[1].wait(WAIT),  # in item 0 this needs item 1's middle stage
+    )
+    recorder.pipeline.run(range(2))
+    assert sorted(recorder.done) == [(0, True), (1, True)]
+
+
+def in_flight(weight: int, limit: int) -> int:
+    """Return the most items that were in the last stage at a time, where two can meet."""
+    lock, inside, most = threading.Lock(), 0, 0
+
+    def last(item: int, late: int) -> None:
+        nonlocal inside, most
+        with lock:
+            inside += 1
+            most = max(most, inside)
+        threading.Event().wait(0.02)
+        with lock:
+            inside -= 1
+
+    Recorder(limit, last=last, weight=lambda late: weight).pipeline.run(range(6))
+    return most
+
+
+def test_two_light_items_are_finished_at_a_time():
+    assert in_flight(weight=5, limit=10) == BEHIND
+
+
+@pytest.mark.parametrize("weight", [6, 11])
+def test_heavy_items_are_finished_alone(weight):
+    assert in_flight(weight, limit=10) == 1
+
+
+def test_no_more_items_are_taken_than_are_needed():
+    taken = 0
+    most_ahead = 0
+
+    def items():
+        nonlocal taken
+        for item in range(50):
+            taken += 1
+            yield item
+
+    def middle(item: int, early: int) -> int:
+        nonlocal most_ahead
+        most_ahead = max(most_ahead, taken - item)
+        return early
+
+    Recorder(middle=middle).pipeline.run(items())
+    assert most_ahead == AHEAD
+
+
+def test_an_interrupt_lets_the_last_stage_finish_and_drops_the_rest():
+    interrupted = threading.Event()
+    begun: list[int] = []
+
+    def middle(item: int, early: int) -> int:
+        if item == 1:
+            interrupted.set()
+            raise KeyboardInterrupt
+        return early
+
+    def last(item: int, late: int) -> int:
+        begun.append(item)
+        assert interrupted.wait(WAIT)
+        return late
+
+    recorder = Recorder(middle=middle, last=last)
+    with pytest.raises(KeyboardInterrupt):
+        recorder.pipeline.run(range(6))
+    assert begun == [0]
+    assert recorder.done == [(0, 0)]
+
+
+def test_poll_reports_what_is_finished_in_the_midst_of_a_stage():
+    finished = threading.Event()
+
+    def middle(item: int, early: int) -> int:
+        while item == 1 and not recorder.done:  # hangs if nothing is reported before the stage ends
+            assert finished.wait(WAIT)
+            recorder.pipeline.poll()
+        return early
+
+    recorder = Recorder(middle=middle, last=lambda item, late: finished.set())
+    recorder.pipeline.run(range(2))
+    assert [item for item, _ in recorder.done] == [0, 1]

@@ -1,0 +1,65 @@
+"""Files are whole or not there."""
+
+import pytest
+
+from dcdr_deploy.errors import OutputError
+from dcdr_deploy.system.files import atomic_path
+
+
+def test_target_appears_only_when_the_block_ends_well(tmp_path):
+    target = tmp_path / "new" / "out.exr"
+    with atomic_path(target) as temporary:
+        temporary.write_bytes(b"whole")
+        assert not target.exists()
+        assert temporary.parent == target.parent
+        assert temporary.suffix == ".exr"
+        assert temporary.name.startswith(".")
+    assert target.read_bytes() == b"whole"
+    assert list(target.parent.iterdir()) == [target]
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, SystemExit, GeneratorExit])
+def test_exceptions_pass_and_leave_the_old_file_and_nothing_else(tmp_path, error):
+    target = tmp_path / "out.exr"
+    target.write_bytes(b"old")
+
+    def torn():
+        with atomic_path(target) as temporary:
+            temporary.write_bytes(b"half")
+            raise error
+
+    with pytest.raises(error):
+        torn()
+    assert target.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_operating_system_errors_become_one_line_about_the_target(tmp_path):
+    target = tmp_path / "out.exr"
+    target.mkdir()
+    with pytest.raises(OutputError, match="cannot be written") as caught, atomic_path(target) as temporary:
+        temporary.write_bytes(b"whole")
+    assert str(caught.value).startswith(str(target))
+    assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_block_that_writes_nothing_is_an_error_not_an_empty_file(tmp_path):
+    with pytest.raises(OutputError), atomic_path(tmp_path / "out.exr"):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nested_use_on_one_target_uses_two_temporary_names(tmp_path):
+    with atomic_path(tmp_path / "a.png") as first, atomic_path(tmp_path / "a.png") as second:
+        assert first != second
+        first.write_bytes(b"1")
+        second.write_bytes(b"2")
+    assert (tmp_path / "a.png").read_bytes() == b"1"
+
+
+def test_names_near_the_limit_of_the_file_system(tmp_path):
+    target = tmp_path / ("n" * 250 + ".exr")
+    with atomic_path(target) as temporary:
+        temporary.write_bytes(b"whole")
+    assert target.exists()
