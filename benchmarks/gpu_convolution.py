@@ -23,15 +23,15 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "engines" / "cuda")]
 
-import gpu_conv_checks
-import torch
-from convolution_cases import CASES, problem
-from cubin import Resources, resource_usage
+import gpu_conv_checks  # noqa: E402 - needs the path
+import torch  # noqa: E402
+from convolution_cases import CASES, problem  # noqa: E402
+from cubin import Resources, resource_usage  # noqa: E402
 
-from dcdr_deploy.engines.cuda.compiler import compile_cubin, compile_text, source_text
-from dcdr_deploy.engines.cuda.convolution import ConvolutionArguments, ConvolutionKernels
-from dcdr_deploy.engines.cuda.convolution_table import PREFIX, Shape, Variant, instantiation, variants
-from dcdr_deploy.errors import EngineError
+from dcdr_deploy.engines.cuda.compiler import compile_cubin, compile_text, source_text  # noqa: E402
+from dcdr_deploy.engines.cuda.convolution import ConvolutionArguments, ConvolutionKernels  # noqa: E402
+from dcdr_deploy.engines.cuda.convolution_table import PREFIX, Shape, Variant, instantiation, variants  # noqa: E402
+from dcdr_deploy.errors import EngineError  # noqa: E402
 
 
 @dataclass(frozen=True)
