@@ -175,6 +175,12 @@ struct Shape {
   static constexpr int PLANES_AT = HALO_AT + stages * HALO_BYTES;  // of the gain's and the shift's hidden channels
   static constexpr int SHARED = PLANES_AT + 2 * PLANE_BYTES;
 
+  // Where a column of hidden channels is in its row: after a shuffle every second one is read at a time, and neighbours
+  // in other banks are what ldmatrix reads fastest.
+  static __device__ __forceinline__ int hidden_column(int column) {
+    return shuffle ? (column & 1) * (TILE_COLUMNS + 1) + (column >> 1) : column;
+  }
+
   // Where a pixel's 16 bytes are within it: eight neighbouring pixels' fall into different banks.
   static __device__ __forceinline__ int swizzle(int column) {
     return channels == 64 ? column / stride & 7 : channels == 32 ? column / (2 * stride) & 3 : 0;
@@ -330,7 +336,7 @@ __device__ __forceinline__ void copy_hidden(shared_t planes, const half* hidden,
       const int gy = top + row, gx = left + column;
       const bool inside = (unsigned)gy < (unsigned)height && (unsigned)gx < (unsigned)width;
       const half* from = inside ? hidden + ((index_t)gy * width + gx) * stride + HIDDEN * part : hidden;
-      copy16(planes + part * S::PLANE_BYTES + (row * S::HIDDEN_COLUMNS + column) * 16, from, inside);
+      copy16(planes + part * S::PLANE_BYTES + (row * S::HIDDEN_COLUMNS + S::hidden_column(column)) * 16, from, inside);
     }
     column += PIXELS % S::HIDDEN_COLUMNS;
     row += PIXELS / S::HIDDEN_COLUMNS;
@@ -456,12 +462,11 @@ template <class S, int COUNT, int OF>
 __device__ __forceinline__ void multiply_hidden(float (&total)[S::ROWS][OF][4], int from, shared_t plane,
                                                 const uint4* weight, int tile, const Place& place) {
   const int pixel = place.lane & 15, half = place.lane >> 4;
-  const shared_t at =
-      plane + (place.row * S::SCALE * S::HIDDEN_COLUMNS + (place.column + pixel) * S::SCALE) * 2 * HIDDEN;
+  const shared_t at = plane + (place.row * S::SCALE * S::HIDDEN_COLUMNS + place.column + pixel) * 2 * HIDDEN;
 #pragma unroll 1  // unrolled, all of its loads are asked for at once, and there are not registers enough
   for (int step = 0; step < 4; ++step) {
     const int tap = 2 * step + half;
-    const shared_t vector = at + (tap / 3 * S::HIDDEN_COLUMNS + tap % 3) * 2 * HIDDEN;
+    const shared_t vector = at + (tap / 3 * S::HIDDEN_COLUMNS + S::hidden_column(tap % 3)) * 2 * HIDDEN;
     uint32_t b[COUNT][2];
     fetch_step<8, COUNT, S::SFT_RESIDENT>(b, weight, step, tile, place.lane);
 #pragma unroll
@@ -477,7 +482,7 @@ __device__ __forceinline__ void multiply_hidden(float (&total)[S::ROWS][OF][4], 
 #pragma unroll
   for (int r = 0; r < S::ROWS; ++r) {
     uint32_t a[2];
-    ldmatrix_x2(a, at + ((2 + r * S::SCALE) * S::HIDDEN_COLUMNS + 2) * 2 * HIDDEN);
+    ldmatrix_x2(a, at + ((2 + r * S::SCALE) * S::HIDDEN_COLUMNS + S::hidden_column(2)) * 2 * HIDDEN);
 #pragma unroll
     for (int n = 0; n < COUNT; ++n) mma_k8(total[r][from + n], a[0], a[1], b[n]);
   }
