@@ -20,17 +20,18 @@ from dataclasses import astuple, dataclass
 from multiprocessing import get_context
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "engines" / "cuda")]
 
-import gpu_conv_checks
-import torch
-from convolution_cases import CASES, problem
+import gpu_conv_checks  # noqa: E402 - needs the path
+import torch  # noqa: E402
+from convolution_cases import CASES, problem  # noqa: E402
+from cubin import Resources, resource_usage  # noqa: E402
 
-from dcdr_deploy.engines.cuda.compiler import compile_cubin, compile_text, source_text
-from dcdr_deploy.engines.cuda.convolution import ConvolutionArguments, ConvolutionKernels
-from dcdr_deploy.engines.cuda.convolution_table import PREFIX, Shape, Variant, instantiation, variants
-from dcdr_deploy.engines.cuda.cubin import Resources, resource_usage
-from dcdr_deploy.errors import EngineError
+from dcdr_deploy.engines.cuda.compiler import compile_cubin, compile_text, source_text  # noqa: E402
+from dcdr_deploy.engines.cuda.convolution import ConvolutionArguments, ConvolutionKernels  # noqa: E402
+from dcdr_deploy.engines.cuda.convolution_table import PREFIX, Shape, Variant, instantiation, variants  # noqa: E402
+from dcdr_deploy.errors import EngineError  # noqa: E402
 
 
 @dataclass(frozen=True)
@@ -148,6 +149,24 @@ TRIED = {
         Variant(Shape(4, 8, 1, 2, 8, 1, 2, 2), 2),
         Variant(Shape(4, 8, 1, 1, 8, 1, 2, 2), 2),
     ],
+    "64_64 wgmma": [
+        Variant(Shape(64, 8, 1, 4, 4, 2, 1, 2, 1, 0, 0, 0, 1), 1),
+        Variant(Shape(64, 8, 1, 4, 4, 1, 1, 2, 1, 0, 0, 0, 1), 1),
+        Variant(Shape(64, 8, 1, 4, 4, 2, 1, 1, 1, 0, 0, 0, 1), 1),
+        Variant(Shape(64, 8, 1, 2, 4, 2, 1, 2, 1, 0, 0, 0, 1), 1),
+        Variant(Shape(64, 8, 1, 2, 4, 3, 1, 2, 1, 0, 0, 0, 1), 1),
+        Variant(Shape(64, 8, 1, 4, 4, 2, 1, 2, 1, 0, 0, 0, 2), 1),
+    ],
+    "64_256 wgmma": [
+        Variant(Shape(64, 8, 1, 4, 4, 2, 1, 1, 1, 1, 1, 0, 1), 1),
+        Variant(Shape(64, 8, 1, 2, 4, 2, 1, 2, 1, 2, 1, 0, 1), 1),
+        Variant(Shape(64, 8, 1, 2, 8, 1, 1, 2, 1, 2, 1, 0, 1), 1),
+    ],
+    "64_64_down wgmma": [
+        Variant(Shape(64, 8, 2, 2, 4, 2, 1, 1, 1, 1, 0, 0, 1), 1),
+        Variant(Shape(64, 8, 2, 1, 4, 2, 1, 2, 1, 1, 0, 0, 1), 1),
+        Variant(Shape(64, 8, 2, 1, 8, 1, 1, 2, 1, 1, 0, 0, 1), 1),
+    ],
 }
 """Measures that are timed besides the table's; each is a kernel of its own."""
 
@@ -212,15 +231,16 @@ def compiled(sm: int, name: str, variant: Variant) -> Compiled | str:
 
 def jobs_for(sm: int, only: set[str]) -> list[tuple[str, Variant]]:
     """Return the kernels to time, by kind the table's first."""
-    kinds = [key for key in TRIED if not only or key in only]
-    return [(key, variant) for key in kinds for variant in (variants(sm)[key], *TRIED[key])]
+    kinds = [group for group in TRIED if (not only or group in only) and (sm == 90 or "wgmma" not in group)]
+    return [(group, variant) for group in kinds for variant in (variants(sm)[group.split()[0]], *TRIED[group])]
 
 
 def compile_all(sm: int, jobs: list[tuple[str, Variant]]) -> tuple[bytes, list[Compiled | str]]:
-    """Compile the table's kernels and the others, side by side. Nothing may have touched CUDA before: processes fork."""
+    """Compile the table's kernels and the others, side by side; CUDA must be untouched yet, because processes fork."""
     with ProcessPoolExecutor(os.cpu_count(), get_context("fork")) as pool:
         table = pool.submit(compile_cubin, "convolution", sm)
-        made = pool.map(compiled, [sm] * len(jobs), [PREFIX + key for key, _ in jobs], [each for _, each in jobs])
+        names = [PREFIX + group.split()[0] for group, _ in jobs]
+        made = pool.map(compiled, [sm] * len(jobs), names, [each for _, each in jobs])
         return table.result(), list(made)
 
 
@@ -285,9 +305,9 @@ def main() -> int:
     sizes = [tuple(map(int, each.split("x"))) for each in options.sizes.split(",")]
     for width, height in sizes:
         time_frame(kernels, height, width)
-    for key in dict.fromkeys(kind for kind, _ in jobs):
-        tried = [(variant, each) for (kind, variant), each in zip(jobs, made, strict=True) if kind == key]
-        right &= try_kind(sm, key, tried, sizes[0][1], sizes[0][0])
+    for group in dict.fromkeys(each for each, _ in jobs):
+        tried = [(variant, each) for (kind, variant), each in zip(jobs, made, strict=True) if kind == group]
+        right &= try_kind(sm, group.split()[0], tried, sizes[0][1], sizes[0][0])
     print(f"[{time.perf_counter() - started:.1f} s]")
     return 0 if right else 1
 

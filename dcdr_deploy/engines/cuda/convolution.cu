@@ -61,6 +61,43 @@ __device__ __forceinline__ void store_shared(shared_t at, uint4 v) {
   asm volatile("st.shared.v4.b32 [%0], {%1,%2,%3,%4};" ::"r"(at), "r"(v.x), "r"(v.y), "r"(v.z), "r"(v.w) : "memory");
 }
 
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+#define HAVE_WGMMA
+// d += a * b for four warps that have 16 rows of a each, in registers as mma.m16n8k16 has them, and one b, 16 x 64 in
+// shared memory: 8 x 8 matrices of which a column is 16 bytes, the two of the same columns after each other.
+// Asynchronous: between begin_products and wait_products nobody touches the registers.
+typedef unsigned long long product_t;  // where b is, as the PTX manual's matrix descriptor
+constexpr int PRODUCT_UNIT = 16;       // bytes by which b is further if it is larger by one
+template <int KIND> __device__ __forceinline__ product_t product_at(const void* b) {
+  const product_t neighbours_in_k = (KIND == 2 ? 256 : 128) >> 4, neighbours_in_n = (KIND == 2 ? 128 : 256) >> 4;
+  return (product_t)((shared_address(b) & 0x3ffff) >> 4) | neighbours_in_k << 16 | neighbours_in_n << 32;
+}
+__device__ __forceinline__ void wgmma_n64(float (&d)[8][4], const uint32_t (&a)[4], product_t b) {
+  asm volatile(
+      "{\n"
+      ".reg .pred p;\n"
+      "setp.ne.b32 p, 1, 0;\n"
+      "wgmma.mma_async.sync.aligned.m64n64k16.f32.f16.f16 "
+      "{%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,"
+      "%30,%31}, {%32,%33,%34,%35}, %36, p, 1, 1, 0;\n"
+      "}\n"
+      : "+f"(d[0][0]), "+f"(d[0][1]), "+f"(d[0][2]), "+f"(d[0][3]), "+f"(d[1][0]), "+f"(d[1][1]), "+f"(d[1][2]),
+        "+f"(d[1][3]), "+f"(d[2][0]), "+f"(d[2][1]), "+f"(d[2][2]), "+f"(d[2][3]), "+f"(d[3][0]), "+f"(d[3][1]),
+        "+f"(d[3][2]), "+f"(d[3][3]), "+f"(d[4][0]), "+f"(d[4][1]), "+f"(d[4][2]), "+f"(d[4][3]), "+f"(d[5][0]),
+        "+f"(d[5][1]), "+f"(d[5][2]), "+f"(d[5][3]), "+f"(d[6][0]), "+f"(d[6][1]), "+f"(d[6][2]), "+f"(d[6][3]),
+        "+f"(d[7][0]), "+f"(d[7][1]), "+f"(d[7][2]), "+f"(d[7][3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
+}
+__device__ __forceinline__ void begin_products() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
+__device__ __forceinline__ void commit_products() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
+template <int PENDING> __device__ __forceinline__ void wait_products() {
+  asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(PENDING) : "memory");
+}
+__device__ __forceinline__ void hold(float& v) { asm volatile("" : "+f"(v)::"memory"); }
+// What was stored to shared memory is there for the tensor cores too, after the next __syncthreads.
+__device__ __forceinline__ void show_to_products() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
+#endif
+
 // Copies 16 or 8 bytes to shared memory, zeros where they are not valid. Done for sure after wait_copies.
 #if CONVOLUTION_SM >= 80
 __device__ __forceinline__ void copy16(shared_t to, const void* from, bool valid) {
@@ -103,13 +140,15 @@ enum End { PRODUCT, PLANAR, INTERLEAVED };     // what becomes of a result of th
 //   sft          0 none; 1 an SFT layer at the end, its weights read through L1; 2 in shared memory
 //   shuffle      a block's channels are one of the four places of a pixel shuffle by two
 //   upsample     the input is interpolated while it is copied
+//   wgmma        four warps multiply together, and the tensor cores read the weights themselves: SM90 only
 template <int channels, int tiles, int stride, int rows, int warps_y, int warps_x, int warps_n, int stages,
-          int resident, int sft, int shuffle, int upsample>
+          int resident, int sft, int shuffle, int upsample, int wgmma>
 struct Shape {
   static constexpr int CHANNELS = channels, TILES = tiles, STRIDE = stride, ROWS = rows, STAGES = stages;
   static constexpr int WARPS_Y = warps_y, WARPS_X = warps_x, WARPS_N = warps_n;
   static constexpr bool RESIDENT = resident, SFT = sft != 0, SFT_RESIDENT = sft == 2;
-  static constexpr bool SHUFFLE = shuffle, UPSAMPLE = upsample;
+  static constexpr bool SHUFFLE = shuffle, UPSAMPLE = upsample, WGMMA = wgmma;
+  static constexpr int KIND = wgmma;
   static constexpr int THREADS = 32 * warps_y * warps_x * warps_n;
   static constexpr int SCALE = shuffle ? 2 : 1;  // output pixels a pixel of the product, each way
   static constexpr int TILE_ROWS = rows * warps_y, TILE_COLUMNS = 16 * warps_x;
@@ -118,6 +157,8 @@ struct Shape {
   static constexpr int GROUPS = WARP_TILES / GROUP;
   static_assert(warps_n * WARP_TILES == tiles && GROUPS * GROUP == WARP_TILES, "channels cannot be shared like this");
   static_assert(warps_n == 1 || WARP_TILES % 4 == 0, "a warp's channels are whole groups");
+  static_assert(!wgmma || (warps_n == 1 && tiles == 8 && channels == 64 && resident && warps_y * warps_x % 4 == 0),
+                "no product of four warps for this");
   static constexpr int OUT = tiles * 8;
 
   static constexpr int K = channels == 4 ? 40 : 9 * channels;  // rows of the product's right side, padded to eight
@@ -133,6 +174,12 @@ struct Shape {
   static constexpr int HALO_AT = SFT_AT + (SFT_RESIDENT ? 2 * SFT_VECTORS * 16 : 0);
   static constexpr int PLANES_AT = HALO_AT + stages * HALO_BYTES;  // of the gain's and the shift's hidden channels
   static constexpr int SHARED = PLANES_AT + 2 * PLANE_BYTES;
+
+  // Where a column of hidden channels is in its row: after a shuffle every second one is read at a time, and neighbours
+  // in other banks are what ldmatrix reads fastest.
+  static __device__ __forceinline__ int hidden_column(int column) {
+    return shuffle ? (column & 1) * (TILE_COLUMNS + 1) + (column >> 1) : column;
+  }
 
   // Where a pixel's 16 bytes are within it: eight neighbouring pixels' fall into different banks.
   static __device__ __forceinline__ int swizzle(int column) {
@@ -289,7 +336,7 @@ __device__ __forceinline__ void copy_hidden(shared_t planes, const half* hidden,
       const int gy = top + row, gx = left + column;
       const bool inside = (unsigned)gy < (unsigned)height && (unsigned)gx < (unsigned)width;
       const half* from = inside ? hidden + ((index_t)gy * width + gx) * stride + HIDDEN * part : hidden;
-      copy16(planes + part * S::PLANE_BYTES + (row * S::HIDDEN_COLUMNS + column) * 16, from, inside);
+      copy16(planes + part * S::PLANE_BYTES + (row * S::HIDDEN_COLUMNS + S::hidden_column(column)) * 16, from, inside);
     }
     column += PIXELS % S::HIDDEN_COLUMNS;
     row += PIXELS / S::HIDDEN_COLUMNS;
@@ -339,6 +386,45 @@ __device__ __forceinline__ void multiply_halo(float (&sum)[S::ROWS][S::WARP_TILE
         }
       }
     }
+#ifdef HAVE_WGMMA
+  } else if constexpr (S::WGMMA) {
+    // While the rows of a step are multiplied, those of the next one are read.
+    constexpr int STEPS = S::CHANNELS / 16, LINES = (S::ROWS - 1) * S::STRIDE + 3;
+    const product_t products = product_at<S::KIND>(weight);
+    uint32_t a[2][LINES][4];
+    const auto read = [&](int step) {
+      const int column = (place.column + (place.lane & 15)) * S::STRIDE + step / STEPS;
+      const int vector = (2 * (step % STEPS) + (place.lane >> 4)) ^ S::swizzle(column);
+      const shared_t at =
+          halo + place.row * S::STRIDE * S::ROW_BYTES + column * S::PIXEL_BYTES + (vector << 4);
+#pragma unroll
+      for (int i = 0; i < LINES; ++i) ldmatrix_x4(a[step % 2][i], at + i * S::ROW_BYTES);
+    };
+    read(0);
+#pragma unroll
+    for (int step = 0; step < 3 * STEPS; ++step) {
+      begin_products();
+#pragma unroll
+      for (int i = 0; i < LINES; ++i)
+#pragma unroll
+        for (int dy = 0; dy < 3; ++dy) {
+          const int r = (i - dy) / S::STRIDE;
+          if (i < dy || (i - dy) % S::STRIDE || r >= S::ROWS) continue;
+          const int block = (dy * 3 + step / STEPS) * STEPS + step % STEPS;
+          wgmma_n64(sum[r], a[step % 2][i], products + block * (16 * S::OUT * 2 / PRODUCT_UNIT));
+        }
+      commit_products();
+      wait_products<1>();
+      if (step + 1 < 3 * STEPS) read(step + 1);
+    }
+    wait_products<0>();
+#pragma unroll
+    for (int r = 0; r < S::ROWS; ++r)
+#pragma unroll
+      for (int n = 0; n < S::WARP_TILES; ++n)
+#pragma unroll
+        for (int i = 0; i < 4; ++i) hold(sum[r][n][i]);
+#endif
   } else {
     constexpr int STEPS = S::CHANNELS / 16;
 #pragma unroll 1
@@ -376,12 +462,11 @@ template <class S, int COUNT, int OF>
 __device__ __forceinline__ void multiply_hidden(float (&total)[S::ROWS][OF][4], int from, shared_t plane,
                                                 const uint4* weight, int tile, const Place& place) {
   const int pixel = place.lane & 15, half = place.lane >> 4;
-  const shared_t at =
-      plane + (place.row * S::SCALE * S::HIDDEN_COLUMNS + (place.column + pixel) * S::SCALE) * 2 * HIDDEN;
-#pragma unroll
+  const shared_t at = plane + (place.row * S::SCALE * S::HIDDEN_COLUMNS + place.column + pixel) * 2 * HIDDEN;
+#pragma unroll 1  // unrolled, all of its loads are asked for at once, and there are not registers enough
   for (int step = 0; step < 4; ++step) {
     const int tap = 2 * step + half;
-    const shared_t vector = at + (tap / 3 * S::HIDDEN_COLUMNS + tap % 3) * 2 * HIDDEN;
+    const shared_t vector = at + (tap / 3 * S::HIDDEN_COLUMNS + S::hidden_column(tap % 3)) * 2 * HIDDEN;
     uint32_t b[COUNT][2];
     fetch_step<8, COUNT, S::SFT_RESIDENT>(b, weight, step, tile, place.lane);
 #pragma unroll
@@ -397,7 +482,7 @@ __device__ __forceinline__ void multiply_hidden(float (&total)[S::ROWS][OF][4], 
 #pragma unroll
   for (int r = 0; r < S::ROWS; ++r) {
     uint32_t a[2];
-    ldmatrix_x2(a, at + ((2 + r * S::SCALE) * S::HIDDEN_COLUMNS + 2) * 2 * HIDDEN);
+    ldmatrix_x2(a, at + ((2 + r * S::SCALE) * S::HIDDEN_COLUMNS + S::hidden_column(2)) * 2 * HIDDEN);
 #pragma unroll
     for (int n = 0; n < COUNT; ++n) mma_k8(total[r][from + n], a[0], a[1], b[n]);
   }
@@ -599,7 +684,18 @@ template <class S> __device__ __forceinline__ void convolve(PARAMETERS) {
 
   begin_halo(tile, 0);
   if constexpr (S::RESIDENT) {
-    for (int i = threadIdx.x; i < S::WEIGHT_BYTES / 16; i += S::THREADS) memory[i] = __ldg(weight + i);
+    for (int i = threadIdx.x; i < S::WEIGHT_BYTES / 16; i += S::THREADS) {
+      const uint4 w = __ldg(weight + i);
+      if constexpr (S::WGMMA) {  // from the order of fragments to that of matrices: [tile][half][column][q]
+        uint32_t* to = reinterpret_cast<uint32_t*>(memory) + i / 32 * 128 + i % 32;
+        to[0] = w.x, to[32] = w.y, to[64] = w.z, to[96] = w.w;
+      } else {
+        memory[i] = w;
+      }
+    }
+#ifdef HAVE_WGMMA
+    if constexpr (S::WGMMA) show_to_products();
+#endif
     weight = memory;
   }
   if constexpr (S::SFT_RESIDENT) {

@@ -38,6 +38,7 @@ class Shape:
         sft: 0: no SFT layer; 1: with one, its weights read through L1; 2: its weights in shared memory.
         shuffle: 1: a block's channels are one of the four places of a pixel shuffle.
         upsample: 1: the input is interpolated while it is copied.
+        wgmma: 1: four warps multiply together (SM90 only).
     """
 
     channels: int
@@ -52,6 +53,7 @@ class Shape:
     sft: int = 0
     shuffle: int = 0
     upsample: int = 0
+    wgmma: int = 0
 
     @property
     def threads(self) -> int:
@@ -87,44 +89,49 @@ class Variant:
 _LARGE = {
     "4_32": Variant(Shape(4, 4, warps_x=2, warps_n=1), 2),
     "4_64": Variant(Shape(4, 8), 2),
-    "4_64_sft": Variant(Shape(4, 8, rows=2, warps_n=1, sft=2), 2),
+    "4_64_sft": Variant(Shape(4, 8, rows=2, warps_n=1, sft=2), 3),
     "32_16": Variant(Shape(32, 2, warps_x=2, warps_n=1), 2),
     "32_32": Variant(Shape(32, 4, warps_x=2, warps_n=1), 2),
     "32_32_up": Variant(Shape(32, 4, warps_x=2, warps_n=1, stages=1, upsample=1), 2),
     "32_3": Variant(Shape(32, 1, warps_x=2, warps_n=1), 2),
     "64_3": Variant(Shape(64, 1, warps_x=2, warps_n=1, stages=1), 2),
     "64_24": Variant(Shape(64, 3, warps_x=2, warps_n=1, stages=1), 2),
-    "64_64": Variant(Shape(64, 8, warps_x=2, warps_n=1), 1),
-    "64_64_down": Variant(Shape(64, 8, stride=2, rows=2, stages=2, sft=1), 1),
-    "64_256": Variant(Shape(64, 8, sft=2, shuffle=1), 1),
+    "64_64": Variant(Shape(64, 8, warps_x=2, warps_n=1)),
+    "64_64_down": Variant(Shape(64, 8, stride=2, rows=2, sft=1)),
+    "64_256": Variant(Shape(64, 8, sft=2, shuffle=1)),
 }
 _MIDDLE = {
     **_LARGE,
+    "32_16": Variant(Shape(32, 2, warps_x=2, warps_n=1, stages=1), 2),
     "32_32": Variant(Shape(32, 4, warps_x=2, warps_n=1, stages=1), 2),
-    "64_3": Variant(Shape(64, 1, warps_y=4, warps_x=1, warps_n=1, stages=1), 2),
-    "64_24": Variant(Shape(64, 3, warps_y=4, warps_x=1, warps_n=1, stages=1), 2),
-    "64_64": Variant(Shape(64, 8, warps_x=2, warps_n=1, stages=1), 1),
-    "64_64_down": Variant(Shape(64, 8, stride=2, rows=2, stages=1, sft=1), 1),
-    "64_256": Variant(Shape(64, 8, stages=1, sft=1, shuffle=1), 1),
+    "32_3": Variant(Shape(32, 1, warps_x=2, warps_n=1, stages=1), 2),
+    "64_3": Variant(Shape(64, 1, warps_n=1, stages=1), 2),
+    "64_24": Variant(Shape(64, 3, warps_n=1, stages=1), 2),
+    "64_64": Variant(Shape(64, 8, warps_x=2, warps_n=1, stages=1)),
+    "64_64_down": Variant(Shape(64, 8, stride=2, rows=2, stages=1, sft=1)),
+    "64_256": Variant(Shape(64, 8, stages=1, sft=1, shuffle=1)),
 }
 _SMALL = {
     **_MIDDLE,
-    "32_16": Variant(Shape(32, 2, warps_x=2, warps_n=1, stages=1), 2),
-    "64_64": Variant(Shape(64, 8, rows=2, stages=1), 1),
-    "64_64_down": Variant(Shape(64, 8, stride=2, rows=2, stages=1, resident=0, sft=1), 1),
-    "64_256": Variant(Shape(64, 8, stages=1, resident=0, sft=1, shuffle=1), 1),
+    "32_16": Variant(Shape(32, 2, warps_n=1, stages=1), 2),
+    "32_32": Variant(Shape(32, 4, warps_n=1, stages=1), 2),
+    "32_32_up": Variant(Shape(32, 4, warps_n=1, stages=1, upsample=1), 2),
+    "32_3": Variant(Shape(32, 1, warps_n=1, stages=1), 2),
+    "64_3": Variant(Shape(64, 1, warps_n=1, stages=1)),
+    "64_24": Variant(Shape(64, 3, warps_n=1, stages=1)),
+    "64_64": Variant(Shape(64, 8, rows=2, stages=1)),
+    "64_64_down": Variant(Shape(64, 8, stride=2, rows=2, stages=1, resident=0, sft=1)),
+    "64_256": Variant(Shape(64, 8, stages=1, resident=0, sft=1, shuffle=1)),
 }
 _TURING = {
     **_SMALL,
-    "32_32": Variant(Shape(32, 4, warps_n=1, stages=1), 1),
-    "32_32_up": Variant(Shape(32, 4, warps_n=1, stages=1, upsample=1), 1),
-    "32_16": Variant(Shape(32, 2, warps_n=1, stages=1), 1),
-    "32_3": Variant(Shape(32, 1, warps_n=1, stages=1), 1),
-    "64_3": Variant(Shape(64, 1, warps_n=1, stages=1), 1),
-    "64_24": Variant(Shape(64, 3, warps_n=1, stages=1, resident=0), 1),
-    "64_64": Variant(Shape(64, 8, stages=1, resident=0), 1),
-    "64_64_down": Variant(Shape(64, 8, stride=2, rows=2, warps_y=2, stages=1, resident=0, sft=1), 1),
-    "64_256": Variant(Shape(64, 8, rows=2, stages=1, resident=0, sft=1, shuffle=1), 1),
+    "4_64_sft": Variant(Shape(4, 8, rows=2, warps_n=1, sft=2)),
+    "32_32": Variant(Shape(32, 4, warps_n=1, stages=1)),
+    "32_32_up": Variant(Shape(32, 4, warps_n=1, stages=1, upsample=1)),
+    "64_24": Variant(Shape(64, 3, warps_n=1, stages=1, resident=0)),
+    "64_64": Variant(Shape(64, 8, stages=1, resident=0)),
+    "64_64_down": Variant(Shape(64, 8, stride=2, rows=2, warps_y=2, stages=1, resident=0, sft=1)),
+    "64_256": Variant(Shape(64, 8, rows=2, stages=1, resident=0, sft=1, shuffle=1)),
 }
 
 PREFIX = "convolution_"

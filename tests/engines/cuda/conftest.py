@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,8 @@ import numpy as np
 import pytest
 from emulated import build, build_convolution
 from numpy.typing import NDArray
+
+sys.path.append(str(Path(__file__).parents[3] / "benchmarks"))  # what the checks on a GPU compare is compared here
 
 Reference = Callable[..., NDArray[np.float32]]
 
