@@ -22,6 +22,9 @@ OUTCOMES = {0: 0, 2: ILLEGAL_ADDRESS}
 KERNELS = {
     "dcrb": [f"dcrb_{part}_{kind}" for part in ("sft", "first", "second") for kind in ("half", "float")],
     "dcrb2": ["dcrb2_sft", "dcrb2_first", "dcrb2_second"],
+    "columns": [
+        f"{part}_{kind}" for kind in ("half", "bfloat", "float") for part in ("columns", "spread", "scatter", "turn")
+    ],
     "picture": ["codes8_to_image", "codes16_to_image", "planes_to_image", "find_unfinite"],
 }
 """Kernels by source."""
@@ -46,7 +49,12 @@ def _compile(
     compile_with = shutil.which("g++")
     assert compile_with is not None
     folders = [f"-I{SOURCES}", f"-I{kernels.parent}"]
-    told = (f'EMULATED="{kernels}"', f"ENTRIES={','.join(f'ENTRY({name})' for name in names)}", f"DCRB_SM={sm}", *defines)
+    told = (
+        f'EMULATED="{kernels}"',
+        f"ENTRIES={','.join(f'ENTRY({name})' for name in names)}",
+        f"DCRB_SM={sm}",
+        *defines,
+    )
     files = [str(SOURCES / name) for name in ("emulator.cpp", *sources)]
     command = [compile_with, *FLAGS, *(f"-D{each}" for each in told), *folders, *files, "-o", str(target)]
     subprocess.run(command, check=True, capture_output=True, text=True)

@@ -81,6 +81,8 @@ inline half2 __hmul2(half2 a, half2 b) {
   return __floats2half2_rn(fa.x * fb.x, fa.y * fb.y);
 }
 
+inline void atomicAdd(float* to, float value) { *to += value; }  // one thread runs at a time
+
 inline void __syncthreads() { emulator::wait(emulator::BARRIER); }
 inline void __syncwarp() { emulator::wait(emulator::TOGETHER); }
 inline int again(int number) { return number; }
