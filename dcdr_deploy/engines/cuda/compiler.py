@@ -31,6 +31,9 @@ SUPPORTED_SMS = (75, 80, 86, 87, 88, 89, 90, 100, 103, 110, 120, 121)
 OPTIONS = ("--std=c++17",)
 """Options of the compiler besides the architecture and the folder of the headers."""
 
+_FEATURES = {90: "a"}
+"""Ends of architectures' names with which instructions that only they have can be used; such code runs there alone."""
+
 _HEADER = "cuda_fp16.h"
 _OWN_INCLUDE = re.compile(r'^#include "([^"]+)"$', re.MULTILINE)
 _DIGEST_BYTES = hashlib.sha256().digest_size
@@ -97,7 +100,7 @@ def compile_text(text: str, sm: int, name: str) -> bytes:
     if sm not in known:
         version = ".".join(map(str, _call(nvrtc, "nvrtcVersion")))
         raise EngineError(f"NVRTC {version} cannot compile for SM{sm}, only for {', '.join(map(str, known))}")
-    options = [*OPTIONS, f"--gpu-architecture=sm_{sm}", f"--include-path={_include_folder()}"]
+    options = [*OPTIONS, f"--gpu-architecture=sm_{sm}{_FEATURES.get(sm, '')}", f"--include-path={_include_folder()}"]
     program = _call(nvrtc, "nvrtcCreateProgram", text.encode(), name.encode(), 0, [], [])
     try:
         code, *_ = nvrtc.nvrtcCompileProgram(program, len(options), [each.encode() for each in options])

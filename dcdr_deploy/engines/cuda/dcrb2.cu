@@ -124,7 +124,9 @@ __device__ __forceinline__ void apply_sft(Sums& sum, const Hidden& hidden, const
       const uint4 v0 = weights_at(source + 64 * n), v1 = weights_at(source + 64 * n + 32);
       const uint32_t w[TAPS] = {v0.x, v0.y, v0.z, v0.w, v1.x, v1.y, v1.z, v1.w, weights_at(last + 32 * n)};
       const float2 b = __ldg(reinterpret_cast<const float2*>(base + 32 * (n / 4) + 2 * (n % 4)));
-      float map[M_TILES][4] = {{b.x, b.y, b.x, b.y}, {b.x, b.y, b.x, b.y}};
+      float map[M_TILES][4];
+#pragma unroll
+      for (int m = 0; m < M_TILES; ++m) map[m][0] = map[m][2] = b.x, map[m][1] = map[m][3] = b.y;
       add_hidden(map, rows, w);
 #pragma unroll
       for (int m = 0; m < M_TILES; ++m)
