@@ -241,7 +241,8 @@ def variants(sm: int) -> dict[str, tuple[str, Shape]]:
     found: dict[str, tuple[str, Shape]] = {}
 
     def add(name: str, shape: Shape, **values: object) -> None:
-        values |= {"THREADS": shape.threads, "SFT_RESIDENT": int(shape.sft_resident), "WGMMA": int(shape.groups)}
+        given = {"THREADS": shape.threads, "SFT_RESIDENT": int(shape.sft_resident), "WGMMA": int(shape.groups)}
+        values = given | values
         defines = "".join(f"#define DCRB_{key} {value}\n" for key, value in values.items())
         found[name] = defines + source_text(SOURCE), shape
 
@@ -258,6 +259,9 @@ def variants(sm: int) -> dict[str, tuple[str, Shape]]:
             add(f"wgmma {threads} {gathering.lower()}", replace(groups, threads=threads), GATHERING=gathering)
         for threads, gathering in ((384, "PAIRS"), (384, "HALVES"), (512, "PAIRS")):
             add(f"wgmma {threads} {gathering.lower()} ahead", replace(groups, threads=threads), GATHERING=gathering, AHEAD=1)
+        for threads, gathering in itertools.product((384, 512), ("PAIRS", "HALVES")):
+            name = f"wgmma {threads} {gathering.lower()}, sft too"
+            add(name, replace(groups, threads=threads), GATHERING=gathering, WGMMA=2)
         add("wgmma 512 pairs early", replace(groups, threads=512), GATHERING="PAIRS", EARLY=1)
     return found
 

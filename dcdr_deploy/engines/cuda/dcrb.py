@@ -204,7 +204,7 @@ class Shape:
     def shared_bytes(self) -> int:
         """Dynamic shared memory of a block of the convolutions."""
         taps = 2 if self.streamed else 9
-        sft = 2 * 9 * SFT_HIDDEN * WIDTH * 2 if self.sft_resident else 0
+        sft = 2 * (10 if self.groups else 9) * SFT_HIDDEN * WIDTH * 2 if self.sft_resident else 0
         return taps * WIDTH * WIDTH * 2 + self.halo_bytes + sft
 
 
