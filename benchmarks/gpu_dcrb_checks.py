@@ -49,7 +49,7 @@ CHECKS = [(1, 16, 24, 2.0), (1, 1, 1, 1.0), (2, 17, 27, 2.0), (3, 5, 130, 4.0), 
 
 TIMED = [(1080, 1920, 1.0), (540, 960, 1.0), (1080, 1920, 0.3), (1080, 1920, 4.0)]
 
-ROUNDS, REPEATS = 5, 6
+ROUNDS, REPEATS = 4, 5
 
 
 @dataclass(frozen=True)
@@ -238,15 +238,55 @@ def timings(built: Mapping[str, DcrbKernels2], sm: int, stream: int) -> Iterator
 def variants(sm: int) -> dict[str, tuple[str, Shape]]:
     """Sources of other ways to compile the kernel, by name."""
     shape = shape_of(sm)
-    found = {}
-    for threads, gathering, ahead, early, resident in itertools.product((384, 256), ("PAIRS", "HALVES"), (0, 1), (0, 1), (1, 0)):
-        if resident != shape.sft_resident and (threads, gathering, ahead) != (384, "PAIRS", 0):
-            continue
-        name = f"{threads} {gathering.lower()}" + " ahead" * ahead + " early" * early + " sft-in-L1" * (not resident)
-        values = {"THREADS": threads, "GATHERING": gathering, "AHEAD": ahead, "EARLY": early, "SFT_RESIDENT": resident}
+    found: dict[str, tuple[str, Shape]] = {}
+
+    def add(name: str, shape: Shape, **values: object) -> None:
+        given = {"THREADS": shape.threads, "SFT_RESIDENT": int(shape.sft_resident), "WGMMA": int(shape.groups)}
+        values = given | values
         defines = "".join(f"#define DCRB_{key} {value}\n" for key, value in values.items())
-        found[name] = defines + source_text(SOURCE), replace(shape, threads=threads, sft_resident=bool(resident))
+        found[name] = defines + source_text(SOURCE), shape
+
+    base = replace(shape, groups=False)
+    for threads, gathering, ahead in itertools.product((384, 256), ("PAIRS", "HALVES"), (0, 1)):
+        name = f"{threads} {gathering.lower()}" + " ahead" * ahead
+        add(name, replace(base, threads=threads), GATHERING=gathering, AHEAD=ahead)
+    add("384 pairs early", replace(base, threads=384), GATHERING="PAIRS", EARLY=1)
+    add("384 pairs, sft in L1", replace(base, threads=384, sft_resident=False), GATHERING="PAIRS")
+    if sm == 90:
+        groups = replace(base, groups=True)
+        add("wgmma 512 pairs, strides swapped", replace(groups, threads=512), GATHERING="PAIRS", LBO=256, SBO=128)
+        for threads, gathering in itertools.product((384, 512, 640), ("PAIRS", "HALVES")):
+            add(f"wgmma {threads} {gathering.lower()}", replace(groups, threads=threads), GATHERING=gathering)
+        for threads, gathering in ((384, "PAIRS"), (384, "HALVES"), (512, "PAIRS")):
+            add(f"wgmma {threads} {gathering.lower()} ahead", replace(groups, threads=threads), GATHERING=gathering, AHEAD=1)
+        for threads, gathering in itertools.product((384, 512), ("PAIRS", "HALVES")):
+            name = f"wgmma {threads} {gathering.lower()}, sft too"
+            add(name, replace(groups, threads=threads), GATHERING=gathering, WGMMA=2)
+        add("wgmma 512 pairs early", replace(groups, threads=512), GATHERING="PAIRS", EARLY=1)
     return found
+
+
+def compare(sm: int, stream: int) -> Iterator[str]:
+    """Check and time the variants; yields lines. Those that multiply in groups come last and by themselves."""
+    reference = Block(1, 135, 241, 2.0)
+    expected = reference.expected()
+    found = variants(sm)
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        jobs = {name: pool.submit(compile_text, text, sm, name) for name, (text, _) in found.items()}
+    for groups in (False, True):
+        built = {"as released": DcrbKernels2({sm: compile_cubin(SOURCE, sm)})}
+        for name, job in jobs.items():
+            shape = found[name][1]
+            if shape.groups != groups:
+                continue
+            kernels = DcrbKernels2({sm: job.result()}, shape=shape)
+            reference.out.fill_(torch.nan)
+            kernels.launch(reference.arguments(), stream)
+            worst = max(error(reference.out, expected[0]), error(reference.next_out, expected[1]))
+            yield f"{'ok   ' if worst <= BOUND else 'WRONG'} {name}: {worst:.1e}"
+            if worst <= BOUND:
+                built[name] = kernels
+        yield from timings(built, sm, stream)
 
 
 def main() -> int:
@@ -269,21 +309,9 @@ def main() -> int:
     print(torch.cuda.get_device_name(), f"SM{sm}", flush=True)
     lines = run(sm)
     print("\n".join(lines), flush=True)
-    built = {"as released": DcrbKernels2({sm: compile_cubin(SOURCE, sm)})}
-    if words.variants:
-        reference = Block(1, 135, 241, 2.0)
-        expected = reference.expected()
-        with concurrent.futures.ThreadPoolExecutor() as pool:
-            jobs = {name: (pool.submit(compile_text, text, sm, name), shape) for name, (text, shape) in variants(sm).items()}
-        for name, (job, shape) in jobs.items():
-            kernels = DcrbKernels2({sm: job.result()}, shape=shape)
-            kernels.launch(reference.arguments(), stream)
-            worst = max(error(reference.out, expected[0]), error(reference.next_out, expected[1]))
-            lines.append(f"{'ok   ' if worst <= BOUND else 'WRONG'} {name}: {worst:.1e}")
-            print(lines[-1], flush=True)
-            built[name] = kernels
     with torch.no_grad():
-        for line in timings(built, sm, stream):
+        built = {"as released": DcrbKernels2({sm: compile_cubin(SOURCE, sm)})}
+        for line in compare(sm, stream) if words.variants else timings(built, sm, stream):
             print(line, flush=True)
     print(f"{time.monotonic() - started:.0f} s in all")
     return int(any(line.startswith("WRONG") for line in lines))

@@ -124,7 +124,9 @@ __device__ __forceinline__ void apply_sft(Sums& sum, const Hidden& hidden, const
       const uint4 v0 = weights_at(source + 64 * n), v1 = weights_at(source + 64 * n + 32);
       const uint32_t w[TAPS] = {v0.x, v0.y, v0.z, v0.w, v1.x, v1.y, v1.z, v1.w, weights_at(last + 32 * n)};
       const float2 b = __ldg(reinterpret_cast<const float2*>(base + 32 * (n / 4) + 2 * (n % 4)));
-      float map[M_TILES][4] = {{b.x, b.y, b.x, b.y}, {b.x, b.y, b.x, b.y}};
+      float map[M_TILES][4];
+#pragma unroll
+      for (int m = 0; m < M_TILES; ++m) map[m][0] = map[m][2] = b.x, map[m][1] = map[m][3] = b.y;
       add_hidden(map, rows, w);
 #pragma unroll
       for (int m = 0; m < M_TILES; ++m)
@@ -138,15 +140,66 @@ __device__ __forceinline__ void apply_sft(Sums& sum, const Hidden& hidden, const
 }
 
 __device__ __forceinline__ void add_bias(Sums& sum, const float* bias, int lane) {
+  const float* at = bias + again(8 * (lane & 3));
 #pragma unroll
   for (int n = 0; n < 8; ++n) {
-    const float2 b = __ldg(reinterpret_cast<const float2*>(bias + 32 * (n / 4) + 8 * (lane & 3) + 2 * (n % 4)));
+    const float2 b = __ldg(reinterpret_cast<const float2*>(at + 32 * (n / 4) + 2 * (n % 4)));
 #pragma unroll
     for (int m = 0; m < M_TILES; ++m)
 #pragma unroll
       for (int i = 0; i < 4; ++i) sum[m][n][i] += i % 2 ? b.y : b.x;
   }
 }
+
+#if DCRB_WGMMA == 2
+constexpr int STEPS = (TAPS + 1) / 2;  // of two taps, the last one of a tap and of nothing
+constexpr int STEP_VECTORS = 2 * CHANNELS;
+constexpr int GROUP_VECTORS = 2 * STEPS * STEP_VECTORS;
+
+// The weights of an SFT layer in the order of group_multiply.
+__device__ __forceinline__ void fetch_group(const uint4* source, uint4* target) {
+  const uint32_t* words = reinterpret_cast<const uint32_t*>(source);
+  for (int i = threadIdx.x; i < 4 * GROUP_VECTORS; i += THREADS) {
+    const int lane = i & 31, n = i >> 6 & 7, step = i >> 9, kind = step / STEPS;
+    const int tap = 2 * (step - kind * STEPS) + (i >> 5 & 1);
+    const int at = tap < 8 ? ((n * 2 + tap / 4) * 32 + lane) * 4 + tap % 4 : 16 * 32 * 4 + n * 32 + lane;
+    reinterpret_cast<uint32_t*>(target)[i] = tap < TAPS ? __ldg(words + 4 * kind * KIND_VECTORS + at) : 0;
+  }
+}
+
+__device__ __forceinline__ void add_hidden(float (&map)[8][4], const HiddenRows& rows, const uint4* weight) {
+  group_begin();
+#pragma unroll
+  for (int step = 0; step < STEPS; ++step) {
+    const int tap = 2 * step, y = tap / 3, x = tap % 3, next_y = (tap + 1) / 3, next_x = (tap + 1) % 3;
+    const bool both = tap + 1 < TAPS;
+    const uint32_t fragment[4] = {rows[y][x], rows[y + 1][x], both ? rows[next_y][next_x] : 0,
+                                  both ? rows[next_y + 1][next_x] : 0};
+    group_multiply(map, fragment, weight + step * STEP_VECTORS);
+  }
+  group_end();
+}
+
+// The same by groups of warps; `weight` is in shared memory.
+__device__ __forceinline__ void apply_sft_group(Sums& sum, const Hidden& hidden, const uint4* weight,
+                                                const float* bias, int lane) {
+  HiddenRows rows;
+  hidden.read(0, lane, rows);
+  Sums gain;
+  clear(gain);
+  add_bias(gain, bias, lane);
+  add_hidden(gain[0], rows, weight);
+  group_wait();
+#pragma unroll
+  for (int n = 0; n < 8; ++n)
+#pragma unroll
+    for (int i = 0; i < 4; ++i) sum[0][n][i] *= gain[0][n][i];
+  add_bias(sum, bias + CHANNELS, lane);
+  hidden.read(1, again(lane), rows);
+  add_hidden(sum[0], rows, weight + STEPS * STEP_VECTORS);
+  group_wait();
+}
+#endif
 
 __device__ __forceinline__ void relu(Sums& sum) {
 #pragma unroll
@@ -189,15 +242,30 @@ __device__ __forceinline__ void store_map(const Sums& sum, half* map, const Warp
   });
 }
 
+// The SFT layer with the weights where for_tiles has put them.
+__device__ __forceinline__ void apply_resident(Sums& sum, const Hidden& hidden, const uint4* weight, const float* bias,
+                                               int lane) {
+#if DCRB_WGMMA == 2
+  apply_sft_group(sum, hidden, weight, bias, lane);
+#else
+  apply_sft(sum, hidden, weight, bias, lane);
+#endif
+}
+
 // What the two convolutions share: weights in shared memory, the warp's piece of it, and the way from tile to tile.
 // `finish(sum, warp, hidden, sft weights)` is the epilogue.
 template <class Finish>
 __device__ __forceinline__ void for_tiles(const half* x, const half* offset, const uint4* packed, const half* map,
                                           int stride, const uint4* sft_weight, const half* early, int batch, int height, int width,
                                           const Finish& finish) {
+#if DCRB_WGMMA == 2
+  if (map) fetch_group(sft_weight, sft_memory());
+  Weights<THREADS> weights(packed, sft_memory() + GROUP_VECTORS);  // ends with a barrier
+#else
   if (SFT_RESIDENT && map)
     for (int i = threadIdx.x; i < SFT_VECTORS; i += THREADS) sft_memory()[i] = __ldg(sft_weight + i);
   Weights<THREADS> weights(packed, sft_memory() + (SFT_RESIDENT ? SFT_VECTORS : 0));  // ends with a barrier
+#endif
   const Tiles<THREADS> tiles(batch, height, width);
   for (int tile = blockIdx.x; tile < tiles.count; tile += gridDim.x) {
     __syncwarp();  // all lanes are done with the hidden channels of the tile before
@@ -230,7 +298,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) dcrb2_first(
               add_bias(sum, bias, warp.lane);
               relu(sum);
               hidden.wait();
-              apply_sft(sum, hidden, sft, sft_bias, warp.lane);
+              apply_resident(sum, hidden, sft, sft_bias, warp.lane);
               store_map(sum, out, warp, height, width);
             });
 }
@@ -249,7 +317,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) dcrb2_second(
               store_map(sum, out, warp, height, width);
               if (!hidden_map) return;
               hidden.wait();
-              apply_sft(sum, hidden, sft, sft_bias, warp.lane);
+              apply_resident(sum, hidden, sft, sft_bias, warp.lane);
               store_map(sum, next, warp, height, width);
             });
 }
