@@ -152,7 +152,7 @@ def test_lack_of_memory_names_the_size_and_leaves_the_engine_usable(monkeypatch:
     small = codes(1, 16, 16)
     np.testing.assert_array_equal(setup.engine.infer_codes(small), expected(small))
     with pytest.raises(
-        EngineOutOfMemory, match=r"1 x 512 x 512 pixels take 0\.09 GiB on the GPU, which has 0\.0\d GiB"
+        EngineOutOfMemory, match=r"1 x 512 x 512 pixels take 0\.08 GiB on the GPU, which has 0\.0\d GiB"
     ):
         setup.engine.infer_codes(codes(1, 512, 512))
     np.testing.assert_array_equal(setup.engine.infer_codes(small), expected(small))
