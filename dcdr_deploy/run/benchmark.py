@@ -263,8 +263,8 @@ def _compare(entries: Sequence[_Entry], announce: Announce) -> None:
     if exact is None:
         return
     for number, found in results.items():
-        error = float(np.mean((found.astype(np.float64) - exact) ** 2))
-        entries[number].result.agreement = float("inf") if error == 0 else float(-10 * np.log10(error))
+        square = float(np.mean((found.astype(np.float64) - exact) ** 2))
+        entries[number].result.agreement = float("inf") if square == 0 else float(-10 * np.log10(square))
 
 
 _REFERENCES = ("onnxruntime", "torch")

@@ -9,7 +9,17 @@ from typing import Any
 from dcdr_deploy.commands.show.text import printable
 from dcdr_deploy.run.benchmark import Result, Size, Timing, fastest
 
-_HEADER = ("backend", "precision", "ms a frame", "10 to 90 %", "MP/s", "x best", "load + first", "memory", "FP32")
+_HEADER: tuple[str, ...] = (
+    "backend",
+    "precision",
+    "ms a frame",
+    "10 to 90 %",
+    "MP/s",
+    "x best",
+    "load + first",
+    "memory",
+    "FP32",
+)
 
 
 def format_results(results: Sequence[Result], machine: Mapping[str, Any]) -> str:
