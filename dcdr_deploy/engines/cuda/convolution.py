@@ -255,7 +255,7 @@ class ConvolutionKernels:
         tile_rows, tile_columns = loaded.variant.shape.tile
         tiles = a.batch * _ceil(rows, tile_rows) * _ceil(columns, tile_columns)
         chunks = a.channels_out // chunk_channels(a.channels_in, a.channels_out)
-        blocks = chunks * min(tiles, max(1, loaded.most_blocks // chunks))
+        blocks = chunks * min(_ceil(tiles, loaded.variant.shape.workers), max(1, loaded.most_blocks // chunks))
         sft = a.sft or SftLayer(0, 0, 0, 0, 0)
         maps = (a.x, a.weight, a.bias, a.out, a.residual or a.image or a.tone, a.second)
         layer = (sft.hidden + 2 * sft.first, sft.weight, sft.bias)

@@ -1,7 +1,7 @@
 // The few CUDA features that the kernels use, for a host compiler: stands in for NVIDIA's header of the same name.
 //
 // Threads are fibers. Those of a warp run one after the other up to the next point where CUDA makes them wait for each
-// other (a shuffle, an mma); a warp runs up to the next __syncthreads before the next warp starts. The scheduler
+// other (a shuffle, an mma); a warp runs up to its next barrier before the next warp starts. The scheduler
 // (emulator.cpp) checks that the threads of a warp wait at the same kind of point.
 #pragma once
 #include <algorithm>
@@ -28,6 +28,7 @@ struct half2 { half x, y; };
 namespace emulator {
 enum Point { RUNNING, ENDED, BARRIER, SHUFFLE, SHUFFLED, MMA, MULTIPLIED, MATRIX, MATRIX_READ, WGMMA, WGMMA_READ };
 void wait(Point point);
+void meet(int number, unsigned threads);  // at a barrier by its number; 0 is all threads'
 struct Mail {  // what a thread shows to the others of its warp
   uint32_t word;
   float a[8], b[4];
@@ -75,7 +76,8 @@ inline half2 __hmul2(half2 a, half2 b) {
   return __floats2half2_rn(fa.x * fb.x, fa.y * fb.y);
 }
 
-inline void __syncthreads() { emulator::wait(emulator::BARRIER); }
+inline void __syncthreads() { emulator::meet(0, 0); }
+template <int THREADS> void meet(int number) { emulator::meet(number, THREADS); }
 
 template <class T> T __shfl_sync(unsigned, T value, int from) {
   static_assert(sizeof(T) == 4, "a shuffle moves 32 bits");
