@@ -165,6 +165,7 @@ struct Shape {
   static constexpr int GROUPS = WARP_TILES / GROUP;
   static_assert(warps_n * WARP_TILES == tiles && GROUPS * GROUP == WARP_TILES, "channels cannot be shared like this");
   static_assert(warps_n == 1 || WARP_TILES % 4 == 0, "a warp's channels are whole groups");
+  static_assert(!upsample || (stages == 1 && stride == 1), "nothing is interpolated ahead");
   static_assert(!wgmma || (warps_n == 1 && tiles == 8 && channels == 64 && resident && warps_y * warps_x % 4 == 0),
                 "no product of four warps for this");
   static constexpr int OUT = tiles * 8;
@@ -269,61 +270,78 @@ __device__ __forceinline__ void fetch_rest(uint32_t (&b)[COUNT], const uint4* pa
 
 // ---- Copying to shared memory --------------------------------------------------------------------------------------
 
-// Bilinear interpolation without aligned corners, as PyTorch defines it: pixel centres at halves, clamped at the border.
-__device__ __forceinline__ uint4 interpolate(const half* source, int y, int x, int height, int width, int channels,
-                                             float step) {
-  const float fy = fmaxf((y + 0.5f) * step - 0.5f, 0.f), fx = fmaxf((x + 0.5f) * step - 0.5f, 0.f);
-  const int y0 = (int)fy, x0 = (int)fx;
-  const float ay = fy - y0, ax = fx - x0;
-  const half* upper = source + ((index_t)y0 * width + x0) * channels;
-  const half* lower = upper + (y0 + 1 < height ? width * channels : 0);
-  const int right = x0 + 1 < width ? channels : 0;
-  uint32_t v[4][4], result[4];
-  load_halves(v[0], upper);
-  load_halves(v[1], upper + right);
-  load_halves(v[2], lower);
-  load_halves(v[3], lower + right);
-  const float w[4] = {(1 - ay) * (1 - ax), (1 - ay) * ax, ay * (1 - ax), ay * ax};
+// Fills a halo as copy_halo, with a picture that is x interpolated to `factor` times its size (2 or 4): bilinear without
+// aligned corners, as PyTorch defines it: pixel centres at halves, clamped at the border. Between four neighbouring
+// pixels of x lie factor x factor ones of the picture, which one thread makes out of a single reading.
+template <class S>
+__device__ __forceinline__ void interpolate_halo(shared_t halo, const half* x, int top, int left, int height, int width,
+                                                 int factor) {
+  constexpr int VECTORS = S::CHANNELS / 8;
+  const int thread = threadIdx.x % S::WORKER_THREADS, vector = thread % VECTORS;
+  // The picture's row y is row (y - factor / 2) % factor between rows (y - factor / 2) / factor of x and the next one.
+  const int shift = factor == 4 ? 2 : 1, begin_y = (top - factor / 2) >> shift, begin_x = (left - factor / 2) >> shift;
+  const int cells_y = ((top + S::HALO_ROWS - 1 - factor / 2) >> shift) - begin_y + 1;
+  const int cells_x = ((left + S::HALO_COLUMNS - 1 - factor / 2) >> shift) - begin_x + 1;
+  const float step = 1.f / factor;
+  for (int cell = thread / VECTORS; cell < cells_y * cells_x; cell += S::WORKER_THREADS / VECTORS) {
+    const int cy = begin_y + cell / cells_x, cx = begin_x + cell % cells_x;
+    const int y0 = min(max(cy, 0), height - 1), y1 = min(max(cy + 1, 0), height - 1);
+    const int x0 = min(max(cx, 0), width - 1), x1 = min(max(cx + 1, 0), width - 1);
+    const half* source = x + 8 * vector;
+    uint32_t v[4][4];
+    load_halves(v[0], source + ((index_t)y0 * width + x0) * S::CHANNELS);
+    load_halves(v[1], source + ((index_t)y0 * width + x1) * S::CHANNELS);
+    load_halves(v[2], source + ((index_t)y1 * width + x0) * S::CHANNELS);
+    load_halves(v[3], source + ((index_t)y1 * width + x1) * S::CHANNELS);
+#pragma unroll 1
+    for (int py = 0; py < factor; ++py) {
+      const int gy = cy * factor + factor / 2 + py, row = gy - top;
+      if ((unsigned)row >= (unsigned)S::HALO_ROWS) continue;
+      const float ay = (py + 0.5f) * step;
+      float2 begin[4], more[4];  // at the left pixel, and what the right one has more
 #pragma unroll
-  for (int k = 0; k < 4; ++k) {
-    float2 sum = {0.f, 0.f};
+      for (int k = 0; k < 4; ++k) {
+        const float2 a = floats(v[0][k]), b = floats(v[1][k]), c = floats(v[2][k]), d = floats(v[3][k]);
+        begin[k] = {a.x + ay * (c.x - a.x), a.y + ay * (c.y - a.y)};
+        more[k] = {b.x + ay * (d.x - b.x) - begin[k].x, b.y + ay * (d.y - b.y) - begin[k].y};
+      }
+#pragma unroll 1
+      for (int px = 0; px < factor; ++px) {
+        const int gx = cx * factor + factor / 2 + px, column = gx - left;
+        if ((unsigned)column >= (unsigned)S::HALO_COLUMNS) continue;
+        const float ax = (px + 0.5f) * step;
+        const bool inside = (unsigned)gy < (unsigned)(height * factor) && (unsigned)gx < (unsigned)(width * factor);
+        uint32_t words[4];
 #pragma unroll
-    for (int c = 0; c < 4; ++c) {
-      const float2 each = floats(v[c][k]);
-      sum = {sum.x + w[c] * each.x, sum.y + w[c] * each.y};
+        for (int k = 0; k < 4; ++k) {
+          const half2 pair = __floats2half2_rn(begin[k].x + ax * more[k].x, begin[k].y + ax * more[k].y);
+          words[k] = inside ? bits(pair) : 0;
+        }
+        store_shared(halo + (row * S::HALO_COLUMNS + column) * S::PIXEL_BYTES + ((vector ^ S::swizzle(column)) << 4),
+                     make_uint4(words[0], words[1], words[2], words[3]));
+      }
     }
-    result[k] = bits(__floats2half2_rn(sum.x, sum.y));
   }
-  return make_uint4(result[0], result[1], result[2], result[3]);
 }
 
-// Copies the halo whose upper left pixel is (top, left); pixels outside the picture are zero. With UPSAMPLE the picture
-// is `factor` times as large as x.
+// Copies the halo whose upper left pixel is (top, left); pixels outside the picture are zero.
 template <class S>
-__device__ __forceinline__ void copy_halo(shared_t halo, const half* x, int top, int left, int height, int width,
-                                          int factor) {
+__device__ __forceinline__ void copy_halo(shared_t halo, const half* x, int top, int left, int height, int width) {
   constexpr int VECTORS = S::CHANNELS == 4 ? 1 : S::CHANNELS / 8;
   constexpr int PIXELS = S::WORKER_THREADS / VECTORS, COUNT = S::HALO_ROWS * S::HALO_COLUMNS;
   const int thread = threadIdx.x % S::WORKER_THREADS, vector = thread % VECTORS;
   int row = thread / VECTORS / S::HALO_COLUMNS, column = thread / VECTORS % S::HALO_COLUMNS;
-  const float step = 1.f / factor;
 #pragma unroll 4
   for (int i = 0; i < (COUNT + PIXELS - 1) / PIXELS; ++i) {
     if (COUNT % PIXELS == 0 || row < S::HALO_ROWS) {
       const int gy = top + row, gx = left + column;
-      const bool inside = (unsigned)gy < (unsigned)(height * factor) && (unsigned)gx < (unsigned)(width * factor);
+      const bool inside = (unsigned)gy < (unsigned)height && (unsigned)gx < (unsigned)width;
       const shared_t to = halo + (row * S::HALO_COLUMNS + column) * S::PIXEL_BYTES;
-      if constexpr (S::UPSAMPLE) {
-        uint4 v = make_uint4(0, 0, 0, 0);
-        if (inside) v = interpolate(x + 8 * vector, gy, gx, height, width, S::CHANNELS, step);
-        store_shared(to + ((vector ^ S::swizzle(column)) << 4), v);
+      const half* from = inside ? x + ((index_t)gy * width + gx) * S::CHANNELS + 8 * vector : x;
+      if constexpr (S::CHANNELS == 4) {
+        copy8(to, from, inside);
       } else {
-        const half* from = inside ? x + ((index_t)gy * width + gx) * S::CHANNELS + 8 * vector : x;
-        if constexpr (S::CHANNELS == 4) {
-          copy8(to, from, inside);
-        } else {
-          copy16(to + ((vector ^ S::swizzle(column)) << 4), from, inside);
-        }
+        copy16(to + ((vector ^ S::swizzle(column)) << 4), from, inside);
       }
     }
     column += PIXELS % S::HALO_COLUMNS;
@@ -709,8 +727,14 @@ template <class S> __device__ __forceinline__ void convolve(PARAMETERS) {
   const auto begin_halo = [&](index_t number, int stage) {
     if (number < tiles) {
       const Tile t = locate(number);
-      copy_halo<S>(base + stage * S::HALO_BYTES, x + (index_t)t.image * height * width * S::CHANNELS,
-                   t.top * S::STRIDE - 1, t.left * S::STRIDE - 1, height, width, S::UPSAMPLE ? factor : 1);
+      const shared_t halo = base + stage * S::HALO_BYTES;
+      const half* picture = x + (index_t)t.image * height * width * S::CHANNELS;
+      const int top = t.top * S::STRIDE - 1, left = t.left * S::STRIDE - 1;
+      if constexpr (S::UPSAMPLE) {
+        interpolate_halo<S>(halo, picture, top, left, height, width, factor);
+      } else {
+        copy_halo<S>(halo, picture, top, left, height, width);
+      }
     }
     commit_copies();
   };
@@ -761,7 +785,7 @@ template <class S> __device__ __forceinline__ void convolve(PARAMETERS) {
 
     if constexpr (S::SFT) wait_copies<S::STAGES - 1>();
     if constexpr (S::SFT || S::STAGES == 1) meet_others();
-    if constexpr (S::STAGES == 1) begin_halo(tile + step, 0);
+    if constexpr (S::STAGES == 1 && !S::UPSAMPLE) begin_halo(tile + step, 0);
 
     const int q = place.lane & 3, y = t.top + place.row, column = t.left + place.column + (place.lane >> 2);
     const index_t width_out = (index_t)columns * S::SCALE;
@@ -792,6 +816,7 @@ template <class S> __device__ __forceinline__ void convolve(PARAMETERS) {
       }
       store_tile<S>(sum, first, out_stride, target);
     }
+    if constexpr (S::UPSAMPLE) begin_halo(tile + step, 0);  // takes registers that the sums took
   }
   wait_copies<0>();
 }

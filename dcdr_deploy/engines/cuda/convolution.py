@@ -124,9 +124,7 @@ class ConvolutionArguments:
         if self.sft:
             pointers.update({"sft.hidden": self.sft.hidden, "sft.weight": self.sft.weight, "sft.bias": self.sft.bias})
             if self.sft.stride % 8 or self.sft.first % 8 or not 0 <= self.sft.first <= self.sft.stride - 16:
-                raise ValueError(
-                    f"16 hidden channels from {self.sft.first} on do not lie in a map of {self.sft.stride}"
-                )
+                raise ValueError(f"no 16 hidden channels from {self.sft.first} on in a map of {self.sft.stride}")
         needed = {"image": 8, "x": min(16, 2 * self.channels_in), "out": _OUT_ALIGNMENT.get(self.end, 16)}
         crooked = [f"{name} to {needed.get(name, 16)}" for name in pointers if pointers[name] % needed.get(name, 16)]
         if crooked:
