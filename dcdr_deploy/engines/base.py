@@ -44,6 +44,7 @@ class EngineInfo:
             for engines that compute the whole call at once.
         bytes_per_pixel: working memory the backend needs per input pixel, for the automatic tile; ``None`` if unknown.
         device_kind: ``"cpu"`` or ``"cuda"``; decides whether batches pay.
+        checks_results: the engine itself raises NonFiniteError where results hold NaN or infinity.
     """
 
     backend: str
@@ -58,6 +59,7 @@ class EngineInfo:
     group: int | None = None
     bytes_per_pixel: int | None = None
     device_kind: str = DEVICE_CPU
+    checks_results: bool = False
 
 
 @dataclass(frozen=True)
@@ -124,6 +126,7 @@ class Availability:
         versions: versions of the packages behind it, by distribution name.
         devices: what it can run on, best first: ``"cpu"``, ``"cuda:0"``, ...
         install: the command that installs what is missing; empty where nothing is.
+        refused: the backend is usable, but not for the model or the wish that it was asked about.
     """
 
     ok: bool
@@ -131,6 +134,7 @@ class Availability:
     versions: dict[str, str] = field(default_factory=dict)
     devices: tuple[str, ...] = ()
     install: str = ""
+    refused: bool = False
 
     def has(self, kind: str) -> bool:
         """Tell whether a device of this kind (``"cpu"`` or ``"cuda"``) is among the devices."""
@@ -166,6 +170,7 @@ class Engine(abc.ABC):
             EngineError: shape or type do not fit, or the input holds NaN or infinity, or the backend failed, or the
                 engine was closed before.
             EngineOutOfMemory: the backend ran out of memory.
+            NonFiniteError: of engines that check their results: NaN or infinity is among them.
         """
         self._check_open()
         if batch.dtype != np.float32 or batch.ndim != 4 or batch.shape[1] != 3:
@@ -188,6 +193,7 @@ class Engine(abc.ABC):
         Raises:
             EngineError: shape or type do not fit, or the backend failed, or the engine was closed before.
             EngineOutOfMemory: the backend ran out of memory.
+            NonFiniteError: as from :meth:`infer`.
         """
         self._check_open()
         if batch.dtype not in (np.uint8, np.uint16) or batch.ndim != 4 or batch.shape[3] != 3:
@@ -196,6 +202,10 @@ class Engine(abc.ABC):
         self._check_tiles(count, channels, height, width)
         codes = cast("NDArray[np.uint8] | NDArray[np.uint16]", np.ascontiguousarray(batch))
         return self._checked(self._infer_codes(codes), (count, channels, height, width))
+
+    def empty_codes(self, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
+        """Return an array to fill with codes for :meth:`infer_codes`, in the memory that suits the engine best."""
+        return np.empty(shape, dtype)
 
     def _check_open(self) -> None:
         if self._closed:

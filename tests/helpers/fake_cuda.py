@@ -28,6 +28,7 @@ class CUresult(IntEnum):
     CUDA_SUCCESS = 0
     CUDA_ERROR_OUT_OF_MEMORY = 2
     CUDA_ERROR_INVALID_DEVICE = 101
+    CUDA_ERROR_NOT_READY = 600
     CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED = 900
     CUDA_ERROR_STREAM_CAPTURE_INVALIDATED = 901
 
@@ -190,6 +191,12 @@ class FakeDriver:
     def cuCtxSetCurrent(self, context: int) -> tuple:
         return (OK,)
 
+    def cuCtxPushCurrent(self, context: int) -> tuple:
+        return (OK,)
+
+    def cuCtxPopCurrent(self) -> tuple:
+        return OK, 7
+
     def cuMemGetInfo(self) -> tuple:
         return OK, self.memory - self.used, self.memory
 
@@ -238,6 +245,13 @@ class FakeDriver:
         assert min(source, target) >= DEVICE_BASE
         return self._copy("copy", target, source, size, stream)
 
+    def cuMemsetD8Async(self, target: int, value: int, size: int, stream: int) -> tuple:
+        def action() -> None:
+            self.array(target, size)[:] = value
+
+        self.put(stream, action, "clear")
+        return (OK,)
+
     def cuStreamCreate(self, flags: int) -> tuple:
         handle = self._handle()
         self._streams[handle] = deque()
@@ -270,6 +284,10 @@ class FakeDriver:
     def cuStreamWaitEvent(self, stream: int, event: int, flags: int) -> tuple:
         self._put(stream, Work(awaits=self._events[event]), "wait")
         return (OK,)
+
+    def cuEventQuery(self, event: int) -> tuple:
+        token = self._events[event]
+        return (OK if token is None or token.done else CUresult.CUDA_ERROR_NOT_READY,)
 
     def cuEventSynchronize(self, event: int) -> tuple:
         status = self._forbidden_in_capture()

@@ -23,7 +23,9 @@ from dcdr_deploy.system.files import atomic_path
 
 INSTALL = 'pip install "dcdr-deploy[cuda-kernels]"'
 
-SOURCES = {name: Path(__file__).with_name(f"{name}.cu") for name in ("dcrb", "frames", "convolution")}
+SOURCES = {
+    name: Path(__file__).with_name(f"{name}.cu") for name in ("dcrb", "dcrb2", "frames", "convolution", "picture", "columns")
+}
 """CUDA sources by name."""
 
 GENERATED = {"convolution": convolution_table.instantiations}
@@ -39,14 +41,25 @@ _ARCHITECTURES = {90: "90a"}
 """SMs with instructions that only their own name switches on."""
 
 _HEADER = "cuda_fp16.h"
+_OWN_INCLUDE = re.compile(r'^#include "([^"]+)"$', re.MULTILINE)
 _DIGEST_BYTES = hashlib.sha256().digest_size
 _log = logging.getLogger(__name__)
 
 
 def source_text(source: str, sm: int | None = None) -> str:
-    """Return a CUDA source by its name in :data:`SOURCES`, with what is generated for an SM if one is given."""
-    text = SOURCES[source].read_text(encoding="utf-8")
+    """Return a CUDA source by its name in :data:`SOURCES`, with the project's own headers in their places.
+
+    If an SM is given, with what is generated for it.
+    """
+    text = _with_headers(SOURCES[source])
     return text + GENERATED[source](sm) if sm is not None and source in GENERATED else text
+
+
+def _with_headers(path: Path) -> str:
+    def header(line: re.Match[str]) -> str:
+        return _with_headers(path.with_name(line[1]))
+
+    return _OWN_INCLUDE.sub(header, path.read_text(encoding="utf-8"))
 
 
 def source_hash(source: str) -> str:

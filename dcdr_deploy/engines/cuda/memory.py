@@ -8,13 +8,22 @@ smaller tile. Nothing here waits for the GPU but what is named ``synchronise``.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dcdr_deploy.engines.cuda.driver import Library, call, device_sm, load_driver
+
+
+@dataclass(frozen=True)
+class Place:
+    """An address that somebody else looks after."""
+
+    address: int
 
 
 class Memory:
@@ -50,6 +59,12 @@ class Event:
         flags = bindings.CUevent_flags.CU_EVENT_DISABLE_TIMING
         self.handle = call(bindings, "cuEventCreate", flags)
 
+    @property
+    def reached(self) -> bool:
+        """Whether what was in the stream before the event is done; true if it was never recorded."""
+        code, *_ = self._driver.cuEventQuery(self.handle)
+        return int(code) == 0  # an error of the work before shows when somebody waits
+
     def synchronise(self) -> None:
         """Wait until what was in the stream before the event is done; at once if it was never recorded."""
         call(self._driver, "cuEventSynchronize", self.handle)
@@ -82,17 +97,21 @@ class Stream:
         flags = bindings.CUstream_flags.CU_STREAM_NON_BLOCKING
         self.handle = call(bindings, "cuStreamCreate", flags)
 
-    def upload(self, target: Memory, source: Memory, size: int) -> None:
+    def upload(self, target: Memory | Place, source: Memory | Place, size: int) -> None:
         """Copy ``size`` bytes of page-locked memory to the device."""
         call(self._driver, "cuMemcpyHtoDAsync", target.address, source.address, size, self.handle)
 
-    def download(self, target: Memory, source: Memory, size: int) -> None:
+    def download(self, target: Memory | Place, source: Memory | Place, size: int) -> None:
         """Copy ``size`` bytes from the device to page-locked memory."""
         call(self._driver, "cuMemcpyDtoHAsync", target.address, source.address, size, self.handle)
 
-    def copy(self, target: Memory, source: Memory, size: int) -> None:
+    def copy(self, target: Memory | Place, source: Memory | Place, size: int) -> None:
         """Copy ``size`` bytes within the device."""
         call(self._driver, "cuMemcpyDtoDAsync", target.address, source.address, size, self.handle)
+
+    def clear(self, target: Memory | Place, size: int) -> None:
+        """Fill ``size`` bytes of device memory with zeros."""
+        call(self._driver, "cuMemsetD8Async", target.address, 0, size, self.handle)
 
     def record(self, event: Event) -> None:
         """Set the event to this point of the stream."""
@@ -135,22 +154,35 @@ class Stream:
 class Device:
     """One GPU. Its primary context, which other libraries in the process share, is made current for the thread."""
 
-    def __init__(self, index: int = 0) -> None:
-        """Open GPU ``index`` in CUDA's counting.
+    def __init__(self, index: int = 0, bindings: Any = None) -> None:
+        """Open GPU ``index`` in CUDA's counting; ``bindings`` are the driver's, where they are loaded already.
 
         Raises:
             MissingDependency: the package cuda-bindings is not installed.
             EngineError: there is no driver or no such GPU.
         """
-        self._driver = load_driver()
+        self._driver = bindings or load_driver()
         self.index = index
         self._device = call(self._driver, "cuDeviceGet", index)
         self._context = call(self._driver, "cuDevicePrimaryCtxRetain", self._device)
         self.activate()
 
+    def again(self) -> Device:
+        """Open the same GPU once more; its context stays until both are closed."""
+        return Device(self.index, self._driver)
+
     def activate(self) -> None:
         """Make this GPU the calling thread's; needed once a thread, harmless to repeat."""
         call(self._driver, "cuCtxSetCurrent", self._context)
+
+    @contextmanager
+    def current(self) -> Iterator[None]:
+        """Make this GPU the calling thread's for the block, whichever it had before."""
+        call(self._driver, "cuCtxPushCurrent", self._context)
+        try:
+            yield
+        finally:
+            call(self._driver, "cuCtxPopCurrent")
 
     @property
     def name(self) -> str:

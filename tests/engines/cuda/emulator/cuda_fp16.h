@@ -8,6 +8,8 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <utility>
+#include <vector>
 
 #define __global__
 #define __device__
@@ -21,12 +23,15 @@ using std::min;
 struct alignas(16) uint4 { unsigned x, y, z, w; };
 struct alignas(8) uint2 { unsigned x, y; };
 struct alignas(8) float2 { float x, y; };
+struct alignas(16) float4 { float x, y, z, w; };
 struct index3 { unsigned x; };
 struct half { uint16_t code; };
 struct half2 { half x, y; };
 
 namespace emulator {
-enum Point { RUNNING, ENDED, BARRIER, SHUFFLE, SHUFFLED, MMA, MULTIPLIED, MATRIX, MATRIX_READ, WGMMA, WGMMA_READ };
+enum Point {
+  RUNNING, ENDED, BARRIER, TOGETHER, SHUFFLE, SHUFFLED, MMA, MULTIPLIED, MATRIX, MATRIX_READ, WGMMA, WGMMA_READ
+};
 void wait(Point point);
 void meet(int number, unsigned threads);  // at a barrier by its number; 0 is all threads'
 struct Mail {  // what a thread shows to the others of its warp
@@ -44,7 +49,7 @@ float to_float(half value);
 half to_half(float value);
 }  // namespace emulator
 
-extern index3 threadIdx, blockIdx, gridDim;
+extern index3 threadIdx, blockIdx, blockDim, gridDim;
 
 inline uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w) { return {x, y, z, w}; }
 inline uint2 make_uint2(unsigned x, unsigned y) { return {x, y}; }
@@ -60,6 +65,7 @@ inline int __float2int_rd(float v) {  // as the GPU does it, where C++ leaves it
   const float down = std::floor(v);
   return down >= 0x1p31f ? INT32_MAX : down < -0x1p31f ? INT32_MIN : (int)down;
 }
+inline float __fdiv_rn(float a, float b) { return a / b; }
 inline float __half2float(half v) { return emulator::to_float(v); }
 inline float2 __half22float2(half2 v) { return {__half2float(v.x), __half2float(v.y)}; }
 inline half2 __floats2half2_rn(float x, float y) { return {emulator::to_half(x), emulator::to_half(y)}; }
@@ -78,7 +84,14 @@ inline half2 __hmul2(half2 a, half2 b) {
 
 inline void __syncthreads() { emulator::meet(0, 0); }
 template <int THREADS> void meet(int number) { emulator::meet(number, THREADS); }
+inline void atomicAdd(float* to, float value) { *to += value; }  // one thread runs at a time
 
+inline void __syncwarp() { emulator::wait(emulator::TOGETHER); }
+inline int again(int number) { return number; }
+inline void prefetch(const half*) {}
+inline void store16(half* p, uint32_t a, uint32_t b, uint32_t c, uint32_t d) {
+  *reinterpret_cast<uint4*>(p) = make_uint4(a, b, c, d);
+}
 template <class T> T __shfl_sync(unsigned, T value, int from) {
   static_assert(sizeof(T) == 4, "a shuffle moves 32 bits");
   const unsigned me = threadIdx.x;
@@ -112,6 +125,25 @@ template <int HALVES> void emulated_mma(float (&c)[4], const uint32_t (&a)[2 * H
     }
   emulator::wait(emulator::MULTIPLIED);
 }
+
+// c += a * b for a warp of a group: a 16 x 16, b 16 x 64 in shared memory as 8 x 2 pieces of 8 columns of 8 halves.
+inline void group_multiply(float (&c)[8][4], const uint32_t (&a)[4], const uint4* b) {
+  const unsigned me = threadIdx.x, warp = me & ~31u, q = me & 3, g = (me & 31) >> 2;
+  for (int i = 0; i < 8; ++i) emulator::mailbox(me).a[i] = emulator::to_float({(uint16_t)(a[i / 2] >> (16 * (i % 2)))});
+  emulator::wait(emulator::MMA);
+  const half* values = reinterpret_cast<const half*>(b);
+  for (int n = 0; n < 8; ++n)
+    for (int i = 0; i < 4; ++i)
+      for (int k = 0; k < 16; ++k) {
+        const float left = emulator::mailbox(warp + 4 * g + k % 8 / 2).a[2 * (2 * (k / 8) + i / 2) + k % 2];
+        c[n][i] += left * emulator::to_float(values[((n * 2 + k / 8) * 8 + 2 * q + i % 2) * 8 + k % 8]);
+      }
+  emulator::wait(emulator::MULTIPLIED);
+}
+inline void group_begin() {}
+inline void group_end() {}
+inline void group_wait() {}
+inline void group_publish() {}
 inline void mma_k16(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
   emulated_mma<2>(c, a, {b0, b1});
 }
@@ -138,6 +170,11 @@ inline void copy16(shared_t to, const void* from, bool valid) { emulator::begin_
 inline void copy8(shared_t to, const void* from, bool valid) { emulator::begin_copy(to, valid ? from : nullptr, 8); }
 inline void commit_copies() { emulator::commit_copies(); }
 template <int PENDING> void wait_copies() { emulator::wait_copies(PENDING); }
+inline void copy_async(uint4* to, const half* from, bool valid) { emulator::begin_copy(to, valid ? from : nullptr, 16); }
+inline void wait_for_copies() {
+  emulator::commit_copies();
+  emulator::wait_copies(0);
+}
 
 // wgmma with its left side in registers: at once, and each warp for itself.
 #define HAVE_WGMMA

@@ -1,20 +1,11 @@
-// Runs kernels on the CPU: those of EMULATED_SOURCE, dcrb.cu if it is not defined, whose names EMULATED_KERNELS lists.
-// Compiled with -DDCRB_SM=75 or 80, the folder of the real source in -I, and -fno-strict-aliasing, which device compilers
-// imply.
+// Runs the kernels of a source on the CPU. Compiled with -DDCRB_SM=75 or 80, -DEMULATED='"dcrb.cu"', -DENTRIES= the
+// kernels as ENTRY(name), ..., the folder of the real source in -I, and -fno-strict-aliasing, which device compilers imply.
 //
 // Buffers are mapped between pages that cannot be touched, and a launch runs in a child process: a kernel that reads or
 // writes outside its buffers dies there, and emulated_launch says so.
 #include "cuda_fp16.h"
 
-#ifdef EMULATED_SOURCE
-#include EMULATED_SOURCE
-#else
-#include "dcrb.cu"
-#define EMULATED_KERNELS(ENTRY)                                                                                      \
-  ENTRY(dcrb_sft_half)                                                                                               \
-  ENTRY(dcrb_first_half)                                                                                             \
-  ENTRY(dcrb_second_half) ENTRY(dcrb_sft_float) ENTRY(dcrb_first_float) ENTRY(dcrb_second_float)
-#endif
+#include EMULATED
 
 #include <csetjmp>
 #include <csignal>
@@ -27,7 +18,7 @@
 #include <utility>
 #include <vector>
 
-index3 threadIdx, blockIdx, gridDim;
+index3 threadIdx, blockIdx, blockDim, gridDim;
 
 namespace emulator {
 constexpr size_t STACK = 64 << 10;
@@ -197,8 +188,8 @@ struct Entry {
   std::function<void(void**)> call;
   std::vector<int> sizes;
 };
-#define ENTRY(name) {#name, callable(name), parameter_sizes(name)},
-const std::vector<Entry> KERNELS = {EMULATED_KERNELS(ENTRY)};
+#define ENTRY(name) {#name, callable(name), parameter_sizes(name)}
+const std::vector<Entry> KERNELS = {ENTRIES};
 
 struct Guarded {
   char* base;  // an untouchable page, the usable pages, an untouchable page
@@ -242,6 +233,7 @@ extern "C" int emulated_launch(int index, unsigned grid, unsigned block, size_t 
     fibers.resize(block);
     stacks.resize(block * STACK);
     gridDim.x = grid;
+    blockDim.x = block;
     kernel = [&] { KERNELS[index].call(values); };
     for (unsigned i = 0; i < grid; ++i) {
       blockIdx.x = reversed ? grid - 1 - i : i;
