@@ -89,12 +89,19 @@ class Stepper:
             self.state.step = self.setting.first_step
             train_step(self.state, self.loss, x, truth, self.setting.group, self.forward)
 
+    def finish(self) -> None:
+        """Wait for the device."""
+        if self.setting.device.type == "cuda":
+            torch.cuda.synchronize(self.setting.device)
+
     def rate(self, batches: Iterator[Batch], uncounted: int) -> float:
-        """Steps per second; every step ends with figures on the CPU, so nothing is left running on a GPU."""
+        """Steps per second; nothing is left running on a GPU."""
         self.take(itertools.islice(batches, uncounted))
         self.setting.group.any(False)
+        self.finish()
         started = time.perf_counter()
         self.take(itertools.islice(batches, self.setting.steps))
+        self.finish()
         return self.setting.steps / (time.perf_counter() - started)
 
 

@@ -16,7 +16,7 @@ from dcdr_deploy.models.deform import apply_sampling_plan, deform_conv2d, sampli
 LEAKY_SLOPE = 0.1
 """Slope of all leaky ReLUs. The paper names none; 0.1 is HDRUNet's."""
 
-DeformMode = Literal["torchvision", "gather", "zero", "custom_op"]
+DeformMode = Literal["torchvision", "gather", "zero", "custom_op", "columns"]
 Convolve = Callable[[Tensor, nn.Conv2d], Tensor]
 
 
@@ -30,10 +30,14 @@ class SFT(nn.Module):
 
     The two cv^2 are separate; each has two 3x3 convolutions with one leaky ReLU between (text below eq. 2). The hidden
     width is ours. Without a condition net (Table 2) the layer is one 3x3 convolution of x.
+
+    ``merged`` computes gain and shift side by side, by two convolutions instead of four. That is the same function but
+    for rounding: more operations, in fewer kernels, which suits the training of GPUs.
     """
 
     def __init__(self, config: DCDRUNetConfig) -> None:
         super().__init__()
+        self.merged = False
         self.conditioned = config.condition_net
         if self.conditioned:
             self.gain0 = conv3x3(config.condition_width, config.sft_hidden)
@@ -45,8 +49,20 @@ class SFT(nn.Module):
 
     def maps(self, y: Tensor) -> tuple[Tensor, Tensor]:
         """Gain and shift maps, each (N, width, H, W), from a condition map y (N, condition_width, H, W)."""
+        if self.merged:
+            return self._merged_maps(y)
         gain = self.gain1(F.leaky_relu(self.gain0(y), LEAKY_SLOPE))
         shift = self.shift1(F.leaky_relu(self.shift0(y), LEAKY_SLOPE))
+        return gain, shift
+
+    def _merged_maps(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        weight = torch.cat([self.gain0.weight, self.shift0.weight])
+        hidden = F.leaky_relu(F.conv2d(y, weight, _biases(self.gain0, self.shift0), padding=1), LEAKY_SLOPE)
+        # Each half of the outputs sees its half of the hidden channels.
+        width = self.gain0.out_channels
+        halves = F.pad(self.gain1.weight, (0, 0, 0, 0, 0, width)), F.pad(self.shift1.weight, (0, 0, 0, 0, width, 0))
+        maps = F.conv2d(hidden, torch.cat(halves), _biases(self.gain1, self.shift1), padding=1)
+        gain, shift = maps.chunk(2, 1)
         return gain, shift
 
     def forward(self, x: Tensor, y: Tensor | None) -> Tensor:
@@ -55,6 +71,10 @@ class SFT(nn.Module):
             return self.conv(x)
         gain, shift = self.maps(cast(Tensor, y))
         return x + gain * x + shift
+
+
+def _biases(first: nn.Conv2d, second: nn.Conv2d) -> Tensor:
+    return torch.cat([cast(Tensor, first.bias), cast(Tensor, second.bias)])
 
 
 def _torchvision(offset: Tensor, size: torch.Size) -> Convolve:
@@ -75,7 +95,8 @@ CONVOLUTIONS: dict[str, Callable[[Tensor, torch.Size], Convolve]] = {
     "gather": _gather,
     "custom_op": _custom_op,
 }
-"""How a DCRB convolves once its offsets are known; ``"zero"`` needs no offsets and is not in here."""
+"""How a DCRB convolves once its offsets are known; ``"zero"`` needs no offsets and is not in here. Rooms above may add
+forms of their own."""
 
 
 class DCRB(nn.Module):
@@ -86,8 +107,9 @@ class DCRB(nn.Module):
     convolution, which eq. 4 omits; the text says that a DCRB without offsets is HDRUNet's residual block, which has it.
 
     ``mode`` selects how the same function is computed: ``torchvision`` (default), ``gather`` (fast backward on CPUs),
-    ``custom_op`` (opaque operators for export and fused kernels), or ``zero``: offsets held at zero, for the first
-    phase of a training run.
+    ``custom_op`` (opaque operators for export and fused kernels), ``columns`` (kernels for training on GPUs, once
+    :mod:`dcdr_deploy.training.deformable` is imported), or ``zero``: offsets held at zero, for the first phase of a
+    training run.
     """
 
     def __init__(self, config: DCDRUNetConfig) -> None:

@@ -24,7 +24,8 @@ def compiled(network: HdrNetwork) -> Forward:
     # Imported here: it takes seconds that a run without compilation should not pay.
     from torch._dynamo.exc import TorchDynamoException
 
-    forward = torch.compile(network)
+    # The heuristic for networks of few channels would turn everything to NCHW, and back for each operator of ours.
+    forward = torch.compile(network, options={"force_layout_optimization": True})
 
     def run(x: Tensor) -> Tensor:
         try:

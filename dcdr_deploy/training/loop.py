@@ -18,6 +18,8 @@ from dcdr_deploy.models import HdrNetwork, NetworkConfig, build_network, find_pr
 from dcdr_deploy.training.batches import load_batches
 from dcdr_deploy.training.compilation import Forward, compiled
 from dcdr_deploy.training.distributed import SINGLE, ProcessGroup
+from dcdr_deploy.training.figures import StepFigures
+from dcdr_deploy.training.forms import choose_forms
 from dcdr_deploy.training.losses import WeightedLoss
 from dcdr_deploy.training.mu_law import mu_law
 from dcdr_deploy.training.recipe import Recipe
@@ -75,7 +77,9 @@ def create_state(
     if recipe.even_shuffles:
         even_out(network)
     network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimiser = torch.optim.Adam(parameter_groups(network, recipe), recipe.learning_rate)
+    # One kernel for all weights where there is a GPU; None leaves CPUs as they are.
+    fused = True if device.type == "cuda" else None
+    optimiser = torch.optim.Adam(parameter_groups(network, recipe), recipe.learning_rate, fused=fused)
     average = None
     if recipe.average:
         average = {name: value.detach().clone() for name, value in network.state_dict().items()}
@@ -117,8 +121,8 @@ def train_step(
     truth: Tensor,
     group: ProcessGroup = SINGLE,
     forward: Forward | None = None,
-) -> tuple[float, float]:
-    """One optimiser step.
+) -> Tensor:
+    """One optimiser step; on a GPU it is queued, not waited for.
 
     Args:
         state: changed in place; its step number goes up by one.
@@ -129,12 +133,10 @@ def train_step(
         forward: computes what the network does; the network itself by default.
 
     Returns:
-        Loss and mean squared error after the mu-law, over all processes.
+        Loss and mean squared error after the mu-law, over all processes, (2,) on the device.
     """
     recipe, network = state.recipe, state.network
-    frozen = recipe.offsets_frozen(state.step)
-    # torchvision's backward runs on one thread on CPUs; the gather form is the same function.
-    network.set_deform_mode("zero" if frozen else "gather" if x.device.type == "cpu" else "torchvision")
+    choose_forms(network, x.device, recipe.offsets_frozen(state.step))
     tone = network.tone_part()
     for layer in tone.layers if tone else ():
         layer.requires_grad_(not recipe.tone_frozen(state.step))
@@ -167,7 +169,7 @@ def train_step(
         even_out(network)
     state.step += 1
     state.update_average()
-    return float(figures[0]), float(figures[1])
+    return figures
 
 
 def train(
@@ -209,10 +211,10 @@ def train(
     journal = _Journal(state, folder, options, validate, listen) if group.is_first else None
     started, earlier = time.monotonic(), state.seconds
     for x, truth in load_batches(data, recipe, state.step, options.workers, device, group):
-        loss, mse = train_step(state, loss_function, x, truth, group, forward)
+        figures = train_step(state, loss_function, x, truth, group, forward)
         state.seconds = earlier + time.monotonic() - started
         if journal is not None:
-            journal.step_done(loss, mse)
+            journal.step_done(figures)
         out_of_time = options.minutes is not None and time.monotonic() - started > options.minutes * 60
         if group.any(out_of_time or stop()):
             break
@@ -234,21 +236,22 @@ class _Journal:
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.state, self.folder, self.options, self.validate, self.listen = state, folder, options, validate, listen
-        self.losses: list[float] = []
-        self.errors: list[float] = []
+        self.figures = StepFigures()
 
-    def step_done(self, loss: float, mse: float) -> None:
+    def step_done(self, figures: Tensor) -> None:
         """Take in a step's figures, and do what is due after it."""
         state, options, recipe = self.state, self.options, self.state.recipe
-        self.losses.append(loss)
-        self.errors.append(mse)
-        mean_loss = sum(self.losses) / len(self.losses)
-        psnr = -10 * torch.tensor(self.errors).mean().clamp(min=1e-12).log10().item()
+        log = state.step % options.log_every == 0
+        self.figures.add(figures)
+        if log:
+            self.figures.wait()
+        mean_loss, mse = self.figures.means()
+        psnr = -10 * torch.tensor(mse).clamp(min=1e-12).log10().item()
         if self.listen is not None:
             self.listen(Progress(state.step, recipe.steps, mean_loss, psnr, state.seconds))
-        if state.step % options.log_every == 0:
+        if log:
             self._append({"loss": mean_loss, "psnr_mu": psnr, "lr": recipe.learning_rate_at(state.step - 1)})
-            self.losses, self.errors = [], []
+            self.figures.clear()
         if self.validate is not None and state.step % options.validate_every == 0:
             with evaluation_network(state) as network:
                 self._append(self.validate(network))

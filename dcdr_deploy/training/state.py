@@ -12,7 +12,7 @@ import torch
 from dcdr_deploy.errors import CheckpointError
 from dcdr_deploy.modelfile.metadata import ModelMetadata, encode
 from dcdr_deploy.models import HdrNetwork, LoadedModel, architecture_of
-from dcdr_deploy.system.faults import one_line
+from dcdr_deploy.models.untrusted import read_untrusted
 from dcdr_deploy.system.files import atomic_path
 from dcdr_deploy.training.recipe import Recipe
 from dcdr_deploy.training.subpixels import even_out
@@ -69,8 +69,8 @@ class TrainingState:
         if self.average is None:
             return
         decay = min(self.recipe.average, (1 + self.step) / (10 + self.step))
-        for name, value in self.network.state_dict().items():
-            self.average[name].lerp_(value, 1 - decay)
+        values = self.network.state_dict()
+        torch._foreach_lerp_([self.average[name] for name in values], list(values.values()), 1 - decay)
 
     def metadata(self) -> ModelMetadata:
         """What an exported model will say of these weights."""
@@ -114,10 +114,11 @@ class TrainingState:
         if content["config"] != self.network.config.to_json():
             raise CheckpointError(f"{path} belongs to another network configuration: {content['config']}")
         self.network.load_state_dict(content["params"])
-        rates = [group["rate"] for group in self.optimiser.param_groups]
-        self.optimiser.load_state_dict(content["optimizer"])
-        for group, rate in zip(self.optimiser.param_groups, rates, strict=True):
-            group["rate"] = rate  # of the recipe given now, not of the one that was saved
+        # Rates are those of the recipe given now, and how Adam computes is this device's matter, not the saved run's.
+        kept = [{name: group[name] for name in ("rate", "fused")} for group in self.optimiser.param_groups]
+        saved = content["optimizer"]
+        groups = [group | own for group, own in zip(saved["param_groups"], kept, strict=True)]
+        self.optimiser.load_state_dict({**saved, "param_groups": groups})
         if self.average is not None:
             self.average = {name: value.clone() for name, value in content.get("params_ema", content["params"]).items()}
         if self.scaler is not None and "scaler" in content:
@@ -142,14 +143,11 @@ def read_training_checkpoint(path: Path, device: torch.device | str = "cpu") -> 
     """Load a training checkpoint's dictionary without running any code it may carry.
 
     Raises:
-        CheckpointError: missing, damaged, or not written by :meth:`TrainingState.save`.
+        CheckpointError: missing, unreadable, or not written by :meth:`TrainingState.save`.
     """
     if not path.is_file():
         raise CheckpointError(f"no checkpoint at {path}; start a new run without --resume")
-    try:
-        content = torch.load(path, map_location=device, weights_only=True)
-    except Exception as error:  # torch.load raises whatever its zip reader and unpickler meet in a damaged file
-        raise CheckpointError(f"{path} cannot be read as a training checkpoint: {one_line(error)}") from error
+    content, _ = read_untrusted(path, device)
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise CheckpointError(f"{path} is no training checkpoint of this tool (format {FORMAT!r} expected)")
-    return content
+    return dict(content)

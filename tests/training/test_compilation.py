@@ -41,7 +41,7 @@ def test_the_compiled_network_equals_the_network_with_its_gradients(monkeypatch:
 def test_a_compiler_that_fails_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     from torch._dynamo.exc import TorchDynamoException
 
-    def fail(network: Any) -> Any:
+    def fail(network: Any, **options: Any) -> Any:
         def run(x: Tensor) -> Tensor:
             raise TorchDynamoException("no C++ compiler\nset CXX")
 

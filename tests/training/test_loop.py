@@ -75,6 +75,16 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_by_bit(recipe: Recipe, tm
     assert all(torch.equal(a, b) for a, b in zip(tensors(whole), tensors(second), strict=True))
 
 
+def test_a_run_of_a_gpu_goes_on_as_this_device_computes(recipe: Recipe, tmp_path: Path) -> None:
+    run(create_state(recipe, 8.0, CPU), tmp_path, stop=lambda: True)
+    checkpoint = torch.load(tmp_path / "last.pth", weights_only=True)
+    for group in checkpoint["optimizer"]["param_groups"]:
+        group["fused"] = True  # as a GPU's Adam is
+    torch.save(checkpoint, tmp_path / "last.pth")
+    state = open_run(recipe, tmp_path, 8.0, "cpu", resume=True)
+    assert [group["fused"] for group in state.optimiser.param_groups] == [None, None]
+
+
 def test_the_loss_falls(recipe: Recipe, tmp_path: Path) -> None:
     state = create_state(replace(recipe, steps=60, learning_rate=2e-3), 8.0, CPU)
     run(state, tmp_path, options=LoopOptions(log_every=10))

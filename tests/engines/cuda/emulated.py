@@ -11,7 +11,7 @@ import numpy as np
 from fake_driver import FakeDriver, Launch
 from numpy.typing import DTypeLike, NDArray
 
-from dcdr_deploy.engines.cuda import compiler
+from dcdr_deploy.engines.cuda import compiler, convolution_table
 
 SOURCES = Path(__file__).with_name("emulator")
 FLAGS = ("-std=c++17", "-O2", "-U_FORTIFY_SOURCE", "-fno-strict-aliasing", "-w", "-shared", "-fPIC")
@@ -22,19 +22,41 @@ OUTCOMES = {0: 0, 2: ILLEGAL_ADDRESS}
 KERNELS = {
     "dcrb": [f"dcrb_{part}_{kind}" for part in ("sft", "first", "second") for kind in ("half", "float")],
     "dcrb2": ["dcrb2_sft", "dcrb2_first", "dcrb2_second"],
+    "columns": [
+        f"{part}_{kind}" for kind in ("half", "bfloat", "float") for part in ("columns", "spread", "scatter", "turn")
+    ],
+    "picture": ["codes8_to_image", "codes16_to_image", "planes_to_image"],
 }
 """Kernels by source."""
 
 
 def build(target: Path, sm: int, *sources: str, kernel: str = "dcrb", defines: tuple[str, ...] = ()) -> Path:
     """Compile the emulator as a shared library with the kernels of a source, which believe to run on ``sm``."""
+    return _compile(target, sm, compiler.SOURCES[kernel], KERNELS[kernel], sources, defines)
+
+
+def build_convolution(target: Path, sm: int) -> Path:
+    """Compile an emulator of the convolutions' kernels, as :func:`build`."""
+    source = target.with_suffix(".cu")
+    source.write_text(compiler.source_text("convolution", sm))
+    names = [f"{convolution_table.PREFIX}{key}" for key in convolution_table.variants(sm)]
+    return _compile(target, sm, source, names, (), (f"CONVOLUTION_SM={sm}",))
+
+
+def _compile(
+    target: Path, sm: int, kernels: Path, names: list[str], sources: tuple[str, ...], defines: tuple[str, ...]
+) -> Path:
     compile_with = shutil.which("g++")
     assert compile_with is not None
-    folders = [f"-I{SOURCES}", f"-I{compiler.SOURCES[kernel].parent}"]
-    entries = ",".join(f"ENTRY({name})" for name in KERNELS[kernel])
-    folders += [f'-DEMULATED="{kernel}.cu"', f"-DENTRIES={entries}", *(f"-D{each}" for each in defines)]
+    folders = [f"-I{SOURCES}", f"-I{kernels.parent}"]
+    told = (
+        f'EMULATED="{kernels}"',
+        f"ENTRIES={','.join(f'ENTRY({name})' for name in names)}",
+        f"DCRB_SM={sm}",
+        *defines,
+    )
     files = [str(SOURCES / name) for name in ("emulator.cpp", *sources)]
-    command = [compile_with, *FLAGS, f"-DDCRB_SM={sm}", *folders, *files, "-o", str(target)]
+    command = [compile_with, *FLAGS, *(f"-D{each}" for each in told), *folders, *files, "-o", str(target)]
     subprocess.run(command, check=True, capture_output=True, text=True)
     return target
 

@@ -18,16 +18,21 @@
 #include <utility>
 #include <vector>
 
-index3 threadIdx, blockIdx, gridDim;
+index3 threadIdx, blockIdx, blockDim, gridDim;
 
 namespace emulator {
 constexpr size_t STACK = 64 << 10;
 
+struct Copy {
+  void* to;
+  const void* from;
+  int bytes;
+};
 struct Fiber {
   Point point;
   jmp_buf resume;
   Mail mail;
-  std::vector<std::pair<uint4*, uint4>> copies;
+  std::vector<std::vector<Copy>> copies;  // groups that were committed, then the one that is growing
 };
 std::vector<Fiber> fibers;
 std::vector<char> stacks;
@@ -68,7 +73,27 @@ half to_half(float value) {
 
 Mail& mailbox(unsigned thread) { return fibers[thread].mail; }
 uint4* shared_memory() { return shared; }
-std::vector<std::pair<uint4*, uint4>>& copies(unsigned thread) { return fibers[thread].copies; }
+
+void begin_copy(void* to, const void* from, int bytes) {
+  auto& groups = fibers[threadIdx.x].copies;
+  if (groups.empty()) groups.emplace_back();
+  groups.back().push_back({to, from, bytes});
+}
+void commit_copies() {
+  auto& groups = fibers[threadIdx.x].copies;
+  if (groups.empty()) groups.emplace_back();
+  groups.emplace_back();
+}
+void wait_copies(unsigned pending) {
+  auto& groups = fibers[threadIdx.x].copies;
+  while (groups.size() > pending + 1) {
+    for (const Copy& copy : groups.front()) {
+      if (copy.from) memcpy(copy.to, copy.from, copy.bytes);
+      else memset(copy.to, 0, copy.bytes);
+    }
+    groups.erase(groups.begin());
+  }
+}
 
 void wait(Point point) {
   Fiber& me = fibers[threadIdx.x];
@@ -111,7 +136,7 @@ bool run_warp(unsigned first, bool reversed) {
 // Runs a block. False where threads that should meet do not.
 bool run_block(unsigned threads, bool reversed) {
   const unsigned warps = threads / WARP;
-  for (Fiber& fiber : fibers) fiber.point = RUNNING;
+  for (Fiber& fiber : fibers) fiber.point = RUNNING, fiber.copies.clear();
   do {
     for (unsigned i = 0; i < warps; ++i)
       if (!run_warp((reversed ? warps - 1 - i : i) * WARP, reversed)) return false;
@@ -181,6 +206,7 @@ extern "C" int emulated_launch(int index, unsigned grid, unsigned block, size_t 
     fibers.resize(block);
     stacks.resize(block * STACK);
     gridDim.x = grid;
+    blockDim.x = block;
     kernel = [&] { KERNELS[index].call(values); };
     for (unsigned i = 0; i < grid; ++i) {
       blockIdx.x = reversed ? grid - 1 - i : i;
