@@ -247,22 +247,21 @@ def variants(sm: int) -> dict[str, tuple[str, Shape]]:
         found[name] = defines + source_text(SOURCE), shape
 
     base = replace(shape, groups=False)
-    for threads, gathering, ahead in itertools.product((384, 256), ("PAIRS", "HALVES"), (0, 1)):
-        name = f"{threads} {gathering.lower()}" + " ahead" * ahead
-        add(name, replace(base, threads=threads), GATHERING=gathering, AHEAD=ahead)
-    add("384 pairs early", replace(base, threads=384), GATHERING="PAIRS", EARLY=1)
-    add("384 pairs, sft in L1", replace(base, threads=384, sft_resident=False), GATHERING="PAIRS")
+    add("384 pairs", replace(base, threads=384), GATHERING="PAIRS")
+    add("256 halves, first row ahead", replace(base, threads=256), GATHERING="HALVES", AHEAD="FIRST_ROW")
     if sm == 90:
         groups = replace(base, groups=True)
-        add("wgmma 512 pairs, strides swapped", replace(groups, threads=512), GATHERING="PAIRS", LBO=256, SBO=128)
-        for threads, gathering in itertools.product((384, 512, 640), ("PAIRS", "HALVES")):
-            add(f"wgmma {threads} {gathering.lower()}", replace(groups, threads=threads), GATHERING=gathering)
-        for threads, gathering in ((384, "PAIRS"), (384, "HALVES"), (512, "PAIRS")):
-            add(f"wgmma {threads} {gathering.lower()} ahead", replace(groups, threads=threads), GATHERING=gathering, AHEAD=1)
-        for threads, gathering in itertools.product((384, 512), ("PAIRS", "HALVES")):
-            name = f"wgmma {threads} {gathering.lower()}, sft too"
-            add(name, replace(groups, threads=threads), GATHERING=gathering, WGMMA=2)
-        add("wgmma 512 pairs early", replace(groups, threads=512), GATHERING="PAIRS", EARLY=1)
+        for threads, gathering, ahead in itertools.product((384, 512, 640), ("PAIRS", "HALVES"), ("NOTHING", "PLACES")):
+            name = f"wgmma {threads} {gathering.lower()} {ahead.lower()} ahead"
+            add(name, replace(groups, threads=threads), GATHERING=gathering, AHEAD=ahead, WGMMA=1)
+            if threads != 640 and (threads, gathering, ahead) != (512, "HALVES", "PLACES"):
+                add(f"{name}, sft too", replace(groups, threads=threads), GATHERING=gathering, AHEAD=ahead, WGMMA=2)
+        for gathering in ("PAIRS", "HALVES"):
+            name = f"wgmma 384 {gathering.lower()} first row ahead"
+            add(name, replace(groups, threads=384), GATHERING=gathering, AHEAD="FIRST_ROW", WGMMA=1)
+            add(f"{name}, sft too", replace(groups, threads=384), GATHERING=gathering, AHEAD="FIRST_ROW", WGMMA=2)
+        for threads, wgmma in ((512, 1), (512, 2), (640, 1)):
+            add(f"wgmma {threads} pairs early" + ", sft too" * (wgmma == 2), replace(groups, threads=threads), EARLY=1, WGMMA=wgmma)
     return found
 
 

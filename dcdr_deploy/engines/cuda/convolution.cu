@@ -61,6 +61,11 @@ __device__ __forceinline__ void store_shared(shared_t at, uint4 v) {
   asm volatile("st.shared.v4.b32 [%0], {%1,%2,%3,%4};" ::"r"(at), "r"(v.x), "r"(v.y), "r"(v.z), "r"(v.w) : "memory");
 }
 
+// Waits for the other threads of a group of THREADS, which has a number of its own from 1 on.
+template <int THREADS> __device__ __forceinline__ void meet(int number) {
+  asm volatile("bar.sync %0, %1;" ::"r"(number), "n"(THREADS) : "memory");
+}
+
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
 #define HAVE_WGMMA
 // d += a * b for four warps that have 16 rows of a each, in registers as mma.m16n8k16 has them, and one b, 16 x 64 in
@@ -141,15 +146,18 @@ enum End { PRODUCT, PLANAR, INTERLEAVED };     // what becomes of a result of th
 //   shuffle      a block's channels are one of the four places of a pixel shuffle by two
 //   upsample     the input is interpolated while it is copied
 //   wgmma        four warps multiply together, and the tensor cores read the weights themselves: SM90 only
+//   workers      groups of warps that take tiles of their own and share nothing but the weights: one copies or stores
+//                while another one multiplies
 template <int channels, int tiles, int stride, int rows, int warps_y, int warps_x, int warps_n, int stages,
-          int resident, int sft, int shuffle, int upsample, int wgmma>
+          int resident, int sft, int shuffle, int upsample, int wgmma, int workers>
 struct Shape {
   static constexpr int CHANNELS = channels, TILES = tiles, STRIDE = stride, ROWS = rows, STAGES = stages;
   static constexpr int WARPS_Y = warps_y, WARPS_X = warps_x, WARPS_N = warps_n;
   static constexpr bool RESIDENT = resident, SFT = sft != 0, SFT_RESIDENT = sft == 2;
   static constexpr bool SHUFFLE = shuffle, UPSAMPLE = upsample, WGMMA = wgmma;
   static constexpr int KIND = wgmma;
-  static constexpr int THREADS = 32 * warps_y * warps_x * warps_n;
+  static constexpr int WORKERS = workers, WARPS = warps_y * warps_x * warps_n, WORKER_THREADS = 32 * WARPS;
+  static constexpr int THREADS = WORKER_THREADS * workers;
   static constexpr int SCALE = shuffle ? 2 : 1;  // output pixels a pixel of the product, each way
   static constexpr int TILE_ROWS = rows * warps_y, TILE_COLUMNS = 16 * warps_x;
   static constexpr int WARP_TILES = tiles / warps_n;
@@ -157,6 +165,7 @@ struct Shape {
   static constexpr int GROUPS = WARP_TILES / GROUP;
   static_assert(warps_n * WARP_TILES == tiles && GROUPS * GROUP == WARP_TILES, "channels cannot be shared like this");
   static_assert(warps_n == 1 || WARP_TILES % 4 == 0, "a warp's channels are whole groups");
+  static_assert(!upsample || (stages == 1 && stride == 1), "nothing is interpolated ahead");
   static_assert(!wgmma || (warps_n == 1 && tiles == 8 && channels == 64 && resident && warps_y * warps_x % 4 == 0),
                 "no product of four warps for this");
   static constexpr int OUT = tiles * 8;
@@ -172,8 +181,9 @@ struct Shape {
 
   static constexpr int SFT_AT = RESIDENT ? WEIGHT_BYTES : 0;
   static constexpr int HALO_AT = SFT_AT + (SFT_RESIDENT ? 2 * SFT_VECTORS * 16 : 0);
-  static constexpr int PLANES_AT = HALO_AT + stages * HALO_BYTES;  // of the gain's and the shift's hidden channels
-  static constexpr int SHARED = PLANES_AT + 2 * PLANE_BYTES;
+  static constexpr int PLANES_AT = stages * HALO_BYTES;  // behind a worker's halos: the hidden channels
+  static constexpr int WORKER_BYTES = PLANES_AT + 2 * PLANE_BYTES;
+  static constexpr int SHARED = HALO_AT + workers * WORKER_BYTES;
 
   // Where a column of hidden channels is in its row: after a shuffle every second one is read at a time, and neighbours
   // in other banks are what ldmatrix reads fastest.
@@ -260,61 +270,78 @@ __device__ __forceinline__ void fetch_rest(uint32_t (&b)[COUNT], const uint4* pa
 
 // ---- Copying to shared memory --------------------------------------------------------------------------------------
 
-// Bilinear interpolation without aligned corners, as PyTorch defines it: pixel centres at halves, clamped at the border.
-__device__ __forceinline__ uint4 interpolate(const half* source, int y, int x, int height, int width, int channels,
-                                             float step) {
-  const float fy = fmaxf((y + 0.5f) * step - 0.5f, 0.f), fx = fmaxf((x + 0.5f) * step - 0.5f, 0.f);
-  const int y0 = (int)fy, x0 = (int)fx;
-  const float ay = fy - y0, ax = fx - x0;
-  const half* upper = source + ((index_t)y0 * width + x0) * channels;
-  const half* lower = upper + (y0 + 1 < height ? width * channels : 0);
-  const int right = x0 + 1 < width ? channels : 0;
-  uint32_t v[4][4], result[4];
-  load_halves(v[0], upper);
-  load_halves(v[1], upper + right);
-  load_halves(v[2], lower);
-  load_halves(v[3], lower + right);
-  const float w[4] = {(1 - ay) * (1 - ax), (1 - ay) * ax, ay * (1 - ax), ay * ax};
+// Fills a halo as copy_halo, with a picture that is x interpolated to `factor` times its size (2 or 4): bilinear without
+// aligned corners, as PyTorch defines it: pixel centres at halves, clamped at the border. Between four neighbouring
+// pixels of x lie factor x factor ones of the picture, which one thread makes out of a single reading.
+template <class S>
+__device__ __forceinline__ void interpolate_halo(shared_t halo, const half* x, int top, int left, int height, int width,
+                                                 int factor) {
+  constexpr int VECTORS = S::CHANNELS / 8;
+  const int thread = threadIdx.x % S::WORKER_THREADS, vector = thread % VECTORS;
+  // The picture's row y is row (y - factor / 2) % factor between rows (y - factor / 2) / factor of x and the next one.
+  const int shift = factor == 4 ? 2 : 1, begin_y = (top - factor / 2) >> shift, begin_x = (left - factor / 2) >> shift;
+  const int cells_y = ((top + S::HALO_ROWS - 1 - factor / 2) >> shift) - begin_y + 1;
+  const int cells_x = ((left + S::HALO_COLUMNS - 1 - factor / 2) >> shift) - begin_x + 1;
+  const float step = 1.f / factor;
+  for (int cell = thread / VECTORS; cell < cells_y * cells_x; cell += S::WORKER_THREADS / VECTORS) {
+    const int cy = begin_y + cell / cells_x, cx = begin_x + cell % cells_x;
+    const int y0 = min(max(cy, 0), height - 1), y1 = min(max(cy + 1, 0), height - 1);
+    const int x0 = min(max(cx, 0), width - 1), x1 = min(max(cx + 1, 0), width - 1);
+    const half* source = x + 8 * vector;
+    uint32_t v[4][4];
+    load_halves(v[0], source + ((index_t)y0 * width + x0) * S::CHANNELS);
+    load_halves(v[1], source + ((index_t)y0 * width + x1) * S::CHANNELS);
+    load_halves(v[2], source + ((index_t)y1 * width + x0) * S::CHANNELS);
+    load_halves(v[3], source + ((index_t)y1 * width + x1) * S::CHANNELS);
+#pragma unroll 1
+    for (int py = 0; py < factor; ++py) {
+      const int gy = cy * factor + factor / 2 + py, row = gy - top;
+      if ((unsigned)row >= (unsigned)S::HALO_ROWS) continue;
+      const float ay = (py + 0.5f) * step;
+      float2 begin[4], more[4];  // at the left pixel, and what the right one has more
 #pragma unroll
-  for (int k = 0; k < 4; ++k) {
-    float2 sum = {0.f, 0.f};
+      for (int k = 0; k < 4; ++k) {
+        const float2 a = floats(v[0][k]), b = floats(v[1][k]), c = floats(v[2][k]), d = floats(v[3][k]);
+        begin[k] = {a.x + ay * (c.x - a.x), a.y + ay * (c.y - a.y)};
+        more[k] = {b.x + ay * (d.x - b.x) - begin[k].x, b.y + ay * (d.y - b.y) - begin[k].y};
+      }
+#pragma unroll 1
+      for (int px = 0; px < factor; ++px) {
+        const int gx = cx * factor + factor / 2 + px, column = gx - left;
+        if ((unsigned)column >= (unsigned)S::HALO_COLUMNS) continue;
+        const float ax = (px + 0.5f) * step;
+        const bool inside = (unsigned)gy < (unsigned)(height * factor) && (unsigned)gx < (unsigned)(width * factor);
+        uint32_t words[4];
 #pragma unroll
-    for (int c = 0; c < 4; ++c) {
-      const float2 each = floats(v[c][k]);
-      sum = {sum.x + w[c] * each.x, sum.y + w[c] * each.y};
+        for (int k = 0; k < 4; ++k) {
+          const half2 pair = __floats2half2_rn(begin[k].x + ax * more[k].x, begin[k].y + ax * more[k].y);
+          words[k] = inside ? bits(pair) : 0;
+        }
+        store_shared(halo + (row * S::HALO_COLUMNS + column) * S::PIXEL_BYTES + ((vector ^ S::swizzle(column)) << 4),
+                     make_uint4(words[0], words[1], words[2], words[3]));
+      }
     }
-    result[k] = bits(__floats2half2_rn(sum.x, sum.y));
   }
-  return make_uint4(result[0], result[1], result[2], result[3]);
 }
 
-// Copies the halo whose upper left pixel is (top, left); pixels outside the picture are zero. With UPSAMPLE the picture
-// is `factor` times as large as x.
+// Copies the halo whose upper left pixel is (top, left); pixels outside the picture are zero.
 template <class S>
-__device__ __forceinline__ void copy_halo(shared_t halo, const half* x, int top, int left, int height, int width,
-                                          int factor) {
+__device__ __forceinline__ void copy_halo(shared_t halo, const half* x, int top, int left, int height, int width) {
   constexpr int VECTORS = S::CHANNELS == 4 ? 1 : S::CHANNELS / 8;
-  constexpr int PIXELS = S::THREADS / VECTORS, COUNT = S::HALO_ROWS * S::HALO_COLUMNS;
-  const int vector = threadIdx.x % VECTORS;
-  int row = threadIdx.x / VECTORS / S::HALO_COLUMNS, column = threadIdx.x / VECTORS % S::HALO_COLUMNS;
-  const float step = 1.f / factor;
+  constexpr int PIXELS = S::WORKER_THREADS / VECTORS, COUNT = S::HALO_ROWS * S::HALO_COLUMNS;
+  const int thread = threadIdx.x % S::WORKER_THREADS, vector = thread % VECTORS;
+  int row = thread / VECTORS / S::HALO_COLUMNS, column = thread / VECTORS % S::HALO_COLUMNS;
 #pragma unroll 4
   for (int i = 0; i < (COUNT + PIXELS - 1) / PIXELS; ++i) {
     if (COUNT % PIXELS == 0 || row < S::HALO_ROWS) {
       const int gy = top + row, gx = left + column;
-      const bool inside = (unsigned)gy < (unsigned)(height * factor) && (unsigned)gx < (unsigned)(width * factor);
+      const bool inside = (unsigned)gy < (unsigned)height && (unsigned)gx < (unsigned)width;
       const shared_t to = halo + (row * S::HALO_COLUMNS + column) * S::PIXEL_BYTES;
-      if constexpr (S::UPSAMPLE) {
-        uint4 v = make_uint4(0, 0, 0, 0);
-        if (inside) v = interpolate(x + 8 * vector, gy, gx, height, width, S::CHANNELS, step);
-        store_shared(to + ((vector ^ S::swizzle(column)) << 4), v);
+      const half* from = inside ? x + ((index_t)gy * width + gx) * S::CHANNELS + 8 * vector : x;
+      if constexpr (S::CHANNELS == 4) {
+        copy8(to, from, inside);
       } else {
-        const half* from = inside ? x + ((index_t)gy * width + gx) * S::CHANNELS + 8 * vector : x;
-        if constexpr (S::CHANNELS == 4) {
-          copy8(to, from, inside);
-        } else {
-          copy16(to + ((vector ^ S::swizzle(column)) << 4), from, inside);
-        }
+        copy16(to + ((vector ^ S::swizzle(column)) << 4), from, inside);
       }
     }
     column += PIXELS % S::HALO_COLUMNS;
@@ -327,9 +354,9 @@ __device__ __forceinline__ void copy_halo(shared_t halo, const half* x, int top,
 template <class S>
 __device__ __forceinline__ void copy_hidden(shared_t planes, const half* hidden, int top, int left, int height,
                                             int width, int stride) {
-  constexpr int PIXELS = S::THREADS / 2, COUNT = S::HIDDEN_ROWS * S::HIDDEN_COLUMNS;
-  const int part = threadIdx.x % 2;
-  int row = threadIdx.x / 2 / S::HIDDEN_COLUMNS, column = threadIdx.x / 2 % S::HIDDEN_COLUMNS;
+  constexpr int PIXELS = S::WORKER_THREADS / 2, COUNT = S::HIDDEN_ROWS * S::HIDDEN_COLUMNS;
+  const int thread = threadIdx.x % S::WORKER_THREADS, part = thread % 2;
+  int row = thread / 2 / S::HIDDEN_COLUMNS, column = thread / 2 % S::HIDDEN_COLUMNS;
 #pragma unroll 2
   for (int i = 0; i < (COUNT + PIXELS - 1) / PIXELS; ++i) {
     if (row < S::HIDDEN_ROWS) {
@@ -350,6 +377,18 @@ __device__ __forceinline__ void copy_hidden(shared_t planes, const half* hidden,
 struct Place {
   int lane, row, column, tile;
 };
+
+#ifdef HAVE_WGMMA
+// The sums are in registers of their own before this, and are read after it only.
+template <class S> __device__ __forceinline__ void hold_all(float (&sum)[S::ROWS][S::WARP_TILES][4]) {
+#pragma unroll
+  for (int r = 0; r < S::ROWS; ++r)
+#pragma unroll
+    for (int n = 0; n < S::WARP_TILES; ++n)
+#pragma unroll
+      for (int i = 0; i < 4; ++i) hold(sum[r][n][i]);
+}
+#endif
 
 template <class S>
 __device__ __forceinline__ void multiply_halo(float (&sum)[S::ROWS][S::WARP_TILES][4], shared_t halo,
@@ -401,6 +440,7 @@ __device__ __forceinline__ void multiply_halo(float (&sum)[S::ROWS][S::WARP_TILE
       for (int i = 0; i < LINES; ++i) ldmatrix_x4(a[step % 2][i], at + i * S::ROW_BYTES);
     };
     read(0);
+    hold_all<S>(sum);
 #pragma unroll
     for (int step = 0; step < 3 * STEPS; ++step) {
       begin_products();
@@ -418,12 +458,7 @@ __device__ __forceinline__ void multiply_halo(float (&sum)[S::ROWS][S::WARP_TILE
       if (step + 1 < 3 * STEPS) read(step + 1);
     }
     wait_products<0>();
-#pragma unroll
-    for (int r = 0; r < S::ROWS; ++r)
-#pragma unroll
-      for (int n = 0; n < S::WARP_TILES; ++n)
-#pragma unroll
-        for (int i = 0; i < 4; ++i) hold(sum[r][n][i]);
+    hold_all<S>(sum);
 #endif
   } else {
     constexpr int STEPS = S::CHANNELS / 16;
@@ -602,31 +637,38 @@ template <class S>
 __device__ __forceinline__ void store_three(const float (&v)[S::ROWS][S::WARP_TILES][4], void* out, const void* extra,
                                             int end, const Target& target, index_t image, index_t plane, int q) {
   if (q > 1) return;
+  float2 with[S::ROWS][2];  // all are asked for before any is needed
+#pragma unroll
+  for (int r = 0; r < S::ROWS; ++r)
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      with[r][h] = {0.f, 0.f};
+      if (!extra || !target.has(r, h)) continue;
+      const index_t at = 2 * target(r, h) + q;
+      if (end == PRODUCT) {
+        with[r][h] = floats(__ldg(reinterpret_cast<const uint32_t*>(extra) + at));
+      } else {
+        with[r][h] = __ldg(reinterpret_cast<const float2*>(extra) + at);
+      }
+    }
 #pragma unroll
   for (int r = 0; r < S::ROWS; ++r)
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
       if (!target.has(r, h)) continue;
       const index_t pixel = target(r, h);
-      float2 each = {v[r][0][2 * h], v[r][0][2 * h + 1]};
+      const float2 own = {v[r][0][2 * h], v[r][0][2 * h + 1]}, other = with[r][h];
       if (end == PRODUCT) {
-        const float2 by = floats(reinterpret_cast<const uint32_t*>(extra)[2 * pixel + q]);
-        reinterpret_cast<float2*>(out)[2 * pixel + q] = {each.x * by.x, each.y * by.y};
-        continue;
-      }
-      if (extra) {
-        const float2 tone = reinterpret_cast<const float2*>(extra)[2 * pixel + q];
-        each = {each.x + tone.x, each.y + tone.y};
-      }
-      if (end == PLANAR) {
-        half* at = reinterpret_cast<half*>(out) + pixel + 2 * image * plane;  // 3 * image * plane + (pixel - image * plane)
-        const half2 pair = __floats2half2_rn(each.x, each.y);
+        reinterpret_cast<float2*>(out)[2 * pixel + q] = {own.x * other.x, own.y * other.y};
+      } else if (end == PLANAR) {
+        half* at = reinterpret_cast<half*>(out) + pixel + 2 * image * plane;  // 3 image planes + (pixel - image's first)
+        const half2 pair = __floats2half2_rn(own.x + other.x, own.y + other.y);
         at[2 * q * plane] = __low2half(pair);
         if (q == 0) at[plane] = __high2half(pair);
       } else {
         float* at = reinterpret_cast<float*>(out) + 3 * pixel + 2 * q;
-        at[0] = each.x;
-        if (q == 0) at[1] = each.y;
+        at[0] = own.x + other.x;
+        if (q == 0) at[1] = own.y + other.y;
       }
     }
 }
@@ -648,8 +690,17 @@ __device__ __forceinline__ void store_three(const float (&v)[S::ROWS][S::WARP_TI
 
 template <class S> __device__ __forceinline__ void convolve(PARAMETERS) {
   uint4* memory = dynamic_shared();
-  const shared_t base = shared_address(memory);
-  const int warp = threadIdx.x >> 5;
+  // Taken from a lane, so that the compiler knows that a warp agrees: wgmma must not stand in a divergent path.
+  const int own_warp = __shfl_sync(~0u, (int)(threadIdx.x >> 5), 0);
+  const int worker = own_warp / S::WARPS, warp = own_warp % S::WARPS;
+  const shared_t base = shared_address(memory) + S::HALO_AT + worker * S::WORKER_BYTES;
+  const auto meet_others = [&] {
+    if constexpr (S::WORKERS == 1) {
+      __syncthreads();
+    } else {
+      meet<S::WORKER_THREADS>(1 + worker);
+    }
+  };
   const int warp_n = warp % S::WARPS_N, warp_x = warp / S::WARPS_N % S::WARPS_X;
   const Place place = {(int)threadIdx.x & 31, warp / S::WARPS_N / S::WARPS_X * S::ROWS, warp_x * 16,
                        warp_n * S::WARP_TILES};
@@ -662,8 +713,8 @@ template <class S> __device__ __forceinline__ void convolve(PARAMETERS) {
   const int tiles_x = (columns + S::TILE_COLUMNS - 1) / S::TILE_COLUMNS;
   const int tiles_y = (rows + S::TILE_ROWS - 1) / S::TILE_ROWS;
   const index_t tiles = (index_t)tiles_x * tiles_y * batch;
-  const index_t step = blocks;
-  index_t tile = blockIdx.x / chunks;
+  const index_t step = (index_t)blocks * S::WORKERS;
+  index_t tile = (index_t)(blockIdx.x / chunks) * S::WORKERS + worker;
 
   struct Tile {
     int image, top, left;
@@ -676,8 +727,14 @@ template <class S> __device__ __forceinline__ void convolve(PARAMETERS) {
   const auto begin_halo = [&](index_t number, int stage) {
     if (number < tiles) {
       const Tile t = locate(number);
-      copy_halo<S>(base + S::HALO_AT + stage * S::HALO_BYTES, x + (index_t)t.image * height * width * S::CHANNELS,
-                   t.top * S::STRIDE - 1, t.left * S::STRIDE - 1, height, width, S::UPSAMPLE ? factor : 1);
+      const shared_t halo = base + stage * S::HALO_BYTES;
+      const half* picture = x + (index_t)t.image * height * width * S::CHANNELS;
+      const int top = t.top * S::STRIDE - 1, left = t.left * S::STRIDE - 1;
+      if constexpr (S::UPSAMPLE) {
+        interpolate_halo<S>(halo, picture, top, left, height, width, factor);
+      } else {
+        copy_halo<S>(halo, picture, top, left, height, width);
+      }
     }
     commit_copies();
   };
@@ -705,11 +762,12 @@ template <class S> __device__ __forceinline__ void convolve(PARAMETERS) {
       sft_weight = to;
     }
   }
+  if constexpr (S::WORKERS > 1) __syncthreads();
 
   for (int stage = 0; tile < tiles; tile += step, stage = S::STAGES - 1 - stage) {
     const Tile t = locate(tile);
     wait_copies<0>();
-    __syncthreads();  // the halo is there, and nobody needs the other one or the hidden channels any more
+    meet_others();  // the halo is there, and nobody needs the other one or the hidden channels any more
     const int sy = S::SHUFFLE ? chunk >> 1 : 0, sx = S::SHUFFLE ? chunk & 1 : 0;
     if constexpr (S::SFT) {
       if (hidden)
@@ -723,11 +781,11 @@ template <class S> __device__ __forceinline__ void convolve(PARAMETERS) {
 
     float sum[S::ROWS][S::WARP_TILES][4];
     begin_sum<S>(sum, bias, place);
-    multiply_halo<S>(sum, base + S::HALO_AT + stage * S::HALO_BYTES, weight, place);
+    multiply_halo<S>(sum, base + stage * S::HALO_BYTES, weight, place);
 
     if constexpr (S::SFT) wait_copies<S::STAGES - 1>();
-    if constexpr (S::SFT || S::STAGES == 1) __syncthreads();
-    if constexpr (S::STAGES == 1) begin_halo(tile + step, 0);
+    if constexpr (S::SFT || S::STAGES == 1) meet_others();
+    if constexpr (S::STAGES == 1 && !S::UPSAMPLE) begin_halo(tile + step, 0);
 
     const int q = place.lane & 3, y = t.top + place.row, column = t.left + place.column + (place.lane >> 2);
     const index_t width_out = (index_t)columns * S::SCALE;
@@ -758,6 +816,7 @@ template <class S> __device__ __forceinline__ void convolve(PARAMETERS) {
       }
       store_tile<S>(sum, first, out_stride, target);
     }
+    if constexpr (S::UPSAMPLE) begin_halo(tile + step, 0);  // takes registers that the sums took
   }
   wait_copies<0>();
 }

@@ -39,6 +39,7 @@ class Shape:
         shuffle: 1: a block's channels are one of the four places of a pixel shuffle.
         upsample: 1: the input is interpolated while it is copied.
         wgmma: 1: four warps multiply together (SM90 only).
+        workers: groups of warps that take tiles of their own and share the weights.
     """
 
     channels: int
@@ -54,11 +55,12 @@ class Shape:
     shuffle: int = 0
     upsample: int = 0
     wgmma: int = 0
+    workers: int = 1
 
     @property
     def threads(self) -> int:
         """Threads of a block."""
-        return 32 * self.warps_y * self.warps_x * self.warps_n
+        return 32 * self.warps_y * self.warps_x * self.warps_n * self.workers
 
     @property
     def tile(self) -> tuple[int, int]:
@@ -74,7 +76,8 @@ class Shape:
         weights = k * self.tiles * 8 * 2 if self.resident else 0
         halo = ((rows - 1) * self.stride + 3) * ((columns - 1) * self.stride + 3) * self.channels * 2
         plane = ((rows - 1) * scale + 3) * ((columns - 1) * scale + 3) * HIDDEN * 2 if self.sft else 0
-        return weights + (SFT_BYTES if self.sft == 2 else 0) + self.stages * (-(-halo // 16) * 16) + 2 * plane
+        worker = self.stages * (-(-halo // 16) * 16) + 2 * plane
+        return weights + (SFT_BYTES if self.sft == 2 else 0) + self.workers * worker
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@
 
 constexpr int THREADS = 256;
 constexpr Gathering GATHERING = HALVES;
-constexpr bool AHEAD = true;
+constexpr Ahead AHEAD = FIRST_ROW;
 
 enum Epilogue { RELU_SFT, RESIDUAL };
 

@@ -209,7 +209,7 @@ class Shape:
 
 
 _WARPS_DOWN, _WARP_COLUMNS = 4, 8
-_THREADS = {80: 384, 90: 384}
+_THREADS = {80: 384, 90: 512}
 _FEWER_THREADS = 256
 _STREAMED_BELOW = 80
 _SFT_RESIDENT = {80, 87, 90, 100, 103, 110}
@@ -221,7 +221,7 @@ _SFT_TYPES = "pp" + "ippp" + "iii"
 
 def shape_of(sm: int) -> Shape:
     """Return how ``dcrb2.cu`` is compiled for a compute capability such as 86."""
-    return Shape(_THREADS.get(sm, _FEWER_THREADS), sm in _SFT_RESIDENT, sm < _STREAMED_BELOW)
+    return Shape(_THREADS.get(sm, _FEWER_THREADS), sm in _SFT_RESIDENT, sm < _STREAMED_BELOW, sm == 90)
 
 
 @dataclass(frozen=True)

@@ -7,22 +7,23 @@
 //
 // A hidden map has `stride` channels a pixel, of which a layer takes 16: 8 of the gain, then 8 of the shift. The pointer
 // is that of the first pixel's first of them.
-#include "deform.cuh"
 
-// By multiprocessor: how many threads do not spill, and whether the weights of the SFT layer find room in shared memory.
-// block.py has the same numbers.
-#ifndef DCRB_THREADS
-#if DCRB_SM == 80 || DCRB_SM == 90
-#define DCRB_THREADS 384
-#else
-#define DCRB_THREADS 256
+// By multiprocessor: how many threads do not spill, whether the weights of the SFT layer find room in shared memory, and
+// whether four warps multiply together. dcrb.py has the same numbers.
+#if defined(__CUDA_ARCH__) && !defined(DCRB_SM)
+#define DCRB_SM (__CUDA_ARCH__ / 10)
 #endif
+#ifndef DCRB_WGMMA
+#define DCRB_WGMMA (DCRB_SM == 90 ? 2 : 0)
+#endif
+#ifndef DCRB_THREADS
+#define DCRB_THREADS (DCRB_SM == 90 ? 512 : DCRB_SM == 80 ? 384 : 256)
 #endif
 #ifndef DCRB_GATHERING
 #define DCRB_GATHERING PAIRS
 #endif
 #ifndef DCRB_AHEAD
-#define DCRB_AHEAD 0
+#define DCRB_AHEAD NOTHING
 #endif
 #ifndef DCRB_EARLY
 #define DCRB_EARLY 0
@@ -30,10 +31,11 @@
 #ifndef DCRB_SFT_RESIDENT
 #define DCRB_SFT_RESIDENT (DCRB_SM == 80 || DCRB_SM == 87 || (DCRB_SM >= 90 && DCRB_SM < 120))
 #endif
+#include "deform.cuh"
 
 constexpr int THREADS = DCRB_THREADS;
 constexpr Gathering GATHERING = DCRB_GATHERING;
-constexpr bool AHEAD = DCRB_AHEAD;
+constexpr Ahead AHEAD = DCRB_AHEAD;
 constexpr bool SFT_RESIDENT = DCRB_SFT_RESIDENT;
 
 constexpr int OFFSET_CHANNELS = 24;  // of a pixel; 18 are used

@@ -22,7 +22,9 @@
 #endif
 
 #ifdef __CUDA_ARCH__
+#ifndef DCRB_SM
 #define DCRB_SM (__CUDA_ARCH__ / 10)
+#endif
 typedef unsigned int uint32_t;
 
 __device__ __forceinline__ uint4* dynamic_shared() {
@@ -359,8 +361,10 @@ struct PairedOffsets {  // the channels of a pixel lie together
 
 // sum += the nine taps of the warp's pixels. `offsets` are those of the pixel (lane / 8, lane % 8) of the warp, not
 // read where it is outside the picture.
-// AHEAD: the next tap's first row is on its way while this tap is multiplied.
-template <Gathering GATHERING, bool AHEAD, class Offsets, int THREADS>
+// How much of the next tap is done while the features of this one are on their way or it is multiplied.
+enum Ahead { NOTHING, PLACES, FIRST_ROW };
+
+template <Gathering GATHERING, Ahead AHEAD, class Offsets, int THREADS>
 __device__ __forceinline__ void convolve(Sums& sum, Weights<THREADS>& weights, const uint4* features, Offsets offsets,
                                          const Warp& warp, int height, int width) {
   const int lane = warp.lane, own_y = warp.top + (lane >> 3), own_x = warp.left + (lane & 7);
@@ -377,13 +381,11 @@ __device__ __forceinline__ void convolve(Sums& sum, Weights<THREADS>& weights, c
     own = pack(sample_at(own_y + tap / 3 - 1 + shift.x, own_x + tap % 3 - 1 + shift.y, height, width));
   };
   Gather<GATHERING> ahead;
-  if (AHEAD) {
-    locate(0);
-    ahead = Gather<GATHERING>::issue(features, own, 0, lane, width);
-  }
+  if (AHEAD >= PLACES) locate(0);
+  if (AHEAD == FIRST_ROW) ahead = Gather<GATHERING>::issue(features, own, 0, lane, width);
 #pragma unroll 1
   for (int tap = 0; tap < TAPS; ++tap) {
-    if (!AHEAD) locate(tap);
+    if (AHEAD == NOTHING) locate(tap);
 #if DCRB_WGMMA
     const uint4* b = weights.begin(tap);
 #else
@@ -394,16 +396,14 @@ __device__ __forceinline__ void convolve(Sums& sum, Weights<THREADS>& weights, c
     for (int m = 0; m < M_TILES; ++m)
 #pragma unroll
       for (int r = 0; r < 2; ++r) {
-        if (AHEAD && m == 0 && r == 0) {
+        if (AHEAD == FIRST_ROW && m == 0 && r == 0) {
           ahead.finish(lane, a[m][r]);
         } else {
           Gather<GATHERING>::issue(features, own, m * 16 + r * 8, lane, width).finish(lane, a[m][r]);
         }
       }
-    if (AHEAD) {
-      locate(tap + 1);  // after the last tap: of no use, but inside the picture
-      ahead = Gather<GATHERING>::issue(features, own, 0, lane, width);
-    }
+    if (AHEAD >= PLACES) locate(tap + 1);  // after the last tap: of no use, but inside the picture
+    if (AHEAD == FIRST_ROW) ahead = Gather<GATHERING>::issue(features, own, 0, lane, width);
 #if DCRB_WGMMA
     group_wait();  // for the tap before
     group_begin();

@@ -1,7 +1,7 @@
 // The few CUDA features that the kernels use, for a host compiler: stands in for NVIDIA's header of the same name.
 //
 // Threads are fibers. Those of a warp run one after the other up to the next point where CUDA makes them wait for each
-// other (a shuffle, an mma); a warp runs up to the next __syncthreads before the next warp starts. The scheduler
+// other (a shuffle, an mma); a warp runs up to its next barrier before the next warp starts. The scheduler
 // (emulator.cpp) checks that the threads of a warp wait at the same kind of point.
 #pragma once
 #include <algorithm>
@@ -33,6 +33,7 @@ enum Point {
   RUNNING, ENDED, BARRIER, TOGETHER, SHUFFLE, SHUFFLED, MMA, MULTIPLIED, MATRIX, MATRIX_READ, WGMMA, WGMMA_READ
 };
 void wait(Point point);
+void meet(int number, unsigned threads);  // at a barrier by its number; 0 is all threads'
 struct Mail {  // what a thread shows to the others of its warp
   uint32_t word;
   float a[8], b[4];
@@ -81,9 +82,10 @@ inline half2 __hmul2(half2 a, half2 b) {
   return __floats2half2_rn(fa.x * fb.x, fa.y * fb.y);
 }
 
+inline void __syncthreads() { emulator::meet(0, 0); }
+template <int THREADS> void meet(int number) { emulator::meet(number, THREADS); }
 inline void atomicAdd(float* to, float value) { *to += value; }  // one thread runs at a time
 
-inline void __syncthreads() { emulator::wait(emulator::BARRIER); }
 inline void __syncwarp() { emulator::wait(emulator::TOGETHER); }
 inline int again(int number) { return number; }
 inline void prefetch(const half*) {}
