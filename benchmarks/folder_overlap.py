@@ -2,8 +2,8 @@
 
     python benchmarks/folder_overlap.py [--files 24] [--size 1080x1920] [--milliseconds 10,30,130]
 
-Makes a folder of PNG pictures, times decoding and encoding on their own, then folder runs with an engine that sleeps, as
-a GPU computes while the processor is free. With c cores a run cannot be faster than
+Makes a folder of PNG pictures, times decoding and encoding on their own, then folder runs with an engine that sleeps,
+as a GPU computes while the processor is free. With c cores a run cannot be faster than
 max(network, decode / c, encode / c), and, as both need the cores, not than (decode + encode) / c.
 """
 
@@ -31,8 +31,17 @@ class SleepingEngine(Engine):
 
     def __init__(self, seconds: float) -> None:
         self._seconds, self._free = seconds, 0.0
-        info = EngineInfo("sleeping", "none", "fp32", None, ModelMetadata(peak=8.0), device_kind=DEVICE_CUDA)
-        self.info = EngineInfo(**{**vars(info), "overlaps": True, "checks_results": True})
+        metadata = ModelMetadata(peak=8.0)
+        self.info = EngineInfo(
+            "sleeping",
+            "none",
+            "fp32",
+            None,
+            metadata,
+            device_kind=DEVICE_CUDA,
+            checks_results=True,
+            overlaps=True,
+        )
 
     def _infer(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         return batch / 8
