@@ -45,6 +45,7 @@ class EngineInfo:
             for engines that compute the whole call at once.
         bytes_per_pixel: working memory the backend needs per input pixel, for the automatic tile; ``None`` if unknown.
         device_kind: ``"cpu"`` or ``"cuda"``; decides whether batches pay.
+        largest_area: most pixels of an automatic tile; ``None`` for what every library can count.
         checks_results: the engine itself raises NonFiniteError where results hold NaN or infinity.
         overlaps: :meth:`Engine.start_codes` returns before the result is there.
     """
@@ -61,6 +62,7 @@ class EngineInfo:
     group: int | None = None
     bytes_per_pixel: int | None = None
     device_kind: str = DEVICE_CPU
+    largest_area: int | None = None
     checks_results: bool = False
     overlaps: bool = False
 

@@ -43,6 +43,9 @@ ONNX = ".onnx"
 TILES_TOGETHER = 2
 """Tiles that are computed as one batch: enough to fill the GPU with small tiles, while others are copied."""
 
+LARGEST_AREA = 200_000_000
+"""Pixels of the largest tile: the kernels count bytes with 64 bits, so that memory is what bounds it."""
+
 _DISTRIBUTIONS = ("cuda-bindings", "nvidia-cuda-nvrtc", "nvidia-cuda-runtime")
 _TYPICAL = (1, 1080, 1920)
 _SLOTS = 2
@@ -158,6 +161,7 @@ class CudaEngine(Engine):
                 group=TILES_TOGETHER,
                 bytes_per_pixel=-(-self._network.memory(_TYPICAL) // pixels) + copies,
                 device_kind=DEVICE_CUDA,
+                largest_area=LARGEST_AREA,
                 checks_results=True,
                 overlaps=True,
             )
