@@ -208,6 +208,18 @@ def test_tiles_of_a_frame_are_joined_while_the_next_are_computed(monkeypatch: py
     np.testing.assert_array_equal(result, expected(frame[None])[0].transpose(1, 2, 0))
 
 
+def test_pictures_of_a_few_sizes_in_turn_are_overlapped_as_those_of_one_are(setup: Setup):
+    frames = [codes(1, *size, seed=number) for number, size in enumerate(2 * [(24, 16), (16, 24), (20, 20)])]
+    for frame in frames:
+        setup.engine.infer_codes(frame)
+    pinned, waits = setup.driver.calls["cuMemHostAlloc"], setup.driver.calls["cuStreamSynchronize"]
+    pending = [setup.engine.start_codes(frame) for frame in frames[:2]]
+    for frame, finish in zip(frames, pending, strict=False):
+        np.testing.assert_array_equal(finish(), expected(frame))
+    assert setup.driver.calls["cuStreamSynchronize"] == waits
+    assert setup.driver.calls["cuMemHostAlloc"] <= pinned + 2  # two are held at a time now
+
+
 def test_a_result_that_nobody_asks_for_leaves_nothing_behind(setup: Setup):
     setup.engine.start_codes(codes(1, 8, 8))
     setup.engine.close()
