@@ -16,6 +16,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from dcdr_deploy._version import __version__
+from dcdr_deploy.system.privacy import silence_onnxruntime
+
+silence_onnxruntime()  # here, because it has to come before any import of it
 
 if TYPE_CHECKING:
     from dcdr_deploy.engines.base import Engine, EngineOptions

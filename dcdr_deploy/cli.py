@@ -6,7 +6,10 @@ missing.
 
 from __future__ import annotations
 
+import errno
 import importlib
+import os
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -102,8 +105,18 @@ class LazyGroup(click.Group):
         except DcdrError as error:
             raise _OneLineError(self._in_words_of_the_command(ctx, str(error))) from error
         except KeyboardInterrupt:
+            from dcdr_deploy.commands.show.terminal import ignore_signals
+
+            ignore_signals()
             click.echo("interrupted; what was finished is kept", err=True)
             ctx.exit(EXIT_INTERRUPTED)
+        except PermissionError as error:
+            raise _OneLineError(f"{error.filename}: {error.strerror}; mend its permissions") from error
+        except OSError as error:
+            if not _stdout_fails():
+                raise
+            reason = "its reader is gone" if error.errno == errno.EPIPE else error.strerror
+            raise _OneLineError(f"standard output cannot be written ({reason}); what was finished is kept") from error
 
     def _in_words_of_the_command(self, ctx: click.Context, message: str) -> str:
         """Name options where a message names the fields behind them."""
@@ -131,6 +144,18 @@ class LazyGroup(click.Group):
             ) from error
 
 
+def _stdout_fails() -> bool:
+    """Whether it is standard output that an error comes from: then it fails again."""
+    try:
+        sys.stdout.write(" ")
+        sys.stdout.flush()
+    except OSError:
+        # Python flushes it once more at its end, and would tell that in lines of its own.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False
+
+
 EPILOG = """\b
 First steps:
   dcdr-deploy run photo.jpg photo.exr       one picture, with the demo weights
@@ -155,3 +180,6 @@ def main() -> None:
     Results go to stdout, all else to stderr. Exit codes: 0 done, 2 a mistake in what was asked for, 3 a folder of which
     some files failed, 130 interrupted.
     """
+    from dcdr_deploy.commands.show.terminal import prepare_process
+
+    prepare_process()

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from dcdr_deploy.commands.show.text import printable, with_options
+from dcdr_deploy.commands.show.text import printable, printable_lines, with_options
 from dcdr_deploy.evaluation.align import ALIGNMENTS, NONE
 from dcdr_deploy.evaluation.comparison import EvaluationSettings, Progress
 from dcdr_deploy.evaluation.report import EvaluationReport
@@ -146,9 +146,9 @@ def command(prediction: str, truth: str, **chosen: Any) -> None:
     if chosen["as_json"]:
         click.echo(with_options(json.dumps(report.as_dict(), indent=2)))
     elif chosen["as_csv"]:
-        click.echo(printable(with_options(report.as_csv(summary=chosen["summary"]))), nl=False)
+        click.echo(printable_lines(with_options(report.as_csv(summary=chosen["summary"]))), nl=False)
     else:
-        click.echo(printable(with_options(report.as_table(summary=chosen["summary"]))))
+        click.echo(printable_lines(with_options(report.as_table(summary=chosen["summary"]))))
 
 
 def _tell(report: EvaluationReport, left_out: list[str], *, as_table: bool) -> None:

@@ -28,6 +28,7 @@ from dcdr_deploy.modelfile.names import DCRB, DOMAIN
 from dcdr_deploy.modelfile.onnx_file import OnnxModel, read_model
 from dcdr_deploy.system import hardware, packages
 from dcdr_deploy.system.faults import engine_error, one_line
+from dcdr_deploy.system.privacy import without_openvino_telemetry
 
 NAME = "openvino"
 INSTALL = 'pip install "dcdr-deploy[openvino]"'
@@ -40,7 +41,8 @@ def availability(*, deep: bool = False) -> Availability:
     """Tell whether OpenVINO can be used; imports it (a fraction of a second)."""
     del deep  # nothing here takes long
     try:
-        import openvino  # noqa: F401
+        with without_openvino_telemetry():
+            import openvino  # noqa: F401
     except (ImportError, OSError) as error:
         return Availability(ok=False, reason=f"openvino cannot be imported: {one_line(error)}", install=INSTALL)
     return Availability(ok=True, versions=packages.versions((NAME,)), devices=(DEVICE_CPU,))
@@ -78,7 +80,8 @@ class OpenVinoEngine(Engine):
             EngineError: memory ran out.
         """
         try:
-            import openvino
+            with without_openvino_telemetry():
+                import openvino
         except (ImportError, OSError) as error:
             raise MissingDependency(f"openvino cannot be imported ({one_line(error)}); {INSTALL}") from error
         threads = options.threads or hardware.cpu_threads()

@@ -29,6 +29,8 @@ from typing import Protocol, cast
 from dcdr_deploy.engines.base import DEFAULT_OPTIONS, DEVICE_CPU, DEVICE_CUDA, Availability, Engine, EngineOptions
 from dcdr_deploy.errors import DcdrError, EngineError, MissingDependency, ModelError
 from dcdr_deploy.modelfile.names import CHECKPOINT_SUFFIXES, ENGINE_SUFFIX, ONNX_SUFFIX
+from dcdr_deploy.modelfile.onnx_file import read_model
+from dcdr_deploy.system.files import refuse_url
 
 AUTO = "auto"
 
@@ -243,9 +245,14 @@ def load_engine(model: Path | str, backend: str = AUTO, options: EngineOptions =
         MissingDependency: a package is not installed.
         EngineError: unknown or unusable backend or device, or the backend failed to load the model.
     """
+    refuse_url(model, ModelError)
     path = Path(model)
     if not path.is_file():
         raise ModelError(f"model {path} does not exist" if not path.exists() else f"model {path} is no file")
+    refusals: tuple[type[DcdrError], ...] = (EngineError, MissingDependency)
+    if path.suffix.lower() == ONNX_SUFFIX:
+        read_model(path)  # what is wrong with the file itself is no reason to try one backend after the other
+        refusals = (*refusals, ModelError)  # what is left is what one library makes of it
     failed: dict[str, str] = {}
     while True:
         choice = choose_backend(path, backend, options, failed)
@@ -256,7 +263,7 @@ def load_engine(model: Path | str, backend: str = AUTO, options: EngineOptions =
             _logger.warning("%s is used instead of %s: %s", chosen.name, name, reason)
         try:
             return chosen.import_module().load(path, options)
-        except (EngineError, MissingDependency) as error:
+        except refusals as error:
             if backend != AUTO:
                 raise
             failed[chosen.name] = str(error)

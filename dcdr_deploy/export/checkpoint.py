@@ -15,10 +15,10 @@ from dcdr_deploy.export.calibration import calibration_pictures, measure_overlap
 from dcdr_deploy.export.fp16 import to_fp16
 from dcdr_deploy.export.onnx_export import to_onnx
 from dcdr_deploy.export.verify import Comparison, verify
-from dcdr_deploy.modelfile.metadata import ModelMetadata, encode
+from dcdr_deploy.modelfile.metadata import ModelMetadata, check_peak, encode
 from dcdr_deploy.modelfile.names import ONNX_SUFFIX
 from dcdr_deploy.models import HdrNetwork, LoadedModel, architecture_of, load_checkpoint
-from dcdr_deploy.system.files import atomic_path
+from dcdr_deploy.system.files import atomic_path, refuse_overwriting
 
 OUTPUT_GAMMA = "output_gamma"
 """Field of the configurations of architectures whose public weights do not give linear light."""
@@ -48,8 +48,8 @@ class ExportOptions:
     output_gamma: float | None = None
 
     def __post_init__(self) -> None:
-        if self.peak is not None and not 0 < self.peak < float("inf"):
-            raise InputError(f"`peak` {self.peak}: must be a positive number (1.0 of the output in units of SDR white)")
+        if self.peak is not None:
+            check_peak(self.peak)
         if self.output_gamma is not None and not 0 < self.output_gamma < float("inf"):
             raise InputError(f"`output_gamma` {self.output_gamma}: must be a positive number (1 for linear light)")
 
@@ -102,6 +102,7 @@ def export_checkpoint(
     output = output or default_output(checkpoint, options.fp16)
     if output.suffix != ONNX_SUFFIX:
         raise InputError(f"{output}: an exported model needs the suffix .onnx")
+    refuse_overwriting(output, checkpoint)
     announce("loading the checkpoint")
     loaded = load_checkpoint(checkpoint)
     fit_options(loaded, options)

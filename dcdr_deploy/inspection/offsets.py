@@ -236,11 +236,12 @@ def _open_onnx(path: Path) -> OffsetSource:
     import onnx
     import onnxruntime
 
+    from dcdr_deploy.export.loading import load_onnx
     from dcdr_deploy.modelfile.onnx_file import read_model
     from dcdr_deploy.system.faults import one_line
 
     header = read_model(path)
-    model = onnx.load(str(path))
+    model = load_onnx(path)
     nodes = [node for node in model.graph.node if (node.domain, node.op_type) == (DOMAIN, DCRB)]
     if not nodes:
         raise ModelError(f"{path} holds no dcdr::DCRB nodes: there are no offsets to draw")

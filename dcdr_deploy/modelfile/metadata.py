@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from dcdr_deploy.errors import ModelError
+from dcdr_deploy.errors import InputError, ModelError
 from dcdr_deploy.modelfile.names import DOMAIN, SIZE_MULTIPLE
 
 
@@ -40,6 +40,25 @@ KEY_PEAK = PREFIX + "peak"
 KEY_SIZE_MULTIPLE = PREFIX + "size_multiple"
 KEY_OVERLAP = PREFIX + "overlap"
 _OWN_KEYS = frozenset({KEY_FORMAT, KEY_NAME, KEY_PEAK, KEY_SIZE_MULTIPLE, KEY_OVERLAP})
+
+
+LARGEST_PEAK = 65504.0
+"""Largest number of half floats, in which light is written."""
+
+
+def is_peak(value: float) -> bool:
+    """Whether a number can be the linear value of full scale, in units of SDR white."""
+    return math.isfinite(value) and 0 < value <= LARGEST_PEAK
+
+
+def check_peak(value: float) -> None:
+    """Refuse what cannot be the linear value of full scale.
+
+    Raises:
+        InputError: it is not finite, not positive, or more than half floats hold.
+    """
+    if not is_peak(value):
+        raise InputError(f"peak {value:g}: it is a number above 0 and at most {LARGEST_PEAK:g} times SDR white")
 
 
 def encode(metadata: ModelMetadata) -> dict[str, str]:
@@ -93,7 +112,7 @@ def decode(stored: Mapping[str, str], source: str = "this model") -> ModelMetada
     except ValueError as error:
         raise ModelError(f"{source} has a metadata entry that is no number ({error}); export it again") from None
     for key, fits in (
-        (KEY_PEAK, math.isfinite(metadata.peak) and metadata.peak > 0),
+        (KEY_PEAK, is_peak(metadata.peak)),
         (KEY_SIZE_MULTIPLE, metadata.size_multiple >= 1),
         (KEY_OVERLAP, metadata.overlap >= 0),
     ):

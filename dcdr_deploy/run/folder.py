@@ -15,12 +15,13 @@ from dcdr_deploy.errors import DcdrError, EngineError, EngineOutOfMemory, NonFin
 from dcdr_deploy.run.events import SILENT, Listener
 from dcdr_deploy.run.file import Decoded, Inferred, begin, decode, encode
 from dcdr_deploy.run.jobs import FolderPlan, Job, plan_folder
-from dcdr_deploy.run.manifest import Entry, Manifest, make_entry, settings_key
+from dcdr_deploy.run.manifest import Manifest, Wanted, describe, settings_key
 from dcdr_deploy.run.outputs import DEFAULT_OPTIONS, ConvertOptions, preview_path
 from dcdr_deploy.run.reports import Failure, FileReport, FolderReport
 from dcdr_deploy.run.runner import Runner
 from dcdr_deploy.run.stages import Begun, Pipeline, Stages, workers_for
 from dcdr_deploy.system import hardware
+from dcdr_deploy.system.files import open_to_append
 
 FAILURES_NAME = "failures.jsonl"
 
@@ -110,7 +111,7 @@ class _FolderRun:
         self._files: list[FileReport] = []
         self._failures: list[Failure] = []
         self._engine_failures = self._write_failures = 0  # in a row
-        self._pipeline: Pipeline[Job, tuple[Entry | None, Decoded], tuple[Entry | None, Inferred], FileReport]
+        self._pipeline: Pipeline[Job, tuple[Wanted | None, Decoded], tuple[Wanted | None, Inferred], FileReport]
         stages = Stages(
             self._decode, self._begun, self._infer, self._encode, _pixels, self._done, self._failed, _decoded_pixels
         )
@@ -138,33 +139,37 @@ class _FolderRun:
             seconds=time.perf_counter() - started,
         )
 
-    def _entry(self, job: Job) -> Entry | None:
+    def _wanted(self, job: Job) -> Wanted | None:
         with suppress(OSError):  # an input that is gone: reading it will say so
-            return make_entry(job.name, job.source, self._settings, self._options.preview)
+            return describe(job.name, job.source, self._settings, self._options.preview)
         return None
 
     def _is_unchanged(self, job: Job) -> bool:
-        entry = self._entry(job)
-        written = (job.output, preview_path(job.output)) if self._options.preview else (job.output,)
-        return entry is not None and self._manifest.holds(entry) and all(path.is_file() for path in written)
+        wanted = self._wanted(job)
+        if wanted is None:
+            return False
+        other = self._manifest.replaces(wanted)
+        if other:
+            self._listener.note(f"{job.output}: was made of {other}; {job.source} replaces it")
+        return self._manifest.holds(wanted, job.output, preview_path(job.output))
 
-    def _decode(self, job: Job) -> tuple[Entry | None, Decoded]:
-        entry = self._entry(job)  # before reading: a change in the meantime makes the next run convert it again
-        return entry, decode(job.source)
+    def _decode(self, job: Job) -> tuple[Wanted | None, Decoded]:
+        wanted = self._wanted(job)  # before reading: a change in the meantime makes the next run convert it again
+        return wanted, decode(job.source)
 
     def _begun(self, job: Job) -> None:
         self._listener.file_begun(job.source)
 
     def _infer(
-        self, job: Job, early: tuple[Entry | None, Decoded]
-    ) -> tuple[Entry | None, Inferred] | Begun[tuple[Entry | None, Inferred]]:
-        entry, decoded = early
+        self, job: Job, early: tuple[Wanted | None, Decoded]
+    ) -> tuple[Wanted | None, Inferred] | Begun[tuple[Wanted | None, Inferred]]:
+        wanted, decoded = early
         finish = begin(decoded, self._runner, self._tiles_done)
 
-        def finished() -> tuple[Entry | None, Inferred]:
+        def finished() -> tuple[Wanted | None, Inferred]:
             inferred = finish()
             self._engine_failures = 0
-            return entry, inferred
+            return wanted, inferred
 
         return Begun(finished) if self._runner.engine.info.overlaps else finished()
 
@@ -172,11 +177,13 @@ class _FolderRun:
         self._listener.tiles_done(done, total)
         self._pipeline.poll()
 
-    def _encode(self, job: Job, late: tuple[Entry | None, Inferred]) -> FileReport:
-        entry, inferred = late
+    def _encode(self, job: Job, late: tuple[Wanted | None, Inferred]) -> FileReport:
+        wanted, inferred = late
         report = encode(inferred, job.output, self._options)
-        if entry is not None:
-            self._manifest.add(entry)
+        if wanted is not None:
+            with suppress(OSError):  # gone again already: the next run makes it anew
+                preview = preview_path(job.output) if self._options.preview else None
+                self._manifest.add(wanted.done(job.output, preview))
         return report
 
     def _done(self, job: Job, report: FileReport) -> None:
@@ -210,7 +217,7 @@ class _FolderRun:
     def _write_failure(self, failure: Failure) -> None:
         try:
             self._failures_file.parent.mkdir(parents=True, exist_ok=True)
-            with self._failures_file.open("a", encoding="utf-8") as stream:
+            with open_to_append(self._failures_file) as stream:
                 stream.write(json.dumps(failure.as_dict()) + "\n")
         except OSError as error:
             reason = OutputError(f"{self._failures_file}: cannot be written: {error.strerror or error}")
@@ -223,10 +230,10 @@ def pixels_in_flight() -> int:
     return max(PIXELS_BEING_WRITTEN, int(memory * MEMORY_SHARE / BYTES_OF_A_PIXEL))
 
 
-def _decoded_pixels(early: tuple[Entry | None, Decoded]) -> int:
+def _decoded_pixels(early: tuple[Wanted | None, Decoded]) -> int:
     height, width = early[1].frame.pixels.shape[:2]
     return height * width
 
 
-def _pixels(late: tuple[Entry | None, Inferred]) -> int:
+def _pixels(late: tuple[Wanted | None, Inferred]) -> int:
     return late[1].pixels

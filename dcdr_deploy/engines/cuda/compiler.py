@@ -11,7 +11,9 @@ import hashlib
 import importlib
 import importlib.util
 import logging
+import os
 import re
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -161,14 +163,25 @@ def _first_error(log: str) -> str:
 def _read_cached(path: Path) -> bytes | None:
     """Return the cubin kept in a file, ``None`` where there is none or the checksum at its start does not fit."""
     try:
-        kept = path.read_bytes()
+        with path.open("rb") as file:
+            if not _is_ours(os.fstat(file.fileno())):
+                _log.warning("%s can be written by others and is not used; the kernel is compiled again", path)
+                return None
+            kept = file.read()
     except OSError:
         return None
     digest, cubin = kept[:_DIGEST_BYTES], kept[_DIGEST_BYTES:]
     if hashlib.sha256(cubin).digest() != digest:
-        _log.warning("%s is damaged; the kernel is compiled again", path)
+        _log.warning("%s is not as it was written; the kernel is compiled again", path)
         return None
     return cubin
+
+
+def _is_ours(state: os.stat_result) -> bool:
+    """Whether nobody else can have put a file there: code for the GPU runs with the rights of its user."""
+    if not hasattr(os, "geteuid"):
+        return True
+    return state.st_uid in (os.geteuid(), 0) and not state.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
 
 
 def _write_cached(path: Path, cubin: bytes) -> None:
