@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,10 +45,10 @@ Announce = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Contender:
-    """A backend and the model file that it is to run."""
+    """A backend and the model file that it is to run; ``None`` where it takes none of those that there are."""
 
     backend: Backend
-    model: Path
+    model: Path | None
 
 
 @dataclass(frozen=True)
@@ -93,13 +94,13 @@ class Result:
         precision: of its arithmetic.
         load_seconds: seconds until it was ready.
         agreement: PSNR in dB against the reference in FP32, a full scale of 1.0; ``None`` without a reference.
-        memory: bytes that it took of its device by the end of the first frame of the largest size; ``None`` where the
-            system does not tell.
+        memory: bytes that it took of its device to load and for the first frames; ``None`` where the system does not
+            tell.
         timings: one for each size.
     """
 
     backend: str
-    model: Path
+    model: Path | None
     note: str = ""
     device: str = ""
     device_kind: str = DEVICE_CPU
@@ -146,7 +147,7 @@ def contenders(backends: str, models: Sequence[Path]) -> list[Contender]:
             names = ", ".join(path.name for path in given)
             raise InputError(f"backend {backend.name} takes {', '.join(backend.suffixes)}, and none of: {names}")
         # A backend that takes several kinds runs the same network with each.
-        found += [Contender(backend, path) for path in fitting[:1] or []]
+        found.append(Contender(backend, next(iter(fitting), None)))
     return found
 
 
@@ -184,52 +185,61 @@ class _Entry:
         self.result = Result(contender.backend.name, contender.model)
         self.runner: Runner | None = None
         announce(f"loading {contender.backend.name}")
-        self._memory_before: int | None = None
+        before = _memory(options.device_index)
+        started = time.perf_counter()
         try:
             engine = stack.enter_context(self._load())
         except DcdrError as error:
             self.result.note = str(error)
             return
+        self.result.load_seconds = time.perf_counter() - started
         self.runner = Runner(engine)
         info = engine.info
-        self.result.device, self.result.device_kind, self.result.precision = (
-            info.device,
-            info.device_kind,
-            info.precision,
-        )
+        self.result.device, self.result.device_kind = info.device, info.device_kind
+        self.result.precision = info.precision
+        self._add_memory(before)
 
     def _load(self) -> Engine:
-        backend, options = self.contender.backend, self.options
-        state = backend.state_for(self.contender.model, options)
+        backend, model, options = self.contender.backend, self.contender.model, self.options
+        if model is None:
+            raise EngineError(f"it takes {', '.join(backend.suffixes)} files; name one with --model")
+        state = backend.state_for(model, options)
         if not state.ok:
             raise EngineError(state.reason)
         if options.kind is not None and not state.has(options.kind):
             raise EngineError(f"it has no {options.kind} device")
-        self._free = _free_memory(options.device_index)
-        started = time.perf_counter()
-        engine = backend.import_module().load(self.contender.model, options)
-        self.result.load_seconds = time.perf_counter() - started
-        return engine
+        return backend.import_module().load(model, options)
 
-    def frame(self, picture: NDArray[np.uint8]) -> float:
-        """Run a frame and return how many seconds it took."""
+    def run(self, frame: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Run a frame."""
         assert self.runner is not None
+        return self.runner.run(frame)
+
+    def seconds(self, frame: NDArray[np.uint8]) -> float:
+        """Run a frame and return how many seconds it took."""
         started = time.perf_counter()
-        self.runner.run(picture)
+        self.run(frame)
         return time.perf_counter() - started
 
-    def first(self, picture: NDArray[np.uint8]) -> float:
-        """Run the first frame of a size; note what memory has gone since before the engine was loaded, or grown."""
-        seconds = self.frame(picture)
-        before, now = self._free[self.result.device_kind], _free_memory(self.options.device_index)
-        after = now[self.result.device_kind]
-        if before is not None and after is not None:
-            self.result.memory = max(self.result.memory or 0, before - after)
+    def first_seconds(self, frame: NDArray[np.uint8]) -> float:
+        """Run the first frame of a size, and note what memory it took."""
+        before = _memory(self.options.device_index)
+        seconds = self.seconds(frame)
+        self._add_memory(before)
         return seconds
 
+    def _add_memory(self, before: Mapping[str, int | None]) -> None:
+        """Add what the device has less since ``before``; on the CPU what the process has grown by."""
+        now = _memory(self.options.device_index)[self.result.device_kind]
+        then = before[self.result.device_kind]
+        if now is not None and then is not None:
+            self.result.memory = (self.result.memory or 0) + max(now - then, 0)
 
-def _free_memory(gpu: int) -> dict[str, int | None]:
-    return {DEVICE_CUDA: hardware.gpu_free_memory(gpu), DEVICE_CPU: hardware.available_memory()}
+
+def _memory(gpu: int) -> dict[str, int | None]:
+    """Bytes in use by kind of device; of a GPU only the change means something."""
+    free = hardware.gpu_free_memory(gpu)
+    return {DEVICE_CUDA: None if free is None else -free, DEVICE_CPU: hardware.resident_memory()}
 
 
 def picture(size: Size) -> NDArray[np.uint8]:
@@ -245,17 +255,16 @@ def _compare(entries: Sequence[_Entry], announce: Announce) -> None:
     tile = picture(size)
     results: dict[int, NDArray[np.float32]] = {}
     for number, entry in enumerate(entries):
-        assert entry.runner is not None
         try:
-            results[number] = entry.runner.run(tile)
+            results[number] = entry.run(tile)
         except DcdrError as error:
             entry.result.note = str(error)
     exact = _reference(entries, tile)
     if exact is None:
         return
     for number, found in results.items():
-        error = float(np.mean((found.astype(np.float64) - exact) ** 2))
-        entries[number].result.agreement = float("inf") if error == 0 else float(-10 * np.log10(error))
+        square = float(np.mean((found.astype(np.float64) - exact) ** 2))
+        entries[number].result.agreement = float("inf") if square == 0 else float(-10 * np.log10(square))
 
 
 _REFERENCES = ("onnxruntime", "torch")
@@ -263,7 +272,7 @@ _REFERENCES = ("onnxruntime", "torch")
 
 def _reference(entries: Sequence[_Entry], tile: NDArray[np.uint8]) -> NDArray[np.float32] | None:
     """Run the reference on the CPU: the first that there is for one of the models."""
-    models = list(dict.fromkeys(entry.contender.model for entry in entries))
+    models = list(dict.fromkeys(entry.contender.model for entry in entries if entry.contender.model is not None))
     for name, model in ((name, model) for name in _REFERENCES for model in models):
         backend = BACKENDS.get(name)
         if backend is None or model.suffix.lower() not in backend.suffixes:
@@ -284,18 +293,19 @@ def _time(entries: Sequence[_Entry], size: Size, seconds: float, announce: Annou
     for number, entry in enumerate(entries):
         announce(f"{size[1]} x {size[0]}: {entry.result.backend}, first frame")
         with _failures(entry, size):
-            firsts[number] = entry.first(frame)
-            entry.frame(frame)  # what is recorded with the second frame is not timed
+            firsts[number] = entry.first_seconds(frame)
+            entry.seconds(frame)  # what is recorded with the second frame is not timed
             times[number] = []
     end = time.perf_counter() + seconds
     for round_number in range(MOST_ROUNDS):
         if round_number >= FEWEST_ROUNDS and time.perf_counter() > end:
             break
         announce(f"{size[1]} x {size[0]}: round {round_number + 1}")
-        order = sorted(times)
-        for number in order[round_number % len(order) :] + order[: round_number % len(order)] if order else []:
+        order = deque(sorted(times))
+        order.rotate(-round_number)
+        for number in order:
             with _failures(entries[number], size) as failed:
-                times[number].append(entries[number].frame(frame))
+                times[number].append(entries[number].seconds(frame))
             if failed:
                 del times[number]
     for number, found in times.items():
@@ -324,6 +334,32 @@ class _failures:  # noqa: N801 - used like a function
         self._happened = True
         self._entry.result.timings.append(Timing(self._size, note=str(error)))
         return True
+
+
+def as_dict(results: Iterable[Result]) -> list[dict[str, Any]]:
+    """Return results as plain data for ``--json``: times in seconds, memory in bytes, agreement in dB."""
+    return [
+        {
+            **{key: value for key, value in vars(result).items() if key != "timings"},
+            "model": None if result.model is None else str(result.model),
+            "agreement": result.agreement if result.agreement is None or np.isfinite(result.agreement) else "exact",
+            "timings": [
+                {
+                    "size": list(timing.size),
+                    "first": timing.first,
+                    "tiles": timing.tiles,
+                    "note": timing.note,
+                    **(
+                        {"median": timing.median, "spread": timing.spread, "rounds": len(timing.seconds)}
+                        if timing.seconds
+                        else {}
+                    ),
+                }
+                for timing in result.timings
+            ],
+        }
+        for result in results
+    ]
 
 
 def fastest(results: Iterable[Result], size: Size) -> float | None:

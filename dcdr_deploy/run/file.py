@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -125,21 +127,44 @@ def infer(decoded: Decoded, runner: Runner, progress: Progress | None = None) ->
     Raises:
         DcdrError: as :meth:`Runner.run`, with the picture's name in front.
     """
+    return begin(decoded, runner, progress)()
+
+
+def begin(decoded: Decoded, runner: Runner, progress: Progress | None = None) -> Callable[[], Inferred]:
+    """Begin what :func:`infer` does; what is returned waits for the rest.
+
+    Raises:
+        DcdrError: as :meth:`Runner.start`, with the picture's name in front; so does what is returned.
+    """
     started = time.perf_counter()
+    with _naming(decoded.source):
+        finish = runner.start(decoded.frame, progress)
+    run, frame, source, seconds = runner.statistics, decoded.frame, decoded.source, decoded.seconds
+
+    def finished() -> Inferred:
+        with _naming(source):
+            linear = finish()
+        return Inferred(
+            source=source,
+            linear=linear,
+            alpha=frame.alpha,
+            notes=tuple(frame.metadata.get("notes", ())),
+            colour=str(frame.metadata.get("colour", "")),
+            info=runner.engine.info,
+            run=run,
+            stages={"decode": seconds, "infer": time.perf_counter() - started},
+        )
+
+    return finished
+
+
+@contextmanager
+def _naming(source: Path) -> Iterator[None]:
+    """Put a picture's name in front of what goes wrong with it."""
     try:
-        linear = runner.run(decoded.frame, progress)
+        yield
     except DcdrError as error:
-        raise type(error)(f"{decoded.source}: {error}") from error
-    return Inferred(
-        source=decoded.source,
-        linear=linear,
-        alpha=decoded.frame.alpha,
-        notes=tuple(decoded.frame.metadata.get("notes", ())),
-        colour=str(decoded.frame.metadata.get("colour", "")),
-        info=runner.engine.info,
-        run=runner.statistics,
-        stages={"decode": decoded.seconds, "infer": time.perf_counter() - started},
-    )
+        raise type(error)(f"{source}: {error}") from error
 
 
 def encode(inferred: Inferred, output: Path, options: ConvertOptions = DEFAULT_OPTIONS) -> FileReport:

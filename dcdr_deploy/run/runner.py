@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -135,6 +136,27 @@ class Runner:
             EngineOutOfMemory: even the smallest tile does not fit; the message names its size.
             EngineError: the backend failed.
         """
+        return self.start(frame, progress)()
+
+    def start(
+        self, frame: Frame | NDArray[np.uint8] | NDArray[np.uint16], progress: Progress | None = None
+    ) -> Callable[[], NDArray[np.float32]]:
+        """Begin a frame: an engine with a device of its own computes it while the caller begins the next one.
+
+        That is so for frames in one piece; of others the last tiles only may be left to do.
+
+        Args:
+            frame: as for :meth:`run`; must not change before the result is there.
+            progress: as for :meth:`run`.
+
+        Returns:
+            What waits for the frame and returns it, (H, W, 3) as from :meth:`run`; to be called once, from any thread,
+            while the engine is open.
+
+        Raises:
+            InputError, NonFiniteError, EngineOutOfMemory, EngineError: as :meth:`run`, here or when the frame is
+                waited for.
+        """
         pixels = frame if isinstance(frame, np.ndarray) else frame.pixels
         if pixels.dtype not in (np.uint8, np.uint16) or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
             raise InputError(f"a frame is (H, W, 3) uint8 or uint16, not {pixels.dtype} {pixels.shape}")
@@ -147,7 +169,7 @@ class Runner:
             statistics.batch = self._batch_size(plan)
             statistics.engine_seconds = 0.0
             try:
-                result = self._run_plan(pixels, plan, statistics, progress)
+                finish = self._start_plan(pixels, plan, statistics, progress)
                 break
             except MemoryError:  # the runner's own arrays, which no smaller tile would shrink much
                 height, width = pixels.shape[:2]
@@ -155,8 +177,13 @@ class Runner:
             except EngineOutOfMemory as error:
                 self._shrink(plan, statistics.batch, error)
                 statistics.retries += 1
-        statistics.seconds = time.perf_counter() - started
-        return result
+
+        def finished() -> NDArray[np.float32]:
+            result = finish()
+            statistics.seconds = time.perf_counter() - started
+            return result
+
+        return finished
 
     def _plan(self, height: int, width: int) -> TilePlan:
         meta, fixed = self.engine.info.metadata, self.engine.info.fixed_size
@@ -252,6 +279,29 @@ class Runner:
         self._tile_limit = max(edge // 2 // multiple * multiple, smallest)
         _logger.warning("out of memory with a tile of %d x %d; trying %d", height, width, self._tile_limit)
 
+    def _start_plan(
+        self,
+        pixels: NDArray[np.uint8] | NDArray[np.uint16],
+        plan: TilePlan,
+        statistics: RunStatistics,
+        progress: Progress | None,
+    ) -> Callable[[], NDArray[np.float32]]:
+        if progress is not None:
+            progress(0, len(plan))
+        if len(plan) > 1:
+            result = self._run_plan(pixels, plan, statistics, progress)
+            return lambda: result
+        finish = self._start_batch(pixels, plan, list(plan), statistics)
+        height, width = plan.frame_size
+
+        def whole() -> NDArray[np.float32]:
+            ((_, output),) = finish()
+            if progress is not None:
+                progress(1, 1)
+            return np.ascontiguousarray(output.transpose(1, 2, 0)[:height, :width])
+
+        return whole
+
     def _run_plan(
         self,
         pixels: NDArray[np.uint8] | NDArray[np.uint16],
@@ -261,13 +311,6 @@ class Runner:
     ) -> NDArray[np.float32]:
         """Run all tiles: along a row of tiles into a band, and the full band into the frame."""
         height, width = plan.frame_size
-        if progress is not None:
-            progress(0, len(plan))
-        if len(plan) == 1:
-            ((_, output),) = self._outputs(pixels, plan, statistics)
-            if progress is not None:
-                progress(1, 1)
-            return np.ascontiguousarray(output.transpose(1, 2, 0)[:height, :width])
         result = np.empty((height, width, 3), np.float32)
         # A single row of tiles that ends with the frame needs no band of its own.
         band = np.empty((plan.rows.size, width, 3), np.float32) if len(plan.rows.origins) > 1 else result
@@ -284,23 +327,48 @@ class Runner:
     def _outputs(
         self, pixels: NDArray[np.uint8] | NDArray[np.uint16], plan: TilePlan, statistics: RunStatistics
     ) -> Iterator[tuple[Tile, NDArray[np.float32]]]:
-        """Yield every tile with the engine's checked result, (3, h, w)."""
+        """Yield every tile with the engine's checked result, (3, h, w).
+
+        With an engine that goes on by itself, a batch is begun before the results of the one before are joined.
+        """
         tiles = iter(plan)
+        ahead = 1 if self.engine.info.overlaps else 0
+        begun: deque[Callable[[], list[tuple[Tile, NDArray[np.float32]]]]] = deque()
         while group := list(islice(tiles, statistics.batch)):
-            batch = self.engine.empty_codes((len(group), *plan.tile_size, 3), pixels.dtype)
-            for place, tile in zip(batch, group, strict=True):
-                place[...] = tiling.cut(pixels, tile)
+            begun.append(self._start_batch(pixels, plan, group, statistics))
+            if len(begun) > ahead:
+                yield from begun.popleft()()
+        for finish in begun:
+            yield from finish()
+
+    def _start_batch(
+        self,
+        pixels: NDArray[np.uint8] | NDArray[np.uint16],
+        plan: TilePlan,
+        group: list[Tile],
+        statistics: RunStatistics,
+    ) -> Callable[[], list[tuple[Tile, NDArray[np.float32]]]]:
+        """Begin a batch of tiles; what is returned waits for it and gives every tile with its checked result."""
+        batch = self.engine.empty_codes((len(group), *plan.tile_size, 3), pixels.dtype)
+        for place, tile in zip(batch, group, strict=True):
+            place[...] = tiling.cut(pixels, tile)
+        started = time.perf_counter()
+        finish = self.engine.start_codes(batch)
+        statistics.engine_seconds += time.perf_counter() - started
+
+        def checked() -> list[tuple[Tile, NDArray[np.float32]]]:
             started = time.perf_counter()
             try:
-                outputs = self.engine.infer_codes(batch)
+                outputs = finish()
             except NonFiniteError as error:
                 raise self._not_finite(group[error.tile or 0]) from error
             statistics.engine_seconds += time.perf_counter() - started
-            del batch  # not needed while the results are joined
             for tile, output in zip(group, outputs, strict=True):
                 if not (self.engine.info.checks_results or _all_finite(output)):
                     raise self._not_finite(tile)
-                yield tile, output
+            return list(zip(group, outputs, strict=True))
+
+        return checked
 
     def _not_finite(self, tile: Tile) -> NonFiniteError:
         info = self.engine.info

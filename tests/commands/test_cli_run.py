@@ -183,7 +183,7 @@ def test_recursive_mirrors_the_tree_in_the_format_asked_for(dcdr, photos, make_p
 
 SLOW = """
 import sys, time
-from dcdr_deploy import runner
+from dcdr_deploy.run import runner
 from dcdr_deploy.cli import main
 
 def slow(self, frame, progress=None, run=runner.Runner.run):

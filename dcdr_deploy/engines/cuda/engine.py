@@ -7,6 +7,7 @@ wants them.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -158,6 +159,7 @@ class CudaEngine(Engine):
                 bytes_per_pixel=-(-self._network.memory(_TYPICAL) // pixels) + copies,
                 device_kind=DEVICE_CUDA,
                 checks_results=True,
+                overlaps=True,
             )
             self._resources = resources.pop_all()
 
@@ -166,6 +168,10 @@ class CudaEngine(Engine):
 
     def _infer_codes(self, batch: NDArray[np.uint8] | NDArray[np.uint16]) -> NDArray[np.float32]:
         return self._run(batch)
+
+    def _start_codes(self, batch: NDArray[np.uint8] | NDArray[np.uint16]) -> Callable[[], NDArray[np.float32]]:
+        self._device.activate()
+        return self._tiles.start(batch)
 
     def empty_codes(self, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
         """Return an array in page-locked memory, which goes up as it is."""

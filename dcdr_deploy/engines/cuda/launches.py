@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from dcdr_deploy.engines.cuda.arena import Lifetime
 from dcdr_deploy.engines.cuda.weights import CONDITION_WIDTH, SFT_HIDDEN, WIDTH, Structure
@@ -208,11 +209,11 @@ def _launches(structure: Structure) -> Iterator[Launch]:
         for number, name in enumerate(names)
     }
 
-    def tone(number: int, source: str, target: str, **options: str) -> Convolution:
-        return Convolution(f"tone.{number}", source, target, (f"tone.layers.{number}",), **options)  # type: ignore[arg-type]
+    def tone(number: int, source: str, target: str, **options: Any) -> Convolution:
+        return Convolution(f"tone.{number}", source, target, (f"tone.layers.{number}",), **options)
 
-    def restore(name: str, source: str, target: str, activation: str = "relu", **options: object) -> Convolution:
-        return Convolution(name, source, target, (f"restoration.{name}",), activation=activation, **options)  # type: ignore[arg-type]
+    def restore(name: str, source: str, target: str, activation: str = "relu", **options: Any) -> Convolution:
+        return Convolution(name, source, target, (f"restoration.{name}",), activation=activation, **options)
 
     def steer(scale: int, head: int) -> Iterator[Launch]:
         first, second = (f"condition.heads.{head}.{number}" for number in range(2))
@@ -249,7 +250,7 @@ def _launches(structure: Structure) -> Iterator[Launch]:
     yield restore("hr1", "first", "features1")
     yield from steer(2, 1)
     yield from hide("encoder")
-    entry = {"sft": sfts[f"{encoder[0]}.sft1"], "second": "encoder.u"}
+    entry: dict[str, Any] = {"sft": sfts[f"{encoder[0]}.sft1"], "second": "encoder.u"}
     yield restore("down1", "features1", "features2", stride=2, **entry)
     yield from blocks("encoder", encoder, "features2", "features2")
     yield from steer(4, 2)

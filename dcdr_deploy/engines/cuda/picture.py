@@ -13,7 +13,7 @@ from dcdr_deploy.engines.cuda.driver import Kernel, Library
 SOURCE = "picture"
 """Name of the CUDA source."""
 
-_KERNELS = {
+_KERNELS: dict[np.dtype[Any], str] = {
     np.dtype(np.uint8): "codes8_to_image",
     np.dtype(np.uint16): "codes16_to_image",
     np.dtype(np.float32): "planes_to_image",

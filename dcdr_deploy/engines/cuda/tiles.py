@@ -141,6 +141,7 @@ class TilePipeline:
         self._oldest = 0
         self._known: tuple[Any, ...] = ()
         self._arrays = PinnedArrays(device)
+        self._begun: set[Event] = set()
         self._lock = threading.Lock()
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
@@ -193,6 +194,7 @@ class TilePipeline:
                     self._down.download(Place(flags[number:].ctypes.data), flag, FLAG_BYTES)
                 self._down.record(slot.downloaded)
             done = self._device.create_event()
+            self._begun.add(done)
             self._down.record(done)
         return lambda: self._finish(landing, flags, done)
 
@@ -201,6 +203,7 @@ class TilePipeline:
         try:
             done.synchronise()
         finally:
+            self._begun.discard(done)
             done.close()
         if flags.any():
             tile = next((number for number, each in enumerate(landing) if not np.isfinite(each).all()), None)
@@ -243,6 +246,9 @@ class TilePipeline:
         for slot in self._slots:
             slot.close()
         self._arrays.close()
+        for event in self._begun:  # of results that nobody asked for
+            event.close()
+        self._begun.clear()
         for stream in (self._up, self._down):
             stream.close()
 

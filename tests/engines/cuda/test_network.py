@@ -178,6 +178,34 @@ def test_where_a_graph_cannot_be_recorded_frames_are_launched_one_by_one(setup: 
         np.testing.assert_array_equal(setup.engine.infer_codes(batch), expected(batch))
 
 
+def test_frames_can_be_begun_one_after_the_other(setup: Setup):
+    runner = Runner(setup.engine)
+    frames = [codes(12, 20, seed=number) for number in range(4)]
+    pending = [runner.start(frame) for frame in frames[:2]]
+    results = []
+    for frame in frames[2:]:
+        pending.append(runner.start(frame))
+        results.append(pending.pop(0)())
+    results += [finish() for finish in pending]
+    for frame, result in zip(frames, results, strict=True):
+        assert result.flags.c_contiguous
+        np.testing.assert_array_equal(result, expected(frame[None])[0].transpose(1, 2, 0))
+
+
+@pytest.mark.parametrize("seed", [None, 1, 2])
+def test_tiles_of_a_frame_are_joined_while_the_next_are_computed(monkeypatch: pytest.MonkeyPatch, seed: int | None):
+    setup = Setup(monkeypatch, seed)
+    frame = codes(200, 300)
+    result = Runner(setup.engine, tile=64, overlap=8, batch=3).run(frame)
+    np.testing.assert_array_equal(result, expected(frame[None])[0].transpose(1, 2, 0))
+
+
+def test_a_result_that_nobody_asks_for_leaves_nothing_behind(setup: Setup):
+    setup.engine.start_codes(codes(1, 8, 8))
+    setup.engine.close()
+    assert setup.driver.live_handles == 0
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_results_that_are_no_numbers_are_told_by_the_engine_and_the_tile_by_the_runner(setup: Setup, value: float):
     batch = codes(3, 8, 8)

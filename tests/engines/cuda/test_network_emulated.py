@@ -23,22 +23,21 @@ from dcdr_deploy.engines.cuda.program import frame_of, pack, program
 from dcdr_deploy.engines.cuda.weights import read_onnx
 
 DEMO = Path(engine.__file__).parents[2] / "weights" / "dcdr-unet-demo.onnx"
-SM = 80
 STEP_BOUND = 4e-3
 """Largest error of a map after any launch, as a share of the map's largest value; the maps are FP16."""
 
-Emulators = Callable[[str], Path]
+Emulators = Callable[[str, int], Path]
 
 
 @pytest.fixture(scope="session")
 def emulators(tmp_path_factory: pytest.TempPathFactory) -> Emulators:
-    """``emulators(source)``: shared libraries of the network's kernels."""
+    """``emulators(source, sm)``: shared libraries of the network's kernels."""
     folder = tmp_path_factory.mktemp("network")
 
     @functools.cache
-    def built(source: str) -> Path:
-        target = folder / f"{source}.so"
-        return build_convolution(target, SM) if source == "convolution" else build(target, SM, kernel=source)
+    def built(source: str, sm: int) -> Path:
+        target = folder / f"{source}_sm{sm}.so"
+        return build_convolution(target, sm) if source == "convolution" else build(target, sm, kernel=source)
 
     return built
 
@@ -46,13 +45,13 @@ def emulators(tmp_path_factory: pytest.TempPathFactory) -> Emulators:
 class Emulated:
     """A GPU for which three sources were compiled; launches go to the one that has the kernel."""
 
-    def __init__(self, emulators: Emulators) -> None:
+    def __init__(self, emulators: Emulators, sm: int) -> None:
         prefixes = {"convolution": "convolution_", "dcrb2": "dcrb2_", "picture": ""}
-        self.parts = {prefix: EmulatedGpu(emulators(source), SM) for source, prefix in prefixes.items()}
+        self.parts = {prefix: EmulatedGpu(emulators(source, sm), sm) for source, prefix in prefixes.items()}
         self.memory = next(iter(self.parts.values()))
-        self.driver = FakeDriver(SM, self.run)
-        self.convolution = ConvolutionKernels({SM: b"cubin"}, self.driver)
-        self.block = DcrbKernels2({SM: b"cubin"}, self.driver)
+        self.driver = FakeDriver(sm, self.run)
+        self.convolution = ConvolutionKernels({sm: b"cubin"}, self.driver)
+        self.block = DcrbKernels2({sm: b"cubin"}, self.driver)
         self.picture = PictureKernels(Library(self.driver, b"cubin"))
 
     def run(self, launch: Launch) -> int:
@@ -67,12 +66,12 @@ def codes(shape: tuple[int, int, int], dtype: type = np.uint8) -> NDArray:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("shape", [(1, 32, 48), (2, 20, 36)])
-def test_a_frame_launch_by_launch_is_the_network(emulators: Emulators, shape: tuple[int, int, int]):
+@pytest.mark.parametrize(("sm", "shape"), [(80, (1, 32, 48)), (90, (2, 20, 36))])
+def test_a_frame_launch_by_launch_is_the_network(emulators: Emulators, sm: int, shape: tuple[int, int, int]):
     torch = pytest.importorskip("torch")
     runtime = pytest.importorskip("onnxruntime")
     frame_reference = pytest.importorskip("frame_reference")
-    gpu, weights, picture = Emulated(emulators), read_onnx(DEMO), codes(shape)
+    gpu, weights, picture = Emulated(emulators, sm), read_onnx(DEMO), codes(shape)
     frame = frame_of(weights)
     packed, planned = pack(frame, weights), program(frame, shape)
     arena = gpu.memory.empty((planned.memory.size,), np.uint8)
