@@ -73,8 +73,8 @@ template <int THREADS> __device__ __forceinline__ void meet(int number) {
 // Asynchronous: between begin_products and wait_products nobody touches the registers.
 typedef unsigned long long product_t;  // where b is, as the PTX manual's matrix descriptor
 constexpr int PRODUCT_UNIT = 16;       // bytes by which b is further if it is larger by one
-template <int KIND> __device__ __forceinline__ product_t product_at(const void* b) {
-  const product_t neighbours_in_k = (KIND == 2 ? 256 : 128) >> 4, neighbours_in_n = (KIND == 2 ? 128 : 256) >> 4;
+__device__ __forceinline__ product_t product_at(const void* b) {
+  const product_t neighbours_in_k = 128 >> 4, neighbours_in_n = 256 >> 4;
   return (product_t)((shared_address(b) & 0x3ffff) >> 4) | neighbours_in_k << 16 | neighbours_in_n << 32;
 }
 __device__ __forceinline__ void wgmma_n64(float (&d)[8][4], const uint32_t (&a)[4], product_t b) {
@@ -155,7 +155,6 @@ struct Shape {
   static constexpr int WARPS_Y = warps_y, WARPS_X = warps_x, WARPS_N = warps_n;
   static constexpr bool RESIDENT = resident, SFT = sft != 0, SFT_RESIDENT = sft == 2;
   static constexpr bool SHUFFLE = shuffle, UPSAMPLE = upsample, WGMMA = wgmma;
-  static constexpr int KIND = wgmma;
   static constexpr int WORKERS = workers, WARPS = warps_y * warps_x * warps_n, WORKER_THREADS = 32 * WARPS;
   static constexpr int THREADS = WORKER_THREADS * workers;
   static constexpr int SCALE = shuffle ? 2 : 1;  // output pixels a pixel of the product, each way
@@ -397,7 +396,7 @@ __device__ __forceinline__ void multiply_halo(float (&sum)[S::ROWS][S::WARP_TILE
     // Rows of the product: four channels of a tap after the other. A lane reads two channels of a tap at a time.
     const int q = place.lane & 3, g = place.lane >> 2;
     const shared_t at = halo + (place.row * S::HALO_COLUMNS + place.column + g) * S::PIXEL_BYTES + 4 * (q & 1);
-#pragma unroll
+#pragma unroll (S::SFT ? 1 : 3)  // the layer's sums leave fewer registers
     for (int step = 0; step < 3; ++step) {
       const int first = min(4 * step + (q >> 1), 8), second = min(4 * step + (q >> 1) + 2, 8);
       const shared_t upper = at + (first / 3 * S::HALO_COLUMNS + first % 3) * S::PIXEL_BYTES;
@@ -429,7 +428,7 @@ __device__ __forceinline__ void multiply_halo(float (&sum)[S::ROWS][S::WARP_TILE
   } else if constexpr (S::WGMMA) {
     // While the rows of a step are multiplied, those of the next one are read.
     constexpr int STEPS = S::CHANNELS / 16, LINES = (S::ROWS - 1) * S::STRIDE + 3;
-    const product_t products = product_at<S::KIND>(weight);
+    const product_t products = product_at(weight);
     uint32_t a[2][LINES][4];
     const auto read = [&](int step) {
       const int column = (place.column + (place.lane & 15)) * S::STRIDE + step / STEPS;
