@@ -107,6 +107,7 @@ _LARGE = {
 }
 _HOPPER = {
     **_LARGE,
+    "4_64": Variant(Shape(4, 8, rows=2, warps_x=2, warps_n=1), 2),
     "32_32_up": Variant(Shape(32, 4, warps_y=2, warps_x=2, warps_n=1, stages=1, upsample=1), 4),
     "64_64": Variant(Shape(64, 8, rows=3, warps_n=1, stages=1, wgmma=1, workers=3)),
     "64_64_down": Variant(Shape(64, 8, stride=2, rows=1, warps_n=1, stages=1, sft=2, wgmma=1, workers=3)),
