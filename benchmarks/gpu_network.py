@@ -200,11 +200,12 @@ def reference_network() -> Any:
 
 
 def codes(shape: tuple[int, int, int]) -> np.ndarray:
-    """A picture for every image, (N, H, W, 3) uint8."""
+    """A picture for every image, (N, H, W, 3) uint8, C-contiguous as decoders give it."""
     from gpu_measure import picture
 
     plane = (picture(shape[1], shape[2])[0].permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
-    return np.stack([np.roll(plane, 37 * number, axis=1) for number in range(shape[0])])
+    pictures = [np.roll(plane, 37 * number, axis=1) for number in range(shape[0])]
+    return np.ascontiguousarray(np.stack(pictures))  # stack keeps the order of the planes that this is made of
 
 
 def check_launches(engine: Any, shape: tuple[int, int, int], failures: Failures) -> None:

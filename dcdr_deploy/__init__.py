@@ -4,7 +4,8 @@
 
     import dcdr_deploy
 
-    dcdr_deploy.convert_file("in.png", "out.exr")
+    with dcdr_deploy.open_runner() as runner:
+        dcdr_deploy.convert_file("in.png", "out.exr", runner)
 
 Importing the package loads nothing but this file; each name below brings its module with its first use.
 """

@@ -100,10 +100,20 @@ class LazyGroup(click.Group):
         try:
             return super().invoke(ctx)
         except DcdrError as error:
-            raise _OneLineError(str(error)) from error
+            raise _OneLineError(self._in_words_of_the_command(ctx, str(error))) from error
         except KeyboardInterrupt:
             click.echo("interrupted; what was finished is kept", err=True)
             ctx.exit(EXIT_INTERRUPTED)
+
+    def _in_words_of_the_command(self, ctx: click.Context, message: str) -> str:
+        """Name options where a message names the fields behind them."""
+        from dcdr_deploy.commands.show.text import with_options
+
+        try:
+            command = self._lazy[ctx.invoked_subcommand or ""].load()
+        except (KeyError, ImportError):  # the group's own error, or that of a command which cannot be imported
+            return message
+        return with_options(message, command)
 
     @contextmanager
     def _packages_for(self, name: str) -> Iterator[None]:

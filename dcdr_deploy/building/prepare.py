@@ -17,17 +17,18 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from dcdr_deploy.building.settings import BuildSettings
-from dcdr_deploy.engines.cuda.packing import WIDTH, pack_weight, plain_weight
-from dcdr_deploy.engines.tensorrt.signature import INPUTS, NAME, NAMESPACE, PLUGIN_VERSION
+from dcdr_deploy.engines.cuda.packing import pack_weight, plain_weight
+from dcdr_deploy.engines.tensorrt.signature import PLUGIN_VERSION
 from dcdr_deploy.engines.tensorrt.trt_api import get_package
 from dcdr_deploy.errors import ExportError, ModelError
 from dcdr_deploy.export.fp16 import is_fp16, to_fp16
-from dcdr_deploy.export.operators import DOMAIN, OPSET, VERSION, function_bodies
+from dcdr_deploy.export.operators import OPSET, function_bodies
 from dcdr_deploy.modelfile.metadata import decode
+from dcdr_deploy.modelfile.names import DCRB, DCRB_INPUTS, DOMAIN, DOMAIN_VERSION, WIDTH
 
-_WEIGHTS = tuple(number for number, name in enumerate(INPUTS) if name.startswith("w"))
-_BIASES = tuple(number for number, name in enumerate(INPUTS) if name.startswith("b"))
-_NO_PLUGIN = "build with --plugin none"
+_WEIGHTS = tuple(number for number, name in enumerate(DCRB_INPUTS) if name.startswith("w"))
+_BIASES = tuple(number for number, name in enumerate(DCRB_INPUTS) if name.startswith("b"))
+_NO_PLUGIN = "build with `plugin` none"
 
 
 def prepare(model: onnx.ModelProto, settings: BuildSettings, source: str = "this model") -> onnx.ModelProto:
@@ -66,7 +67,7 @@ def block_names(model: onnx.ModelProto) -> list[str]:
 
 
 def _blocks(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
-    return (node for node in model.graph.node if (node.domain, node.op_type) == (DOMAIN, NAME))
+    return (node for node in model.graph.node if (node.domain, node.op_type) == (DOMAIN, DCRB))
 
 
 def _constants(model: onnx.ModelProto) -> dict[str, TensorProto]:
@@ -75,7 +76,7 @@ def _constants(model: onnx.ModelProto) -> dict[str, TensorProto]:
 
 def _check_opsets(model: onnx.ModelProto, source: str) -> None:
     opsets = {entry.domain: entry.version for entry in model.opset_import}
-    for domain, name, known in (("", "opset", OPSET), (DOMAIN, "version of its own operators", VERSION)):
+    for domain, name, known in (("", "opset", OPSET), (DOMAIN, "version of its own operators", DOMAIN_VERSION)):
         found = opsets.get(domain, known if domain else 0)  # a network without deformable blocks has no own operators
         if found != known:
             raise ModelError(f"{source} has {name} {found}, not {known}; export it again with `dcdr-deploy export`")
@@ -88,7 +89,7 @@ def _converted(model: onnx.ModelProto, settings: BuildSettings, source: str) -> 
             return to_fp16(model)
         except ExportError as error:
             what = str(error).partition(";")[0]
-            raise ModelError(f"{source}: {what}; build without --fp16") from None
+            raise ModelError(f"{source}: {what}; build without `fp16`") from None
     copied = onnx.ModelProto()
     copied.CopyFrom(model)
     del copied.graph.value_info[:]  # parsers infer shapes, and ours may change
@@ -117,7 +118,7 @@ def _words(dimensions: Any) -> str:
 
 def _fitting(dimensions: Any) -> str:
     height, width = dimensions[2].dim_value, dimensions[3].dim_value
-    return f"build with --tile {height}x{width} --max-batch 1, or export without --static"
+    return f"build with `tile` {height}x{width} `max_batch` 1, or export without --static"
 
 
 def _use_plugin(model: onnx.ModelProto, original: dict[str, TensorProto], source: str) -> None:
@@ -130,8 +131,8 @@ def _use_plugin(model: onnx.ModelProto, original: dict[str, TensorProto], source
     """
     nodes = list(_blocks(model))
     if not nodes:
-        raise ModelError(f"{source} has no {DOMAIN}::{NAME} nodes for the plugin to take; {_NO_PLUGIN}")
-    strangers = {(n.domain, n.op_type) for n in model.graph.node if n.domain == DOMAIN and n.op_type != NAME}
+        raise ModelError(f"{source} has no {DOMAIN}::{DCRB} nodes for the plugin to take; {_NO_PLUGIN}")
+    strangers = {(n.domain, n.op_type) for n in model.graph.node if n.domain == DOMAIN and n.op_type != DCRB}
     if strangers:
         raise ModelError(f"{source} has nodes that the plugin cannot take ({sorted(strangers)[0][1]}); {_NO_PLUGIN}")
     del model.functions[:]
@@ -140,8 +141,10 @@ def _use_plugin(model: onnx.ModelProto, original: dict[str, TensorProto], source
     made: dict[str, NDArray[Any]] = {}
     for number, node in enumerate(nodes):
         node.name = node.name or f"dcrb{number}"
-        if len(node.input) != len(INPUTS):
-            raise ModelError(f"{source}: {node.name} has {len(node.input)} inputs, not {len(INPUTS)}; export it again")
+        if len(node.input) != len(DCRB_INPUTS):
+            raise ModelError(
+                f"{source}: {node.name} has {len(node.input)} inputs, not {len(DCRB_INPUTS)}; export it again"
+            )
         for place in (*_WEIGHTS, *_BIASES):
             name = node.input[place]
             if name not in present:
@@ -152,7 +155,7 @@ def _use_plugin(model: onnx.ModelProto, original: dict[str, TensorProto], source
             made[node.input[place]] = order(values) if place in _WEIGHTS else values
         node.attribute.extend(
             helper.make_attribute(key, text)
-            for key, text in (("plugin_namespace", NAMESPACE), ("plugin_version", PLUGIN_VERSION))
+            for key, text in (("plugin_namespace", DOMAIN), ("plugin_version", PLUGIN_VERSION))
         )
     _replace_initializers(model, made)
 
@@ -180,5 +183,5 @@ def _without_plugin(model: onnx.ModelProto, form: str) -> onnx.ModelProto:
     del model.functions[:]
     model.functions.extend([*foreign, *function_bodies(form)])
     if any(node.domain == DOMAIN for node in model.graph.node) and all(e.domain != DOMAIN for e in model.opset_import):
-        model.opset_import.append(helper.make_opsetid(DOMAIN, VERSION))
+        model.opset_import.append(helper.make_opsetid(DOMAIN, DOMAIN_VERSION))
     return onnx.inliner.inline_local_functions(model)

@@ -21,15 +21,16 @@ from dcdr_deploy.engines.base import (
     Engine,
     EngineInfo,
     EngineOptions,
+    require_precision_of_onnx,
 )
 from dcdr_deploy.errors import EngineError, MissingDependency, ModelError
+from dcdr_deploy.modelfile.names import DCRB, DOMAIN
 from dcdr_deploy.modelfile.onnx_file import OnnxModel, read_model
 from dcdr_deploy.system import hardware, packages
 from dcdr_deploy.system.faults import engine_error, one_line
 
 NAME = "openvino"
 INSTALL = 'pip install "dcdr-deploy[openvino]"'
-DOMAIN = "dcdr"
 
 BYTES_PER_PIXEL = 3300
 """Working memory per input pixel, measured 3166 at 512 x 512 and 3089 at 768 x 768 with the ``paper`` preset."""
@@ -45,6 +46,11 @@ def availability(*, deep: bool = False) -> Availability:
     return Availability(ok=True, versions=packages.versions((NAME,)), devices=(DEVICE_CPU,))
 
 
+def refusal(path: Path, options: EngineOptions = DEFAULT_OPTIONS) -> str:
+    """Return why the backend is not the one for a file: never, it takes all of its suffixes."""
+    return ""
+
+
 def load(path: Path, options: EngineOptions = DEFAULT_OPTIONS) -> Engine:
     """Load an ONNX model for the CPU.
 
@@ -56,7 +62,7 @@ def load(path: Path, options: EngineOptions = DEFAULT_OPTIONS) -> Engine:
     if options.kind == DEVICE_CUDA:
         raise EngineError("openvino has no cuda device; use backend onnxruntime")
     model = read_model(path)
-    model.require_precision(options)
+    require_precision_of_onnx(options, model)
     return OpenVinoEngine(model, options)
 
 
@@ -122,7 +128,7 @@ def _conversions() -> list[Any]:
     return [
         ConversionExtension("DeformConv", _convert_deform_conv),
         ConversionExtension("DeformConv2d", DOMAIN, _convert_function_deform_conv2d),
-        ConversionExtension("DCRB", DOMAIN, _convert_function_dcrb),
+        ConversionExtension(DCRB, DOMAIN, _convert_function_dcrb),
     ]
 
 

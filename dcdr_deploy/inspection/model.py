@@ -9,6 +9,7 @@ from typing import Any
 
 from dcdr_deploy.errors import ModelError
 from dcdr_deploy.export import require_export_packages
+from dcdr_deploy.modelfile.names import CHECKPOINT_SUFFIXES, ENGINE_SUFFIX, ONNX_SUFFIX
 
 
 def inspect_file(path: Path) -> dict[str, Any]:
@@ -114,10 +115,8 @@ def _inspect_engine(path: Path) -> dict[str, Any]:
 _SHAPES = ("min_shape", "opt_shape", "max_shape")
 
 READERS = {
-    ".onnx": _inspect_onnx,
-    ".engine": _inspect_engine,
-    ".pth": _inspect_checkpoint,
-    ".pt": _inspect_checkpoint,
-    ".safetensors": _inspect_checkpoint,
+    ONNX_SUFFIX: _inspect_onnx,
+    ENGINE_SUFFIX: _inspect_engine,
+    **dict.fromkeys(CHECKPOINT_SUFFIXES, _inspect_checkpoint),
 }
 """How a file is described, by suffix."""

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from dcdr_deploy.errors import ModelError
+from dcdr_deploy.modelfile.names import DOMAIN, SIZE_MULTIPLE
 
 
 @dataclass(frozen=True)
@@ -25,45 +26,19 @@ class ModelMetadata:
     """
 
     peak: float = 1.0
-    size_multiple: int = 4
+    size_multiple: int = SIZE_MULTIPLE
     overlap: int = 84
     name: str = "DCDR-UNet"
     extra: dict[str, str] = field(default_factory=dict)
 
 
 FORMAT_VERSION = "1"
-
-
-PREFIX = "dcdr."
-
-
-KEY_FORMAT = "dcdr.format"
-
-
-KEY_NAME = "dcdr.name"
-
-
-KEY_PEAK = "dcdr.peak"
-
-
-KEY_SIZE_MULTIPLE = "dcdr.size_multiple"
-
-
-KEY_OVERLAP = "dcdr.overlap"
-
-
-KEY_ARCHITECTURE = "dcdr.architecture"
-
-
-KEY_WEIGHTS_SHA256 = "dcdr.weights_sha256"
-
-
-KEY_TOOL_VERSION = "dcdr.tool_version"
-
-
-KEY_TRAINING = "dcdr.training"
-
-
+PREFIX = f"{DOMAIN}."
+KEY_FORMAT = PREFIX + "format"
+KEY_NAME = PREFIX + "name"
+KEY_PEAK = PREFIX + "peak"
+KEY_SIZE_MULTIPLE = PREFIX + "size_multiple"
+KEY_OVERLAP = PREFIX + "overlap"
 _OWN_KEYS = frozenset({KEY_FORMAT, KEY_NAME, KEY_PEAK, KEY_SIZE_MULTIPLE, KEY_OVERLAP})
 
 

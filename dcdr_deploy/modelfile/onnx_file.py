@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from dcdr_deploy.engines.base import EngineOptions
 from dcdr_deploy.errors import ModelError
 from dcdr_deploy.modelfile.metadata import ModelMetadata, decode
 
@@ -72,16 +71,6 @@ class OnnxModel:
     max_batch: int | None
     precision: str = "fp32"
     operators: frozenset[tuple[str, str]] = frozenset()
-
-    def require_precision(self, options: EngineOptions) -> None:
-        """Refuse the file where the options ask for another precision: an ONNX file is of one.
-
-        Raises:
-            EngineError: they do; the message says how to get the other file.
-        """
-        switch = "with" if options.precision == "fp16" else "without"
-        remedy = f"export the checkpoint {switch} --fp16, or leave the precision to the file"
-        options.require_precision(self.precision, str(self.path), remedy)
 
 
 def read_model(path: Path) -> OnnxModel:

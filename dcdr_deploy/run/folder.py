@@ -14,9 +14,8 @@ from dcdr_deploy.engines.base import DEVICE_CUDA
 from dcdr_deploy.errors import DcdrError, EngineError, EngineOutOfMemory, NonFiniteError, OutputError
 from dcdr_deploy.run.events import SILENT, Listener
 from dcdr_deploy.run.file import Decoded, Inferred, begin, decode, encode
-from dcdr_deploy.run.jobs import Job, plan_folder
+from dcdr_deploy.run.jobs import FolderPlan, Job, plan_folder
 from dcdr_deploy.run.manifest import Entry, Manifest, make_entry, settings_key
-from dcdr_deploy.run.opening import DEFAULT_SETTINGS, RunnerSettings, runner_or_default
 from dcdr_deploy.run.outputs import DEFAULT_OPTIONS, ConvertOptions, preview_path
 from dcdr_deploy.run.reports import Failure, FileReport, FolderReport
 from dcdr_deploy.run.runner import Runner
@@ -42,13 +41,11 @@ _OF_ONE_PICTURE = (NonFiniteError, EngineOutOfMemory)
 def convert_folder(
     source: str | os.PathLike[str],
     target: str | os.PathLike[str],
-    runner: Runner | None = None,
+    runner: Runner,
     options: ConvertOptions = DEFAULT_OPTIONS,
     *,
     recursive: bool = False,
     overwrite: bool = False,
-    model: str | os.PathLike[str] | None = None,
-    settings: RunnerSettings = DEFAULT_SETTINGS,
     listener: Listener = SILENT,
 ) -> FolderReport:
     """Convert all pictures of a folder.
@@ -60,27 +57,34 @@ def convert_folder(
     Args:
         source: folder of pictures; :func:`dcdr_deploy.run.jobs.plan_folder` says which are taken.
         target: output folder; made if need be.
-        runner: an open runner.
+        runner: from :func:`~dcdr_deploy.run.opening.open_runner`.
         options: what is written.
         recursive: go into sub-folders too, and make the same ones in the output folder.
         overwrite: convert what is up to date again.
-        model: without a runner: the model to load; ``None`` for the file name rule (selection.py).
-        settings: without a runner: backend, device, tiles.
         listener: told of progress.
 
     Raises:
         InputError: the folder holds no pictures, or input and output do not go together.
         OutputError: the output folder cannot be written, at the start or for several files in a row.
-        ModelError, CheckpointError, MissingDependency, EngineError: the model cannot be loaded, or the backend fails
-            for several files in a row.
-        TypeError: a runner and a model, or settings, were both given.
+        EngineError: the backend fails for several files in a row.
     """
-    source, target = Path(source), Path(target)
-    plan = plan_folder(source, target, options, recursive=recursive)
+    plan = plan_folder(Path(source), Path(target), options, recursive=recursive)
     for note in plan.notes:
         listener.note(note)
-    with runner_or_default(runner, model, settings, listener) as opened:
-        return _FolderRun(target, opened, options, listener).convert(plan.jobs, overwrite=overwrite)
+    return convert_planned(plan, Path(target), runner, options, overwrite=overwrite, listener=listener)
+
+
+def convert_planned(
+    plan: FolderPlan,
+    target: Path,
+    runner: Runner,
+    options: ConvertOptions = DEFAULT_OPTIONS,
+    *,
+    overwrite: bool = False,
+    listener: Listener = SILENT,
+) -> FolderReport:
+    """Convert what :func:`~dcdr_deploy.run.jobs.plan_folder` found; the rest as :func:`convert_folder`."""
+    return _FolderRun(target, runner, options, listener).convert(plan.jobs, overwrite=overwrite)
 
 
 class _StopError(Exception):

@@ -169,7 +169,7 @@ def _nothing_found(folder: Path, recursive: bool, passed_over: Counter[str]) -> 
     others = f", only {_counted(passed_over)}" if passed_over else ""
     sentence = f"{folder}: holds no pictures ({', '.join(sorted(SUFFIXES))}){others}"
     inside = any(entry.is_dir() and not entry.name.startswith(".") for entry in folder.iterdir())
-    return sentence + ("; --recursive looks into its folders too" if inside and not recursive else "")
+    return sentence + ("; `recursive` looks into its folders too" if inside and not recursive else "")
 
 
 def _refuse(error: OSError) -> None:

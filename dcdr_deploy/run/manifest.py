@@ -15,7 +15,7 @@ from typing import Any
 from dcdr_deploy._version import __version__
 from dcdr_deploy.engines.base import EngineInfo
 from dcdr_deploy.errors import OutputError
-from dcdr_deploy.system.files import atomic_path
+from dcdr_deploy.system.files import atomic_path, file_sha256
 
 MANIFEST_NAME = ".dcdr-manifest.jsonl"
 
@@ -61,7 +61,7 @@ def settings_key(info: EngineInfo, **settings: Any) -> str:
         info: the engine; its model file is read as a whole.
         settings: plain data.
     """
-    model = _file_digest(info.model) if info.model is not None else json.dumps(asdict(info.metadata), sort_keys=True)
+    model = file_sha256(info.model) if info.model is not None else json.dumps(asdict(info.metadata), sort_keys=True)
     content = {"version": __version__, "model": model, "precision": info.precision, **settings}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
@@ -125,11 +125,3 @@ def _parse(line: str) -> Entry | None:
         return Entry(**json.loads(line))
     except (ValueError, TypeError):  # no JSON, or other keys: damaged, or of another version
         return None
-
-
-def _file_digest(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

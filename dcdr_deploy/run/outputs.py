@@ -88,4 +88,4 @@ def check_place(output: Path, options: ConvertOptions) -> None:
     """
     check_output(output)
     if options.write.float32 and output.suffix.lower() != ".exr":
-        raise OutputError(f"{output}: cannot hold 32-bit floats; write .exr, or leave --float out")
+        raise OutputError(f"{output}: cannot hold 32-bit floats; write .exr, or leave `float32` out")

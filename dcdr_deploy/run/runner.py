@@ -30,8 +30,8 @@ SMALLEST_TILE = 64
 """Pixels; halving stops here (or at the model's size multiple, if that is larger)."""
 
 LARGEST_AREA = 12_000_000
-"""Pixels of the largest automatic tile. A deformable convolution unfolds 64 channels x 9 taps at half size: 144 values
-a pixel, which must stay below the 2**31 that several libraries count with."""
+"""Pixels of the largest automatic tile, unless an engine takes more. A deformable convolution unfolds 64 channels x 9
+taps at half size: 144 values a pixel, which must stay below the 2**31 that several libraries count with."""
 
 MEMORY_SHARE = 0.5
 """Part of the free memory that the automatic tile plans with; the rest is for the frames and for other programs."""
@@ -219,7 +219,7 @@ class Runner:
     def _automatic_tile(self, height: int, width: int) -> int | None:
         """Return the largest tile edge for the memory at hand, ``None`` if the whole frame fits."""
         multiple = self.engine.info.metadata.size_multiple
-        area = min(self._affordable_pixels(), LARGEST_AREA)
+        area = min(self._affordable_pixels(), self.engine.info.largest_area or LARGEST_AREA)
         padded_height, padded_width = (-(-length // multiple) * multiple for length in (height, width))
         if padded_height * padded_width <= area:
             return None

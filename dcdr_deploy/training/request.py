@@ -123,13 +123,13 @@ def build_recipe(request: TrainingRequest) -> Recipe:
     recipe = replace(RECIPES[request.recipe], **request.overrides)
     multiple = architecture_of(find_preset(recipe.preset)).size_multiple
     if recipe.patch % multiple:
-        raise InputError(f"--patch {recipe.patch}: preset {recipe.preset} takes multiples of {multiple}")
+        raise InputError(f"`patch` {recipe.patch}: preset {recipe.preset} takes multiples of {multiple}")
     if request.perceptual is not None:
         others = {name: weight for name, weight in recipe.losses.items() if name not in PERCEPTUAL}
         recipe = replace(recipe, losses=others | PERCEPTUAL_CHOICES[request.perceptual])
     smallest = max((PERCEPTUAL[name].smallest for name in recipe.losses if name in PERCEPTUAL), default=0)
     if recipe.patch < smallest:
-        raise InputError(f"--patch {recipe.patch} is too small for the perceptual loss, which needs {smallest} pixels")
+        raise InputError(f"`patch` {recipe.patch} is too small for the perceptual loss, which needs {smallest} pixels")
     return recipe
 
 
@@ -155,13 +155,13 @@ def choose_device(name: str, group: ProcessGroup = SINGLE) -> str:
     except RuntimeError as error:
         raise InputError(f"unknown device {name!r}; use auto, cpu, cuda or cuda:1") from error
     if device.type == "cuda" and (not available or (device.index or 0) >= torch.cuda.device_count()):
-        raise InputError(f"no GPU for {name!r} here; see `dcdr-deploy doctor`, or train with --device cpu")
+        raise InputError(f"no GPU for {name!r} here; see `dcdr-deploy doctor`, or train with `device` cpu")
     return name if group.size == 1 or device.type != "cuda" else _own_gpu(device, group)
 
 
 def _own_gpu(device: torch.device, group: ProcessGroup) -> str:
     if device.index is not None:
-        raise InputError(f"--device {device}: each of {group.size} processes takes a GPU of its own; use --device cuda")
+        raise InputError(f"`device` {device}: each of {group.size} processes takes a GPU of its own; use `device` cuda")
     gpus = torch.cuda.device_count()
     if group.local_size > gpus:
         raise InputError(f"{group.local_size} processes for {gpus} GPUs here: start torchrun --nproc-per-node {gpus}")
@@ -176,9 +176,9 @@ def open_data(request: TrainingRequest, recipe: Recipe) -> tuple[Dataset[tuple[T
         InputError: contradicting options or unusable folders.
     """
     if (request.ldr is None) != (request.hdr is None):
-        raise InputError("--ldr and --hdr name the two folders of pairs: give both")
+        raise InputError("`ldr` and `hdr` name the two folders of pairs: give both")
     if request.data is not None and request.ldr is not None:
-        raise InputError("give either --data or --ldr with --hdr, not both")
+        raise InputError("give either `data` or `ldr` with `hdr`, not both")
     if request.data is None and request.ldr is None:
         source = SyntheticSource(request.panoramas, request.scenes, camera=CameraModel(peak=request.peak))
         return source.training_set(recipe), validator(source.validation_pairs(), request.peak)
@@ -188,7 +188,7 @@ def open_data(request: TrainingRequest, recipe: Recipe) -> tuple[Dataset[tuple[T
         pairs = find_cityscapes(request.data, request.split)
     else:
         raise InputError(
-            f"{request.data} has no folders leftImg8bit and leftImg16bit; name two folders of pairs by --ldr and --hdr"
+            f"{request.data} has no folders leftImg8bit and leftImg16bit; name two folders of pairs by `ldr` and `hdr`"
         )
     return PairedFolder(pairs, recipe.patch, recipe.seed, recipe.steps * recipe.batch, request.peak), None
 

@@ -47,6 +47,7 @@ def field(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
         for name, fail_at in backends.items():
             module = types.ModuleType(f"fake_{name}")
             module.availability = lambda *, deep=False: Availability(True, devices=("cpu",))
+            module.refusal = lambda path, options: ""
             module.load = lambda path, options, name=name, fail_at=fail_at: Fake(name, calls, fail_at)
             monkeypatch.setitem(__import__("sys").modules, module.__name__, module)
             rows[name] = Backend(name, module.__name__, "a test", (".fake",), {"cpu": 1})

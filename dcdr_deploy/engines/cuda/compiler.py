@@ -11,7 +11,6 @@ import hashlib
 import importlib
 import importlib.util
 import logging
-import os
 import re
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from typing import Any
 from dcdr_deploy.engines.cuda import convolution_table
 from dcdr_deploy.errors import EngineError, MissingDependency, OutputError
 from dcdr_deploy.system.faults import one_line
-from dcdr_deploy.system.files import atomic_path
+from dcdr_deploy.system.files import atomic_path, cache_folder
 
 INSTALL = 'pip install "dcdr-deploy[cuda-kernels]"'
 
@@ -69,11 +68,6 @@ def source_hash(source: str) -> str:
     return hashlib.sha256("\0".join((source_text(source), *generated, *OPTIONS)).encode()).hexdigest()
 
 
-def cache_folder() -> Path:
-    """Folder of compiled kernels: $XDG_CACHE_HOME/dcdr-deploy/kernels, or below ~/.cache."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dcdr-deploy" / "kernels"
-
-
 def compile_cubin(source: str, sm: int) -> bytes:
     """Return a source compiled for one compute capability, from the cache where it is there.
 
@@ -87,7 +81,7 @@ def compile_cubin(source: str, sm: int) -> bytes:
     """
     nvrtc = _load_nvrtc()
     version = ".".join(map(str, _call(nvrtc, "nvrtcVersion")))
-    path = cache_folder() / f"{source}.sm{sm}.nvrtc{version}.{source_hash(source)[:32]}.cubin"
+    path = cache_folder() / "kernels" / f"{source}.sm{sm}.nvrtc{version}.{source_hash(source)[:32]}.cubin"
     cubin = _read_cached(path)
     if cubin is None:
         cubin = compile_text(source_text(source, sm), sm, name=f"{source}.cu")

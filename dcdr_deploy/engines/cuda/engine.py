@@ -29,6 +29,7 @@ from dcdr_deploy.engines.cuda.memory import Device
 from dcdr_deploy.engines.cuda.tiles import CHANNELS, TilePipeline
 from dcdr_deploy.engines.cuda.weights import Weights
 from dcdr_deploy.errors import EngineError
+from dcdr_deploy.modelfile.names import ONNX_SUFFIX
 from dcdr_deploy.system import hardware, packages
 
 NAME = "cuda"
@@ -38,10 +39,11 @@ INSTALL = 'pip install "dcdr-deploy[cuda-kernels]"'
 OLDEST_SM = 75
 """Turing: the first with tensor cores that multiply the way the kernels do (``mma.m16n8k8``)."""
 
-ONNX = ".onnx"
-
 TILES_TOGETHER = 2
 """Tiles that are computed as one batch: enough to fill the GPU with small tiles, while others are copied."""
+
+LARGEST_AREA = 200_000_000
+"""Pixels of the largest tile: the kernels count bytes with 64 bits, so that memory is what bounds it."""
 
 _DISTRIBUTIONS = ("cuda-bindings", "nvidia-cuda-nvrtc", "nvidia-cuda-runtime")
 _TYPICAL = (1, 1080, 1920)
@@ -91,7 +93,7 @@ def refusal(path: Path, options: EngineOptions = DEFAULT_OPTIONS) -> str:
     """
     if options.precision not in ("auto", PRECISION):
         return f"it computes in {PRECISION} only"
-    if path.suffix.lower() != ONNX:
+    if path.suffix.lower() != ONNX_SUFFIX:
         return "" if packages.installed("torch") else "checkpoints are read by torch, which is not installed"
     return weight_files.onnx_refusal(path)
 
@@ -108,7 +110,7 @@ def load(path: Path, options: EngineOptions = DEFAULT_OPTIONS) -> Engine:
         EngineOutOfMemory: the GPU has no room for the weights.
     """
     if options.kind == DEVICE_CPU:
-        raise EngineError(f"backend {NAME} runs on NVIDIA GPUs only; use --backend onnxruntime on the CPU")
+        raise EngineError(f"backend {NAME} runs on NVIDIA GPUs only; use `backend` onnxruntime on the CPU")
     problem = refusal(path, options)
     if problem:
         raise EngineError(f"backend {NAME} does not run {path}: {problem}")
@@ -118,7 +120,7 @@ def load(path: Path, options: EngineOptions = DEFAULT_OPTIONS) -> Engine:
         raise EngineError(f"there is no GPU {index}; this machine has {len(present)}")
     if present and present[index] < OLDEST_SM:
         raise EngineError(f"GPU {index} (SM{present[index]}) is too old: backend {NAME} takes SM{OLDEST_SM} or later")
-    read = weight_files.read_onnx if path.suffix.lower() == ONNX else weight_files.read_checkpoint
+    read = weight_files.read_onnx if path.suffix.lower() == ONNX_SUFFIX else weight_files.read_checkpoint
     return CudaEngine(path, read(path), index)
 
 
@@ -158,6 +160,7 @@ class CudaEngine(Engine):
                 group=TILES_TOGETHER,
                 bytes_per_pixel=-(-self._network.memory(_TYPICAL) // pixels) + copies,
                 device_kind=DEVICE_CUDA,
+                largest_area=LARGEST_AREA,
                 checks_results=True,
                 overlaps=True,
             )

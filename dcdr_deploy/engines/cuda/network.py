@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -79,7 +80,9 @@ def compile_kernels(device: Device) -> NetworkKernels:
         EngineError: it, the GPU or its driver refuses the kernels.
     """
     sm = choose_sm(SUPPORTED_SMS, device.sm)
-    return NetworkKernels(device, {source: (sm, compile_cubin(source, sm)) for source in SOURCES})
+    with ThreadPoolExecutor(len(SOURCES)) as pool:  # seconds, the first time
+        cubins = list(pool.map(lambda source: compile_cubin(source, sm), SOURCES))
+    return NetworkKernels(device, {source: (sm, cubin) for source, cubin in zip(SOURCES, cubins, strict=True)})
 
 
 class _Bound:
@@ -152,8 +155,12 @@ class CudaNetwork:
         """Return the bytes that the maps of a frame take on the GPU."""
         return program(self._frame, shape).memory.size
 
+    def is_ready(self, shapes: Iterable[Shape]) -> bool:
+        """Tell whether :meth:`prepare` would move nothing, so that work may be under way meanwhile."""
+        return all(shape in self._bound and self._bound[shape].launches for shape in shapes)
+
     def prepare(self, shapes: Iterable[Shape]) -> None:
-        """Make ready to run these shapes. Nothing may be under way, unless the same were prepared last.
+        """Make ready to run these shapes. Nothing may be under way, unless :meth:`is_ready` said so.
 
         Raises:
             EngineOutOfMemory: there is no room for them; the message names size and need.

@@ -22,6 +22,9 @@ from dcdr_deploy.errors import EngineError
 
 _logger = logging.getLogger(__name__)
 
+KEPT_FREE = 8
+"""Arrays that are kept for their next use when pictures change their size."""
+
 _WASTE = 2
 """An array is used again for what needs at least its size divided by this."""
 
@@ -74,6 +77,12 @@ class PinnedArrays:
             address <= start and start + array.nbytes <= address + memory.size
             for address, memory in self._memory.items()
         )
+
+    def trim(self) -> None:
+        """Give up what has waited longest where much waits; the GPU waits for it."""
+        self._collect()
+        while len(self._free) > KEPT_FREE:
+            self._memory.pop(self._free.pop(0)).free()
 
     def release(self) -> None:
         """Give up what nobody uses; the GPU waits for it."""

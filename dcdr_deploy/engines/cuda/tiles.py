@@ -55,8 +55,12 @@ class DeviceNetwork(Protocol):
     interleaved: bool
     flagged: bool
 
+    def is_ready(self, shapes: Iterable[Shape]) -> bool:
+        """Tell whether :meth:`prepare` would move nothing, so that work may be under way meanwhile."""
+        ...
+
     def prepare(self, shapes: Iterable[Shape]) -> None:
-        """Make ready to run (images, height, width). Nothing is under way, unless the same were prepared last."""
+        """Make ready to run (images, height, width). Nothing is under way, unless :meth:`is_ready` said so."""
         ...
 
     def enqueue(self, shape: Shape, dtype: np.dtype[Any], source: Memory, target: Memory) -> None:
@@ -139,7 +143,6 @@ class TilePipeline:
         self._up, self._down = device.create_stream(), device.create_stream()
         self._slots = (_Slot(device), _Slot(device))
         self._oldest = 0
-        self._known: tuple[Any, ...] = ()
         self._arrays = PinnedArrays(device)
         self._begun: set[Event] = set()
         self._lock = threading.Lock()
@@ -173,12 +176,10 @@ class TilePipeline:
             groups = self._groups(len(batch))
             size = (height, width, CHANNELS) if self._network.interleaved else (CHANNELS, height, width)
             shapes = {(group.images, height, width) for group in groups}
-            if self._known != (shapes, batch.dtype):
-                self._wait()  # memory may have to move
-                self._arrays.release()
-                self._known = ()
+            if not self._network.is_ready(shapes):
+                self._wait()
+                self._arrays.trim()
             self._network.prepare(shapes)
-            self._known = (shapes, batch.dtype)
             landing, flags = self._land((len(batch), *size), len(groups))
             for number, group in enumerate(groups):
                 slot = self._free_slot(batch, landing, group)
@@ -234,7 +235,6 @@ class TilePipeline:
             self._release()
 
     def _release(self) -> None:
-        self._known = ()
         for slot in self._slots:
             slot.release()
         self._arrays.release()

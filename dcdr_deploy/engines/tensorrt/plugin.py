@@ -18,9 +18,6 @@ import numpy as np
 
 from dcdr_deploy.engines.cuda.block import BlockArguments, DcrbKernels, shared_kernels
 from dcdr_deploy.engines.tensorrt.signature import (
-    INPUTS,
-    NAME,
-    NAMESPACE,
     PLUGIN_VERSION,
     PluginError,
     check_shapes,
@@ -29,6 +26,7 @@ from dcdr_deploy.engines.tensorrt.signature import (
     offset_strides,
 )
 from dcdr_deploy.errors import EngineError
+from dcdr_deploy.modelfile.names import DCRB, DCRB_INPUTS, DOMAIN
 from dcdr_deploy.system.faults import one_line
 
 _FIELD_PREFIX = "sm"
@@ -80,7 +78,7 @@ class Registration:
         try:
             yield
         except Exception as error:  # whatever it is, the API sees it next, and the user would not
-            problem = f"{NAMESPACE}::{NAME} {label!r}: {one_line(error)}"
+            problem = f"{DOMAIN}::{DCRB} {label!r}: {one_line(error)}"
             if problem not in self.problems:  # a run fails the same way with every frame
                 self.problems.append(problem)
             raise
@@ -104,9 +102,9 @@ def register(trt: Any, cubins: Mapping[int, bytes] | None = None) -> Registratio
     if trt not in _registrations:
         registration = Registration()
         creator = _creator_class(trt)(registration)
-        if not trt.get_plugin_registry().register_creator(creator, NAMESPACE):
+        if not trt.get_plugin_registry().register_creator(creator, DOMAIN):
             raise EngineError(
-                f"another plugin {NAMESPACE}::{NAME} {PLUGIN_VERSION} is registered in this process; start a new one"
+                f"another plugin {DOMAIN}::{DCRB} {PLUGIN_VERSION} is registered in this process; start a new one"
             )
         _registrations[trt] = registration, creator  # the registry does not keep the creator alive
     registration = _registrations[trt][0]
@@ -123,7 +121,7 @@ def _creator_class(trt: Any) -> type:
 
         def __init__(self, registration: Registration) -> None:
             trt.IPluginCreatorV3One.__init__(self)
-            self.name, self.plugin_namespace, self.plugin_version = NAME, NAMESPACE, PLUGIN_VERSION
+            self.name, self.plugin_namespace, self.plugin_version = DCRB, DOMAIN, PLUGIN_VERSION
             self.field_names = trt.PluginFieldCollection([])
             self._registration = registration
 
@@ -144,7 +142,7 @@ def _plugin_class(trt: Any) -> type:
         def __init__(self, label: str, cubins: Mapping[int, bytes], registration: Registration) -> None:
             for base in (trt.IPluginV3, trt.IPluginV3OneCore, trt.IPluginV3OneBuild, trt.IPluginV3OneRuntime):
                 base.__init__(self)
-            self.plugin_name, self.plugin_namespace, self.plugin_version = NAME, NAMESPACE, PLUGIN_VERSION
+            self.plugin_name, self.plugin_namespace, self.plugin_version = DCRB, DOMAIN, PLUGIN_VERSION
             self.num_outputs = 1
             self._label, self._cubins, self._registration = label, cubins, registration
             self._kernels = shared_kernels(cubins)
@@ -219,7 +217,7 @@ def _plugin_class(trt: Any) -> type:
                     height=height,
                     width=width,
                     fp16=input_desc[0].type.name == "HALF",
-                    **dict(zip(INPUTS, inputs, strict=True)),
+                    **dict(zip(DCRB_INPUTS, inputs, strict=True)),
                     out=outputs[0],
                     workspace=workspace,
                     offset_strides=offset_strides(height, width, input_desc[1].format.name),

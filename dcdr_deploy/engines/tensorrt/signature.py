@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from dcdr_deploy.engines.cuda.packing import PACKED_SHAPE, WIDTH
+from dcdr_deploy.engines.cuda.packing import PACKED_SHAPE
+from dcdr_deploy.modelfile.names import DCRB_INPUTS, OFFSET_CHANNELS, WIDTH
 
-NAME, NAMESPACE, PLUGIN_VERSION = "DCRB", "dcdr", "1"
-INPUTS = ("z", "offset", "s1", "t1", "s2", "t2", "w1", "b1", "w2", "b2")
-OFFSETS = 18
+PLUGIN_VERSION = "1"
 
-_CHANNELS = {"z": WIDTH, "offset": OFFSETS, "s1": WIDTH, "t1": WIDTH, "s2": WIDTH, "t2": WIDTH}
+_CHANNELS = {"z": WIDTH, "offset": OFFSET_CHANNELS, "s1": WIDTH, "t1": WIDTH, "s2": WIDTH, "t2": WIDTH}
 
 Dimensions = Sequence["int | None"]
 """Sizes of a tensor; ``None`` where not known before the run."""
@@ -52,29 +51,29 @@ class PluginError(ValueError):
 
 
 def check_types(types: Sequence[str]) -> None:
-    """Check the data types of the inputs, in the order of :data:`INPUTS`, by the API's names.
+    """Check the data types of the inputs, in the order of ``DCRB_INPUTS``, by the API's names.
 
     Raises:
         PluginError: a number of inputs other than ten, or types that no path of the kernel takes.
     """
-    if len(types) != len(INPUTS):
-        raise PluginError(f"it has {len(INPUTS)} inputs ({', '.join(INPUTS)}), not {len(types)}")
+    if len(types) != len(DCRB_INPUTS):
+        raise PluginError(f"it has {len(DCRB_INPUTS)} inputs ({', '.join(DCRB_INPUTS)}), not {len(types)}")
     if types[0] not in PRECISIONS:
         raise PluginError(f"its features are FP16 or FP32 (HALF or FLOAT), not {types[0]}")
-    for name, found in zip(INPUTS, types, strict=True):
+    for name, found in zip(DCRB_INPUTS, types, strict=True):
         wanted = "FLOAT" if name.startswith("b") else types[0]
         if found != wanted:
             raise PluginError(f"input {name} has type {found}; with features of type {types[0]} it must be {wanted}")
 
 
 def check_shapes(shapes: Sequence[Dimensions], feature_type: str) -> None:
-    """Check the shapes of the inputs, in the order of :data:`INPUTS`, as far as they are known.
+    """Check the shapes of the inputs, in the order of ``DCRB_INPUTS``, as far as they are known.
 
     Raises:
         PluginError: a rank, a number of channels, a weight's shape or a size that does not fit.
     """
     first: Dimensions = shapes[0]
-    for name, shape in zip(INPUTS, shapes, strict=True):
+    for name, shape in zip(DCRB_INPUTS, shapes, strict=True):
         if name not in _CHANNELS:
             wanted = PRECISIONS[feature_type].weight_shape if name.startswith("w") else (WIDTH,)
             if tuple(shape) != wanted:
@@ -84,7 +83,7 @@ def check_shapes(shapes: Sequence[Dimensions], feature_type: str) -> None:
         if len(shape) != 4:
             raise PluginError(f"input {name} has rank {len(shape)} instead of 4: {_words(shape)}")
         if shape[1] not in (channels, None):
-            raise PluginError(f"input {name} has {shape[1]} channels instead of {channels}; use --plugin none")
+            raise PluginError(f"input {name} has {shape[1]} channels instead of {channels}; use `plugin` none")
         for axis in (0, 2, 3):
             if None not in (shape[axis], first[axis]) and shape[axis] != first[axis]:
                 raise PluginError(f"input {name} is {_words(shape)}, but z is {_words(first)}")
@@ -106,7 +105,7 @@ def format_fits(position: int, types: Sequence[str], formats: Sequence[str], num
     precision = PRECISIONS.get(types[0])
     if precision is None:
         return False
-    name = INPUTS[position] if position < num_inputs else "out"
+    name = DCRB_INPUTS[position] if position < num_inputs else "out"
     layouts: tuple[str, ...] = (precision.features,)
     if name == "offset":
         layouts = precision.offsets
@@ -120,6 +119,6 @@ def offset_strides(height: int, width: int, layout: str) -> tuple[int, int, int]
     """Distances in elements between images, channels and pixels of the offsets; ``HWC8`` pads 18 channels to 24."""
     pixels = height * width
     if layout == "LINEAR":
-        return OFFSETS * pixels, pixels, 1
-    padded = -(-OFFSETS // 8) * 8
+        return OFFSET_CHANNELS * pixels, pixels, 1
+    padded = -(-OFFSET_CHANNELS // 8) * 8
     return padded * pixels, 1, padded

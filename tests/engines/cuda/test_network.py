@@ -158,6 +158,14 @@ def test_lack_of_memory_names_the_size_and_leaves_the_engine_usable(monkeypatch:
     np.testing.assert_array_equal(setup.engine.infer_codes(small), expected(small))
 
 
+def test_pictures_that_other_backends_take_in_tiles_stay_in_one_piece(monkeypatch: pytest.MonkeyPatch):
+    runner = Runner(Setup(monkeypatch, memory=80 << 30).engine)
+    assert len(runner._plan(4320, 7680)) == 1
+    small = Runner(Setup(monkeypatch, memory=8 << 30).engine)
+    assert len(small._plan(2160, 3840)) == 1
+    assert len(small._plan(4320, 7680)) > 1
+
+
 def test_the_runner_goes_on_with_smaller_tiles(monkeypatch: pytest.MonkeyPatch):
     setup = Setup(monkeypatch, memory=40 << 20)
     runner = Runner(setup.engine, tile=None, overlap=0)
@@ -198,6 +206,18 @@ def test_tiles_of_a_frame_are_joined_while_the_next_are_computed(monkeypatch: py
     frame = codes(200, 300)
     result = Runner(setup.engine, tile=64, overlap=8, batch=3).run(frame)
     np.testing.assert_array_equal(result, expected(frame[None])[0].transpose(1, 2, 0))
+
+
+def test_pictures_of_a_few_sizes_in_turn_are_overlapped_as_those_of_one_are(setup: Setup):
+    frames = [codes(1, *size, seed=number) for number, size in enumerate(2 * [(24, 16), (16, 24), (20, 20)])]
+    for frame in frames:
+        setup.engine.infer_codes(frame)
+    pinned, waits = setup.driver.calls["cuMemHostAlloc"], setup.driver.calls["cuStreamSynchronize"]
+    pending = [setup.engine.start_codes(frame) for frame in frames[:2]]
+    for frame, finish in zip(frames, pending, strict=False):
+        np.testing.assert_array_equal(finish(), expected(frame))
+    assert setup.driver.calls["cuStreamSynchronize"] == waits
+    assert setup.driver.calls["cuMemHostAlloc"] <= pinned + 2  # two are held at a time now
 
 
 def test_a_result_that_nobody_asks_for_leaves_nothing_behind(setup: Setup):
