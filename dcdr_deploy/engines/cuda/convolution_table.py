@@ -23,7 +23,7 @@ SHARED_MEMORY = {75: 64, 86: 99, 88: 99, 89: 99, 120: 99, 121: 99, 80: 163, 87: 
 
 @dataclass(frozen=True)
 class Shape:
-    """The template arguments of a kernel, in their order; see ``Shape`` in ``convolution.cu``.
+    """The template arguments of a kernel, in their order; see ``Shape`` in ``convolution_shape.cuh``.
 
     Attributes:
         channels: of the input: 4, 32 or 64.
