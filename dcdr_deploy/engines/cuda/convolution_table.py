@@ -23,7 +23,7 @@ SHARED_MEMORY = {75: 64, 86: 99, 88: 99, 89: 99, 120: 99, 121: 99, 80: 163, 87: 
 
 @dataclass(frozen=True)
 class Shape:
-    """The template arguments of a kernel, in their order; see ``Shape`` in ``convolution.cu``.
+    """The template arguments of a kernel, in their order; see ``Shape`` in ``convolution_shape.cuh``.
 
     Attributes:
         channels: of the input: 4, 32 or 64.
@@ -88,23 +88,34 @@ class Variant:
     blocks: int = 1
 
 
-# What a kernel is for is its key: input and output channels, and what else it does.
+# What a kernel is for is its key: input and output channels, and what else it does. The measures of SM90 are the
+# fastest of those that benchmarks/gpu_convolution.py timed on an H200, those of _LARGE the fastest there without wgmma.
+# On the others it has not been run: theirs are what their shared memory and registers hold of it.
 _LARGE = {
     "4_32": Variant(Shape(4, 4, warps_x=2, warps_n=1), 2),
     "4_64": Variant(Shape(4, 8), 2),
-    "4_64_sft": Variant(Shape(4, 8, rows=2, warps_n=1, sft=2), 3),
+    "4_64_sft": Variant(Shape(4, 8, rows=2, warps_y=2, warps_n=1, sft=2, workers=6)),
     "32_16": Variant(Shape(32, 2, warps_x=2, warps_n=1), 2),
     "32_32": Variant(Shape(32, 4, warps_x=2, warps_n=1), 2),
-    "32_32_up": Variant(Shape(32, 4, warps_x=2, warps_n=1, stages=1, upsample=1), 2),
+    "32_32_up": Variant(Shape(32, 4, warps_y=2, warps_x=2, warps_n=1, stages=1, upsample=1), 3),
     "32_3": Variant(Shape(32, 1, warps_x=2, warps_n=1), 2),
-    "64_3": Variant(Shape(64, 1, warps_x=2, warps_n=1, stages=1), 2),
+    "64_3": Variant(Shape(64, 1, rows=2, warps_y=8, warps_x=2, warps_n=1, stages=1), 2),
     "64_24": Variant(Shape(64, 3, warps_x=2, warps_n=1, stages=1), 2),
     "64_64": Variant(Shape(64, 8, warps_x=2, warps_n=1)),
-    "64_64_down": Variant(Shape(64, 8, stride=2, rows=2, sft=1)),
-    "64_256": Variant(Shape(64, 8, sft=2, shuffle=1)),
+    "64_64_down": Variant(Shape(64, 8, stride=2, rows=2, stages=1, sft=2)),
+    "64_256": Variant(Shape(64, 8, stages=1, sft=2, shuffle=1)),
+}
+_HOPPER = {
+    **_LARGE,
+    "4_64": Variant(Shape(4, 8, rows=2, warps_x=2, warps_n=1), 2),
+    "32_32_up": Variant(Shape(32, 4, warps_y=2, warps_x=2, warps_n=1, stages=1, upsample=1), 4),
+    "64_64": Variant(Shape(64, 8, rows=3, warps_n=1, stages=1, wgmma=1, workers=3)),
+    "64_64_down": Variant(Shape(64, 8, stride=2, rows=1, warps_n=1, stages=1, sft=2, wgmma=1, workers=3)),
+    "64_256": Variant(Shape(64, 8, rows=2, warps_n=1, stages=1, sft=2, shuffle=1, wgmma=1, workers=3)),
 }
 _MIDDLE = {
     **_LARGE,
+    "4_64_sft": Variant(Shape(4, 8, rows=2, warps_n=1, sft=2), 3),
     "32_16": Variant(Shape(32, 2, warps_x=2, warps_n=1, stages=1), 2),
     "32_32": Variant(Shape(32, 4, warps_x=2, warps_n=1, stages=1), 2),
     "32_3": Variant(Shape(32, 1, warps_x=2, warps_n=1, stages=1), 2),
@@ -146,6 +157,8 @@ def variants(sm: int) -> dict[str, Variant]:
     """Return the kernels for an SM, by what they are for: channels in, channels out, and what else they do."""
     if sm < 80:
         return _TURING
+    if sm == 90:
+        return _HOPPER
     memory = SHARED_MEMORY.get(sm, min(size for known, size in SHARED_MEMORY.items() if known >= 80))
     return _LARGE if memory >= 227 else _MIDDLE if memory >= 163 else _SMALL
 

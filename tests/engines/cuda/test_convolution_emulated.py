@@ -33,7 +33,7 @@ from convolution_cases import (  # noqa: E402 - needs torch
     relative_error,
 )
 
-SMS = [90, 80, 86, 75]
+SMS = [90, 100, 80, 86, 75]
 """One of each row of the table of measures."""
 
 
@@ -101,17 +101,17 @@ def test_a_single_pixel_is_a_picture(convolution_emulator, name):
     assert_right(compute(EmulatedGpu(convolution_emulator(90), 90), given), given)
 
 
-@pytest.mark.parametrize("sm", [90, 80])  # two stages of shared memory and one
+@pytest.mark.parametrize("sm", [90, 80])  # several workers in a block, and one
 @pytest.mark.parametrize("name", ["first", "head at a half", "hidden maps of eight layers", "hr", "up into blocks"])
 def test_blocks_that_take_several_tiles_compute_the_same(convolution_emulator, sm, name):
-    given = problem(CASES[name], (1, 35, 7))
+    given = problem(CASES[name], (1, 26, 17))
     gpu = EmulatedGpu(convolution_emulator(sm), sm)
     results = []
     for multiprocessors in (1, 200):
         gpu.driver.attributes["multiprocessors"] = multiprocessors
         results.append(compute(gpu, given))
     one, all_at_once = (each.grid[0] for each in gpu.driver.launches)
-    assert 2 * one < all_at_once < 200
+    assert one < all_at_once < 200
     for result in results[1:]:
         for one, other in zip(results[0], result, strict=True):
             np.testing.assert_array_equal(one, other)

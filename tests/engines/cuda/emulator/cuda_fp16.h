@@ -180,7 +180,7 @@ inline void wait_for_copies() {
 #define HAVE_WGMMA
 typedef const char* product_t;
 constexpr int PRODUCT_UNIT = 1;
-template <int KIND> product_t product_at(const void* b) { return (product_t)b; }
+inline product_t product_at(const void* b) { return (product_t)b; }
 inline void wgmma_n64(float (&d)[8][4], const uint32_t (&a)[4], product_t b) {
   const unsigned me = threadIdx.x, warp = me & ~31u, q = me & 3, g = (me & 31) >> 2;
   const auto unpack = [](uint32_t word, int i) { return emulator::to_float({(uint16_t)(word >> (16 * i))}); };
