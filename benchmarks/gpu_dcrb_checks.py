@@ -20,12 +20,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import torch  # noqa: E402 - needs the path
-from torch import Tensor  # noqa: E402
-from torch.nn import functional as F  # noqa: E402
+import torch
+from torch import Tensor
+from torch.nn import functional as F
 
-from dcdr_deploy.engines.cuda.compiler import compile_cubin, compile_text, source_text  # noqa: E402
-from dcdr_deploy.engines.cuda.dcrb import (  # noqa: E402
+from dcdr_deploy.engines.cuda.compiler import compile_cubin, compile_text, source_text
+from dcdr_deploy.engines.cuda.dcrb import (
     DcrbArguments,
     DcrbKernels2,
     SftArguments,
@@ -33,8 +33,8 @@ from dcdr_deploy.engines.cuda.dcrb import (  # noqa: E402
     Shape,
     shape_of,
 )
-from dcdr_deploy.engines.cuda.packing import pack_sft_bias, pack_sft_weight, pack_weight  # noqa: E402
-from dcdr_deploy.models.deform import deform_conv2d  # noqa: E402
+from dcdr_deploy.engines.cuda.packing import pack_sft_bias, pack_sft_weight, pack_weight
+from dcdr_deploy.models.deform import deform_conv2d
 
 SOURCE = "dcrb2"
 GPU = torch.device("cuda")
@@ -210,29 +210,36 @@ def old_block(height: int, width: int, reach: float, sm: int, stream: int) -> Ca
     return lambda: (fused.run_block(kernels, given, stream), None)[1]
 
 
+PARTS = ("block", "first", "second", "second+next", "second+next+skip", "sft")
+
+
+def parts(kernels: DcrbKernels2, block: Block, stream: int) -> dict[str, Callable[[], None]]:
+    """Return what is timed of the kernels, by :data:`PARTS`."""
+    whole = block.arguments()
+    chained = replace(whole, skip=0)
+    alone = replace(chained, next_sft=None, next_out=0)
+    sft = SftArguments(*block.size, whole.z, whole.sft2, whole.out)
+    return {
+        "block": lambda: kernels.launch(chained, stream),
+        "first": lambda: kernels.launch_first(whole, stream),
+        "second": lambda: kernels.launch_second(alone, stream),
+        "second+next": lambda: kernels.launch_second(chained, stream),
+        "second+next+skip": lambda: kernels.launch_second(whole, stream),
+        "sft": lambda: kernels.launch_sft(sft, stream),
+    }
+
+
 def timings(built: Mapping[str, DcrbKernels2], sm: int, stream: int) -> Iterator[str]:
     """Yield lines of times at the network's sizes."""
     for height, width, reach in TIMED:
         block = Block(1, height, width, reach)
-        a = block.arguments()
-        alone = replace(a, skip=0, next_sft=None, next_out=0)
-        chained = replace(a, skip=0)
-        sft = SftArguments(*block.size, a.z, a.sft2, a.out)
         tasks: dict[str, Callable[[], None]] = {"old": old_block(height, width, reach, sm, stream)}
         for name, kernels in built.items():
-            tasks |= {
-                f"{name}/first": lambda k=kernels: k.launch_first(a, stream),
-                f"{name}/second": lambda k=kernels: k.launch_second(alone, stream),
-                f"{name}/second+next": lambda k=kernels: k.launch_second(chained, stream),
-                f"{name}/second+next+skip": lambda k=kernels: k.launch_second(a, stream),
-                f"{name}/block": lambda k=kernels: k.launch(chained, stream),
-                f"{name}/sft": lambda k=kernels: k.launch_sft(sft, stream),
-            }
+            tasks |= {f"{name}/{part}": task for part, task in parts(kernels, block, stream).items()}
         found = times(tasks)
-        yield f"{height} x {width}, reach {reach:g} px: block from gain and shift maps (3 launches) {found['old']:.3f} ms"
+        yield f"{height} x {width}, reach {reach:g} px, ms: block from maps of gain and shift {found['old']:.3f}"
         for name in sorted(built, key=lambda name: found[f"{name}/block"]):
-            parts = {part: found[f"{name}/{part}"] for part in ("block", "first", "second", "second+next", "second+next+skip", "sft")}
-            yield f"  {name:28s} " + ", ".join(f"{part} {value:.3f}" for part, value in parts.items())
+            yield f"  {name:48s} " + ", ".join(f"{part} {found[f'{name}/{part}']:.3f}" for part in PARTS)
 
 
 def variants(sm: int) -> dict[str, tuple[str, Shape]]:
@@ -261,7 +268,12 @@ def variants(sm: int) -> dict[str, tuple[str, Shape]]:
             add(name, replace(groups, threads=384), GATHERING=gathering, AHEAD="FIRST_ROW", WGMMA=1)
             add(f"{name}, sft too", replace(groups, threads=384), GATHERING=gathering, AHEAD="FIRST_ROW", WGMMA=2)
         for threads, wgmma in ((512, 1), (512, 2), (640, 1)):
-            add(f"wgmma {threads} pairs early" + ", sft too" * (wgmma == 2), replace(groups, threads=threads), EARLY=1, WGMMA=wgmma)
+            add(
+                f"wgmma {threads} pairs early" + ", sft too" * (wgmma == 2),
+                replace(groups, threads=threads),
+                EARLY=1,
+                WGMMA=wgmma,
+            )
     return found
 
 

@@ -24,7 +24,8 @@ from dcdr_deploy.system.files import atomic_path
 INSTALL = 'pip install "dcdr-deploy[cuda-kernels]"'
 
 SOURCES = {
-    name: Path(__file__).with_name(f"{name}.cu") for name in ("dcrb", "dcrb2", "frames", "convolution", "picture", "columns")
+    name: Path(__file__).with_name(f"{name}.cu")
+    for name in ("dcrb", "dcrb2", "frames", "convolution", "picture", "columns")
 }
 """CUDA sources by name."""
 

@@ -47,7 +47,9 @@ class SftLayer:
 
     def __post_init__(self) -> None:
         if self.stride % 8 or self.first % 8 or not 0 <= self.first <= self.stride - 2 * SFT_HIDDEN:
-            raise ValueError(f"a hidden map of {self.stride} channels has no SFT layer's 16 from channel {self.first} on")
+            raise ValueError(
+                f"a hidden map of {self.stride} channels has no SFT layer's 16 from channel {self.first} on"
+            )
         _require_alignment(hidden=self.hidden, weight=self.weight)
 
     @property

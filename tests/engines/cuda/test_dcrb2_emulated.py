@@ -130,7 +130,7 @@ class Placed:
 
 
 def kernels(gpu: EmulatedGpu) -> DcrbKernels2:
-    return DcrbKernels2({sm: b"emulated" for sm in ALL_SMS}, driver=gpu.driver)
+    return DcrbKernels2(dict.fromkeys(ALL_SMS, b"emulated"), driver=gpu.driver)
 
 
 def layer(gpu: EmulatedGpu, hidden: int, first: int, sft: Sft) -> SftLayer:
