@@ -51,6 +51,9 @@ TIMED = [(1080, 1920, 1.0), (540, 960, 1.0), (1080, 1920, 0.3), (1080, 1920, 4.0
 
 ROUNDS, REPEATS = 4, 5
 
+SPILLING = {(512, "FIRST_ROW"), (640, "FIRST_ROW"), (2, 640)}
+"""Combinations of threads, what is done ahead and how SFT layers are multiplied that have too few registers."""
+
 
 @dataclass(frozen=True)
 class Sft:
@@ -258,22 +261,18 @@ def variants(sm: int) -> dict[str, tuple[str, Shape]]:
     add("256 halves, first row ahead", replace(base, threads=256), GATHERING="HALVES", AHEAD="FIRST_ROW")
     if sm == 90:
         groups = replace(base, groups=True)
-        for threads, gathering, ahead in itertools.product((384, 512, 640), ("PAIRS", "HALVES"), ("NOTHING", "PLACES")):
-            name = f"wgmma {threads} {gathering.lower()} {ahead.lower()} ahead"
-            add(name, replace(groups, threads=threads), GATHERING=gathering, AHEAD=ahead, WGMMA=1)
-            if threads != 640 and (threads, gathering, ahead) != (512, "HALVES", "PLACES"):
-                add(f"{name}, sft too", replace(groups, threads=threads), GATHERING=gathering, AHEAD=ahead, WGMMA=2)
-        for gathering in ("PAIRS", "HALVES"):
-            name = f"wgmma 384 {gathering.lower()} first row ahead"
-            add(name, replace(groups, threads=384), GATHERING=gathering, AHEAD="FIRST_ROW", WGMMA=1)
-            add(f"{name}, sft too", replace(groups, threads=384), GATHERING=gathering, AHEAD="FIRST_ROW", WGMMA=2)
+        choices = itertools.product(
+            (1, 2), (384, 512, 640), ("PAIRS", "HALVES"), ("NOTHING", "PLACES", "FIRST_ROW"), (1, 2)
+        )
+        for wgmma, threads, gathering, ahead, taps in choices:
+            if (threads, ahead) in SPILLING or (wgmma, threads) in SPILLING or (taps == 1 and ahead != "NOTHING"):
+                continue
+            words = f"wgmma {threads} {gathering} {ahead} {taps} taps".lower().replace("_", " ")
+            values = {"GATHERING": gathering, "AHEAD": ahead, "TAPS_AT_ONCE": taps, "WGMMA": wgmma}
+            add(words + ", sft too" * (wgmma == 2), replace(groups, threads=threads), **values)
         for threads, wgmma in ((512, 1), (512, 2), (640, 1)):
-            add(
-                f"wgmma {threads} pairs early" + ", sft too" * (wgmma == 2),
-                replace(groups, threads=threads),
-                EARLY=1,
-                WGMMA=wgmma,
-            )
+            name = f"wgmma {threads} as released, early" + ", sft too" * (wgmma == 2)
+            add(name, replace(groups, threads=threads), EARLY=1, WGMMA=wgmma)
     return found
 
 

@@ -23,7 +23,10 @@
 #define DCRB_GATHERING PAIRS
 #endif
 #ifndef DCRB_AHEAD
-#define DCRB_AHEAD NOTHING
+#define DCRB_AHEAD (DCRB_WGMMA ? PLACES : NOTHING)
+#endif
+#ifndef DCRB_TAPS_AT_ONCE
+#define DCRB_TAPS_AT_ONCE 2
 #endif
 #ifndef DCRB_EARLY
 #define DCRB_EARLY 0
@@ -277,12 +280,12 @@ __device__ __forceinline__ void for_tiles(const half* x, const half* offset, con
       const Warp warp = tiles.at(tile, threadIdx.x);
       if (map) Hidden(threadIdx.x).fetch(map, stride, warp, height, width);
       const index_t first = (index_t)warp.image * height * width;
-      const index_t own = first + (index_t)(warp.top + (warp.lane >> 3)) * width + warp.left + (warp.lane & 7);
+      const index_t own = first + (index_t)warp.own_y() * width + warp.own_x();
 #if DCRB_EARLY && defined(__CUDA_ARCH__)
-      if (early && warp.top + (warp.lane >> 3) < height && warp.left + (warp.lane & 7) < width)
+      if (early && warp.own_y() < height && warp.own_x() < width)
         prefetch(early + own * CHANNELS);
 #endif
-      const PairedOffsets offsets = {reinterpret_cast<const half2*>(offset + own * OFFSET_CHANNELS)};
+      const PairedOffsets offsets = {reinterpret_cast<const half2*>(offset + own * OFFSET_CHANNELS) + warp.own_tap()};
       convolve<GATHERING, AHEAD>(sum, weights, reinterpret_cast<const uint4*>(x + first * CHANNELS), offsets, warp, height,
                           width);
     }

@@ -169,10 +169,23 @@ __device__ __forceinline__ void multiply(float (&c)[4], const uint32_t (&a)[4], 
 #endif
 }
 
+// A lane works out the sampling positions of one pixel of its warp, for the others to take: of one tap after the other,
+// or with half as many pixels as lanes, of one or two taps at a time.
+#ifndef DCRB_TAPS_AT_ONCE
+#define DCRB_TAPS_AT_ONCE 1
+#endif
+constexpr int TAPS_AT_ONCE = M_TILES == 1 ? DCRB_TAPS_AT_ONCE : 1;
+constexpr int OWNERS = 16 * M_TILES;  // lanes with a pixel each, of the same tap
+
 // Where a warp works: row g of its tile m is column g of the picture's row 2m, row g + 8 of row 2m + 1, both from `top`
 // and `left`.
 struct Warp {
   int image, top, left, lane;
+
+  // The pixel whose sampling positions the lane works out, and the first tap of which it does so.
+  __device__ __forceinline__ int own_y() const { return top + (lane % OWNERS >> 3); }
+  __device__ __forceinline__ int own_x() const { return left + (lane & 7); }
+  __device__ __forceinline__ int own_tap() const { return lane / OWNERS; }
 };
 
 // The tiles of a picture, 16 rows high; a block takes one after the other. There are fewer than 2^31 pixels.
@@ -348,36 +361,37 @@ struct StridedOffsets {  // 18 channels, laid out anyhow
   index_t channel;
   half y, x;
   __device__ __forceinline__ void fetch() { y = at[0], x = at[channel]; }
-  __device__ __forceinline__ void step() { at += 2 * channel; }
+  __device__ __forceinline__ void step(int taps) { at += 2 * taps * channel; }
   __device__ __forceinline__ float2 value() const { return {__half2float(y), __half2float(x)}; }
 };
 struct PairedOffsets {  // the channels of a pixel lie together
   const half2* at;
   half2 next;
   __device__ __forceinline__ void fetch() { next = __ldg(at); }
-  __device__ __forceinline__ void step() { ++at; }
+  __device__ __forceinline__ void step(int taps) { at += taps; }
   __device__ __forceinline__ float2 value() const { return __half22float2(next); }
 };
 
-// sum += the nine taps of the warp's pixels. `offsets` are those of the pixel (lane / 8, lane % 8) of the warp, not
-// read where it is outside the picture.
+// sum += the nine taps of the warp's pixels. `offsets` are those of the lane's own pixel and first tap, not read where
+// it is outside the picture.
 // How much of the next tap is done while the features of this one are on their way or it is multiplied.
 enum Ahead { NOTHING, PLACES, FIRST_ROW };
 
 template <Gathering GATHERING, Ahead AHEAD, class Offsets, int THREADS>
 __device__ __forceinline__ void convolve(Sums& sum, Weights<THREADS>& weights, const uint4* features, Offsets offsets,
                                          const Warp& warp, int height, int width) {
-  const int lane = warp.lane, own_y = warp.top + (lane >> 3), own_x = warp.left + (lane & 7);
-  const bool inside = own_y < height && own_x < width && (lane >> 3) < WARP_ROWS;
+  const int lane = warp.lane, own_y = warp.own_y(), own_x = warp.own_x();
+  const bool inside = own_y < height && own_x < width && warp.own_tap() < TAPS_AT_ONCE;
   if (inside) offsets.fetch();
   Packed own;
   const auto locate = [&](int tap) {
     float2 shift = {0.f, 0.f};  // down and to the right
     if (inside) {
       shift = offsets.value();
-      if (tap < TAPS - 1) offsets.step();
+      if (tap < TAPS - 1) offsets.step(TAPS_AT_ONCE);
       offsets.fetch();
     }
+    if (TAPS_AT_ONCE > 1) tap += warp.own_tap();
     own = pack(sample_at(own_y + tap / 3 - 1 + shift.x, own_x + tap % 3 - 1 + shift.y, height, width));
   };
   Gather<GATHERING> ahead;
@@ -385,7 +399,8 @@ __device__ __forceinline__ void convolve(Sums& sum, Weights<THREADS>& weights, c
   if (AHEAD == FIRST_ROW) ahead = Gather<GATHERING>::issue(features, own, 0, lane, width);
 #pragma unroll 1
   for (int tap = 0; tap < TAPS; ++tap) {
-    if (AHEAD == NOTHING) locate(tap);
+    const int turn = tap % TAPS_AT_ONCE;
+    if (AHEAD == NOTHING && turn == 0) locate(tap);
 #if DCRB_WGMMA
     const uint4* b = weights.begin(tap);
 #else
@@ -399,11 +414,12 @@ __device__ __forceinline__ void convolve(Sums& sum, Weights<THREADS>& weights, c
         if (AHEAD == FIRST_ROW && m == 0 && r == 0) {
           ahead.finish(lane, a[m][r]);
         } else {
-          Gather<GATHERING>::issue(features, own, m * 16 + r * 8, lane, width).finish(lane, a[m][r]);
+          Gather<GATHERING>::issue(features, own, turn * OWNERS + m * 16 + r * 8, lane, width).finish(lane, a[m][r]);
         }
       }
-    if (AHEAD >= PLACES) locate(tap + 1);  // after the last tap: of no use, but inside the picture
-    if (AHEAD == FIRST_ROW) ahead = Gather<GATHERING>::issue(features, own, 0, lane, width);
+    if (AHEAD >= PLACES && turn == TAPS_AT_ONCE - 1) locate(tap + 1);  // after the last tap: of no use, but inside the picture
+    if (AHEAD == FIRST_ROW)
+      ahead = Gather<GATHERING>::issue(features, own, (tap + 1) % TAPS_AT_ONCE * OWNERS, lane, width);
 #if DCRB_WGMMA
     group_wait();  // for the tap before
     group_begin();
