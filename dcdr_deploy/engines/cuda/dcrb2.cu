@@ -8,8 +8,8 @@
 // A hidden map has `stride` channels a pixel, of which a layer takes 16: 8 of the gain, then 8 of the shift. The pointer
 // is that of the first pixel's first of them.
 
-// By multiprocessor: how many threads do not spill, whether the weights of the SFT layer find room in shared memory, and
-// whether four warps multiply together. dcrb.py has the same numbers.
+// By multiprocessor: what does not spill, in the order in which an H200 was faster. dcrb.py has the same threads.
+// On SM90 four warps multiply together; elsewhere twelve warps want more registers of some compilers than there are.
 #if defined(__CUDA_ARCH__) && !defined(DCRB_SM)
 #define DCRB_SM (__CUDA_ARCH__ / 10)
 #endif
@@ -17,20 +17,21 @@
 #define DCRB_WGMMA (DCRB_SM == 90 ? 2 : 0)
 #endif
 #ifndef DCRB_THREADS
-#define DCRB_THREADS (DCRB_SM == 90 ? 512 : DCRB_SM == 80 ? 384 : 256)
+#define DCRB_THREADS (DCRB_SM == 90 ? 512 : DCRB_SM == 80 || DCRB_SM >= 100 ? 384 : 256)
 #endif
 #ifndef DCRB_GATHERING
-#define DCRB_GATHERING PAIRS
+#define DCRB_GATHERING (DCRB_THREADS > 256 ? PAIRS : HALVES)
 #endif
 #ifndef DCRB_AHEAD
-#define DCRB_AHEAD (DCRB_WGMMA ? PLACES : NOTHING)
+#define DCRB_AHEAD (DCRB_SM == 90 ? PLACES : DCRB_SM == 80 ? NOTHING : FIRST_ROW)
 #endif
 #ifndef DCRB_TAPS_AT_ONCE
 #define DCRB_TAPS_AT_ONCE 2
 #endif
 #ifndef DCRB_EARLY
-#define DCRB_EARLY 0
+#define DCRB_EARLY (DCRB_THREADS == 256)
 #endif
+// Whether the weights of the SFT layer find room in shared memory.
 #ifndef DCRB_SFT_RESIDENT
 #define DCRB_SFT_RESIDENT (DCRB_SM == 80 || DCRB_SM == 87 || (DCRB_SM >= 90 && DCRB_SM < 120))
 #endif
@@ -281,7 +282,7 @@ __device__ __forceinline__ void for_tiles(const half* x, const half* offset, con
       if (map) Hidden(threadIdx.x).fetch(map, stride, warp, height, width);
       const index_t first = (index_t)warp.image * height * width;
       const index_t own = first + (index_t)warp.own_y() * width + warp.own_x();
-#if DCRB_EARLY && defined(__CUDA_ARCH__)
+#if DCRB_EARLY
       if (early && warp.own_y() < height && warp.own_x() < width)
         prefetch(early + own * CHANNELS);
 #endif
