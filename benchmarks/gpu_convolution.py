@@ -25,11 +25,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import gpu_conv_checks
 import torch
 from convolution_cases import CASES, problem
+from dcdr_deploy.engines.cuda.cubin import Resources, resource_usage
 
 from dcdr_deploy.engines.cuda.compiler import compile_cubin, compile_text, source_text
 from dcdr_deploy.engines.cuda.convolution import ConvolutionArguments, ConvolutionKernels
 from dcdr_deploy.engines.cuda.convolution_table import PREFIX, Shape, Variant, instantiation, variants
-from dcdr_deploy.engines.cuda.cubin import Resources, resource_usage
 from dcdr_deploy.errors import EngineError
 
 

@@ -115,7 +115,10 @@ def compile_all() -> None:
         return f"{source} {time.perf_counter() - started:.1f} s ({size >> 10} KiB)"
 
     with ThreadPoolExecutor() as pool:
-        print(f"SM{sm}, driver CUDA {hardware.cuda_driver_version()}: " + ", ".join(pool.map(compiled, (*SOURCES, "dcrb"))))
+        print(
+            f"SM{sm}, driver CUDA {hardware.cuda_driver_version()}: "
+            + ", ".join(pool.map(compiled, (*SOURCES, "dcrb")))
+        )
 
 
 def run_checks(name: str) -> int:

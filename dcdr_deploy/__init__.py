@@ -4,7 +4,8 @@
 
     import dcdr_deploy
 
-    dcdr_deploy.convert_file("in.png", "out.exr")
+    with dcdr_deploy.open_runner() as runner:
+        dcdr_deploy.convert_file("in.png", "out.exr", runner)
 
 Importing the package loads nothing but this file; each name below brings its module with its first use.
 """
@@ -15,6 +16,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from dcdr_deploy._version import __version__
+from dcdr_deploy.system.privacy import silence_onnxruntime
+
+silence_onnxruntime()  # here, because it has to come before any import of it
 
 if TYPE_CHECKING:
     from dcdr_deploy.engines.base import Engine, EngineOptions

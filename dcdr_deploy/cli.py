@@ -6,7 +6,10 @@ missing.
 
 from __future__ import annotations
 
+import errno
 import importlib
+import os
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -97,10 +100,30 @@ class LazyGroup(click.Group):
         try:
             return super().invoke(ctx)
         except DcdrError as error:
-            raise _OneLineError(str(error)) from error
+            raise _OneLineError(self._in_words_of_the_command(ctx, str(error))) from error
         except KeyboardInterrupt:
+            from dcdr_deploy.commands.show.terminal import ignore_signals
+
+            ignore_signals()
             click.echo("interrupted; what was finished is kept", err=True)
             ctx.exit(EXIT_INTERRUPTED)
+        except PermissionError as error:
+            raise _OneLineError(f"{error.filename}: {error.strerror}; mend its permissions") from error
+        except OSError as error:
+            if not _stdout_fails():
+                raise
+            reason = "its reader is gone" if error.errno == errno.EPIPE else error.strerror
+            raise _OneLineError(f"standard output cannot be written ({reason}); what was finished is kept") from error
+
+    def _in_words_of_the_command(self, ctx: click.Context, message: str) -> str:
+        """Name options where a message names the fields behind them."""
+        from dcdr_deploy.commands.show.text import with_options
+
+        try:
+            command = self._lazy[ctx.invoked_subcommand or ""].load()
+        except (KeyError, ImportError):  # the group's own error, or that of a command which cannot be imported
+            return message
+        return with_options(message, command)
 
     @contextmanager
     def _packages_for(self, name: str) -> Iterator[None]:
@@ -116,6 +139,18 @@ class LazyGroup(click.Group):
             raise MissingDependency(
                 f'`dcdr-deploy {name}` needs the package {missing}, which is not installed: pip install "{package}"'
             ) from error
+
+
+def _stdout_fails() -> bool:
+    """Whether it is standard output that an error comes from: then it fails again."""
+    try:
+        sys.stdout.write(" ")
+        sys.stdout.flush()
+    except OSError:
+        # Python flushes it once more at its end, and would tell that in lines of its own.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False
 
 
 EPILOG = """\b
@@ -142,3 +177,6 @@ def main() -> None:
     Results go to stdout, all else to stderr. Exit codes: 0 done, 2 a mistake in what was asked for, 3 a folder of which
     some files failed, 130 interrupted.
     """
+    from dcdr_deploy.commands.show.terminal import prepare_process
+
+    prepare_process()

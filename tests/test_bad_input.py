@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import sys
 import zlib
@@ -13,9 +14,12 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from dcdr_deploy.cli import COMMANDS
+from dcdr_deploy.commands.show.text import with_options
 from dcdr_deploy.errors import DcdrError
-from dcdr_deploy.run.file import convert_file
+from dcdr_deploy.run.file import PreparedFile
 from dcdr_deploy.run.folder import convert_folder
+from dcdr_deploy.run.opening import open_runner
 
 
 @dataclass(frozen=True)
@@ -133,6 +137,17 @@ CASES = [
 ]
 
 
+def from_python(source: Path, target: str, model: str | Path | None) -> None:
+    """What a program does that wants no model loaded for nothing."""
+    if os.path.isdir(source):  # noqa: PTH112 - Path.is_dir raises for overlong names
+        with open_runner(model) as runner:
+            convert_folder(source, target, runner)
+        return
+    prepared = PreparedFile(source, target)
+    with open_runner(model) as runner:
+        prepared.convert(runner)
+
+
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name.replace(" ", "-"))
 def test_one_line_exit_2_no_output_and_the_same_sentence_from_the_api(
     case, tmp_path, dcdr, make_picture, write_tiny_model, tiny_model
@@ -147,10 +162,9 @@ def test_one_line_exit_2_no_output_and_the_same_sentence_from_the_api(
     assert error.startswith("error: ")
     assert case.words in error
     assert all(note.startswith(("model: ", "note: ", "backend: ")) for note in notes)
-    convert = convert_folder if (tmp_path / case.source[:200]).is_dir() else convert_file
     with pytest.raises(DcdrError) as raised:
-        convert(case.source, case.target, model=model)
-    assert f"error: {raised.value}" == error
+        from_python(Path(case.source), case.target, model)
+    assert with_options(f"error: {raised.value}", COMMANDS["run"].load()) == error
     assert sorted(tmp_path.rglob("*")) == before
 
 
@@ -163,14 +177,14 @@ def test_a_wrong_extension_is_decoded_by_content(tmp_path, dcdr, make_picture, t
 def test_a_folder_where_a_picture_is_due_is_named_by_the_api(tmp_path):
     (tmp_path / "folder.png").mkdir()
     with pytest.raises(DcdrError, match=r"folder\.png: is a folder where a picture is due"):
-        convert_file(tmp_path / "folder.png", tmp_path / "out.exr")
+        PreparedFile(tmp_path / "folder.png", tmp_path / "out.exr")
 
 
 def test_errors_of_several_lines_become_one(dcdr, make_picture, monkeypatch):
     def fail(*arguments, **options):
         raise DcdrError("first\nsecond")
 
-    monkeypatch.setattr("dcdr_deploy.commands.run.convert_file", fail)
+    monkeypatch.setattr("dcdr_deploy.commands.run.PreparedFile", fail)
     done = dcdr("run", "in.png", "out.exr")
     assert (done.exit_code, done.stderr) == (2, "error: first second\n")
 

@@ -22,9 +22,10 @@ from dcdr_deploy.building.settings import BuildSettings
 from dcdr_deploy.building.worker import settings_to_data
 from dcdr_deploy.engines.cuda.compiler import source_hash
 from dcdr_deploy.engines.tensorrt import trt_api
-from dcdr_deploy.engines.tensorrt.plugin import FORMS, NAME, NAMESPACE
+from dcdr_deploy.engines.tensorrt.plugin import FORMS
 from dcdr_deploy.errors import EngineError, MissingDependency, ModelError
 from dcdr_deploy.modelfile.metadata import encode
+from dcdr_deploy.modelfile.names import DCRB, DOMAIN
 from dcdr_deploy.modelfile.onnx_file import OnnxModel, read_model
 from dcdr_deploy.modelfile.sidecar import Sidecar, atomic_pair, mark_verified, read_sidecar, write
 from dcdr_deploy.run.gate import MIN_PSNR
@@ -140,7 +141,7 @@ def _facts(source: Path, model: OnnxModel, settings: BuildSettings, version: str
         **expected_facts(settings, version),
         "onnx_sha256": onnx_sha256,
         "metadata": encode(metadata),
-        "plugin": f"{NAMESPACE}::{NAME}" if settings.plugin else None,
+        "plugin": f"{DOMAIN}::{DCRB}" if settings.plugin else None,
         "tool_version": __version__,
     }
 
@@ -181,7 +182,7 @@ def _verify(source: Path, engine: Path, sidecar: Sidecar, listener: BuildListene
         found = figure if result["finite"] else "NaN or infinity"
         raise EngineError(
             f"{source}: the engine's results are not ONNX Runtime's ({found}), so it was not kept; try "
-            f"{'--plugin none' if sidecar.plugin else 'another package'}"
-            f"{' or leave out --fp16' if sidecar.precision == 'fp16' else ''}"
+            f"{'`plugin` none' if sidecar.plugin else 'another package'}"
+            f"{' or leave out `fp16`' if sidecar.precision == 'fp16' else ''}"
         )
     return mark_verified(engine, sidecar, result["figures"])

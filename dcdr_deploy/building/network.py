@@ -114,7 +114,7 @@ def _logging(trt: Any, log: Log) -> Iterator[tuple[Any, list[str]]]:
 def _check_targets(trt: Any, settings: BuildSettings) -> None:
     if not get_package(settings.package).targets_sms:
         if len(settings.sms) > 1:
-            raise EngineError(f"{settings.package} builds for one GPU architecture at a time; name one with --sm")
+            raise EngineError(f"{settings.package} builds for one GPU architecture at a time; name one with `sms`")
         return
     known = builder_sms(trt)
     for sm in settings.sms:
@@ -160,7 +160,7 @@ def _check_plugin_layers(network: Any, blocks: list[str], package: Package) -> i
     raise EngineError(
         f"the parser of {package.name} gave {len(ours)} of {len(blocks)} DCRB nodes to the plugin and made {others} "
         f"other plugin layers among {len(layers)} layers, so the engine would not be what was asked for; "
-        f"{'build with --plugin none' if blocks else 'export the model again'}"
+        f"{'build with `plugin` none' if blocks else 'export the model again'}"
     )
 
 
@@ -196,7 +196,7 @@ def _set_targets(trt: Any, config: Any, settings: BuildSettings) -> None:
         # A refused target is no exception: the package would quietly build for another GPU.
         if not config.set_compute_capability(getattr(trt.ComputeCapability, f"SM{sm}"), place):
             raise EngineError(
-                f"{settings.package} {trt.__version__} refuses to build for SM {sm}; leave it out of --sm"
+                f"{settings.package} {trt.__version__} refuses to build for SM {sm}; leave it out of `sms`"
             )
 
 

@@ -18,26 +18,19 @@ from onnx import TensorProto, helper, numpy_helper
 
 from dcdr_deploy.building.hidden_maps import HiddenBlock, merge_hidden_maps, remove_unused
 from dcdr_deploy.building.settings import BuildSettings
-from dcdr_deploy.engines.cuda.packing import WIDTH, pack_sft_bias, pack_sft_weight, pack_weight, plain_weight
-from dcdr_deploy.engines.tensorrt.signature import (
-    FIRST,
-    FROM_HIDDEN,
-    FROM_MAPS,
-    HIDDEN_INPUTS,
-    INPUTS,
-    NAME,
-    NAMESPACE,
-)
+from dcdr_deploy.engines.cuda.packing import pack_sft_bias, pack_sft_weight, pack_weight, plain_weight
+from dcdr_deploy.engines.tensorrt.signature import FIRST, FROM_HIDDEN, FROM_MAPS, HIDDEN_INPUTS
 from dcdr_deploy.engines.tensorrt.trt_api import get_package
 from dcdr_deploy.errors import ExportError, ModelError
 from dcdr_deploy.export.fp16 import is_fp16, to_fp16
-from dcdr_deploy.export.operators import DOMAIN, OPSET, VERSION, function_bodies
+from dcdr_deploy.export.operators import OPSET, function_bodies
 from dcdr_deploy.modelfile.metadata import decode
+from dcdr_deploy.modelfile.names import DCRB, DCRB_INPUTS, DOMAIN, DOMAIN_VERSION, WIDTH
 
-_WEIGHTS = tuple(number for number, name in enumerate(INPUTS) if name.startswith("w"))
-_BIASES = tuple(number for number, name in enumerate(INPUTS) if name.startswith("b"))
+_WEIGHTS = tuple(number for number, name in enumerate(DCRB_INPUTS) if name.startswith("w"))
+_BIASES = tuple(number for number, name in enumerate(DCRB_INPUTS) if name.startswith("b"))
 _VERSION = "plugin_version"
-_NO_PLUGIN = "build with --plugin none"
+_NO_PLUGIN = "build with `plugin` none"
 
 
 def prepare(model: onnx.ModelProto, settings: BuildSettings, source: str = "this model") -> onnx.ModelProto:
@@ -83,7 +76,7 @@ def plugin_version(model: onnx.ModelProto) -> str | None:
 
 
 def _blocks(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
-    return (node for node in model.graph.node if (node.domain, node.op_type) == (DOMAIN, NAME))
+    return (node for node in model.graph.node if (node.domain, node.op_type) == (DOMAIN, DCRB))
 
 
 def _constants(model: onnx.ModelProto) -> dict[str, TensorProto]:
@@ -92,7 +85,7 @@ def _constants(model: onnx.ModelProto) -> dict[str, TensorProto]:
 
 def _check_opsets(model: onnx.ModelProto, source: str) -> None:
     opsets = {entry.domain: entry.version for entry in model.opset_import}
-    for domain, name, known in (("", "opset", OPSET), (DOMAIN, "version of its own operators", VERSION)):
+    for domain, name, known in (("", "opset", OPSET), (DOMAIN, "version of its own operators", DOMAIN_VERSION)):
         found = opsets.get(domain, known if domain else 0)  # a network without deformable blocks has no own operators
         if found != known:
             raise ModelError(f"{source} has {name} {found}, not {known}; export it again with `dcdr-deploy export`")
@@ -105,7 +98,7 @@ def _converted(model: onnx.ModelProto, settings: BuildSettings, source: str) -> 
             return to_fp16(model)
         except ExportError as error:
             what = str(error).partition(";")[0]
-            raise ModelError(f"{source}: {what}; build without --fp16") from None
+            raise ModelError(f"{source}: {what}; build without `fp16`") from None
     copied = onnx.ModelProto()
     copied.CopyFrom(model)
     del copied.graph.value_info[:]  # parsers infer shapes, and ours may change
@@ -134,7 +127,7 @@ def _words(dimensions: Any) -> str:
 
 def _fitting(dimensions: Any) -> str:
     height, width = dimensions[2].dim_value, dimensions[3].dim_value
-    return f"build with --tile {height}x{width} --max-batch 1, or export without --static"
+    return f"build with `tile` {height}x{width} `max_batch` 1, or export without --static"
 
 
 def _use_plugin(model: onnx.ModelProto, original: dict[str, TensorProto], source: str) -> None:
@@ -147,8 +140,8 @@ def _use_plugin(model: onnx.ModelProto, original: dict[str, TensorProto], source
     """
     nodes = list(_blocks(model))
     if not nodes:
-        raise ModelError(f"{source} has no {DOMAIN}::{NAME} nodes for the plugin to take; {_NO_PLUGIN}")
-    strangers = {(n.domain, n.op_type) for n in model.graph.node if n.domain == DOMAIN and n.op_type != NAME}
+        raise ModelError(f"{source} has no {DOMAIN}::{DCRB} nodes for the plugin to take; {_NO_PLUGIN}")
+    strangers = {(n.domain, n.op_type) for n in model.graph.node if n.domain == DOMAIN and n.op_type != DCRB}
     if strangers:
         raise ModelError(f"{source} has nodes that the plugin cannot take ({sorted(strangers)[0][1]}); {_NO_PLUGIN}")
     del model.functions[:]
@@ -157,8 +150,10 @@ def _use_plugin(model: onnx.ModelProto, original: dict[str, TensorProto], source
     made: dict[str, NDArray[Any]] = {}
     for number, node in enumerate(nodes):
         node.name = node.name or f"dcrb{number}"
-        if len(node.input) != len(INPUTS):
-            raise ModelError(f"{source}: {node.name} has {len(node.input)} inputs, not {len(INPUTS)}; export it again")
+        if len(node.input) != len(DCRB_INPUTS):
+            raise ModelError(
+                f"{source}: {node.name} has {len(node.input)} inputs, not {len(DCRB_INPUTS)}; export it again"
+            )
         for place in (*_WEIGHTS, *_BIASES):
             name = node.input[place]
             if name not in present:
@@ -171,7 +166,7 @@ def _use_plugin(model: onnx.ModelProto, original: dict[str, TensorProto], source
     for node, block in zip(nodes, hidden or (), strict=bool(hidden)):
         made.update(_take_hidden(node, block, original))
     for node in nodes:
-        node.attribute.append(helper.make_attribute("plugin_namespace", NAMESPACE))
+        node.attribute.append(helper.make_attribute("plugin_namespace", DOMAIN))
         node.attribute.append(helper.make_attribute(_VERSION, FROM_MAPS if hidden is None else FROM_HIDDEN))
     remove_unused(model)
     _replace_initializers(model, made)
@@ -188,7 +183,7 @@ def _take_hidden(node: onnx.NodeProto, block: HiddenBlock, original: dict[str, T
         )
         made[f"{node.name}.w_sft{number}"] = pack_sft_weight(*weights)
         made[f"{node.name}.b_sft{number}"] = pack_sft_bias(*biases)
-    old = dict(zip(INPUTS, node.input, strict=True))
+    old = dict(zip(DCRB_INPUTS, node.input, strict=True))
     new = {**old, "hidden": block.hidden} | {name.rpartition(".")[2]: name for name in made}
     node.input[:] = [new[name] for name in HIDDEN_INPUTS]
     node.attribute.append(helper.make_attribute(FIRST, block.first))
@@ -218,5 +213,5 @@ def _without_plugin(model: onnx.ModelProto, form: str) -> onnx.ModelProto:
     del model.functions[:]
     model.functions.extend([*foreign, *function_bodies(form)])
     if any(node.domain == DOMAIN for node in model.graph.node) and all(e.domain != DOMAIN for e in model.opset_import):
-        model.opset_import.append(helper.make_opsetid(DOMAIN, VERSION))
+        model.opset_import.append(helper.make_opsetid(DOMAIN, DOMAIN_VERSION))
     return onnx.inliner.inline_local_functions(model)

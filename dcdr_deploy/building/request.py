@@ -8,8 +8,8 @@ from pathlib import Path
 
 from dcdr_deploy.building.settings import DEFAULT_TILE, BuildSettings
 from dcdr_deploy.engines.tensorrt import trt_api
-from dcdr_deploy.engines.tensorrt.signature import NAME, NAMESPACE
 from dcdr_deploy.errors import EngineError, MissingDependency, ModelError, OutputError
+from dcdr_deploy.modelfile.names import DCRB, DOMAIN, ENGINE_SUFFIX
 from dcdr_deploy.modelfile.onnx_file import OnnxModel
 from dcdr_deploy.system import hardware
 
@@ -136,7 +136,7 @@ def resolve(
 
 def has_blocks(model: OnnxModel) -> bool:
     """Whether the plugin has something to take in a model, and can take all that is ours."""
-    return {name for domain, name in model.operators if domain == NAMESPACE} == {NAME}
+    return {name for domain, name in model.operators if domain == DOMAIN} == {DCRB}
 
 
 def _usable(wanted: str | None, builders: Sequence[Builder]) -> list[Builder]:
@@ -157,7 +157,7 @@ def _target_sms(wanted: Sequence[int | str], present: int | None) -> tuple[int, 
     if not wanted or CURRENT in wanted:
         if present is None:
             raise EngineError(
-                "this machine has no NVIDIA GPU to build for; name the GPUs with --sm, such as --sm 86,89 "
+                "this machine has no NVIDIA GPU to build for; name the GPUs with `sms`, such as `sms` 86,89 "
                 "(75: RTX 20, 86: RTX 30, 89: RTX 40, 120: RTX 50)"
             )
         named.add(present)
@@ -178,12 +178,12 @@ def _check_shapes(settings: BuildSettings, model: OnnxModel) -> None:
     fixed = model.fixed_size
     if fixed is not None and (settings.dynamic or settings.size != fixed):
         raise ModelError(
-            f"{model.path} was exported for {fixed[0]}x{fixed[1]} only; leave out --tile and --dynamic, "
+            f"{model.path} was exported for {fixed[0]}x{fixed[1]} only; leave out `tile` and `dynamic`, "
             "or export it again without --static"
         )
     if model.max_batch is not None and settings.max_batch > model.max_batch:
         raise ModelError(
-            f"{model.path} was exported for {model.max_batch} image a call; leave out --max-batch, "
+            f"{model.path} was exported for {model.max_batch} image a call; leave out `max_batch`, "
             "or export it again without --static"
         )
 
@@ -200,7 +200,7 @@ def output_path(output: Path | None, source: Path, folder: Path, settings: Build
     Raises:
         OutputError: a file name with another suffix, by which no backend would know it.
     """
-    suffix = trt_api.SUFFIX
+    suffix = ENGINE_SUFFIX
     stem = source.stem.removesuffix(".fp16").removesuffix(".fp32")
     name = f"{stem}.{settings.precision}.sm{'-'.join(map(str, settings.sms))}{suffix}"
     if output is None:

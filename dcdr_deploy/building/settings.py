@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dcdr_deploy.errors import EngineError
+from dcdr_deploy.modelfile.names import SIZE_MULTIPLE, WIDTH
 
 DEFAULT_TILE = (1080, 1920)
 """One frame of HD video in one call. Smaller tiles cost more: with an overlap of 136 pixels, 512 x 512 tiles compute
@@ -13,12 +14,6 @@ an HD frame four times over."""
 
 SMALLEST_EDGE = 64
 """Pixels; the least height and width that an engine with dynamic shapes takes."""
-
-SIZE_MULTIPLE = 4
-"""The network halves its input twice."""
-
-WIDTH = 64
-"""Feature maps of the network at full size, its largest tensors."""
 
 
 @dataclass(frozen=True)
@@ -62,21 +57,21 @@ class BuildSettings:
 
     def __post_init__(self) -> None:
         if not self.sms:
-            raise EngineError("no GPU architecture to build for; name some, such as --sm 86,89")
+            raise EngineError("no GPU architecture to build for; name some, such as `sms` 86,89")
         height, width = self.size
         if any(edge < SIZE_MULTIPLE or edge % SIZE_MULTIPLE for edge in self.size):
             raise EngineError(
-                f"--tile {height}x{width}: height and width must be positive multiples of {SIZE_MULTIPLE}"
+                f"`tile` {height}x{width}: height and width must be positive multiples of {SIZE_MULTIPLE}"
             )
         if self.max_batch < 1:
-            raise EngineError(f"--max-batch must be at least 1, not {self.max_batch}")
+            raise EngineError(f"`max_batch` must be at least 1, not {self.max_batch}")
         if self.workspace is not None and not 0 < self.workspace < 1024:
-            raise EngineError(f"--workspace must be more than 0 and less than 1024 GiB, not {self.workspace:g}")
+            raise EngineError(f"`workspace` must be more than 0 and less than 1024 GiB, not {self.workspace:g}")
         images, height, width = self.profile().largest
         if images * height * width * WIDTH >= 2**31:
             raise EngineError(
                 f"{images} x {height} x {width} pixels in a call are more than an engine can index; "
-                "choose a smaller --tile or --max-batch"
+                "choose a smaller `tile` or `max_batch`"
             )
 
     @property

@@ -24,12 +24,12 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from dcdr_deploy.building.settings import BuildSettings
-from dcdr_deploy.errors import DcdrError, EngineOutOfMemory, ModelError, OutputError
+from dcdr_deploy.errors import DcdrError, EngineOutOfMemory, OutputError
+from dcdr_deploy.export.loading import load_onnx
 from dcdr_deploy.modelfile.sidecar import sidecar_path
-from dcdr_deploy.system import faults
 
 if TYPE_CHECKING:
-    import onnx
+    pass
 
 Tell = Callable[..., None]
 """``tell(event, **details)`` writes one line of the protocol."""
@@ -102,21 +102,6 @@ def gate(request: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
 
 
 JOBS: dict[str, Callable[[Mapping[str, Any], Tell], dict[str, Any]]] = {"build": build, "gate": gate}
-
-
-def load_onnx(path: Path) -> onnx.ModelProto:
-    """Load an ONNX file.
-
-    Raises:
-        ModelError: it is damaged.
-    """
-    import onnx
-    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
-
-    try:
-        return onnx.load(str(path))
-    except (DecodeError, OSError, ValueError) as error:
-        raise ModelError(f"{path} is damaged or no ONNX file: {faults.one_line(error)}") from None
 
 
 def settings_to_data(settings: BuildSettings) -> dict[str, Any]:

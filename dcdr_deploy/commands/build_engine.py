@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from dcdr_deploy.commands.show.text import printable_lines
 from dcdr_deploy.commands.types import SizeType
 from dcdr_deploy.engines.tensorrt.trt_api import PACKAGES
 
@@ -105,4 +106,4 @@ def command(
         # What comes with the package stays in its folder; what is made from it belongs to the user.
         folder = Path() if choice.path == DEMO_MODEL else None
         report = build_engine(choice.path, output, request, console, folder)
-    click.echo(json.dumps(as_data(report)) if as_json else as_text(report))
+    click.echo(json.dumps(as_data(report)) if as_json else printable_lines(as_text(report)))

@@ -10,13 +10,14 @@ from typing import Any
 
 import click
 
-from dcdr_deploy.commands.show.text import printable
+from dcdr_deploy.commands.show.text import printable, printable_lines, with_options
 from dcdr_deploy.evaluation.align import ALIGNMENTS, NONE
 from dcdr_deploy.evaluation.comparison import EvaluationSettings, Progress
 from dcdr_deploy.evaluation.report import EvaluationReport
 from dcdr_deploy.evaluation.scale import GT_MAX
 from dcdr_deploy.imaging.exr import SDR_WHITE_NITS
 from dcdr_deploy.imaging.read_hdr import HdrOptions
+from dcdr_deploy.metrics.overexposed import BRIGHT_CODE, BRIGHT_SHARE
 from dcdr_deploy.metrics.registry import METRICS, PAPER, SETS
 
 EPILOG = """\b
@@ -78,7 +79,9 @@ def _list_metrics(ctx: click.Context, param: click.Parameter, wanted: bool) -> N
 @click.argument("truth", metavar="GT")
 @click.option("--ldr", metavar="DIR", help="The SDR pictures: gives clipped pixels and their surround figures too.")
 @click.option(
-    "--overexposed", is_flag=True, help="Only Test Set 2: grayscale above 240 on over 2.9 % of the SDR picture."
+    "--overexposed",
+    is_flag=True,
+    help=f"Only Test Set 2: grayscale above {BRIGHT_CODE} on over {100 * BRIGHT_SHARE:g} % of the SDR picture.",
 )
 @click.option(
     "--metrics",
@@ -141,11 +144,11 @@ def command(prediction: str, truth: str, **chosen: Any) -> None:
     if not chosen["quiet"]:
         _tell(report, left_out, as_table=not (chosen["as_json"] or chosen["as_csv"]))
     if chosen["as_json"]:
-        click.echo(json.dumps(report.as_dict(), indent=2))
+        click.echo(with_options(json.dumps(report.as_dict(), indent=2)))
     elif chosen["as_csv"]:
-        click.echo(printable(report.as_csv(summary=chosen["summary"])), nl=False)
+        click.echo(printable_lines(with_options(report.as_csv(summary=chosen["summary"]))), nl=False)
     else:
-        click.echo(printable(report.as_table(summary=chosen["summary"])))
+        click.echo(printable_lines(with_options(report.as_table(summary=chosen["summary"]))))
 
 
 def _tell(report: EvaluationReport, left_out: list[str], *, as_table: bool) -> None:
@@ -174,7 +177,7 @@ def _tell(report: EvaluationReport, left_out: list[str], *, as_table: bool) -> N
         )
     if not as_table:
         for name, reason in report.reasons.items():
-            click.echo(f"note: {name}: not computed: {reason}", err=True)
+            click.echo(with_options(f"note: {name}: not computed: {reason}"), err=True)
 
 
 def _summed_up(notes: tuple[str, ...]) -> list[str]:

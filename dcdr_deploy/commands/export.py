@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from dcdr_deploy.commands.show.text import printable_lines
 from dcdr_deploy.commands.types import SizeType
 
 EPILOG = """\b
@@ -56,4 +57,4 @@ def command(
 
     options = ExportOptions(fp16, static, not no_verify, peak, calibrate, output_gamma=output_gamma)
     report = export_checkpoint(checkpoint, output, options, lambda stage: click.echo(f"{stage} ...", err=True))
-    click.echo(json.dumps(as_data(report)) if as_json else as_text(report))
+    click.echo(json.dumps(as_data(report)) if as_json else printable_lines(as_text(report)))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from dcdr_deploy.commands.show.text import printable_lines
 from dcdr_deploy.commands.types import PlaceType
 
 EPILOG = """\b
@@ -58,4 +59,4 @@ def command(
         from dcdr_deploy.inspection.drawing import inspect_offsets
 
         data, as_text = inspect_offsets(file, picture, output, at), offsets_as_text
-    click.echo(json.dumps(data, indent=2) if as_json else as_text(data))
+    click.echo(json.dumps(data, indent=2) if as_json else printable_lines(as_text(data)))

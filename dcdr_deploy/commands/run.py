@@ -13,9 +13,10 @@ from dcdr_deploy.engines.base import PRECISIONS
 from dcdr_deploy.engines.registry import AUTO, backend_names
 from dcdr_deploy.imaging.exr import COMPRESSIONS
 from dcdr_deploy.imaging.write import OUTPUT_SUFFIXES, WriteOptions
-from dcdr_deploy.run.file import convert_file
-from dcdr_deploy.run.folder import convert_folder
-from dcdr_deploy.run.opening import RunnerSettings
+from dcdr_deploy.run.file import PreparedFile
+from dcdr_deploy.run.folder import convert_planned
+from dcdr_deploy.run.jobs import plan_folder
+from dcdr_deploy.run.opening import RunnerSettings, open_runner
 from dcdr_deploy.run.outputs import ConvertOptions
 
 EXIT_SOME_FAILED = 3
@@ -135,13 +136,20 @@ def command(source: str, target: str, **chosen: Any) -> None:
     )
     verbosity = NORMAL if chosen["verbosity"] is None else chosen["verbosity"]
     with Console(verbosity=verbosity, as_json=chosen["as_json"]) as console:
-        wishes: dict[str, Any] = {"model": chosen["model"], "settings": settings, "listener": console}
+        # What can be refused without a model is, before one is loaded.
         if not os.path.isdir(source):  # noqa: PTH112 - Path.is_dir raises for overlong names
-            convert_file(source, target, options=options, **wishes)
+            prepared = PreparedFile(source, target, options)
+            console.files_found(1, ())
+            with open_runner(chosen["model"], settings, console) as runner:
+                prepared.convert(runner, console)
             return
-        report = convert_folder(
-            source, target, options=options, recursive=chosen["recursive"], overwrite=chosen["overwrite"], **wishes
-        )
+        plan = plan_folder(Path(source), Path(target), options, recursive=chosen["recursive"])
+        for note in plan.notes:
+            console.note(note)
+        with open_runner(chosen["model"], settings, console) as runner:
+            report = convert_planned(
+                plan, Path(target), runner, options, overwrite=chosen["overwrite"], listener=console
+            )
         console.folder_done(report, Path(target))
     if report.failures:
         click.get_current_context().exit(EXIT_SOME_FAILED)

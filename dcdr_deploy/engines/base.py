@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from dcdr_deploy.errors import EngineError
 from dcdr_deploy.modelfile.metadata import ModelMetadata
+from dcdr_deploy.modelfile.onnx_file import OnnxModel
 from dcdr_deploy.system import hardware
 
 DEVICE_CPU = "cpu"
@@ -68,7 +69,7 @@ class EngineOptions:
         device: ``"auto"``, ``"cpu"``, ``"cuda"`` (the first GPU) or ``"cuda:1"``.
         threads: processor threads; ``None`` leaves the choice to the backend.
         precision: ``"fp32"``, ``"fp16"`` or ``"auto"``: what suits the device best. Backends that run files of one
-            precision take that of the file, and refuse another (:meth:`require_precision`).
+            precision take that of the file, and refuse another (:func:`require_precision`).
 
     Raises:
         EngineError: a device of another form, fewer than one thread, or a precision that is not known.
@@ -96,22 +97,35 @@ class EngineOptions:
         """Number of the GPU in CUDA's counting; 0 unless the device names another."""
         return int(self.device.partition(":")[2] or 0)
 
-    def require_precision(self, given: str, source: str, remedy: str) -> None:
-        """Refuse a model file of another precision than the one asked for.
-
-        Args:
-            given: the file's precision, ``"fp32"`` or ``"fp16"``.
-            source: the file; the message begins with it.
-            remedy: how to get one of the other precision; the message ends with it.
-
-        Raises:
-            EngineError: another precision was asked for.
-        """
-        if self.precision not in ("auto", given):
-            raise EngineError(f"{source} is {given}, not {self.precision} as asked for; {remedy}")
-
 
 DEFAULT_OPTIONS = EngineOptions()
+
+
+def require_precision(options: EngineOptions, given: str, source: Path, remedy: str) -> None:
+    """Refuse a model file of another precision than the one asked for.
+
+    Args:
+        options: what was asked for.
+        given: the file's precision, ``"fp32"`` or ``"fp16"``.
+        source: the file; the message begins with it.
+        remedy: how to get one of the other precision; the message ends with it.
+
+    Raises:
+        EngineError: another precision was asked for.
+    """
+    if options.precision not in ("auto", given):
+        raise EngineError(f"{source} is {given}, not {options.precision} as asked for; {remedy}")
+
+
+def require_precision_of_onnx(options: EngineOptions, model: OnnxModel) -> None:
+    """Refuse an ONNX file where another precision is asked for: it is of one.
+
+    Raises:
+        EngineError: as :func:`require_precision`; the message says how to get the other file.
+    """
+    switch = "with" if options.precision == "fp16" else "without"
+    remedy = f"export the checkpoint {switch} --fp16, or leave the precision to the file"
+    require_precision(options, model.precision, model.path, remedy)
 
 
 @dataclass(frozen=True)
@@ -255,17 +269,3 @@ class Engine(abc.ABC):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-    def describe(self) -> dict[str, Any]:
-        """Return ``info`` as plain data for ``--json``."""
-        meta = self.info.metadata
-        return {
-            "backend": self.info.backend,
-            "device": self.info.device,
-            "device_kind": self.info.device_kind,
-            "precision": self.info.precision,
-            "model": None if self.info.model is None else str(self.info.model),
-            "peak": meta.peak,
-            "size_multiple": meta.size_multiple,
-            "overlap": meta.overlap,
-        }

@@ -25,6 +25,7 @@ from dcdr_deploy.engines.base import (
     Engine,
     EngineInfo,
     EngineOptions,
+    require_precision_of_onnx,
 )
 from dcdr_deploy.errors import EngineError, MissingDependency, ModelError
 from dcdr_deploy.modelfile.onnx_file import OnnxModel, read_model
@@ -64,6 +65,11 @@ def availability(*, deep: bool = False) -> Availability:
     return Availability(ok=True, versions=versions, devices=(*gpus, DEVICE_CPU))
 
 
+def refusal(path: Path, options: EngineOptions = DEFAULT_OPTIONS) -> str:
+    """Return why the backend is not the one for a file: never, it takes all of its suffixes."""
+    return ""
+
+
 def load(path: Path, options: EngineOptions = DEFAULT_OPTIONS) -> Engine:
     """Load an ONNX model; on the GPU if one works and the options leave the choice.
 
@@ -73,7 +79,7 @@ def load(path: Path, options: EngineOptions = DEFAULT_OPTIONS) -> Engine:
         EngineError: CUDA was asked for and does not work, or another precision than the file's.
     """
     model = read_model(path)
-    model.require_precision(options)
+    require_precision_of_onnx(options, model)
     _import()
     problem = cuda_problem() if options.kind != DEVICE_CPU else "not wanted"
     if options.kind == DEVICE_CUDA and problem is not None:

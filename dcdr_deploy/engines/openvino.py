@@ -21,15 +21,17 @@ from dcdr_deploy.engines.base import (
     Engine,
     EngineInfo,
     EngineOptions,
+    require_precision_of_onnx,
 )
 from dcdr_deploy.errors import EngineError, MissingDependency, ModelError
+from dcdr_deploy.modelfile.names import DCRB, DOMAIN
 from dcdr_deploy.modelfile.onnx_file import OnnxModel, read_model
 from dcdr_deploy.system import hardware, packages
 from dcdr_deploy.system.faults import engine_error, one_line
+from dcdr_deploy.system.privacy import without_openvino_telemetry
 
 NAME = "openvino"
 INSTALL = 'pip install "dcdr-deploy[openvino]"'
-DOMAIN = "dcdr"
 
 BYTES_PER_PIXEL = 3300
 """Working memory per input pixel, measured 3166 at 512 x 512 and 3089 at 768 x 768 with the ``paper`` preset."""
@@ -39,10 +41,16 @@ def availability(*, deep: bool = False) -> Availability:
     """Tell whether OpenVINO can be used; imports it (a fraction of a second)."""
     del deep  # nothing here takes long
     try:
-        import openvino  # noqa: F401
+        with without_openvino_telemetry():
+            import openvino  # noqa: F401
     except (ImportError, OSError) as error:
         return Availability(ok=False, reason=f"openvino cannot be imported: {one_line(error)}", install=INSTALL)
     return Availability(ok=True, versions=packages.versions((NAME,)), devices=(DEVICE_CPU,))
+
+
+def refusal(path: Path, options: EngineOptions = DEFAULT_OPTIONS) -> str:
+    """Return why the backend is not the one for a file: never, it takes all of its suffixes."""
+    return ""
 
 
 def load(path: Path, options: EngineOptions = DEFAULT_OPTIONS) -> Engine:
@@ -56,7 +64,7 @@ def load(path: Path, options: EngineOptions = DEFAULT_OPTIONS) -> Engine:
     if options.kind == DEVICE_CUDA:
         raise EngineError("openvino has no cuda device; use backend onnxruntime")
     model = read_model(path)
-    model.require_precision(options)
+    require_precision_of_onnx(options, model)
     return OpenVinoEngine(model, options)
 
 
@@ -72,7 +80,8 @@ class OpenVinoEngine(Engine):
             EngineError: memory ran out.
         """
         try:
-            import openvino
+            with without_openvino_telemetry():
+                import openvino
         except (ImportError, OSError) as error:
             raise MissingDependency(f"openvino cannot be imported ({one_line(error)}); {INSTALL}") from error
         threads = options.threads or hardware.cpu_threads()
@@ -122,7 +131,7 @@ def _conversions() -> list[Any]:
     return [
         ConversionExtension("DeformConv", _convert_deform_conv),
         ConversionExtension("DeformConv2d", DOMAIN, _convert_function_deform_conv2d),
-        ConversionExtension("DCRB", DOMAIN, _convert_function_dcrb),
+        ConversionExtension(DCRB, DOMAIN, _convert_function_dcrb),
     ]
 
 

@@ -1,15 +1,17 @@
 """The list of inference backends, and the choice among them.
 
 The list is data: a backend is one module and one line in :data:`BACKENDS`. The module is imported when the backend is
-first asked for and offers two functions:
+first asked for and offers three functions:
 
 - ``availability(*, deep: bool = False) -> Availability``: whether it can be used here. Takes well under a second; only
   with ``deep`` may it load a package that takes longer.
 - ``load(path: Path, options: EngineOptions) -> Engine``: a ready engine.
 
-A third is optional: ``refusal(path: Path, options: EngineOptions) -> str`` tells why a backend is not the one for this
-very file or wish (an engine that another package built, a precision that it has not), so that the automatic choice
-passes it over.
+- ``refusal(path: Path, options: EngineOptions) -> str``: why the backend is not the one for this very file or wish (an
+  engine that another package built, a precision that it has not), so that the automatic choice passes it over; mostly
+  empty.
+
+A module that serves several packages gives what has these three by ``for_package(name)``; the line names the package.
 
 A backend that cannot be used stays in the list with its reason.
 """
@@ -26,6 +28,9 @@ from typing import Protocol, cast
 
 from dcdr_deploy.engines.base import DEFAULT_OPTIONS, DEVICE_CPU, DEVICE_CUDA, Availability, Engine, EngineOptions
 from dcdr_deploy.errors import DcdrError, EngineError, MissingDependency, ModelError
+from dcdr_deploy.modelfile.names import CHECKPOINT_SUFFIXES, ENGINE_SUFFIX, ONNX_SUFFIX
+from dcdr_deploy.modelfile.onnx_file import read_model
+from dcdr_deploy.system.files import refuse_url
 
 AUTO = "auto"
 
@@ -43,6 +48,10 @@ class BackendModule(Protocol):
         """Load a model."""
         ...
 
+    def refusal(self, path: Path, options: EngineOptions) -> str:
+        """Tell why the backend is not the one for a file or wish; empty if it is."""
+        ...
+
 
 @dataclass(frozen=True)
 class Backend:
@@ -55,6 +64,7 @@ class Backend:
         suffixes: model files it takes.
         ranks: its place in the automatic choice for each kind of device; the lowest rank that is available is taken. A
             kind that is missing is never chosen automatically.
+        package: what its module's ``for_package`` is called with; empty for a module of one backend.
     """
 
     name: str
@@ -62,10 +72,12 @@ class Backend:
     role: str
     suffixes: tuple[str, ...]
     ranks: Mapping[str, int]
+    package: str = ""
 
     def import_module(self) -> BackendModule:
         """Import the module behind the backend."""
-        return cast(BackendModule, importlib.import_module(self.module))
+        module = importlib.import_module(self.module)
+        return cast(BackendModule, module.for_package(self.package) if self.package else module)
 
     def availability(self, *, deep: bool = False) -> Availability:
         """Ask the module whether the backend can be used here; a module that cannot even be imported says why not."""
@@ -81,34 +93,27 @@ class Backend:
             ModelError: the file is damaged, which the module tells without loading it.
         """
         state = self.availability()
-        ask = getattr(self.import_module(), "refusal", None) if state.ok or state.install else None
-        reason = "" if ask is None else ask(model, options)
+        if not state.ok and not state.install:
+            return state
+        reason = self.import_module().refusal(model, options)
         return Availability(ok=False, reason=reason, refused=state.ok) if reason else state
 
 
-_CHECKPOINTS = (".pth", ".pt", ".safetensors")
 _ENGINES = "dcdr_deploy.engines."
+_TENSORRT = _ENGINES + "tensorrt.engine"
+_ANYWHERE = {DEVICE_CUDA: 50, DEVICE_CPU: 50}
+_NETWORKS = (ONNX_SUFFIX, *CHECKPOINT_SUFFIXES)
 
 # One line a backend; the ranks leave gaps for those to come.
 BACKENDS: dict[str, Backend] = {
     backend.name: backend
     for backend in (
-        Backend(
-            "onnxruntime", _ENGINES + "onnxruntime", "default: CPU, CUDA", (".onnx",), {DEVICE_CUDA: 50, DEVICE_CPU: 50}
-        ),
-        Backend(
-            "cuda", _ENGINES + "cuda.engine", "NVIDIA GPUs, own kernels", (".onnx", *_CHECKPOINTS), {DEVICE_CUDA: 60}
-        ),
-        Backend("openvino", _ENGINES + "openvino", "fastest on CPUs", (".onnx",), {DEVICE_CPU: 10}),
-        Backend("tensorrt", _ENGINES + "tensorrt.engine", "NVIDIA GPUs, engines", (".engine",), {DEVICE_CUDA: 10}),
-        Backend("tensorrt-rtx", _ENGINES + "tensorrt.rtx", "RTX GPUs, engines", (".engine",), {DEVICE_CUDA: 20}),
-        Backend(
-            "torch",
-            _ENGINES + "torch.engine",
-            "reference, checkpoints",
-            _CHECKPOINTS,
-            {DEVICE_CUDA: 50, DEVICE_CPU: 50},
-        ),
+        Backend("onnxruntime", _ENGINES + "onnxruntime", "default: CPU, CUDA", (ONNX_SUFFIX,), _ANYWHERE),
+        Backend("cuda", _ENGINES + "cuda.engine", "NVIDIA GPUs, own kernels", _NETWORKS, {DEVICE_CUDA: 60}),
+        Backend("openvino", _ENGINES + "openvino", "fastest on CPUs", (ONNX_SUFFIX,), {DEVICE_CPU: 10}),
+        Backend("tensorrt", _TENSORRT, "NVIDIA GPUs, engines", (ENGINE_SUFFIX,), {DEVICE_CUDA: 10}, "tensorrt"),
+        Backend("tensorrt-rtx", _TENSORRT, "RTX GPUs, engines", (ENGINE_SUFFIX,), {DEVICE_CUDA: 20}, "tensorrt-rtx"),
+        Backend("torch", _ENGINES + "torch.engine", "reference, checkpoints", CHECKPOINT_SUFFIXES, _ANYWHERE),
     )
 }
 
@@ -240,9 +245,14 @@ def load_engine(model: Path | str, backend: str = AUTO, options: EngineOptions =
         MissingDependency: a package is not installed.
         EngineError: unknown or unusable backend or device, or the backend failed to load the model.
     """
+    refuse_url(model, ModelError)
     path = Path(model)
     if not path.is_file():
         raise ModelError(f"model {path} does not exist" if not path.exists() else f"model {path} is no file")
+    refusals: tuple[type[DcdrError], ...] = (EngineError, MissingDependency)
+    if path.suffix.lower() == ONNX_SUFFIX:
+        read_model(path)  # what is wrong with the file itself is no reason to try one backend after the other
+        refusals = (*refusals, ModelError)  # what is left is what one library makes of it
     failed: dict[str, str] = {}
     while True:
         choice = choose_backend(path, backend, options, failed)
@@ -253,7 +263,7 @@ def load_engine(model: Path | str, backend: str = AUTO, options: EngineOptions =
             _logger.warning("%s is used instead of %s: %s", chosen.name, name, reason)
         try:
             return chosen.import_module().load(path, options)
-        except (EngineError, MissingDependency) as error:
+        except refusals as error:
             if backend != AUTO:
                 raise
             failed[chosen.name] = str(error)

@@ -84,9 +84,9 @@ def evaluate(
     """
     settings = settings or EvaluationSettings()
     if settings.overexposed and any(pair.ldr is None for pair in pairs):
-        raise InputError("Test Set 2 is chosen by the SDR pictures; name their folder with --ldr")
+        raise InputError("Test Set 2 is chosen by the SDR pictures; name their folder with `ldr`")
     if settings.align == CURVE and any(pair.ldr is None for pair in pairs):
-        raise InputError("the curve is fitted where the SDR pictures are not clipped; name their folder with --ldr")
+        raise InputError("the curve is fitted where the SDR pictures are not clipped; name their folder with `ldr`")
     metrics = chosen_metrics(settings.metrics)
     missing = {metric.name: reason for metric in metrics if (reason := metric.missing())}
     task = Task(
@@ -146,7 +146,7 @@ def _score_all(pairs: Sequence[PairFiles], task: Task, jobs: int) -> Iterator[tu
                 yield files, scored
         except BrokenProcessPool as error:
             raise EngineError(
-                "a worker process ended without a word, probably for want of memory; try fewer with --jobs"
+                "a worker process ended without a word, probably for want of memory; try fewer with `jobs`"
             ) from error
         finally:
             for child in set(multiprocessing.active_children()) - others if running else ():

@@ -11,15 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcdr_deploy.imaging.read import read_image
+from dcdr_deploy.metrics.overexposed import BRIGHT_CODE, BRIGHT_SHARE, GRAY
 from dcdr_deploy.metrics.psnr import CLIPPED_CODE, clipped_region
 
 SURROUND_PIXELS = 8
-
-BRIGHT_CODE = 240
-BRIGHT_SHARE = 0.029
-"""Test Set 2 of the paper (section 4.1.1): grayscale above 240 on more than 2.9 % of the pixels."""
-
-_GRAY = (0.299, 0.587, 0.114)  # Rec. 601, as MATLAB's and OpenCV's conversions to gray
 
 Ldr = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
@@ -76,5 +71,5 @@ def read_ldr(path: Path) -> Ldr:
 
 def is_overexposed(ldr: Ldr) -> bool:
     """Whether a picture belongs to the paper's Test Set 2."""
-    gray = np.rint(ldr @ np.array(_GRAY))
+    gray = np.rint(ldr @ np.array(GRAY))
     return bool((gray > BRIGHT_CODE).mean() > BRIGHT_SHARE)

@@ -48,7 +48,7 @@ class EvaluationReport:
         for pair in self.pairs:
             for name in pair.unscaled:
                 unscaled[name] = unscaled.get(name, 0) + 1
-        needs = "needs cd/m2, and these 16-bit files do not say what 65535 stands for; give --full-scale"
+        needs = "needs cd/m2, and these 16-bit files do not say what 65535 stands for; give `full_scale`"
         return {
             **self.missing,
             **{name: f"{needs} ({count} of {len(self.pairs)} pairs)" for name, count in unscaled.items()},

@@ -53,7 +53,7 @@ def to_full_scale(
         floating = next((picture for picture in (prediction, truth) if not picture.integer), None)
         if floating is not None:
             raise InputError(
-                f"{floating.path}: does not say which value is full scale; give --full-scale "
+                f"{floating.path}: does not say which value is full scale; give `full_scale` "
                 f"(8 for the demo weights, {GT_MAX} for each truth's maximum)"
             )
         return Pair(prediction.pixels, truth.pixels, None)

@@ -129,7 +129,7 @@ def _aligned(
             return Pair(align.by_curve(pair.prediction, pair.truth, unclipped), pair.truth, pair.nits), stops
         return pair, stops
     except align.CannotAlignError as reason:
-        raise InputError(f"{files.truth}: this, or its prediction, {reason}; leave --align out") from reason
+        raise InputError(f"{files.truth}: this, or its prediction, {reason}; leave `align` out") from reason
 
 
 def _same_size(files: PairFiles, ldr: Ldr | None, truth: Picture) -> None:
@@ -160,7 +160,7 @@ def _check_size(files: PairFiles, pair: Pair, metrics: list[Metric]) -> None:
         if least < metric.minimum_size:
             raise InputError(
                 f"{files.truth}: {pair.size[1]} x {pair.size[0]} pixels, but {metric.name} needs {metric.minimum_size} "
-                "each way; leave it out with --metrics"
+                "each way; leave it out with `metrics`"
             )
 
 

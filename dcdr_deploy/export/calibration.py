@@ -13,8 +13,9 @@ from torch import Tensor
 
 from dcdr_deploy.errors import InputError
 from dcdr_deploy.imaging.formats import SUFFIXES
+from dcdr_deploy.modelfile.names import SIZE_MULTIPLE
 from dcdr_deploy.models import HdrNetwork, architecture_of, measure_offsets
-from dcdr_deploy.models.config import SIZE_MULTIPLE, overlap_for_offsets
+from dcdr_deploy.models.config import overlap_for_offsets
 
 SCENE_SEEDS = range(900_000_000, 900_000_005)
 """Procedural scenes for measuring offsets; outside the ranges of training, validation and test."""

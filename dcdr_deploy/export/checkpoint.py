@@ -15,9 +15,10 @@ from dcdr_deploy.export.calibration import calibration_pictures, measure_overlap
 from dcdr_deploy.export.fp16 import to_fp16
 from dcdr_deploy.export.onnx_export import to_onnx
 from dcdr_deploy.export.verify import Comparison, verify
-from dcdr_deploy.modelfile.metadata import ModelMetadata, encode
+from dcdr_deploy.modelfile.metadata import ModelMetadata, check_peak, encode
+from dcdr_deploy.modelfile.names import ONNX_SUFFIX
 from dcdr_deploy.models import HdrNetwork, LoadedModel, architecture_of, load_checkpoint
-from dcdr_deploy.system.files import atomic_path
+from dcdr_deploy.system.files import atomic_path, refuse_overwriting
 
 OUTPUT_GAMMA = "output_gamma"
 """Field of the configurations of architectures whose public weights do not give linear light."""
@@ -47,10 +48,10 @@ class ExportOptions:
     output_gamma: float | None = None
 
     def __post_init__(self) -> None:
-        if self.peak is not None and not 0 < self.peak < float("inf"):
-            raise InputError(f"--peak {self.peak}: must be a positive number (1.0 of the output in units of SDR white)")
+        if self.peak is not None:
+            check_peak(self.peak)
         if self.output_gamma is not None and not 0 < self.output_gamma < float("inf"):
-            raise InputError(f"--output-gamma {self.output_gamma}: must be a positive number (1 for linear light)")
+            raise InputError(f"`output_gamma` {self.output_gamma}: must be a positive number (1 for linear light)")
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ class ExportReport:
 
 def default_output(checkpoint: Path, fp16: bool) -> Path:
     """``model.onnx`` beside ``model.pth``; ``model.fp16.onnx`` for FP16."""
-    return checkpoint.with_suffix(".fp16.onnx" if fp16 else ".onnx")
+    return checkpoint.with_suffix(f".fp16{ONNX_SUFFIX}" if fp16 else ONNX_SUFFIX)
 
 
 def export_checkpoint(
@@ -99,8 +100,9 @@ def export_checkpoint(
     """
     options = options or ExportOptions()
     output = output or default_output(checkpoint, options.fp16)
-    if output.suffix != ".onnx":
+    if output.suffix != ONNX_SUFFIX:
         raise InputError(f"{output}: an exported model needs the suffix .onnx")
+    refuse_overwriting(output, checkpoint)
     announce("loading the checkpoint")
     loaded = load_checkpoint(checkpoint)
     fit_options(loaded, options)
@@ -130,11 +132,11 @@ def fit_options(loaded: LoadedModel, options: ExportOptions) -> None:
     multiple = architecture.size_multiple
     if options.static and (min(options.static) < multiple or any(side % multiple for side in options.static)):
         height, width = options.static
-        raise InputError(f"--static {height}x{width}: height and width must be multiples of {multiple}")
+        raise InputError(f"`static` {height}x{width}: height and width must be multiples of {multiple}")
     if options.output_gamma is None:
         return
     if OUTPUT_GAMMA not in {field.name for field in fields(config)}:
-        raise InputError(f"{loaded.source} ({architecture.title}) gives linear light: leave --output-gamma out")
+        raise InputError(f"{loaded.source} ({architecture.title}) gives linear light: leave `output_gamma` out")
     loaded.network.config = replace(config, **{OUTPUT_GAMMA: options.output_gamma})
 
 

@@ -58,7 +58,7 @@ def _retype(tensor: TensorProto) -> None:
     values = numpy_helper.to_array(tensor)
     largest = float(np.abs(values).max(initial=0.0))
     if largest > LARGEST_HALF:
-        raise ExportError(f"{tensor.name} holds {largest:.3g}, too large for FP16; export without --fp16")
+        raise ExportError(f"{tensor.name} holds {largest:.3g}, too large for FP16; export without `fp16`")
     tensor.CopyFrom(numpy_helper.from_array(values.astype(np.float16), tensor.name))
 
 

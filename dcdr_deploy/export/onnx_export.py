@@ -11,8 +11,10 @@ import onnx
 import torch
 from onnxscript import values
 
-from dcdr_deploy.export.operators import DOMAIN, OPSET, VERSION, function_bodies, register_schemas
+from dcdr_deploy.export.operators import OPSET, function_bodies, register_schemas
+from dcdr_deploy.modelfile.names import DCRB, DOMAIN, DOMAIN_VERSION
 from dcdr_deploy.models import HdrNetwork, architecture_of
+from dcdr_deploy.models.opaque import opaque_blocks
 
 INPUT_NAME, OUTPUT_NAME = "sdr", "hdr"
 IR_VERSION = 10
@@ -35,13 +37,8 @@ def to_onnx(network: HdrNetwork, static: tuple[int, int] | None = None, form: st
         architecture's size multiple.
     """
     register_schemas()
-    modes = {name: block.mode for name, block in network.deformable_blocks().items()}
-    network.eval().set_deform_mode("custom_op")
-    try:
-        model = _trace(network, static)
-    finally:
-        for name, block in network.deformable_blocks().items():
-            block.mode = modes[name]
+    with opaque_blocks(network.eval()) as opaque:
+        model = _trace(opaque, static)
     del model.functions[:]
     if any(node.domain == DOMAIN for node in model.graph.node):
         model.functions.extend(function_bodies(form))
@@ -51,7 +48,7 @@ def to_onnx(network: HdrNetwork, static: tuple[int, int] | None = None, form: st
 
 
 def _trace(network: HdrNetwork, static: tuple[int, int] | None) -> onnx.ModelProto:
-    dcdr = values.Opset(DOMAIN, VERSION)
+    dcdr = values.Opset(DOMAIN, DOMAIN_VERSION)
     table: dict[Callable[..., Any], Callable[..., Any]] = {
         torch.ops.dcdr.dcrb.default: lambda *inputs: dcdr.DCRB(*inputs),
         torch.ops.dcdr.deform_conv2d.default: lambda *inputs: dcdr.DeformConv2d(*inputs),
@@ -100,7 +97,7 @@ class _quiet:  # noqa: N801 - used like a function
 
 def _name_blocks(model: onnx.ModelProto, network: HdrNetwork) -> None:
     """Give the DCRB nodes the names of their modules, which is how logs and engines refer to them."""
-    nodes = [node for node in model.graph.node if node.domain == DOMAIN and node.op_type == "DCRB"]
+    nodes = [node for node in model.graph.node if node.domain == DOMAIN and node.op_type == DCRB]
     if nodes:
         for node, name in zip(nodes, network.deformable_blocks(), strict=True):
             node.name = name

@@ -17,30 +17,27 @@ import onnx
 from onnx import FunctionProto, TensorProto, helper, numpy_helper
 from onnx.defs import OpSchema
 
-DOMAIN = "dcdr"
-VERSION = 1
+from dcdr_deploy.modelfile.names import DCRB, DCRB_INPUTS, DEFORM_CONV, DEFORM_INPUTS, DOMAIN, DOMAIN_VERSION
+
 OPSET = 20
 """ai.onnx opset of the graph and the bodies: DeformConv needs 19, GridSample in its present form 20."""
 
 _FLOATS = ["tensor(float)", "tensor(float16)", "tensor(double)", "tensor(bfloat16)"]
 
-DEFORM_INPUTS = ("x", "offset", "w", "b")
-DCRB_INPUTS = ("z", "offset", "s1", "t1", "s2", "t2", "w1", "b1", "w2", "b2")
-
 
 def register_schemas() -> None:
     """Register the schemas of the domain with the onnx package; calling it again changes nothing."""
     for name, inputs, text in (
-        ("DeformConv2d", DEFORM_INPUTS, "3x3 deformable convolution, stride 1, padding 1, zeros outside"),
-        ("DCRB", DCRB_INPUTS, "z + dc2(SFT2(relu(dc1(SFT1(z))))) with SFTi(v) = v + si * v + ti"),
+        (DEFORM_CONV, DEFORM_INPUTS, "3x3 deformable convolution, stride 1, padding 1, zeros outside"),
+        (DCRB, DCRB_INPUTS, "z + dc2(SFT2(relu(dc1(SFT1(z))))) with SFTi(v) = v + si * v + ti"),
     ):
-        if onnx.defs.has(name, VERSION, DOMAIN):
+        if onnx.defs.has(name, DOMAIN_VERSION, DOMAIN):
             continue
         onnx.defs.register_schema(
             OpSchema(
                 name,
                 DOMAIN,
-                VERSION,
+                DOMAIN_VERSION,
                 text,
                 inputs=[OpSchema.FormalParameter(each, "T") for each in inputs],
                 outputs=[OpSchema.FormalParameter("y", "T")],
@@ -66,15 +63,15 @@ def dcrb_function() -> FunctionProto:
         node("Mul", ["s1", "z"], ["gained1"]),
         node("Add", ["z", "gained1"], ["sum1"]),
         node("Add", ["sum1", "t1"], ["sft1"]),
-        node("DeformConv2d", ["sft1", "offset", "w1", "b1"], ["conv1"], domain=DOMAIN),
+        node(DEFORM_CONV, ["sft1", "offset", "w1", "b1"], ["conv1"], domain=DOMAIN),
         node("Relu", ["conv1"], ["hidden"]),
         node("Mul", ["s2", "hidden"], ["gained2"]),
         node("Add", ["hidden", "gained2"], ["sum2"]),
         node("Add", ["sum2", "t2"], ["sft2"]),
-        node("DeformConv2d", ["sft2", "offset", "w2", "b2"], ["conv2"], domain=DOMAIN),
+        node(DEFORM_CONV, ["sft2", "offset", "w2", "b2"], ["conv2"], domain=DOMAIN),
         node("Add", ["z", "conv2"], ["y"]),
     ]
-    return _function("DCRB", DCRB_INPUTS, nodes, doc="Deformable convolution residual block, DCDR-UNet eq. 4")
+    return _function(DCRB, DCRB_INPUTS, nodes, doc="Deformable convolution residual block, DCDR-UNet eq. 4")
 
 
 def native_body() -> FunctionProto:
@@ -87,7 +84,7 @@ def native_body() -> FunctionProto:
         ),
         helper.make_node("CastLike", ["y_f", "x"], ["y"]),
     ]
-    return _function("DeformConv2d", DEFORM_INPUTS, nodes, doc="Native form: ai.onnx::DeformConv in FP32")
+    return _function(DEFORM_CONV, DEFORM_INPUTS, nodes, doc="Native form: ai.onnx::DeformConv in FP32")
 
 
 class _Body:
@@ -164,9 +161,7 @@ def gridsample_body() -> FunctionProto:
         bias = ["b"] if tap == 0 else []
         part = add("Conv", [f"sample{tap}", f"weight{tap}", *bias], f"part{tap}", kernel_shape=[1, 1])
         total = part if not total else add("Add", [total, part], "y" if tap == 8 else f"total{tap}")
-    return _function(
-        "DeformConv2d", DEFORM_INPUTS, body.nodes, doc="Without DeformConv: GridSample in FP32, a tap each"
-    )
+    return _function(DEFORM_CONV, DEFORM_INPUTS, body.nodes, doc="Without DeformConv: GridSample in FP32, a tap each")
 
 
 DEFORM_BODIES = {"native": native_body, "gridsample": gridsample_body}
@@ -174,7 +169,7 @@ DEFORM_BODIES = {"native": native_body, "gridsample": gridsample_body}
 
 
 def _function(name: str, inputs: tuple[str, ...], nodes: list[onnx.NodeProto], doc: str) -> FunctionProto:
-    imports = [helper.make_opsetid("", OPSET), helper.make_opsetid(DOMAIN, VERSION)]
+    imports = [helper.make_opsetid("", OPSET), helper.make_opsetid(DOMAIN, DOMAIN_VERSION)]
     function = helper.make_function(DOMAIN, name, list(inputs), ["y"], nodes, imports)
     function.doc_string = doc
     return function

@@ -106,7 +106,7 @@ def _judge(result: Comparison, fp16: bool) -> None:
     if fp16 and not result.psnr >= MIN_PSNR_FP16:
         raise ExportError(
             f"the FP16 file differs from torch at {width}x{height} by {result.psnr:.1f} dB PSNR, under "
-            f"{MIN_PSNR_FP16:.0f} dB; export without --fp16"
+            f"{MIN_PSNR_FP16:.0f} dB; export without `fp16`"
         )
     if not fp16 and not result.max_abs_error <= MAX_ABS_ERROR:
         raise ExportError(

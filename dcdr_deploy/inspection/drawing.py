@@ -21,7 +21,7 @@ from dcdr_deploy.inspection.offsets import (
     overexposed,
     place_window,
 )
-from dcdr_deploy.system.files import atomic_path
+from dcdr_deploy.system.files import atomic_path, refuse_overwriting
 
 CELL = 150
 """Side of one cell in pixels: the surroundings of one chosen pixel, as one block sees them."""
@@ -68,6 +68,7 @@ def inspect_offsets(model: Path, picture: Path, output: Path | None, at: Sequenc
     output = output or default_output(picture)
     if output.suffix.lower() != ".png":
         raise InputError(f"{output}: the drawing needs the suffix .png")
+    refuse_overwriting(output, picture, model)
     source = open_source(model)
     whole = read_image(picture).normalised()
     window = place_window(overexposed(whole), source, [(y, x) for x, y in at])

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from dcdr_deploy.errors import ModelError
 from dcdr_deploy.export import require_export_packages
+from dcdr_deploy.modelfile.names import CHECKPOINT_SUFFIXES, ENGINE_SUFFIX, ONNX_SUFFIX
 
 
 def inspect_file(path: Path) -> dict[str, Any]:
@@ -36,22 +38,19 @@ def inspect_file(path: Path) -> dict[str, Any]:
 def _inspect_onnx(path: Path) -> dict[str, Any]:
     require_export_packages("onnx")
     import onnx
-    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
-    from onnx import numpy_helper
 
-    try:
-        model = onnx.load(str(path))
-    except DecodeError as error:
-        raise ModelError(f"{path} is damaged or no ONNX file: {error}") from error
+    from dcdr_deploy.export.loading import load_onnx
+
+    model = load_onnx(path)
     graph = model.graph
     if not graph.node:
-        raise ModelError(f"{path} is damaged or no ONNX file: it holds no graph")
+        raise ModelError(f"{path} holds an empty graph; export it again")
     operators: dict[str, dict[str, int]] = {}
     for (domain, name), count in sorted(
         Counter((node.domain or "ai.onnx", node.op_type) for node in graph.node).items()
     ):
         operators.setdefault(domain, {})[name] = count
-    weights = [numpy_helper.to_array(tensor) for tensor in graph.initializer]
+    floats = {onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUBLE, onnx.TensorProto.BFLOAT16}
     return {
         "kind": "onnx",
         "producer": f"{model.producer_name} {model.producer_version}".strip(),
@@ -67,7 +66,7 @@ def _inspect_onnx(path: Path) -> dict[str, Any]:
             }
             for function in model.functions
         ],
-        "parameters": int(sum(array.size for array in weights if array.dtype.kind == "f")),
+        "parameters": sum(math.prod(tensor.dims) for tensor in graph.initializer if tensor.data_type in floats),
         "metadata": {entry.key: entry.value for entry in model.metadata_props},
     }
 
@@ -75,10 +74,10 @@ def _inspect_onnx(path: Path) -> dict[str, Any]:
 def _tensor(value: Any) -> dict[str, Any]:
     import onnx
 
-    kind = value.type.tensor_type
+    kind, names = value.type.tensor_type, {number: name for name, number in onnx.TensorProto.DataType.items()}
     return {
         "name": value.name,
-        "type": onnx.TensorProto.DataType.Name(kind.elem_type).lower(),
+        "type": names[kind.elem_type].lower() if kind.elem_type in names else f"type {kind.elem_type}",
         "shape": [dimension.dim_param or dimension.dim_value for dimension in kind.shape.dim],
     }
 
@@ -90,8 +89,10 @@ def _inspect_checkpoint(path: Path) -> dict[str, Any]:
 
     loaded = load_checkpoint(path)
     network = loaded.network
+    taken = {"taken": loaded.taken} if loaded.taken else {}
     return {
         "kind": "checkpoint",
+        **taken,
         "network": architecture_of(network.config).title,
         "parameters": count_parameters(network),
         "architecture": json.loads(network.config.to_json()),
@@ -114,10 +115,8 @@ def _inspect_engine(path: Path) -> dict[str, Any]:
 _SHAPES = ("min_shape", "opt_shape", "max_shape")
 
 READERS = {
-    ".onnx": _inspect_onnx,
-    ".engine": _inspect_engine,
-    ".pth": _inspect_checkpoint,
-    ".pt": _inspect_checkpoint,
-    ".safetensors": _inspect_checkpoint,
+    ONNX_SUFFIX: _inspect_onnx,
+    ENGINE_SUFFIX: _inspect_engine,
+    **dict.fromkeys(CHECKPOINT_SUFFIXES, _inspect_checkpoint),
 }
 """How a file is described, by suffix."""

@@ -16,16 +16,12 @@ from numpy.typing import NDArray
 
 from dcdr_deploy.errors import InputError, ModelError
 from dcdr_deploy.export import require_export_packages
+from dcdr_deploy.metrics.overexposed import BRIGHT_CODE, GRAY
+from dcdr_deploy.modelfile.names import CHECKPOINT_SUFFIXES, DCRB, DOMAIN, ONNX_SUFFIX
 
 FloatImage = NDArray[np.float32]
 Pixel = tuple[int, int]
 """(row, column)."""
-
-BRIGHT = 240
-"""A pixel is overexposed when its grey value exceeds this 8-bit code (section 4.1.1, T_bright)."""
-
-GREY = (0.299, 0.587, 0.114)
-"""Weights of red, green and blue in the grey value (BT.601)."""
 
 WINDOW = 1024
 """Larger pictures are measured in a window of this side: offsets are local, memory is not."""
@@ -120,7 +116,7 @@ def open_source(model: Path) -> OffsetSource:
 
 def overexposed(picture: FloatImage) -> NDArray[np.bool_]:
     """(H, W) mask of the overexposed pixels of a picture (H, W, 3) in [0, 1]."""
-    return np.rint(picture @ np.asarray(GREY, np.float32) * 255) > BRIGHT
+    return np.rint(picture @ np.asarray(GRAY, np.float32) * 255) > BRIGHT_CODE
 
 
 def place_window(mask: NDArray[np.bool_], source: OffsetSource, pixels: Sequence[Pixel] = ()) -> Window:
@@ -136,7 +132,7 @@ def place_window(mask: NDArray[np.bool_], source: OffsetSource, pixels: Sequence
         raise InputError(f"a picture of {shape[1]}x{shape[0]} is too small: the model takes {needed[1]}x{needed[0]}")
     for row, column in pixels:
         if not (0 <= row < shape[0] and 0 <= column < shape[1]):
-            raise InputError(f"--at {column},{row} lies outside the picture of {shape[1]}x{shape[0]}")
+            raise InputError(f"`at` {column},{row} lies outside the picture of {shape[1]}x{shape[0]}")
     if pixels:
         corner = [min(max(at - side // 2, 0), n - side) for at, side, n in zip(pixels[0], sides, shape, strict=True)]
     else:
@@ -150,7 +146,7 @@ def place_window(mask: NDArray[np.bool_], source: OffsetSource, pixels: Sequence
     for row, column in pixels:
         if not (top <= row < top + sides[0] and left <= column < left + sides[1]):
             raise InputError(
-                f"--at {column},{row} lies outside the part of {sides[1]}x{sides[0]} that is measured around the first "
+                f"`at` {column},{row} lies outside the part of {sides[1]}x{sides[0]} that is measured around the first "
                 "pixel; look at it in a run of its own"
             )
     return window
@@ -168,7 +164,7 @@ def choose_pixels(mask: NDArray[np.bool_], blocks: list[BlockOffsets], count: in
         InputError: no pixel is overexposed.
     """
     if not mask.any():
-        raise InputError(f"no pixel is overexposed (grey over {BRIGHT}): name pixels by --at X,Y")
+        raise InputError(f"no pixel is overexposed (grey over {BRIGHT_CODE}): name pixels by `at` X,Y")
     reach = sum(np.kron(block.reach(), np.ones((block.scale, block.scale), np.float32)) for block in blocks)
     left = np.where(mask, reach, -1.0)
     rows, columns = np.ogrid[: mask.shape[0], : mask.shape[1]]
@@ -240,12 +236,13 @@ def _open_onnx(path: Path) -> OffsetSource:
     import onnx
     import onnxruntime
 
+    from dcdr_deploy.export.loading import load_onnx
     from dcdr_deploy.modelfile.onnx_file import read_model
     from dcdr_deploy.system.faults import one_line
 
     header = read_model(path)
-    model = onnx.load(str(path))
-    nodes = [node for node in model.graph.node if (node.domain, node.op_type) == ("dcdr", "DCRB")]
+    model = load_onnx(path)
+    nodes = [node for node in model.graph.node if (node.domain, node.op_type) == (DOMAIN, DCRB)]
     if not nodes:
         raise ModelError(f"{path} holds no dcdr::DCRB nodes: there are no offsets to draw")
     # Values inside a graph can be read once they are outputs; ONNX Runtime finds their types by itself.
@@ -265,9 +262,7 @@ def _open_onnx(path: Path) -> OffsetSource:
 
 
 SOURCES: dict[str, Callable[[Path], OffsetSource]] = {
-    ".onnx": _open_onnx,
-    ".pth": _open_checkpoint,
-    ".pt": _open_checkpoint,
-    ".safetensors": _open_checkpoint,
+    ONNX_SUFFIX: _open_onnx,
+    **dict.fromkeys(CHECKPOINT_SUFFIXES, _open_checkpoint),
 }
 """How offsets are read from a model file, by suffix."""

@@ -6,7 +6,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from dcdr_deploy.errors import ModelError
+from dcdr_deploy.errors import InputError, ModelError
+from dcdr_deploy.modelfile.names import DOMAIN, SIZE_MULTIPLE
 
 
 @dataclass(frozen=True)
@@ -25,46 +26,39 @@ class ModelMetadata:
     """
 
     peak: float = 1.0
-    size_multiple: int = 4
+    size_multiple: int = SIZE_MULTIPLE
     overlap: int = 84
     name: str = "DCDR-UNet"
     extra: dict[str, str] = field(default_factory=dict)
 
 
 FORMAT_VERSION = "1"
-
-
-PREFIX = "dcdr."
-
-
-KEY_FORMAT = "dcdr.format"
-
-
-KEY_NAME = "dcdr.name"
-
-
-KEY_PEAK = "dcdr.peak"
-
-
-KEY_SIZE_MULTIPLE = "dcdr.size_multiple"
-
-
-KEY_OVERLAP = "dcdr.overlap"
-
-
-KEY_ARCHITECTURE = "dcdr.architecture"
-
-
-KEY_WEIGHTS_SHA256 = "dcdr.weights_sha256"
-
-
-KEY_TOOL_VERSION = "dcdr.tool_version"
-
-
-KEY_TRAINING = "dcdr.training"
-
-
+PREFIX = f"{DOMAIN}."
+KEY_FORMAT = PREFIX + "format"
+KEY_NAME = PREFIX + "name"
+KEY_PEAK = PREFIX + "peak"
+KEY_SIZE_MULTIPLE = PREFIX + "size_multiple"
+KEY_OVERLAP = PREFIX + "overlap"
 _OWN_KEYS = frozenset({KEY_FORMAT, KEY_NAME, KEY_PEAK, KEY_SIZE_MULTIPLE, KEY_OVERLAP})
+
+
+LARGEST_PEAK = 65504.0
+"""Largest number of half floats, in which light is written."""
+
+
+def is_peak(value: float) -> bool:
+    """Whether a number can be the linear value of full scale, in units of SDR white."""
+    return math.isfinite(value) and 0 < value <= LARGEST_PEAK
+
+
+def check_peak(value: float) -> None:
+    """Refuse what cannot be the linear value of full scale.
+
+    Raises:
+        InputError: it is not finite, not positive, or more than half floats hold.
+    """
+    if not is_peak(value):
+        raise InputError(f"peak {value:g}: it is a number above 0 and at most {LARGEST_PEAK:g} times SDR white")
 
 
 def encode(metadata: ModelMetadata) -> dict[str, str]:
@@ -118,7 +112,7 @@ def decode(stored: Mapping[str, str], source: str = "this model") -> ModelMetada
     except ValueError as error:
         raise ModelError(f"{source} has a metadata entry that is no number ({error}); export it again") from None
     for key, fits in (
-        (KEY_PEAK, math.isfinite(metadata.peak) and metadata.peak > 0),
+        (KEY_PEAK, is_peak(metadata.peak)),
         (KEY_SIZE_MULTIPLE, metadata.size_multiple >= 1),
         (KEY_OVERLAP, metadata.overlap >= 0),
     ):

@@ -12,14 +12,15 @@ import mmap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-from dcdr_deploy.engines.base import EngineOptions
 from dcdr_deploy.errors import ModelError
 from dcdr_deploy.modelfile.metadata import ModelMetadata, decode
 
 _FLOAT16 = 10
 """ONNX's number of the type."""
+_EXTERNAL = 1
+"""ONNX's number of a tensor's data_location outside of the file."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,8 @@ class TensorSpec:
 class OnnxHeader:
     """The parts of an ONNX file that are read without loading it.
 
-    ``weight_types`` as ONNX numbers them; ``operators`` are the domains and names of the graph's nodes.
+    ``weight_types`` as ONNX numbers them; ``operators`` are the domains and names of the graph's nodes; ``external``
+    are the files beside it that hold weights, as the file names them.
     """
 
     properties: dict[str, str]
@@ -49,6 +51,7 @@ class OnnxHeader:
     outputs: tuple[TensorSpec, ...]
     weight_types: frozenset[int] = frozenset()
     operators: frozenset[tuple[str, str]] = frozenset()
+    external: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -72,16 +75,6 @@ class OnnxModel:
     max_batch: int | None
     precision: str = "fp32"
     operators: frozenset[tuple[str, str]] = frozenset()
-
-    def require_precision(self, options: EngineOptions) -> None:
-        """Refuse the file where the options ask for another precision: an ONNX file is of one.
-
-        Raises:
-            EngineError: they do; the message says how to get the other file.
-        """
-        switch = "with" if options.precision == "fp16" else "without"
-        remedy = f"export the checkpoint {switch} --fp16, or leave the precision to the file"
-        options.require_precision(self.precision, str(self.path), remedy)
 
 
 def read_model(path: Path) -> OnnxModel:
@@ -122,10 +115,31 @@ def read_header(path: Path) -> OnnxHeader:
     """Read metadata and signature of any ONNX file.
 
     Raises:
-        ModelError: the file is missing, empty, cut short, or no ONNX model.
+        ModelError: the file is missing, empty, cut short, or no ONNX model, or the files that hold its weights are not
+            beside it.
     """
     with opened(path) as data:
-        return _header(data)
+        header = _header(data)
+    for location in sorted(header.external):
+        external_file(path, location)
+    return header
+
+
+def external_file(path: Path, location: str) -> Path:
+    """The file beside a model that holds weights of it.
+
+    Both may be links, as in the cache of a model hub: what counts is the folder in which the model is named.
+
+    Raises:
+        ModelError: it is not there, or the model asks for a file outside of its folder.
+    """
+    named = PurePosixPath(location.replace("\\", "/"))
+    if not location or named.is_absolute() or ".." in named.parts or ":" in location:
+        raise ModelError(f"{path} asks for weights outside of its own folder ({location!r}); export it again")
+    target = path.parent / named
+    if not target.is_file():
+        raise ModelError(f"{path} keeps its weights in {target.name}, which is not beside it; copy both files together")
+    return target
 
 
 @contextmanager
@@ -152,6 +166,7 @@ def _header(data: mmap.mmap) -> OnnxHeader:
     outputs: list[TensorSpec] = []
     weight_types: set[int] = set()
     operators: set[tuple[str, str]] = set()
+    external: set[str] = set()
     graphs = 0
     for number, value in _fields(data, 0, len(data)):  # ModelProto
         if number == 7:
@@ -162,15 +177,30 @@ def _header(data: mmap.mmap) -> OnnxHeader:
                     operators.add((_text(data, node.get(7)), _text(data, node.get(4))))
                 elif entry in (11, 12):
                     (inputs if entry == 11 else outputs).append(_tensor(data, *_span(place)))
-                elif entry == 5:  # initializer, a TensorProto with data_type = 2
-                    weight_type = dict(_fields(data, *_span(place))).get(2)
+                elif entry == 5:  # initializer, a TensorProto with data_type = 2, data_location = 14
+                    tensor = dict(_fields(data, *_span(place)))
+                    weight_type = tensor.get(2)
                     weight_types.update({weight_type} if isinstance(weight_type, int) else ())
+                    if tensor.get(14) == _EXTERNAL:
+                        external.add(_location(data, *_span(place)))
         elif number == 14:
             pair = dict(_fields(data, *_span(value)))  # StringStringEntryProto
             properties[_text(data, pair.get(1))] = _text(data, pair.get(2))
     if graphs != 1:
         raise ValueError("it holds no graph")
-    return OnnxHeader(properties, tuple(inputs), tuple(outputs), frozenset(weight_types), frozenset(operators))
+    return OnnxHeader(
+        properties, tuple(inputs), tuple(outputs), frozenset(weight_types), frozenset(operators), frozenset(external)
+    )
+
+
+def _location(data: mmap.mmap, start: int, end: int) -> str:
+    """The file that a TensorProto names in its entries external_data = 13."""
+    for number, value in _fields(data, start, end):
+        if number == 13:
+            pair = dict(_fields(data, *_span(value)))  # StringStringEntryProto
+            if _text(data, pair.get(1)) == "location":
+                return _text(data, pair.get(2))
+    raise ValueError("weights outside of the file have no place")
 
 
 def _tensor(data: mmap.mmap, start: int, end: int) -> TensorSpec:

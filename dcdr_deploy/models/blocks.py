@@ -9,14 +9,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dcdr_deploy.models import ops
-from dcdr_deploy.models.config import OFFSET_CHANNELS, DCDRUNetConfig
+from dcdr_deploy.modelfile.names import OFFSET_CHANNELS
+from dcdr_deploy.models.config import DCDRUNetConfig
 from dcdr_deploy.models.deform import apply_sampling_plan, deform_conv2d, sampling_plan
 
 LEAKY_SLOPE = 0.1
 """Slope of all leaky ReLUs. The paper names none; 0.1 is HDRUNet's."""
 
-DeformMode = Literal["torchvision", "gather", "zero", "custom_op", "columns"]
+DeformMode = Literal["torchvision", "gather", "zero", "columns"]
 Convolve = Callable[[Tensor, nn.Conv2d], Tensor]
 
 
@@ -86,14 +86,9 @@ def _gather(offset: Tensor, size: torch.Size) -> Convolve:
     return lambda x, conv: apply_sampling_plan(x, plan, conv.weight, conv.bias)
 
 
-def _custom_op(offset: Tensor, size: torch.Size) -> Convolve:
-    return lambda x, conv: ops.deform_conv2d(x, offset, conv.weight, cast(Tensor, conv.bias))
-
-
 CONVOLUTIONS: dict[str, Callable[[Tensor, torch.Size], Convolve]] = {
     "torchvision": _torchvision,
     "gather": _gather,
-    "custom_op": _custom_op,
 }
 """How a DCRB convolves once its offsets are known; ``"zero"`` needs no offsets and is not in here. Rooms above may add
 forms of their own."""
@@ -107,9 +102,9 @@ class DCRB(nn.Module):
     convolution, which eq. 4 omits; the text says that a DCRB without offsets is HDRUNet's residual block, which has it.
 
     ``mode`` selects how the same function is computed: ``torchvision`` (default), ``gather`` (fast backward on CPUs),
-    ``custom_op`` (opaque operators for export and fused kernels), ``columns`` (kernels for training on GPUs, once
-    :mod:`dcdr_deploy.training.deformable` is imported), or ``zero``: offsets held at zero, for the first phase of a
-    training run.
+    ``columns`` (kernels for training on GPUs, once :mod:`dcdr_deploy.training.deformable` is imported), or ``zero``:
+    offsets held at zero, for the first phase of a training run. Exporters and fused kernels take another block
+    (opaque.py).
     """
 
     def __init__(self, config: DCDRUNetConfig) -> None:
@@ -124,22 +119,13 @@ class DCRB(nn.Module):
     def forward(self, z: Tensor, y: Tensor | None) -> Tensor:
         """Map features z (N, width, H, W) and a condition map y of the same size to (N, width, H, W)."""
         convolve = self._convolution(z)
-        if isinstance(convolve, Tensor):
-            gain1, shift1 = self.sft1.maps(cast(Tensor, y))
-            gain2, shift2 = self.sft2.maps(cast(Tensor, y))
-            weights = (self.dcv1.weight, self.dcv1.bias, self.dcv2.weight, self.dcv2.bias)
-            return ops.dcrb(z, convolve, gain1, shift1, gain2, shift2, *cast(tuple[Tensor, ...], weights))
         hidden = F.relu(convolve(self.sft1(z, y), self.dcv1))
         return z + convolve(self.sft2(hidden, y), self.dcv2)
 
-    def _convolution(self, z: Tensor) -> Convolve | Tensor:
-        """The block's convolution, or its offsets where one operator takes the whole block."""
+    def _convolution(self, z: Tensor) -> Convolve:
         if not self.deformable or self.mode == "zero":
             return lambda x, conv: conv(x)
-        offset = self.offset(z)
-        if self.mode == "custom_op" and self.sft1.conditioned:
-            return offset
-        return CONVOLUTIONS[self.mode](offset, z.shape)
+        return CONVOLUTIONS[self.mode](self.offset(z), z.shape)
 
 
 class ConditionNet(nn.Module):

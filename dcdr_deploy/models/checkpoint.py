@@ -18,6 +18,7 @@ from torch import Tensor
 
 from dcdr_deploy.errors import CheckpointError, ModelError
 from dcdr_deploy.modelfile.metadata import KEY_FORMAT, ModelMetadata, decode, encode
+from dcdr_deploy.modelfile.names import DOMAIN
 from dcdr_deploy.models.architecture import HdrNetwork
 from dcdr_deploy.models.config import NetworkConfig
 from dcdr_deploy.models.envelopes import find_state
@@ -134,7 +135,7 @@ def _check_fit(network: HdrNetwork, state: Mapping[str, Tensor], path: Path) -> 
 
 
 def _stored_metadata(content: Mapping[str, Any], header: dict[str, str], path: Path) -> ModelMetadata | None:
-    stored = content.get("dcdr") if isinstance(content.get("dcdr"), Mapping) else header
+    stored = content.get(DOMAIN) if isinstance(content.get(DOMAIN), Mapping) else header
     if not stored or KEY_FORMAT not in stored:
         return None
     try:

@@ -6,13 +6,9 @@ import json
 from dataclasses import asdict, dataclass
 from typing import TypeVar
 
+from dcdr_deploy.modelfile.names import SIZE_MULTIPLE
+
 Config = TypeVar("Config", bound="NetworkConfig")
-
-OFFSET_CHANNELS = 18
-"""Two coordinates for each of the 3x3 taps (section 3.1.2)."""
-
-SIZE_MULTIPLE = 4
-"""Two halvings: height and width of a DCDR-UNet's input must be multiples of 4."""
 
 FIXED_RECEPTIVE_FIELD = 83
 """One-sided extent in pixels of one output pixel of DCDR-UNet's presets, with all offsets at zero (measured)."""

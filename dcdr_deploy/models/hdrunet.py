@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dcdr_deploy.modelfile.names import SIZE_MULTIPLE
 from dcdr_deploy.models.architecture import Architecture, HdrNetwork, RestorationPart, TonePart
 from dcdr_deploy.models.blocks import LEAKY_SLOPE, conv3x3
 from dcdr_deploy.models.config import NetworkConfig
@@ -23,9 +24,6 @@ from dcdr_deploy.models.shapes import Shapes
 NTIRE_GAMMA = 2.24
 """Exponent that turns the NTIRE 2021 challenge's pictures into linear light. Its targets, and so the outputs of the
 public checkpoints, are encoded by the inverse, on a scale where 1.0 is the white of the input picture."""
-
-SIZE_MULTIPLE = 4
-"""Two halvings: height and width of an input must be multiples of 4."""
 
 
 @dataclass(frozen=True)

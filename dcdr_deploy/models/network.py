@@ -8,9 +8,10 @@ from typing import cast
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dcdr_deploy.modelfile.names import SIZE_MULTIPLE
 from dcdr_deploy.models.architecture import Architecture, HdrNetwork, RestorationPart, TonePart
 from dcdr_deploy.models.blocks import DCRB, SFT, ConditionNet, ToneNet, conv3x3
-from dcdr_deploy.models.config import PRESETS, SIZE_MULTIPLE, DCDRUNetConfig
+from dcdr_deploy.models.config import PRESETS, DCDRUNetConfig
 from dcdr_deploy.models.shapes import Shapes
 
 

@@ -19,7 +19,6 @@ from dcdr_deploy.imaging.read import read_image
 from dcdr_deploy.imaging.statistics import white_units_summary
 from dcdr_deploy.imaging.write import write_image
 from dcdr_deploy.run.events import SILENT, Listener
-from dcdr_deploy.run.opening import DEFAULT_SETTINGS, RunnerSettings, runner_or_default
 from dcdr_deploy.run.outputs import DEFAULT_OPTIONS, ConvertOptions, check_target, output_path, preview_path
 from dcdr_deploy.run.reports import FileReport
 from dcdr_deploy.run.runner import Progress, Runner, RunStatistics
@@ -64,48 +63,68 @@ class Inferred:
         return self.linear.shape[0] * self.linear.shape[1]
 
 
+class PreparedFile:
+    """A picture that was read, and whose output may be written; made before a model is loaded, converted once."""
+
+    def __init__(
+        self, source: str | os.PathLike[str], target: str | os.PathLike[str], options: ConvertOptions = DEFAULT_OPTIONS
+    ) -> None:
+        """Check source and target and read the picture; arguments as of :func:`convert_file`.
+
+        Raises:
+            InputError: the picture cannot be read, or would be overwritten by its own output.
+            OutputError: the target cannot be written.
+        """
+        self._options = options
+        self._output = output_path(Path(source), target, options)
+        check_target(Path(source), self._output, options)
+        self._decoded: Decoded | None = decode(Path(source))
+
+    def convert(self, runner: Runner, listener: Listener = SILENT) -> FileReport:
+        """Run the network and write the result; the picture is let go on the way.
+
+        Raises:
+            OutputError: the target cannot be written.
+            EngineError: the model cannot be run.
+        """
+        decoded, self._decoded = self._decoded, None
+        assert decoded is not None  # once
+        listener.file_begun(decoded.source)
+        inferred = infer(decoded, runner, listener.tiles_done)
+        del decoded
+        report = encode(inferred, self._output, self._options)
+        listener.file_converted(report)
+        return report
+
+
 def convert_file(
     source: str | os.PathLike[str],
     target: str | os.PathLike[str],
-    runner: Runner | None = None,
+    runner: Runner,
     options: ConvertOptions = DEFAULT_OPTIONS,
     *,
-    model: str | os.PathLike[str] | None = None,
-    settings: RunnerSettings = DEFAULT_SETTINGS,
     listener: Listener = SILENT,
 ) -> FileReport:
     """Convert one SDR picture into one HDR file.
 
-    Target and input are checked before a model is loaded. An older target is replaced once the new file is whole.
+    Target and input are checked first. An older target is replaced once the new file is whole.
 
     Args:
         source: PNG, JPEG, WebP, TIFF or BMP.
         target: the file to write, whose suffix chooses the format; or a folder (one that exists, or a name that ends
             in a slash), which gets ``<name of source>.<options.format>``.
-        runner: an open runner, for several calls with one model.
+        runner: from :func:`~dcdr_deploy.run.opening.open_runner`; serves any number of calls.
         options: what is written.
-        model: without a runner: the model to load; ``None`` for the file name rule (selection.py).
-        settings: without a runner: backend, device, tiles.
         listener: told of progress.
 
     Raises:
         InputError: the picture cannot be read, or would be overwritten by its own output.
         OutputError: the target cannot be written.
-        ModelError, CheckpointError, MissingDependency, EngineError: the model cannot be loaded or run.
-        TypeError: a runner and a model, or settings, were both given.
+        EngineError: the model cannot be run.
     """
-    source = Path(source)
-    output = output_path(source, target, options)
-    check_target(source, output, options)
-    decoded = decode(source)
+    prepared = PreparedFile(source, target, options)
     listener.files_found(1, ())
-    with runner_or_default(runner, model, settings, listener) as opened:
-        listener.file_begun(source)
-        inferred = infer(decoded, opened, listener.tiles_done)
-        del decoded
-        report = encode(inferred, output, options)
-    listener.file_converted(report)
-    return report
+    return prepared.convert(runner, listener)
 
 
 def decode(source: Path) -> Decoded:

@@ -13,13 +13,13 @@ from pathlib import Path
 from dcdr_deploy.errors import DcdrError, EngineError, EngineOutOfMemory, NonFiniteError, OutputError
 from dcdr_deploy.run.events import SILENT, Listener
 from dcdr_deploy.run.file import Decoded, Inferred, decode, encode, infer
-from dcdr_deploy.run.jobs import Job, plan_folder
-from dcdr_deploy.run.manifest import Entry, Manifest, make_entry, settings_key
-from dcdr_deploy.run.opening import DEFAULT_SETTINGS, RunnerSettings, runner_or_default
+from dcdr_deploy.run.jobs import FolderPlan, Job, plan_folder
+from dcdr_deploy.run.manifest import Manifest, Wanted, describe, settings_key
 from dcdr_deploy.run.outputs import DEFAULT_OPTIONS, ConvertOptions, preview_path
 from dcdr_deploy.run.reports import Failure, FileReport, FolderReport
 from dcdr_deploy.run.runner import Runner
 from dcdr_deploy.run.stages import Pipeline, Stages
+from dcdr_deploy.system.files import open_to_append
 
 FAILURES_NAME = "failures.jsonl"
 
@@ -36,13 +36,11 @@ _OF_ONE_PICTURE = (NonFiniteError, EngineOutOfMemory)
 def convert_folder(
     source: str | os.PathLike[str],
     target: str | os.PathLike[str],
-    runner: Runner | None = None,
+    runner: Runner,
     options: ConvertOptions = DEFAULT_OPTIONS,
     *,
     recursive: bool = False,
     overwrite: bool = False,
-    model: str | os.PathLike[str] | None = None,
-    settings: RunnerSettings = DEFAULT_SETTINGS,
     listener: Listener = SILENT,
 ) -> FolderReport:
     """Convert all pictures of a folder.
@@ -54,27 +52,34 @@ def convert_folder(
     Args:
         source: folder of pictures; :func:`dcdr_deploy.run.jobs.plan_folder` says which are taken.
         target: output folder; made if need be.
-        runner: an open runner.
+        runner: from :func:`~dcdr_deploy.run.opening.open_runner`.
         options: what is written.
         recursive: go into sub-folders too, and make the same ones in the output folder.
         overwrite: convert what is up to date again.
-        model: without a runner: the model to load; ``None`` for the file name rule (selection.py).
-        settings: without a runner: backend, device, tiles.
         listener: told of progress.
 
     Raises:
         InputError: the folder holds no pictures, or input and output do not go together.
         OutputError: the output folder cannot be written, at the start or for several files in a row.
-        ModelError, CheckpointError, MissingDependency, EngineError: the model cannot be loaded, or the backend fails
-            for several files in a row.
-        TypeError: a runner and a model, or settings, were both given.
+        EngineError: the backend fails for several files in a row.
     """
-    source, target = Path(source), Path(target)
-    plan = plan_folder(source, target, options, recursive=recursive)
+    plan = plan_folder(Path(source), Path(target), options, recursive=recursive)
     for note in plan.notes:
         listener.note(note)
-    with runner_or_default(runner, model, settings, listener) as opened:
-        return _FolderRun(target, opened, options, listener).convert(plan.jobs, overwrite=overwrite)
+    return convert_planned(plan, Path(target), runner, options, overwrite=overwrite, listener=listener)
+
+
+def convert_planned(
+    plan: FolderPlan,
+    target: Path,
+    runner: Runner,
+    options: ConvertOptions = DEFAULT_OPTIONS,
+    *,
+    overwrite: bool = False,
+    listener: Listener = SILENT,
+) -> FolderReport:
+    """Convert what :func:`~dcdr_deploy.run.jobs.plan_folder` found; the rest as :func:`convert_folder`."""
+    return _FolderRun(target, runner, options, listener).convert(plan.jobs, overwrite=overwrite)
 
 
 class _StopError(Exception):
@@ -100,7 +105,7 @@ class _FolderRun:
         self._files: list[FileReport] = []
         self._failures: list[Failure] = []
         self._engine_failures = self._write_failures = 0  # in a row
-        self._pipeline: Pipeline[Job, tuple[Entry | None, Decoded], tuple[Entry | None, Inferred], FileReport]
+        self._pipeline: Pipeline[Job, tuple[Wanted | None, Decoded], tuple[Wanted | None, Inferred], FileReport]
         stages = Stages(self._decode, self._begun, self._infer, self._encode, _pixels, self._done, self._failed)
         self._pipeline = Pipeline(stages, PIXELS_BEING_WRITTEN)
 
@@ -124,38 +129,44 @@ class _FolderRun:
             seconds=time.perf_counter() - started,
         )
 
-    def _entry(self, job: Job) -> Entry | None:
+    def _wanted(self, job: Job) -> Wanted | None:
         with suppress(OSError):  # an input that is gone: reading it will say so
-            return make_entry(job.name, job.source, self._settings, self._options.preview)
+            return describe(job.name, job.source, self._settings, self._options.preview)
         return None
 
     def _is_unchanged(self, job: Job) -> bool:
-        entry = self._entry(job)
-        written = (job.output, preview_path(job.output)) if self._options.preview else (job.output,)
-        return entry is not None and self._manifest.holds(entry) and all(path.is_file() for path in written)
+        wanted = self._wanted(job)
+        if wanted is None:
+            return False
+        other = self._manifest.replaces(wanted)
+        if other:
+            self._listener.note(f"{job.output}: was made of {other}; {job.source} replaces it")
+        return self._manifest.holds(wanted, job.output, preview_path(job.output))
 
-    def _decode(self, job: Job) -> tuple[Entry | None, Decoded]:
-        entry = self._entry(job)  # before reading: a change in the meantime makes the next run convert it again
-        return entry, decode(job.source)
+    def _decode(self, job: Job) -> tuple[Wanted | None, Decoded]:
+        wanted = self._wanted(job)  # before reading: a change in the meantime makes the next run convert it again
+        return wanted, decode(job.source)
 
     def _begun(self, job: Job) -> None:
         self._listener.file_begun(job.source)
 
-    def _infer(self, job: Job, early: tuple[Entry | None, Decoded]) -> tuple[Entry | None, Inferred]:
-        entry, decoded = early
+    def _infer(self, job: Job, early: tuple[Wanted | None, Decoded]) -> tuple[Wanted | None, Inferred]:
+        wanted, decoded = early
         inferred = infer(decoded, self._runner, self._tiles_done)
         self._engine_failures = 0
-        return entry, inferred
+        return wanted, inferred
 
     def _tiles_done(self, done: int, total: int) -> None:
         self._listener.tiles_done(done, total)
         self._pipeline.poll()
 
-    def _encode(self, job: Job, late: tuple[Entry | None, Inferred]) -> FileReport:
-        entry, inferred = late
+    def _encode(self, job: Job, late: tuple[Wanted | None, Inferred]) -> FileReport:
+        wanted, inferred = late
         report = encode(inferred, job.output, self._options)
-        if entry is not None:
-            self._manifest.add(entry)
+        if wanted is not None:
+            with suppress(OSError):  # gone again already: the next run makes it anew
+                preview = preview_path(job.output) if self._options.preview else None
+                self._manifest.add(wanted.done(job.output, preview))
         return report
 
     def _done(self, job: Job, report: FileReport) -> None:
@@ -189,12 +200,12 @@ class _FolderRun:
     def _write_failure(self, failure: Failure) -> None:
         try:
             self._failures_file.parent.mkdir(parents=True, exist_ok=True)
-            with self._failures_file.open("a", encoding="utf-8") as stream:
+            with open_to_append(self._failures_file) as stream:
                 stream.write(json.dumps(failure.as_dict()) + "\n")
         except OSError as error:
             reason = OutputError(f"{self._failures_file}: cannot be written: {error.strerror or error}")
             raise _StopError(reason) from error
 
 
-def _pixels(late: tuple[Entry | None, Inferred]) -> int:
+def _pixels(late: tuple[Wanted | None, Inferred]) -> int:
     return late[1].pixels

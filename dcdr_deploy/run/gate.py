@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from dcdr_deploy.engines.base import DEVICE_CPU, Engine, EngineOptions
 from dcdr_deploy.errors import DcdrError, EngineError, ModelError, OutputError
 from dcdr_deploy.metrics.psnr import psnr_from_mse
+from dcdr_deploy.modelfile.names import ONNX_SUFFIX
 from dcdr_deploy.modelfile.sidecar import REBUILD, Sidecar, mark_verified
 from dcdr_deploy.system.faults import one_line
 from dcdr_deploy.system.files import file_sha256
@@ -138,7 +139,9 @@ def _candidates(path: Path) -> Iterator[Path]:
     from dcdr_deploy.run.selection import DEMO_MODEL
 
     try:
-        yield from sorted(each for each in path.parent.iterdir() if each.suffix.lower() == ".onnx" and each.is_file())
+        yield from sorted(
+            each for each in path.parent.iterdir() if each.suffix.lower() == ONNX_SUFFIX and each.is_file()
+        )
     except OSError as error:
         _logger.debug("%s cannot be listed: %s", path.parent, one_line(error))
     if DEMO_MODEL.is_file():

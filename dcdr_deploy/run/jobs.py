@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dcdr_deploy.errors import InputError
+from dcdr_deploy.errors import InputError, OutputError
 from dcdr_deploy.imaging.formats import PASSED_OVER, READABLE, SUFFIXES
 from dcdr_deploy.imaging.write import OUTPUT_SUFFIXES
 from dcdr_deploy.run.outputs import PREVIEW_SUFFIX, ConvertOptions, check_place, preview_path
+from dcdr_deploy.system.files import refuse_url
 
 
 @dataclass(frozen=True)
@@ -140,6 +141,8 @@ def _natural(path: Path) -> list[list[str | int]]:
 
 
 def _check_folders(source: Path, target: Path, suffix: str) -> None:
+    refuse_url(source, InputError)
+    refuse_url(target, OutputError)
     # os.path and not pathlib: Path.exists and its like raise for names that are too long.
     if not os.path.isdir(source):  # noqa: PTH112
         found = os.path.exists(source)  # noqa: PTH110
@@ -169,7 +172,7 @@ def _nothing_found(folder: Path, recursive: bool, passed_over: Counter[str]) -> 
     others = f", only {_counted(passed_over)}" if passed_over else ""
     sentence = f"{folder}: holds no pictures ({', '.join(sorted(SUFFIXES))}){others}"
     inside = any(entry.is_dir() and not entry.name.startswith(".") for entry in folder.iterdir())
-    return sentence + ("; --recursive looks into its folders too" if inside and not recursive else "")
+    return sentence + ("; `recursive` looks into its folders too" if inside and not recursive else "")
 
 
 def _refuse(error: OSError) -> None:

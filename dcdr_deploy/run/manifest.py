@@ -8,14 +8,16 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any
 
 from dcdr_deploy._version import __version__
 from dcdr_deploy.engines.base import EngineInfo
 from dcdr_deploy.errors import OutputError
-from dcdr_deploy.system.files import atomic_path
+from dcdr_deploy.system.files import atomic_path, file_sha256, open_to_append
 
 MANIFEST_NAME = ".dcdr-manifest.jsonl"
 
@@ -26,29 +28,56 @@ class Entry:
 
     Attributes:
         output: relative to the output folder, with slashes.
-        input: name of the input file.
-        size: bytes of the input.
-        mtime_ns: its time of modification in nanoseconds.
+        input: where the input was, for people; what counts is its content.
+        sha256: of the input's content: another picture of the same name, size and time is another picture.
         settings: :func:`settings_key` of the run.
-        preview: whether a preview was written beside it.
+        size: bytes of the output as it was written.
+        preview_size: bytes of the preview beside it; 0 where none was written.
     """
 
     output: str
     input: str
+    sha256: str
+    settings: str
     size: int
-    mtime_ns: int
+    preview_size: int
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a run is to make of an input; attributes as of :class:`Entry`.
+
+    Attributes:
+        output: relative to the output folder, with slashes.
+        input: the input file.
+        sha256: of the input's content.
+        settings: :func:`settings_key` of the run.
+        preview: whether a preview is wanted.
+    """
+
+    output: str
+    input: str
+    sha256: str
     settings: str
     preview: bool
 
+    def done(self, path: Path, preview: Path | None) -> Entry:
+        """The entry once the files are there.
 
-def make_entry(output: str, source: Path, settings: str, preview: bool) -> Entry:
-    """Describe the present state of an input.
+        Raises:
+            OSError: one of them is not.
+        """
+        preview_size = preview.stat().st_size if preview is not None else 0
+        return Entry(self.output, self.input, self.sha256, self.settings, path.stat().st_size, preview_size)
+
+
+def describe(output: str, source: Path, settings: str, preview: bool) -> Wanted:
+    """Describe the present state of an input; reads it as a whole.
 
     Raises:
-        OSError: the input is gone.
+        OSError: the input is gone or cannot be read.
     """
-    state = source.stat()
-    return Entry(output, source.name, state.st_size, state.st_mtime_ns, settings, preview)
+    return Wanted(output, str(source.absolute()), file_sha256(source), settings, preview)
 
 
 def settings_key(info: EngineInfo, **settings: Any) -> str:
@@ -61,7 +90,7 @@ def settings_key(info: EngineInfo, **settings: Any) -> str:
         info: the engine; its model file is read as a whole.
         settings: plain data.
     """
-    model = _file_digest(info.model) if info.model is not None else json.dumps(asdict(info.metadata), sort_keys=True)
+    model = file_sha256(info.model) if info.model is not None else json.dumps(asdict(info.metadata), sort_keys=True)
     content = {"version": __version__, "model": model, "precision": info.precision, **settings}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
@@ -78,12 +107,26 @@ class Manifest:
         self._lock = threading.Lock()
         self._entries = self._load()
 
-    def holds(self, entry: Entry) -> bool:
-        """Tell whether an output was made from this input with these settings; a preview more does no harm."""
-        known = self._entries.get(entry.output)
-        return known is not None and known == Entry(
-            entry.output, entry.input, entry.size, entry.mtime_ns, entry.settings, entry.preview or known.preview
-        )
+    def holds(self, wanted: Wanted, path: Path, preview: Path) -> bool:
+        """Tell whether an output was made from this content with these settings and lies there as it was written.
+
+        A preview more than is wanted does no harm.
+        """
+        known = self._entries.get(wanted.output)
+        if known is None or (known.sha256, known.settings) != (wanted.sha256, wanted.settings):
+            return False
+        if wanted.preview and not (known.preview_size and _has_size(preview, known.preview_size)):
+            return False
+        return _has_size(path, known.size)
+
+    def replaces(self, wanted: Wanted) -> str:
+        """Where the picture was that an output was made of, if it was another one that is still there; else empty."""
+        known = self._entries.get(wanted.output)
+        if known is None or known.input == wanted.input or known.sha256 == wanted.sha256:
+            return ""
+        with suppress(OSError, ValueError):
+            return known.input if Path(known.input).is_file() else ""
+        return ""
 
     def add(self, entry: Entry) -> None:
         """Record a finished output, in the file too.
@@ -94,7 +137,7 @@ class Manifest:
         with self._lock:
             self._entries[entry.output] = entry
             try:
-                with self._path.open("a", encoding="utf-8") as stream:
+                with open_to_append(self._path) as stream:
                     stream.write(_line(entry))
             except OSError as error:
                 raise OutputError(f"{self._path}: cannot be written: {error.strerror or error}") from error
@@ -108,7 +151,9 @@ class Manifest:
             raise OutputError(f"{self._path}: cannot be read: {error.strerror or error}; delete it") from error
         found = [entry for entry in map(_parse, lines) if entry is not None]
         entries = {entry.output: entry for entry in found}  # the last line on an output counts
-        if len(entries) < len(lines):
+        if not entries and lines:
+            self._path.unlink(missing_ok=True)
+        elif len(entries) < len(lines):
             with atomic_path(self._path) as temporary:
                 temporary.write_text("".join(map(_line, entries.values())), encoding="utf-8")
         return entries
@@ -122,14 +167,18 @@ def _parse(line: str) -> Entry | None:
     if not line.endswith("\n"):
         return None  # cut short
     try:
-        return Entry(**json.loads(line))
-    except (ValueError, TypeError):  # no JSON, or other keys: damaged, or of another version
+        entry = Entry(**json.loads(line))
+    except (ValueError, TypeError, RecursionError):  # no JSON, or other keys: cut short, or of another version
         return None
+    texts = (entry.output, entry.input, entry.sha256, entry.settings)
+    numbers = (entry.size, entry.preview_size)
+    fits = all(isinstance(text, str) for text in texts) and all(type(number) is int for number in numbers)
+    return entry if fits else None
 
 
-def _file_digest(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+def _has_size(path: Path, size: int) -> bool:
+    try:
+        found = path.stat()
+    except OSError:
+        return False
+    return S_ISREG(found.st_mode) and found.st_size == size

@@ -11,7 +11,10 @@ from typing import Literal
 from dcdr_deploy.engines.base import Engine, EngineOptions
 from dcdr_deploy.engines.registry import AUTO, load_engine, model_suffixes
 from dcdr_deploy.errors import DcdrError
+from dcdr_deploy.modelfile.names import ENGINE_SUFFIX
+from dcdr_deploy.modelfile.sidecar import read_sidecar
 from dcdr_deploy.run.events import SILENT, Listener
+from dcdr_deploy.run.gate import verify_first_run
 from dcdr_deploy.run.runner import Runner
 from dcdr_deploy.run.selection import choose_model
 
@@ -75,7 +78,7 @@ def _load(model: str | os.PathLike[str] | None, backend: str, options: EngineOpt
             listener.note(note)
         listener.model_chosen(choice)
         try:
-            return load_engine(choice.path, backend, options)
+            return _judged(load_engine(choice.path, backend, options))
         except DcdrError as error:
             if not choice.replaceable or suffixes == {choice.path.suffix.lower()}:
                 raise
@@ -83,23 +86,17 @@ def _load(model: str | os.PathLike[str] | None, backend: str, options: EngineOpt
             suffixes = suffixes - {choice.path.suffix.lower()}
 
 
-@contextmanager
-def runner_or_default(
-    runner: Runner | None,
-    model: str | os.PathLike[str] | None,
-    settings: RunnerSettings,
-    listener: Listener,
-) -> Iterator[Runner]:
-    """Give the runner passed in, which its owner closes, or one opened for the block.
+def _judged(engine: Engine) -> Engine:
+    """Return an engine whose results were compared: those of an engine file are with its first run on a GPU.
 
     Raises:
-        TypeError: a runner and a model, or settings, were both given.
-        DcdrError: as :func:`open_runner`.
+        ModelError, EngineError: as :func:`verify_first_run`; the engine is closed then.
     """
-    if runner is None:
-        with open_runner(model, settings, listener) as opened:
-            yield opened
-        return
-    if model is not None or settings is not DEFAULT_SETTINGS:
-        raise TypeError("give either a runner, or a model and settings to make one from")
-    yield runner
+    path = engine.info.model
+    if path is not None and path.suffix.lower() == ENGINE_SUFFIX:
+        try:
+            verify_first_run(engine, path, read_sidecar(path))
+        except BaseException:
+            engine.close()
+            raise
+    return engine

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from dcdr_deploy.errors import InputError, OutputError
 from dcdr_deploy.imaging.write import OUTPUT_SUFFIXES, WriteOptions, check_output
+from dcdr_deploy.system.files import refuse_overwriting, refuse_url
 
 PREVIEW_SUFFIX = ".preview.png"
 """What a preview's name ends with: ``out.exr`` has ``out.preview.png`` beside it."""
@@ -72,12 +73,12 @@ def check_target(source: Path, output: Path, options: ConvertOptions) -> None:
 
     Raises:
         OutputError: as :func:`check_place`.
-        InputError: output or preview would replace the source.
+        InputError: output or preview would replace the source, or the source is an address.
     """
+    refuse_url(source, InputError)
     check_place(output, options)
     for written in (output, preview_path(output)) if options.preview else (output,):
-        if os.path.realpath(written) == os.path.realpath(source):
-            raise InputError(f"{source}: would be overwritten by its own output; choose another name or folder")
+        refuse_overwriting(Path(written), source)
 
 
 def check_place(output: Path, options: ConvertOptions) -> None:
@@ -86,6 +87,7 @@ def check_place(output: Path, options: ConvertOptions) -> None:
     Raises:
         OutputError: as :func:`check_output`; or 32-bit floats are asked of another format than EXR.
     """
+    refuse_url(output, OutputError)
     check_output(output)
     if options.write.float32 and output.suffix.lower() != ".exr":
-        raise OutputError(f"{output}: cannot hold 32-bit floats; write .exr, or leave --float out")
+        raise OutputError(f"{output}: cannot hold 32-bit floats; write .exr, or leave `float32` out")

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from dcdr_deploy.engines.tensorrt import trt_api
 from dcdr_deploy.errors import DcdrError, ModelError
+from dcdr_deploy.modelfile.names import ENGINE_SUFFIX, ONNX_SUFFIX
 from dcdr_deploy.modelfile.onnx_file import read_model
 from dcdr_deploy.modelfile.sidecar import REBUILD, Sidecar, check_fit, read_sidecar
 from dcdr_deploy.system import hardware
@@ -60,9 +61,9 @@ def read_fitting_sidecar(engine: Path, device_index: int = 0) -> Sidecar:
     return sidecar
 
 
-_ONNX = ModelStage(".onnx", read_model)
+_ONNX = ModelStage(ONNX_SUFFIX, read_model)
 
-STAGES: tuple[ModelStage, ...] = (ModelStage(".engine", read_fitting_sidecar, " that fits this GPU", True), _ONNX)
+STAGES: tuple[ModelStage, ...] = (ModelStage(ENGINE_SUFFIX, read_fitting_sidecar, " that fits this GPU", True), _ONNX)
 """Kinds of models in the working directory, best first. A backend with files of its own adds a line."""
 
 
@@ -111,7 +112,7 @@ def choose_model(
     if named:
         return ModelChoice(_existing(named, f" (from ${ENVIRONMENT_VARIABLE})"), f"from ${ENVIRONMENT_VARIABLE}")
     stages = [stage for stage in STAGES if suffixes is None or stage.suffix in suffixes]
-    return _choose_here(stages, Path() if directory is None else directory, "--model or $" + ENVIRONMENT_VARIABLE)
+    return _choose_here(stages, Path() if directory is None else directory, "`model` or $" + ENVIRONMENT_VARIABLE)
 
 
 def choose_onnx(requested: str | os.PathLike[str] | None = None, *, directory: Path | None = None) -> ModelChoice:

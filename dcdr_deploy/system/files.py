@@ -2,56 +2,126 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
-import itertools
 import os
+import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
-from dcdr_deploy.errors import OutputError
+from dcdr_deploy.errors import DcdrError, InputError, OutputError
+from dcdr_deploy.system.temporary import create_temporary, flush_folder, flush_to_disk, remove_leftovers
 
-_serial = itertools.count()
-_STEM_KEPT = (
-    100  # characters of the target's stem in the temporary name: leaves room below the usual limit of 255 bytes
-)
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
+"""How the address of something on a network begins; a Windows drive has one letter."""
+
+
+def is_url(path: str | os.PathLike[str]) -> bool:
+    """Tell an address from a file name: ``https://host/a.png``, also after a Path has dropped one of its slashes."""
+    return _URL.match(os.fspath(path)) is not None
+
+
+def refuse_url(path: str | os.PathLike[str], error: type[DcdrError]) -> None:
+    """Refuse an address where a file or folder is meant: nothing here reads from or writes to a network.
+
+    Raises:
+        DcdrError: of the class ``error``; it is one.
+    """
+    if is_url(path):
+        raise error(f"{os.fspath(path)} is an address, not a file on this machine; copy it here first and name that")
+
+
+def refuse_overwriting(output: Path, *inputs: Path) -> None:
+    """Refuse to write over what is being read, under whatever name.
+
+    Raises:
+        InputError: the output is one of the inputs.
+    """
+    for source in inputs:
+        if os.path.realpath(output) == os.path.realpath(source):
+            raise InputError(f"{source}: would be overwritten by its own output; choose another name or folder")
 
 
 @contextmanager
 def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
-    """Give a temporary path beside ``target``; rename it to ``target`` when the block ends well.
+    """Give the path of an empty file beside ``target``; rename it to ``target`` when the block ends well.
 
-    The temporary name is hidden and keeps the suffix, because encoders choose the format by it:
-    ``out/frame.exr`` becomes ``out/.frame.<pid>-<n>.tmp.exr``. Parent folders are created. Whatever ends the block
-    early (KeyboardInterrupt included) removes the temporary file and leaves an older ``target`` as it was.
+    It is on the disk before it gets its name. Parent folders are created. Whatever ends the block early
+    (KeyboardInterrupt included) removes the temporary file and leaves an older ``target`` as it was. What killed
+    processes left in the folder is removed first (:mod:`dcdr_deploy.system.temporary`).
 
     Raises:
         OutputError: an ``OSError`` in the block, while creating folders or while renaming (no permission, disk full,
-            a folder in the target's place); one line that names the target.
+            a folder in the target's place), or an address; one line that names the target.
     """
+    refuse_url(target, OutputError)
     target = Path(target)
-    temporary = target.with_name(f".{target.stem[:_STEM_KEPT]}.{os.getpid()}-{next(_serial)}.tmp{target.suffix}")
+    temporary: Path | None = None
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(target.parent)
+        temporary = create_temporary(target)
         yield temporary
+        if not temporary.stat().st_size:
+            raise OSError("nothing was written")
+        flush_to_disk(temporary)
         temporary.replace(target)
+        flush_folder(target.parent)
     except OSError as error:
         raise OutputError(
             f"{target}: cannot be written: {error.strerror or error}; choose another place or free some space"
         ) from error
     finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
+        if temporary is not None:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+
+
+def open_to_append(path: Path) -> IO[str]:
+    """Open a list of lines to add to, made if need be; never through a link, which may point at anything.
+
+    Raises:
+        OSError: it cannot be opened, or is a link.
+    """
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
+    return os.fdopen(os.open(path, flags, 0o666), "a", encoding="utf-8")
+
+
+_AT_REST = 2.0
+"""Seconds since a file's last change after which a clock of whole seconds would show another one."""
 
 
 def file_sha256(path: Path) -> str:
     """Return a file's SHA-256 in hexadecimal digits.
 
+    A file at rest is read once in a process, however many ask: an engine that is found, chosen and loaded is gigabytes.
+    It is read again when its identity, size or time of change is another one.
+
     Raises:
         OSError: the file cannot be read.
     """
+    found = path.stat()
+    if time.time() - max(found.st_mtime, found.st_ctime) < _AT_REST:
+        return _digest(path)
+    return _digest_at_rest(path, found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+
+
+@functools.lru_cache(maxsize=64)
+def _digest_at_rest(path: Path, *_identity: int) -> str:
+    return _digest(path)
+
+
+def _digest(path: Path) -> str:
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def cache_folder() -> Path:
+    """Return where what can be made again is kept: $XDG_CACHE_HOME/dcdr-deploy, or ~/.cache/dcdr-deploy."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dcdr-deploy"

@@ -54,7 +54,7 @@ def open_run(
     """
     checkpoint = folder / CHECKPOINT_NAME
     if checkpoint.exists() and not resume:
-        raise InputError(f"{folder} holds a run already: go on with --resume, or choose another folder by --output")
+        raise InputError(f"{folder} holds a run already: go on with `resume`, or choose another folder by `output`")
     state = create_state(recipe, peak, torch.device(device))
     if resume:
         state.restore(checkpoint, torch.device(device))
@@ -62,7 +62,7 @@ def open_run(
         start = load_checkpoint(start_weights)
         if start.network.config != state.network.config:
             raise InputError(
-                f"{start_weights} holds another network than preset {recipe.preset}; --preset names its own, if it has "
+                f"{start_weights} holds another network than preset {recipe.preset}; `preset` names its own, if it has "
                 "one"
             )
         state.start_at(start)

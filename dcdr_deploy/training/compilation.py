@@ -31,6 +31,6 @@ def compiled(network: HdrNetwork) -> Forward:
         try:
             return forward(x)
         except TorchDynamoException as error:
-            raise InputError(f"torch.compile fails here; train without --compile ({one_line(error)})") from error
+            raise InputError(f"torch.compile fails here; train without `compile` ({one_line(error)})") from error
 
     return run

@@ -24,9 +24,9 @@ from dcdr_deploy.engines.cuda.columns import ALIGNMENT, CHANNEL_MULTIPLE, SOURCE
 from dcdr_deploy.engines.cuda.compiler import SUPPORTED_SMS, compile_cubin
 from dcdr_deploy.engines.cuda.driver import choose_sm
 from dcdr_deploy.errors import DcdrError
+from dcdr_deploy.modelfile.names import OFFSET_CHANNELS
 from dcdr_deploy.models import HdrNetwork
 from dcdr_deploy.models.blocks import CONVOLUTIONS, Convolve, DeformMode
-from dcdr_deploy.models.config import OFFSET_CHANNELS
 from dcdr_deploy.system.faults import one_line
 
 MODE: DeformMode = "columns"

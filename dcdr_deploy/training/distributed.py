@@ -66,7 +66,7 @@ class ProcessGroup:
             InputError: the batch cannot be split evenly, which would weigh some patches more than others.
         """
         if batch % self.size:
-            raise InputError(f"--batch {batch} cannot be split over {self.size} processes: give a multiple of them")
+            raise InputError(f"`batch` {batch} cannot be split over {self.size} processes: give a multiple of them")
         return batch // self.size
 
     def average(self, tensors: Sequence[Tensor]) -> None:
@@ -187,7 +187,7 @@ def _communication() -> Iterator[None]:
         yield
     except RuntimeError as error:
         raise ProcessLost(
-            "another process of this run ended without a word (killed, or out of memory); go on with --resume"
+            "another process of this run ended without a word (killed, or out of memory); go on with `resume`"
         ) from error
 
 

@@ -106,7 +106,7 @@ class PairedFolder(Dataset[tuple[Tensor, Tensor]]):
             for top, left in cut_regions(*picture_size(pair.ldr), patch)
         ]
         if not self.regions:
-            raise InputError(f"no picture is as large as a patch of {patch} px; choose a smaller --patch")
+            raise InputError(f"no picture is as large as a patch of {patch} px; choose a smaller `patch`")
         self._order: tuple[int, npt.NDArray[np.int64]] | None = None
 
     def __len__(self) -> int:

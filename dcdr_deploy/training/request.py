@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -14,8 +15,10 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from dcdr_deploy.errors import InputError
+from dcdr_deploy.modelfile.metadata import check_peak
 from dcdr_deploy.models import HdrNetwork, architecture_of, find_preset
 from dcdr_deploy.scenes.camera import CameraModel
+from dcdr_deploy.system.files import refuse_url
 from dcdr_deploy.training.assembly import open_run, run_training, validator
 from dcdr_deploy.training.batches import automatic_workers
 from dcdr_deploy.training.distributed import SINGLE, ProcessGroup, join_processes
@@ -88,6 +91,7 @@ def run_request(request: TrainingRequest) -> bool:
 
 
 def _run_share(request: TrainingRequest, group: ProcessGroup) -> bool:
+    check_request(request)
     recipe = build_recipe(request)
     group.share_of(recipe.batch)
     if request.threads is not None:
@@ -112,6 +116,31 @@ def _run_share(request: TrainingRequest, group: ProcessGroup) -> bool:
         )
 
 
+def check_request(request: TrainingRequest) -> None:
+    """Refuse numbers and places that cannot work, before anything is made.
+
+    Raises:
+        InputError: one that is out of range, or an output folder that is a file.
+    """
+    check_peak(request.peak)
+    minutes = request.minutes
+    if minutes is not None and not (math.isfinite(minutes) and minutes > 0):
+        raise InputError(f"minutes {minutes:g}: a slice takes a positive number of minutes")
+    least = {"threads": 1, "workers": 0, "checkpoint_every": 1, "validate_every": 1, "scenes": 1}
+    for name, smallest in least.items():
+        value = getattr(request, name)
+        if value is not None and value < smallest:
+            raise InputError(f"{name.replace('_', ' ')} {value}: it must be at least {smallest}")
+    seed, rate = request.overrides.get("seed", 0), request.overrides.get("learning_rate", 1.0)
+    if not 0 <= seed < 2**63:
+        raise InputError(f"seed {seed}: it must lie in 0 to 2^63 - 1")
+    if not (math.isfinite(rate) and rate > 0):
+        raise InputError(f"learning rate {rate:g}: it must be a positive number")
+    refuse_url(request.output, InputError)
+    if request.output.exists() and not request.output.is_dir():
+        raise InputError(f"{request.output} is a file; name a folder for the run")
+
+
 def build_recipe(request: TrainingRequest) -> Recipe:
     """The named recipe with the user's changes.
 
@@ -123,13 +152,13 @@ def build_recipe(request: TrainingRequest) -> Recipe:
     recipe = replace(RECIPES[request.recipe], **request.overrides)
     multiple = architecture_of(find_preset(recipe.preset)).size_multiple
     if recipe.patch % multiple:
-        raise InputError(f"--patch {recipe.patch}: preset {recipe.preset} takes multiples of {multiple}")
+        raise InputError(f"`patch` {recipe.patch}: preset {recipe.preset} takes multiples of {multiple}")
     if request.perceptual is not None:
         others = {name: weight for name, weight in recipe.losses.items() if name not in PERCEPTUAL}
         recipe = replace(recipe, losses=others | PERCEPTUAL_CHOICES[request.perceptual])
     smallest = max((PERCEPTUAL[name].smallest for name in recipe.losses if name in PERCEPTUAL), default=0)
     if recipe.patch < smallest:
-        raise InputError(f"--patch {recipe.patch} is too small for the perceptual loss, which needs {smallest} pixels")
+        raise InputError(f"`patch` {recipe.patch} is too small for the perceptual loss, which needs {smallest} pixels")
     return recipe
 
 
@@ -154,14 +183,16 @@ def choose_device(name: str, group: ProcessGroup = SINGLE) -> str:
         device = torch.device(name)
     except RuntimeError as error:
         raise InputError(f"unknown device {name!r}; use auto, cpu, cuda or cuda:1") from error
+    if device.type not in ("cpu", "cuda"):
+        raise InputError(f"training runs on cpu and cuda, not on {device.type!r}")
     if device.type == "cuda" and (not available or (device.index or 0) >= torch.cuda.device_count()):
-        raise InputError(f"no GPU for {name!r} here; see `dcdr-deploy doctor`, or train with --device cpu")
+        raise InputError(f"no GPU for {name!r} here; see `dcdr-deploy doctor`, or train with `device` cpu")
     return name if group.size == 1 or device.type != "cuda" else _own_gpu(device, group)
 
 
 def _own_gpu(device: torch.device, group: ProcessGroup) -> str:
     if device.index is not None:
-        raise InputError(f"--device {device}: each of {group.size} processes takes a GPU of its own; use --device cuda")
+        raise InputError(f"`device` {device}: each of {group.size} processes takes a GPU of its own; use `device` cuda")
     gpus = torch.cuda.device_count()
     if group.local_size > gpus:
         raise InputError(f"{group.local_size} processes for {gpus} GPUs here: start torchrun --nproc-per-node {gpus}")
@@ -176,9 +207,9 @@ def open_data(request: TrainingRequest, recipe: Recipe) -> tuple[Dataset[tuple[T
         InputError: contradicting options or unusable folders.
     """
     if (request.ldr is None) != (request.hdr is None):
-        raise InputError("--ldr and --hdr name the two folders of pairs: give both")
+        raise InputError("`ldr` and `hdr` name the two folders of pairs: give both")
     if request.data is not None and request.ldr is not None:
-        raise InputError("give either --data or --ldr with --hdr, not both")
+        raise InputError("give either `data` or `ldr` with `hdr`, not both")
     if request.data is None and request.ldr is None:
         source = SyntheticSource(request.panoramas, request.scenes, camera=CameraModel(peak=request.peak))
         return source.training_set(recipe), validator(source.validation_pairs(), request.peak)
@@ -188,7 +219,7 @@ def open_data(request: TrainingRequest, recipe: Recipe) -> tuple[Dataset[tuple[T
         pairs = find_cityscapes(request.data, request.split)
     else:
         raise InputError(
-            f"{request.data} has no folders leftImg8bit and leftImg16bit; name two folders of pairs by --ldr and --hdr"
+            f"{request.data} has no folders leftImg8bit and leftImg16bit; name two folders of pairs by `ldr` and `hdr`"
         )
     return PairedFolder(pairs, recipe.patch, recipe.seed, recipe.steps * recipe.batch, request.peak), None
 
@@ -197,7 +228,7 @@ def open_data(request: TrainingRequest, recipe: Recipe) -> tuple[Dataset[tuple[T
 def stop_on_interrupt() -> Iterator[Callable[[], bool]]:
     """Give a function that turns true after Ctrl-C or SIGTERM, so that a step is never torn."""
     asked: list[int] = []
-    numbers = (signal.SIGINT, signal.SIGTERM)
+    numbers = (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
     before = {number: signal.signal(number, lambda signum, frame: asked.append(signum)) for number in numbers}
     try:
         yield lambda: bool(asked)

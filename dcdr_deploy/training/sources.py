@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,25 +9,15 @@ from dcdr_deploy.errors import InputError
 from dcdr_deploy.scenes.camera import CameraModel
 from dcdr_deploy.scenes.panorama import PanoramaSet
 from dcdr_deploy.scenes.procedural import TRAIN_SEEDS, VALIDATION_SEEDS
+from dcdr_deploy.system.files import cache_folder
 from dcdr_deploy.training.heldout import HeldOutPair, held_out_pairs
 from dcdr_deploy.training.recipe import Recipe
 from dcdr_deploy.training.synthetic import SyntheticPairs, scene_pool
 
 VALIDATION_VIEWS = 16
-
-
 VALIDATION_SCENES = 16
-
-
 VALIDATION_SIZE = 128
-
-
 VALIDATION_SEED = 77
-
-
-def default_cache() -> Path:
-    """Folder for rendered scene pools: $XDG_CACHE_HOME/dcdr-deploy, or ~/.cache/dcdr-deploy."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dcdr-deploy"
 
 
 @dataclass(frozen=True)
@@ -44,7 +33,7 @@ class SyntheticSource:
 
     panoramas: Path
     scenes: int = 3000
-    cache: Path = field(default_factory=lambda: default_cache())
+    cache: Path = field(default_factory=lambda: cache_folder())
     camera: CameraModel = field(default_factory=CameraModel)
 
     def training_set(self, recipe: Recipe) -> SyntheticPairs:

@@ -11,6 +11,7 @@ import torch
 
 from dcdr_deploy.errors import CheckpointError
 from dcdr_deploy.modelfile.metadata import ModelMetadata, encode
+from dcdr_deploy.modelfile.names import DOMAIN
 from dcdr_deploy.models import HdrNetwork, LoadedModel, architecture_of
 from dcdr_deploy.models.untrusted import read_untrusted
 from dcdr_deploy.system.files import atomic_path
@@ -91,7 +92,7 @@ class TrainingState:
             "params": self.network.state_dict(),
             "optimizer": self.optimiser.state_dict(),
             "torch_rng": torch.get_rng_state(),
-            "dcdr": encode(self.metadata()),
+            DOMAIN: encode(self.metadata()),
         }
         if torch.cuda.is_available():
             content["cuda_rng"] = torch.cuda.get_rng_state_all()
@@ -146,7 +147,7 @@ def read_training_checkpoint(path: Path, device: torch.device | str = "cpu") -> 
         CheckpointError: missing, unreadable, or not written by :meth:`TrainingState.save`.
     """
     if not path.is_file():
-        raise CheckpointError(f"no checkpoint at {path}; start a new run without --resume")
+        raise CheckpointError(f"no checkpoint at {path}; start a new run without `resume`")
     content, _ = read_untrusted(path, device)
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise CheckpointError(f"{path} is no training checkpoint of this tool (format {FORMAT!r} expected)")

@@ -222,7 +222,7 @@ def test_wrong_results_leave_what_was_there(machine, source, monkeypatch, result
     monkeypatch.setattr(build, "present_sm", lambda: 86)
     before = build_engine(source, request=BuildRequest(fp16=True, plugin=True)).sidecar
     machine.gate = result
-    with pytest.raises(EngineError, match=words + r".* --plugin none or leave out --fp16"):
+    with pytest.raises(EngineError, match=words + r".* `plugin` none or leave out `fp16`"):
         build_engine(source, request=BuildRequest(fp16=True, tile=(64, 64), plugin=True))
     assert read_sidecar(source.with_name("model.fp16.sm86.engine")) == before
     assert len(names(source.parent)) == 3

@@ -158,7 +158,7 @@ def test_files_in_the_working_directory_are_no_modules(tmp_path, monkeypatch):
     (tmp_path / "onnx.py").write_text("raise SystemExit(9)")
     monkeypatch.chdir(tmp_path)
     settings = worker.settings_to_data(BuildSettings("tensorrt-rtx", (86,)))
-    with pytest.raises(ModelError, match=r"gone\.onnx is damaged or no ONNX file"):
+    with pytest.raises(ModelError, match=r"model gone\.onnx does not exist"):
         run_job("build", {"onnx": "gone.onnx", "engine": "x", "target": "x", "settings": settings}, ignore)
 
 

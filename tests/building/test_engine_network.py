@@ -139,7 +139,7 @@ def test_a_target_that_rtx_refuses_fails_the_build(use: Any) -> None:
         refused = "SM120"
 
     trt = use(fake_tensorrt(PLUGINS, config=Choosy))
-    with pytest.raises(EngineError, match=r"tensorrt-rtx .* refuses to build for SM 120; leave it out of --sm"):
+    with pytest.raises(EngineError, match=r"tensorrt-rtx .* refuses to build for SM 120; leave it out of `sms`"):
         build_fake(package="tensorrt-rtx", sms=(86, 120))
     assert trt.built.configs[0].targets == {0: "SM86"}
 

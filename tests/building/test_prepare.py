@@ -179,7 +179,7 @@ def test_a_network_without_deformable_blocks_needs_no_plugin() -> None:
     prepared = prepare(model, settings(plugin=False))
     assert operators(prepared) <= {("", node.op_type) for node in model.graph.node}
     onnx.checker.check_model(prepared)
-    with pytest.raises(ModelError, match=r"no dcdr::DCRB nodes for the plugin to take; build with --plugin none"):
+    with pytest.raises(ModelError, match=r"no dcdr::DCRB nodes for the plugin to take; build with `plugin` none"):
         prepare(model, settings())
 
 
@@ -343,7 +343,7 @@ def test_a_model_exported_for_one_size_is_built_for_that_size() -> None:
 
 @pytest.mark.parametrize("changes", [{"tile": (96, 64)}, {"max_batch": 2}, {"dynamic": True}])
 def test_a_model_exported_for_one_size_is_built_for_no_other(changes: dict[str, object]) -> None:
-    with pytest.raises(ModelError, match=r"^m\.onnx was exported for batches of 1 and 64x96 only; .*--tile 64x96"):
+    with pytest.raises(ModelError, match=r"^m\.onnx was exported for batches of 1 and 64x96 only; .*`tile` 64x96"):
         prepare(exported_for_one_size(), settings(**changes), "m.onnx")
 
 
@@ -398,10 +398,10 @@ def with_an_input_too_few(model: onnx.ModelProto) -> None:
         (without_metadata, r"carries no DCDR-UNet metadata"),
         (older_opset, r"has opset 17, not 20; export it again"),
         (newer_operators, r"has version of its own operators 2, not 1; export it again"),
-        (computed_weights, r"computed of restoration\.encoder\.0 is no constant; build with --plugin none"),
-        (narrow, r"restoration\.encoder\.0 has width 32; the plugin's kernel knows 64 only, build with --plugin none"),
-        (huge_weights, r"hr1\.weight holds 1e\+05, too large for FP16; build without --fp16"),
-        (blocks_without_condition, r"cannot take \(DeformConv2d\); build with --plugin none"),
+        (computed_weights, r"computed of restoration\.encoder\.0 is no constant; build with `plugin` none"),
+        (narrow, r"restoration\.encoder\.0 has width 32; the plugin's kernel knows 64 only, build with `plugin` none"),
+        (huge_weights, r"hr1\.weight holds 1e\+05, too large for FP16; build without `fp16`"),
+        (blocks_without_condition, r"cannot take \(DeformConv2d\); build with `plugin` none"),
         (without_a_rank, r"'sdr' is not \(N, 3, H, W\); export it again"),
         (with_an_input_too_few, r"restoration\.encoder\.0 has 9 inputs, not 10; export it again"),
     ],

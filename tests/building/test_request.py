@@ -63,7 +63,7 @@ def test_current_stands_for_the_gpu_of_this_machine():
 
 @pytest.mark.parametrize("sms", [(), ("current",), (86, "current")])
 def test_without_a_gpu_the_user_is_asked_to_name_some(sms):
-    with pytest.raises(EngineError, match=r"no NVIDIA GPU to build for; name the GPUs with --sm, such as --sm 86,89"):
+    with pytest.raises(EngineError, match=r"no NVIDIA GPU to build for; name the GPUs with `sms`, such as `sms` 86,89"):
         settle(RTX, sms=sms)
 
 
@@ -143,14 +143,14 @@ def test_a_static_model_takes_no_other_shapes(wishes):
 @pytest.mark.parametrize(
     ("wishes", "sentence"),
     [
-        ({"tile": (30, 64)}, "--tile 30x64: height and width must be positive multiples of 4"),
-        ({"tile": (0, 64)}, "--tile 0x64"),
-        ({"max_batch": 0}, "--max-batch must be at least 1"),
-        ({"workspace": 0.0}, "--workspace must be more than 0"),
-        ({"workspace": float("nan")}, "--workspace must be more than 0"),
+        ({"tile": (30, 64)}, "`tile` 30x64: height and width must be positive multiples of 4"),
+        ({"tile": (0, 64)}, "`tile` 0x64"),
+        ({"max_batch": 0}, "`max_batch` must be at least 1"),
+        ({"workspace": 0.0}, "`workspace` must be more than 0"),
+        ({"workspace": float("nan")}, "`workspace` must be more than 0"),
         ({"tile": (8192, 8192)}, "more than an engine can index"),
         ({"tile": (64, 7680), "dynamic": True}, "more than an engine can index"),
-        ({"max_batch": 32}, "choose a smaller --tile or --max-batch"),
+        ({"max_batch": 32}, "choose a smaller `tile` or `max_batch`"),
     ],
 )
 def test_settings_out_of_range_name_the_option(wishes, sentence):

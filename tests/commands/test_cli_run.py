@@ -183,7 +183,7 @@ def test_recursive_mirrors_the_tree_in_the_format_asked_for(dcdr, photos, make_p
 
 SLOW = """
 import sys, time
-from dcdr_deploy import runner
+from dcdr_deploy.run import runner
 from dcdr_deploy.cli import main
 
 def slow(self, frame, progress=None, run=runner.Runner.run):
@@ -327,13 +327,12 @@ def test_on_a_terminal_a_bar_counts_the_files(monkeypatch, capsys, tmp_path, pho
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     (photos / "b.jpg").write_bytes(b"")
     from dcdr_deploy.run.folder import convert_folder
-    from dcdr_deploy.run.opening import RunnerSettings
+    from dcdr_deploy.run.opening import RunnerSettings, open_runner
 
     with run.Console() as shown:
         assert shown._bar is not None
-        convert_folder(
-            photos, tmp_path / "hdr", model=tiny_model, settings=RunnerSettings("onnxruntime"), listener=shown
-        )
+        with open_runner(tiny_model, RunnerSettings("onnxruntime"), shown) as runner:
+            convert_folder(photos, tmp_path / "hdr", runner, listener=shown)
         task = shown._bar._progress.tasks[0]
         assert (task.total, task.completed, task.description) == (3, 3, "c.webp")
     out, err = capsys.readouterr()

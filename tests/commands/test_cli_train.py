@@ -79,7 +79,7 @@ def test_the_synthetic_source_trains_and_validates(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr("dcdr_deploy.training.sources.VALIDATION_VIEWS", 1)
     monkeypatch.setattr("dcdr_deploy.training.sources.VALIDATION_SCENES", 1)
     monkeypatch.setattr("dcdr_deploy.training.sources.VALIDATION_SIZE", 32)
-    monkeypatch.setattr("dcdr_deploy.training.sources.default_cache", lambda: tmp_path / "cache")
+    monkeypatch.setattr("dcdr_deploy.training.sources.cache_folder", lambda: tmp_path / "cache")
     arguments = ("--recipe", "demo", "--panoramas", DATA, "--scenes", "2", "-o", tmp_path / "run", *SMALL)
     result = call(*arguments, "--steps", "2", "--validate-every", "2")
     assert result.exit_code == 0, result.output
@@ -125,7 +125,7 @@ def test_wrong_moves_exit_with_2_and_a_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], complaint: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("dcdr_deploy.training.sources.default_cache", lambda: tmp_path / "cache")
+    monkeypatch.setattr("dcdr_deploy.training.sources.cache_folder", lambda: tmp_path / "cache")
     result = call("-o", tmp_path / "run", *arguments)
     assert result.exit_code == 2
     assert complaint in result.stderr

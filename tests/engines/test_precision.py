@@ -90,7 +90,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_fp16_on_a_processor_is_refused(checkpoint: Path):
-    with pytest.raises(EngineError, match=r"net\.safetensors in fp16: it takes an NVIDIA GPU; use --precision fp32"):
+    with pytest.raises(EngineError, match=r"net\.safetensors in fp16: it takes an NVIDIA GPU; use `precision` fp32"):
         load_engine(checkpoint, "torch", options("fp16"))
 
 

@@ -121,7 +121,7 @@ def test_alignment_makes_predictions_perfect_that_are_but_for_a_factor(folders, 
 
 
 def test_the_curve_needs_the_sdr_pictures(folders):
-    with pytest.raises(InputError, match="--ldr"):
+    with pytest.raises(InputError, match="`ldr`"):
         score(folders, "curve")
     with pytest.raises(InputError, match="unknown alignment 'best'"):
         EvaluationSettings(align="best")

@@ -121,7 +121,7 @@ def test_test_set_2_holds_the_overexposed_pairs_only(folders):
 
 def test_test_set_2_needs_sdr_pictures_and_some_that_are_overexposed(folders):
     pairs = find_pairs(*folders)
-    with pytest.raises(InputError, match="--ldr"):
+    with pytest.raises(InputError, match="`ldr`"):
         evaluate(find_pairs(*folders[:2]), EvaluationSettings(FAST, overexposed=True))
     with pytest.raises(InputError, match="none of 2 pictures"):
         evaluate(pairs[2:], EvaluationSettings(FAST, overexposed=True, jobs=1))
@@ -161,7 +161,7 @@ def die(files, task):
 
 def test_a_worker_that_dies_is_told(folders, monkeypatch):
     monkeypatch.setattr(comparison, "score_pair", die)
-    with pytest.raises(EngineError, match="--jobs"):
+    with pytest.raises(EngineError, match="`jobs`"):
         evaluate(find_pairs(*folders[:2]), EvaluationSettings(FAST, jobs=2))
 
 
@@ -177,7 +177,7 @@ def test_metrics_that_cannot_be_computed_keep_their_reason(folders, monkeypatch)
 def test_metrics_of_luminance_say_when_it_is_not_known(folders):
     pairs = find_pairs(folders[1], folders[1])
     report = evaluate(pairs, EvaluationSettings(("psnr-l", "pu21-psnr"), jobs=1))
-    assert "give --full-scale (4 of 4 pairs)" in report.reasons["pu21-psnr"]
+    assert "give `full_scale` (4 of 4 pairs)" in report.reasons["pu21-psnr"]
     known = evaluate(pairs, EvaluationSettings(("pu21-psnr",), full_scale=8.0, jobs=1))
     assert known.reasons == {}
 

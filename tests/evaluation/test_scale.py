@@ -46,7 +46,7 @@ def test_the_truths_maximum_can_be_full_scale():
 @pytest.mark.parametrize(
     ("prediction", "truth", "full_scale", "said"),
     [
-        (picture(1.0), picture(2.0), None, r"^1\.exr: does not say which value is full scale; give --full-scale"),
+        (picture(1.0), picture(2.0), None, r"^1\.exr: does not say which value is full scale; give `full_scale`"),
         (picture(0.5, integer=True), picture(2.0), None, r"^2\.exr: does not say"),
         (picture(0.5, integer=True), picture(2.0), GT_MAX, r"^2\.exr: gt-max needs both files in one scale"),
         (picture(1.0), picture(0.0), GT_MAX, r"^0\.exr: is black"),

@@ -136,7 +136,7 @@ def test_a_static_size_off_the_multiple_is_refused(checkpoint: Path, tmp_path: P
 
 @pytest.mark.parametrize("peak", [0.0, -1.0, float("nan"), float("inf")])
 def test_a_peak_that_is_no_positive_number_is_refused(peak: float) -> None:
-    with pytest.raises(InputError, match="--peak"):
+    with pytest.raises(InputError, match="`peak`"):
         ExportOptions(peak=peak)
 
 

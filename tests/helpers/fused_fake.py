@@ -8,8 +8,9 @@ import numpy as np
 import torch
 
 from dcdr_deploy.engines.cuda.block import BlockArguments, DcrbKernels
-from dcdr_deploy.engines.cuda.packing import WIDTH, pack_weight, plain_weight
+from dcdr_deploy.engines.cuda.packing import pack_weight, plain_weight
 from dcdr_deploy.engines.torch.fused import Block
+from dcdr_deploy.modelfile.names import WIDTH
 from dcdr_deploy.models import PRESETS, DCDRUNet, initialise, ops
 from dcdr_deploy.models.deform import deform_conv2d_gather
 

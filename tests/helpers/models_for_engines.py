@@ -9,7 +9,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from dcdr_deploy.building.settings import BuildSettings
-from dcdr_deploy.engines.tensorrt.signature import INPUTS
+from dcdr_deploy.modelfile.names import DCRB_INPUTS
 from dcdr_deploy.run.selection import DEMO_MODEL
 
 RTX, FULL = "tensorrt-rtx", "tensorrt"
@@ -36,7 +36,7 @@ def one_block(feature: int = HALF, **changes: tuple[int, list[int]]) -> onnx.Mod
     packed = [9, 4, 4, 32, 8] if feature == HALF else [9, 64, 64]
     shapes = {"offset": (feature, [1, 18, 16, 16]), "w1": (feature, packed), "w2": (feature, packed)}
     shapes |= {"b1": (FLOAT, [64]), "b2": (FLOAT, [64])}
-    tensors = {name: shapes.get(name, (feature, [1, 64, 16, 16])) for name in INPUTS} | changes
+    tensors = {name: shapes.get(name, (feature, [1, 64, 16, 16])) for name in DCRB_INPUTS} | changes
     constants = [
         numpy_helper.from_array(np.zeros(shape, _TYPES[kind]), name) for name, (kind, shape) in tensors.items()
     ]
@@ -46,7 +46,7 @@ def one_block(feature: int = HALF, **changes: tuple[int, list[int]]) -> onnx.Mod
         helper.make_node("Add", ["z", "mean_cast"], ["features"]),
         helper.make_node(
             "DCRB",
-            ["features", *INPUTS[1:]],
+            ["features", *DCRB_INPUTS[1:]],
             ["y"],
             name="block",
             domain="dcdr",

@@ -17,10 +17,12 @@ from dcdr_deploy.engines.registry import load_engine
 from dcdr_deploy.errors import EngineError, InputError, ModelError, NonFiniteError, OutputError
 from dcdr_deploy.imaging.write import WriteOptions
 from dcdr_deploy.run.events import Listener
-from dcdr_deploy.run.file import convert_file
-from dcdr_deploy.run.opening import RunnerSettings
+from dcdr_deploy.run.file import PreparedFile, convert_file
+from dcdr_deploy.run.opening import RunnerSettings, open_runner
 from dcdr_deploy.run.outputs import ConvertOptions, preview_path
 from dcdr_deploy.run.runner import Runner
+
+ORT = RunnerSettings(backend="onnxruntime")
 
 
 @pytest.fixture(scope="module")
@@ -166,23 +168,23 @@ def test_a_bad_target_is_refused_before_the_input_is_read(tmp_path, make_picture
     source = make_picture(tmp_path / "in.png")
     monkeypatch.setattr("dcdr_deploy.run.file.read_image", lambda path: pytest.fail("the input was read"))
     with pytest.raises(OutputError, match=sentence):
-        convert_file(source, tmp_path / target, model="gone.onnx")
+        PreparedFile(source, tmp_path / target)
 
 
 def test_a_bad_picture_is_refused_before_a_model_is_loaded(tmp_path):
     with pytest.raises(InputError, match="no such file"):
-        convert_file(tmp_path / "gone.png", tmp_path / "out.exr", model="gone.onnx")
+        PreparedFile(tmp_path / "gone.png", tmp_path / "out.exr")
 
 
 def test_a_format_that_contradicts_the_suffix_is_refused(tmp_path, make_picture):
     with pytest.raises(OutputError, match="contradicts the format exr"):
-        convert_file(make_picture(tmp_path / "in.png"), tmp_path / "out.hdr", options=ConvertOptions(format="exr"))
+        PreparedFile(make_picture(tmp_path / "in.png"), tmp_path / "out.hdr", ConvertOptions(format="exr"))
 
 
 def test_floats_are_refused_where_the_format_cannot_hold_them(tmp_path, make_picture):
     options = ConvertOptions(WriteOptions(float32=True))
     with pytest.raises(OutputError, match=r"out\.tif: cannot hold 32-bit floats; write \.exr"):
-        convert_file(make_picture(tmp_path / "in.png"), tmp_path / "out.tif", options=options)
+        PreparedFile(make_picture(tmp_path / "in.png"), tmp_path / "out.tif", options)
 
 
 def test_an_unknown_format_is_refused():
@@ -190,7 +192,7 @@ def test_an_unknown_format_is_refused():
         ConvertOptions(format="jpg")
 
 
-def test_without_a_runner_the_model_is_loaded_and_closed(tmp_path, tiny_model, make_picture, monkeypatch):
+def test_a_model_is_loaded_told_of_and_closed(tmp_path, tiny_model, make_picture, monkeypatch):
     heard: list[object] = []
 
     class Heard(Listener):
@@ -211,13 +213,8 @@ def test_without_a_runner_the_model_is_loaded_and_closed(tmp_path, tiny_model, m
 
     closed = []
     monkeypatch.setattr("dcdr_deploy.engines.onnxruntime.OnnxRuntimeEngine._close", lambda self: closed.append(1))
-    convert_file(
-        make_picture(tmp_path / "in.png"),
-        tmp_path / "out.exr",
-        model=tiny_model,
-        settings=RunnerSettings(backend="onnxruntime"),
-        listener=Heard(),
-    )
+    with open_runner(tiny_model, ORT, Heard()) as runner:
+        convert_file(make_picture(tmp_path / "in.png"), tmp_path / "out.exr", runner, listener=Heard())
     assert heard == [tiny_model, "onnxruntime", "in.png", (0, 1), (1, 1), "out.exr"]
     assert closed == [1]
 
@@ -225,13 +222,9 @@ def test_without_a_runner_the_model_is_loaded_and_closed(tmp_path, tiny_model, m
 def test_settings_reach_the_runner(tmp_path, tiny_model, make_picture):
     settings = RunnerSettings(backend="onnxruntime", tile=64, overlap=4, batch=2)
     source = make_picture(tmp_path / "in.png", size=(100, 100))
-    report = convert_file(source, tmp_path / "out.exr", model=tiny_model, settings=settings)
+    with open_runner(tiny_model, settings) as runner:
+        report = convert_file(source, tmp_path / "out.exr", runner)
     assert (report.run.tiles, report.run.overlap, report.run.batch) == (4, 4, 2)
-
-
-def test_a_runner_and_a_model_together_are_a_mistake_of_the_caller(tmp_path, runner, tiny_model, make_picture):
-    with pytest.raises(TypeError, match="either a runner, or a model"):
-        convert_file(make_picture(tmp_path / "in.png"), tmp_path / "out.exr", runner, model=tiny_model)
 
 
 @pytest.mark.parametrize(
@@ -239,23 +232,24 @@ def test_a_runner_and_a_model_together_are_a_mistake_of_the_caller(tmp_path, run
     [(RunnerSettings(backend="none"), EngineError), (RunnerSettings(backend="onnxruntime", tile=0), InputError)],
 )
 def test_wrong_settings_leave_no_output(tmp_path, tiny_model, make_picture, settings, error):
-    with pytest.raises(error):
-        convert_file(make_picture(tmp_path / "in.png"), tmp_path / "out.exr", model=tiny_model, settings=settings)
+    with pytest.raises(error), open_runner(tiny_model, settings) as runner:
+        convert_file(make_picture(tmp_path / "in.png"), tmp_path / "out.exr", runner)
     assert not (tmp_path / "out.exr").exists()
 
 
 def test_nan_from_the_network_names_the_picture(tmp_path, write_tiny_model, make_picture):
     broken = write_tiny_model(tmp_path / "broken.onnx", gain=float("nan"))
     source = make_picture(tmp_path / "in.png")
-    with pytest.raises(NonFiniteError, match=r"in\.png: gain net gave NaN"):
-        convert_file(source, tmp_path / "out.exr", model=broken, settings=RunnerSettings(backend="onnxruntime"))
+    with pytest.raises(NonFiniteError, match=r"in\.png: gain net gave NaN"), open_runner(broken, ORT) as runner:
+        convert_file(source, tmp_path / "out.exr", runner)
     assert not (tmp_path / "out.exr").exists()
 
 
-def test_a_model_of_another_architecture_is_refused(tmp_path, write_tiny_model, make_picture):
+def test_a_model_of_another_architecture_is_refused(tmp_path, write_tiny_model):
     gray = write_tiny_model(tmp_path / "gray.onnx", channels=1)
-    with pytest.raises(ModelError, match=r"gray\.onnx: input 'sdr' is not float32 \(N, 3, H, W\)"):
-        convert_file(make_picture(tmp_path / "in.png"), tmp_path / "out.exr", model=gray)
+    words = r"gray\.onnx: input 'sdr' is not float32 \(N, 3, H, W\)"
+    with pytest.raises(ModelError, match=words), open_runner(gray):
+        pytest.fail("it was loaded")
 
 
 def test_no_memory_to_encode_is_told_in_one_sentence(tmp_path, runner, make_picture, monkeypatch):

@@ -124,7 +124,7 @@ def test_a_folder_without_pictures_is_an_error(tmp_path, runner):
 
 
 def test_pictures_further_down_are_hinted_at(photos, runner, tmp_path):
-    with pytest.raises(InputError, match="--recursive looks into its folders too"):
+    with pytest.raises(InputError, match="`recursive` looks into its folders too"):
         convert_folder(photos.parent, tmp_path / "hdr", runner)
 
 

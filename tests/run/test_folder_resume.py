@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+from pathlib import Path
 
 import pytest
 from run_results import converted
 
 from dcdr_deploy.engines.registry import load_engine
+from dcdr_deploy.errors import OutputError
 from dcdr_deploy.imaging.write import WriteOptions
+from dcdr_deploy.run.events import Listener
 from dcdr_deploy.run.folder import convert_folder
 from dcdr_deploy.run.manifest import MANIFEST_NAME
 from dcdr_deploy.run.outputs import ConvertOptions
@@ -35,9 +38,60 @@ def test_a_changed_input_is_converted_again(photos, finished, runner, make_pictu
     assert converted(convert_folder(photos, finished, runner)) == {"frame2.png"}
 
 
-def test_an_input_of_the_same_size_but_another_time_is_converted_again(photos, finished, runner):
+def test_another_picture_of_the_same_size_and_time_is_converted_again(photos, finished, runner):
+    path = photos / "Frame1.bmp"
+    times, content = path.stat(), bytearray(path.read_bytes())
+    content[-4] ^= 0x40
+    path.write_bytes(content)
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert converted(convert_folder(photos, finished, runner)) == {"Frame1.bmp"}
+
+
+def test_a_picture_that_was_only_touched_is_not(photos, finished, runner):
     os.utime(photos / "frame2.png", ns=(1, 1))
+    assert convert_folder(photos, finished, runner).files == ()
+
+
+def test_a_picture_of_the_same_name_from_another_folder_replaces_the_first_and_says_so(
+    tmp_path, photos, finished, runner, make_picture
+):
+    notes = []
+
+    class Ear(Listener):
+        def note(self, sentence):
+            notes.append(sentence)
+
+    make_picture(tmp_path / "more" / "frame2.png", level=200, size=(8, 8))
+    report = convert_folder(tmp_path / "more", finished, runner, listener=Ear())
+    assert converted(report) == {"frame2.png"}
+    before, now = photos / "frame2.png", tmp_path / "more" / "frame2.png"
+    assert notes == [f"{finished / 'frame2.exr'}: was made of {before}; {now} replaces it"]
+
+
+@pytest.mark.parametrize("spoil", [lambda path: path.write_bytes(b""), lambda path: os.truncate(path, 100)])
+def test_an_output_of_another_size_than_was_written_is_made_again(photos, finished, runner, spoil):
+    spoil(finished / "frame2.exr")
     assert converted(convert_folder(photos, finished, runner)) == {"frame2.png"}
+    assert convert_folder(photos, finished, runner).files == ()
+
+
+def test_lines_are_not_appended_through_a_link(tmp_path, photos, runner):
+    (tmp_path / "hdr").mkdir()
+    (tmp_path / "hdr" / MANIFEST_NAME).symlink_to(tmp_path / "victim")
+    with pytest.raises(OutputError, match="cannot be written"):
+        convert_folder(photos, tmp_path / "hdr", runner)
+    assert not (tmp_path / "victim").exists()
+
+
+@pytest.mark.parametrize("name", [b"\xff", "画像" * 20], ids=["no UTF-8", "long"])
+def test_any_legal_name_is_converted(tmp_path, runner, make_picture, name):
+    folder = tmp_path / "odd"
+    made = make_picture(folder / "a.png", size=(8, 8))
+    for number in range(4):
+        made.with_name(f"{os.fsdecode(name)}{number}.png").write_bytes(made.read_bytes())
+    report = convert_folder(folder, tmp_path / "out", runner)
+    assert (len(report.files), report.failures) == (5, ())
+    assert convert_folder(folder, tmp_path / "out", runner).files == ()
 
 
 def test_a_new_input_is_converted(photos, finished, runner, make_picture):
@@ -96,8 +150,9 @@ def test_two_input_folders_can_share_an_output_folder(tmp_path, photos, finished
 def test_a_damaged_manifest_costs_only_the_lines_that_are_damaged(photos, finished, runner):
     manifest = finished / MANIFEST_NAME
     lines = manifest.read_text().splitlines()
-    lost = json.loads(lines[-1])["input"]
-    manifest.write_text("\n".join(["no json", '{"output": "x"}', *lines[:-1], lines[-1][:20]]))
+    lost = Path(json.loads(lines[-1])["input"]).name
+    odd = json.dumps({**json.loads(lines[0]), "output": []})
+    manifest.write_text("\n".join(["no json", '{"output": "x"}', "[" * 5000, odd, *lines[:-1], lines[-1][:20]]))
     assert converted(convert_folder(photos, finished, runner)) == {lost}
     assert [json.loads(line)["output"] for line in manifest.read_text().splitlines()]
     assert convert_folder(photos, finished, runner).files == ()

@@ -11,6 +11,7 @@ from dcdr_deploy.errors import ModelError
 from dcdr_deploy.run import selection
 from dcdr_deploy.run.selection import choose_model, choose_onnx
 from dcdr_deploy.system import hardware
+from dcdr_deploy.system.files import file_sha256
 
 NO_VARIABLES: dict[str, str] = {}
 
@@ -65,7 +66,7 @@ def test_the_demo_weights_are_the_last_resort(folder, demo, variables):
 def test_two_models_are_an_error_that_lists_them(folder, write_tiny_model, demo):
     for name in ("b.onnx", "a.ONNX"):
         write_tiny_model(folder / name)
-    with pytest.raises(ModelError, match=r"2 models lie in .*: a\.ONNX, b\.onnx; choose one with --model"):
+    with pytest.raises(ModelError, match=r"2 models lie in .*: a\.ONNX, b\.onnx; choose one with `model`"):
         choose_model(directory=folder, environment=NO_VARIABLES)
 
 
@@ -110,7 +111,7 @@ def test_a_named_model_that_is_no_file_is_an_error(folder, demo, requested, vari
 
 def test_an_installation_without_demo_weights_says_so(folder, demo):
     demo.unlink()
-    with pytest.raises(ModelError, match=r"lacks the demo weights .* name one with --model"):
+    with pytest.raises(ModelError, match=r"lacks the demo weights .* name one with `model`"):
         choose_model(directory=folder, environment=NO_VARIABLES)
 
 
@@ -124,9 +125,7 @@ def put_engine(path: Path, sms: tuple[int, ...] = (86,)) -> Path:
 
     path.write_bytes(b"engine")
     shape = (1, 64, 64)
-    facts = sidecar.Sidecar(
-        "tensorrt-rtx", "1.7.1", sms, "fp16", shape, shape, shape, "", sidecar.file_sha256(path), {}
-    )
+    facts = sidecar.Sidecar("tensorrt-rtx", "1.7.1", sms, "fp16", shape, shape, shape, "", file_sha256(path), {})
     sidecar.write(path, facts)
     return path
 
@@ -162,7 +161,7 @@ def test_without_a_gpu_the_onnx_file_is_taken_and_a_note_tells_why(folder, write
 def test_two_engines_that_fit_are_an_error_that_lists_them(folder, demo, rtx_30):
     put_engine(folder / "a.engine")
     put_engine(folder / "b.engine")
-    with pytest.raises(ModelError, match=r"2 models lie in .*: a\.engine, b\.engine; choose one with --model"):
+    with pytest.raises(ModelError, match=r"2 models lie in .*: a\.engine, b\.engine; choose one with `model`"):
         choose_model(directory=folder, environment=NO_VARIABLES)
 
 

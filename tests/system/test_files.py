@@ -1,9 +1,12 @@
 """Files are whole or not there."""
 
+import hashlib
+
 import pytest
 
 from dcdr_deploy.errors import OutputError
-from dcdr_deploy.system.files import atomic_path
+from dcdr_deploy.system import files
+from dcdr_deploy.system.files import atomic_path, file_sha256
 
 
 def test_target_appears_only_when_the_block_ends_well(tmp_path):
@@ -63,3 +66,37 @@ def test_names_near_the_limit_of_the_file_system(tmp_path):
     with atomic_path(target) as temporary:
         temporary.write_bytes(b"whole")
     assert target.exists()
+
+
+@pytest.fixture
+def reads(monkeypatch):
+    """Paths that were read for their digest."""
+    seen = []
+    real = files._digest
+    monkeypatch.setattr(files, "_digest", lambda path: seen.append(path) or real(path))
+    files._digest_at_rest.cache_clear()
+    yield seen
+    files._digest_at_rest.cache_clear()
+
+
+def later(monkeypatch):
+    now = files.time.time()
+    monkeypatch.setattr(files.time, "time", lambda: now + 60)
+
+
+def test_a_file_at_rest_is_digested_once_and_again_when_it_changed(tmp_path, reads, monkeypatch):
+    path = tmp_path / "model.engine"
+    path.write_bytes(b"first")
+    later(monkeypatch)
+    assert {file_sha256(path) for _ in range(3)} == {hashlib.sha256(b"first").hexdigest()}
+    assert reads == [path]
+    path.write_bytes(b"second, and longer")
+    assert file_sha256(path) == hashlib.sha256(b"second, and longer").hexdigest()
+
+
+def test_a_file_that_was_just_written_is_read_each_time(tmp_path, reads):
+    path = tmp_path / "model.engine"
+    for content in (b"one", b"two"):  # of one size, and within a tick of a coarse clock
+        path.write_bytes(content)
+        assert file_sha256(path) == hashlib.sha256(content).hexdigest()
+    assert reads == [path, path]

@@ -48,6 +48,6 @@ def test_a_compiler_that_fails_is_one_line(monkeypatch: pytest.MonkeyPatch) -> N
         return run
 
     monkeypatch.setattr("torch.compile", fail)
-    with pytest.raises(InputError, match="train without --compile") as caught:
+    with pytest.raises(InputError, match="train without `compile`") as caught:
         compiled(DCDRUNet(TINY))(torch.rand(1, 3, 16, 16))
     assert "\n" not in str(caught.value)

@@ -160,7 +160,7 @@ def test_the_samples_of_a_step_depend_on_its_number_only() -> None:
 
 
 def test_an_uneven_split_is_an_error() -> None:
-    with pytest.raises(InputError, match="--batch 5 cannot be split over 2 processes"):
+    with pytest.raises(InputError, match="`batch` 5 cannot be split over 2 processes"):
         ProcessGroup(0, 2).share_of(5)
 
 

@@ -191,7 +191,7 @@ def test_bfloat16_arithmetic_trains_float32_weights(recipe: Recipe, tmp_path: Pa
 
 def test_a_folder_with_a_run_needs_resume(recipe: Recipe, tmp_path: Path) -> None:
     run(create_state(recipe, 8.0, CPU), tmp_path)
-    with pytest.raises(InputError, match="--resume"):
+    with pytest.raises(InputError, match="`resume`"):
         open_run(recipe, tmp_path, 8.0, "cpu", resume=False)
 
 

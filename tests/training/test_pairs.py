@@ -118,7 +118,7 @@ def test_wrong_depths_and_sizes_are_refused(tmp_path: Path) -> None:
 
 
 def test_pictures_smaller_than_a_patch_are_an_error(cityscapes: Path) -> None:
-    with pytest.raises(InputError, match="smaller --patch"):
+    with pytest.raises(InputError, match="smaller `patch`"):
         PairedFolder(find_cityscapes(cityscapes), patch=512, seed=0, length=1)
 
 

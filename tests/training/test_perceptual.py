@@ -82,7 +82,7 @@ def test_eq_8_adds_a_tenth_of_the_perceptual_loss(vgg19_file: Path) -> None:
 
 
 def test_a_missing_vgg_file_is_named_with_the_remedy(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="--perceptual none"):
+    with pytest.raises(InputError, match="`perceptual` none"):
         WeightedLoss({"perceptual": 0.1}, {"perceptual": tmp_path / "missing.pth"})
 
 

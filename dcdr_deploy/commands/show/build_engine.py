@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from dcdr_deploy.building.build import BuildListener, BuildReport
-from dcdr_deploy.commands.show.text import printable
+from dcdr_deploy.commands.show.text import printable, with_options
 from dcdr_deploy.modelfile.sidecar import Shape, sidecar_path
 from dcdr_deploy.run.selection import ModelChoice
 
@@ -96,7 +96,7 @@ class BuildConsole(BuildListener):
 
     def note(self, sentence: str) -> None:
         """Show a sentence."""
-        self._line(f"note: {sentence}")
+        self._line(f"note: {with_options(sentence)}")
 
     def _line(self, text: str) -> None:
         if self._progress is None:

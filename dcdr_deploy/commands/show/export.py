@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from dcdr_deploy.export.checkpoint import ExportReport
+if TYPE_CHECKING:
+    from dcdr_deploy.export.checkpoint import ExportReport
 
 
 def as_data(report: ExportReport) -> dict[str, Any]:

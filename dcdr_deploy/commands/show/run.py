@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dcdr_deploy.commands.show.text import printable
+from dcdr_deploy.commands.show.text import printable, with_options
 from dcdr_deploy.run.events import Listener
 from dcdr_deploy.run.reports import Failure
 
@@ -65,7 +65,7 @@ class Console(Listener):
     def note(self, sentence: str) -> None:
         """Show a sentence on stderr."""
         if self._verbosity > QUIET:
-            self._line(f"note: {sentence}", err=True)
+            self._line(f"note: {with_options(sentence)}", err=True)
 
     def model_chosen(self, choice: ModelChoice) -> None:
         """Show the model and the reason."""

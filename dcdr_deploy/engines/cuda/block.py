@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from dcdr_deploy.engines.cuda.driver import Kernel, Library, call, choose_sm, device_attribute, device_sm, load_driver
-from dcdr_deploy.engines.cuda.packing import WIDTH
+from dcdr_deploy.modelfile.names import WIDTH
 
 K = TypeVar("K")
 _MOST_PIXELS = 2**31 - 1

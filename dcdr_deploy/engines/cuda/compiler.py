@@ -13,13 +13,14 @@ import importlib.util
 import logging
 import os
 import re
+import stat
 from pathlib import Path
 from typing import Any
 
 from dcdr_deploy.engines.cuda import convolution_table
 from dcdr_deploy.errors import EngineError, MissingDependency, OutputError
 from dcdr_deploy.system.faults import one_line
-from dcdr_deploy.system.files import atomic_path
+from dcdr_deploy.system.files import atomic_path, cache_folder
 
 INSTALL = 'pip install "dcdr-deploy[cuda-kernels]"'
 
@@ -37,9 +38,6 @@ SUPPORTED_SMS = (75, 80, 86, 87, 88, 89, 90, 100, 103, 110, 120, 121)
 
 OPTIONS = ("--std=c++17",)
 """Options of the compiler besides the architecture and the folder of the headers."""
-
-_FEATURES = {90: "a"}
-"""Ends of architectures' names with which instructions that only they have can be used; such code runs there alone."""
 
 _HEADER = "cuda_fp16.h"
 _OWN_INCLUDE = re.compile(r'^#include "([^"]+)"$', re.MULTILINE)
@@ -69,11 +67,6 @@ def source_hash(source: str) -> str:
     return hashlib.sha256("\0".join((source_text(source), *generated, *OPTIONS)).encode()).hexdigest()
 
 
-def cache_folder() -> Path:
-    """Folder of compiled kernels: $XDG_CACHE_HOME/dcdr-deploy/kernels, or below ~/.cache."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dcdr-deploy" / "kernels"
-
-
 def compile_cubin(source: str, sm: int) -> bytes:
     """Return a source compiled for one compute capability, from the cache where it is there.
 
@@ -87,7 +80,7 @@ def compile_cubin(source: str, sm: int) -> bytes:
     """
     nvrtc = _load_nvrtc()
     version = ".".join(map(str, _call(nvrtc, "nvrtcVersion")))
-    path = cache_folder() / f"{source}.sm{sm}.nvrtc{version}.{source_hash(source)[:32]}.cubin"
+    path = cache_folder() / "kernels" / f"{source}.sm{sm}.nvrtc{version}.{source_hash(source)[:32]}.cubin"
     cubin = _read_cached(path)
     if cubin is None:
         cubin = compile_text(source_text(source, sm), sm, name=f"{source}.cu")
@@ -112,7 +105,7 @@ def compile_text(text: str, sm: int, name: str) -> bytes:
     if sm not in known:
         version = ".".join(map(str, _call(nvrtc, "nvrtcVersion")))
         raise EngineError(f"NVRTC {version} cannot compile for SM{sm}, only for {', '.join(map(str, known))}")
-    options = [*OPTIONS, f"--gpu-architecture=sm_{sm}{_FEATURES.get(sm, '')}", f"--include-path={_include_folder()}"]
+    options = [*OPTIONS, f"--gpu-architecture=sm_{sm}", f"--include-path={_include_folder()}"]
     program = _call(nvrtc, "nvrtcCreateProgram", text.encode(), name.encode(), 0, [], [])
     try:
         code, *_ = nvrtc.nvrtcCompileProgram(program, len(options), [each.encode() for each in options])
@@ -167,14 +160,25 @@ def _first_error(log: str) -> str:
 def _read_cached(path: Path) -> bytes | None:
     """Return the cubin kept in a file, ``None`` where there is none or the checksum at its start does not fit."""
     try:
-        kept = path.read_bytes()
+        with path.open("rb") as file:
+            if not _is_ours(os.fstat(file.fileno())):
+                _log.warning("%s can be written by others and is not used; the kernel is compiled again", path)
+                return None
+            kept = file.read()
     except OSError:
         return None
     digest, cubin = kept[:_DIGEST_BYTES], kept[_DIGEST_BYTES:]
     if hashlib.sha256(cubin).digest() != digest:
-        _log.warning("%s is damaged; the kernel is compiled again", path)
+        _log.warning("%s is not as it was written; the kernel is compiled again", path)
         return None
     return cubin
+
+
+def _is_ours(state: os.stat_result) -> bool:
+    """Whether nobody else can have put a file there: code for the GPU runs with the rights of its user."""
+    if not hasattr(os, "geteuid"):
+        return True
+    return state.st_uid in (os.geteuid(), 0) and not state.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
 
 
 def _write_cached(path: Path, cubin: bytes) -> None:

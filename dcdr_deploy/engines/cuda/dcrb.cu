@@ -8,7 +8,7 @@
 
 constexpr int THREADS = 256;
 constexpr Gathering GATHERING = HALVES;
-constexpr Ahead AHEAD = FIRST_ROW;
+constexpr bool AHEAD = true;
 
 enum Epilogue { RELU_SFT, RESIDUAL };
 

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from dcdr_deploy.engines.cuda.driver import Kernel, Library, call, choose_sm, device_attribute, device_sm, load_driver
-from dcdr_deploy.engines.cuda.packing import SFT_HIDDEN, WIDTH
+from dcdr_deploy.engines.cuda.packing import SFT_HIDDEN
+from dcdr_deploy.modelfile.names import WIDTH
 
 OFFSET_CHANNELS = 24
 """Channels of a pixel of the offsets; 18 are read."""
@@ -179,39 +180,33 @@ class Shape:
         threads: of a block.
         sft_resident: the weights of the SFT layer are kept in shared memory.
         streamed: two taps of the convolution's weights are in shared memory instead of all nine.
-        groups: four warps multiply together (wgmma), each with half as many pixels as otherwise.
     """
 
     threads: int
     sft_resident: bool
     streamed: bool
-    groups: bool = False
-
-    @property
-    def _warp_rows(self) -> int:
-        return 2 if self.groups else 4
 
     @property
     def tile(self) -> tuple[int, int]:
         """(rows, columns) of output pixels that a block computes at a time."""
-        return _WARPS_DOWN * self._warp_rows, self.threads // 32 // _WARPS_DOWN * _WARP_COLUMNS
+        return _WARPS_DOWN * _WARP_ROWS, self.threads // 32 // _WARPS_DOWN * _WARP_COLUMNS
 
     @property
     def halo_bytes(self) -> int:
         """Shared memory for the hidden channels of the warps' pixels and their neighbours."""
-        pixels = (self._warp_rows + 2) * (_WARP_COLUMNS + 2)
+        pixels = (_WARP_ROWS + 2) * (_WARP_COLUMNS + 2)
         return self.threads // 32 * pixels * 2 * SFT_HIDDEN * 2
 
     @property
     def shared_bytes(self) -> int:
         """Dynamic shared memory of a block of the convolutions."""
         taps = 2 if self.streamed else 9
-        sft = 2 * (10 if self.groups else 9) * SFT_HIDDEN * WIDTH * 2 if self.sft_resident else 0
+        sft = 2 * 9 * SFT_HIDDEN * WIDTH * 2 if self.sft_resident else 0
         return taps * WIDTH * WIDTH * 2 + self.halo_bytes + sft
 
 
-_WARPS_DOWN, _WARP_COLUMNS = 4, 8
-_THREADS = dict.fromkeys((80, 100, 103, 110, 120, 121), 384) | {90: 512}
+_WARPS_DOWN, _WARP_ROWS, _WARP_COLUMNS = 4, 4, 8
+_THREADS = dict.fromkeys((80, 90, 100, 103, 110, 120, 121), 384)
 _FEWER_THREADS = 256
 _STREAMED_BELOW = 80
 _SFT_RESIDENT = {80, 87, 90, 100, 103, 110}
@@ -223,7 +218,7 @@ _SFT_TYPES = "pp" + "ippp" + "iii"
 
 def shape_of(sm: int) -> Shape:
     """Return how ``dcrb2.cu`` is compiled for a compute capability such as 86."""
-    return Shape(_THREADS.get(sm, _FEWER_THREADS), sm in _SFT_RESIDENT, sm < _STREAMED_BELOW, sm == 90)
+    return Shape(_THREADS.get(sm, _FEWER_THREADS), sm in _SFT_RESIDENT, sm < _STREAMED_BELOW)
 
 
 @dataclass(frozen=True)

@@ -9,24 +9,17 @@
 // is that of the first pixel's first of them.
 
 // By multiprocessor: what does not spill, in the order in which an H200 was faster. dcrb.py has the same threads.
-// On SM90 four warps multiply together; elsewhere twelve warps want more registers of some compilers than there are.
 #if defined(__CUDA_ARCH__) && !defined(DCRB_SM)
 #define DCRB_SM (__CUDA_ARCH__ / 10)
 #endif
-#ifndef DCRB_WGMMA
-#define DCRB_WGMMA (DCRB_SM == 90 ? 2 : 0)
-#endif
 #ifndef DCRB_THREADS
-#define DCRB_THREADS (DCRB_SM == 90 ? 512 : DCRB_SM == 80 || DCRB_SM >= 100 ? 384 : 256)
+#define DCRB_THREADS (DCRB_SM == 80 || DCRB_SM >= 90 ? 384 : 256)
 #endif
 #ifndef DCRB_GATHERING
 #define DCRB_GATHERING (DCRB_THREADS > 256 ? PAIRS : HALVES)
 #endif
 #ifndef DCRB_AHEAD
-#define DCRB_AHEAD (DCRB_SM == 90 ? PLACES : DCRB_SM == 80 ? NOTHING : FIRST_ROW)
-#endif
-#ifndef DCRB_TAPS_AT_ONCE
-#define DCRB_TAPS_AT_ONCE 2
+#define DCRB_AHEAD (DCRB_SM != 80 && DCRB_SM != 90)
 #endif
 #ifndef DCRB_EARLY
 #define DCRB_EARLY (DCRB_THREADS == 256)
@@ -39,7 +32,7 @@
 
 constexpr int THREADS = DCRB_THREADS;
 constexpr Gathering GATHERING = DCRB_GATHERING;
-constexpr Ahead AHEAD = DCRB_AHEAD;
+constexpr bool AHEAD = DCRB_AHEAD;
 constexpr bool SFT_RESIDENT = DCRB_SFT_RESIDENT;
 
 constexpr int OFFSET_CHANNELS = 24;  // of a pixel; 18 are used
@@ -157,56 +150,6 @@ __device__ __forceinline__ void add_bias(Sums& sum, const float* bias, int lane)
   }
 }
 
-#if DCRB_WGMMA == 2
-constexpr int STEPS = (TAPS + 1) / 2;  // of two taps, the last one of a tap and of nothing
-constexpr int STEP_VECTORS = 2 * CHANNELS;
-constexpr int GROUP_VECTORS = 2 * STEPS * STEP_VECTORS;
-
-// The weights of an SFT layer in the order of group_multiply.
-__device__ __forceinline__ void fetch_group(const uint4* source, uint4* target) {
-  const uint32_t* words = reinterpret_cast<const uint32_t*>(source);
-  for (int i = threadIdx.x; i < 4 * GROUP_VECTORS; i += THREADS) {
-    const int lane = i & 31, n = i >> 6 & 7, step = i >> 9, kind = step / STEPS;
-    const int tap = 2 * (step - kind * STEPS) + (i >> 5 & 1);
-    const int at = tap < 8 ? ((n * 2 + tap / 4) * 32 + lane) * 4 + tap % 4 : 16 * 32 * 4 + n * 32 + lane;
-    reinterpret_cast<uint32_t*>(target)[i] = tap < TAPS ? __ldg(words + 4 * kind * KIND_VECTORS + at) : 0;
-  }
-}
-
-__device__ __forceinline__ void add_hidden(float (&map)[8][4], const HiddenRows& rows, const uint4* weight) {
-  group_begin();
-#pragma unroll
-  for (int step = 0; step < STEPS; ++step) {
-    const int tap = 2 * step, y = tap / 3, x = tap % 3, next_y = (tap + 1) / 3, next_x = (tap + 1) % 3;
-    const bool both = tap + 1 < TAPS;
-    const uint32_t fragment[4] = {rows[y][x], rows[y + 1][x], both ? rows[next_y][next_x] : 0,
-                                  both ? rows[next_y + 1][next_x] : 0};
-    group_multiply(map, fragment, weight + step * STEP_VECTORS);
-  }
-  group_end();
-}
-
-// The same by groups of warps; `weight` is in shared memory.
-__device__ __forceinline__ void apply_sft_group(Sums& sum, const Hidden& hidden, const uint4* weight,
-                                                const float* bias, int lane) {
-  HiddenRows rows;
-  hidden.read(0, lane, rows);
-  Sums gain;
-  clear(gain);
-  add_bias(gain, bias, lane);
-  add_hidden(gain[0], rows, weight);
-  group_wait();
-#pragma unroll
-  for (int n = 0; n < 8; ++n)
-#pragma unroll
-    for (int i = 0; i < 4; ++i) sum[0][n][i] *= gain[0][n][i];
-  add_bias(sum, bias + CHANNELS, lane);
-  hidden.read(1, again(lane), rows);
-  add_hidden(sum[0], rows, weight + STEPS * STEP_VECTORS);
-  group_wait();
-}
-#endif
-
 __device__ __forceinline__ void relu(Sums& sum) {
 #pragma unroll
   for (int m = 0; m < M_TILES; ++m)
@@ -248,30 +191,15 @@ __device__ __forceinline__ void store_map(const Sums& sum, half* map, const Warp
   });
 }
 
-// The SFT layer with the weights where for_tiles has put them.
-__device__ __forceinline__ void apply_resident(Sums& sum, const Hidden& hidden, const uint4* weight, const float* bias,
-                                               int lane) {
-#if DCRB_WGMMA == 2
-  apply_sft_group(sum, hidden, weight, bias, lane);
-#else
-  apply_sft(sum, hidden, weight, bias, lane);
-#endif
-}
-
 // What the two convolutions share: weights in shared memory, the warp's piece of it, and the way from tile to tile.
 // `finish(sum, warp, hidden, sft weights)` is the epilogue.
 template <class Finish>
 __device__ __forceinline__ void for_tiles(const half* x, const half* offset, const uint4* packed, const half* map,
                                           int stride, const uint4* sft_weight, const half* early, int batch, int height, int width,
                                           const Finish& finish) {
-#if DCRB_WGMMA == 2
-  if (map) fetch_group(sft_weight, sft_memory());
-  Weights<THREADS> weights(packed, sft_memory() + GROUP_VECTORS);  // ends with a barrier
-#else
   if (SFT_RESIDENT && map)
     for (int i = threadIdx.x; i < SFT_VECTORS; i += THREADS) sft_memory()[i] = __ldg(sft_weight + i);
   Weights<THREADS> weights(packed, sft_memory() + (SFT_RESIDENT ? SFT_VECTORS : 0));  // ends with a barrier
-#endif
   const Tiles<THREADS> tiles(batch, height, width);
   for (int tile = blockIdx.x; tile < tiles.count; tile += gridDim.x) {
     __syncwarp();  // all lanes are done with the hidden channels of the tile before
@@ -286,7 +214,7 @@ __device__ __forceinline__ void for_tiles(const half* x, const half* offset, con
       if (early && warp.own_y() < height && warp.own_x() < width)
         prefetch(early + own * CHANNELS);
 #endif
-      const PairedOffsets offsets = {reinterpret_cast<const half2*>(offset + own * OFFSET_CHANNELS) + warp.own_tap()};
+      const PairedOffsets offsets = {reinterpret_cast<const half2*>(offset + own * OFFSET_CHANNELS)};
       convolve<GATHERING, AHEAD>(sum, weights, reinterpret_cast<const uint4*>(x + first * CHANNELS), offsets, warp, height,
                           width);
     }
@@ -304,7 +232,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) dcrb2_first(
               add_bias(sum, bias, warp.lane);
               relu(sum);
               hidden.wait();
-              apply_resident(sum, hidden, sft, sft_bias, warp.lane);
+              apply_sft(sum, hidden, sft, sft_bias, warp.lane);
               store_map(sum, out, warp, height, width);
             });
 }
@@ -323,7 +251,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) dcrb2_second(
               store_map(sum, out, warp, height, width);
               if (!hidden_map) return;
               hidden.wait();
-              apply_resident(sum, hidden, sft, sft_bias, warp.lane);
+              apply_sft(sum, hidden, sft, sft_bias, warp.lane);
               store_map(sum, next, warp, height, width);
             });
 }

@@ -13,14 +13,6 @@
 #pragma once
 #include <cuda_fp16.h>
 
-#ifndef DCRB_WGMMA
-#define DCRB_WGMMA 0
-#endif
-#ifndef DCRB_LBO
-#define DCRB_LBO 128
-#define DCRB_SBO 256
-#endif
-
 #ifdef __CUDA_ARCH__
 #ifndef DCRB_SM
 #define DCRB_SM (__CUDA_ARCH__ / 10)
@@ -65,30 +57,6 @@ __device__ __forceinline__ int again(int number) {
   return same;
 }
 
-#if DCRB_WGMMA
-// c += a * b by a group of four warps, each with a 16 x 16 tile a of its own and all with the 16 x 64 tile b in shared
-// memory: 8 x 2 pieces of 8 columns x 8 rows, the two pieces of 16 rows beside each other, a column's rows together.
-__device__ __forceinline__ void group_multiply(float (&c)[8][4], const uint32_t (&a)[4], const uint4* b) {
-  constexpr unsigned long long ROWS = DCRB_LBO >> 4, COLUMNS = DCRB_SBO >> 4;  // steps from piece to piece
-  const unsigned long long where = (uint32_t)__cvta_generic_to_shared(b) >> 4 | ROWS << 16 | COLUMNS << 32;
-  asm volatile(
-      "wgmma.mma_async.sync.aligned.m64n64k16.f32.f16.f16 "
-      "{%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,"
-      "%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31}, {%32,%33,%34,%35}, %36, 1, 1, 1, 0;"
-      : "+f"(c[0][0]), "+f"(c[0][1]), "+f"(c[0][2]), "+f"(c[0][3]), "+f"(c[1][0]), "+f"(c[1][1]), "+f"(c[1][2]),
-        "+f"(c[1][3]), "+f"(c[2][0]), "+f"(c[2][1]), "+f"(c[2][2]), "+f"(c[2][3]), "+f"(c[3][0]), "+f"(c[3][1]),
-        "+f"(c[3][2]), "+f"(c[3][3]), "+f"(c[4][0]), "+f"(c[4][1]), "+f"(c[4][2]), "+f"(c[4][3]), "+f"(c[5][0]),
-        "+f"(c[5][1]), "+f"(c[5][2]), "+f"(c[5][3]), "+f"(c[6][0]), "+f"(c[6][1]), "+f"(c[6][2]), "+f"(c[6][3]),
-        "+f"(c[7][0]), "+f"(c[7][1]), "+f"(c[7][2]), "+f"(c[7][3])
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(where));
-}
-__device__ __forceinline__ void group_begin() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
-__device__ __forceinline__ void group_end() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
-__device__ __forceinline__ void group_wait() { asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory"); }
-// Makes what the thread wrote to shared memory visible to group_multiply.
-__device__ __forceinline__ void group_publish() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
-#endif
-
 __device__ __forceinline__ void prefetch(const half* p) { asm volatile("prefetch.global.L2 [%0];" ::"l"(p)); }
 // Written as one instruction, or the compiler turns a choice between two values into branches around narrow stores.
 __device__ __forceinline__ void store16(half* p, uint32_t a, uint32_t b, uint32_t c, uint32_t d) {
@@ -131,7 +99,7 @@ __device__ __forceinline__ Corners sample_at(float y, float x, int height, int w
 // has warps for. Of an m16 tile lane 4 g + q has the rows g and g + 8 and owns their channels 8q ... 8q+7 and
 // 32+8q ... 32+8q+7: the permutation of input and output channels that makes this right is in the packed weights.
 
-constexpr int M_TILES = DCRB_WGMMA ? 1 : 2;
+constexpr int M_TILES = 2;
 constexpr int WARP_ROWS = 2 * M_TILES, WARP_COLUMNS = 8;
 constexpr int WARPS_DOWN = 4;
 constexpr int BLOCK_ROWS = WARPS_DOWN * WARP_ROWS;
@@ -169,23 +137,14 @@ __device__ __forceinline__ void multiply(float (&c)[4], const uint32_t (&a)[4], 
 #endif
 }
 
-// A lane works out the sampling positions of one pixel of its warp, for the others to take: of one tap after the other,
-// or with half as many pixels as lanes, of one or two taps at a time.
-#ifndef DCRB_TAPS_AT_ONCE
-#define DCRB_TAPS_AT_ONCE 1
-#endif
-constexpr int TAPS_AT_ONCE = M_TILES == 1 ? DCRB_TAPS_AT_ONCE : 1;
-constexpr int OWNERS = 16 * M_TILES;  // lanes with a pixel each, of the same tap
-
 // Where a warp works: row g of its tile m is column g of the picture's row 2m, row g + 8 of row 2m + 1, both from `top`
 // and `left`.
 struct Warp {
   int image, top, left, lane;
 
-  // The pixel whose sampling positions the lane works out, and the first tap of which it does so.
-  __device__ __forceinline__ int own_y() const { return top + (lane % OWNERS >> 3); }
+  // The pixel whose sampling positions the lane works out.
+  __device__ __forceinline__ int own_y() const { return top + (lane >> 3); }
   __device__ __forceinline__ int own_x() const { return left + (lane & 7); }
-  __device__ __forceinline__ int own_tap() const { return lane / OWNERS; }
 };
 
 // The tiles of a picture, 16 rows high; a block takes one after the other. There are fewer than 2^31 pixels.
@@ -208,19 +167,7 @@ template <int THREADS> struct Weights {
 #if DCRB_SM >= 80
   const uint4* resident;
   __device__ __forceinline__ Weights(const uint4* source, uint4* memory) {
-    for (int i = threadIdx.x; i < TAPS * TAP_VECTORS; i += THREADS) {
-      const uint4 v = __ldg(source + i);
-#if DCRB_WGMMA
-      const int lane = i & 31, tile = i >> 4 & 6, step = i >> 7;  // of all taps' steps
-      uint32_t* word = reinterpret_cast<uint32_t*>(memory) + ((step * 8 + tile) * 16 + (lane >> 2)) * 4 + (lane & 3);
-      word[0] = v.x, word[32] = v.y, word[64] = v.z, word[96] = v.w;
-#else
-      memory[i] = v;
-#endif
-    }
-#if DCRB_WGMMA
-    group_publish();
-#endif
+    for (int i = threadIdx.x; i < TAPS * TAP_VECTORS; i += THREADS) memory[i] = __ldg(source + i);
     __syncthreads();
     resident = memory;
   }
@@ -361,77 +308,60 @@ struct StridedOffsets {  // 18 channels, laid out anyhow
   index_t channel;
   half y, x;
   __device__ __forceinline__ void fetch() { y = at[0], x = at[channel]; }
-  __device__ __forceinline__ void step(int taps) { at += 2 * taps * channel; }
+  __device__ __forceinline__ void step() { at += 2 * channel; }
   __device__ __forceinline__ float2 value() const { return {__half2float(y), __half2float(x)}; }
 };
 struct PairedOffsets {  // the channels of a pixel lie together
   const half2* at;
   half2 next;
   __device__ __forceinline__ void fetch() { next = __ldg(at); }
-  __device__ __forceinline__ void step(int taps) { at += taps; }
+  __device__ __forceinline__ void step() { ++at; }
   __device__ __forceinline__ float2 value() const { return __half22float2(next); }
 };
 
-// sum += the nine taps of the warp's pixels. `offsets` are those of the lane's own pixel and first tap, not read where
-// it is outside the picture.
-// How much of the next tap is done while the features of this one are on their way or it is multiplied.
-enum Ahead { NOTHING, PLACES, FIRST_ROW };
-
-template <Gathering GATHERING, Ahead AHEAD, class Offsets, int THREADS>
+// sum += the nine taps of the warp's pixels. `offsets` are those of the lane's own pixel, not read where it is outside the
+// picture.
+// AHEAD: the next tap's first row is on its way while this tap is multiplied.
+template <Gathering GATHERING, bool AHEAD, class Offsets, int THREADS>
 __device__ __forceinline__ void convolve(Sums& sum, Weights<THREADS>& weights, const uint4* features, Offsets offsets,
                                          const Warp& warp, int height, int width) {
   const int lane = warp.lane, own_y = warp.own_y(), own_x = warp.own_x();
-  const bool inside = own_y < height && own_x < width && warp.own_tap() < TAPS_AT_ONCE;
+  const bool inside = own_y < height && own_x < width;
   if (inside) offsets.fetch();
   Packed own;
   const auto locate = [&](int tap) {
     float2 shift = {0.f, 0.f};  // down and to the right
     if (inside) {
       shift = offsets.value();
-      if (tap < TAPS - 1) offsets.step(TAPS_AT_ONCE);
+      if (tap < TAPS - 1) offsets.step();
       offsets.fetch();
     }
-    if (TAPS_AT_ONCE > 1) tap += warp.own_tap();
     own = pack(sample_at(own_y + tap / 3 - 1 + shift.x, own_x + tap % 3 - 1 + shift.y, height, width));
   };
   Gather<GATHERING> ahead;
-  if (AHEAD >= PLACES) locate(0);
-  if (AHEAD == FIRST_ROW) ahead = Gather<GATHERING>::issue(features, own, 0, lane, width);
+  if (AHEAD) {
+    locate(0);
+    ahead = Gather<GATHERING>::issue(features, own, 0, lane, width);
+  }
 #pragma unroll 1
   for (int tap = 0; tap < TAPS; ++tap) {
-    const int turn = tap % TAPS_AT_ONCE;
-    if (AHEAD == NOTHING && turn == 0) locate(tap);
-#if DCRB_WGMMA
-    const uint4* b = weights.begin(tap);
-#else
+    if (!AHEAD) locate(tap);
     const uint4* b = weights.begin(tap) + lane;
-#endif
     Half8 a[M_TILES][2][2];  // blended channels of the rows g and g + 8
 #pragma unroll
     for (int m = 0; m < M_TILES; ++m)
 #pragma unroll
       for (int r = 0; r < 2; ++r) {
-        if (AHEAD == FIRST_ROW && m == 0 && r == 0) {
+        if (AHEAD && m == 0 && r == 0) {
           ahead.finish(lane, a[m][r]);
         } else {
-          Gather<GATHERING>::issue(features, own, turn * OWNERS + m * 16 + r * 8, lane, width).finish(lane, a[m][r]);
+          Gather<GATHERING>::issue(features, own, m * 16 + r * 8, lane, width).finish(lane, a[m][r]);
         }
       }
-    if (AHEAD >= PLACES && turn == TAPS_AT_ONCE - 1) locate(tap + 1);  // after the last tap: of no use, but inside the picture
-    if (AHEAD == FIRST_ROW)
-      ahead = Gather<GATHERING>::issue(features, own, (tap + 1) % TAPS_AT_ONCE * OWNERS, lane, width);
-#if DCRB_WGMMA
-    group_wait();  // for the tap before
-    group_begin();
-#pragma unroll
-    for (int k = 0; k < 4; ++k) {
-      const Half8 &upper = a[0][0][k >> 1], &lower = a[0][1][k >> 1];
-      const uint32_t fragment[4] = {upper.pair[2 * (k & 1)], lower.pair[2 * (k & 1)], upper.pair[2 * (k & 1) + 1],
-                                    lower.pair[2 * (k & 1) + 1]};
-      group_multiply(sum[0], fragment, b + k * (TAP_VECTORS / 4));
+    if (AHEAD) {
+      locate(tap + 1);  // after the last tap: of no use, but inside the picture
+      ahead = Gather<GATHERING>::issue(features, own, 0, lane, width);
     }
-    group_end();
-#else
 #pragma unroll
     for (int k = 0; k < 4; ++k)
 #pragma unroll
@@ -446,12 +376,8 @@ __device__ __forceinline__ void convolve(Sums& sum, Weights<THREADS>& weights, c
           multiply(sum[m][2 * n + 1], fragment, w.z, w.w);
         }
       }
-#endif
     weights.end();
   }
-#if DCRB_WGMMA
-  group_wait();
-#endif
 }
 
 __device__ __forceinline__ void clear(Sums& sum) {

@@ -107,7 +107,7 @@ def load(path: Path, options: EngineOptions = DEFAULT_OPTIONS) -> Engine:
         EngineOutOfMemory: the GPU has no room for the weights.
     """
     if options.kind == DEVICE_CPU:
-        raise EngineError(f"backend {NAME} runs on NVIDIA GPUs only; use --backend onnxruntime on the CPU")
+        raise EngineError(f"backend {NAME} runs on NVIDIA GPUs only; use `backend` onnxruntime on the CPU")
     problem = refusal(path, options)
     if problem:
         raise EngineError(f"backend {NAME} does not run {path}: {problem}")

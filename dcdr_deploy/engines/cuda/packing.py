@@ -11,8 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-WIDTH = 64
-"""Channels of a block; the only width the kernels are written for."""
+from dcdr_deploy.modelfile.names import WIDTH
 
 PACKED_SHAPE = (9, 4, 4, 32, 8)
 """Taps, steps of 16 input channels, pairs of 8 output channels, lanes, the lane's eight weights."""

@@ -93,7 +93,9 @@ class _Slot:
 
     def must_move(self, incoming: int, outgoing: int) -> bool:
         """Tell whether memory has to be given back to make room for so many bytes each way."""
-        return any(self._memory[name].size < size for name, size in (("in", incoming), ("out", outgoing)) if self._memory)
+        return any(
+            self._memory[name].size < size for name, size in (("in", incoming), ("out", outgoing)) if self._memory
+        )
 
     def reserve(self, incoming: int, outgoing: int) -> None:
         """Make room for so many bytes each way; nothing may be under way."""

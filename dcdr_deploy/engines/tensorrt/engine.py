@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from dcdr_deploy.engines.base import (
     Engine,
     EngineInfo,
     EngineOptions,
+    require_precision,
 )
 from dcdr_deploy.engines.cuda.frames import FrameKernels, load_frame_kernels
 from dcdr_deploy.engines.cuda.memory import Device
@@ -35,7 +36,6 @@ from dcdr_deploy.errors import EngineError, MissingDependency, ModelError
 from dcdr_deploy.modelfile.sidecar import REBUILD, Sidecar, check_fit, read_sidecar
 from dcdr_deploy.system import hardware, packages
 
-NAME = "tensorrt"
 _BINDINGS = "cuda-bindings"
 _STAGING_BYTES = 96
 """Bytes a pixel beside the library's own memory: input and output in float32, and two slots of copies of both."""
@@ -43,98 +43,81 @@ _STAGING_BYTES = 96
 _logger = logging.getLogger(__name__)
 
 
-def availability(*, deep: bool = False) -> Availability:
-    """Tell whether engines of the package ``tensorrt`` can be run; imports it only when ``deep``."""
-    return package_availability(NAME, deep=deep)
+@dataclass(frozen=True)
+class PackageBackend:
+    """The backend of one of the two packages: what the registry asks for and loads by."""
+
+    package: str
+
+    def availability(self, *, deep: bool = False) -> Availability:
+        """Tell whether engines of the package can be run here; imports it only when ``deep``."""
+        package = trt_api.get_package(self.package)
+        version = trt_api.version(self.package)
+        if version is None:
+            return Availability(ok=False, reason=f"{self.package} is not installed", install=package.install)
+        versions = {self.package: version, **packages.versions((_BINDINGS,))}
+        if _BINDINGS not in versions:
+            reason = f"{_BINDINGS} is not installed"
+            return Availability(ok=False, reason=reason, versions=versions, install=package.install)
+        if deep:
+            try:
+                trt_api.load_api(self.package)
+            except (MissingDependency, EngineError) as error:
+                return Availability(ok=False, reason=str(error), versions=versions)
+        gpus = tuple(f"{DEVICE_CUDA}:{index}" for index in range(hardware.cuda_device_count()))
+        if not gpus:
+            building = "; engines can be built, not run" if package.targets_sms else ""
+            return Availability(ok=False, reason=f"no NVIDIA GPU or driver found{building}", versions=versions)
+        return Availability(ok=True, versions=versions, devices=gpus)
+
+    def load(self, path: Path, options: EngineOptions = DEFAULT_OPTIONS) -> Engine:
+        """Load an engine of this package; see :func:`open_engine`.
+
+        Raises:
+            ModelError: also where another package built the engine.
+        """
+        stated = read_sidecar(path).package
+        if stated != self.package:
+            raise ModelError(
+                f"{path} was built with {stated}, not {self.package}; run it with `backend` {stated}, or "
+                f"{REBUILD} --backend {self.package}"
+            )
+        return open_engine(path, options)
+
+    def refusal(self, path: Path, options: EngineOptions = DEFAULT_OPTIONS) -> str:
+        """Return why the package is not the one for an engine, by the sidecar; empty if it is.
+
+        Raises:
+            ModelError: as :func:`read_sidecar`. A damaged pair is to be told, also where no package could run it.
+        """
+        stated = read_sidecar(path).package
+        return "" if stated == self.package else f"{path.name} was built with {stated}"
 
 
-def load(path: Path, options: EngineOptions = DEFAULT_OPTIONS) -> Engine:
-    """Load an engine of the package ``tensorrt``; see :func:`load_checked`."""
-    return load_checked(NAME, path, options)
+def for_package(package: str) -> PackageBackend:
+    """Return the backend of a package, ``"tensorrt"`` or ``"tensorrt-rtx"``."""
+    return PackageBackend(package)
 
 
-def refusal(path: Path, options: EngineOptions = DEFAULT_OPTIONS) -> str:
-    """Return why the package ``tensorrt`` is not the one for an engine; see :func:`package_refusal`."""
-    return package_refusal(NAME, path)
-
-
-def package_availability(name: str, *, deep: bool) -> Availability:
-    """Tell whether engines of a package can be run here."""
-    package = trt_api.get_package(name)
-    version = trt_api.version(name)
-    if version is None:
-        return Availability(ok=False, reason=f"{name} is not installed", install=package.install)
-    versions = {name: version, **packages.versions((_BINDINGS,))}
-    if _BINDINGS not in versions:
-        reason = f"{_BINDINGS} is not installed"
-        return Availability(ok=False, reason=reason, versions=versions, install=package.install)
-    if deep:
-        try:
-            trt_api.load_api(name)
-        except (MissingDependency, EngineError) as error:
-            return Availability(ok=False, reason=str(error), versions=versions)
-    gpus = tuple(f"{DEVICE_CUDA}:{index}" for index in range(hardware.cuda_device_count()))
-    if not gpus:
-        building = "; engines can be built, not run" if package.targets_sms else ""
-        return Availability(ok=False, reason=f"no NVIDIA GPU or driver found{building}", versions=versions)
-    return Availability(ok=True, versions=versions, devices=gpus)
-
-
-def package_refusal(name: str, path: Path) -> str:
-    """Return why a package is not the one for an engine, by the sidecar; empty if it is.
-
-    Raises:
-        ModelError: as :func:`read_sidecar`. A damaged pair is what has to be told, also where no package could run it.
-    """
-    stated = read_sidecar(path).package
-    return "" if stated == name else f"{path.name} was built with {stated}"
-
-
-def load_checked(name: str, path: Path, options: EngineOptions) -> Engine:
-    """Load an engine, and compare it with ONNX Runtime if that has not been done on a GPU yet.
+def open_engine(path: Path, options: EngineOptions = DEFAULT_OPTIONS) -> TensorRTEngine:
+    """Load an engine with the package that its sidecar names. What it computes is not judged here (``run/gate.py``).
 
     Args:
-        name: the package that is to run it.
         path: the engine file; its sidecar lies beside it.
         options: the GPU.
 
     Raises:
-        ModelError: sidecar or engine is missing, damaged, edited, or for another package, version or GPU; or the
-            results are wrong. The message says which, and how to build it again.
-        MissingDependency: a package is not installed.
-        EngineError: there is no such GPU, another precision was asked for, or the GPU failed.
-    """
-    from dcdr_deploy.run.gate import verify_first_run
-
-    sidecar = read_sidecar(path)
-    if sidecar.package != name:
-        raise ModelError(
-            f"{path} was built with {sidecar.package}, not {name}; run it with --backend {sidecar.package}, or "
-            f"{REBUILD} --backend {name}"
-        )
-    engine = open_engine(path, options)
-    try:
-        verify_first_run(engine, path, sidecar)
-    except BaseException:
-        engine.close()
-        raise
-    return engine
-
-
-def open_engine(path: Path, options: EngineOptions = DEFAULT_OPTIONS) -> TensorRTEngine:
-    """Load an engine with the package that its sidecar names, without comparing its results.
-
-    Raises:
-        ModelError: as :func:`load_checked`, but for the results.
+        ModelError: sidecar or engine is missing, damaged, edited, or for another package's version or GPU. The message
+            says which, and how to build it again.
         MissingDependency: a package is not installed.
         EngineError: there is no such GPU, another precision was asked for, or the GPU failed.
     """
     sidecar = read_sidecar(path)
     metadata = sidecar.model_metadata(str(path))
     if options.kind == DEVICE_CPU:
-        raise EngineError(f"{path} runs on NVIDIA GPUs only; name an ONNX file with --model to run on the CPU")
+        raise EngineError(f"{path} runs on NVIDIA GPUs only; name an ONNX file with `model` to run on the CPU")
     other = "with" if sidecar.precision == "fp32" else "without"
-    options.require_precision(sidecar.precision, str(path), f"{REBUILD} {other} --fp16")
+    require_precision(options, sidecar.precision, path, f"{REBUILD} {other} --fp16")
     present = hardware.compute_capabilities()
     if present and options.device_index >= len(present):
         raise EngineError(f"there is no GPU {options.device_index}; this machine has {len(present)}")

@@ -90,10 +90,13 @@ def load_alias(name: str, library: str | os.PathLike[str]) -> None:
 
 
 def loaded_library(prefix: str) -> Path | None:
-    """Return the file behind a library of this process whose file name begins with ``prefix``; Linux only."""
+    """Return the file behind a library of this process whose file name begins with ``prefix``; Linux only.
+
+    Files that are gone do not count: an alias made by :func:`load_alias` is none to make another of.
+    """
     with open("/proc/self/maps") as lines:  # noqa: PTH123 - a Path has no lazy reading
         for line in lines:
             path = line.rstrip("\n").partition("/")
-            if path[1] and Path(path[2]).name.startswith(prefix):
+            if path[1] and Path(path[2]).name.startswith(prefix) and not path[2].endswith(" (deleted)"):
                 return Path("/" + path[2])
     return None

@@ -25,8 +25,6 @@ from dcdr_deploy.engines.tensorrt.signature import (
     FROM_HIDDEN,
     FROM_MAPS,
     INPUTS_OF,
-    NAME,
-    NAMESPACE,
     PluginError,
     check_shapes,
     check_types,
@@ -34,6 +32,7 @@ from dcdr_deploy.engines.tensorrt.signature import (
     offset_strides,
 )
 from dcdr_deploy.errors import EngineError
+from dcdr_deploy.modelfile.names import DCRB, DOMAIN
 from dcdr_deploy.system.faults import one_line
 
 _FIELD_PREFIX = "sm"
@@ -182,7 +181,7 @@ class Registration:
         try:
             yield
         except Exception as error:  # whatever it is, the API sees it next, and the user would not
-            problem = f"{NAMESPACE}::{NAME} {label!r}: {one_line(error)}"
+            problem = f"{DOMAIN}::{DCRB} {label!r}: {one_line(error)}"
             if problem not in self.problems:  # a run fails the same way with every frame
                 self.problems.append(problem)
             raise
@@ -208,9 +207,9 @@ def register(trt: Any, cubins: Mapping[int, bytes] | None = None) -> Registratio
         registration = Registration()
         creators = [_creator_class(trt, version)(registration) for version in FORMS]
         for creator in creators:
-            if not trt.get_plugin_registry().register_creator(creator, NAMESPACE):
+            if not trt.get_plugin_registry().register_creator(creator, DOMAIN):
                 raise EngineError(
-                    f"another plugin {NAMESPACE}::{NAME} {creator.plugin_version} is registered in this process; "
+                    f"another plugin {DOMAIN}::{DCRB} {creator.plugin_version} is registered in this process; "
                     "start a new one"
                 )
         _registrations[trt] = registration, creators  # the registry does not keep the creators alive
@@ -228,7 +227,7 @@ def _creator_class(trt: Any, version: str) -> type:
 
         def __init__(self, registration: Registration) -> None:
             trt.IPluginCreatorV3One.__init__(self)
-            self.name, self.plugin_namespace, self.plugin_version = NAME, NAMESPACE, version
+            self.name, self.plugin_namespace, self.plugin_version = DCRB, DOMAIN, version
             self.field_names = trt.PluginFieldCollection(
                 [trt.PluginField(FIRST, np.zeros(0, np.int32), trt.PluginFieldType.INT32)]
                 if version == FROM_HIDDEN
@@ -256,7 +255,7 @@ def _plugin_class(trt: Any, version: str) -> type:
         def __init__(self, label: str, cubins: Mapping[int, bytes], registration: Registration, first: int = 0) -> None:
             for base in (trt.IPluginV3, trt.IPluginV3OneCore, trt.IPluginV3OneBuild, trt.IPluginV3OneRuntime):
                 base.__init__(self)
-            self.plugin_name, self.plugin_namespace, self.plugin_version = NAME, NAMESPACE, version
+            self.plugin_name, self.plugin_namespace, self.plugin_version = DCRB, DOMAIN, version
             self.num_outputs = 1
             self._label, self._cubins, self._registration, self._first = label, cubins, registration, first
             self._kernels = shared_kernels(cubins, form.kernels)

@@ -11,27 +11,23 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from dcdr_deploy.engines.cuda.packing import PACKED_SHAPE, SFT_HIDDEN, SFT_SHAPE, WIDTH
+from dcdr_deploy.engines.cuda.packing import PACKED_SHAPE, SFT_HIDDEN, SFT_SHAPE
+from dcdr_deploy.modelfile.names import DCRB_INPUTS, OFFSET_CHANNELS, WIDTH
 
-NAME, NAMESPACE = "DCRB", "dcdr"
 FROM_MAPS, FROM_HIDDEN = "1", "2"
 """Versions of the plugin: what it takes of its SFT layers."""
 
-INPUTS = ("z", "offset", "s1", "t1", "s2", "t2", "w1", "b1", "w2", "b2")
-"""Of version 1, which are those of the exported operator."""
-
 HIDDEN_INPUTS = ("z", "offset", "hidden", "w1", "b1", "w2", "b2", "w_sft1", "b_sft1", "w_sft2", "b_sft2")
-"""Of version 2: ``hidden`` has 8 channels each of gain 1, shift 1, gain 2 and shift 2 from channel ``first`` on."""
+"""Inputs of version 2: ``hidden`` has 8 channels each of gain 1, shift 1, gain 2, shift 2 from channel ``first`` on."""
 
-INPUTS_OF = {FROM_MAPS: INPUTS, FROM_HIDDEN: HIDDEN_INPUTS}
+INPUTS_OF = {FROM_MAPS: DCRB_INPUTS, FROM_HIDDEN: HIDDEN_INPUTS}
 FIRST = "first"
 """Attribute of a node of version 2: the block's first channel of the hidden map."""
 
-OFFSETS = 18
 BLOCK_HIDDEN = 4 * SFT_HIDDEN
 """Channels of the hidden map that a block takes."""
 
-_CHANNELS = {"z": WIDTH, "offset": OFFSETS, "s1": WIDTH, "t1": WIDTH, "s2": WIDTH, "t2": WIDTH, "hidden": None}
+_CHANNELS = {"z": WIDTH, "offset": OFFSET_CHANNELS, "s1": WIDTH, "t1": WIDTH, "s2": WIDTH, "t2": WIDTH, "hidden": None}
 _SFT_SHAPES = {"w_sft1": SFT_SHAPE, "w_sft2": SFT_SHAPE, "b_sft1": (2, WIDTH), "b_sft2": (2, WIDTH)}
 
 Dimensions = Sequence["int | None"]
@@ -150,6 +146,6 @@ def offset_strides(height: int, width: int, layout: str) -> tuple[int, int, int]
     """Distances in elements between images, channels and pixels of the offsets; ``HWC8`` pads 18 channels to 24."""
     pixels = height * width
     if layout == "LINEAR":
-        return OFFSETS * pixels, pixels, 1
-    padded = -(-OFFSETS // 8) * 8
+        return OFFSET_CHANNELS * pixels, pixels, 1
+    padded = -(-OFFSET_CHANNELS // 8) * 8
     return padded * pixels, 1, padded

@@ -17,10 +17,9 @@ from typing import Any
 
 from dcdr_deploy.engines.tensorrt.library_alias import load_alias, loaded_library
 from dcdr_deploy.errors import EngineError, MissingDependency
+from dcdr_deploy.modelfile.names import ENGINE_SUFFIX
 from dcdr_deploy.system import packages
 from dcdr_deploy.system.faults import one_line
-
-SUFFIX = ".engine"
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,7 @@ class Package:
     install: str
     targets_sms: bool
     deform_form: str
-    suffix: str = SUFFIX
+    suffix: str = ENGINE_SUFFIX
 
 
 PACKAGES = MappingProxyType(

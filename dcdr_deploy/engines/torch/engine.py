@@ -60,6 +60,11 @@ def availability(*, deep: bool = False) -> Availability:
     return Availability(ok=True, reason=reason, versions=versions, devices=(*gpus, DEVICE_CPU))
 
 
+def refusal(path: Path, options: EngineOptions = DEFAULT_OPTIONS) -> str:
+    """Return why the backend is not the one for a file: never, it takes all of its suffixes."""
+    return ""
+
+
 def load(path: Path, options: EngineOptions = DEFAULT_OPTIONS) -> Engine:
     """Load a checkpoint; on the GPU if torch finds one and the options leave the choice.
 
@@ -95,7 +100,7 @@ def choose_precision(network: Any, path: Path, kind: str, options: EngineOptions
     if problem is None:
         return FP16
     if options.precision == FP16:
-        raise EngineError(f"torch cannot run {path} in fp16: {problem}; use --precision fp32")
+        raise EngineError(f"torch cannot run {path} in fp16: {problem}; use `precision` fp32")
     if kind == DEVICE_CUDA:
         _logger.warning("running in fp32: %s", problem)
     return FP32
@@ -204,7 +209,9 @@ def fp16_forward(network: Any) -> Any:
     """
     import torch
 
-    network = network.half().to(memory_format=torch.channels_last).set_deform_mode("custom_op")
+    from dcdr_deploy.models.opaque import make_opaque
+
+    network = make_opaque(network.half().to(memory_format=torch.channels_last))
 
     def forward(batch: torch.Tensor) -> torch.Tensor:
         picture = batch.to(torch.float16, memory_format=torch.channels_last)

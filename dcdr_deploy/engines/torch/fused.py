@@ -21,11 +21,11 @@ from torch.multiprocessing.reductions import StorageWeakRef
 
 from dcdr_deploy.engines.cuda.block import BlockArguments, DcrbKernels
 from dcdr_deploy.engines.cuda.compiler import SUPPORTED_SMS, compile_cubin
-from dcdr_deploy.engines.cuda.packing import WIDTH, pack_weight, plain_weight
+from dcdr_deploy.engines.cuda.packing import pack_weight, plain_weight
 from dcdr_deploy.errors import EngineError
+from dcdr_deploy.modelfile.names import OFFSET_CHANNELS, WIDTH
 from dcdr_deploy.models import ops
 from dcdr_deploy.models.blocks import DCRB
-from dcdr_deploy.models.config import OFFSET_CHANNELS
 
 SOURCE = "dcrb"
 """Name of the kernel's source in ``cuda/compiler.py``."""

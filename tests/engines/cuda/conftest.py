@@ -12,6 +12,8 @@ import pytest
 from emulated import build, build_convolution
 from numpy.typing import NDArray
 
+from dcdr_deploy.modelfile.names import DCRB, DCRB_INPUTS, DEFORM_CONV, DEFORM_INPUTS, DOMAIN, DOMAIN_VERSION
+
 Reference = Callable[..., NDArray[np.float32]]
 
 
@@ -48,15 +50,15 @@ def by_onnxruntime() -> Reference:
     def session(operator: str):
         from onnx import TensorProto, helper
 
-        from dcdr_deploy.export import operators
+        from dcdr_deploy.export.operators import OPSET, function_bodies
 
-        names = {"DCRB": operators.DCRB_INPUTS, "DeformConv2d": operators.DEFORM_INPUTS}[operator]
-        node = helper.make_node(operator, names, ["y"], domain=operators.DOMAIN)
+        names = {DCRB: DCRB_INPUTS, DEFORM_CONV: DEFORM_INPUTS}[operator]
+        node = helper.make_node(operator, names, ["y"], domain=DOMAIN)
         inputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names]
         output = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
-        imports = [helper.make_opsetid("", operators.OPSET), helper.make_opsetid(operators.DOMAIN, operators.VERSION)]
+        imports = [helper.make_opsetid("", OPSET), helper.make_opsetid(DOMAIN, DOMAIN_VERSION)]
         graph = helper.make_graph([node], "block", inputs, [output])
-        model = helper.make_model(graph, functions=operators.function_bodies(), opset_imports=imports, ir_version=10)
+        model = helper.make_model(graph, functions=function_bodies(), opset_imports=imports, ir_version=10)
         options = runtime.SessionOptions()
         options.intra_op_num_threads = 1
         return names, runtime.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])

@@ -19,8 +19,8 @@ TOLERANCE = 5e-4
 SMS = (75, 80)
 """Streamed weights and 256 threads; 384 threads with all weights in shared memory."""
 
-ALL_SMS = (*SMS, 86, 90)
-"""And 256 threads with the weights of the SFT layer outside of shared memory; groups of four warps."""
+ALL_SMS = (*SMS, 86)
+"""And 256 threads with the weights of the SFT layer outside of shared memory."""
 
 SIZES = [(1, 16, 24), (2, 17, 27), (1, 1, 1), (1, 5, 50), (3, 33, 2)]
 STRIDE, SECOND, NEXT = 64, 16, 40

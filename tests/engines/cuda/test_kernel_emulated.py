@@ -14,8 +14,9 @@ from emulated import EmulatedGpu
 from numpy.typing import NDArray
 
 from dcdr_deploy.engines.cuda.block import BlockArguments, DcrbKernels
-from dcdr_deploy.engines.cuda.packing import WIDTH, pack_weight, plain_weight
+from dcdr_deploy.engines.cuda.packing import pack_weight, plain_weight
 from dcdr_deploy.errors import EngineError
+from dcdr_deploy.modelfile.names import WIDTH
 
 PADDED = 24
 """Offset channels in TensorRT's HWC8 layout."""

@@ -9,7 +9,6 @@ from dcdr_deploy.engines.cuda.packing import (
     PACKED_SHAPE,
     SFT_HIDDEN,
     SFT_SHAPE,
-    WIDTH,
     lane_channel,
     pack_sft_bias,
     pack_sft_weight,
@@ -17,6 +16,7 @@ from dcdr_deploy.engines.cuda.packing import (
     plain_weight,
     tile_channel,
 )
+from dcdr_deploy.modelfile.names import WIDTH
 
 LANES = [(lane, lane & 3, lane >> 2) for lane in range(32)]  # number, q, g
 

@@ -23,7 +23,6 @@ from dcdr_deploy.engines.tensorrt.signature import (
     FROM_HIDDEN,
     FROM_MAPS,
     HIDDEN_INPUTS,
-    INPUTS,
     PluginError,
     check_shapes,
     check_types,
@@ -32,7 +31,7 @@ from dcdr_deploy.engines.tensorrt.signature import (
 )
 from dcdr_deploy.engines.tensorrt.trt_api import load_api
 from dcdr_deploy.errors import EngineError
-from dcdr_deploy.export.operators import DCRB_INPUTS
+from dcdr_deploy.modelfile.names import DCRB_INPUTS
 
 HIDDEN_TYPES = ["HALF"] * 4 + ["FLOAT", "HALF"] * 3 + ["FLOAT"]
 TYPES = {"HALF": ["HALF"] * 7 + ["FLOAT", "HALF", "FLOAT"], "FLOAT": ["FLOAT"] * 10}
@@ -40,7 +39,7 @@ PACKED = {"HALF": (9, 4, 4, 32, 8), "FLOAT": (9, 64, 64)}
 
 
 def shapes(feature: str = "HALF", **changes: tuple[int | None, ...]) -> list[tuple[int | None, ...]]:
-    maps = dict.fromkeys(INPUTS, (None, 64, None, None)) | {"offset": (None, 18, None, None)}
+    maps = dict.fromkeys(DCRB_INPUTS, (None, 64, None, None)) | {"offset": (None, 18, None, None)}
     constants = {"w1": PACKED[feature], "w2": PACKED[feature], "b1": (64,), "b2": (64,)}
     return list((maps | constants | changes).values())
 
@@ -82,10 +81,6 @@ def recorder(monkeypatch: pytest.MonkeyPatch) -> Recorder:
     made = Recorder()
     monkeypatch.setattr(trt_plugin, "shared_kernels", lambda cubins, kind: made)
     return made
-
-
-def test_the_plugin_has_the_inputs_of_the_operator() -> None:
-    assert INPUTS == DCRB_INPUTS
 
 
 # What it takes.
@@ -180,7 +175,7 @@ def test_version_2_takes_nhwc_maps_and_linear_constants(name: str) -> None:
 
 
 def fits(name: str, layout: str, kind: str, feature: str = "HALF") -> bool:
-    position = [*INPUTS, "out"].index(name)
+    position = [*DCRB_INPUTS, "out"].index(name)
     types, formats = [*TYPES[feature], feature], ["LINEAR"] * 11
     types[position], formats[position] = kind, layout
     return format_fits(position, types, formats, 10)
@@ -345,7 +340,7 @@ def test_a_run_hands_pointers_shape_and_stream_to_the_kernels(
 ) -> None:
     trt = fake_tensorrt()
     register(trt, CUBINS)
-    inputs = [desc((2, 64, 6, 8), feature, "LINEAR") for _ in INPUTS]
+    inputs = [desc((2, 64, 6, 8), feature, "LINEAR") for _ in DCRB_INPUTS]
     inputs[1] = desc((2, 18, 6, 8), feature, layout)
     pointers = [16 * (number + 1) for number in range(10)]
     plugin(trt, feature).clone().enqueue(inputs, [inputs[0]], pointers, [1600], 3200, 77)
@@ -353,7 +348,7 @@ def test_a_run_hands_pointers_shape_and_stream_to_the_kernels(
     assert stream == 77
     assert (arguments.batch, arguments.height, arguments.width) == (2, 6, 8)
     assert arguments.fp16 is (feature == "HALF")
-    assert [getattr(arguments, name) for name in INPUTS] == pointers
+    assert [getattr(arguments, name) for name in DCRB_INPUTS] == pointers
     assert (arguments.out, arguments.workspace, arguments.offset_strides) == (1600, 3200, strides)
 
 

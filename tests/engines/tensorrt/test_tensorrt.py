@@ -19,8 +19,9 @@ from dcdr_deploy.engines.tensorrt import trt_api
 from dcdr_deploy.errors import DcdrError, EngineError, MissingDependency, ModelError, OutputError
 from dcdr_deploy.modelfile.metadata import encode
 from dcdr_deploy.modelfile.sidecar import Sidecar, read_sidecar, sidecar_path, write
+from dcdr_deploy.run.opening import open_runner
 from dcdr_deploy.run.runner import Runner
-from dcdr_deploy.system import hardware, packages
+from dcdr_deploy.system import files, hardware, packages
 from dcdr_deploy.system.files import file_sha256
 
 INSTALLED = {"tensorrt": "10.13.0", "tensorrt-rtx": "1.7.1.116"}
@@ -213,7 +214,7 @@ def test_the_automatic_choice_takes_the_package_that_built_the_engine(machine: M
 
 
 def test_a_backend_named_for_the_others_engine_says_which_one_to_name(machine: Machine, engine_file: Path):
-    with pytest.raises(ModelError, match="built with tensorrt-rtx, not tensorrt; run it with --backend tensorrt-rtx"):
+    with pytest.raises(ModelError, match="built with tensorrt-rtx, not tensorrt; run it with `backend` tensorrt-rtx"):
         load_engine(engine_file, "tensorrt")
 
 
@@ -241,13 +242,13 @@ def test_another_precision_than_the_engines_is_refused(machine: Machine, engine_
 
 
 def test_doctor_says_what_is_missing(machine: Machine, monkeypatch: pytest.MonkeyPatch):
-    assert tensorrt.availability().devices == ("cuda:0",)
+    assert tensorrt.for_package("tensorrt").availability().devices == ("cuda:0",)
     machine.sms.clear()
-    assert tensorrt.package_availability("tensorrt-rtx", deep=False).reason.endswith("can be built, not run")
+    assert tensorrt.for_package("tensorrt-rtx").availability().reason.endswith("can be built, not run")
     monkeypatch.setattr(packages, "versions", lambda names: {})
-    assert "cuda-bindings is not installed" in tensorrt.availability().reason
+    assert "cuda-bindings is not installed" in tensorrt.for_package("tensorrt").availability().reason
     machine.installed.clear()
-    state = tensorrt.availability()
+    state = tensorrt.for_package("tensorrt").availability()
     assert (state.ok, state.reason) == (False, "tensorrt is not installed")
     assert state.install == 'pip install "dcdr-deploy[tensorrt]"'
 
@@ -260,17 +261,39 @@ def unverified(machine: Machine, tmp_path: Path) -> Path:
     return write_engine(tmp_path / "m.engine", verified=False, onnx_sha256=file_sha256(source))
 
 
+def first_run(engine: Path) -> None:
+    with open_runner(engine):
+        pass
+
+
 def test_the_first_run_compares_and_notes_that_it_passed(unverified: Path):
-    load_engine(unverified).close()
+    first_run(unverified)
     sidecar = read_sidecar(unverified)
     assert sidecar.verified
     assert sidecar.gate["psnr"] >= 80
 
 
 def test_the_second_run_does_not_compare_again(unverified: Path, monkeypatch: pytest.MonkeyPatch):
-    load_engine(unverified).close()
+    first_run(unverified)
     monkeypatch.setattr("dcdr_deploy.run.gate.sample_tiles", lambda *size: 1 / 0)
-    load_engine(unverified).close()
+    first_run(unverified)
+
+
+def test_an_engine_that_is_found_chosen_and_loaded_is_digested_once(
+    machine: Machine, engine_file: Path, monkeypatch: pytest.MonkeyPatch
+):
+    read: list[Path] = []
+    real = files._digest
+    monkeypatch.setattr(files, "_digest", lambda path: read.append(path) or real(path))
+    now = files.time.time()
+    monkeypatch.setattr(files.time, "time", lambda: now + 60)  # it has lain there for a while
+    monkeypatch.chdir(engine_file.parent)
+    monkeypatch.delenv("DCDR_MODEL", raising=False)
+    files._digest_at_rest.cache_clear()
+    with open_runner() as runner:
+        assert runner.engine.info.backend == "tensorrt-rtx"
+    files._digest_at_rest.cache_clear()
+    assert [path.name for path in read] == [engine_file.name]
 
 
 def test_an_engine_with_wrong_results_is_refused_and_stays_unverified(
@@ -284,7 +307,7 @@ def test_an_engine_with_wrong_results_is_refused_and_stays_unverified(
         plugin=None,
     )
     with pytest.raises(ModelError, match=r"does not give on this GPU .*PSNR 2\d\.\d dB, 80 needed.*run model.onnx"):
-        load_engine(wrong)
+        first_run(wrong)
     assert not read_sidecar(wrong).verified
     assert (machine.driver.used, machine.driver.live_handles) == (0, 0)
 
@@ -293,8 +316,8 @@ def test_without_the_onnx_file_a_warning_says_so_and_the_engine_runs(
     unverified: Path, caplog: pytest.LogCaptureFixture
 ):
     (unverified.parent / "model.onnx").unlink()
-    with load_engine(unverified) as engine:
-        assert engine.infer_codes(codes()).shape == (3, 3, 16, 32)
+    with open_runner(unverified) as runner:
+        assert runner.engine.infer_codes(codes()).shape == (3, 3, 16, 32)
     assert "the ONNX file it was built from is not beside it" in caplog.text
     assert not read_sidecar(unverified).verified
 
@@ -306,7 +329,7 @@ def test_where_onnx_runtime_fails_a_warning_says_so_and_the_engine_runs(
         raise MissingDependency("onnxruntime cannot be imported")
 
     monkeypatch.setattr("dcdr_deploy.engines.onnxruntime.load", broken)
-    load_engine(unverified).close()
+    first_run(unverified)
     assert "could not be compared with ONNX Runtime: onnxruntime cannot be imported" in caplog.text
     assert not read_sidecar(unverified).verified
 
@@ -318,14 +341,14 @@ def test_a_sidecar_that_cannot_be_written_is_no_reason_to_stop(
         raise OutputError("m.engine.json: cannot be written")
 
     monkeypatch.setattr("dcdr_deploy.run.gate.mark_verified", read_only)
-    load_engine(unverified).close()
+    first_run(unverified)
     assert "agrees with ONNX Runtime, but that cannot be noted" in caplog.text
 
 
 def test_an_engine_that_fails_in_the_comparison_is_an_error(machine: Machine, unverified: Path):
     machine.apis["tensorrt-rtx"].most_contexts = 0
     with pytest.raises(DcdrError, match="no execution context"):
-        load_engine(unverified)
+        first_run(unverified)
     assert (machine.driver.used, machine.driver.live_handles) == (0, 0)
 
 

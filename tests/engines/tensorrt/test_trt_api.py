@@ -120,9 +120,10 @@ library = loaded_library("libc.so")
 for _ in range(2):
     load_alias("libdcdr_second_name.so", library)
 print(ctypes.CDLL("libdcdr_second_name.so").abs(-3))
+print(loaded_library("libdcdr_second"))
 """
     done = python(code, tmp_path)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "unknown\n3\n", "")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "unknown\n3\nNone\n", "")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -1,0 +1,26 @@
+"""What model files, kernels and backends agree on by name and number, each once."""
+
+from __future__ import annotations
+
+DOMAIN = "dcdr"
+"""Of our ONNX operators, of the plugin, of torch's library; the prefix of our metadata."""
+
+DOMAIN_VERSION = 1
+DCRB, DEFORM_CONV = "DCRB", "DeformConv2d"
+"""Our operators: a deformable residual block behind its offset and SFT maps (eq. 4), and one deformable convolution."""
+
+DCRB_INPUTS = ("z", "offset", "s1", "t1", "s2", "t2", "w1", "b1", "w2", "b2")
+DEFORM_INPUTS = ("x", "offset", "w", "b")
+
+WIDTH = 64
+"""Feature maps of the paper's network at full size; the only width that the kernels are written for."""
+
+OFFSET_CHANNELS = 18
+"""Two coordinates for each of the 3x3 taps (section 3.1.2)."""
+
+SIZE_MULTIPLE = 4
+"""Two halvings: height and width of an input must be multiples of 4."""
+
+ONNX_SUFFIX, ENGINE_SUFFIX = ".onnx", ".engine"
+CHECKPOINT_SUFFIXES = (".pth", ".pt", ".safetensors")
+"""Of the files that hold a network; lower case."""

@@ -1,0 +1,92 @@
+"""The command line on terminals that cannot take everything: closed and full streams, other encodings, signals."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+RUN = [sys.executable, "-m", "dcdr_deploy", "run"]
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="streams of POSIX shells")
+
+
+@pytest.fixture
+def photos(tmp_path: Path, make_picture) -> Path:
+    folder = tmp_path / "photos"
+    for name in ("絵.png", "b.png", "\x1b[31mred\n.png"):
+        make_picture(folder / name, size=(8, 8))
+    return folder
+
+
+def shell(
+    line: str, photos: Path, out: Path, tiny_model: Path, **environment: str
+) -> subprocess.CompletedProcess[bytes]:
+    names = {"IN": str(photos), "OUT": str(out), "MODEL": str(tiny_model), "PYTHON": sys.executable}
+    run = '"$PYTHON" -m dcdr_deploy run "$IN" "$OUT" -m "$MODEL" '
+    return subprocess.run(
+        ["bash", "-o", "pipefail", "-c", line.replace("RUN", run)],
+        env={**os.environ, **names, **environment},
+        capture_output=True,
+        check=False,
+        timeout=120,
+    )
+
+
+def converted(out: Path) -> int:
+    return len(list(out.glob("*.exr")))
+
+
+def test_a_terminal_without_the_name_s_letters_gets_escapes(photos: Path, tmp_path: Path, tiny_model: Path) -> None:
+    result = shell("RUN", photos, tmp_path / "out", tiny_model, PYTHONIOENCODING="cp1252", PYTHONUTF8="0")
+    assert (result.returncode, converted(tmp_path / "out")) == (0, 3), result.stderr
+    assert b"\\u7d75.exr" in result.stdout
+
+
+def test_names_cannot_command_the_terminal(photos: Path, tmp_path: Path, tiny_model: Path) -> None:
+    result = shell("RUN -v", photos, tmp_path / "out", tiny_model)
+    assert b"\x1b" not in result.stdout + result.stderr
+    assert b"\\x1b[31mred\\n.exr" in result.stdout
+
+
+def test_a_closed_stderr_changes_nothing(photos: Path, tmp_path: Path, tiny_model: Path) -> None:
+    result = shell("RUN 2>&-", photos, tmp_path / "out", tiny_model)
+    assert (result.returncode, converted(tmp_path / "out")) == (0, 3)
+
+
+@pytest.mark.parametrize(
+    ("line", "words"), [("RUN >/dev/full", b"No space left"), ("RUN | head -c 0", b"its reader is gone")]
+)
+def test_a_stdout_that_fails_is_told_in_one_line(
+    photos: Path, tmp_path: Path, tiny_model: Path, line: str, words: bytes
+) -> None:
+    result = shell(line, photos, tmp_path / "out", tiny_model)
+    told = [each for each in result.stderr.splitlines() if each.startswith(b"error: ")]
+    assert result.returncode == 2, result.stderr
+    assert len(told) == 1
+    assert words in told[0]
+    assert b"Traceback" not in result.stderr
+    assert b"Exception ignored" not in result.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+@pytest.mark.parametrize("times", [1, 4])
+def test_signals_end_a_run_like_ctrl_c(tmp_path: Path, make_picture, number: signal.Signals, times: int) -> None:
+    make_picture(tmp_path / "a.png", size=(1600, 1600))
+    command = [*RUN, str(tmp_path / "a.png"), str(tmp_path / "a.exr"), "--tile", "none"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith(b"backend: "):
+            break
+    for _ in range(times):
+        process.send_signal(number)
+        time.sleep(0.1)
+    _, said = process.communicate(timeout=60)
+    assert (process.returncode, said.strip()) == (130, b"interrupted; what was finished is kept")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.png"]
