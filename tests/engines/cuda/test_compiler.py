@@ -67,8 +67,13 @@ def test_the_block_from_hidden_maps_compiles_without_spills_for_the_shape_that_i
     if sm not in KNOWN:
         pytest.skip(f"this NVRTC does not know SM{sm}")
     shape = shape_of(sm)
-    wanted = f"THREADS == {shape.threads} && SFT_RESIDENT == {int(shape.sft_resident)} && (DCRB_SM < 80) == {int(shape.streamed)}"
-    text = compiler.source_text("dcrb2") + f"static_assert({wanted});"
+    expected = {
+        "THREADS": shape.threads,
+        "SFT_RESIDENT": int(shape.sft_resident),
+        "(DCRB_SM < 80)": int(shape.streamed),
+    }
+    asserted = (f"static_assert({name} == {value});" for name, value in expected.items())
+    text = "\n".join((compiler.source_text("dcrb2"), *asserted))
     usage = resource_usage(compiler.compile_text(text, sm, "dcrb2.cu"))
     assert set(usage) == {"dcrb2_sft", "dcrb2_first", "dcrb2_second"}
     assert {name: each.local_bytes for name, each in usage.items()} == dict.fromkeys(usage, 0)

@@ -81,7 +81,7 @@ def test_plain_weights_are_tap_input_output():
 
 
 def test_a_warp_that_multiplies_packed_sft_weights_applies_gain_and_shift():
-    """As mma.m16n8k16 and m16n8k8 do it with the nine words of a lane: a word is a tap, its halves two hidden channels."""
+    """A lane has nine words of each output tile: a word is a tap, its halves are two hidden channels."""
     rng = np.random.default_rng(2)
     layers = [rng.standard_normal((WIDTH, SFT_HIDDEN, 3, 3)).astype(np.float16) for _ in range(2)]
     packed = pack_sft_weight(*layers)

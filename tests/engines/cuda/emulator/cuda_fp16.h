@@ -125,25 +125,6 @@ template <int HALVES> void emulated_mma(float (&c)[4], const uint32_t (&a)[2 * H
     }
   emulator::wait(emulator::MULTIPLIED);
 }
-
-// c += a * b for a warp of a group: a 16 x 16, b 16 x 64 in shared memory as 8 x 2 pieces of 8 columns of 8 halves.
-inline void group_multiply(float (&c)[8][4], const uint32_t (&a)[4], const uint4* b) {
-  const unsigned me = threadIdx.x, warp = me & ~31u, q = me & 3, g = (me & 31) >> 2;
-  for (int i = 0; i < 8; ++i) emulator::mailbox(me).a[i] = emulator::to_float({(uint16_t)(a[i / 2] >> (16 * (i % 2)))});
-  emulator::wait(emulator::MMA);
-  const half* values = reinterpret_cast<const half*>(b);
-  for (int n = 0; n < 8; ++n)
-    for (int i = 0; i < 4; ++i)
-      for (int k = 0; k < 16; ++k) {
-        const float left = emulator::mailbox(warp + 4 * g + k % 8 / 2).a[2 * (2 * (k / 8) + i / 2) + k % 2];
-        c[n][i] += left * emulator::to_float(values[((n * 2 + k / 8) * 8 + 2 * q + i % 2) * 8 + k % 8]);
-      }
-  emulator::wait(emulator::MULTIPLIED);
-}
-inline void group_begin() {}
-inline void group_end() {}
-inline void group_wait() {}
-inline void group_publish() {}
 inline void mma_k16(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
   emulated_mma<2>(c, a, {b0, b1});
 }
