@@ -88,9 +88,10 @@ class Variant:
     blocks: int = 1
 
 
-# What a kernel is for is its key: input and output channels, and what else it does. The measures of SM90 are the
-# fastest of those that benchmarks/gpu_convolution.py timed on an H200, those of _LARGE the fastest there without wgmma.
-# On the others it has not been run: theirs are what their shared memory and registers hold of it.
+# What a kernel is for is its key: input and output channels, and what else it does. SM90's measures are the fastest of
+# those that benchmarks/gpu_convolution.py timed on an H200 (4_32, 32_16 and 32_3 were not varied); those of _LARGE are
+# within 2 % of the fastest there without wgmma, but for 32_32_up, whose fastest spills on other SMs. On those
+# nothing has been timed: they have what their shared memory and registers hold of it.
 _LARGE = {
     "4_32": Variant(Shape(4, 4, warps_x=2, warps_n=1), 2),
     "4_64": Variant(Shape(4, 8), 2),
