@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,11 +20,15 @@ from dcdr_deploy.imaging.frame import Frame
 from dcdr_deploy.imaging.preview import write_preview
 from dcdr_deploy.imaging.read import read_image
 from dcdr_deploy.imaging.statistics import white_units_summary
-from dcdr_deploy.imaging.write import write_image
+from dcdr_deploy.imaging.write import write_gain_map, write_image
+from dcdr_deploy.run.dials import as_text
 from dcdr_deploy.run.events import SILENT, Listener
 from dcdr_deploy.run.outputs import DEFAULT_OPTIONS, ConvertOptions, check_target, output_path, preview_path
 from dcdr_deploy.run.reports import FileReport
-from dcdr_deploy.run.runner import Progress, Runner, RunStatistics
+from dcdr_deploy.run.restore import Restored
+from dcdr_deploy.run.restore import begin as begin_restoring
+from dcdr_deploy.run.runner import Progress, Runner
+from dcdr_deploy.run.wrap import restore_panorama
 
 
 @dataclass(frozen=True)
@@ -41,28 +46,27 @@ class Inferred:
 
     Attributes:
         source: the input file.
-        linear: (H, W, 3) float32 in network units.
+        restored: the result, with what was recovered and at which size.
         alpha: (H, W) float32 in [0, 1], or ``None``.
         notes: of the reader.
         colour: what the reader took the samples for.
         info: the engine.
-        run: what the runner took.
         stages: seconds so far.
     """
 
     source: Path
-    linear: NDArray[np.float32]
+    restored: Restored
     alpha: NDArray[np.float32] | None
     notes: tuple[str, ...]
     colour: str
     info: EngineInfo
-    run: RunStatistics
     stages: dict[str, float]
 
     @property
     def pixels(self) -> int:
         """Height x width."""
-        return self.linear.shape[0] * self.linear.shape[1]
+        height, width = self.restored.linear.shape[:2]
+        return height * width
 
 
 class PreparedFile:
@@ -92,9 +96,9 @@ class PreparedFile:
         decoded, self._decoded = self._decoded, None
         assert decoded is not None  # once
         listener.file_begun(decoded.source)
-        inferred = infer(decoded, runner, listener.tiles_done)
+        inferred = infer(decoded, runner, self._options, listener.tiles_done)
         del decoded
-        report = encode(inferred, self._output, self._options)
+        report = encode(inferred, self._output, self._options, self._options.gain_map)
         listener.file_converted(report)
         return report
 
@@ -140,37 +144,50 @@ def decode(source: Path) -> Decoded:
     return Decoded(source, frame, time.perf_counter() - started)
 
 
-def infer(decoded: Decoded, runner: Runner, progress: Progress | None = None) -> Inferred:
+def infer(
+    decoded: Decoded,
+    runner: Runner,
+    options: ConvertOptions = DEFAULT_OPTIONS,
+    progress: Progress | None = None,
+) -> Inferred:
     """Run the network over a picture.
 
     Raises:
-        DcdrError: as :meth:`Runner.run`, with the picture's name in front.
+        DcdrError: as :func:`dcdr_deploy.run.restore.restore`, with the picture's name in front.
     """
-    return begin(decoded, runner, progress)()
+    return begin(decoded, runner, options, progress)()
 
 
-def begin(decoded: Decoded, runner: Runner, progress: Progress | None = None) -> Callable[[], Inferred]:
+def begin(
+    decoded: Decoded,
+    runner: Runner,
+    options: ConvertOptions = DEFAULT_OPTIONS,
+    progress: Progress | None = None,
+) -> Callable[[], Inferred]:
     """Begin what :func:`infer` does; what is returned waits for the rest.
 
     Raises:
-        DcdrError: as :meth:`Runner.start`, with the picture's name in front; so does what is returned.
+        DcdrError: as :func:`infer`; so does what is returned.
     """
     started = time.perf_counter()
-    with _naming(decoded.source):
-        finish = runner.start(decoded.frame, progress)
-    run, frame, source, seconds = runner.statistics, decoded.frame, decoded.source, decoded.seconds
+    frame, source, seconds = decoded.frame, decoded.source, decoded.seconds
+    wishes: dict[str, Any] = {"keep_gain": options.gain_map is not None, "progress": progress}
+    with _naming(source):
+        if options.wrap:
+            whole = restore_panorama(frame, runner, options.scale, options.dials, **wishes)
+        else:
+            finish = begin_restoring(frame, runner, options.scale, options.dials, **wishes)
 
     def finished() -> Inferred:
         with _naming(source):
-            linear = finish()
+            restored = whole if options.wrap else finish()
         return Inferred(
             source=source,
-            linear=linear,
+            restored=restored,
             alpha=frame.alpha,
             notes=tuple(frame.metadata.get("notes", ())),
             colour=str(frame.metadata.get("colour", "")),
             info=runner.engine.info,
-            run=run,
             stages={"decode": seconds, "infer": time.perf_counter() - started},
         )
 
@@ -186,14 +203,23 @@ def _naming(source: Path) -> Iterator[None]:
         raise type(error)(f"{source}: {error}") from error
 
 
-def encode(inferred: Inferred, output: Path, options: ConvertOptions = DEFAULT_OPTIONS) -> FileReport:
-    """Write the result, and its preview, and describe both.
+def encode(
+    inferred: Inferred, output: Path, options: ConvertOptions = DEFAULT_OPTIONS, gain_map: Path | None = None
+) -> FileReport:
+    """Write the result, its preview and its gain map, and describe them.
+
+    Args:
+        inferred: the result.
+        output: the file to write.
+        options: what is written.
+        gain_map: where the gain goes that was kept.
 
     Raises:
         OutputError: a file cannot be written, or there is no memory to encode it.
     """
     started = time.perf_counter()
-    info, linear, peak = inferred.info, inferred.linear, inferred.info.metadata.peak
+    info, restored, peak = inferred.info, inferred.restored, inferred.info.metadata.peak
+    linear, metadata = restored.linear, file_metadata(inferred.source, info, options, restored)
     preview = preview_path(output) if options.preview else None
     try:
         write_image(
@@ -202,8 +228,10 @@ def encode(inferred: Inferred, output: Path, options: ConvertOptions = DEFAULT_O
             peak=peak,
             alpha=inferred.alpha,
             options=options.write,
-            metadata=file_metadata(inferred.source, info),
+            metadata=metadata,
         )
+        if gain_map is not None and restored.gain_stops is not None:
+            write_gain_map(gain_map, restored.gain_stops, metadata)
         if preview is not None:
             write_preview(preview, linear, peak)
         statistics = white_units_summary(linear, peak)
@@ -214,6 +242,7 @@ def encode(inferred: Inferred, output: Path, options: ConvertOptions = DEFAULT_O
         source=inferred.source,
         output=output,
         preview=preview,
+        gain_map=gain_map,
         width=linear.shape[1],
         height=linear.shape[0],
         model=info.metadata.name if info.model is None else info.model.name,
@@ -222,14 +251,18 @@ def encode(inferred: Inferred, output: Path, options: ConvertOptions = DEFAULT_O
         seconds=sum(stages.values()),
         stages=stages,
         statistics=statistics,
-        run=inferred.run,
+        run=restored.run,
+        scale=str(options.scale),
+        working_sizes=restored.working_sizes,
+        dials=options.dials.turned(),
+        recovery=restored.recovery,
         notes=inferred.notes,
         colour=inferred.colour,
     )
 
 
-def file_metadata(source: Path, info: EngineInfo) -> dict[str, str]:
-    """Return the strings for an output's header: what made it, from which file, and its scale.
+def file_metadata(source: Path, info: EngineInfo, options: ConvertOptions, restored: Restored) -> dict[str, str]:
+    """Return the strings for an output's header: what made it, how, from which file, and its scale.
 
     ``peak`` is the linear value of a stored 1.0 (65535 in integer formats) of the network's range, in units of SDR
     white; EXR and HDR files are multiplied by it already.
@@ -240,6 +273,10 @@ def file_metadata(source: Path, info: EngineInfo) -> dict[str, str]:
         "weightsSha256": info.metadata.extra.get("weights_sha256", ""),
         "peak": f"{info.metadata.peak:g}",
         "source": source.name,
+        "scale": str(options.scale),
+        "wrap": "yes" if options.wrap else "",
+        "workingSize": " ".join("{1}x{0}".format(*size) for size in restored.working_sizes),
+        **as_text(options.dials.turned()),
     }
     return {key: _header_text(value) for key, value in stored.items() if value}
 
