@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from dcdr_deploy.engines.cuda.driver import Kernel, Library, call, choose_sm, device_attribute, device_sm, load_driver
-from dcdr_deploy.engines.cuda.packing import SFT_HIDDEN, WIDTH
+from dcdr_deploy.engines.cuda.packing import SFT_HIDDEN
+from dcdr_deploy.modelfile.names import WIDTH
 
 OFFSET_CHANNELS = 24
 """Channels of a pixel of the offsets; 18 are read."""
@@ -205,7 +206,7 @@ class Shape:
 
 
 _WARPS_DOWN, _WARP_ROWS, _WARP_COLUMNS = 4, 4, 8
-_THREADS = {80: 384, 90: 384}
+_THREADS = dict.fromkeys((80, 90, 100, 103, 110, 120, 121), 384)
 _FEWER_THREADS = 256
 _STREAMED_BELOW = 80
 _SFT_RESIDENT = {80, 87, 90, 100, 103, 110}
