@@ -33,7 +33,7 @@ from dcdr_deploy.system import hardware, packages
 from dcdr_deploy.system.faults import engine_error, one_line
 
 NAME = "onnxruntime"
-EXTRA = ""
+EXTRA = "onnxruntime"
 EXTRA_CUDA = "cuda"
 _DISTRIBUTIONS = ("onnxruntime-gpu", "onnxruntime")
 _CUDA_PROVIDER = "CUDAExecutionProvider"
