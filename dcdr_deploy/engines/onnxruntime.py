@@ -1,4 +1,4 @@
-"""ONNX Runtime: the default backend, on CPUs everywhere and on NVIDIA GPUs.
+"""ONNX Runtime: on NVIDIA GPUs, and on CPUs where OpenVINO is not at hand.
 
 The package onnxruntime-gpu runs on CPUs too, so one distribution serves both; whether its CUDA provider works is found
 out by trying. The CUDA and cuDNN libraries come from pip (extra ``cuda``) and are loaded before the first session.

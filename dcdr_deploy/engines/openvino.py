@@ -1,4 +1,4 @@
-"""OpenVINO: the fastest backend on CPUs.
+"""OpenVINO: the fastest backend on CPUs, and on x86-64 the one that the base installation brings.
 
 OpenVINO's ONNX reader knows neither ``ai.onnx::DeformConv`` nor functions inside a model, but takes converters for
 operators it does not know. Three small ones, below, build the nodes of this project from OpenVINO's own operators; they
@@ -123,6 +123,16 @@ class OpenVinoEngine(Engine):
             return np.array(self._request.infer({0: batch})[0])
         except (RuntimeError, MemoryError) as error:
             raise engine_error(NAME, error) from error
+
+    def rest(self) -> None:
+        """Let go of intermediate results (OpenVINO from 2024.5 on can): several hundred MB beside a full picture."""
+        self._check_open()
+        model = self._request.get_compiled_model()
+        if hasattr(model, "release_memory"):
+            try:
+                model.release_memory()
+            except RuntimeError as error:
+                raise engine_error(NAME, error) from error
 
     def _close(self) -> None:
         del self._request
