@@ -137,7 +137,7 @@ class Job:
 
 def test_pairs(crops: int) -> list[HeldOutPair]:
     """Half views of the test panoramas, half scenes of the test seeds."""
-    panoramas = PanoramaSet(ROOT / "data" / "hdri" / "test")
+    panoramas = PanoramaSet(sorted((ROOT / "data" / "hdri" / "validation").rglob("*.exr")))
     seeds = range(TEST_SEEDS.start, TEST_SEEDS.start + crops // 2)
     return held_out_pairs(panoramas, crops // 2, seeds, CameraModel(), TEST_SIZE, TEST_SEED)
 
@@ -180,7 +180,7 @@ def run(job: Job) -> Outcome:
     state = create_state(recipe, PEAK, device, variant.config(options.width))
     if (job.folder / CHECKPOINT_NAME).exists():
         state.restore(job.folder / CHECKPOINT_NAME, device)
-    data = SyntheticSource(ROOT / "data" / "hdri", options.scenes).training_set(recipe)
+    data = SyntheticSource([ROOT / "data" / "hdri"], scenes=options.scenes).training_set(recipe)
     files = {"perceptual": options.vgg19_weights} if options.vgg19_weights else {}
     loop = LoopOptions(device=options.device, workers=options.workers)
     run_training(state, data, job.folder, loop, files)
@@ -270,7 +270,7 @@ def jobs_of(options: argparse.Namespace) -> Iterator[Job]:
 def main() -> None:
     options = parse()
     if options.jobs > 1:  # one process renders the scenes that the others then find
-        SyntheticSource(ROOT / "data" / "hdri", options.scenes).training_set(Recipe())
+        SyntheticSource([ROOT / "data" / "hdri"], scenes=options.scenes).training_set(Recipe())
     jobs = list(jobs_of(options))
     if options.collect:
         jobs = [job for job in jobs if (job.folder / RESULT).is_file()]

@@ -1,10 +1,12 @@
-"""Turn a training checkpoint into the demo weights of the package: FP16 safetensors, and ONNX made from those.
+"""Turn training checkpoints into the demo weights of the package: FP16 safetensors, and ONNX made from those.
 
-    python benchmarks/pack_demo.py runs/balance/last.pth [--most-lost 3] [--spared 0.03] [--share 0.9]
+    python benchmarks/pack_demo.py runs/demo/weights.pth [--blend other.pth 0.3] [--share 0.9]
+    python benchmarks/pack_demo.py runs/demo/weights.pth --photos photos/ --panoramas data/hdri --panoramas hdri2/
 
-Pixel shuffles are evened out, which changes nothing after recipes that keep them even. Then the restoration is
-tempered: the largest share of it is kept with which no validation crop but a share --spared of them (views of the
-validation panoramas, procedural scenes of the validation seeds) loses more than --most-lost dB against the trivial
+--blend mixes another checkpoint's weights in, that part of them: weights on one path of training can be averaged
+(Wortsman et al., "Model soups", 2022). Pixel shuffles are evened out, which changes nothing after recipes that keep
+them even. With --photos and --panoramas the restoration is tempered: the largest share of it is kept with which no
+picture of the validation split but a share --spared of them loses more than --most-lost dB against the trivial
 conversion; --share names it instead. The ONNX file is exported from the safetensors file, so that both hold the same
 weights to the bit.
 """
@@ -16,48 +18,62 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import torch
+from held_out import panorama_views, photographs
 from tempering import choose_share, judge_shares, temper
 
 from dcdr_deploy.export.calibration import calibration_pictures
 from dcdr_deploy.export.checkpoint import ExportOptions, describe, export_checkpoint
 from dcdr_deploy.modelfile.metadata import ModelMetadata
 from dcdr_deploy.models import HdrNetwork, load_checkpoint, measure_offsets, save_safetensors
-from dcdr_deploy.scenes.camera import CameraModel
-from dcdr_deploy.scenes.panorama import PanoramaSet
-from dcdr_deploy.scenes.procedural import VALIDATION_SEEDS
-from dcdr_deploy.training.heldout import HeldOutPair, held_out_pairs
+from dcdr_deploy.scenes.camera import TARGET_MAX
+from dcdr_deploy.training.heldout import HeldOutPair
 from dcdr_deploy.training.subpixels import even_out
 
 ROOT = Path(__file__).parents[1]
 WEIGHTS = ROOT / "dcdr_deploy" / "weights"
 NAME = "DCDR-UNet demo"
-SIZE, SEED, OF_EACH = 192, 4242, 96
-"""Validation crops: pixels a side, seed of the cameras, number of views and of scenes."""
+SIZE = 256
+"""Long side of the validation pictures in pixels."""
 
 
-def validation_pairs() -> list[HeldOutPair]:
-    """Crops of the size that the gate measures, of other panoramas and scenes."""
-    panoramas = PanoramaSet(ROOT / "data" / "hdri" / "validation")
-    first = VALIDATION_SEEDS.start + 1000  # beyond those that the training run watches
-    return held_out_pairs(panoramas, OF_EACH, range(first, first + OF_EACH), CameraModel(), SIZE, SEED)
+def validation_pairs(photos: list[Path], panoramas: list[Path]) -> list[HeldOutPair]:
+    """Photographs and panorama views of the validation split."""
+    pictures = [
+        *(photographs(photos, "validation", SIZE) if photos else ()),
+        *(panorama_views(panoramas, "validation", SIZE) if panoramas else ()),
+    ]
+    return [
+        HeldOutPair(each.name, each.ldr, np.rint(each.truth * TARGET_MAX).astype(np.uint16), each.known)
+        for each in pictures
+    ]
 
 
-def judged_share(network: HdrNetwork, peak: float, most_lost: float, spared: float) -> float:
-    judged = judge_shares(network, validation_pairs(), peak)
+def judged_share(network: HdrNetwork, pairs: list[HeldOutPair], peak: float, most_lost: float, spared: float) -> float:
+    """The share of the restoration to keep, by validation pictures; prints what every share does."""
+    judged = judge_shares(network, pairs, peak)
     chosen = choose_share(judged, most_lost, spared)
-    print(
-        f"{2 * OF_EACH} validation crops, dB:\n| share | worst | median | lose over {most_lost} dB |\n|---|---|---|---|"
-    )
+    print(f"{len(pairs)} validation pictures, dB:\n| share | worst | median | lose over {most_lost} dB |")
+    print("|---|---|---|---|")
     for each in judged:
         figures = f"{each.worst:+.2f} | {each.median:+.2f} | {each.losers(most_lost):.1%}"
         print(f"| {each.share:.2f}{' *' if each == chosen else ''} | {figures} |")
     return chosen.share
 
 
-def told(metadata: ModelMetadata, share: float) -> dict[str, str]:
-    """What the files say of the training, with the tempering."""
+@torch.no_grad()
+def blend(network: HdrNetwork, other: Path, part: float) -> None:
+    """Move a network's weights towards another checkpoint's by a part of the way, in place."""
+    weights = load_checkpoint(other).network.state_dict()
+    for name, value in network.state_dict().items():
+        value.lerp_(weights[name], part)
+
+
+def told(metadata: ModelMetadata, **done: object) -> dict[str, str]:
+    """What the files say of the training, with what was done to the weights afterwards."""
     training = json.loads(metadata.extra.get("training", "{}"))
-    return {"training": json.dumps(training | {"restoration_share": share})}
+    return {"training": json.dumps(training | done)}
 
 
 def main() -> None:
@@ -67,17 +83,26 @@ def main() -> None:
     parser.add_argument("--most-lost", type=float, default=3.0, help="dB that a validation crop may lose at most")
     parser.add_argument("--spared", type=float, default=0.03, help="share of the crops that may lose more")
     parser.add_argument("--share", type=float, help="share of the restoration to keep, without judging any")
+    parser.add_argument("--photos", type=Path, action="append", default=[])
+    parser.add_argument("--panoramas", type=Path, action="append", default=[])
+    parser.add_argument("--blend", nargs=2, metavar=("CHECKPOINT", "PART"), help="mix another checkpoint's weights in")
     options = parser.parse_args()
     loaded = load_checkpoint(options.checkpoint)
     network = loaded.network.set_deform_mode("gather")
+    done: dict[str, object] = {}
+    if options.blend:
+        other, part = Path(options.blend[0]), float(options.blend[1])
+        blend(network, other, part)
+        done["blend"] = {"file": other.name, "part": part}
     even_out(network)
-    share = options.share
-    if share is None:
-        share = judged_share(network, options.peak or loaded.metadata.peak, options.most_lost, options.spared)
+    share = 1.0 if options.share is None else options.share
+    pairs = validation_pairs(options.photos, options.panoramas) if options.share is None else []
+    if pairs:
+        share = judged_share(network, pairs, options.peak or loaded.metadata.peak, options.most_lost, options.spared)
     temper(network, share)
     metadata = replace(describe(loaded, ExportOptions(peak=options.peak)), name=NAME)
     target = WEIGHTS / "dcdr-unet-demo.safetensors"
-    save_safetensors(network, target, replace(metadata, extra=told(metadata, share)))
+    save_safetensors(network, target, replace(metadata, extra=told(metadata, restoration_share=share, **done)))
     report = export_checkpoint(target, target.with_suffix(".onnx"), ExportOptions())
     print(f"{report.path.name}: overlap {report.metadata.overlap}, {report.comparisons}")
     network = load_checkpoint(target).network.set_deform_mode("gather")

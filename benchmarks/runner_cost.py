@@ -1,4 +1,4 @@
-"""What a frame costs beyond its engine: time and memory of the runner, whole and tiled.
+"""What a frame costs beyond its engine, at native scale: time and memory of the runner, whole and tiled.
 
     python benchmarks/runner_cost.py [--model MODEL] [--size 540x960]
 

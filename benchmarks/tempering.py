@@ -67,10 +67,11 @@ def judge_shares(network: HdrNetwork, pairs: Sequence[HeldOutPair], peak: float)
     for pair in pairs:
         x = to_tensors(pair.ldr, pair.target)[0][None].to(device)
         whole, base = (part[0].permute(1, 2, 0).cpu().numpy() for part in (network(x), tone.output(x)))
-        truth = pair.target / TARGET_MAX
+        known = np.ones(pair.ldr.shape[:2], bool) if pair.known is None else pair.known
+        truth = (pair.target / TARGET_MAX)[known]
         conversion = baseline(pair.ldr.astype(np.float32) / np.float32(LDR_MAX), peak)
-        before = psnr_mu(conversion, truth)
-        gains.append([psnr_mu(base + share * (whole - base), truth) - before for share in SHARES])
+        before = psnr_mu(conversion[known], truth)
+        gains.append([psnr_mu((base + share * (whole - base))[known], truth) - before for share in SHARES])
     return [Tempering(share, column) for share, column in zip(SHARES, zip(*gains, strict=True), strict=True)]
 
 

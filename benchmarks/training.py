@@ -1,7 +1,7 @@
 """Whether data loading starves training: steps per second with real and with cached data, side by side.
 
     python benchmarks/training.py                                           # the demo recipe, on a GPU if there is one
-    python benchmarks/training.py --at 0.7                                  # its later part, with learnt offsets
+    python benchmarks/training.py --at 0.7                                  # its later part, with other patches
     python benchmarks/training.py --recipe paper --batch 16 --patch 256     # what a data-centre GPU would be given
     torchrun --nproc-per-node 2 benchmarks/training.py --device cpu         # shares of each batch; the first one prints
     python benchmarks/training.py --ldr sdr/ --hdr hdr/                     # folders of pairs instead
@@ -12,8 +12,7 @@ who goes first changes every time. Steps before each timed span are not counted:
 
 What the ratio means depends on the device. On a GPU the workers have cores of their own: a ratio near 1 says that they
 keep up, and how far they are from the limit is in the second table. On a CPU steps and data share the cores, so a ratio
-of 1 cannot be had; it says what share of the cores the data takes. The demo recipe's first part (offsets at zero) has
-the shortest steps and so the lowest ratio.
+of 1 cannot be had; it says what share of the cores the data takes.
 
 The second table gives the samples per second that one worker prepares on one core, at this patch size and at those of
 GPUs, and the steps per second that it could feed. The synthetic source's scenes are rendered on the first call.
@@ -50,6 +49,7 @@ from dcdr_deploy.training.sources import SyntheticSource
 from dcdr_deploy.training.synthetic import SyntheticPairs
 
 HDRI = Path(__file__).parents[1] / "data" / "hdri"
+SAMPLES = Path(__file__).parents[1] / "samples"
 PEAK = 8.0
 GPU_PATCHES = (256, 512)
 MOST_CACHED = 16
@@ -137,7 +137,8 @@ def feed_rates(setting: Setting, seconds: float) -> list[dict[str, float]]:
     sources = {setting.recipe.patch: setting.data}
     if isinstance(data := setting.data, SyntheticPairs):
         for patch in GPU_PATCHES:
-            other = SyntheticPairs(data.panoramas, data.scenes, data.camera, patch, data.seed, data.length)
+            recipe = replace(data.recipe, patch=patch, patches_from=[])
+            other = SyntheticPairs(data.panoramas, data.scenes, data.camera, recipe, data.photographs)
             sources.setdefault(patch, other)
     threads, cv_threads = torch.get_num_threads(), cv2.getNumThreads()
     torch.set_num_threads(1)
@@ -160,7 +161,7 @@ def feed_rates(setting: Setting, seconds: float) -> list[dict[str, float]]:
 def open_source(request: TrainingRequest, recipe: Recipe) -> Dataset[Batch]:
     """The data source of ``train``, without its validation."""
     if request.ldr is None and request.hdr is None:
-        return SyntheticSource(request.panoramas, request.scenes).training_set(recipe)
+        return SyntheticSource(request.panoramas, request.photos, scenes=request.scenes).training_set(recipe)
     return open_data(request, recipe)[0]
 
 
@@ -173,7 +174,8 @@ def measure(options: argparse.Namespace, group: ProcessGroup) -> dict[str, Any]:
         {name: value for name, value in changes.items() if value is not None},
         ldr=options.ldr,
         hdr=options.hdr,
-        panoramas=options.panoramas,
+        panoramas=tuple(options.panoramas or [HDRI]),
+        photos=tuple(options.photos or [SAMPLES]),
         scenes=options.scenes,
         perceptual=options.perceptual,
     )
@@ -245,7 +247,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=20, help="steps of a timed span")
     parser.add_argument("--repeats", type=int, default=5, help="timed spans of each kind of data")
     parser.add_argument("--feed-seconds", type=float, default=2.0, help="time for each row of the second table")
-    parser.add_argument("--panoramas", type=Path, default=HDRI)
+    parser.add_argument("--panoramas", type=Path, action="append", help="may be repeated [data/hdri]")
+    parser.add_argument("--photos", type=Path, action="append", help="may be repeated [samples]")
     parser.add_argument("--scenes", type=int, default=256, help="procedural scenes in the pool (train: 3000)")
     parser.add_argument("--ldr", type=Path, help="folder of SDR pictures, with --hdr instead of the synthetic source")
     parser.add_argument("--hdr", type=Path)

@@ -27,23 +27,27 @@ if TYPE_CHECKING:
     from dcdr_deploy.imaging.frame import Frame
     from dcdr_deploy.imaging.read import read_image
     from dcdr_deploy.imaging.write import WriteOptions, write_image
+    from dcdr_deploy.run.dials import Dials
     from dcdr_deploy.run.file import convert_file
     from dcdr_deploy.run.folder import convert_folder
     from dcdr_deploy.run.opening import RunnerSettings, open_runner
     from dcdr_deploy.run.outputs import ConvertOptions
     from dcdr_deploy.run.reports import FileReport, FolderReport
+    from dcdr_deploy.run.restore import Restored, restore
     from dcdr_deploy.run.runner import Runner
     from dcdr_deploy.run.selection import ModelChoice, choose_model
 
 __all__ = [
     "ConvertOptions",
     "DcdrError",
+    "Dials",
     "Engine",
     "EngineOptions",
     "FileReport",
     "FolderReport",
     "Frame",
     "ModelChoice",
+    "Restored",
     "Runner",
     "RunnerSettings",
     "WriteOptions",
@@ -54,18 +58,21 @@ __all__ = [
     "load_engine",
     "open_runner",
     "read_image",
+    "restore",
     "write_image",
 ]
 
 _HOMES = {
     "ConvertOptions": "run.outputs",
     "DcdrError": "errors",
+    "Dials": "run.dials",
     "Engine": "engines.base",
     "EngineOptions": "engines.base",
     "FileReport": "run.reports",
     "FolderReport": "run.reports",
     "Frame": "imaging.frame",
     "ModelChoice": "run.selection",
+    "Restored": "run.restore",
     "Runner": "run.runner",
     "RunnerSettings": "run.opening",
     "WriteOptions": "imaging.write",
@@ -75,6 +82,7 @@ _HOMES = {
     "load_engine": "engines.registry",
     "open_runner": "run.opening",
     "read_image": "imaging.read",
+    "restore": "run.restore",
     "write_image": "imaging.write",
 }
 """Public name -> module that defines it."""

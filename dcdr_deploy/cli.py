@@ -19,6 +19,7 @@ import click
 
 from dcdr_deploy._version import __version__
 from dcdr_deploy.errors import DcdrError, MissingDependency
+from dcdr_deploy.system.packages import install_line
 
 EXIT_ERROR = 2
 EXIT_INTERRUPTED = 130
@@ -134,10 +135,9 @@ class LazyGroup(click.Group):
             missing = (error.name or "").partition(".")[0]
             if missing in ("", __package__):
                 raise  # a bug of this package
-            extra = self._lazy[name].extra
-            package = f"dcdr-deploy[{extra}]" if extra else "dcdr-deploy"
             raise MissingDependency(
-                f'`dcdr-deploy {name}` needs the package {missing}, which is not installed: pip install "{package}"'
+                f"`dcdr-deploy {name}` needs the package {missing}, which is not installed: "
+                f"{install_line(self._lazy[name].extra)}"
             ) from error
 
 

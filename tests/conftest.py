@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
@@ -13,6 +14,10 @@ from PIL import Image
 from small_models import make_model, model_file
 
 __all__ = ["make_model", "model_file"]
+
+# How long an example takes is a matter of the machine, not of what holds.
+hypothesis.settings.register_profile("any machine", deadline=None)
+hypothesis.settings.load_profile("any machine")
 
 MakeModel = Callable[..., Path]
 MakePicture = Callable[..., Path]

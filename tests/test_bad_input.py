@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from dcdr_deploy.cli import COMMANDS
 from dcdr_deploy.commands.show.text import with_options
 from dcdr_deploy.errors import DcdrError
+from dcdr_deploy.imaging import write_image
 from dcdr_deploy.run.file import PreparedFile
 from dcdr_deploy.run.folder import convert_folder
 from dcdr_deploy.run.opening import open_runner
@@ -106,6 +108,23 @@ def _two_models(folder: Path, make_picture: Any, write_tiny_model: Any) -> None:
         write_tiny_model(folder / name)
 
 
+def _pq(folder: Path, make_picture: Any, write_tiny_model: Any) -> None:
+    data = make_picture(folder / "in.png").read_bytes()
+    (folder / "in.png").write_bytes(data[:33] + _chunk(b"cICP", bytes((9, 16, 0, 1))) + data[33:])
+
+
+def _own(folder: Path, make_picture: Any, write_tiny_model: Any) -> None:
+    metadata = {"software": "dcdr-deploy 1", "peak": "8"}
+    write_image(folder / "in.png", np.full((8, 8, 3), 0.5, np.float32), peak=8, metadata=metadata)
+
+
+def _jpeg12(folder: Path, make_picture: Any, write_tiny_model: Any) -> None:
+    data = bytearray(make_picture(folder / "in.jpg").read_bytes())
+    frame = data.index(b"\xff\xc0")
+    data[frame + 1], data[frame + 4] = 0xC1, 12
+    (folder / "in.jpg").write_bytes(data)
+
+
 CASES = [
     Case("missing file", lambda *_: None, "gone.png", "out.exr", "gone.png: no such file; check the path"),
     Case("empty folder", _folder_with("empty"), "empty", "out", "empty: holds no pictures"),
@@ -127,6 +146,14 @@ CASES = [
     Case("overlong output", _picture, "in.png", "x" * 300 + ".exr", "too long"),
     Case("overlong folder", _folder_of_one, "photos", "x" * 300, "too long"),
     Case("overlong input", lambda *_: None, "x" * 300 + ".png", "out.exr", "too long"),
+    Case("url as input", lambda *_: None, "https://host/in.png", "out.exr", "is an address, not a file on this mach"),
+    Case("url as output", _picture, "in.png", "https://host/out.exr", "is an address, not a file on this machine"),
+    Case("url as folder", _folder_of_one, "photos", "s3://bucket/out", "is an address, not a file on this machine"),
+    Case("pq png", _pq, "in.png", "out.exr", "in.png: is an HDR picture already (PNG with PQ transfer by its cICP)"),
+    Case(
+        "own output", _own, "in.png", "out.exr", "in.png: is an HDR picture already (written by dcdr-deploy, full sca"
+    ),
+    Case("12-bit jpeg", _jpeg12, "in.jpg", "out.exr", "in.jpg: cannot be decoded here (12-bit JPEG is not supported)"),
     Case("unknown model", _picture, "in.png", "out.exr", "model gone.onnx does not exist", "gone.onnx"),
     Case("model is a folder", _folder_model, "in.png", "out.exr", "model models is a folder", "models"),
     Case("model of no kind", _picture, "in.png", "out.exr", "in.png has a suffix that no backend takes", "in.png"),

@@ -1,4 +1,4 @@
-"""``dcdr-deploy inspect``: what a model file holds."""
+"""``dcdr-deploy inspect``: what a model file, or a picture that was written, holds."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ EPILOG = """\b
 Examples:
   dcdr-deploy inspect model.onnx
   dcdr-deploy inspect model.pth --json
+  dcdr-deploy inspect photo.exr                              model, scale and dials that made it
   dcdr-deploy inspect model.fp16.sm86.engine                 what its sidecar says
   dcdr-deploy inspect model.pth --offsets sky.jpg            writes sky.offsets.png
   dcdr-deploy inspect model.onnx --offsets sky.jpg --at 120,48 --at 300,60 -o taps.png
@@ -41,7 +42,8 @@ def command(
 ) -> None:
     """Show inputs, outputs, metadata, operators by domain, functions and parameters of FILE.
 
-    FILE is an ONNX model, a checkpoint (.pth, .pt, .safetensors) or an engine, which is described by its sidecar.
+    FILE is an ONNX model, a checkpoint (.pth, .pt, .safetensors) or an engine, which is described by its sidecar; or a
+    linear HDR picture (.exr, .hdr, 16-bit .png or .tif), whose size, range and header are shown.
 
     With --offsets (checkpoints and ONNX models), draw for a few overexposed pixels of IMAGE where the nine taps of
     every deformable block look, and print each block's largest offsets. The drawn pixels are the overexposed ones whose

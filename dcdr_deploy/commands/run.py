@@ -13,11 +13,14 @@ from dcdr_deploy.engines.base import PRECISIONS
 from dcdr_deploy.engines.registry import AUTO, backend_names
 from dcdr_deploy.imaging.exr import COMPRESSIONS
 from dcdr_deploy.imaging.write import OUTPUT_SUFFIXES, WriteOptions
+from dcdr_deploy.run.dials import Dials
 from dcdr_deploy.run.file import PreparedFile
 from dcdr_deploy.run.folder import convert_planned
+from dcdr_deploy.run.gain import BEGIN
 from dcdr_deploy.run.jobs import plan_folder
 from dcdr_deploy.run.opening import RunnerSettings, open_runner
 from dcdr_deploy.run.outputs import ConvertOptions
+from dcdr_deploy.run.working_scale import parse_scale
 
 EXIT_SOME_FAILED = 3
 
@@ -28,6 +31,18 @@ Examples:
   dcdr-deploy run photos/ hdr/ --recursive     a tree; again to go on after a stop
   dcdr-deploy run scan.tif scan.exr -m my.onnx --float --exr-compression piz
   dcdr-deploy run photos/ hdr/ --format tif --tile 512 --json > report.jsonl
+  dcdr-deploy run photo.jpg photo.exr --strength 0.7 --max-boost 2
+  dcdr-deploy run photo.jpg photo.exr --scale native     the paper's way, tiled
+
+\b
+Scale: the network sees 83 px to each side, so large pictures go through it
+averaged down, and clipped pixels of the full picture get what it found; all
+others keep their light. native runs it at every pixel and writes its result.
+
+\b
+Each file's line says how much had clipped, how many stops came back (99th
+percentile), and whether that was restored (a channel was left) or mostly
+guessed (all three had clipped).
 
 \b
 Model, without --model: $DCDR_MODEL, else the engine in the working directory
@@ -81,7 +96,7 @@ class NumberOr(click.ParamType):
     metavar="auto|none|N",
     default="auto",
     show_default=True,
-    help="Largest tile edge in pixels; none runs whole pictures, auto goes by the memory at hand.",
+    help="Largest tile edge in pixels of what the network is given (--scale); none runs it whole, auto goes by memory.",
 )
 @click.option(
     "--overlap",
@@ -93,6 +108,44 @@ class NumberOr(click.ParamType):
 )
 @click.option(
     "--batch", type=NumberOr(auto="auto"), metavar="auto|N", default="auto", show_default=True, help="Tiles in a call."
+)
+@click.option(
+    "--scale",
+    metavar="auto|native|1/2|PIXELS",
+    default=str(ConvertOptions.scale),
+    show_default=True,
+    help="Size at which the network works: a part of the picture's, or pixels of the longer edge.",
+)
+@click.option(
+    "--strength",
+    type=float,
+    default=Dials.strength,
+    show_default=True,
+    help="Exponent of the gain over SDR light, 0 to 2; 0 only linearises.",
+)
+@click.option(
+    "--exposure", type=float, metavar="STOPS", default=Dials.exposure, show_default=True, help="Stops on all light."
+)
+@click.option("--max-boost", type=float, metavar="STOPS", help="No gain exceeds this; a smooth shoulder. [no limit]")
+@click.option(
+    "--saturation",
+    type=float,
+    default=Dials.saturation,
+    show_default=True,
+    help="Of the light that was added, 0 to 2; 0 adds neutral light.",
+)
+@click.option(
+    "--protect-below",
+    type=int,
+    metavar="CODE",
+    help=f"Pixels of which no channel is above this 8-bit code keep their light. [{BEGIN}; --scale native: none]",
+)
+@click.option("--wrap", is_flag=True, help="Panoramas of 360 degrees: no seam at their edges; takes twice the time.")
+@click.option(
+    "--gain-map",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write the gain too: EXR, half, log2 per channel. Folders: a folder for such files.",
 )
 @click.option(
     "--format",
@@ -124,7 +177,11 @@ def command(source: str, target: str, **chosen: Any) -> None:
     run finished are skipped while input, model and settings are the same.
     """
     write = WriteOptions(chosen["exr_compression"], chosen["float32"])
-    options = ConvertOptions(write, chosen["preview"], chosen["output_format"])
+    dials = Dials(
+        chosen["strength"], chosen["exposure"], chosen["max_boost"], chosen["saturation"], chosen["protect_below"]
+    )
+    scale, gain_map = parse_scale(chosen["scale"]), chosen["gain_map"]
+    options = ConvertOptions(write, chosen["preview"], chosen["output_format"], scale, dials, gain_map, chosen["wrap"])
     settings = RunnerSettings(
         chosen["backend"],
         chosen["device"],

@@ -13,8 +13,8 @@ EPILOG = """\b
 Examples:
   dcdr-deploy train --data cityscapes/ -o runs/paper           the paper's recipe on pairs in the Cityscapes layout
   dcdr-deploy train --ldr sdr/ --hdr hdr16/ -o runs/mine       pairs of equal file names in two folders
-  dcdr-deploy train --recipe demo -o runs/demo                 first stage of the demo weights
-  dcdr-deploy train --recipe demo -o runs/demo --resume --minutes 9
+  dcdr-deploy train --recipe demo --photos photos/ --panoramas hdri/ -o runs/demo    photographs, overexposed by itself
+  dcdr-deploy train --recipe demo --photos photos/ --panoramas hdri/ -o runs/demo --resume --minutes 9
   dcdr-deploy train --weights model.pth --ldr sdr/ --hdr hdr16/ -o runs/tuned --learning-rate 5e-5     fine-tuning
   torchrun --nproc-per-node 4 -m dcdr_deploy train --data cityscapes/ -o runs/paper     on four GPUs
 """
@@ -32,9 +32,25 @@ OVERRIDES = ("preset", "steps", "batch", "patch", "learning_rate", "precision", 
 @click.option(
     "--panoramas",
     type=click.Path(path_type=Path),
-    default=Path("data/hdri"),
+    multiple=True,
+    default=[Path("data/hdri")],
     show_default=True,
-    help="Panoramas of the synthetic source, which is used without --data and --ldr.",
+    help="Folder of panoramas of the synthetic source, which is used without --data and --ldr; may be repeated.",
+)
+@click.option(
+    "--photos",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    help="Folder of photographs of the synthetic source, to be overexposed; may be repeated.",
+)
+@click.option(
+    "--split-list",
+    "lists",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    default=[Path("data/splits/photographs.tsv"), Path("data/splits/panoramas.tsv")],
+    show_default=True,
+    help="Table that says which photographs and panoramas are held back; may be repeated.",
 )
 @click.option("--scenes", default=3000, show_default=True, help="Procedural scenes of the synthetic source.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder of the run.")
@@ -62,7 +78,7 @@ OVERRIDES = ("preset", "steps", "batch", "patch", "learning_rate", "precision", 
 @click.option("--peak", type=float, default=8.0, show_default=True, help="Full scale of targets in units of SDR white.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:1.")
 @click.option("--threads", type=int, help="CPU threads. [torch's choice]")
-@click.option("--workers", type=int, help="Processes that prepare data. [0 on a CPU, up to 8 for each GPU]")
+@click.option("--workers", type=int, help="Processes that prepare data. [0 on a CPU, up to 16 for each GPU]")
 @click.option("--compile", is_flag=True, help="Run the network through torch.compile; gains nothing on a CPU.")
 @click.option("--checkpoint-every", default=500, show_default=True, help="Steps between checkpoints.")
 @click.option("--validate-every", default=1000, show_default=True, help="Steps between validations (synthetic source).")

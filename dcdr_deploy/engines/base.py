@@ -258,6 +258,13 @@ class Engine(abc.ABC):
             self._closed = True
             self._close()
 
+    def rest(self) -> None:  # noqa: B027 - most backends keep nothing worth giving back
+        """Give back the working memory of the last call, which the next one takes anew; for pauses, not between tiles.
+
+        Raises:
+            EngineError: the engine was closed before, or the backend failed.
+        """
+
     def available_memory(self) -> int | None:
         """Return how many bytes the engine's device has left, ``None`` if unknown; for the automatic tile."""
         return hardware.available_memory()

@@ -1,4 +1,4 @@
-"""ONNX Runtime: the default backend, on CPUs everywhere and on NVIDIA GPUs.
+"""ONNX Runtime: on NVIDIA GPUs, and on CPUs where OpenVINO is not at hand.
 
 The package onnxruntime-gpu runs on CPUs too, so one distribution serves both; whether its CUDA provider works is found
 out by trying. The CUDA and cuDNN libraries come from pip (extra ``cuda``) and are loaded before the first session.
@@ -33,8 +33,8 @@ from dcdr_deploy.system import hardware, packages
 from dcdr_deploy.system.faults import engine_error, one_line
 
 NAME = "onnxruntime"
-INSTALL = 'pip install "dcdr-deploy"'
-INSTALL_CUDA = 'pip install "dcdr-deploy[cuda]"'
+EXTRA = "onnxruntime"
+EXTRA_CUDA = "cuda"
 _DISTRIBUTIONS = ("onnxruntime-gpu", "onnxruntime")
 _CUDA_PROVIDER = "CUDAExecutionProvider"
 _CPU_PROVIDER = "CPUExecutionProvider"
@@ -56,7 +56,9 @@ def availability(*, deep: bool = False) -> Availability:
     try:
         import onnxruntime
     except (ImportError, OSError) as error:
-        return Availability(ok=False, reason=f"onnxruntime cannot be imported: {one_line(error)}", install=INSTALL)
+        return Availability(
+            ok=False, reason=f"onnxruntime cannot be imported: {one_line(error)}", install=packages.install_line(EXTRA)
+        )
     versions = packages.versions(_DISTRIBUTIONS) or {"onnxruntime": onnxruntime.__version__}
     problem = cuda_problem()
     if problem is not None:
@@ -172,17 +174,17 @@ def cuda_problem() -> str | None:
         return "no NVIDIA GPU or driver found"
     ort = _import()
     if _CUDA_PROVIDER not in ort.get_available_providers():
-        return f"this build of onnxruntime has no CUDA provider; {INSTALL_CUDA}"
+        return f"this build of onnxruntime has no CUDA provider; {packages.install_line(EXTRA_CUDA)}"
     with _quiet(ort) as words:
         ort.preload_dlls()
         try:
             session = ort.InferenceSession(_IDENTITY_MODEL, providers=_providers(DEVICE_CUDA, 0))
         except Exception as error:  # the library's errors have no common base of their own
-            return f"{one_line(error)}; {INSTALL_CUDA}"
+            return f"{one_line(error)}; {packages.install_line(EXTRA_CUDA)}"
     if _CUDA_PROVIDER in session.get_providers():
         return None
     details = " ".join(words.getvalue().split())
-    return f"its CUDA or cuDNN libraries are missing or do not fit; {INSTALL_CUDA}" + (
+    return f"its CUDA or cuDNN libraries are missing or do not fit; {packages.install_line(EXTRA_CUDA)}" + (
         f" ({details})" if details else ""
     )
 
@@ -203,5 +205,7 @@ def _import() -> Any:
     try:
         import onnxruntime
     except (ImportError, OSError) as error:
-        raise MissingDependency(f"onnxruntime cannot be imported ({one_line(error)}); {INSTALL}") from error
+        raise MissingDependency(
+            f"onnxruntime cannot be imported ({one_line(error)}); {packages.install_line(EXTRA)}"
+        ) from error
     return onnxruntime

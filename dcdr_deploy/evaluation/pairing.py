@@ -16,6 +16,7 @@ from dcdr_deploy.imaging.formats import SUFFIXES
 from dcdr_deploy.imaging.pair_names import bare_name, is_beside_pictures
 from dcdr_deploy.imaging.read_hdr import HDR_SUFFIXES
 from dcdr_deploy.run.outputs import PREVIEW_SUFFIX
+from dcdr_deploy.system.files import refuse_url
 
 Note = Callable[[str], None]
 
@@ -117,7 +118,7 @@ def _count(names: list[str], what: str) -> str:
 
 def _without(files: dict[str, Path], missing: list[str], what: str, folder: Path) -> InputError:
     others = f"; so have {len(missing) - 1} others" if len(missing) > 1 else ""
-    partial = "; --partial leaves it out" if what == "prediction" else ""
+    partial = "; `partial` leaves it out" if what == "prediction" else ""
     return InputError(f"{files[missing[0]]}: has no {what}, which would be {folder / missing[0]}.*{others}{partial}")
 
 
@@ -143,6 +144,7 @@ def _by_name(folder: Path, suffixes: Iterable[str]) -> dict[str, Path]:
 
 
 def _is_folder(path: Path) -> bool:
+    refuse_url(path, InputError)
     # os.path and not pathlib: Path.exists and its like raise for names that are too long.
     if not os.path.exists(path):  # noqa: PTH110
         raise InputError(f"{path}: no such file or folder; check the path")

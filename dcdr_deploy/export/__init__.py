@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dcdr_deploy.errors import MissingDependency
-from dcdr_deploy.system.packages import installed
+from dcdr_deploy.system.packages import install_line, installed
 
 EXPORT_PACKAGES = ("torch", "torchvision", "onnx", "onnxscript", "safetensors")
 
@@ -19,4 +19,4 @@ def require_export_packages(*names: str) -> None:
     """
     missing = [name for name in names or EXPORT_PACKAGES if not installed(name)]
     if missing:
-        raise MissingDependency(f'this needs {", ".join(missing)}: pip install "dcdr-deploy[export]"')
+        raise MissingDependency(f"this needs {', '.join(missing)}: {install_line('export')}")

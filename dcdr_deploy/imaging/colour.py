@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcdr_deploy.imaging import icc
-from dcdr_deploy.imaging.declared import Declared, Encoding, resolve
+from dcdr_deploy.imaging.declared import Declared, resolve
+from dcdr_deploy.imaging.encoding import Encoding
 from dcdr_deploy.imaging.transfer import linear_to_srgb
 
 _SPACE = slice(16, 20)  # of an ICC profile: the colour space of its data

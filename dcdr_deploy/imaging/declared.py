@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from dcdr_deploy.imaging import h273, icc
 from dcdr_deploy.imaging import primaries as p
+from dcdr_deploy.imaging.encoding import SAME_PRIMARIES, Encoding
 from dcdr_deploy.imaging.h273 import Curve
-from dcdr_deploy.imaging.transfer import linear_to_srgb, srgb_to_linear
+from dcdr_deploy.imaging.transfer import srgb_to_linear
 
 ADOBE_GAMMA = 563 / 256
 """Adobe RGB (1998) color image encoding, 4.3.4.2."""
@@ -25,10 +26,8 @@ ADOBE_GAMMA = 563 / 256
 TIFF_GAMMA = 2.2
 """What TIFF 6.0, section 20, says where TransferFunction is left out beside PrimaryChromaticities."""
 
-_SRGB_GAMMA = (0.45, 0.46)  # gAMA is 0.45455 for sRGB (PNG 11.3.2.2), and writers round it
-_SAME_PRIMARIES = 3e-3  # of white
-_GAMMA_RANGE = (0.05, 5.0)
-_NARROW = (16, 235)  # codes of black and white in 8 bits (ITU-R BT.709-6, item 4.6)
+_SRGB_GAMMA = (2.17, 2.23)  # gAMA is 0.45455 for sRGB (PNG 11.3.2.2), and writers round it
+_GAMMA_RANGE = (0.2, 20.0)
 _SPACE_OF_CHANNELS = {1: "GRAY", 3: "RGB", 4: "CMYK"}
 
 
@@ -61,76 +60,6 @@ class Declared:
     tiff_gamma: float | None = None
     own_peak: str | None = None
     notes: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Encoding:
-    """How samples become light.
-
-    Attributes:
-        name: of the colour space or curve, as users know it.
-        by: what says so; empty where nothing does.
-        curves: encoded value in [0, 1] -> linear light; one for all channels, or one each. Empty for ``hdr`` and where
-            only ``profile`` knows.
-        matrix: (3, 3), linear RGB -> linear Rec. 709; ``None`` where they are Rec. 709, or gray.
-        profile: an ICC profile whose tables only LittleCMS can apply.
-        hdr: ``"PQ"`` or ``"HLG"``.
-        narrow: whether black and white are the codes 16 and 235 of 8 bits, and not the first and the last.
-        icc: what became of an ICC profile: ``"none"``, ``"sRGB"``, ``"converted from <name>"`` or
-            ``"ignored: <reason>"``.
-        notes: statements that were passed over, and why.
-    """
-
-    name: str
-    by: str
-    curves: tuple[Curve, ...] = ()
-    matrix: NDArray[np.float64] | None = None
-    profile: bytes | None = None
-    hdr: str = ""
-    narrow: bool = False
-    icc: str = "none"
-    notes: tuple[str, ...] = ()
-
-    def signal(self, top: int) -> NDArray[np.float64]:
-        """Encoded value in [0, 1] of each code from 0 to ``top`` (255 or 65535)."""
-        codes = np.arange(top + 1)
-        if not self.narrow:
-            return codes / top
-        # The narrow range of 16 bits is 256 times that of 8 bits (BT.709-6, item 4.6), not 257 times.
-        black, white = (code * ((top + 1) // 256) for code in _NARROW)
-        return np.clip((codes - black) / (white - black), 0, 1)
-
-    def tables(self, top: int) -> list[NDArray[np.float32]]:
-        """Linear light of each code from 0 to ``top``, by each of the curves."""
-        return [np.asarray(curve(self.signal(top)), np.float32) for curve in self.curves]
-
-    @property
-    def is_srgb(self) -> bool:
-        """Whether samples are sRGB within one code of 8 bits, so that they stay as they are."""
-        return self.is_srgb_curve and self.has_rec709_primaries
-
-    @property
-    def is_srgb_curve(self) -> bool:
-        """Whether the curve is sRGB's within one code of 8 bits."""
-        if not self.curves or self.narrow:
-            return False
-        ramp = np.linspace(0, 1, 256)
-        return all(np.abs(linear_to_srgb(curve(ramp)) - ramp).max() <= 1 / 255 for curve in self.curves)
-
-    @property
-    def is_linear(self) -> bool:
-        """Whether samples are linear light within half a code of 16 bits."""
-        ramp = np.linspace(0, 1, 256)
-        return (
-            bool(self.curves)
-            and not self.narrow
-            and all(np.abs(curve(ramp) - ramp).max() <= 1 / 65535 for curve in self.curves)
-        )
-
-    @property
-    def has_rec709_primaries(self) -> bool:
-        """Whether the primaries stay as they are, by 0.3 % of white."""
-        return self.matrix is None or float(np.abs(self.matrix - np.eye(3)).max()) <= _SAME_PRIMARIES
 
 
 class _PassedOver(Exception):
@@ -207,7 +136,7 @@ def _by_icc(declared: Declared, channels: int) -> Encoding | None:
     name = profile.description or "an unnamed profile"
     hdr = _hdr_of(profile)
     # Colorants rounded to 1/65536 would move the darkest codes of 16 bits for nothing.
-    is_rec709 = profile.matrix is None or np.abs(profile.matrix - np.eye(3)).max() <= _SAME_PRIMARIES
+    is_rec709 = profile.matrix is None or np.abs(profile.matrix - np.eye(3)).max() <= SAME_PRIMARIES
     matrix = None if is_rec709 else profile.matrix
     if hdr:
         return Encoding(name, "ICC profile", matrix=matrix, hdr=hdr, icc=f"{hdr}: {name}")
@@ -243,19 +172,16 @@ def _by_srgb(declared: Declared, channels: int) -> Encoding | None:
 def _by_gamma(declared: Declared, channels: int) -> Encoding | None:
     if declared.gamma is None and declared.chromaticities is None:
         return None
+    colours = declared.chromaticities or p.REC709
+    exponent = None if declared.gamma is None else 1 / declared.gamma if declared.gamma > 0 else 0.0
     curve: Curve
-    low, high = _GAMMA_RANGE
-    if declared.gamma is None:
+    if exponent is None or (p.is_rec709(colours) and _SRGB_GAMMA[0] < exponent < _SRGB_GAMMA[1]):
+        # 2.2 is the standard's own value for sRGB, written for want of an sRGB chunk, too; libpng takes it so.
         curve, name = _srgb, "sRGB's curve"
-    elif _SRGB_GAMMA[0] < declared.gamma < _SRGB_GAMMA[1]:
-        # The standard's own value for sRGB, written beside or for want of an sRGB chunk; libpng takes it so, too.
-        curve, name = _srgb, "sRGB's curve"
-    elif low <= declared.gamma <= high:
-        exponent = 1 / declared.gamma
+    elif _GAMMA_RANGE[0] <= exponent <= _GAMMA_RANGE[1]:
         curve, name = _power(exponent), "linear" if abs(exponent - 1) < 1e-3 else f"gamma {exponent:.4g}"
     else:
         raise _PassedOver(f"a gamma of {declared.gamma:g}")
-    colours = declared.chromaticities or p.REC709
     notes: tuple[str, ...] = ()
     try:
         matrix = _matrix(colours, channels)

@@ -34,7 +34,7 @@ COMPRESSIONS = tuple(_COMPRESSION)
 
 def write_exr(
     path: Path,
-    scene: NDArray[np.float32],
+    scene: NDArray[np.float32] | NDArray[np.float16],
     *,
     alpha: NDArray[np.float32] | None,
     compression: str,
@@ -57,28 +57,45 @@ def write_exr(
     Raises:
         OSError: the file could not be written.
     """
-    import OpenEXR
-
-    _start_threads()
-    pixels = scene if alpha is None else np.dstack([scene * alpha[..., None], alpha])
+    pixels: NDArray[Any] = scene if alpha is None else np.dstack([scene * alpha[..., None], alpha])
     if not float32:
-        pixels = pixels.astype(np.float16)
+        pixels = pixels.astype(np.float16, copy=False)
     header: dict[str, Any] = {
         **metadata,
-        "compression": getattr(OpenEXR, _COMPRESSION[compression]),
-        "type": OpenEXR.scanlineimage,
         "chromaticities": REC709_CHROMATICITIES,
         "whiteLuminance": SDR_WHITE_NITS,
         "colorInteropID": COLOR_INTEROP_ID,
     }
+    _write(path, "RGB" if alpha is None else "RGBA", pixels, compression, header)
+
+
+def write_data(path: Path, values: NDArray[np.float16], *, metadata: dict[str, str]) -> None:
+    """Write numbers that are no light, (H, W, 3) halves, as channels R, G and B (colorInteropID ``data``).
+
+    Raises:
+        OSError: the file could not be written.
+    """
+    _write(path, "RGB", values, "zip", {**metadata, "colorInteropID": "data"})
+
+
+def _write(path: Path, channels: str, pixels: NDArray[Any], compression: str, attributes: dict[str, Any]) -> None:
+    """Write one single-part scanline file of interleaved channels."""
+    import OpenEXR
+
+    _start_threads()
+    header = {
+        **attributes,
+        "compression": getattr(OpenEXR, _COMPRESSION[compression]),
+        "type": OpenEXR.scanlineimage,
+    }
     # OpenEXR writes arrays that are not C-contiguous wrongly, without an error.
-    channels = {"RGB" if alpha is None else "RGBA": np.ascontiguousarray(pixels)}
+    stored = {channels: np.ascontiguousarray(pixels)}
     try:
         str(path).encode()
     except UnicodeEncodeError as error:
         raise OSError("the name is not valid UTF-8, which OpenEXR needs") from error
     try:
-        OpenEXR.File(header, channels).write(str(path))
+        OpenEXR.File(header, stored).write(str(path))
     except RuntimeError as error:  # how the binding reports every failure of the C++ library, disk errors included
         raise OSError(str(error).replace(f' "{path}"', "")) from error
 

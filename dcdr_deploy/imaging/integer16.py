@@ -30,7 +30,7 @@ def write_png16(
 
     Args:
         path: where to write; not atomic by itself.
-        linear: (H, W, 3) in [0, 1]; larger values are clipped.
+        linear: (H, W, 3) in [0, 1]; other values are clipped, NaN becomes 0.
         alpha: (H, W) in [0, 1]; not multiplied into the colours (PNG's convention).
         metadata: written as iTXt chunks.
 
@@ -66,7 +66,7 @@ def write_tiff16(
 
     Args:
         path: where to write; not atomic by itself.
-        linear: (H, W, 3) in [0, 1]; larger values are clipped.
+        linear: (H, W, 3) in [0, 1]; other values are clipped, NaN becomes 0.
         alpha: (H, W) in [0, 1]; stored unassociated (ExtraSamples = 2).
         metadata: ``software`` goes into the tag Software, all the rest as ``key=value`` lines into ImageDescription.
 
@@ -119,7 +119,8 @@ def _codes(linear: NDArray[np.float32], alpha: NDArray[np.float32] | None) -> ND
     colour = codes if alpha is None else codes[..., :3]
     for row in range(0, linear.shape[0], 64):  # blocks stay in the cache
         block = slice(row, row + 64)
-        colour[block] = np.rint(np.clip(linear[block], 0, 1) * np.float32(65535))
+        # fmax takes the number where one side is NaN
+        colour[block] = np.rint(np.minimum(np.fmax(linear[block], np.float32(0)), 1) * np.float32(65535))
         if alpha is not None:
             codes[block, :, 3] = np.rint(np.clip(alpha[block], 0, 1) * np.float32(65535))
     return codes

@@ -18,6 +18,8 @@ RGBE_MAX = 255.0 * 2.0**119
 
 RLE_WIDTHS = range(8, 32768)  # widths for which new-style run-length encoding exists
 _ROWS_AT_ONCE = 128
+# 2^(e - 136) of each exponent byte, exact in float32; an exponent byte of 0 is black.
+_SCALE = np.where(np.arange(256) > 0, np.ldexp(1.0, np.arange(256) - (128 + 8)), 0).astype(np.float32)
 _BLACK_EXPONENT = -120  # the scale 2^(8 - exponent) must not overflow float32
 _SHORTEST_RUN = 4  # as in Radiance's own writer: shorter runs cost more than they save
 _LONGEST_RUN, _LONGEST_LITERAL = 127, 128
@@ -65,9 +67,7 @@ def encode_rgbe(linear: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
 
 def decode_rgbe(rgbe: NDArray[np.uint8]) -> NDArray[np.float32]:
     """(..., 4) uint8 RGBE -> (..., 3) float32, by the formula at the top of this module."""
-    exponent = rgbe[..., 3:].astype(np.int32) - (128 + 8)
-    linear = np.ldexp(rgbe[..., :3].astype(np.float32), exponent)
-    return np.where(rgbe[..., 3:] > 0, linear, np.float32(0))
+    return rgbe[..., :3] * _SCALE[rgbe[..., 3:]]
 
 
 def run_length_encode(rgbe: NDArray[np.uint8]) -> bytes:

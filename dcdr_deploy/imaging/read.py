@@ -14,6 +14,7 @@ from dcdr_deploy.imaging.decoders.common import Stored, UnreadableError, quiet_d
 from dcdr_deploy.imaging.formats import SIGNATURE_BYTES, PictureFormat, identify
 from dcdr_deploy.imaging.frame import Frame
 from dcdr_deploy.imaging.orientation import upright
+from dcdr_deploy.system.files import refuse_url
 
 
 def read_image(path: str | os.PathLike[str]) -> Frame:
@@ -41,6 +42,7 @@ def read_image(path: str | os.PathLike[str]) -> Frame:
             pixels. One line that names the file and says what to do.
     """
     path = Path(path)
+    refuse_url(path, InputError)
     try:
         picture, data = _load(path)
         with quiet_decoders():
@@ -88,12 +90,14 @@ def _load(path: Path, *, header_only: bool = False) -> tuple[PictureFormat, byte
 
 
 def _refuse_hdr(stored: Stored, format_name: str) -> None:
-    if stored.declared.own_peak is not None:
+    encoding = resolve(stored.declared, 1 if stored.colour.ndim == 2 else stored.colour.shape[2])
+    # Programs that make an SDR picture of one of ours may keep its texts.
+    still_linear = stored.colour.dtype == np.uint16 and (not encoding.by or encoding.is_linear)
+    if stored.declared.own_peak is not None and still_linear:
         raise UnreadableError(
             f"is an HDR picture already (written by dcdr-deploy, full scale {stored.declared.own_peak} x SDR white); "
             "give the SDR picture that it was made from"
         )
-    encoding = resolve(stored.declared, 1 if stored.colour.ndim == 2 else stored.colour.shape[2])
     if encoding.hdr:
         raise UnreadableError(
             f"is an HDR picture already ({format_name} with {encoding.hdr} transfer by its {encoding.by}); "

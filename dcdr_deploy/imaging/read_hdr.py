@@ -8,8 +8,8 @@ an encoding (``declared.py``), that is undone. Whatever is converted to linear R
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -19,15 +19,17 @@ from dcdr_deploy.errors import InputError
 from dcdr_deploy.imaging import h273
 from dcdr_deploy.imaging import primaries as p
 from dcdr_deploy.imaging.colour import to_linear
-from dcdr_deploy.imaging.declared import Encoding, resolve
+from dcdr_deploy.imaging.declared import resolve
 from dcdr_deploy.imaging.decoders import exr, png, radiance, tiff
 from dcdr_deploy.imaging.decoders.common import Stored, UnreadableError, quiet_decoders
 from dcdr_deploy.imaging.decoders.linear import Linear
 from dcdr_deploy.imaging.decoders.numpy_array import MAGIC as NUMPY_MAGIC
 from dcdr_deploy.imaging.decoders.numpy_array import decode_numpy, ratio_beside
+from dcdr_deploy.imaging.encoding import Encoding
 from dcdr_deploy.imaging.exr import SDR_WHITE_NITS
 from dcdr_deploy.imaging.orientation import upright
 from dcdr_deploy.imaging.transfer import srgb_to_linear
+from dcdr_deploy.system.files import refuse_url
 
 HDR_SUFFIXES = (".exr", ".hdr", ".png", ".tif", ".tiff", ".npy")
 """Under which names folders are searched, in lower case."""
@@ -67,6 +69,7 @@ class Picture:
         peak: full scale in units of SDR white where the file says so, as those of ``dcdr-deploy run`` do.
         invalid: (H, W) bool, pixels with NaN or infinity; ``None`` without any.
         notes: sentences about what was converted, chosen, masked or left out.
+        texts: strings of the file's header by lower-case names.
     """
 
     path: Path
@@ -75,6 +78,7 @@ class Picture:
     peak: float | None
     invalid: NDArray[np.bool_] | None = None
     notes: tuple[str, ...] = ()
+    texts: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -90,6 +94,7 @@ def read_hdr(path: str | os.PathLike[str], options: HdrOptions = DEFAULT_OPTIONS
             asked for, NaN or infinity in the pixels. One line that names the file.
     """
     path = Path(path)
+    refuse_url(path, InputError)
     try:
         data = path.read_bytes()
     except (OSError, ValueError) as error:  # ValueError: a NUL character in the path
@@ -236,6 +241,7 @@ def _checked(path: Path, linear: Linear, options: HdrOptions) -> Picture:
         _positive(linear.texts.get("peak")),
         invalid if count else None,
         tuple(notes),
+        dict(linear.texts),
     )
 
 

@@ -11,6 +11,7 @@ _NEGATIVE_HALVES = np.arange(0xFC00, 0x7FFF, -1)  # bits of -inf ... -0, ascendi
 _BITS_ASCENDING = np.concatenate([_NEGATIVE_HALVES, np.arange(0x7C01)])
 _VALUE_ASCENDING = _BITS_ASCENDING.astype(np.uint16).view(np.float16).astype(np.float64)
 _HALF_MAX = np.float32(65504)
+_ROWS_AT_ONCE = 64  # counting widens every sample to 8 bytes
 
 
 def white_units_summary(linear: NDArray[np.floating[Any]], peak: float) -> dict[str, float]:
@@ -18,7 +19,7 @@ def white_units_summary(linear: NDArray[np.floating[Any]], peak: float) -> dict[
 
     Every channel of every pixel counts as one sample (these are the numbers a user finds in the EXR). Minimum and
     maximum are exact. Median and p99 are nearest-rank percentiles of the network values rounded to half floats (off by
-    at most 1/2048 of themselves), by a histogram over the halves' bits: one pass, no sorting.
+    at most 1/2048 of themselves), by a histogram over the halves' bits: one pass, no sorting, a few rows at a time.
 
     Args:
         linear: (H, W, 3) linear light in network units. NaN and infinities are left out.
@@ -27,20 +28,23 @@ def white_units_summary(linear: NDArray[np.floating[Any]], peak: float) -> dict[
     Returns:
         ``{"min": ..., "median": ..., "p99": ..., "max": ...}``; all NaN where no sample is finite.
     """
-    samples = np.asarray(linear, dtype=np.float32).ravel()
-    low, high = float(samples.min()), float(samples.max())
-    if not (np.isfinite(low) and np.isfinite(high)):
+    low, high = float("inf"), float("-inf")
+    counts = np.zeros(65536, np.int64)
+    picture = np.asarray(linear)
+    for row in range(0, len(picture), _ROWS_AT_ONCE):
+        samples = np.asarray(picture[row : row + _ROWS_AT_ONCE], dtype=np.float32).ravel()
         samples = samples[np.isfinite(samples)]
-        if samples.size == 0:
-            return dict.fromkeys(("min", "median", "p99", "max"), float("nan"))
-        low, high = float(samples.min()), float(samples.max())
-    if max(-low, high) > _HALF_MAX:
-        samples = np.clip(samples, -_HALF_MAX, _HALF_MAX)
-    counts = np.bincount(samples.astype(np.float16).view(np.uint16), minlength=65536)
+        if samples.size:
+            low, high = min(low, float(samples.min())), max(high, float(samples.max()))
+            halves = np.clip(samples, -_HALF_MAX, _HALF_MAX).astype(np.float16)
+            counts += np.bincount(halves.view(np.uint16), minlength=65536)
+    count = int(counts.sum())
+    if not count:
+        return dict.fromkeys(("min", "median", "p99", "max"), float("nan"))
     cumulative = np.cumsum(counts[_BITS_ASCENDING])
     median, p99 = (
         # The histogram's halves may round past the exact ends.
-        float(np.clip(_VALUE_ASCENDING[np.searchsorted(cumulative, np.ceil(share * samples.size))], low, high))
+        float(np.clip(_VALUE_ASCENDING[np.searchsorted(cumulative, np.ceil(share * count))], low, high))
         for share in (0.5, 0.99)
     )
     return {"min": low * peak, "median": median * peak, "p99": p99 * peak, "max": high * peak}

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from dcdr_deploy.errors import InputError, OutputError
 from dcdr_deploy.imaging import exr, integer16, radiance
-from dcdr_deploy.system.files import atomic_path
+from dcdr_deploy.system.files import atomic_path, refuse_url
 
 
 @dataclass(frozen=True)
@@ -38,30 +38,36 @@ class WriteOptions:
             )
 
 
+_ROWS_AT_ONCE = 64  # keeps the float copies of a large picture small
+
+
 @dataclass(frozen=True)
 class _Job:
-    """One picture on its way into one file; ``linear`` in network units, without NaN and negative values."""
+    """One picture on its way into one file; ``linear`` in network units, as it was given."""
 
-    linear: NDArray[np.float32]
+    linear: NDArray[np.floating[Any]]
     peak: float
     alpha: NDArray[np.float32] | None
     options: WriteOptions
     metadata: dict[str, str]
 
-    def scene(self, largest: float) -> NDArray[np.float32]:
-        """(H, W, 3) in units of SDR white, at most ``largest``."""
-        scaled = self.linear * np.float32(self.peak)
-        return np.minimum(scaled, np.float32(largest), out=scaled)
+    def scene(self, largest: float, kind: type[np.floating[Any]] = np.float32) -> NDArray[Any]:
+        """(H, W, 3) in units of SDR white, at most ``largest``; no NaN, nothing negative.
+
+        Made a few rows at a time: a large picture has no room for copies that only lead from one to the next.
+        """
+        scene = np.empty(self.linear.shape, kind)
+        for row in range(0, len(scene), _ROWS_AT_ONCE):
+            block = slice(row, row + _ROWS_AT_ONCE)
+            scene[block] = np.minimum(_not_negative(self.linear[block]) * np.float32(self.peak), np.float32(largest))
+        return scene
 
 
 def _exr(path: Path, job: _Job) -> None:
+    floats = job.options.float32
+    scene = job.scene(float(np.finfo(np.float32).max)) if floats else job.scene(exr.HALF_MAX, np.float16)
     exr.write_exr(
-        path,
-        job.scene(float(np.finfo(np.float32).max) if job.options.float32 else exr.HALF_MAX),
-        alpha=job.alpha,
-        compression=job.options.exr_compression,
-        float32=job.options.float32,
-        metadata=job.metadata,
+        path, scene, alpha=job.alpha, compression=job.options.exr_compression, float32=floats, metadata=job.metadata
     )
 
 
@@ -132,7 +138,7 @@ def write_image(
         raise ValueError(f"peak is {peak}, not a positive number")
     write = _writer(path)
     job = _Job(
-        linear=_not_negative(pixels),
+        linear=pixels,
         peak=float(peak),
         alpha=None if alpha is None else np.minimum(_not_negative(np.asarray(alpha)), np.float32(1)),
         options=options or WriteOptions(),
@@ -142,14 +148,32 @@ def write_image(
         write(temporary, job)
 
 
+def write_gain_map(
+    path: str | os.PathLike[str], stops: NDArray[np.float16], metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write the gain of a restored picture over the SDR picture's light as an EXR of halves.
+
+    Args:
+        path: target; its folders are created, an older file is replaced only when the new one is whole.
+        stops: (H, W, 3) log2 of the gain of each channel: 0 where nothing changed.
+        metadata: strings for the file's header.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    with atomic_path(Path(path)) as temporary:
+        exr.write_data(temporary, stops, metadata={**dict(metadata or {}), "content": "log2 gain over SDR light"})
+
+
 def check_output(path: str | os.PathLike[str]) -> None:
     """Refuse a target that cannot work, before minutes of inference. Nothing is created.
 
     Raises:
-        OutputError: unknown suffix, a folder in the target's place, a parent that is a file or not writable, or a
-            name that the system refuses.
+        OutputError: a URL, unknown suffix, a folder in the target's place, a parent that is a file or not writable, or
+            a name that the system refuses.
     """
     path = Path(path)
+    refuse_url(path, OutputError)
     _writer(path)
     try:
         taken = path.is_dir()

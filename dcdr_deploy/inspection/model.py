@@ -1,4 +1,4 @@
-"""What a model file holds: inputs, outputs, metadata, operators, functions and parameters."""
+"""What a file holds: a model's inputs, outputs, metadata, operators and functions; an HDR picture's size and header."""
 
 from __future__ import annotations
 
@@ -10,23 +10,26 @@ from typing import Any
 
 from dcdr_deploy.errors import ModelError
 from dcdr_deploy.export import require_export_packages
+from dcdr_deploy.imaging.read_hdr import HDR_SUFFIXES
 from dcdr_deploy.modelfile.names import CHECKPOINT_SUFFIXES, ENGINE_SUFFIX, ONNX_SUFFIX
 
 
 def inspect_file(path: Path) -> dict[str, Any]:
-    """Describe an ONNX file or a checkpoint as plain data.
+    """Describe a model file or an HDR picture as plain data.
 
     Returns:
-        ``kind`` ("onnx" or "checkpoint"), ``path``, ``parameters`` (count), ``metadata``; for ONNX also ``inputs``,
+        ``kind`` ("onnx", "checkpoint", "engine" or "picture"), ``path``, ``metadata``; for pictures ``width``,
+        ``height`` and the range of their numbers; for models ``parameters`` (count); for ONNX also ``inputs``,
         ``outputs``, ``opsets``, ``operators`` (counts by domain), ``functions``; for checkpoints ``network`` and
         ``architecture``.
 
     Raises:
         ModelError: missing, of an unknown kind, or damaged.
         CheckpointError: a checkpoint that cannot be used.
+        InputError: a picture that cannot be read.
     """
     if not path.is_file():
-        raise ModelError(f"no such model file: {path}")
+        raise ModelError(f"no such file: {path}")
     reader = READERS.get(path.suffix.lower())
     if reader is None:
         raise ModelError(
@@ -112,11 +115,27 @@ def _inspect_engine(path: Path) -> dict[str, Any]:
     return {"kind": "engine", "gpus": gpus, "images x height x width": shapes, **known, "metadata": metadata}
 
 
+def _inspect_picture(path: Path) -> dict[str, Any]:
+    from dcdr_deploy.imaging.read_hdr import read_hdr
+
+    picture = read_hdr(path)
+    height, width = picture.size
+    return {
+        "kind": "picture",
+        "width": width,
+        "height": height,
+        "samples": "16-bit integers, 0 to 1" if picture.integer else "floats",
+        "range": f"{picture.pixels.min():.4g} to {picture.pixels.max():.4g}",
+        "metadata": dict(picture.texts),
+    }
+
+
 _SHAPES = ("min_shape", "opt_shape", "max_shape")
 
 READERS = {
     ONNX_SUFFIX: _inspect_onnx,
     ENGINE_SUFFIX: _inspect_engine,
     **dict.fromkeys(CHECKPOINT_SUFFIXES, _inspect_checkpoint),
+    **dict.fromkeys(HDR_SUFFIXES, _inspect_picture),
 }
 """How a file is described, by suffix."""

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dcdr_deploy.system.packages import install_line
+
 DISPLAY = "standard_hdr_linear"
 """The package's 30 inch 4K display of 1500 cd/m2 that takes linear Rec. 709, in a dim room, at two picture heights."""
 
@@ -16,7 +18,7 @@ DISPLAY = "standard_hdr_linear"
 def missing() -> str:
     """Why it cannot be computed here; empty where it can."""
     if importlib.util.find_spec("pycvvdp") is None:
-        return 'the package cvvdp is not installed: pip install "dcdr-deploy[cvvdp]"'
+        return f"the package cvvdp is not installed: {install_line('cvvdp')}"
     return ""
 
 

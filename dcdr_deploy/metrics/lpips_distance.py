@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dcdr_deploy.system.packages import install_line
+
 WEIGHTS_VERSION = "0.1"
 """Version of the linear layers, which the package brings."""
 
@@ -43,7 +45,7 @@ def missing(backbone: str) -> str:
     """Why LPIPS cannot be computed here; empty where it can."""
     for package in ("torch", "torchvision", "lpips"):
         if importlib.util.find_spec(package) is None:
-            return f'the package {package} is not installed: pip install "dcdr-deploy[lpips]"'
+            return f"the package {package} is not installed: {install_line('lpips')}"
     weights = weights_file(backbone)
     if weights.is_file():
         return ""

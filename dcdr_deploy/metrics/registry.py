@@ -16,6 +16,7 @@ from dcdr_deploy.metrics.chromaticity import uv_difference
 from dcdr_deploy.metrics.hdrvdp2 import MINIMUM_SIZE, Result, hdrvdp2
 from dcdr_deploy.metrics.pair import Array, Mask, Pair, masked_mean, masked_mse
 from dcdr_deploy.metrics.psnr import psnr_from_mse
+from dcdr_deploy.system.packages import install_line
 
 HIGHER, LOWER = "higher", "lower"
 
@@ -180,7 +181,7 @@ def _hdrvdp2_metrics(
 
 def _without_skimage() -> str:
     if importlib.util.find_spec("skimage") is None:
-        return 'the package scikit-image is not installed: pip install "dcdr-deploy[evaluate]"'
+        return f"the package scikit-image is not installed: {install_line('evaluate')}"
     return ""
 
 

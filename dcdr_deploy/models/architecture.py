@@ -40,10 +40,13 @@ class RestorationPart:
     Attributes:
         hidden: its last hidden convolution, with a ReLU behind it.
         last: the convolution that gives its three channels.
+        output: maps SDR (N, 3, H, W) to this part of the network's output, same shape; ``None`` where that is no plain
+            sum of parts.
     """
 
     hidden: nn.Conv2d
     last: nn.Conv2d
+    output: Callable[[Tensor], Tensor] | None
 
 
 class HdrNetwork(nn.Module):

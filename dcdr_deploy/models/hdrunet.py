@@ -137,7 +137,7 @@ class HDRUNet(HdrNetwork):
 
     def forward(self, image: Tensor) -> Tensor:
         """Map SDR (N, 3, H, W) in [0, 1] to linear HDR (N, 3, H, W)."""
-        hdr = self.base(image, self.conditions(image)) + self.weighted_input(image)
+        hdr = self.restored(image) + self.weighted_input(image)
         gamma = self.config.output_gamma
         return hdr if gamma == 1 else torch.pow(F.relu(hdr), gamma)
 
@@ -162,6 +162,10 @@ class HDRUNet(HdrNetwork):
             x = block(x, half)
         x = F.relu(self.up_conv2(x)) + features1
         return self.conv_last(F.relu(self.HR_conv2(self.SFT_layer2(x, full))))
+
+    def restored(self, image: Tensor) -> Tensor:
+        """What the base network gives for an image, (N, 3, H, W)."""
+        return self.base(image, self.conditions(image))
 
     def weighted_input(self, image: Tensor) -> Tensor:
         """The image times the weighting network's map, (N, 3, H, W)."""
@@ -190,7 +194,8 @@ class HDRUNet(HdrNetwork):
 
     def restoration_part(self) -> RestorationPart:
         """The end of the base network."""
-        return RestorationPart(self.HR_conv2, self.conv_last)
+        plain_sum = self.config.output_gamma == 1
+        return RestorationPart(self.HR_conv2, self.conv_last, self.restored if plain_sum else None)
 
 
 def deduce_config(shapes: Shapes) -> HDRUNetConfig:

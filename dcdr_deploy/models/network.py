@@ -72,9 +72,13 @@ class DCDRUNet(HdrNetwork):
 
     def forward(self, image: Tensor) -> Tensor:
         """Map SDR (N, 3, H, W) in [0, 1] to linear HDR (N, 3, H, W)."""
-        conditions = self.condition(image) if self.config.condition_net else [None, None, None]
-        hdr = self.restoration(image, conditions)
+        hdr = self.restored(image)
         return hdr + self.tone(image) if self.config.tone_net else hdr
+
+    def restored(self, image: Tensor) -> Tensor:
+        """The first term of eq. 1: what restoration and condition net add, (N, 3, H, W)."""
+        conditions = self.condition(image) if self.config.condition_net else [None, None, None]
+        return cast(Tensor, self.restoration(image, conditions))
 
     def deformable_blocks(self) -> dict[str, DCRB]:
         """All DCRBs by module name, in the order of the data flow."""
@@ -115,7 +119,7 @@ class DCDRUNet(HdrNetwork):
 
     def restoration_part(self) -> RestorationPart:
         """The end of the restoration net."""
-        return RestorationPart(self.restoration.hr2, self.restoration.last)
+        return RestorationPart(self.restoration.hr2, self.restoration.last, self.restored)
 
 
 def deduce_config(shapes: Shapes) -> DCDRUNetConfig:

@@ -17,11 +17,14 @@ from dcdr_deploy.imaging.frame import Frame
 from dcdr_deploy.imaging.preview import write_preview
 from dcdr_deploy.imaging.read import read_image
 from dcdr_deploy.imaging.statistics import white_units_summary
-from dcdr_deploy.imaging.write import write_image
+from dcdr_deploy.imaging.write import write_gain_map, write_image
+from dcdr_deploy.run.dials import as_text
 from dcdr_deploy.run.events import SILENT, Listener
 from dcdr_deploy.run.outputs import DEFAULT_OPTIONS, ConvertOptions, check_target, output_path, preview_path
 from dcdr_deploy.run.reports import FileReport
-from dcdr_deploy.run.runner import Progress, Runner, RunStatistics
+from dcdr_deploy.run.restore import Restored, restore
+from dcdr_deploy.run.runner import Progress, Runner
+from dcdr_deploy.run.wrap import restore_panorama
 
 
 @dataclass(frozen=True)
@@ -39,28 +42,27 @@ class Inferred:
 
     Attributes:
         source: the input file.
-        linear: (H, W, 3) float32 in network units.
+        restored: the result, with what was recovered and at which size.
         alpha: (H, W) float32 in [0, 1], or ``None``.
         notes: of the reader.
         colour: what the reader took the samples for.
         info: the engine.
-        run: what the runner took.
         stages: seconds so far.
     """
 
     source: Path
-    linear: NDArray[np.float32]
+    restored: Restored
     alpha: NDArray[np.float32] | None
     notes: tuple[str, ...]
     colour: str
     info: EngineInfo
-    run: RunStatistics
     stages: dict[str, float]
 
     @property
     def pixels(self) -> int:
         """Height x width."""
-        return self.linear.shape[0] * self.linear.shape[1]
+        height, width = self.restored.linear.shape[:2]
+        return height * width
 
 
 class PreparedFile:
@@ -90,9 +92,9 @@ class PreparedFile:
         decoded, self._decoded = self._decoded, None
         assert decoded is not None  # once
         listener.file_begun(decoded.source)
-        inferred = infer(decoded, runner, listener.tiles_done)
+        inferred = infer(decoded, runner, self._options, listener.tiles_done)
         del decoded
-        report = encode(inferred, self._output, self._options)
+        report = encode(inferred, self._output, self._options, self._options.gain_map)
         listener.file_converted(report)
         return report
 
@@ -138,37 +140,54 @@ def decode(source: Path) -> Decoded:
     return Decoded(source, frame, time.perf_counter() - started)
 
 
-def infer(decoded: Decoded, runner: Runner, progress: Progress | None = None) -> Inferred:
+def infer(
+    decoded: Decoded, runner: Runner, options: ConvertOptions = DEFAULT_OPTIONS, progress: Progress | None = None
+) -> Inferred:
     """Run the network over a picture.
 
     Raises:
-        DcdrError: as :meth:`Runner.run`, with the picture's name in front.
+        DcdrError: as :func:`restore`, with the picture's name in front.
     """
     started = time.perf_counter()
     try:
-        linear = runner.run(decoded.frame, progress)
+        restored = (restore_panorama if options.wrap else restore)(
+            decoded.frame,
+            runner,
+            options.scale,
+            options.dials,
+            keep_gain=options.gain_map is not None,
+            progress=progress,
+        )
     except DcdrError as error:
         raise type(error)(f"{decoded.source}: {error}") from error
     return Inferred(
         source=decoded.source,
-        linear=linear,
+        restored=restored,
         alpha=decoded.frame.alpha,
         notes=tuple(decoded.frame.metadata.get("notes", ())),
         colour=str(decoded.frame.metadata.get("colour", "")),
         info=runner.engine.info,
-        run=runner.statistics,
         stages={"decode": decoded.seconds, "infer": time.perf_counter() - started},
     )
 
 
-def encode(inferred: Inferred, output: Path, options: ConvertOptions = DEFAULT_OPTIONS) -> FileReport:
-    """Write the result, and its preview, and describe both.
+def encode(
+    inferred: Inferred, output: Path, options: ConvertOptions = DEFAULT_OPTIONS, gain_map: Path | None = None
+) -> FileReport:
+    """Write the result, its preview and its gain map, and describe them.
+
+    Args:
+        inferred: the result.
+        output: the file to write.
+        options: what is written.
+        gain_map: where the gain goes that was kept.
 
     Raises:
         OutputError: a file cannot be written, or there is no memory to encode it.
     """
     started = time.perf_counter()
-    info, linear, peak = inferred.info, inferred.linear, inferred.info.metadata.peak
+    info, restored, peak = inferred.info, inferred.restored, inferred.info.metadata.peak
+    linear, metadata = restored.linear, file_metadata(inferred.source, info, options, restored)
     preview = preview_path(output) if options.preview else None
     try:
         write_image(
@@ -177,8 +196,10 @@ def encode(inferred: Inferred, output: Path, options: ConvertOptions = DEFAULT_O
             peak=peak,
             alpha=inferred.alpha,
             options=options.write,
-            metadata=file_metadata(inferred.source, info),
+            metadata=metadata,
         )
+        if gain_map is not None and restored.gain_stops is not None:
+            write_gain_map(gain_map, restored.gain_stops, metadata)
         if preview is not None:
             write_preview(preview, linear, peak)
         statistics = white_units_summary(linear, peak)
@@ -189,6 +210,7 @@ def encode(inferred: Inferred, output: Path, options: ConvertOptions = DEFAULT_O
         source=inferred.source,
         output=output,
         preview=preview,
+        gain_map=gain_map,
         width=linear.shape[1],
         height=linear.shape[0],
         model=info.metadata.name if info.model is None else info.model.name,
@@ -197,14 +219,18 @@ def encode(inferred: Inferred, output: Path, options: ConvertOptions = DEFAULT_O
         seconds=sum(stages.values()),
         stages=stages,
         statistics=statistics,
-        run=inferred.run,
+        run=restored.run,
+        scale=str(options.scale),
+        working_sizes=restored.working_sizes,
+        dials=options.dials.turned(),
+        recovery=restored.recovery,
         notes=inferred.notes,
         colour=inferred.colour,
     )
 
 
-def file_metadata(source: Path, info: EngineInfo) -> dict[str, str]:
-    """Return the strings for an output's header: what made it, from which file, and its scale.
+def file_metadata(source: Path, info: EngineInfo, options: ConvertOptions, restored: Restored) -> dict[str, str]:
+    """Return the strings for an output's header: what made it, how, from which file, and its scale.
 
     ``peak`` is the linear value of a stored 1.0 (65535 in integer formats) of the network's range, in units of SDR
     white; EXR and HDR files are multiplied by it already.
@@ -215,6 +241,10 @@ def file_metadata(source: Path, info: EngineInfo) -> dict[str, str]:
         "weightsSha256": info.metadata.extra.get("weights_sha256", ""),
         "peak": f"{info.metadata.peak:g}",
         "source": source.name,
+        "scale": str(options.scale),
+        "wrap": "yes" if options.wrap else "",
+        "workingSize": " ".join("{1}x{0}".format(*size) for size in restored.working_sizes),
+        **as_text(options.dials.turned()),
     }
     return {key: _header_text(value) for key, value in stored.items() if value}
 

@@ -15,7 +15,7 @@ from dcdr_deploy.run.events import SILENT, Listener
 from dcdr_deploy.run.file import Decoded, Inferred, decode, encode, infer
 from dcdr_deploy.run.jobs import FolderPlan, Job, plan_folder
 from dcdr_deploy.run.manifest import Manifest, Wanted, describe, settings_key
-from dcdr_deploy.run.outputs import DEFAULT_OPTIONS, ConvertOptions, preview_path
+from dcdr_deploy.run.outputs import DEFAULT_OPTIONS, ConvertOptions, gain_map_path, preview_path
 from dcdr_deploy.run.reports import Failure, FileReport, FolderReport
 from dcdr_deploy.run.runner import Runner
 from dcdr_deploy.run.stages import Pipeline, Stages
@@ -100,7 +100,8 @@ class _FolderRun:
         self._manifest = Manifest(target)
         # Tiles decide about the last digits of the result, in contrast to the number of them in a batch.
         tiles = {"tile": runner.tile, "overlap": runner.overlap}
-        self._settings = settings_key(runner.engine.info, write=asdict(options.write), **tiles)
+        picture = {"scale": str(options.scale), "dials": options.dials.turned(), "wrap": options.wrap}
+        self._settings = settings_key(runner.engine.info, write=asdict(options.write), **picture, **tiles)
         self._failures_file = target / FAILURES_NAME
         self._files: list[FileReport] = []
         self._failures: list[Failure] = []
@@ -141,6 +142,9 @@ class _FolderRun:
         other = self._manifest.replaces(wanted)
         if other:
             self._listener.note(f"{job.output}: was made of {other}; {job.source} replaces it")
+        gain_map = gain_map_path(self._options, job.name)
+        if gain_map is not None and not (gain_map.is_file() and gain_map.stat().st_size):
+            return False
         return self._manifest.holds(wanted, job.output, preview_path(job.output))
 
     def _decode(self, job: Job) -> tuple[Wanted | None, Decoded]:
@@ -152,7 +156,7 @@ class _FolderRun:
 
     def _infer(self, job: Job, early: tuple[Wanted | None, Decoded]) -> tuple[Wanted | None, Inferred]:
         wanted, decoded = early
-        inferred = infer(decoded, self._runner, self._tiles_done)
+        inferred = infer(decoded, self._runner, self._options, self._tiles_done)
         self._engine_failures = 0
         return wanted, inferred
 
@@ -162,7 +166,7 @@ class _FolderRun:
 
     def _encode(self, job: Job, late: tuple[Wanted | None, Inferred]) -> FileReport:
         wanted, inferred = late
-        report = encode(inferred, job.output, self._options)
+        report = encode(inferred, job.output, self._options, gain_map_path(self._options, job.name))
         if wanted is not None:
             with suppress(OSError):  # gone again already: the next run makes it anew
                 preview = preview_path(job.output) if self._options.preview else None

@@ -163,15 +163,15 @@ def _tile_size(engine: Engine) -> tuple[int, int]:
 
 
 def _reference(onnx_path: Path, tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Return what ONNX Runtime gives for tiles (N, H, W, 3) as (N, 3, H, W).
+    """Return what the ONNX file gives on the CPU, in FP32, for tiles (N, H, W, 3) as (N, 3, H, W).
 
     By a runner of its own, because a tile of an engine for whole 4K frames takes more memory at once than a machine may
     have; the runner takes such a tile in parts.
     """
-    from dcdr_deploy.engines.registry import load_engine
+    from dcdr_deploy.engines.registry import AUTO, load_engine
     from dcdr_deploy.run.runner import Runner
 
-    with load_engine(onnx_path, "onnxruntime", EngineOptions(device=DEVICE_CPU)) as reference:
+    with load_engine(onnx_path, AUTO, EngineOptions(device=DEVICE_CPU)) as reference:
         if reference.info.device_kind != DEVICE_CPU:
             raise EngineError("the reference does not run on the CPU")
         runner = Runner(reference)

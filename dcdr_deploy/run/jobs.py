@@ -12,7 +12,14 @@ from pathlib import Path
 from dcdr_deploy.errors import InputError, OutputError
 from dcdr_deploy.imaging.formats import PASSED_OVER, READABLE, SUFFIXES
 from dcdr_deploy.imaging.write import OUTPUT_SUFFIXES
-from dcdr_deploy.run.outputs import PREVIEW_SUFFIX, ConvertOptions, check_place, preview_path
+from dcdr_deploy.run.outputs import (
+    PREVIEW_SUFFIX,
+    ConvertOptions,
+    check_gain_map,
+    check_place,
+    gain_map_path,
+    preview_path,
+)
 from dcdr_deploy.system.files import refuse_url
 
 
@@ -66,6 +73,7 @@ def plan_folder(source: Path, target: Path, options: ConvertOptions, *, recursiv
         Job(source / picture, target / name, name.as_posix()) for picture, name in zip(pictures, names, strict=True)
     )
     _check_overwriting(jobs, options.preview)
+    _check_gain_maps(jobs, options, source, target)
     # One stands for all; a folder in the place of a single output is that file's failure.
     free = (job.output for job in jobs if not os.path.isdir(job.output))  # noqa: PTH112 - as in _check_folders
     check_place(next(free, jobs[0].output), options)
@@ -162,6 +170,17 @@ def _check_overwriting(jobs: Sequence[Job], preview: bool) -> None:
         for written in (job.output, preview_path(job.output)) if preview else (job.output,):
             if os.path.realpath(written) in sources:
                 raise InputError(f"{written}: is an input and would be overwritten; name another output folder")
+
+
+def _check_gain_maps(jobs: Sequence[Job], options: ConvertOptions, source: Path, target: Path) -> None:
+    """Refuse a folder of gain maps in which they would replace inputs or outputs."""
+    if options.gain_map is None:
+        return
+    if os.path.realpath(options.gain_map) in (os.path.realpath(source), os.path.realpath(target)):
+        raise InputError(f"{options.gain_map}: gain maps need a folder of their own; name another one")
+    first = gain_map_path(options, jobs[0].name)
+    if first is not None:
+        check_gain_map(first)
 
 
 def _counted(suffixes: Counter[str]) -> str:

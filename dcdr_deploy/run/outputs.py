@@ -8,6 +8,9 @@ from pathlib import Path
 
 from dcdr_deploy.errors import InputError, OutputError
 from dcdr_deploy.imaging.write import OUTPUT_SUFFIXES, WriteOptions, check_output
+from dcdr_deploy.run import working_scale
+from dcdr_deploy.run.dials import NEUTRAL, Dials
+from dcdr_deploy.run.working_scale import Scale
 from dcdr_deploy.system.files import refuse_overwriting, refuse_url
 
 PREVIEW_SUFFIX = ".preview.png"
@@ -15,26 +18,39 @@ PREVIEW_SUFFIX = ".preview.png"
 
 DEFAULT_FORMAT = "exr"
 
+GAIN_MAP_SUFFIX = ".exr"
+
 
 @dataclass(frozen=True)
 class ConvertOptions:
-    """What is written.
+    """What is made of a picture, and what is written.
 
     Attributes:
         write: compression and depth.
         preview: write a tone-mapped 8-bit PNG beside each output.
         format: output format where the output is a folder: ``"exr"``, ``"hdr"``, ``"png"`` or ``"tif"``; ``None`` is
             EXR.
+        scale: at which size the network works: ``"auto"``, ``"native"``, a fraction or pixels (working_scale.py).
+        dials: how much of what was restored.
+        gain_map: .exr file for the gain over the SDR picture's light; in folder runs the folder for such files, which
+            are called as the outputs are.
+        wrap: pictures are panoramas whose left and right edges are neighbours (wrap.py).
 
     Raises:
         OutputError: an unknown format.
+        InputError: a scale out of range.
     """
 
     write: WriteOptions = field(default_factory=WriteOptions)
     preview: bool = False
     format: str | None = None
+    scale: Scale = working_scale.AUTO
+    dials: Dials = NEUTRAL
+    gain_map: Path | None = None
+    wrap: bool = False
 
     def __post_init__(self) -> None:
+        working_scale.checked(self.scale)
         if self.suffix not in OUTPUT_SUFFIXES:
             known = ", ".join(suffix.lstrip(".") for suffix in OUTPUT_SUFFIXES)
             raise OutputError(f"unknown output format {self.format!r}; use one of {known}")
@@ -68,6 +84,34 @@ def preview_path(output: Path) -> Path:
     return output.with_suffix(PREVIEW_SUFFIX)
 
 
+def gain_map_path(options: ConvertOptions, name: str) -> Path | None:
+    """Return where the gain map of an output of a folder run lies, ``None`` if none was asked for.
+
+    Args:
+        options: with the folder.
+        name: of the output, relative to the output folder.
+    """
+    return None if options.gain_map is None else (options.gain_map / name).with_suffix(GAIN_MAP_SUFFIX)
+
+
+def check_gain_map(path: Path, *others: Path) -> None:
+    """Refuse a file for the gain map that cannot work.
+
+    Args:
+        path: the file.
+        others: the input and what else is written.
+
+    Raises:
+        OutputError: it is no .exr, is one of the other files, or its place cannot be written.
+    """
+    refuse_url(path, OutputError)
+    if path.suffix.lower() != GAIN_MAP_SUFFIX:
+        raise OutputError(f"{path}: a gain map is written as {GAIN_MAP_SUFFIX}; give it such a name")
+    check_output(path)
+    if os.path.realpath(path) in map(os.path.realpath, others):
+        raise OutputError(f"{path}: input and outputs cannot be the gain map too; choose another name for it")
+
+
 def check_target(source: Path, output: Path, options: ConvertOptions) -> None:
     """Refuse a target that cannot work, before anything is loaded.
 
@@ -79,6 +123,8 @@ def check_target(source: Path, output: Path, options: ConvertOptions) -> None:
     check_place(output, options)
     for written in (output, preview_path(output)) if options.preview else (output,):
         refuse_overwriting(Path(written), source)
+    if options.gain_map is not None:
+        check_gain_map(options.gain_map, source, output, *([preview_path(output)] if options.preview else []))
 
 
 def check_place(output: Path, options: ConvertOptions) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dcdr_deploy.run.recovery import Recovery
 from dcdr_deploy.run.runner import RunStatistics
 
 
@@ -36,6 +37,7 @@ class FileReport:
         source: the input.
         output: the HDR file written.
         preview: the preview written, ``None`` if none was asked for.
+        gain_map: the gain map written, ``None`` if none was asked for.
         width, height: pixels.
         model: file name of the model, or what it calls itself where it has no file.
         backend: registry name.
@@ -44,6 +46,10 @@ class FileReport:
         stages: seconds by stage: ``"decode"``, ``"infer"``, ``"encode"``.
         statistics: ``"min"``, ``"median"``, ``"p99"``, ``"max"`` of all samples in units of SDR white.
         run: tiles, overlap, retries.
+        scale: the working scale asked for.
+        working_sizes: (height, width) in pixels at which the network worked, the finest first.
+        dials: those that were turned, by name.
+        recovery: what was recovered of what had clipped.
         notes: sentences of the reader about what was left out or reduced.
         colour: what the input's samples were taken for, by which statement of the file, and whether they were
             converted, such as ``"Display P3 by ICC profile, converted to sRGB"``.
@@ -52,6 +58,7 @@ class FileReport:
     source: Path
     output: Path
     preview: Path | None
+    gain_map: Path | None
     width: int
     height: int
     model: str
@@ -61,6 +68,10 @@ class FileReport:
     stages: dict[str, float]
     statistics: dict[str, float]
     run: RunStatistics
+    scale: str
+    working_sizes: tuple[tuple[int, int], ...]
+    dials: dict[str, float]
+    recovery: Recovery
     notes: tuple[str, ...] = ()
     colour: str = ""
 
@@ -70,6 +81,7 @@ class FileReport:
             "input": str(self.source),
             "output": str(self.output),
             "preview": None if self.preview is None else str(self.preview),
+            "gain_map": None if self.gain_map is None else str(self.gain_map),
             "width": self.width,
             "height": self.height,
             "model": self.model,
@@ -78,6 +90,10 @@ class FileReport:
             "seconds": self.seconds,
             "stages": dict(self.stages),
             "statistics": dict(self.statistics),
+            **self.recovery.as_dict(),
+            "scale": self.scale,
+            "working_sizes": [list(size) for size in self.working_sizes],
+            "dials": dict(self.dials),
             "tiles": self.run.tiles,
             "tile_size": list(self.run.tile_size),
             "overlap": self.run.overlap,

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,6 +73,23 @@ class RunStatistics:
     seconds: float = 0.0
 
 
+def pixels_of(frame: Frame | NDArray[np.uint8] | NDArray[np.uint16]) -> NDArray[np.uint8] | NDArray[np.uint16]:
+    """Return the pixels of a frame, (H, W, 3).
+
+    Raises:
+        InputError: another shape or type.
+    """
+    pixels = frame if isinstance(frame, np.ndarray) else frame.pixels
+    if pixels.dtype not in (np.uint8, np.uint16) or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
+        raise InputError(f"a frame is (H, W, 3) uint8 or uint16, not {pixels.dtype} {pixels.shape}")
+    return pixels
+
+
+def no_memory(pixels: NDArray[Any]) -> EngineOutOfMemory:
+    """Return the error for a frame (H, W, 3) that has no room beside what is made of it."""
+    return EngineOutOfMemory(f"there is no memory for a frame of {pixels.shape[0]} x {pixels.shape[1]} pixels")
+
+
 class Runner:
     """Runs an engine over frames of any size.
 
@@ -118,13 +135,18 @@ class Runner:
         self._batch_limit: int | None = None
 
     def run(
-        self, frame: Frame | NDArray[np.uint8] | NDArray[np.uint16], progress: Progress | None = None
+        self,
+        frame: Frame | NDArray[np.uint8] | NDArray[np.uint16],
+        progress: Progress | None = None,
+        *,
+        largest_area: int = LARGEST_AREA,
     ) -> NDArray[np.float32]:
         """Turn one SDR frame into linear light.
 
         Args:
             frame: a Frame or its pixels, (H, W, 3) uint8 or uint16, sRGB-encoded.
             progress: called after every tile with (tiles done, tiles in all).
+            largest_area: pixels of the largest automatic tile, where memory would allow more.
 
         Returns:
             (H, W, 3) float32, C-contiguous, linear light; 1.0 is ``engine.info.metadata.peak`` x SDR white.
@@ -135,13 +157,11 @@ class Runner:
             EngineOutOfMemory: even the smallest tile does not fit; the message names its size.
             EngineError: the backend failed.
         """
-        pixels = frame if isinstance(frame, np.ndarray) else frame.pixels
-        if pixels.dtype not in (np.uint8, np.uint16) or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
-            raise InputError(f"a frame is (H, W, 3) uint8 or uint16, not {pixels.dtype} {pixels.shape}")
+        pixels = pixels_of(frame)
         started = time.perf_counter()
         statistics = self.statistics = RunStatistics()
         while True:
-            plan = self._plan(*pixels.shape[:2])
+            plan = self._plan(pixels.shape[0], pixels.shape[1], largest_area)
             statistics.tiles, statistics.tile_size = len(plan), plan.tile_size
             statistics.overlap = plan.rows.overlap if len(plan) > 1 else 0
             statistics.batch = self._batch_size(plan)
@@ -150,20 +170,19 @@ class Runner:
                 result = self._run_plan(pixels, plan, statistics, progress)
                 break
             except MemoryError:  # the runner's own arrays, which no smaller tile would shrink much
-                height, width = pixels.shape[:2]
-                raise EngineOutOfMemory(f"there is no memory for a frame of {height} x {width} pixels") from None
+                raise no_memory(pixels) from None
             except EngineOutOfMemory as error:
                 self._shrink(plan, statistics.batch, error)
                 statistics.retries += 1
         statistics.seconds = time.perf_counter() - started
         return result
 
-    def _plan(self, height: int, width: int) -> TilePlan:
+    def _plan(self, height: int, width: int, largest_area: int) -> TilePlan:
         meta, fixed = self.engine.info.metadata, self.engine.info.fixed_size
         if fixed is not None:
             overlap = self._bounded_overlap(min(fixed))
             return tiling.plan_fixed_tiles(height, width, fixed, overlap, meta.size_multiple)
-        tile = self._automatic_tile(height, width) if self.tile == "auto" else self.tile
+        tile = self._automatic_tile(height, width, largest_area) if self.tile == "auto" else self.tile
         for limit in (self._tile_limit, self._engine_limit(height, width)):
             if limit is not None:
                 tile = limit if tile is None else min(tile, limit)
@@ -189,10 +208,10 @@ class Runner:
             return wanted
         return min(wanted, tiling.largest_overlap(tile, SHARED_PART))
 
-    def _automatic_tile(self, height: int, width: int) -> int | None:
+    def _automatic_tile(self, height: int, width: int, largest_area: int) -> int | None:
         """Return the largest tile edge for the memory at hand, ``None`` if the whole frame fits."""
         multiple = self.engine.info.metadata.size_multiple
-        area = min(self._affordable_pixels(), LARGEST_AREA)
+        area = min(self._affordable_pixels(), LARGEST_AREA, largest_area)
         padded_height, padded_width = (-(-length // multiple) * multiple for length in (height, width))
         if padded_height * padded_width <= area:
             return None

@@ -1,4 +1,4 @@
-"""Perspective views of equirectangular HDR panoramas, and which panoramas belong to which split.
+"""Perspective views of equirectangular HDR panoramas.
 
 Convention: the centre column of a panorama is yaw 0, yaw grows to the right and pitch grows upwards; angles are in
 degrees. Views and panoramas are linear RGB, float32.
@@ -6,7 +6,7 @@ degrees. Views and panoramas are linear RGB, float32.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,25 +17,11 @@ import numpy.typing as npt
 from dcdr_deploy.errors import InputError
 from dcdr_deploy.imaging.read_hdr import read_hdr
 
-SPLITS: dict[str, list[str]] = {
-    "test": ["bpy/forest", "pmndrs/sunset"],
-    "validation": ["pmndrs/city", "pmndrs/lab"],
-}
-"""Panoramas held back; every other one is for training."""
-
-SAME_PLACE: list[set[str]] = [
-    {"bpy/sunrise", "pmndrs/sunrise"},
-    {"bpy/studio", "pmndrs/studio"},
-    {"bpy/sunset", "pmndrs/venice"},
-]
-"""Panoramas that show one place; a split must hold all of a group or none."""
-
-PANORAMA_SUFFIXES = (".exr", ".hdr")
-"""Under which names folders are searched, in lower case."""
-
 YAW_DEGREES = (0.0, 360.0)
 PITCH_DEGREES = (-10.0, 25.0)
 FOV_DEGREES = (45.0, 80.0)
+WIDE_FOV_DEGREES = (20.0, 100.0)
+"""Fields of view from a detail that fills the picture to a wide angle."""
 
 RINGING_SHARE_OF_MEDIAN = 0.05
 """Values further below zero than this share of the median are ringing of a lossy EXR around a light, not noise."""
@@ -54,18 +40,13 @@ _WRAP_COLUMNS = 8  # repeated on both sides so that interpolation is seamless ac
 FloatArray = npt.NDArray[np.float32]
 
 
-def split_of(name: str) -> str:
-    """The split, ``"train"``, ``"validation"`` or ``"test"``, of a panorama named like ``"bpy/city"``."""
-    return next((split for split, names in SPLITS.items() if name in names), "train")
-
-
 def load_panorama(path: Path | str) -> FloatArray:
-    """Read an equirectangular panorama, negative values clamped to 0, float32 (H, W, 3).
+    """Read an equirectangular panorama (OpenEXR or Radiance), negative values clamped to 0, float32 (H, W, 3).
 
     Raises:
         InputError: as :func:`read_hdr`, or it is not twice as wide as high.
     """
-    return np.maximum(_read(Path(path)), 0)
+    return np.maximum(read_panorama(Path(path)), 0)
 
 
 def ringing_mask(radiance: FloatArray) -> npt.NDArray[np.bool_]:
@@ -146,17 +127,19 @@ class Panorama:
 
 
 class PanoramaSet:
-    """All panoramas under a folder, and random views of them.
+    """Panoramas in memory, and random views of them.
+
+    Args:
+        files: OpenEXR or Radiance files.
 
     Raises:
-        InputError: the folder does not exist, holds no panorama, or a file cannot be read.
+        InputError: there are none, or one cannot be read.
     """
 
-    def __init__(self, folder: Path | str):
-        paths = sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() in PANORAMA_SUFFIXES)
-        if not paths:
-            raise InputError(f"{folder}: no .exr or .hdr panoramas in this folder")
-        self.panoramas = [_load_with_mask(path) for path in paths]
+    def __init__(self, files: Iterable[Path]):
+        self.panoramas = [_load_with_mask(path) for path in files]
+        if not self.panoramas:
+            raise InputError("no panoramas are given")
 
     def __len__(self) -> int:
         return len(self.panoramas)
@@ -169,7 +152,9 @@ class PanoramaSet:
         """Names as collection/file, like ``"bpy/city"``."""
         return [panorama.name for panorama in self.panoramas]
 
-    def random_view(self, rng: np.random.Generator, size: int) -> FloatArray:
+    def random_view(
+        self, rng: np.random.Generator, size: int, fov_degrees: tuple[float, float] = FOV_DEGREES
+    ) -> FloatArray:
         """A view of a random panorama in a random direction, float32 (size, size, 3), with little ringing in it.
 
         Raises:
@@ -177,7 +162,7 @@ class PanoramaSet:
         """
         for _ in range(MAX_REDRAWS):
             panorama = self.panoramas[int(rng.integers(len(self.panoramas)))]
-            yaw, pitch, fov = (float(rng.uniform(*bounds)) for bounds in (YAW_DEGREES, PITCH_DEGREES, FOV_DEGREES))
+            yaw, pitch, fov = (float(rng.uniform(*bounds)) for bounds in (YAW_DEGREES, PITCH_DEGREES, fov_degrees))
             height, width = panorama.radiance.shape[:2]
             view = _view(height, width, yaw, pitch, fov, size)
             if not _much_ringing(panorama, view):
@@ -185,7 +170,7 @@ class PanoramaSet:
         raise InputError(f"no view with little compression ringing in {MAX_REDRAWS} draws from {', '.join(self.names)}")
 
 
-def _read(path: Path) -> FloatArray:
+def read_panorama(path: Path) -> FloatArray:
     """RGB of a panorama, negative values included."""
     if not path.is_file():
         raise InputError(f"{path}: no such file")
@@ -197,7 +182,7 @@ def _read(path: Path) -> FloatArray:
 
 
 def _load_with_mask(path: Path) -> Panorama:
-    radiance = _read(path)
+    radiance = read_panorama(path)
     ringing = ringing_mask(radiance)
     mask = _wrap(ringing.astype(np.float32)) if ringing.any() else None
     return Panorama(f"{path.parent.name}/{path.stem}", _wrap(repair_ringing(radiance, ringing)), mask)

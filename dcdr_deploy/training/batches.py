@@ -18,7 +18,7 @@ from dcdr_deploy.errors import DcdrError
 from dcdr_deploy.training.distributed import SINGLE, ProcessGroup
 from dcdr_deploy.training.recipe import Recipe
 
-MOST_WORKERS = 8
+MOST_WORKERS = 16
 BATCHES_AHEAD = 2
 """Batches that each worker keeps ready."""
 
@@ -32,28 +32,26 @@ Pair = tuple[Tensor, Tensor]
 class BatchIndices:
     """The sample numbers of one process's share of every batch left in a run.
 
-    Step s takes the samples s x batch and following, whatever the number of processes, so that a run can go on with
-    another number of them. Each process takes a span of its own.
+    Step s takes the samples from s x the recipe's largest batch on, whatever the number of processes, so that a run can
+    go on with another number of them. Each process takes a span of its own.
 
     Attributes:
-        batch: samples a step, over all processes.
+        recipe: says the steps of the whole run and the batch of each.
         first_step: where the run goes on.
-        steps: steps of the whole run.
         group: this process and the others.
     """
 
-    batch: int
+    recipe: Recipe
     first_step: int
-    steps: int
     group: ProcessGroup = SINGLE
 
     def __len__(self) -> int:
-        return max(0, self.steps - self.first_step)
+        return max(0, self.recipe.steps - self.first_step)
 
     def __iter__(self) -> Iterator[list[int]]:
-        share = self.group.share_of(self.batch)
-        for step in range(self.first_step, self.steps):
-            first = step * self.batch + self.group.rank * share
+        for step in range(self.first_step, self.recipe.steps):
+            share = self.group.share_of(self.recipe.batch_at(step))
+            first = step * self.recipe.largest_batch + self.group.rank * share
             yield list(range(first, first + share))
 
 
@@ -71,7 +69,7 @@ def load_batches(
 
     Args:
         data: pairs by sample number.
-        recipe: says batch and steps.
+        recipe: says batches and steps.
         first_step: steps done already.
         workers: processes that prepare batches; 0 prepares each between two steps.
         device: where the network is.
@@ -87,7 +85,7 @@ def load_batches(
     context = "fork" if workers and sys.platform == "linux" else None
     loader: DataLoader[Pair] = DataLoader(
         _Samples(data),
-        batch_sampler=BatchIndices(recipe.batch, first_step, recipe.steps, group),
+        batch_sampler=BatchIndices(recipe, first_step, group),
         num_workers=workers,
         collate_fn=_collate,
         prefetch_factor=BATCHES_AHEAD if workers else None,

@@ -8,15 +8,14 @@ import torch
 from torch import Tensor
 
 from dcdr_deploy.errors import InputError
-from dcdr_deploy.models import HdrNetwork
 from dcdr_deploy.system.faults import one_line
 
 Forward = Callable[[Tensor], Tensor]
 """SDR (N, 3, H, W) in [0, 1] to linear HDR (N, 3, H, W)."""
 
 
-def compiled(network: HdrNetwork) -> Forward:
-    """The network's forward pass through ``torch.compile``; weights are shared, other uses of it are not affected.
+def compiled(network: Forward) -> Forward:
+    """A forward pass through ``torch.compile``; weights are shared, other uses of the network are not affected.
 
     Raises:
         InputError: (the result, when called) no compiler works here.

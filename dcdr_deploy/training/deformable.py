@@ -23,10 +23,11 @@ from torch import Tensor, nn
 from dcdr_deploy.engines.cuda.columns import ALIGNMENT, CHANNEL_MULTIPLE, SOURCE, ColumnKernels, Features
 from dcdr_deploy.engines.cuda.compiler import SUPPORTED_SMS, compile_cubin
 from dcdr_deploy.engines.cuda.driver import choose_sm
-from dcdr_deploy.errors import DcdrError
+from dcdr_deploy.errors import DcdrError, EngineError
 from dcdr_deploy.modelfile.names import OFFSET_CHANNELS
 from dcdr_deploy.models import HdrNetwork
 from dcdr_deploy.models.blocks import CONVOLUTIONS, Convolve, DeformMode
+from dcdr_deploy.models.deform import deform_conv2d_gather
 from dcdr_deploy.system.faults import one_line
 
 MODE: DeformMode = "columns"
@@ -34,6 +35,9 @@ MODE: DeformMode = "columns"
 
 MOST_COLUMN_BYTES = 2**29
 """Images are taken together as long as their columns stay below; 64 channels of 16 x 128 x 128 in BF16 are 0.3 GB."""
+
+LARGEST_ERROR = 0.02
+"""Relative, of a result and each gradient in FP32, where a GPU may round products to TF32."""
 
 _log = logging.getLogger(__name__)
 
@@ -54,11 +58,15 @@ def deform_mode(network: HdrNetwork, device: torch.device) -> DeformMode:
 
 @functools.cache
 def _prepared(device: int) -> bool:
-    """Whether the kernels run on a GPU; they are compiled and loaded with the first call."""
+    """Whether the kernels run on a GPU, and rightly; they are compiled, loaded and tried with the first call."""
     try:
         with torch.cuda.device(device):
             torch.cuda.synchronize()  # makes the device's context the current one of this thread
-            kernels_for(torch.cuda.get_device_capability(device)).prepare()
+            kernels = kernels_for(torch.cuda.get_device_capability(device))
+            kernels.prepare()
+            wrong = largest_error(kernels, torch.device("cuda", device), torch.cuda.current_stream().cuda_stream)
+        if not wrong < LARGEST_ERROR:
+            raise EngineError(f"its own kernels are wrong by {wrong:.2g} on this GPU")
     except DcdrError as error:
         _log.warning("training takes torchvision's deformable convolution, which is slower: %s", one_line(error))
         return False
@@ -75,6 +83,25 @@ def kernels_for(capability: tuple[int, int]) -> ColumnKernels:
     """
     sm = choose_sm(SUPPORTED_SMS, 10 * capability[0] + capability[1])
     return ColumnKernels({sm: compile_cubin(SOURCE, sm)})
+
+
+def largest_error(kernels: ColumnKernels, device: torch.device, stream: int) -> float:
+    """Relative error of a small convolution's result and gradients against the gather form, in FP32."""
+    generator = torch.Generator().manual_seed(0)
+    batch, channels, height, width = 2, 64, 19, 21
+    shapes = ((channels,), (OFFSET_CHANNELS,), (channels,))
+    x, offset, grad = (torch.randn((batch, *each, height, width), generator=generator).to(device) for each in shapes)
+    weight, bias = (
+        torch.randn(each, generator=generator).to(device) for each in ((channels, channels, 3, 3), channels)
+    )
+    offset = offset * 2 - 0.3  # inside and outside of what the kernels sum up in shared memory
+    found = [convolve(kernels, x, offset, weight, bias, stream)]
+    found += gradients(kernels, grad, x, offset, weight, stream)
+    with torch.enable_grad():
+        leaves = [each.requires_grad_() for each in (x, offset, weight, bias)]
+        result = deform_conv2d_gather(leaves[0], leaves[1], leaves[2], leaves[3])
+        expected = [result.detach(), *torch.autograd.grad(result, leaves, grad)]
+    return max(float((a - b).norm() / b.norm()) for a, b in zip(found, expected, strict=True))
 
 
 def convolve(kernels: ColumnKernels, x: Tensor, offset: Tensor, weight: Tensor, bias: Tensor, stream: int) -> Tensor:

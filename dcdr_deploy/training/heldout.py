@@ -28,11 +28,15 @@ Predict = Callable[[FloatImage], FloatImage]
 
 @dataclass(frozen=True)
 class HeldOutPair:
-    """One test crop: name, SDR (H, W, 3) uint8 and linear truth (H, W, 3) uint16."""
+    """One test crop: name, SDR (H, W, 3) uint8, linear truth (H, W, 3) uint16, and where that is known: bool (H, W).
+
+    ``known`` is ``None`` where it is known everywhere; what is not known counts nowhere.
+    """
 
     name: str
     ldr: npt.NDArray[np.uint8]
     target: npt.NDArray[np.uint16]
+    known: npt.NDArray[np.bool_] | None = None
 
 
 def held_out_pairs(
@@ -138,11 +142,12 @@ def judge(pairs: Iterable[HeldOutPair], predict: Predict, peak: float) -> HeldOu
         linear = [baseline(ldr, peak), predict(ldr)]
         truth, candidates = mu_law(linear_truth), [mu_law(each) for each in linear]
         region = clipped_region(pair.ldr)
-        masks = {"clipped": region, "everything": np.ones_like(region), "unclipped": ~region}
+        known = np.ones_like(region) if pair.known is None else pair.known
+        masks = {"clipped": region & known, "everything": known, "unclipped": ~region & known}
         for kind, mask in masks.items():
             for pool, candidate in zip(pools[kind], candidates, strict=True):
                 pool.add(candidate, truth, mask)
-        if (clipped := clipped_region(pair.ldr, surround=0)).any():
+        if (clipped := clipped_region(pair.ldr, surround=0) & known).any():
             errors = [float(uv_difference(each, linear_truth)[clipped].mean()) for each in linear]
             colours[pair.name] = ColourError(*errors)
     gains = {kind: Gain(before.psnr, after.psnr) for kind, (before, after) in pools.items()}

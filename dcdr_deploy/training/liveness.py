@@ -14,11 +14,47 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from dcdr_deploy.errors import DcdrError
 from dcdr_deploy.metrics.psnr import PooledError, clipped_region, mu_law
 from dcdr_deploy.models import HdrNetwork
 from dcdr_deploy.scenes.camera import TARGET_MAX
 from dcdr_deploy.training.heldout import HeldOutPair
 from dcdr_deploy.training.synthetic import to_tensors
+
+SILENT_SHARE = 0.95
+"""Share of closed channels from which on a restoration net counts as silent: what is left cannot say anything, and
+closed ReLUs pass no gradient by which they could open again."""
+
+
+class RestorationSilent(DcdrError):
+    """Training has closed the restoration net's last ReLUs."""
+
+
+class OpenChannels:
+    """Watches which of the restoration net's last hidden channels open while a network is used.
+
+    Args:
+        network: any; without a restoration net nothing is watched.
+    """
+
+    def __init__(self, network: HdrNetwork) -> None:
+        part = network.restoration_part()
+        self._highest: Tensor | None = None
+        self._handle = None if part is None else part.hidden.register_forward_hook(self._see)
+
+    def _see(self, _module: torch.nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        highest = output.detach().amax(dim=(0, 2, 3)).float()
+        self._highest = highest if self._highest is None else torch.maximum(self._highest, highest)
+
+    def closed_share(self) -> float | None:
+        """Share of channels that were closed on every pixel since the last call; ``None`` where nothing was seen."""
+        seen, self._highest = self._highest, None
+        return None if seen is None else float((seen <= 0).float().mean())
+
+    def end(self) -> None:
+        """Stop watching."""
+        if self._handle is not None:
+            self._handle.remove()
 
 
 @torch.no_grad()

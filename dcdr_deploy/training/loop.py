@@ -20,7 +20,8 @@ from dcdr_deploy.training.compilation import Forward, compiled
 from dcdr_deploy.training.distributed import SINGLE, ProcessGroup
 from dcdr_deploy.training.figures import StepFigures
 from dcdr_deploy.training.forms import choose_forms
-from dcdr_deploy.training.losses import WeightedLoss
+from dcdr_deploy.training.liveness import SILENT_SHARE, OpenChannels, RestorationSilent
+from dcdr_deploy.training.losses import WeightedLoss, known_only, srgb_decode
 from dcdr_deploy.training.mu_law import mu_law
 from dcdr_deploy.training.recipe import Recipe
 from dcdr_deploy.training.start import start_from_inverse_srgb
@@ -114,6 +115,19 @@ def compute_type(recipe: Recipe, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
 
 
+def training_forward(network: HdrNetwork, recipe: Recipe, peak: float) -> Forward:
+    """How a run computes a network's output.
+
+    A tone net that is held at inverse sRGB / ``peak`` throughout is replaced by that function, which it meets to 1e-4
+    of white: a fifth of the arithmetic is saved, and bf16 does not round what unclipped pixels are to be met with.
+    """
+    restoration = network.restoration_part()
+    output = None if restoration is None else restoration.output
+    if not recipe.tone_kept() or network.tone_part() is None or output is None:
+        return network
+    return lambda x: output(x).float() + srgb_decode(x.float()) / peak
+
+
 def train_step(
     state: TrainingState,
     loss_function: WeightedLoss,
@@ -130,7 +144,7 @@ def train_step(
         x: SDR (N, 3, H, W) in [0, 1].
         truth: linear HDR (N, 3, H, W) in [0, 1].
         group: processes that take this step together, each with patches of its own.
-        forward: computes what the network does; the network itself by default.
+        forward: computes what the network does, see :func:`training_forward`; the network itself by default.
 
     Returns:
         Loss and mean squared error after the mu-law, over all processes, (2,) on the device.
@@ -140,6 +154,9 @@ def train_step(
     tone = network.tone_part()
     for layer in tone.layers if tone else ():
         layer.requires_grad_(not recipe.tone_frozen(state.step))
+    for name, parameter in network.named_parameters() if recipe.held else ():
+        if name.startswith(tuple(recipe.held)):
+            parameter.requires_grad_(False)
     kind = torch.float32 if recipe.full_precision(state.step) else compute_type(recipe, x.device)
     for settings in state.optimiser.param_groups:
         settings["lr"] = recipe.learning_rate_at(state.step) * settings["rate"]
@@ -152,7 +169,8 @@ def train_step(
     scaler = state.scaler
     (loss if scaler is None else scaler.scale(loss)).backward()
     with torch.no_grad():
-        mse = (mu_law(prediction.clamp(0, 1)) - mu_law(truth)).square().mean()
+        known, shown, _ = known_only(truth, prediction, x)
+        mse = (mu_law(shown.clamp(0, 1)) - mu_law(known)).square().mean()
     figures = torch.stack([loss.detach(), mse])
     gradients = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
     group.average([*gradients, figures])
@@ -201,23 +219,32 @@ def train(
         Whether the recipe is complete.
 
     Raises:
+        RestorationSilent: the restoration net's last ReLUs have closed; the checkpoint before that is kept.
         InputError: the batch cannot be split over the processes.
         ProcessLost: another process is gone.
     """
     recipe, device = state.recipe, torch.device(options.device)
-    group.share_of(recipe.batch)
+    for _, patch in [(0.0, recipe.patch), *recipe.patches_from]:
+        group.share_of(recipe.batch_of(int(patch)))
     group.copy_from_first(list(state.network.state_dict().values()))
-    forward = compiled(state.network) if options.compile else state.network
-    journal = _Journal(state, folder, options, validate, listen) if group.is_first else None
+    forward = training_forward(state.network, recipe, state.peak)
+    if options.compile:
+        forward = compiled(forward)
+    channels = None if options.compile else OpenChannels(state.network)
+    journal = _Journal(state, folder, options, validate, listen, channels) if group.is_first else None
     started, earlier = time.monotonic(), state.seconds
-    for x, truth in load_batches(data, recipe, state.step, options.workers, device, group):
-        figures = train_step(state, loss_function, x, truth, group, forward)
-        state.seconds = earlier + time.monotonic() - started
-        if journal is not None:
-            journal.step_done(figures)
-        out_of_time = options.minutes is not None and time.monotonic() - started > options.minutes * 60
-        if group.any(out_of_time or stop()):
-            break
+    try:
+        for x, truth in load_batches(data, recipe, state.step, options.workers, device, group):
+            figures = train_step(state, loss_function, x, truth, group, forward)
+            state.seconds = earlier + time.monotonic() - started
+            if journal is not None:
+                journal.step_done(figures)
+            out_of_time = options.minutes is not None and time.monotonic() - started > options.minutes * 60
+            if group.any(out_of_time or stop()):
+                break
+    finally:
+        if channels is not None:
+            channels.end()
     if journal is not None:
         journal.save()
     return state.step >= recipe.steps
@@ -233,8 +260,10 @@ class _Journal:
         options: LoopOptions,
         validate: Callable[[HdrNetwork], dict[str, float]] | None,
         listen: Callable[[Progress], None] | None,
+        channels: OpenChannels | None,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
+        self.channels = channels
         self.state, self.folder, self.options, self.validate, self.listen = state, folder, options, validate, listen
         self.figures = StepFigures()
 
@@ -250,8 +279,16 @@ class _Journal:
         if self.listen is not None:
             self.listen(Progress(state.step, recipe.steps, mean_loss, psnr, state.seconds))
         if log:
-            self._append({"loss": mean_loss, "psnr_mu": psnr, "lr": recipe.learning_rate_at(state.step - 1)})
+            line = {"loss": mean_loss, "psnr_mu": psnr, "lr": recipe.learning_rate_at(state.step - 1)}
+            closed = None if self.channels is None else self.channels.closed_share()
+            self._append(line if closed is None else {**line, "closed_channels": round(closed, 3)})
             self.figures.clear()
+            if closed is not None and closed >= SILENT_SHARE:
+                raise RestorationSilent(
+                    f"the restoration net has fallen silent by step {state.step}: {closed:.0%} of its last hidden "
+                    f"channels stayed closed for {options.log_every} steps, and closed ones do not learn; start again "
+                    f"at the weights before with a lower --learning-rate than {recipe.learning_rate:g}"
+                )
         if self.validate is not None and state.step % options.validate_every == 0:
             with evaluation_network(state) as network:
                 self._append(self.validate(network))

@@ -18,6 +18,9 @@ from dcdr_deploy.training.perceptual import PERCEPTUAL
 
 LossTerm = Callable[[Tensor, Tensor], Tensor]
 
+CLIPPED_LOG_FLOOR = 1e-5
+"""Mean squared error (50 dB) below which a patch's clipped pixels count as exact."""
+
 LOG_FLOOR = 1e-6
 """Mean squared error (60 dB) below which a patch counts as exact."""
 
@@ -59,7 +62,7 @@ def mu_regret(prediction: Tensor, truth: Tensor, sdr: Tensor, peak: float) -> Te
         sdr: what the prediction was made from, sRGB-encoded in [0, 1].
         peak: linear value of 1.0 in units of SDR white.
     """
-    conversion = _mu_errors(_srgb_decode(sdr) / peak, truth)
+    conversion = _mu_errors(srgb_decode(sdr) / peak, truth)
     lost = 10 * torch.log10((_mu_errors(prediction, truth) + LOG_FLOOR) / (conversion + LOG_FLOOR))
     return lost.clamp(min=0).square().mean()
 
@@ -80,12 +83,51 @@ def clipped_uv(prediction: Tensor, truth: Tensor, sdr: Tensor) -> Tensor:
         truth: likewise.
         sdr: what the prediction was made from, sRGB-encoded in [0, 1].
     """
-    clipped = sdr.amax(dim=1) > (CLIPPED_CODE - 0.5) / 255
+    clipped = _clipped(sdr)
     u, v = uv_prime(*prediction.clamp(min=DARKEST).unbind(1))
     true_u, true_v = uv_prime(*truth.clamp(min=DARKEST).unbind(1))
     # The root's gradient is infinite at 0; its floor is far below what can be seen.
     distance = ((u - true_u).square() + (v - true_v).square() + 1e-8).sqrt()
     return (distance * clipped).sum() / clipped.sum().clamp(min=1)
+
+
+def clipped_l1(prediction: Tensor, truth: Tensor, sdr: Tensor) -> Tensor:
+    """Mean absolute error after the mu-law over the pixels with a clipped channel (ours).
+
+    An L1 error's best guess is the median of what may have been there, a squared one's the mean: where most surfaces
+    only just clip and few are lamps, the median leaves them alone.
+
+    Args:
+        prediction: linear, (N, 3, H, W).
+        truth: likewise.
+        sdr: what the prediction was made from, sRGB-encoded in [0, 1].
+    """
+    clipped = _clipped(sdr)
+    distance = (mu_law(prediction) - mu_law(truth)).abs().mean(dim=1)
+    return (distance * clipped).sum() / clipped.sum().clamp(min=1)
+
+
+def clipped_log_mse(prediction: Tensor, truth: Tensor, sdr: Tensor) -> Tensor:
+    """Mean over patches of the logarithm of each patch's :func:`mu_mse` over its pixels with a clipped channel (ours).
+
+    Decibels on clipped pixels, one picture like the other: a petal whose red channel lacks a quarter counts as much as
+    a lamp, which pooled errors do not see beside it. Patches in which nothing clips count as 0.
+
+    Args:
+        prediction: linear, (N, 3, H, W).
+        truth: likewise.
+        sdr: what the prediction was made from, sRGB-encoded in [0, 1].
+    """
+    clipped = _clipped(sdr)
+    error = (mu_law(prediction) - mu_law(truth)).square().mean(dim=1)
+    count = clipped.sum(dim=(1, 2))
+    mean = (error * clipped).sum(dim=(1, 2)) / count.clamp(min=1)
+    return (torch.log(mean + CLIPPED_LOG_FLOOR) * (count > 0)).mean()
+
+
+def _clipped(sdr: Tensor) -> Tensor:
+    """Whether a channel of a pixel is clipped, (N, H, W) bool."""
+    return sdr.amax(dim=1) > (CLIPPED_CODE - 0.5) / 255
 
 
 def sdr_l1(prediction: Tensor, truth: Tensor, peak: float) -> Tensor:
@@ -110,7 +152,7 @@ def _srgb_encode(linear: Tensor) -> Tensor:
     return torch.where(inside <= 0.0031308, 12.92 * inside, power)
 
 
-def _srgb_decode(encoded: Tensor) -> Tensor:
+def srgb_decode(encoded: Tensor) -> Tensor:
     """Inverse of the sRGB curve (IEC 61966-2-1) for [0, 1]."""
     return torch.where(encoded <= 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4)
 
@@ -127,8 +169,19 @@ TERMS: dict[str, Callable[[float], LossTerm]] = {
 RELATIVE_TERMS: dict[str, Callable[[float], Callable[[Tensor, Tensor, Tensor], Tensor]]] = {
     "mu_regret": lambda peak: partial(mu_regret, peak=peak),
     "clipped_uv": lambda peak: clipped_uv,
+    "clipped_l1": lambda peak: clipped_l1,
+    "clipped_log_mse": lambda peak: clipped_log_mse,
 }
 """Losses that look at the SDR input as well."""
+
+
+def known_only(truth: Tensor, prediction: Tensor, sdr: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Truth, prediction and SDR without the pixels whose truth is unknown (NaN): black in all three.
+
+    Black, and not left as it is, because some terms look at the SDR picture: it must be right there as well.
+    """
+    unknown = truth.isnan().any(dim=1, keepdim=True)
+    return tuple(tensor.masked_fill(unknown, 0.0) for tensor in (truth, prediction, sdr))  # type: ignore[return-value]
 
 
 class WeightedLoss(nn.Module):
@@ -164,10 +217,11 @@ class WeightedLoss(nn.Module):
 
         Args:
             prediction: linear, (N, 3, H, W).
-            truth: likewise.
+            truth: likewise; NaN where it is unknown: there the prediction counts as right in every term.
             sdr: the network's input, sRGB-encoded in [0, 1].
             active: names of the terms that count; all by default.
         """
+        truth, prediction, sdr = known_only(truth, prediction, sdr)
         total = prediction.new_zeros(())
         for name, weight in self.weights.items():
             if active is not None and name not in active:

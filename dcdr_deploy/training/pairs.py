@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from dcdr_deploy.imaging.transfer import srgb_to_linear
 from dcdr_deploy.training.synthetic import LDR_MAX, TARGET_MAX, to_tensors
 
 logger = logging.getLogger(__name__)
+_told: set[str] = set()  # in this process
 
 CITYSCAPES = ("leftImg8bit", "leftImg16bit")
 KEPT_PICTURES = 4
@@ -151,8 +152,7 @@ def read_pair(pair: PairFiles, peak: float = 8.0) -> tuple[npt.NDArray[np.uint8]
     hdr = read_hdr(pair.hdr)
     if hdr.size != ldr.shape[:2]:
         raise InputError(f"{pair.ldr} and {pair.hdr} differ in size: {ldr.shape[:2]} and {hdr.size}")
-    for note in hdr.notes:
-        _note_once(f"{pair.hdr}: {note}")
+    _tell_once(pair.hdr, hdr.notes)
     target = np.clip(hdr.pixels * np.float32(TARGET_MAX / (1 if hdr.integer else peak)), 0, TARGET_MAX)
     if hdr.invalid is not None:
         shown = srgb_to_linear(ldr[hdr.invalid].astype(np.float32) / np.float32(LDR_MAX))
@@ -161,10 +161,12 @@ def read_pair(pair: PairFiles, peak: float = 8.0) -> tuple[npt.NDArray[np.uint8]
     return ldr.astype(np.uint8, copy=False), codes
 
 
-@cache
-def _note_once(sentence: str) -> None:
-    """Log what a file's reader notes the first time that it is read."""
-    logger.warning(sentence)
+def _tell_once(path: Path, notes: Iterable[str]) -> None:
+    """Log what a reader notes, each sentence with the first file that it is true of."""
+    for note in notes:
+        if note not in _told:
+            _told.add(note)
+            logger.warning("%s, and maybe others: %s", path, note)
 
 
 def picture_size(path: Path) -> tuple[int, int]:

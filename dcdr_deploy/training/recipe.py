@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from dcdr_deploy.errors import InputError
@@ -18,6 +18,8 @@ class Recipe:
         steps: optimiser steps of the whole run.
         batch: patches a step.
         patch: height and width of a patch in pixels; a multiple of 4.
+        patches_from: other patch sizes for parts of the run (ours): pairs of a share of ``steps`` and a patch size that
+            holds from there on. The batch changes so that a step keeps its pixels, but for rounding.
         learning_rate: of Adam (open in the paper; HDRUNet's).
         warmup: steps over which the learning rate rises from zero (open in the paper).
         tail_start: share of ``steps`` after which the learning rate falls linearly (1: constant; open in the paper).
@@ -34,10 +36,14 @@ class Recipe:
             and the restoration net falls silent.
         flat_share: share of the synthetic source's samples whose contrast is lowered (ours): overcast skies and white
             ceilings, of which large parts only just clip.
-        source_shares: shares of the synthetic source's samples that are drawn by generators of
-            :data:`dcdr_deploy.training.synthetic.SOURCES`, by their names (ours).
+        source_shares: shares of the synthetic source's samples that are drawn by the sources of
+            :data:`dcdr_deploy.training.synthetic.SOURCES` or from photographs, by their names (ours).
+        camera: fields of the camera model that differ from its defaults (ours).
+        fov: fields of view of panorama views in degrees, least and most (ours).
         even_shuffles: even out the convolutions before pixel shuffles at the start and after every step (ours), so that
             they cannot learn a grid; see :mod:`dcdr_deploy.training.subpixels`.
+        held: beginnings of the names of parameters that stay as they start (ours): fine-tuning on a processor is
+            quicker when the layers that come first need no gradients.
         average: decay of the running average of the weights, kept beside them (0: none; open in the paper).
         gradient_clip: largest norm of a step's gradient (0: no limit; open in the paper).
         precision: ``"fp32"``, ``"bf16"`` or ``"fp16"`` arithmetic of the forward pass, or ``"auto"``: bf16 where the
@@ -51,6 +57,7 @@ class Recipe:
     steps: int = 200_000
     batch: int = 16
     patch: int = 512
+    patches_from: list[list[float]] = field(default_factory=list)
     learning_rate: float = 2e-4
     warmup: int = 0
     tail_start: float = 1.0
@@ -63,7 +70,10 @@ class Recipe:
     tone_from: float = 0.0
     flat_share: float = 0.0
     source_shares: dict[str, float] = field(default_factory=dict)
+    camera: dict[str, Any] = field(default_factory=dict)
+    fov: list[float] = field(default_factory=lambda: [45.0, 80.0])
     even_shuffles: bool = False
+    held: list[str] = field(default_factory=list)
     average: float = 0.0
     gradient_clip: float = 0.0
     precision: str = "auto"
@@ -73,6 +83,8 @@ class Recipe:
     def __post_init__(self) -> None:
         if min(self.steps, self.batch, self.patch) < 1 or self.patch % 4:
             raise InputError("steps and batch must be positive and the patch a positive multiple of 4")
+        if any(not 0 <= share <= 1 or patch < 4 or patch % 4 for share, patch in self.patches_from):
+            raise InputError("patches_from holds pairs of a share in 0..1 and a patch that is a multiple of 4")
         if self.precision not in ("auto", "fp32", "bf16", "fp16"):
             raise InputError(f"unknown precision {self.precision!r}: use auto, fp32, bf16 or fp16")
         if not 0 <= self.flat_share <= 1:
@@ -82,6 +94,27 @@ class Recipe:
         if not self.losses_from.keys() <= self.losses.keys():
             late = sorted(self.losses_from.keys() - self.losses.keys())
             raise InputError(f"losses_from names {late}, which losses has not")
+
+    def patch_at(self, step: int) -> int:
+        """Patch size of step ``step``."""
+        patch = self.patch
+        for share, other in self.patches_from:
+            if step >= share * self.steps:
+                patch = int(other)
+        return patch
+
+    def batch_at(self, step: int) -> int:
+        """Patches of step ``step``: as many as keep the pixels of a step."""
+        return self.batch_of(self.patch_at(step))
+
+    def batch_of(self, patch: int) -> int:
+        """Patches of a step with another patch size."""
+        return max(1, round(self.batch * (self.patch / patch) ** 2))
+
+    @property
+    def largest_batch(self) -> int:
+        """Most patches of a step; samples of step s are numbered from s times this on."""
+        return max([self.batch, *(self.batch_of(int(patch)) for _, patch in self.patches_from)])
 
     def learning_rate_at(self, step: int) -> float:
         """Learning rate of step ``step`` (counted from 0)."""
@@ -127,89 +160,56 @@ class Recipe:
 SQUEEZENET_WEIGHT = 0.1
 """Weight of ``perceptual_squeezenet`` (ours)."""
 
-_DEMO = Recipe(
-    steps=9_200,
-    batch=4,
-    patch=128,
-    learning_rate=1.5e-4,
-    warmup=100,
-    tail_start=0.7,
-    tail_end=0.02,
-    losses={"tanh_l1": 1.0, "mu_mse": 4.0, "sdr_l1": 0.5, "mu_log_mse": 0.005},
-    losses_from={"sdr_l1": 0.326, "mu_log_mse": 0.326},
-    offsets_from=0.65,
-    offset_rate=5.0,
-    tone_start="inverse_srgb",
-    tone_from=0.6,
-    average=0.999,
-    gradient_clip=1.0,
-    precision="bf16",
-    fp32_from=0.98,
-)
+DEMO_CAMERA = {
+    "clipped_share": [0.005, 0.45],
+    "jpeg_probability": 0.6,
+    "jpeg_quality": [70, 99],
+    "full_chroma_probability": 0.4,
+    "grade_probability": 0.35,
+    "sharpen_probability": 0.2,
+    "gray_probability": 0.1,
+}
+"""What pictures go through before anyone sees them: grading, sharpening, JPEG; a tenth have no colour."""
 
-_CAREFUL = replace(
-    _DEMO,
-    steps=2_000,
-    learning_rate=5e-5,
-    tail_start=0.2,
-    losses={**_DEMO.losses, "mu_log_mse": 0.01, "mu_regret": 0.02, "perceptual_squeezenet": SQUEEZENET_WEIGHT},
-    losses_from={},
-    offsets_from=0.0,
-    offset_rate=1.0,
-    tone_start="kaiming",
-    tone_from=0.0,
-    average=0.998,
-    seed=1,
-)
+DEMO_SOURCES = {"photographs": 0.42, "panoramas": 0.33, "twilight": 0.05, "tabletop": 0.05}
+"""Photographs, in which single channels clip, and panoramas, which hold the lights, in nearly equal parts."""
 
-_EXACT = replace(
-    _CAREFUL,
-    steps=700,
-    warmup=50,
-    tone_start="inverse_srgb",
-    tone_from=1.0,
-    flat_share=0.3,
-    average=0.995,
-    seed=2,
-)
-
-_TWILIGHT = replace(
-    _EXACT,
-    steps=1_500,
-    learning_rate=1e-4,
-    losses={**_EXACT.losses, "clipped_uv": 0.15},
-    source_shares={"twilight": 0.25},
-    even_shuffles=True,
-    seed=3,
-)
-
-_TABLETOP = replace(
-    _TWILIGHT,
-    steps=1_700,
-    losses={**_EXACT.losses, "clipped_uv": 0.25},
-    source_shares={"twilight": 0.15, "tabletop": 0.2},
-    seed=4,
-)
+FIRST_LAYERS = ["restoration.first", "restoration.hr1", "restoration.sft1", "restoration.down1", "restoration.encoder"]
 
 RECIPES: dict[str, Recipe] = {
     "paper": Recipe(),
-    "demo": _DEMO,
-    "demo-finish": replace(_DEMO, steps=10_200, losses={**_DEMO.losses, "mu_log_mse": 0.02}),
-    "demo-careful": _CAREFUL,
-    "demo-exact": _EXACT,
-    "demo-twilight": _TWILIGHT,
-    "demo-tabletop": _TABLETOP,
-    "demo-balance": replace(
-        _TABLETOP,
-        steps=900,
-        learning_rate=7e-5,
-        losses={**_EXACT.losses, "clipped_uv": 0.4},
-        source_shares={"twilight": 0.35, "tabletop": 0.15},
-        seed=5,
+    "demo": Recipe(
+        steps=750,
+        batch=3,
+        patch=128,
+        learning_rate=8e-5,
+        warmup=10,
+        tail_start=0.2,
+        tail_end=0.003,
+        losses={
+            "tanh_l1": 1.0,
+            "mu_mse": 7.0,
+            "sdr_l1": 0.5,
+            "mu_log_mse": 0.01,
+            "clipped_log_mse": 0.03,
+            "mu_regret": 0.015,
+            "clipped_l1": 0.12,
+            "clipped_uv": 0.4,
+            "perceptual_squeezenet": SQUEEZENET_WEIGHT,
+        },
+        tone_start="inverse_srgb",
+        tone_from=1.0,
+        held=[*FIRST_LAYERS, "condition"],
+        flat_share=0.3,
+        source_shares=DEMO_SOURCES,
+        camera=DEMO_CAMERA,
+        fov=[20.0, 100.0],
+        even_shuffles=True,
+        average=0.99,
+        gradient_clip=1.0,
+        precision="bf16",
+        seed=7,
     ),
 }
-"""Recipes by name. ``demo`` is sized for two CPU cores; ``demo-finish`` goes on from it with ``--resume`` and weighs
-patches in which little clips; ``demo-careful`` starts at their weights (``--weights``) and teaches caution where the
-trivial conversion is nearly exact; ``demo-exact`` starts at those, puts the tone net back to its exact start and adds
-flat light; ``demo-twilight``, ``demo-tabletop`` and ``demo-balance`` teach colours inside clipped areas. The model card
-says how the shipped weights were made."""
+"""Recipes by name. ``demo`` fine-tunes weights that restore lights already (``--weights``), sized for a processor; the
+model card says how the shipped weights were made, and what rates close the restoration net's ReLUs."""

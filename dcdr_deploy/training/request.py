@@ -17,7 +17,6 @@ from torch.utils.data import Dataset
 from dcdr_deploy.errors import InputError
 from dcdr_deploy.modelfile.metadata import check_peak
 from dcdr_deploy.models import HdrNetwork, architecture_of, find_preset
-from dcdr_deploy.scenes.camera import CameraModel
 from dcdr_deploy.system.files import refuse_url
 from dcdr_deploy.training.assembly import open_run, run_training, validator
 from dcdr_deploy.training.batches import automatic_workers
@@ -39,6 +38,10 @@ PERCEPTUAL_CHOICES: dict[str, dict[str, float]] = {
 """Perceptual loss and its weight, by the name that ``--perceptual`` takes."""
 
 
+SPLIT_LISTS = (Path("data/splits/photographs.tsv"), Path("data/splits/panoramas.tsv"))
+"""The repository's lists of what belongs to which split; where they are not, every file is for training."""
+
+
 @dataclass(frozen=True)
 class TrainingRequest:
     """Options of ``dcdr-deploy train``; see its ``--help`` for their meaning.
@@ -55,7 +58,9 @@ class TrainingRequest:
     split: str = "train"
     ldr: Path | None = None
     hdr: Path | None = None
-    panoramas: Path = Path("data/hdri")
+    panoramas: tuple[Path, ...] = (Path("data/hdri"),)
+    photos: tuple[Path, ...] = ()
+    lists: tuple[Path, ...] = SPLIT_LISTS
     scenes: int = 3000
     resume: bool = False
     perceptual: str | None = None
@@ -149,7 +154,10 @@ def build_recipe(request: TrainingRequest) -> Recipe:
     """
     if request.recipe not in RECIPES:
         raise InputError(f"unknown recipe {request.recipe!r}; known: {', '.join(RECIPES)}")
-    recipe = replace(RECIPES[request.recipe], **request.overrides)
+    overrides = dict(request.overrides)
+    if "patch" in overrides:
+        overrides["patches_from"] = []  # the user's size holds for the whole run
+    recipe = replace(RECIPES[request.recipe], **overrides)
     multiple = architecture_of(find_preset(recipe.preset)).size_multiple
     if recipe.patch % multiple:
         raise InputError(f"`patch` {recipe.patch}: preset {recipe.preset} takes multiples of {multiple}")
@@ -211,7 +219,8 @@ def open_data(request: TrainingRequest, recipe: Recipe) -> tuple[Dataset[tuple[T
     if request.data is not None and request.ldr is not None:
         raise InputError("give either `data` or `ldr` with `hdr`, not both")
     if request.data is None and request.ldr is None:
-        source = SyntheticSource(request.panoramas, request.scenes, camera=CameraModel(peak=request.peak))
+        lists = [path for path in request.lists if path.is_file() or path not in SPLIT_LISTS]
+        source = SyntheticSource(request.panoramas, request.photos, lists, request.scenes, peak=request.peak)
         return source.training_set(recipe), validator(source.validation_pairs(), request.peak)
     if request.ldr is not None and request.hdr is not None:
         pairs = find_pairs(request.ldr, request.hdr)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from dcdr_deploy.errors import InputError
 from dcdr_deploy.scenes.camera import CameraModel
 from dcdr_deploy.scenes.panorama import PanoramaSet
+from dcdr_deploy.scenes.photographs import PhotographSet
 from dcdr_deploy.scenes.procedural import TRAIN_SEEDS, VALIDATION_SEEDS
+from dcdr_deploy.scenes.splits import PANORAMA_SUFFIXES, PHOTOGRAPH_SUFFIXES, files_of, read_split
 from dcdr_deploy.system.files import cache_folder
 from dcdr_deploy.training.heldout import HeldOutPair, held_out_pairs
 from dcdr_deploy.training.recipe import Recipe
-from dcdr_deploy.training.synthetic import SyntheticPairs, scene_pool
+from dcdr_deploy.training.synthetic import PHOTOGRAPHS, SyntheticPairs, scene_pool
 
 VALIDATION_VIEWS = 16
 VALIDATION_SCENES = 16
@@ -25,40 +29,62 @@ class SyntheticSource:
     """The synthetic source's places and size.
 
     Attributes:
-        panoramas: folder with ``train`` and ``validation`` below it.
+        panoramas: folders of panoramas, of which the lists say what belongs to which split.
+        photographs: folders of photographs, likewise; none for recipes without a share of them.
+        lists: tables of the split, see :mod:`dcdr_deploy.scenes.splits`.
         scenes: procedural scenes in the pool.
         cache: where the rendered pool is kept.
-        camera: camera model for training and validation.
+        peak: full scale of targets in units of SDR white.
     """
 
-    panoramas: Path
+    panoramas: Sequence[Path]
+    photographs: Sequence[Path] = ()
+    lists: Sequence[Path] = ()
     scenes: int = 3000
     cache: Path = field(default_factory=lambda: cache_folder())
-    camera: CameraModel = field(default_factory=CameraModel)
+    peak: float = 8.0
 
     def training_set(self, recipe: Recipe) -> SyntheticPairs:
         """Pairs of a whole run.
 
         Raises:
-            InputError: no panoramas in the folder.
+            InputError: no panoramas or photographs for training in the folders, or the recipe's camera is wrong.
         """
-        panoramas = PanoramaSet(self._split("train"))
+        photographs = None
+        if self.photographs and recipe.source_shares.get(PHOTOGRAPHS):
+            photographs = PhotographSet(self._files(self.photographs, PHOTOGRAPH_SUFFIXES, "train"))
+        panoramas = PanoramaSet(self._files(self.panoramas, PANORAMA_SUFFIXES, "train"))
         seeds = range(TRAIN_SEEDS.start, TRAIN_SEEDS.start + self.scenes)
-        pool = scene_pool(seeds, self.cache)
-        length = recipe.steps * recipe.batch
-        shares = recipe.flat_share, recipe.source_shares
-        return SyntheticPairs(panoramas, pool, self.camera, recipe.patch, recipe.seed, length, *shares)
+        return SyntheticPairs(panoramas, scene_pool(seeds, self.cache), self._camera(recipe), recipe, photographs)
 
     def validation_pairs(self) -> list[HeldOutPair]:
-        """A small held-out set for the metrics file."""
-        panoramas = PanoramaSet(self._split("validation"))
-        seeds = range(VALIDATION_SEEDS.start, VALIDATION_SEEDS.start + VALIDATION_SCENES)
-        return held_out_pairs(panoramas, VALIDATION_VIEWS, seeds, self.camera, VALIDATION_SIZE, VALIDATION_SEED)
+        """A small held-out set for the metrics file, always of the same camera.
 
-    def _split(self, name: str) -> Path:
-        folder = self.panoramas / name
-        if not folder.is_dir():
+        Raises:
+            InputError: no panoramas for validation in the folders.
+        """
+        panoramas = PanoramaSet(self._files(self.panoramas, PANORAMA_SUFFIXES, "validation"))
+        seeds = range(VALIDATION_SEEDS.start, VALIDATION_SEEDS.start + VALIDATION_SCENES)
+        camera = CameraModel(peak=self.peak)
+        return held_out_pairs(panoramas, VALIDATION_VIEWS, seeds, camera, VALIDATION_SIZE, VALIDATION_SEED)
+
+    def _camera(self, recipe: Recipe) -> CameraModel:
+        fields: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in recipe.camera.items()
+        }
+        try:
+            return CameraModel(peak=self.peak, **fields)
+        except TypeError as error:
+            raise InputError(f"the recipe's camera has fields that there are not: {sorted(fields)}") from error
+
+    def _files(self, folders: Sequence[Path], suffixes: Sequence[str], split: str) -> list[Path]:
+        """Files of a split, at least one."""
+        entries = {name: entry for path in self.lists for name, entry in read_split(path).items()}
+        files = files_of(folders, suffixes, entries, split)
+        if not files:
+            places = ", ".join(map(str, folders))
             raise InputError(
-                f"{self.panoramas} holds no folder '{name}' with panoramas; see data/hdri in the repository"
+                f"{places}: no {' or '.join(suffixes)} file for {split}; a folder of that name or `lists` says "
+                "what is"
             )
-        return folder
+        return files

@@ -1,4 +1,4 @@
-"""The synthetic data source: crops of HDR panoramas and procedural scenes, photographed by a camera model.
+"""The synthetic data source: crops of HDR panoramas, procedural scenes and photographs, seen by a camera model.
 
 Every sample is a function of (seed, index): an interrupted run that goes on at the same index sees the same samples,
 and worker processes need no state.
@@ -7,9 +7,10 @@ and worker processes need no state.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -23,9 +24,11 @@ from dcdr_deploy.scenes import procedural
 from dcdr_deploy.scenes.camera import LDR_MAX, TARGET_MAX, CameraModel, simulate
 from dcdr_deploy.scenes.draws import log_uniform
 from dcdr_deploy.scenes.panorama import PanoramaSet
+from dcdr_deploy.scenes.photographs import PhotographSet
 from dcdr_deploy.scenes.tabletop import tabletop
 from dcdr_deploy.scenes.twilight import twilight
 from dcdr_deploy.system.files import atomic_path
+from dcdr_deploy.training.recipe import Recipe
 
 SCENE_SIZE = 384
 SMALLEST_ZOOM = 0.35
@@ -43,33 +46,61 @@ SOURCES: dict[str, Callable[[np.random.Generator, int], npt.NDArray[np.float32]]
 }
 """Generators of linear crops (size, size, 3), by the names in a recipe's ``source_shares``."""
 
-Pair = tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint16]]
+PHOTOGRAPHS, PANORAMAS = "photographs", "panoramas"
+"""Sources of ``source_shares`` beside the generators: crops of photographs, and views of panoramas.
+
+What no share names is half views of panoramas and half crops of procedural scenes."""
 
 
-def to_tensors(ldr: npt.NDArray[np.uint8], target: npt.NDArray[np.uint16]) -> tuple[Tensor, Tensor]:
-    """Network input and target, each (3, H, W) float32 in [0, 1], of a pair (H, W, 3) uint8 and uint16."""
+@dataclass(frozen=True)
+class Scene:
+    """A linear crop before the camera.
+
+    Attributes:
+        light: RGB, float32 (S, S, 3), any scale.
+        known: bool (S, S), False where nobody knows the light; ``None``: known everywhere.
+        exposure: factor after which 1.0 saturates; ``None`` leaves it to the camera.
+    """
+
+    light: npt.NDArray[np.float32]
+    known: npt.NDArray[np.bool_] | None = None
+    exposure: float | None = None
+
+
+class Sample(NamedTuple):
+    """SDR uint8 (S, S, 3), target uint16 (S, S, 3), and where the target is known, bool (S, S), or ``None``."""
+
+    ldr: npt.NDArray[np.uint8]
+    target: npt.NDArray[np.uint16]
+    known: npt.NDArray[np.bool_] | None
+
+
+def to_tensors(
+    ldr: npt.NDArray[np.uint8], target: npt.NDArray[np.uint16], known: npt.NDArray[np.bool_] | None = None
+) -> tuple[Tensor, Tensor]:
+    """Network input and target, each (3, H, W) float32 in [0, 1], of a pair (H, W, 3) uint8 and uint16.
+
+    The target is NaN where it is not ``known`` (H, W).
+    """
     x = torch.from_numpy(ldr.astype(np.float32).transpose(2, 0, 1) / np.float32(LDR_MAX))
-    y = torch.from_numpy(target.astype(np.float32).transpose(2, 0, 1) / np.float32(TARGET_MAX))
-    return x.contiguous(), y.contiguous()
+    y = torch.from_numpy(target.astype(np.float32).transpose(2, 0, 1) / np.float32(TARGET_MAX)).contiguous()
+    if known is not None:
+        y[:, torch.from_numpy(~known)] = torch.nan
+    return x.contiguous(), y
 
 
 class SyntheticPairs(Dataset[tuple[Tensor, Tensor]]):
-    """Pairs drawn half from panoramas, half from procedural scenes, and shares of them by other generators.
+    """Pairs drawn half from panoramas, half from procedural scenes, and shares of them from other sources.
 
     Args:
         panoramas: views are rendered when they are drawn.
         scenes: (N, S, S, 3) float16 linear scenes, see :func:`scene_pool`.
         camera: the camera model.
-        patch: size of a pair in pixels.
-        seed: of everything random here.
-        length: number of samples; a run's steps x batch.
-        flat_share: share of samples whose contrast is lowered, as by an overcast sky: light that would be far above
-            white is then just above it, and what is below tells so.
-        source_shares: shares of samples that are drawn by :data:`SOURCES`; they are neither tinted nor lowered in
-            contrast.
+        recipe: says patch sizes, seed, number of samples and what they are drawn from.
+        photographs: for recipes that have a share of them.
 
     Raises:
-        InputError: an unknown generator, or shares that are negative or more than 1 together.
+        InputError: an unknown source, shares that are negative or more than 1 together, or no photographs for a share.
     """
 
     def __init__(
@@ -77,57 +108,74 @@ class SyntheticPairs(Dataset[tuple[Tensor, Tensor]]):
         panoramas: PanoramaSet,
         scenes: npt.NDArray[np.float16],
         camera: CameraModel,
-        patch: int,
-        seed: int,
-        length: int,
-        flat_share: float = 0.0,
-        source_shares: Mapping[str, float] = MappingProxyType({}),
+        recipe: Recipe,
+        photographs: PhotographSet | None = None,
     ) -> None:
-        if not source_shares.keys() <= SOURCES.keys():
-            unknown = sorted(source_shares.keys() - SOURCES.keys())
-            raise InputError(f"unknown sources of samples {unknown}; known: {', '.join(SOURCES)}")
-        if min(source_shares.values(), default=0) < 0 or sum(source_shares.values()) > 1:
-            raise InputError(f"source_shares is {dict(source_shares)}: shares lie in 0..1, and so does their sum")
-        self.flat_share, self.source_shares = flat_share, source_shares
+        shares = recipe.source_shares
+        known = SOURCES.keys() | {PHOTOGRAPHS, PANORAMAS}
+        if not shares.keys() <= known:
+            raise InputError(
+                f"unknown sources of samples {sorted(shares.keys() - known)}; known: {', '.join(sorted(known))}"
+            )
+        if min(shares.values(), default=0) < 0 or sum(shares.values()) > 1 + 1e-9:
+            raise InputError(f"source_shares is {dict(shares)}: shares lie in 0..1, and so does their sum")
+        if shares.get(PHOTOGRAPHS) and photographs is None:
+            raise InputError(
+                f"{shares[PHOTOGRAPHS]:.0%} of this recipe's samples come from photographs: name folders of them by "
+                "`photos` (data/splits/README.md says which were used and how to get them)"
+            )
+        self.recipe, self.photographs = recipe, photographs
         self.panoramas, self.scenes, self.camera = panoramas, scenes, camera
-        self.patch, self.seed, self.length = patch, seed, length
 
     def __len__(self) -> int:
-        return self.length
+        return self.recipe.steps * self.recipe.largest_batch
 
-    def radiance(self, rng: np.random.Generator) -> npt.NDArray[np.float32]:
+    def scene(self, rng: np.random.Generator, patch: int) -> Scene:
         """Draw a linear HDR crop (patch, patch, 3)."""
+        recipe, from_panorama = self.recipe, None
         # Nothing is drawn where there are no shares, so that runs without them keep their samples.
-        if self.source_shares:
+        if recipe.source_shares:
             place = rng.random()
-            for name, share in self.source_shares.items():
+            for name, share in recipe.source_shares.items():
                 if place < share:
-                    return SOURCES[name](rng, self.patch)
+                    if name == PANORAMAS:
+                        from_panorama = True
+                        break
+                    if name != PHOTOGRAPHS:
+                        return Scene(SOURCES[name](rng, patch))
+                    assert self.photographs is not None
+                    crop = self.photographs.random_crop(rng, patch)
+                    return Scene(crop.light, crop.known, exposure=1.0)
                 place -= share
-        from_panorama = rng.random() < PANORAMA_SHARE
-        crop = self.panoramas.random_view(rng, self.patch) if from_panorama else self._scene_crop(rng)
+        if from_panorama is None:
+            from_panorama = rng.random() < PANORAMA_SHARE
+        fov = (recipe.fov[0], recipe.fov[1])
+        light = self.panoramas.random_view(rng, patch, fov) if from_panorama else self._scene_crop(rng, patch)
         if rng.random() < TINT_SHARE:
-            crop = crop * np.exp(rng.normal(0, TINT_SIGMA, 3)).astype(np.float32)
-        if self.flat_share and rng.random() < self.flat_share:
-            crop = np.maximum(crop, 0) ** np.float32(log_uniform(rng, FLATTEST, LEAST_FLAT))
-        return crop[:, ::-1] if rng.random() < 0.5 else crop
+            light = light * np.exp(rng.normal(0, TINT_SIGMA, 3)).astype(np.float32)
+        if recipe.flat_share and rng.random() < recipe.flat_share:
+            light = np.maximum(light, 0) ** np.float32(log_uniform(rng, FLATTEST, LEAST_FLAT))
+        return Scene(light[:, ::-1] if rng.random() < 0.5 else light)
 
-    def _scene_crop(self, rng: np.random.Generator) -> npt.NDArray[np.float32]:
+    def _scene_crop(self, rng: np.random.Generator, patch: int) -> npt.NDArray[np.float32]:
         scene = self.scenes[int(rng.integers(len(self.scenes)))]
         limit = scene.shape[0]
-        side = min(limit, int(self.patch / rng.uniform(SMALLEST_ZOOM, 1)))
+        side = min(limit, int(patch / rng.uniform(SMALLEST_ZOOM, 1)))
         top, left = rng.integers(0, limit - side + 1, size=2)
         crop = scene[top : top + side, left : left + side].astype(np.float32)
-        method = cv2.INTER_AREA if side >= self.patch else cv2.INTER_LINEAR
-        return crop if side == self.patch else cv2.resize(crop, (self.patch, self.patch), interpolation=method)
+        method = cv2.INTER_AREA if side >= patch else cv2.INTER_LINEAR
+        return crop if side == patch else cv2.resize(crop, (patch, patch), interpolation=method)
 
-    def pair(self, index: int) -> Pair:
-        """The pair number ``index``: SDR uint8 and target uint16, each (patch, patch, 3)."""
-        rng = np.random.default_rng((self.seed, index))
-        return simulate(np.ascontiguousarray(self.radiance(rng)), self.camera, rng)
+    def sample(self, index: int) -> Sample:
+        """Sample number ``index``, of the patch size of the step that takes it."""
+        recipe = self.recipe
+        rng = np.random.default_rng((recipe.seed, index))
+        scene = self.scene(rng, recipe.patch_at(index // recipe.largest_batch))
+        ldr, target = simulate(np.ascontiguousarray(scene.light), self.camera, rng, scene.exposure)
+        return Sample(ldr, target, scene.known)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        return to_tensors(*self.pair(index))
+        return to_tensors(*self.sample(index))
 
 
 def scene_pool(

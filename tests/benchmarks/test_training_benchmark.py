@@ -34,7 +34,7 @@ def figures(result: subprocess.CompletedProcess[str]) -> dict[str, Any]:
 def test_it_tells_steps_per_second_with_real_and_cached_data_and_what_a_worker_feeds(tmp_path: Path) -> None:
     told = figures(call(tmp_path, "--json", "--workers", "1"))
     assert (told["processes"], told["workers"], told["batch"], told["patch"]) == (1, 1, 2, 16)
-    assert (told["precision"], told["offsets"]) == ("bfloat16", "held at zero")
+    assert (told["precision"], told["offsets"]) == ("bfloat16", "learnt")
     assert {kind: len(values) for kind, values in told["repeats"].items()} == {"cached": 2, "real": 2}
     rates = told["steps_per_second"]
     assert told["real_over_cached"] == pytest.approx(rates["real"] / rates["cached"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from dcdr_deploy.commands.show.build_engine import as_data, as_text
 from dcdr_deploy.errors import DcdrError, EngineError, MissingDependency, ModelError, OutputError
 from dcdr_deploy.modelfile.sidecar import read_sidecar, sidecar_path
 from dcdr_deploy.system.files import file_sha256
+from dcdr_deploy.system.packages import install_line
 
 RTX = Builder("tensorrt-rtx", "1.7.1", (75, 86, 89, 120))
 FOR_86 = BuildRequest(sms=(86,), tile=(64, 96), plugin=True)
@@ -331,7 +333,7 @@ def test_a_model_that_does_not_fit_is_refused_before_anything_starts(machine, so
 
 def test_without_onnx_the_install_line_is_shown(machine, source, monkeypatch):
     monkeypatch.setattr(build.packages, "installed", lambda module: False)
-    with pytest.raises(MissingDependency, match=r'needs the package onnx.*pip install "dcdr-deploy\[rtx\]"'):
+    with pytest.raises(MissingDependency, match=rf"needs the package onnx.*{re.escape(install_line('rtx'))}"):
         build_engine(source, request=FOR_86)
 
 

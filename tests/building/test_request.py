@@ -90,7 +90,7 @@ def test_without_any_package_both_install_lines_are_shown():
 
 
 def test_a_package_named_but_missing_shows_its_own_line():
-    with pytest.raises(MissingDependency, match=r'tensorrt is not installed; install: pip install "dcdr-deploy\[tens'):
+    with pytest.raises(MissingDependency, match=r"tensorrt is not installed; install: .*tensorrt>="):
         settle(NO_FULL, RTX, package="tensorrt", sms=(86,))
 
 
@@ -104,9 +104,14 @@ def test_a_package_that_cannot_be_imported_gives_its_reason_once():
 @pytest.mark.parametrize(
     ("builders", "present", "sms", "sentence"),
     [
-        ((NO_FULL, RTX), 90, (), r"tensorrt-rtx builds for SM75, .*SM120, not for SM90; .*dcdr-deploy\[tensorrt\]"),
+        ((NO_FULL, RTX), 90, (), r"tensorrt-rtx builds for SM75, .*SM120, not for SM90; .*pip install .*tensorrt>="),
         ((NO_FULL, RTX), None, (86, 42), r"not for SM42"),
-        ((FULL, NO_RTX), None, (86,), r"for the GPU of the machine it runs on, which has none; .*dcdr-deploy\[rtx\]"),
+        (
+            (FULL, NO_RTX),
+            None,
+            (86,),
+            r"for the GPU of the machine it runs on, which has none; .*pip install .*tensorrt-rtx",
+        ),
         ((FULL, NO_RTX), 89, (86,), r"which is SM89"),
         ((FULL, NO_RTX), 89, (86, 89), r"which is SM89"),
         ((FULL, RTX), None, (90,), r"which has none; tensorrt-rtx builds for .* not for SM90"),

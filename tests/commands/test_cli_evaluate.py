@@ -17,6 +17,7 @@ from PIL import Image
 
 import dcdr_deploy
 from dcdr_deploy.imaging import write_image
+from dcdr_deploy.imaging.read_hdr import read_hdr
 from dcdr_deploy.metrics.registry import METRICS
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(dcdr_deploy.__file__).parent.parent)}
@@ -99,6 +100,19 @@ def test_predictions_beyond_the_truths_are_left_out_with_a_note(dcdr):
     assert "--partial leaves it out" in dcdr("evaluate", "pred", "gt", *FAST).stderr
     done = dcdr("evaluate", "pred", "gt", "--partial", *FAST)
     assert (done.exit_code, done.stdout.splitlines()[0]) == (0, "whole pictures: 1 of 1 pairs")
+
+
+def test_the_results_of_the_demo_are_measured_against_the_samples_truths_as_they_lie(dcdr):
+    samples = Path(dcdr_deploy.__file__).parent.parent / "samples"
+    for path in sorted(samples.glob("*.*")):
+        if path.suffix in (".png", ".jpg"):
+            truth = samples / "truth" / f"{path.stem}.exr"
+            light = read_hdr(truth).pixels / 8 if truth.is_file() else np.zeros((8, 8, 3), np.float32)
+            write_image(f"out/{path.stem}.exr", light, peak=8, metadata={"peak": "8"})
+    done = dcdr("evaluate", "out", samples / "truth", "--metrics", "psnr-l", "--jobs", "1")
+    assert done.exit_code == 0, done.stderr
+    assert done.stdout.splitlines()[0] == "whole pictures: 3 of 3 pairs"
+    assert "note: out: 3 predictions (china, coffee, rocket) without a ground truth left out" in done.stderr
 
 
 def test_a_scale_that_differs_is_noted_and_taken_out_by_alignment(dcdr):

@@ -11,14 +11,19 @@ import time
 from pathlib import Path
 
 import click
+import OpenEXR
 import pytest
 from click.testing import CliRunner
+from PIL import Image
 
 import dcdr_deploy
 from dcdr_deploy import cli
 from dcdr_deploy.commands.show import run
+from dcdr_deploy.system.packages import install_line
 
 ORT = ("--backend", "onnxruntime")
+NATIVE = ("--scale", "native")
+"""The network's own numbers, for pictures in which nothing clips."""
 
 
 @pytest.fixture
@@ -33,15 +38,34 @@ def photos(tmp_path, make_picture) -> Path:
 
 def test_one_file_gives_one_line_on_stdout_and_the_model_with_its_reason_on_stderr(dcdr, make_picture, tiny_model):
     make_picture(Path("in.png"))
-    done = dcdr("run", "in.png", "out.exr", "--model", tiny_model, *ORT)
+    done = dcdr("run", "in.png", "out.exr", "--model", tiny_model, *ORT, *NATIVE)
     assert done.exit_code == 0
     assert Path("out.exr").is_file()
     (line,) = done.stdout.splitlines()
     assert line.startswith("out.exr  32x24  gain.onnx  onnxruntime on CPU (")
-    assert line.endswith("min 0  median 0.8  p99 0.8  max 0.8  (1 = SDR white)")
+    assert line.endswith("min 0  median 0.8  p99 0.8  max 0.8  (1 = SDR white)  nothing clipped")
     model, backend = done.stderr.splitlines()
     assert model == f"model: {tiny_model} (as asked for)"
     assert backend.startswith("backend: onnxruntime on CPU")
+
+
+def test_what_the_input_was_taken_for_is_in_the_verbose_line_and_in_json(dcdr, tiny_model):
+    exif = Image.Exif()
+    exif.get_ifd(0x8769)[0xA001] = 65535
+    exif.get_ifd(0x8769)[0xA005] = {1: "R03"}
+    Image.new("RGB", (24, 32), (152, 115, 89)).save("in.png", exif=exif.tobytes())
+    done = dcdr("run", "in.png", "out.exr", "--model", tiny_model, *ORT, "-v")
+    assert "in.png: Adobe RGB (1998) by Exif, converted to sRGB; " in done.stderr
+    done = dcdr("run", "in.png", "out.exr", "--model", tiny_model, *ORT, "--json")
+    assert json.loads(done.stdout)["colour"] == "Adobe RGB (1998) by Exif, converted to sRGB"
+
+
+def test_wrapped_panoramas_say_so_in_the_file_and_are_made_anew_where_they_were_not(dcdr, photos, tiny_model):
+    for options in ((), ("--wrap",), ("--wrap",)):
+        done = dcdr("run", photos, "hdr", "-m", tiny_model, "--scale", "native", *options, *ORT)
+        assert done.exit_code == 0, done.stderr
+    assert "3 unchanged since an earlier run" in done.stderr
+    assert OpenEXR.File("hdr/a.exr").header()["wrap"] == "yes"
 
 
 def test_without_options_the_model_in_the_working_directory_is_taken(dcdr, make_picture, write_tiny_model):
@@ -70,14 +94,14 @@ def test_quiet_leaves_results_only(dcdr, make_picture, tiny_model):
 
 def test_verbose_tells_times_and_tiles(dcdr, make_picture, tiny_model):
     make_picture(Path("in.png"), size=(100, 100))
-    done = dcdr("run", "in.png", "out.exr", "-v", "-m", tiny_model, *ORT, "--tile", "64", "--overlap", "4")
+    done = dcdr("run", "in.png", "out.exr", "-v", "-m", tiny_model, *ORT, *NATIVE, "--tile", "64", "--overlap", "4")
     assert "4 tiles of 64 x 64, overlap 4, batch 1; 0 retries" in done.stderr
     assert len(done.stdout.splitlines()) == 1
 
 
 def test_json_is_one_object_on_stdout(dcdr, make_picture, tiny_model):
     make_picture(Path("in.png"))
-    done = dcdr("run", "in.png", "out.exr", "--json", "-m", tiny_model, *ORT)
+    done = dcdr("run", "in.png", "out.exr", "--json", "-m", tiny_model, *ORT, *NATIVE)
     data = json.loads(done.stdout)
     assert (data["status"], data["output"], data["width"], data["height"]) == ("converted", "out.exr", 32, 24)
     assert data["statistics"]["max"] == pytest.approx(0.8, rel=1e-3)
@@ -93,7 +117,7 @@ def test_json_is_one_object_on_stdout(dcdr, make_picture, tiny_model):
 )
 def test_tile_options_reach_the_runner(dcdr, make_picture, tiny_model, arguments, tiles):
     make_picture(Path("in.png"), size=(100, 100))
-    done = dcdr("run", "in.png", "out.exr", "--json", "-m", tiny_model, *ORT, *arguments)
+    done = dcdr("run", "in.png", "out.exr", "--json", "-m", tiny_model, *ORT, *NATIVE, *arguments)
     assert json.loads(done.stdout)["tiles"] == tiles
 
 
@@ -222,7 +246,7 @@ def test_ctrl_c_leaves_whole_files_only_and_the_next_run_goes_on(tmp_path, make_
     for name in names:
         make_picture(tmp_path / "photos" / name)
     hdr = tmp_path / "hdr"
-    arguments = ("photos", "hdr", "--preview", "-m", tiny_model, *ORT)
+    arguments = ("photos", "hdr", "--preview", "-m", tiny_model, *ORT, *NATIVE)
     code, words = interrupt_when(lambda: (hdr / "1.exr").exists(), *arguments, cwd=tmp_path)
     assert code == 130, words
     assert "Traceback" not in words
@@ -279,7 +303,7 @@ def test_a_missing_package_is_a_line_with_what_to_install():
     assert done.exit_code == 2
     assert done.stderr == (
         "error: `dcdr-deploy x` needs the package no_such_package_here, which is not installed: "
-        'pip install "dcdr-deploy[train]"\n'
+        f"{install_line('train')}\n"
     )
 
 

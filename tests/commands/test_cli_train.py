@@ -22,6 +22,7 @@ from dcdr_deploy.run.selection import DEMO_MODEL
 from dcdr_deploy.training.state import read_training_checkpoint
 
 DATA = Path(__file__).parents[2] / "data" / "hdri"
+SAMPLES = Path(__file__).parents[2] / "samples"
 DEMO = DEMO_MODEL.with_suffix(".safetensors")
 SMALL = ("--patch", "16", "--batch", "1", "--perceptual", "none", "--device", "cpu", "--precision", "fp32")
 
@@ -41,7 +42,7 @@ def pairs(tmp_path: Path) -> tuple[Path, Path]:
 
 def test_a_short_run_on_pairs_and_its_continuation(pairs: tuple[Path, Path], tmp_path: Path) -> None:
     run = ("--ldr", pairs[0], "--hdr", pairs[1], "-o", tmp_path / "run", *SMALL)
-    first = call(*run, "--steps", "3", "--minutes", "0", "--checkpoint-every", "1")
+    first = call(*run, "--steps", "3", "--minutes", "0.0001", "--checkpoint-every", "1")
     assert first.exit_code == 0, first.output
     assert "go on with --resume" in first.stdout
     second = call(*run, "--steps", "3", "--resume")
@@ -53,7 +54,7 @@ def test_a_short_run_on_pairs_and_its_continuation(pairs: tuple[Path, Path], tmp
 
 
 def test_fine_tuning_starts_at_the_weights_of_a_checkpoint(pairs: tuple[Path, Path], tmp_path: Path) -> None:
-    run = ("--ldr", pairs[0], "--hdr", pairs[1], *SMALL, "--weights", DEMO, "--learning-rate", "0")
+    run = ("--ldr", pairs[0], "--hdr", pairs[1], *SMALL, "--weights", DEMO, "--learning-rate", "1e-30")
     result = call(*run, "-o", tmp_path / "run", "--steps", "1")
     assert result.exit_code == 0, result.output
     tuned, before = (load_checkpoint(path).network.state_dict() for path in (tmp_path / "run" / "last.pth", DEMO))
@@ -81,7 +82,10 @@ def test_the_synthetic_source_trains_and_validates(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr("dcdr_deploy.training.sources.VALIDATION_SIZE", 32)
     monkeypatch.setattr("dcdr_deploy.training.sources.cache_folder", lambda: tmp_path / "cache")
     arguments = ("--recipe", "demo", "--panoramas", DATA, "--scenes", "2", "-o", tmp_path / "run", *SMALL)
-    result = call(*arguments, "--steps", "2", "--validate-every", "2")
+    refused = call(*arguments, "--steps", "2")
+    assert refused.exit_code == 2
+    assert "--photos" in refused.stderr
+    result = call(*arguments, "--photos", SAMPLES, "--steps", "2", "--validate-every", "2")
     assert result.exit_code == 0, result.output
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert "clipped_gain" in lines[-1]
@@ -115,7 +119,7 @@ def test_ctrl_c_ends_with_a_checkpoint(pairs: tuple[Path, Path], tmp_path: Path)
         (["--patch", "28", "--perceptual", "squeezenet"], "needs 32 pixels"),
         (["--ldr", "somewhere"], "give both"),
         (["--data", "nowhere"], "leftImg8bit"),
-        (["--panoramas", "nowhere"], "no folder 'train'"),
+        (["--panoramas", "nowhere"], "nowhere is no folder"),
         (["--device", "cuda:99"], "cuda:99"),
         (["--device", "toaster"], "unknown device"),
         (["--resume", "--panoramas", str(DATA), "--scenes", "1", *SMALL], "no checkpoint"),

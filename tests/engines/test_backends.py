@@ -86,6 +86,15 @@ def test_openvino_agrees_with_onnxruntime(make_model: Callable[..., Path], inlin
 
 
 @pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+def test_an_engine_that_rested_goes_on_as_before(model_file: Path, backend: str):
+    pytest.importorskip(backend)
+    with load_engine(model_file, backend, CPU) as engine:
+        before = engine.infer(picture())
+        engine.rest()
+        np.testing.assert_array_equal(engine.infer(picture()), before)
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
 def test_a_model_in_half_precision_runs_between_float32_ends(
     model_file: Path, make_model: Callable[..., Path], backend: str
 ):

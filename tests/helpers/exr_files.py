@@ -24,7 +24,7 @@ def exr_bytes(
 ) -> bytes:
     """A single-part scanline file without compression; windows are x and y of the first and of the last pixel."""
     full = {name: value if isinstance(value, tuple) else (value, 1, 1) for name, value in sorted(channels.items())}
-    height, width = next(iter(full.values()))[0].shape
+    height, width = max(samples.shape for samples, _, _ in full.values())
     data = data_window or (0, 0, width - 1, height - 1)
     head = _header(full, data, display_window or data, attributes or {}, compression)
     chunks = []

@@ -163,6 +163,11 @@ def test_the_gama_that_belongs_to_srgb_is_srgb(read, extra):
     np.testing.assert_array_equal(read(png_bytes(RGB, 2, extra, depth=8)).pixels, RGB)
 
 
+def test_the_same_gama_beside_other_primaries_is_a_power(read):
+    frame = read(png_bytes(DEEP, 2, gama(0.4547) + chrm(p.ADOBE_RGB)))
+    assert near(frame.pixels, converted(DEEP, power(1 / 0.4547), p.ADOBE_RGB))
+
+
 @pytest.mark.parametrize(
     ("extra", "by"),
     [
@@ -394,6 +399,14 @@ def test_our_own_output_is_refused_by_its_tag(tmp_path, suffix):
         InputError, match=r"is an HDR picture already \(written by dcdr-deploy, full scale 8 x SDR white"
     ):
         read_image(path)
+
+
+def test_sdr_pictures_that_other_programs_made_of_our_output_are_taken(read):
+    texts = chunk(b"tEXt", b"Software\0dcdr-deploy 0.1") + chunk(b"tEXt", b"peak\x008")
+    np.testing.assert_array_equal(read(png_bytes(RGB, 2, texts, depth=8)).pixels, RGB)
+    np.testing.assert_array_equal(read(png_bytes(DEEP, 2, texts + SRGB_CHUNK)).pixels, DEEP)
+    with pytest.raises(InputError, match="written by dcdr-deploy"):
+        read(png_bytes(DEEP, 2, texts))
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif"])

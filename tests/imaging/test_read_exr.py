@@ -163,6 +163,12 @@ def test_y_beside_x_and_z_is_a_position_and_no_luminance(read):
     assert read(exr_bytes({"Y": scene()[..., 0].copy(), "Z": scene()[..., 1].copy()})).size == (HEIGHT, WIDTH)
 
 
+def test_luminance_with_one_chroma_channel_is_no_gray_picture(read):
+    half_coloured = {name: plane for name, plane in luminance_chroma(scene()).items() if name != "BY"}
+    with pytest.raises(InputError, match="channels RY, Y and not R, G, B"):
+        read(exr_bytes(half_coloured))
+
+
 # Windows, parts, layers, levels, types
 
 
@@ -192,7 +198,7 @@ def test_of_several_parts_the_only_one_in_colour_is_read(tmp_path):
 
 def test_several_pictures_are_listed_and_chosen_by_part(tmp_path):
     write_parts(tmp_path / "a.exr", left=planes(scene()), right=planes(2 * scene()))
-    with pytest.raises(InputError, match=r"--part: 0 'left' \(B, G, R\); 1 'right' \(B, G, R\)"):
+    with pytest.raises(InputError, match=r"`part`: 0 'left' \(B, G, R\); 1 'right' \(B, G, R\)"):
         read_hdr(tmp_path / "a.exr")
     for wanted in ("right", "1"):
         assert np.array_equal(read_hdr(tmp_path / "a.exr", HdrOptions(part=wanted)).pixels, 2 * scene())
@@ -209,7 +215,7 @@ def test_layers_are_found_by_their_prefixes(read):
     assert np.array_equal(read(main_and_other).pixels, scene())
     assert np.array_equal(read(main_and_other, layer="diffuse").pixels, 3 * scene())
     two = exr_bytes({**planes(scene(), "diffuse."), **planes(scene(), "specular.")})
-    with pytest.raises(InputError, match="--layer: diffuse, specular"):
+    with pytest.raises(InputError, match=r"`layer`: diffuse, specular"):
         read(two)
     with pytest.raises(InputError, match="has no layer 'albedo'; its layers are diffuse, specular"):
         read(two, layer="albedo")

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from dcdr_deploy.metrics import colorvideovdp
+from dcdr_deploy.system.packages import install_line
 
 
 def test_without_the_package_the_reason_is_how_to_get_it(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    assert "dcdr-deploy[cvvdp]" in colorvideovdp.missing()
+    assert install_line("cvvdp") in colorvideovdp.missing()
 
 
 @pytest.mark.slow

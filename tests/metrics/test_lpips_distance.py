@@ -10,12 +10,13 @@ import pytest
 
 from dcdr_deploy.metrics import lpips_distance
 from dcdr_deploy.metrics.registry import METRICS
+from dcdr_deploy.system.packages import install_line
 
 
 def test_without_the_package_the_reason_is_how_to_get_it(monkeypatch):
     found = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "lpips" else found(name))
-    assert "dcdr-deploy[lpips]" in METRICS["lpips-alex-l"].missing()
+    assert install_line("lpips") in METRICS["lpips-alex-l"].missing()
 
 
 class TestWithThePackage:

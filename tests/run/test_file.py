@@ -22,6 +22,8 @@ from dcdr_deploy.run.opening import RunnerSettings, open_runner
 from dcdr_deploy.run.outputs import ConvertOptions, preview_path
 from dcdr_deploy.run.runner import Runner
 
+NATIVE = ConvertOptions(scale="native")
+"""The network's own numbers, for pictures in which nothing clips."""
 ORT = RunnerSettings(backend="onnxruntime")
 
 
@@ -38,7 +40,7 @@ def exr(path: Path) -> tuple[np.ndarray, dict]:
 
 def test_an_exr_holds_the_network_value_times_the_peak(tmp_path, runner, make_picture):
     source = make_picture(tmp_path / "in.png", level=51)
-    report = convert_file(source, tmp_path / "out.exr", runner)
+    report = convert_file(source, tmp_path / "out.exr", runner, NATIVE)
     pixels, header = exr(report.output)
     assert pixels.shape == (24, 32, 3)
     assert pixels[0, 0].tolist() == [0, 0, 0]
@@ -50,7 +52,7 @@ def test_an_exr_holds_the_network_value_times_the_peak(tmp_path, runner, make_pi
 
 def test_the_report_says_what_was_done(tmp_path, runner, tiny_model, make_picture):
     source = make_picture(tmp_path / "in.png", level=51)
-    report = convert_file(source, tmp_path / "out.exr", runner, ConvertOptions(preview=True))
+    report = convert_file(source, tmp_path / "out.exr", runner, ConvertOptions(preview=True, scale="native"))
     assert (report.source, report.output, report.preview) == (
         source,
         tmp_path / "out.exr",
@@ -77,7 +79,7 @@ def test_a_preview_is_an_8_bit_picture_of_the_same_size(tmp_path, runner, make_p
 
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
 def test_integer_formats_hold_the_network_value(tmp_path, runner, make_picture, suffix):
-    report = convert_file(make_picture(tmp_path / "in.jpg", level=102), tmp_path / f"out{suffix}", runner)
+    report = convert_file(make_picture(tmp_path / "in.jpg", level=102), tmp_path / f"out{suffix}", runner, NATIVE)
     pixels = cv2.imread(str(report.output), cv2.IMREAD_UNCHANGED)
     assert pixels.dtype == np.uint16
     assert pixels[12, 16, 1] == pytest.approx(102 / 255 * GAIN * 65535, abs=1)
@@ -214,7 +216,7 @@ def test_a_model_is_loaded_told_of_and_closed(tmp_path, tiny_model, make_picture
     closed = []
     monkeypatch.setattr("dcdr_deploy.engines.onnxruntime.OnnxRuntimeEngine._close", lambda self: closed.append(1))
     with open_runner(tiny_model, ORT, Heard()) as runner:
-        convert_file(make_picture(tmp_path / "in.png"), tmp_path / "out.exr", runner, listener=Heard())
+        convert_file(make_picture(tmp_path / "in.png"), tmp_path / "out.exr", runner, NATIVE, listener=Heard())
     assert heard == [tiny_model, "onnxruntime", "in.png", (0, 1), (1, 1), "out.exr"]
     assert closed == [1]
 
@@ -223,7 +225,7 @@ def test_settings_reach_the_runner(tmp_path, tiny_model, make_picture):
     settings = RunnerSettings(backend="onnxruntime", tile=64, overlap=4, batch=2)
     source = make_picture(tmp_path / "in.png", size=(100, 100))
     with open_runner(tiny_model, settings) as runner:
-        report = convert_file(source, tmp_path / "out.exr", runner)
+        report = convert_file(source, tmp_path / "out.exr", runner, NATIVE)
     assert (report.run.tiles, report.run.overlap, report.run.batch) == (4, 4, 2)
 
 
@@ -241,7 +243,7 @@ def test_nan_from_the_network_names_the_picture(tmp_path, write_tiny_model, make
     broken = write_tiny_model(tmp_path / "broken.onnx", gain=float("nan"))
     source = make_picture(tmp_path / "in.png")
     with pytest.raises(NonFiniteError, match=r"in\.png: gain net gave NaN"), open_runner(broken, ORT) as runner:
-        convert_file(source, tmp_path / "out.exr", runner)
+        convert_file(source, tmp_path / "out.exr", runner, NATIVE)
     assert not (tmp_path / "out.exr").exists()
 
 

@@ -43,6 +43,17 @@ def test_hidden_files_other_files_and_previews_are_left_out(tmp_path, photos, ru
     assert plan.notes == (f"{photos}: 1 files named *.preview.png left out: previews of an earlier run",)
 
 
+def test_pictures_and_videos_of_other_formats_are_counted_by_suffix(tmp_path, photos, runner):
+    for name in ("x.heic", "y.HEIC", "z.gif", "clip.mp4", "notes.txt", "old.exr"):
+        (photos / name).write_bytes(b"x")
+    (note,) = plan_folder(photos, tmp_path / "hdr", EXR, recursive=False).notes
+    assert note.startswith(f"{photos}: 1 .gif, 2 .heic, 1 .mp4 left out; give an 8- or 16-bit SDR picture as PNG")
+    (tmp_path / "phone").mkdir()
+    (tmp_path / "phone/x.heic").write_bytes(b"x")
+    with pytest.raises(InputError, match=r"phone: holds no pictures \(.*\), only 1 \.heic"):
+        convert_folder(tmp_path / "phone", tmp_path / "hdr", runner)
+
+
 def test_subfolders_are_taken_with_recursive_only_and_mirrored(tmp_path, photos, runner, make_picture):
     make_picture(photos / "day 1" / "morning" / "a.png")
     assert len(convert_folder(photos, tmp_path / "flat", runner).files) == 3
@@ -105,7 +116,7 @@ def test_both_pictures_of_one_name_are_converted_and_told(tmp_path, photos, runn
         def note(self, sentence):
             notes.append(sentence)
 
-    report = convert_folder(photos, tmp_path / "hdr", runner, listener=Notes())
+    report = convert_folder(photos, tmp_path / "hdr", runner, ConvertOptions(scale="native"), listener=Notes())
     medians = {file.output.name: file.statistics["median"] for file in report.files}
     assert medians["frame2.jpg.exr"] == pytest.approx(1.6, rel=1e-2)
     assert medians["frame2.png.exr"] == pytest.approx(0.8, rel=1e-2)

@@ -9,15 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dcdr_deploy.errors import InputError
+from dcdr_deploy.imaging.radiance import write_radiance
 from dcdr_deploy.scenes.panorama import (
-    SAME_PLACE,
-    SPLITS,
     PanoramaSet,
     load_panorama,
     perspective,
     repair_ringing,
     ringing_mask,
-    split_of,
 )
 
 HDRI = Path(__file__).parents[2] / "data" / "hdri"
@@ -133,7 +131,7 @@ def test_random_views_show_little_ringing(tmp_path):
     pixels = np.ones((HEIGHT, WIDTH, 3), np.float32)
     pixels[:, :40] = (-1, 9, 9)  # clamped, a view of it would have a red channel of 0
     write_exr(tmp_path / "set" / "half.exr", {"RGB": pixels})
-    panoramas, rng = PanoramaSet(tmp_path), np.random.default_rng(0)
+    panoramas, rng = PanoramaSet(sorted(tmp_path.rglob("*.exr"))), np.random.default_rng(0)
     for _ in range(30):
         np.testing.assert_allclose(panoramas.random_view(rng, 16), 1, atol=1e-3)
 
@@ -144,13 +142,13 @@ def test_a_panorama_full_of_ringing_is_an_error_not_an_endless_loop(tmp_path):
     pixels[..., 1:] = 9
     write_exr(tmp_path / "set" / "bad.exr", {"RGB": pixels})
     with pytest.raises(InputError, match="set/bad"):
-        PanoramaSet(tmp_path).random_view(np.random.default_rng(0), 8)
+        PanoramaSet(sorted(tmp_path.rglob("*.exr"))).random_view(np.random.default_rng(0), 8)
 
 
 def test_random_views_repeat_with_the_seed(tmp_path):
     for name in ("one", "two"):
         write_exr(tmp_path / "set" / f"{name}.exr", {"RGB": noise(len(name))})
-    panoramas = PanoramaSet(tmp_path)
+    panoramas = PanoramaSet(sorted(tmp_path.rglob("*.exr")))
     assert panoramas.names == ["set/one", "set/two"]
     first, second = ([panoramas.random_view(r, 16) for _ in range(3)] for r in map(np.random.default_rng, (4, 4)))
     np.testing.assert_array_equal(first, second)
@@ -166,33 +164,32 @@ def test_user_mistakes_are_named(tmp_path):
         load_panorama(write_exr(tmp_path / "square.exr", {"RGB": np.ones((8, 8, 3), np.float32)}))
     with pytest.raises(InputError, match="not R, G, B"):
         load_panorama(write_exr(tmp_path / "depth.exr", {"Z": np.ones((8, 16), np.float32)}))
-    with pytest.raises(InputError, match=r"no \.exr"):
-        PanoramaSet(tmp_path / "empty")
+    with pytest.raises(InputError, match="no panoramas"):
+        PanoramaSet([])
+    (tmp_path / "text.hdr").write_text("not an image")
+    with pytest.raises(InputError, match="Radiance"):
+        load_panorama(tmp_path / "text.hdr")
 
 
-def test_a_place_belongs_to_one_split():
-    for group in SAME_PLACE:
-        assert len({split_of(name) for name in group}) == 1, group
+def test_a_radiance_file_holds_the_light_of_the_exr_file_to_eight_bits(tmp_path):
+    light = np.exp(np.random.default_rng(0).normal(0, 2, (8, 16, 3))).astype(np.float32)
+    write_radiance(tmp_path / "a.hdr", light, metadata={})
+    np.testing.assert_allclose(load_panorama(tmp_path / "a.hdr"), light, rtol=0, atol=light.max() / 128)
+    relative = np.abs(load_panorama(tmp_path / "a.hdr") - light).max(axis=-1) / light.max(axis=-1)
+    assert relative.max() < 0.01
 
 
-def test_no_panorama_is_held_back_twice():
-    held_back = [name for names in SPLITS.values() for name in names]
-    assert len(held_back) == len(set(held_back))
-    assert {split_of(name) for name in held_back} == {"test", "validation"}
-    assert split_of("bpy/city") == "train"
-
-
-def test_the_folders_are_the_splits():
-    found = {path.relative_to(HDRI).with_suffix("").as_posix() for path in HDRI.rglob("*.exr")}
-    assert len(found) == 22
-    for entry in found:
-        split, name = entry.split("/", 1)
-        assert split == split_of(name)
-    assert {f"{split}/{name}" for split, names in SPLITS.items() for name in names} <= found
+def test_views_are_as_wide_as_asked():
+    """A panorama whose value is the distance from straight ahead: the corners of a view tell its field of view."""
+    yaw = np.abs(np.linspace(-180, 180, 720, endpoint=False) + 0.25)[None, :].repeat(360, 0)
+    panorama = np.repeat(yaw[..., None], 3, -1).astype(np.float32)
+    for fov in (20, 100):
+        view = perspective(panorama, 0, 0, fov, 64)[32, :, 0]
+        assert view[0] == pytest.approx(fov / 2, rel=0.05)
 
 
 def test_the_held_back_panoramas_yield_bright_finite_views():
-    panoramas, rng = PanoramaSet(HDRI / "validation"), np.random.default_rng(0)
+    panoramas, rng = PanoramaSet(sorted((HDRI / "validation").rglob("*.exr"))), np.random.default_rng(0)
     views = np.stack([panoramas.random_view(rng, 24) for _ in range(4)])
     assert np.isfinite(views).all()
     assert (views >= 0).all()

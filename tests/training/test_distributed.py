@@ -22,6 +22,7 @@ from torch import Tensor
 from dcdr_deploy.errors import InputError
 from dcdr_deploy.training.batches import BatchIndices, automatic_workers
 from dcdr_deploy.training.distributed import SINGLE, ProcessGroup, process_from_environment
+from dcdr_deploy.training.recipe import Recipe
 from dcdr_deploy.training.request import choose_device
 from dcdr_deploy.training.state import read_training_checkpoint
 
@@ -148,15 +149,18 @@ def test_a_mistake_that_one_process_meets_ends_all_with_one_line(pictures: Path,
 @given(st.integers(1, 4), st.integers(1, 4), st.integers(0, 5))
 def test_the_processes_split_the_samples_of_every_step(size: int, share: int, first_step: int) -> None:
     batch = size * share
-    whole = list(BatchIndices(batch, first_step, 6))
-    parts = [BatchIndices(batch, first_step, 6, ProcessGroup(rank, size)) for rank in range(size)]
+    recipe = Recipe(steps=6, batch=batch, patch=16)
+    whole = list(BatchIndices(recipe, first_step))
+    parts = [BatchIndices(recipe, first_step, ProcessGroup(rank, size)) for rank in range(size)]
     assert all(len(part) == len(whole) == 6 - first_step for part in parts)
     for step, *shares in zip(whole, *parts, strict=True):
         assert step == [index for indices in shares for index in indices]
 
 
 def test_the_samples_of_a_step_depend_on_its_number_only() -> None:
-    assert list(BatchIndices(4, 3, 5)) == [[12, 13, 14, 15], [16, 17, 18, 19]]
+    assert list(BatchIndices(Recipe(steps=5, batch=4, patch=16), 3)) == [[12, 13, 14, 15], [16, 17, 18, 19]]
+    smaller = Recipe(steps=3, batch=1, patch=32, patches_from=[[0.0, 16], [0.6, 32]])
+    assert list(BatchIndices(smaller, 1)) == [[4, 5, 6, 7], [8]]
 
 
 def test_an_uneven_split_is_an_error() -> None:
@@ -213,5 +217,5 @@ class TestDevices:
 def test_data_is_prepared_beside_the_steps_of_a_gpu_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(16)), raising=False)
     assert automatic_workers(torch.device("cpu")) == 0
-    assert automatic_workers(torch.device("cuda")) == 8
+    assert automatic_workers(torch.device("cuda")) == 15
     assert automatic_workers(torch.device("cuda"), ProcessGroup(0, 4, 0, 4)) == 3

@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 from dcdr_deploy.errors import CheckpointError, InputError
 from dcdr_deploy.models import PRESETS, DCDRUNetConfig, load_checkpoint
 from dcdr_deploy.training.assembly import open_run
+from dcdr_deploy.training.liveness import RestorationSilent
 from dcdr_deploy.training.loop import LoopOptions, Progress, create_state, evaluation_network, train
 from dcdr_deploy.training.losses import WeightedLoss
 from dcdr_deploy.training.recipe import Recipe
@@ -214,3 +215,44 @@ def test_a_checkpoint_of_another_network_is_an_error(
     monkeypatch.setitem(PRESETS, "tiny", replace(TINY, width=12))
     with pytest.raises(CheckpointError, match="another network configuration"):
         open_run(recipe, tmp_path, 8.0, "cpu", resume=True)
+
+
+def test_a_run_whose_restoration_falls_silent_ends_and_keeps_the_checkpoint_before(
+    recipe: Recipe, tmp_path: Path
+) -> None:
+    state = create_state(recipe, 8.0, CPU)
+
+    def close(progress: Progress) -> None:
+        if progress.step == 4:
+            with torch.no_grad():
+                state.network.restoration_part().hidden.bias.fill_(-100)
+
+    with pytest.raises(RestorationSilent, match=r"silent by step 8: 100%.*lower --learning-rate than 0.0002"):
+        run(state, tmp_path, listen=close, options=LoopOptions(log_every=4, checkpoint_every=2))
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [line["closed_channels"] < 1 for line in lines] == [True, False]
+    assert open_run(recipe, tmp_path, 8.0, "cpu", resume=True).step == 6
+
+
+def test_held_parameters_stay_as_they_start(recipe: Recipe, tmp_path: Path) -> None:
+    state = create_state(replace(recipe, held=["restoration.first", "condition"]), 8.0, CPU)
+    before = {name: value.clone() for name, value in state.network.state_dict().items()}
+    run(state, tmp_path)
+    held = ("restoration.first", "condition")
+    changed = {name for name, value in state.network.state_dict().items() if not torch.equal(value, before[name])}
+    assert changed
+    assert not any(name.startswith(held) for name in changed)
+    assert {name for name in before if not name.startswith((*held, "tone"))} - changed == set()
+
+
+def test_a_tone_net_held_at_its_start_is_computed_as_the_curve_that_it_stands_for(recipe: Recipe) -> None:
+    from dcdr_deploy.training.loop import training_forward
+
+    held = replace(recipe, preset="lite", tone_start="inverse_srgb", tone_from=1.0)
+    state = create_state(held, 8.0, CPU)
+    x = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        forward = training_forward(state.network, held, 8.0)
+        assert forward is not state.network
+        assert (forward(x) - state.network(x)).abs().max() * 8 < 1e-3
+    assert training_forward(state.network, replace(held, tone_from=0.6), 8.0) is state.network

@@ -14,7 +14,21 @@ from dcdr_deploy.metrics.chromaticity import uv_difference
 from dcdr_deploy.metrics.psnr import mu_law as metric_mu_law
 from dcdr_deploy.metrics.psnr import psnr_mu
 from dcdr_deploy.training.heldout import baseline
-from dcdr_deploy.training.losses import WeightedLoss, clipped_uv, mu_l1, mu_log_mse, mu_mse, mu_regret, sdr_l1, tanh_l1
+from dcdr_deploy.training.losses import (
+    CLIPPED_LOG_FLOOR,
+    RELATIVE_TERMS,
+    TERMS,
+    WeightedLoss,
+    clipped_l1,
+    clipped_log_mse,
+    clipped_uv,
+    mu_l1,
+    mu_log_mse,
+    mu_mse,
+    mu_regret,
+    sdr_l1,
+    tanh_l1,
+)
 from dcdr_deploy.training.mu_law import mu_law
 
 
@@ -125,3 +139,42 @@ def test_colour_pulls_channels_that_went_below_zero_by_the_others_and_never_brea
         clipped_uv(prediction, truth, torch.ones(1, 3, 4, 4)).backward()
         assert prediction.grad is not None
         assert torch.isfinite(prediction.grad).all()
+
+
+def clipped_pair() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Prediction, truth and SDR of two patches; in the first one a quarter clips, in the second nothing."""
+    prediction, truth = pair()
+    sdr = torch.full_like(truth, 0.5)
+    sdr[0, 1, :16, :16] = 1.0
+    return prediction, truth, sdr
+
+
+def test_terms_of_clipped_pixels_look_at_those_alone_and_at_every_patch_alike() -> None:
+    prediction, truth, sdr = clipped_pair()
+    error = mu_law(prediction) - mu_law(truth)
+    assert clipped_l1(prediction, truth, sdr).item() == pytest.approx(error[0, :, :16, :16].abs().mean().item())
+    mean = error[0, :, :16, :16].square().mean() + CLIPPED_LOG_FLOOR
+    assert clipped_log_mse(prediction, truth, sdr).item() == pytest.approx(mean.log().item() / 2, rel=1e-5)
+    elsewhere = prediction.clone()
+    elsewhere[0, :, 16:] += 0.3
+    elsewhere[1] += 0.3
+    for term in (clipped_l1, clipped_log_mse):
+        assert term(elsewhere, truth, sdr).item() == term(prediction, truth, sdr).item()
+
+
+@pytest.mark.parametrize("name", sorted(TERMS | RELATIVE_TERMS))
+def test_pixels_whose_truth_nobody_knows_change_no_loss_and_get_no_gradient(name: str) -> None:
+    prediction, truth, sdr = clipped_pair()
+    unknown = torch.zeros(2, 1, 32, 32, dtype=torch.bool)
+    unknown[:, :, 10:20, 5:25] = True
+    hidden = truth.masked_fill(unknown, torch.nan)
+    loss = WeightedLoss({name: 1.0}, peak=8.0)
+    prediction.requires_grad_()
+    value = loss(prediction, hidden, sdr)
+    value.backward()
+    assert torch.isfinite(value)
+    assert prediction.grad is not None
+    assert torch.isfinite(prediction.grad).all()
+    assert (prediction.grad[unknown.expand_as(prediction)] == 0).all()
+    other = torch.where(unknown, prediction.detach() + 0.4, prediction.detach())
+    assert loss(other, hidden, sdr).item() == value.item()

@@ -43,6 +43,13 @@ def test_a_late_loss_must_be_among_the_losses() -> None:
         Recipe(losses_from={"mu_mse": 0.5})
 
 
+def test_the_patch_changes_at_its_share_and_a_step_keeps_its_pixels() -> None:
+    recipe = Recipe(steps=100, batch=16, patch=256, patches_from=[[0.0, 128], [0.4, 256], [0.8, 512]])
+    assert [recipe.patch_at(step) for step in (0, 39, 40, 79, 80)] == [128, 128, 256, 256, 512]
+    assert [recipe.batch_at(step) for step in (0, 40, 80)] == [64, 16, 4]
+    assert recipe.largest_batch == 64
+
+
 def test_recipes_survive_json() -> None:
     assert Recipe.from_json(RECIPES["demo"].to_json()) == RECIPES["demo"]
 
@@ -57,6 +64,8 @@ def test_recipes_survive_json() -> None:
         {"tone_start": "magic"},
         {"flat_share": -0.1},
         {"flat_share": 1.1},
+        {"patches_from": [[0.5, 30]]},
+        {"patches_from": [[1.5, 32]]},
     ],
 )
 def test_values_out_of_range_are_refused(changes: dict[str, object]) -> None:

@@ -11,35 +11,47 @@ import pytest
 
 from dcdr_deploy.errors import InputError
 from dcdr_deploy.scenes.camera import CameraModel, simulate
-from dcdr_deploy.scenes.panorama import SPLITS, PanoramaSet, split_of
+from dcdr_deploy.scenes.panorama import PanoramaSet
+from dcdr_deploy.scenes.photographs import PhotographSet
 from dcdr_deploy.scenes.procedural import street_scene
+from dcdr_deploy.training.recipe import Recipe
 from dcdr_deploy.training.synthetic import SOURCES, SyntheticPairs, scene_pool
 
 DATA = Path(__file__).parents[2] / "data" / "hdri"
+SAMPLES = Path(__file__).parents[2] / "samples"
 
 
 @pytest.fixture(scope="session")
 def panoramas() -> PanoramaSet:
-    return PanoramaSet(DATA / "train")
+    return PanoramaSet(sorted((DATA / "train").rglob("*.exr")))
 
 
-def source(panoramas: PanoramaSet, seed: int = 0, **shares: Any) -> SyntheticPairs:
+def source(
+    panoramas: PanoramaSet, photographs: PhotographSet | None = None, patch: int = 64, **fields: Any
+) -> SyntheticPairs:
     scenes = np.stack([street_scene(1000 + n, 96).astype(np.float16) for n in range(2)])
-    return SyntheticPairs(panoramas, scenes, CameraModel(), patch=64, seed=seed, length=100, **shares)
+    recipe = Recipe(steps=100, batch=1, patch=patch, **fields)
+    return SyntheticPairs(panoramas, scenes, CameraModel(), recipe, photographs)
+
+
+@pytest.fixture(scope="session")
+def photographs() -> PhotographSet:
+    return PhotographSet([SAMPLES / "china.jpg", SAMPLES / "coffee.png"])
 
 
 def test_pairs_depend_on_seed_and_index_only(panoramas: PanoramaSet) -> None:
     first, again, other = source(panoramas), source(panoramas), source(panoramas, seed=1)
     for index in (5, 0, 17):
-        assert np.array_equal(first.pair(index)[0], again.pair(index)[0])
-        assert np.array_equal(first.pair(index)[1], again.pair(index)[1])
-    assert not np.array_equal(first.pair(0)[0], first.pair(1)[0])
-    assert not np.array_equal(first.pair(0)[0], other.pair(0)[0])
+        assert np.array_equal(first.sample(index)[0], again.sample(index)[0])
+        assert np.array_equal(first.sample(index)[1], again.sample(index)[1])
+    assert not np.array_equal(first.sample(0)[0], first.sample(1)[0])
+    assert not np.array_equal(first.sample(0)[0], other.sample(0)[0])
 
 
 def test_tensors_are_the_pair_normalised(panoramas: PanoramaSet) -> None:
     data = source(panoramas)
-    ldr, target = data.pair(3)
+    ldr, target, known = data.sample(3)
+    assert known is None
     x, y = data[3]
     assert x.shape == y.shape == (3, 64, 64)
     assert np.array_equal(np.rint(x.numpy() * 255).transpose(1, 2, 0), ldr)
@@ -48,14 +60,14 @@ def test_tensors_are_the_pair_normalised(panoramas: PanoramaSet) -> None:
 
 def test_most_pairs_clip(panoramas: PanoramaSet) -> None:
     data = source(panoramas)
-    shares = [(data.pair(index)[0].max(axis=-1) >= 253).mean() for index in range(20)]
+    shares = [(data.sample(index)[0].max(axis=-1) >= 253).mean() for index in range(20)]
     assert np.mean(np.array(shares) > 0.003) > 0.8
 
 
 def test_flat_light_leaves_what_clips_closer_to_white(panoramas: PanoramaSet) -> None:
     def light_of_clipped_pixels(data: SyntheticPairs) -> float:
-        pairs = [data.pair(index) for index in range(30)]
-        return float(np.median([target[ldr.max(axis=-1) >= 254].mean() / 65535 * 8 for ldr, target in pairs]))
+        pairs = [data.sample(index) for index in range(30)]
+        return float(np.median([target[ldr.max(axis=-1) >= 254].mean() / 65535 * 8 for ldr, target, _ in pairs]))
 
     usual, flat = source(panoramas), source(panoramas, flat_share=1.0)
     assert 0 < light_of_clipped_pixels(flat) - 1 < 0.6 * (light_of_clipped_pixels(usual) - 1)
@@ -65,11 +77,11 @@ def test_shares_of_the_pairs_are_drawn_by_other_generators(panoramas: PanoramaSe
     data = source(panoramas, source_shares={"tabletop": 0.25, "twilight": 0.5})
 
     def drawn_by(index: int) -> str:
-        for name in data.source_shares:
-            rng = np.random.default_rng((data.seed, index))
+        for name in data.recipe.source_shares:
+            rng = np.random.default_rng((data.recipe.seed, index))
             rng.random()  # which generator
-            expected = simulate(SOURCES[name](rng, data.patch), data.camera, rng)
-            if all(np.array_equal(a, b) for a, b in zip(data.pair(index), expected, strict=True)):
+            expected = simulate(SOURCES[name](rng, data.recipe.patch), data.camera, rng)
+            if all(np.array_equal(a, b) for a, b in zip(data.sample(index)[:2], expected, strict=True)):
                 return name
         return "panoramas and scenes"
 
@@ -79,19 +91,39 @@ def test_shares_of_the_pairs_are_drawn_by_other_generators(panoramas: PanoramaSe
     assert 15 <= counts["panoramas and scenes"] <= 35
 
 
-@pytest.mark.parametrize("shares", [{"noon": 0.1}, {"twilight": -0.1}, {"twilight": 0.6, "tabletop": 0.6}])
-def test_unknown_generators_and_shares_beyond_the_whole_are_refused(
+@pytest.mark.parametrize(
+    "shares", [{"noon": 0.1}, {"twilight": -0.1}, {"twilight": 0.6, "tabletop": 0.6}, {"photographs": 0.5}]
+)
+def test_unknown_sources_shares_beyond_the_whole_and_a_share_of_no_photographs_are_refused(
     panoramas: PanoramaSet, shares: dict[str, float]
 ) -> None:
-    with pytest.raises(InputError, match="source"):
+    with pytest.raises(InputError, match=r"source|`photos`"):
         source(panoramas, source_shares=shares)
 
 
-def test_no_held_out_panorama_is_in_the_training_set(panoramas: PanoramaSet) -> None:
-    held_out = {name for names in SPLITS.values() for name in names}
-    assert not held_out & set(panoramas.names)
-    for split in ("train", "validation", "test"):
-        assert all(split_of(name) == split for name in PanoramaSet(DATA / split).names)
+def test_photographs_are_exposed_up_and_unknown_where_they_were_clipped_themselves(
+    panoramas: PanoramaSet, photographs: PhotographSet
+) -> None:
+    data = source(panoramas, photographs, source_shares={"photographs": 1.0})
+    unknown = 0.0
+    for index in range(20):
+        ldr, target, known = data.sample(index)
+        x, truth = data[index]
+        assert known is not None
+        assert np.array_equal(truth.isnan().any(dim=0).numpy(), ~known)
+        assert np.array_equal(np.rint(x.numpy() * 255).transpose(1, 2, 0), ldr)
+        unknown += float((~known).mean())
+        assert (target[known].astype(float) / 65535 * 8 >= 0).all()
+    clipped = [(sample.ldr.max(axis=-1) >= 254)[sample.known].mean() for sample in map(data.sample, range(20))]
+    assert np.mean(np.array(clipped) > 0.003) > 0.8
+    assert 0 < unknown < 10
+
+
+def test_patches_change_their_size_with_the_step_and_steps_keep_their_pixels(panoramas: PanoramaSet) -> None:
+    data = source(panoramas, patches_from=[[0.5, 128]])
+    assert data.recipe.largest_batch == 1
+    assert data.sample(49).ldr.shape == (64, 64, 3)
+    assert data.sample(50).ldr.shape == (128, 128, 3)
 
 
 def test_a_pool_is_rendered_once_and_read_afterwards(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from dcdr_deploy.engines.base import EngineInfo
+    from dcdr_deploy.run.recovery import Recovery
     from dcdr_deploy.run.reports import FileReport, FolderReport
     from dcdr_deploy.run.selection import ModelChoice
 
@@ -219,10 +220,22 @@ def summary(report: FileReport) -> str:
         f"{report.backend} on {report.device}",
         duration(report.seconds),
         f"{levels}  (1 = SDR white)",
+        recovered(report.recovery),
     ]
+    if report.gain_map is not None:
+        fields.append(f"gain map {report.gain_map}")
     if report.preview is not None:
         fields.append(f"preview {report.preview}")
     return "  ".join(fields)
+
+
+def recovered(recovery: Recovery) -> str:
+    """Return what was recovered: share of clipped pixels, stops, and whether it was restored or guessed."""
+    if not recovery.clipped:
+        return recovery.word
+    share = recovery.clipped_share
+    shown = f"{share:.1%}" if share >= 0.0005 else "under 0.1%"
+    return f"{shown} clipped, {recovery.stops_recovered:.1f} stops recovered, {recovery.word}"
 
 
 def details(report: FileReport) -> str:
@@ -230,8 +243,12 @@ def details(report: FileReport) -> str:
     stages = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in report.stages.items())
     height, width = report.run.tile_size
     tiles = f"{report.run.tiles} tiles of {height} x {width}, overlap {report.run.overlap}, batch {report.run.batch}"
+    sizes = " and ".join("{1}x{0}".format(*size) for size in report.working_sizes)
+    worked = f"network at {sizes}" if report.run.tiles else "network not needed"
+    dials = "".join(f", {name.replace('_', ' ')} {value:g}" for name, value in report.dials.items())
+    scale = f"scale {report.scale}, {worked}{dials}"
     retries = f"{report.run.retries} retries for lack of memory"
-    return f"{report.source}: {report.colour}; {stages}; {tiles}; {retries}"
+    return f"{report.source}: {report.colour}; {stages}; {scale}; {tiles}; {retries}"
 
 
 def duration(seconds: float) -> str:

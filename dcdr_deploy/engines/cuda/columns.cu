@@ -274,11 +274,12 @@ constexpr int REACH = 2;
 constexpr int WINDOW = TILE + 2 * REACH + 2;
 constexpr int SLICE = WIDTH / (SCATTER_THREADS / 32);  // channels of a warp
 constexpr int ROUND = 16;                              // pixels whose samples are worked out at a time
-constexpr int NOWHERE = -0x7fffffff - 1;
+constexpr int PLACES = WINDOW * WINDOW;
+constexpr int NOWHERE = PLACES;  // a place for what weighs nothing: lanes overwrite each other there
 
 // What a sample's gradient adds to one of its neighbours.
 struct Share {
-  int place;  // in the window, or -1 - the pixel's index in the picture, or NOWHERE
+  int place;  // in the window, or -1 - the pixel's index in the picture, where the window does not reach, or NOWHERE
   float weight;
 };
 
@@ -319,16 +320,16 @@ __device__ __forceinline__ void share_out(Share* shares, const float* offset, in
 template <class T>
 __device__ __forceinline__ void scatter(const T* __restrict__ columns, const float* __restrict__ offset, float* grad_x,
                                         int height, int width) {
-  float* window = reinterpret_cast<float*>(dynamic_shared());  // [4 slices][places][16 channels]
-  Share* shares = reinterpret_cast<Share*>(window + WINDOW * WINDOW * WIDTH);
+  float* window = reinterpret_cast<float*>(dynamic_shared());  // [4 slices][places and NOWHERE][16 channels]
+  Share* shares = reinterpret_cast<Share*>(window + (PLACES + 1) * WIDTH);
   const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, corner = lane >> 3, own = warp * SLICE + (lane & 7) * 2;
-  float* slice = window + warp * WINDOW * WINDOW * SLICE + (lane & 7) * 2;
+  float* slice = window + warp * (PLACES + 1) * SLICE + (lane & 7) * 2;
   const int across = (width + TILE - 1) / TILE, down = (height + TILE - 1) / TILE;
   const int image = blockIdx.x / (across * down), tile = blockIdx.x % (across * down);
   const int top = tile / across * TILE, left = tile % across * TILE;
   const index_t first = (index_t)image * height * width;
   float* picture = grad_x + first * WIDTH;
-  for (int i = threadIdx.x; i < WINDOW * WINDOW * WIDTH; i += SCATTER_THREADS) window[i] = 0.f;
+  for (int i = threadIdx.x; i < (PLACES + 1) * WIDTH; i += SCATTER_THREADS) window[i] = 0.f;
 #pragma unroll 1
   for (int from = 0; from < TILE * TILE; from += ROUND) {
     __syncthreads();
@@ -339,31 +340,42 @@ __device__ __forceinline__ void scatter(const T* __restrict__ columns, const flo
       const int row = top + (from + i) / TILE, column = left + (from + i) % TILE;
       if (row >= height || column >= width) continue;
       const T* gradient = columns + (first + (index_t)row * width + column) * TAPS * WIDTH + own;
+      // All of them before the first sum: what waits for memory waits once.
       float2 v[TAPS];
-#pragma unroll
-      for (int tap = 0; tap < TAPS; ++tap) v[tap] = load_pair(gradient + tap * WIDTH);
+      Share share[TAPS];
+      bool far = false;
 #pragma unroll
       for (int tap = 0; tap < TAPS; ++tap) {
-        const Share share = shares[4 * (i * TAPS + tap) + corner];
-        if (share.place >= 0) {
-          float2* sum = reinterpret_cast<float2*>(slice + share.place * SLICE);
-          const float2 before = *sum;
-          *sum = {before.x + share.weight * v[tap].x, before.y + share.weight * v[tap].y};
-        } else if (share.place != NOWHERE) {
-          float* to = picture + (index_t)(-1 - share.place) * WIDTH + own;
-          atomicAdd(to, share.weight * v[tap].x);
-          atomicAdd(to + 1, share.weight * v[tap].y);
+        v[tap] = load_pair(gradient + tap * WIDTH);
+        share[tap] = shares[4 * (i * TAPS + tap) + corner];
+        far |= share[tap].place < 0;
+      }
+      if (__any_sync(0xffffffffu, far)) {
+#pragma unroll
+        for (int tap = 0; tap < TAPS; ++tap) {
+          if (share[tap].place >= 0) continue;
+          float* to = picture + (index_t)(-1 - share[tap].place) * WIDTH + own;
+          atomicAdd(to, share[tap].weight * v[tap].x);
+          atomicAdd(to + 1, share[tap].weight * v[tap].y);
+          share[tap].place = NOWHERE;
         }
+        __syncwarp();
+      }
+#pragma unroll
+      for (int tap = 0; tap < TAPS; ++tap) {
+        float2* sum = reinterpret_cast<float2*>(slice + share[tap].place * SLICE);
+        const float2 before = *sum;
+        *sum = {before.x + share[tap].weight * v[tap].x, before.y + share[tap].weight * v[tap].y};
         __syncwarp();  // the next sample's neighbours may be the same places for other lanes
       }
     }
   }
   __syncthreads();
-  for (int i = threadIdx.x; i < WINDOW * WINDOW * (WIDTH / 4); i += SCATTER_THREADS) {
+  for (int i = threadIdx.x; i < PLACES * (WIDTH / 4); i += SCATTER_THREADS) {
     const int place = i / (WIDTH / 4), quad = i % (WIDTH / 4) * 4;
     const int y = top - 1 - REACH + place / WINDOW, x = left - 1 - REACH + place % WINDOW;
     if ((unsigned)y >= (unsigned)height || (unsigned)x >= (unsigned)width) continue;
-    const float* sums = window + (quad / SLICE * WINDOW * WINDOW + place) * SLICE + quad % SLICE;
+    const float* sums = window + (quad / SLICE * (PLACES + 1) + place) * SLICE + quad % SLICE;
     add4(picture + ((index_t)y * width + x) * WIDTH + quad, sums[0], sums[1], sums[2], sums[3]);
   }
 }

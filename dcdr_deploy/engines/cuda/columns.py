@@ -33,7 +33,7 @@ SCATTER_CHANNELS = 64
 _SCATTER_TYPES = "pppii"
 _SCATTER_THREADS = 128
 _TILE = 8
-_SCATTER_SHARED = 14 * 14 * SCATTER_CHANNELS * 4 + 16 * 9 * 4 * 8
+_SCATTER_SHARED = (14 * 14 + 1) * SCATTER_CHANNELS * 4 + 16 * 9 * 4 * 8
 """Bytes: sums of a window around a tile, and what the samples of 16 pixels add to."""
 
 

@@ -21,8 +21,9 @@ from dcdr_deploy.engines.cuda import convolution_table
 from dcdr_deploy.errors import EngineError, MissingDependency, OutputError
 from dcdr_deploy.system.faults import one_line
 from dcdr_deploy.system.files import atomic_path, cache_folder
+from dcdr_deploy.system.packages import install_line
 
-INSTALL = 'pip install "dcdr-deploy[cuda-kernels]"'
+EXTRA = "cuda-kernels"
 
 SOURCES = {
     name: Path(__file__).with_name(f"{name}.cu")
@@ -123,7 +124,7 @@ def _load_nvrtc() -> Any:
         nvrtc = importlib.import_module("cuda.bindings.nvrtc")
         nvrtc.nvrtcVersion()
     except (ImportError, RuntimeError) as error:  # RuntimeError: the bindings do not find the library
-        raise MissingDependency(f"the kernels cannot be compiled: {one_line(error)}; {INSTALL}") from error
+        raise MissingDependency(f"the kernels cannot be compiled: {one_line(error)}; {install_line(EXTRA)}") from error
     return nvrtc
 
 
@@ -135,7 +136,9 @@ def _include_folder() -> Path:
         for folder in (*sorted(root.glob("cu[0-9]*/include"), reverse=True), root / "cuda_runtime" / "include"):
             if (folder / _HEADER).is_file():
                 return folder
-    raise MissingDependency(f"the kernels cannot be compiled: no {_HEADER} among the pip packages; {INSTALL}")
+    raise MissingDependency(
+        f"the kernels cannot be compiled: no {_HEADER} among the pip packages; {install_line(EXTRA)}"
+    )
 
 
 def _call(nvrtc: Any, function: str, *arguments: Any) -> Any:

@@ -12,8 +12,9 @@ from typing import Any
 
 from dcdr_deploy.errors import EngineError, EngineOutOfMemory, MissingDependency
 from dcdr_deploy.system.faults import one_line
+from dcdr_deploy.system.packages import install_line
 
-INSTALL = 'pip install "dcdr-deploy[cuda-kernels]"'
+EXTRA = "cuda-kernels"
 
 _TYPES: dict[str, Any] = {"p": ctypes.c_void_p, "i": ctypes.c_int32, "l": ctypes.c_int64, "f": ctypes.c_float}
 _SHARED_WITHOUT_OPT_IN = 48 * 1024
@@ -29,7 +30,9 @@ def load_driver() -> Any:
     try:
         driver = importlib.import_module("cuda.bindings.driver")
     except ImportError as error:
-        raise MissingDependency(f"cuda.bindings cannot be imported ({one_line(error)}); {INSTALL}") from error
+        raise MissingDependency(
+            f"cuda.bindings cannot be imported ({one_line(error)}); {install_line(EXTRA)}"
+        ) from error
     try:
         call(driver, "cuInit", 0)
     except RuntimeError as error:  # the bindings look for libcuda with the first call

@@ -32,7 +32,7 @@ from dcdr_deploy.system import hardware, packages
 
 NAME = "cuda"
 PRECISION = "fp16"
-INSTALL = 'pip install "dcdr-deploy[cuda-kernels]"'
+EXTRA = "cuda-kernels"
 
 OLDEST_SM = 75
 """Turing: the first with tensor cores that multiply the way the kernels do (``mma.m16n8k8``)."""
@@ -53,7 +53,10 @@ def availability(*, deep: bool = False) -> Availability:
     missing = [name for name in _DISTRIBUTIONS if name not in versions]
     if missing:
         return Availability(
-            ok=False, reason=f"{' and '.join(missing)} not installed", versions=versions, install=INSTALL
+            ok=False,
+            reason=f"{' and '.join(missing)} not installed",
+            versions=versions,
+            install=packages.install_line(EXTRA),
         )
     present = hardware.compute_capabilities()
     if not present:

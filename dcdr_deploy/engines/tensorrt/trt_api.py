@@ -31,7 +31,7 @@ class Package:
         module: what is imported.
         distributions: names under which pip may know it.
         minimum: oldest version that is supported, as (major, minor).
-        install: the line that installs it.
+        extra: the extra of this package that installs it.
         targets_sms: engines can be built for any compute capabilities, without a GPU; otherwise for the GPU that is
             there only.
         deform_form: body of ``dcdr::DeformConv2d`` that its parser understands, see ``export.operators``.
@@ -42,10 +42,15 @@ class Package:
     module: str
     distributions: tuple[str, ...]
     minimum: tuple[int, int]
-    install: str
+    extra: str
     targets_sms: bool
     deform_form: str
     suffix: str = ENGINE_SUFFIX
+
+    @property
+    def install(self) -> str:
+        """The line that installs it."""
+        return packages.install_line(self.extra)
 
 
 PACKAGES = MappingProxyType(
@@ -57,7 +62,7 @@ PACKAGES = MappingProxyType(
                 module="tensorrt",
                 distributions=("tensorrt", "tensorrt-cu13", "tensorrt-cu12"),
                 minimum=(10, 3),
-                install='pip install "dcdr-deploy[tensorrt]"',
+                extra="tensorrt",
                 targets_sms=False,
                 deform_form="native",
             ),
@@ -66,7 +71,7 @@ PACKAGES = MappingProxyType(
                 module="tensorrt_rtx",
                 distributions=("tensorrt-rtx-cu13", "tensorrt-rtx-cu12", "tensorrt-rtx"),
                 minimum=(1, 7),
-                install='pip install "dcdr-deploy[rtx]"',
+                extra="rtx",
                 targets_sms=True,
                 deform_form="gridsample",
             ),

@@ -114,10 +114,12 @@ _quiet_restore: list[Any] = []
 def quiet_decoders() -> Iterator[None]:
     """Keep Python warnings and OpenCV's log off stderr: a bad file is told once, by our own sentence.
 
-    Both settings are global to the process, so threads share one switch: the first in sets it, the last out restores.
+    Pillow's own limit of pixels, lower than ours and a traceback in the midst of decoding, is lifted, too. All three
+    settings are global to the process, so threads share one switch: the first in sets it, the last out restores.
     """
     global _quiet_depth
     import cv2
+    from PIL import Image
 
     log = getattr(cv2.utils, "logging", cv2)  # where the two functions are in OpenCV 5, and in 4
     with _quiet_lock:
@@ -125,8 +127,9 @@ def quiet_decoders() -> Iterator[None]:
             catcher = warnings.catch_warnings()
             catcher.__enter__()
             warnings.simplefilter("ignore")
-            _quiet_restore[:] = [catcher, log.getLogLevel()]
+            _quiet_restore[:] = [catcher, log.getLogLevel(), Image.MAX_IMAGE_PIXELS]
             log.setLogLevel(0)  # silent
+            Image.MAX_IMAGE_PIXELS = None
         _quiet_depth += 1
     try:
         yield
@@ -134,7 +137,7 @@ def quiet_decoders() -> Iterator[None]:
         with _quiet_lock:
             _quiet_depth -= 1
             if _quiet_depth == 0:
-                catcher, level = _quiet_restore
+                catcher, level, Image.MAX_IMAGE_PIXELS = _quiet_restore
                 log.setLogLevel(level)
                 catcher.__exit__(None, None, None)
 

@@ -20,6 +20,8 @@ from dcdr_deploy.imaging.decoders.linear import Linear
 
 MAGIC = b"\x76\x2f\x31\x01"
 _STDERR = 2
+_FAILURES = (RuntimeError, ValueError, LookupError, TypeError, ArithmeticError, SystemError)
+"""How the binding reports failures of the library, and what headers that contradict themselves make of it."""
 
 Window = tuple[int, int, int, int]
 """x and y of the first, x and y of the last pixel."""
@@ -41,16 +43,17 @@ def decode_exr(path: Path, part: str | None = None, layer: str | None = None) ->
         UnreadableError: damaged, deep, without a picture or with several, or integer channels.
     """
     headers = [header for header, _ in _open(path, header_only=True)]
-    parts = [_layout(index, header) for index, header in enumerate(headers)]
+    sampling = [_sampling(header) for header in headers]
+    parts = [_layout(index, header, tuple(sampling[index])) for index, header in enumerate(headers)]
     chosen, picture, notes = layout.choose(parts, part, layer)
     header = headers[chosen.index]
     data, display = (_window(header, name) for name in ("dataWindow", "displayWindow"))
     for left, top, right, bottom in (data, display):
         check_size(right - left + 1, bottom - top + 1)
     _, stored = _open(path, header_only=False)[chosen.index]
-    sampling = {channel.name: (channel.xSampling, channel.ySampling) for channel in header["channels"]}
-    planes = [_plane(stored.get(name), name, sampling[name], data) for name in picture.channels]
-    if any(sampling[name] != (1, 1) for name in picture.channels):
+    steps = sampling[chosen.index]
+    planes = [_plane(stored.get(name), name, steps[name], data) for name in picture.channels]
+    if any(steps[name] != (1, 1) for name in picture.channels):
         notes.append("channels that are not stored for every pixel were interpolated")
     meaning = meaning_of(header, headers[0])
     linear = _linear(picture, planes, meaning)
@@ -82,19 +85,25 @@ def _open(path: Path, *, header_only: bool) -> list[tuple[Mapping[str, Any], dic
                 (dict(part.header), {name: channel.pixels for name, channel in part.channels.items()})
                 for part in opened.parts
             ]
-    # How the binding reports all failures; IndexError and its like where a header contradicts itself.
-    except (RuntimeError, ValueError, UnicodeEncodeError, LookupError, TypeError, OverflowError) as error:
+    except _FAILURES as error:
         raise damaged(str(error).replace(str(path), "").strip(" '\"")) from error
     if not found:
         raise damaged("its pixels cannot be read")
     return found
 
 
-def _layout(index: int, header: Mapping[str, Any]) -> layout.PartLayout:
+def _sampling(header: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
+    """x and y sampling by channel."""
+    try:
+        return {channel.name: (channel.xSampling, channel.ySampling) for channel in header.get("channels", ())}
+    except _FAILURES as error:  # names that are no UTF-8 are found out here
+        raise damaged(error) from error
+
+
+def _layout(index: int, header: Mapping[str, Any], channels: tuple[str, ...]) -> layout.PartLayout:
     import OpenEXR
 
     deep = header.get("type") in (OpenEXR.deepscanline, OpenEXR.deeptile)
-    channels = tuple(channel.name for channel in header.get("channels", ()))
     return layout.PartLayout(index, str(header.get("name", "")), deep, channels)
 
 

@@ -86,7 +86,7 @@ def meaning_of(header: Mapping[str, Any], first: Mapping[str, Any]) -> Meaning:
     }
     notes: list[str] = []
     chromaticities = _chromaticities(stated["chromaticities"], notes)
-    name = str(stated["colorInteropID"] or "").strip()
+    name = _text(stated["colorInteropID"])
     if name.lower() == "data":
         raise UnreadableError("says by its colorInteropID that its channels are data and no colours")
     curve: _Curve | None = None
@@ -113,6 +113,13 @@ def meaning_of(header: Mapping[str, Any], first: Mapping[str, Any]) -> Meaning:
             f"converted to linear Rec. 709 from {p.name_of(chromaticities)}{encoding} by its {by}{neutral_note}"
         )
     return Meaning(chromaticities, matrix, curve, tuple(notes))
+
+
+def _text(value: Any) -> str:
+    try:
+        return str(value or "").strip()
+    except UnicodeDecodeError:  # the binding keeps what is no UTF-8 as bytes
+        return ""
 
 
 def _by_name(name: str) -> tuple[str, str] | None:

@@ -65,8 +65,9 @@ def _layers(channels: Sequence[str]) -> Iterable[Layer]:
         members.setdefault(layer, {})[_SPELLINGS.get(plain, plain)] = name
     for layer, own in sorted(members.items()):
         for kind in _KINDS:
-            # X, Y, Z are a position or a normal; Y alone among them is no luminance.
-            if set(kind) <= set(own) and not (kind == GRAY and {"X", "Z"} <= set(own)):
+            # X, Y, Z are a position or a normal, whose Y is no luminance; and Y beside one chroma channel is no gray.
+            no_gray = {"X", "Z"} <= set(own) or {"RY", "BY"} & set(own)
+            if set(kind) <= set(own) and not (kind == GRAY and no_gray):
                 yield Layer(layer, kind, tuple(own[channel] for channel in kind))
                 break
 
@@ -99,10 +100,10 @@ def choose(parts: Sequence[PartLayout], part: str | None, layer: str | None) -> 
         raise UnreadableError(f"has the channels {channels} and not R, G, B; export it as RGB")
     if len({each.index for each, _ in candidates}) > 1:
         listed = "; ".join(str(each) for each in parts)
-        raise UnreadableError(f"has several parts with a picture; choose one with --part: {listed}")
+        raise UnreadableError(f"has several parts with a picture; choose one with `part`: {listed}")
     if len(candidates) > 1:
         raise UnreadableError(
-            "has several layers and no main picture; choose one with --layer: "
+            "has several layers and no main picture; choose one with `layer`: "
             + _listed([one.name for _, one in candidates])
         )
     ((chosen, picture),) = candidates

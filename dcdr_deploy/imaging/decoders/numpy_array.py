@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from tokenize import TokenError
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,6 +73,6 @@ def _load(data: bytes) -> NDArray[np.generic]:
                 "holds Python objects, which could run code; save it as an array of floats"
             ) from error
         raise damaged(error) from error
-    except (OSError, EOFError, SyntaxError, OverflowError, MemoryError, TypeError) as error:
+    except (OSError, EOFError, SyntaxError, TokenError, OverflowError, MemoryError, TypeError) as error:
         raise damaged(error) from error
     return array

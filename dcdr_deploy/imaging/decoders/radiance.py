@@ -53,7 +53,9 @@ def decode_radiance(data: bytes) -> Linear:
     rows, columns = header.first_axis[2], header.second_axis[2]
     check_size(columns, rows)
     stored = decode_rgbe(_scanlines(data, header.start, rows, columns))
-    linear = _turned(stored, header) / _multipliers(header, notes)
+    linear, multipliers = _turned(stored, header), _multipliers(header, notes)
+    if (multipliers != 1).any():
+        linear = linear / multipliers
     if kind == _XYZE:
         linear = p.convert(linear, np.asarray(np.linalg.inv(p.to_xyz(p.REC709)), np.float64))
         notes.append("converted to Rec. 709 from CIE XYZ with D65 as neutral")

@@ -150,6 +150,9 @@ def first_directory(data: bytes) -> Directory:
         raise UnreadableError("is a camera RAW file; develop it to an 8- or 16-bit SDR picture first")
     height, width = directory.size
     check_size(width, height)
+    if directory.tiled:
+        tile_height, tile_width = directory.segment_size
+        check_size(tile_width, tile_height)
     if not libtiff.can_decode(directory.compression):
         raise unsupported(f"TIFF compression {libtiff.name_of(directory.compression)} is not supported")
     offsets, counts = directory.segments()

@@ -38,7 +38,7 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
 @pytest.fixture(autouse=True)
 def shared_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """The emulator runs kernels in a process of their own: what they write must lie in memory that both share."""
-    for owner, names in ((torch, ("empty", "zeros")), (Tensor, ("new_empty", "__matmul__", "clone"))):
+    for owner, names in ((torch, ("empty", "zeros")), (Tensor, ("new_empty", "__matmul__", "clone", "contiguous"))):
         for name in names:
             make = getattr(owner, name)
             monkeypatch.setattr(owner, name, lambda *a, make=make, **k: make(*a, **k).share_memory_())
@@ -168,6 +168,15 @@ def test_nothing_but_the_result_is_written(library: Callable[[int], Path]):
 def test_features_that_the_kernels_cannot_take_are_refused(wrong: dict):
     with pytest.raises(ValueError, match="features cannot"):
         Features(**{"dtype": "float16", "batch": 1, "height": 2, "width": 2, "channels": 64, **wrong})
+
+
+def test_the_trial_of_a_gpu_passes_right_kernels_and_no_others(library: Callable[[int], Path]):
+    gpu = EmulatedGpu(library(80), 80)
+    kernels = ColumnKernels({80: b"the emulator has them"}, gpu.driver)
+    right = deformable.largest_error(kernels, torch.device("cpu"), 0)
+    kernels.columns = kernels.spread = lambda *arguments: None  # type: ignore[method-assign]
+    assert right < 1e-5
+    assert not deformable.largest_error(kernels, torch.device("cpu"), 0) < deformable.LARGEST_ERROR
 
 
 def test_a_gpu_without_a_fitting_cubin_is_named(library: Callable[[int], Path]):

@@ -215,7 +215,7 @@ def test_without_the_packages_the_line_that_installs_them_is_given(monkeypatch: 
     monkeypatch.setattr(packages, "versions", lambda names: {})
     state = backend.availability()
     assert not state.ok
-    assert state.install == 'pip install "dcdr-deploy[cuda-kernels]"'
+    assert state.install == packages.install_line("cuda-kernels")
 
 
 def test_a_gpu_that_is_not_there_or_too_old_is_an_error_in_a_line(monkeypatch: pytest.MonkeyPatch):

@@ -188,7 +188,7 @@ def test_equal_cubins_share_their_kernels():
 
 def test_without_the_bindings_the_line_that_installs_them_is_shown(monkeypatch):
     monkeypatch.setitem(sys.modules, "cuda.bindings.driver", None)
-    with pytest.raises(MissingDependency, match=r"dcdr-deploy\[cuda-kernels\]"):
+    with pytest.raises(MissingDependency, match=r"pip install .*cuda-bindings"):
         DcrbKernels(CUBINS).prepare()
 
 

@@ -23,6 +23,7 @@ from dcdr_deploy.run.opening import open_runner
 from dcdr_deploy.run.runner import Runner
 from dcdr_deploy.system import files, hardware, packages
 from dcdr_deploy.system.files import file_sha256
+from dcdr_deploy.system.packages import install_line
 
 INSTALLED = {"tensorrt": "10.13.0", "tensorrt-rtx": "1.7.1.116"}
 SMALLEST, LARGEST = (1, 16, 16), (2, 64, 96)
@@ -223,7 +224,7 @@ def test_a_missing_package_is_asked_for_by_its_own_install_line(machine: Machine
     with pytest.raises(MissingDependency) as caught:
         load_engine(engine_file)
     assert "tensorrt: model.fp32.sm86.engine was built with tensorrt-rtx" in str(caught.value)
-    assert str(caught.value).endswith('install: pip install "dcdr-deploy[rtx]"')
+    assert str(caught.value).endswith(f"install: {install_line('rtx')}")
 
 
 def test_without_a_gpu_or_with_too_few_the_reason_is_given(machine: Machine, engine_file: Path):
@@ -250,7 +251,7 @@ def test_doctor_says_what_is_missing(machine: Machine, monkeypatch: pytest.Monke
     machine.installed.clear()
     state = tensorrt.for_package("tensorrt").availability()
     assert (state.ok, state.reason) == (False, "tensorrt is not installed")
-    assert state.install == 'pip install "dcdr-deploy[tensorrt]"'
+    assert state.install == install_line("tensorrt")
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -24,6 +25,7 @@ from dcdr_deploy.engines.tensorrt.trt_api import (
     versions,
 )
 from dcdr_deploy.errors import EngineError, MissingDependency
+from dcdr_deploy.system.packages import install_line
 
 HELPERS = Path(__file__).parents[2] / "helpers"
 ROOT = Path(dcdr_deploy.__file__).parent.parent
@@ -72,7 +74,7 @@ def test_a_package_that_cannot_be_imported_says_what_to_install(
 
     monkeypatch.setattr(trt_api.importlib, "import_module", fail)
     with pytest.raises(
-        MissingDependency, match=r'^tensorrt cannot be imported .*pip install "dcdr-deploy\[tensorrt\]"$'
+        MissingDependency, match=rf"^tensorrt cannot be imported .*{re.escape(install_line('tensorrt'))}$"
     ):
         load_api("tensorrt")
 

@@ -98,6 +98,12 @@ template <class T> T __shfl_sync(unsigned, T value, int from) {
   return value;
 }
 
+inline int __any_sync(unsigned, int predicate) {
+  int any = 0;
+  for (int lane = 0; lane < 32; ++lane) any |= __shfl_sync(0xffffffffu, predicate, lane);
+  return any;
+}
+
 // c += a * b, a 16 x 8 HALVES, b 8 HALVES x 8, with the lanes' shares as in the PTX manual's figures of mma.m16n8k8 and
 // mma.m16n8k16: lane 4 g + q has of a the rows g and g + 8, of b and c the columns g, and 2q and 2q + 1.
 template <int HALVES> void emulated_mma(float (&c)[4], const uint32_t (&a)[2 * HALVES], const uint32_t (&b)[HALVES]) {

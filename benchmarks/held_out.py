@@ -1,0 +1,140 @@
+"""Held-out pictures by which demo weights are judged: real photographs exposed up, and views of panoramas.
+
+Which files belong to a split say the lists in data/splits. Every picture is a function of its file's name, its size and
+the camera's name, so that figures of different weights, machines and days can be compared.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from dcdr_deploy.scenes.camera import TARGET_MAX, CameraModel, simulate
+from dcdr_deploy.scenes.panorama import FOV_DEGREES, PanoramaSet
+from dcdr_deploy.scenes.photographs import linearise, read_photograph
+from dcdr_deploy.scenes.splits import PANORAMA_SUFFIXES, PHOTOGRAPH_SUFFIXES, Entry, files_of, name_of, read_split
+
+ROOT = Path(__file__).parents[1]
+LISTS = [ROOT / "data" / "splits" / "photographs.tsv", ROOT / "data" / "splits" / "panoramas.tsv"]
+PEAK = 8.0
+STOPS = (0.75, 2.25)
+"""How far photographs are exposed up."""
+LEAST_CLIPPED = 0.005
+"""Share of a photograph that must clip and be known; brighter exposures are drawn until it does."""
+MOST_DRAWS = 8
+VIEWS_OF_A_PLACE = 9
+
+PLAIN = CameraModel(peak=PEAK, white_balance_sigma=0, noise_probability=0, jpeg_probability=0)
+"""Exposure, clipping, the sRGB curve, 8 bits: nothing else between a photograph and the network."""
+
+CAMERAS: dict[str, CameraModel] = {
+    "plain": PLAIN,
+    "JPEG 75": replace(PLAIN, jpeg_probability=1.0, jpeg_quality=(75, 75)),
+    "gray": replace(PLAIN, gray_probability=1.0),
+    "other curve": replace(PLAIN, srgb_probability=0.0),
+    "noise": replace(
+        PLAIN, noise_probability=1.0, shot_noise=(10**-3.2, 10**-3.2 + 1e-9), read_noise=(2e-3, 2e-3 + 1e-9)
+    ),
+}
+"""What the pictures go through, by the names of table rows. Noise is that of a small sensor at high sensitivity."""
+
+
+@dataclass(frozen=True)
+class HeldOutPicture:
+    """One picture.
+
+    Attributes:
+        name: of its file, and which view of it.
+        kind: "photograph" or "panorama".
+        ldr: SDR, uint8 (H, W, 3).
+        truth: linear, float32 (H, W, 3), 1.0 = :data:`PEAK` x SDR white.
+        known: bool (H, W): False where the photograph itself was clipped.
+    """
+
+    name: str
+    kind: str
+    ldr: NDArray[np.uint8]
+    truth: NDArray[np.float32]
+    known: NDArray[np.bool_]
+
+
+def entries() -> dict[str, Entry]:
+    """What the repository's lists say of each file."""
+    return {name: entry for path in LISTS for name, entry in read_split(path).items()}
+
+
+def photographs(
+    folders: Sequence[Path], split: str, size: int, camera: str = "plain", most: int | None = None
+) -> Iterator[HeldOutPicture]:
+    """Photographs of a split with a long side of ``size``, exposed up so that they clip."""
+    files = files_of(folders, PHOTOGRAPH_SUFFIXES, entries(), split)
+    for path in _spread(files, most):
+        name = name_of(path)
+        rng = np.random.default_rng((zlib.crc32(name.encode()), 1))
+        light, known = _resized(*linearise(read_photograph(path)), size)
+        largest = np.where(known, light.max(axis=-1), 0)
+        exposures = [float(2 ** rng.uniform(*STOPS)) for _ in range(MOST_DRAWS)]
+        clipping = [exposure for exposure in exposures if (largest * exposure >= 1).mean() >= LEAST_CLIPPED]
+        exposure = clipping[0] if clipping else max(exposures)
+        ldr, target = simulate(light, CAMERAS[camera], rng, exposure)
+        yield HeldOutPicture(name, "photograph", ldr, _linear(target), known)
+
+
+def panorama_views(
+    folders: Sequence[Path], split: str, size: int, camera: str = "plain", most: int | None = None
+) -> Iterator[HeldOutPicture]:
+    """Square views of the panoramas of a split, as many of each place, 1 to 35 % of their pixels clipped."""
+    listed = entries()
+    places: dict[str, list[Path]] = {}
+    for path in files_of(folders, PANORAMA_SUFFIXES, listed, split):
+        name = name_of(path)
+        places.setdefault(listed[name].place if name in listed else name, []).append(path)
+    wanted = []
+    for place, paths in sorted(places.items()):
+        wanted += [(place, view, paths[view % len(paths)]) for view in range(VIEWS_OF_A_PLACE)]
+    opened: dict[Path, PanoramaSet] = {}
+    for place, view, path in sorted(_spread(wanted, most), key=lambda each: str(each[2])):
+        if path not in opened:
+            opened = {path: PanoramaSet([path])}
+        rng = np.random.default_rng((zlib.crc32(place.encode()), view))
+        light = opened[path].random_view(rng, size, FOV_DEGREES)
+        ldr, target = simulate(light, CAMERAS[camera], rng)
+        known = np.ones(ldr.shape[:2], bool)
+        yield HeldOutPicture(f"{name_of(path)}#{view}", "panorama", ldr, _linear(target), known)
+
+
+KINDS: dict[str, Callable[..., Iterator[HeldOutPicture]]] = {
+    "photograph": photographs,
+    "panorama": panorama_views,
+}
+
+
+def _spread(items: Sequence, most: int | None) -> list:  # type: ignore[type-arg]
+    """At most ``most`` of some items, evenly spread over them."""
+    if most is None or len(items) <= most:
+        return list(items)
+    return [items[int(number)] for number in np.linspace(0, len(items) - 1, most)]
+
+
+def _resized(
+    light: NDArray[np.float32], known: NDArray[np.bool_], size: int
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """A picture and its mask scaled to a long side of ``size``."""
+    height, width = light.shape[:2]
+    scale = size / max(height, width)
+    if scale == 1:
+        return light, known
+    shape = max(8, round(width * scale)), max(8, round(height * scale))
+    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    unknown = cv2.resize((~known).astype(np.float32), shape, interpolation=method)
+    return np.asarray(cv2.resize(light, shape, interpolation=method), np.float32), unknown == 0
+
+
+def _linear(target: NDArray[np.uint16]) -> NDArray[np.float32]:
+    return (target / np.float32(TARGET_MAX)).astype(np.float32)

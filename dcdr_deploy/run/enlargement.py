@@ -1,0 +1,44 @@
+"""Bilinear enlargement of small fields, any part at a time.
+
+OpenCV's remap would do, but it rounds places to 1/32 of a cell, which shows as steps where a cell is many pixels wide.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Light = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Enlargement:
+    """Bilinear enlargement between pixel centres of a field (h, w, C) to (H, W, C), any part of it at a time."""
+
+    field: Light
+    size: tuple[int, int]
+
+    def part(self, start: int, stop: int, left: int, right: int) -> Light:
+        """Return rows ``start`` to ``stop`` and columns ``left`` to ``right``, (n, m, C)."""
+        above, below, down = _neighbours(start, stop, self.size[0], self.field.shape[0])
+        west, east, along = _neighbours(left, right, self.size[1], self.field.shape[1])
+        first = int(above[0])
+        rows = self.field[first : int(below[-1]) + 1]
+        across = _between(rows[:, west], rows[:, east], along[None, :, None])
+        return _between(across[above - first], across[below - first], down[:, None, None])
+
+
+def _neighbours(start: int, stop: int, length: int, cells: int) -> tuple[NDArray[np.intp], NDArray[np.intp], Light]:
+    """Return the cells on both sides of each pixel of an axis and where between their centres it lies, 0 to 1."""
+    places = np.clip((np.arange(start, stop) + 0.5) * (cells / length) - 0.5, 0, cells - 1)
+    before = places.astype(np.intp)
+    return before, np.minimum(before + 1, cells - 1), (places - before).astype(np.float32)
+
+
+def _between(low: Light, high: Light, place: Light) -> Light:
+    step = high - low
+    step *= place
+    step += low
+    return step

@@ -1,0 +1,219 @@
+"""What the network restored at a working size, carried over to the full picture: pure functions, no engine, no files.
+
+The network sees 83 px to each side, so large pictures go through it at a smaller *working size*, averaged down in
+linear light. What it found there is the *excess*: its light less the SDR picture's, in units of SDR white. Pixels of
+the full picture keep their own light, and clipped ones get the excess on top::
+
+    H = s + w E        w: how far a pixel is clipped, by its largest channel: 0 up to code BEGIN, 1 from code 254 on
+                       E: the excess that a fully clipped pixel has here, per channel, not negative
+
+A cell of the working picture is the mean of many pixels, some clipped and some not. Its excess belongs to the clipped
+ones, so it is divided by their share; then E is enlarged by normalised convolution (Knutsson and Westin, 1993) with
+the squared share as certainty. The edge of a sky takes its excess from cells inside the sky, and a wire before the sky
+takes none, whatever the size of a cell: no halo, and no edge softer than the picture's own.
+
+The *gain* of a pixel is (H + FLOOR) / (s + FLOOR) per channel, which is what the dials (dials.py) work on.
+
+Light is linear Rec. 709 in units of SDR white, float32, everywhere in this module.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dcdr_deploy.imaging.transfer import LUMINANCE_REC709, linear_to_srgb, srgb_to_linear
+from dcdr_deploy.run.enlargement import Enlargement
+
+CLIPPED_CODE = 254
+"""8-bit code from which a channel is clipped: JPEG turns many a 255 into 254. One clipped channel clips the pixel:
+where others are nearly as bright, an excess for it alone would leave a coloured fringe."""
+
+BEGIN = 245
+"""8-bit code of the largest channel from which a pixel counts as partly clipped; see working_scale.py."""
+
+FLOOR = 1e-3
+"""Added to light before a quotient is taken: keeps the gain of dark pixels stable. A quarter of an 8-bit code's light
+at the dark end of sRGB."""
+
+LEAST_SHARE = 0.1
+"""Least share of clipped pixels that the excess of a cell is divided by: below it the network's own errors, which are
+divided too, would outweigh what it found."""
+
+CERTAINTY_POWER = 2.0
+"""Of the share of clipped pixels in a cell, as its weight when the excess is enlarged."""
+
+NEAR_PIXELS = 8
+"""A pixel that is not clipped may change within this many pixels of one that is (or within a cell of the working
+picture, where that is larger): so far do JPEG and lenses carry what clipping did. Evaluation counts the same."""
+
+GRAY_TOLERANCE = 2 / 255
+"""Largest difference between the channels of a gray picture, as a part of the code range."""
+
+Codes = NDArray[np.uint8] | NDArray[np.uint16]
+Light = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Tables:
+    """What every code of a picture stands for, each (256,) or (65536,) float32.
+
+    Attributes:
+        light: linear light in [0, 1].
+        weight: how far a pixel is clipped whose largest channel has this code, in [0, 1].
+        clipped: 1 where it is clipped, else 0.
+    """
+
+    light: Light
+    weight: Light
+    clipped: Light
+
+
+@functools.lru_cache(maxsize=8)
+def code_tables(bits: int, begin: int = BEGIN) -> Tables:
+    """Return the tables for pictures of 8 or 16 bits.
+
+    Args:
+        bits: of a code.
+        begin: 8-bit code up to which a pixel is not clipped at all, 0 to 253.
+    """
+    top = (1 << bits) - 1
+    codes = np.arange(top + 1) / top
+    step = np.clip((codes * 255 - begin) / (CLIPPED_CODE - begin), 0, 1)
+    tables = (srgb_to_linear(codes), step * step * (3 - 2 * step), codes * 255 >= CLIPPED_CODE)
+    as_float = [np.asarray(table, np.float32) for table in tables]
+    for table in as_float:
+        table.setflags(write=False)  # shared by all callers
+    return Tables(*as_float)
+
+
+def is_gray(codes: Codes) -> bool:
+    """Tell whether no pixel's channels differ by more than :data:`GRAY_TOLERANCE`."""
+    most = int(np.iinfo(codes.dtype).max * GRAY_TOLERANCE)
+    for row in range(0, codes.shape[0], 64):
+        part = codes[row : row + 64].astype(np.int32)
+        if (part.max(axis=-1) - part.min(axis=-1)).max() > most:
+            return False
+    return True
+
+
+def working_codes(light: Light) -> NDArray[np.uint16]:
+    """Return light in [0, 1] as 16-bit sRGB codes: what an engine takes."""
+    return np.rint(linear_to_srgb(np.clip(light, 0, 1)) * 65535).astype(np.uint16)
+
+
+@dataclass(frozen=True)
+class WorkingPicture:
+    """The picture at its working size, float32.
+
+    Attributes:
+        light: (h, w, 3) mean light, in [0, 1].
+        weight: (h, w, 1) mean of how far pixels are clipped, in [0, 1].
+        clipped: (h, w, 1) share of clipped pixels, in [0, 1].
+    """
+
+    light: Light
+    weight: Light
+    clipped: Light
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(h, w) in pixels."""
+        return self.light.shape[0], self.light.shape[1]
+
+    def reduced(self, size: tuple[int, int]) -> WorkingPicture:
+        """Return it at a smaller size (h, w)."""
+        if size == self.size:
+            return self
+        import cv2
+
+        parts = (self.light, self.weight, self.clipped)
+        # INTER_AREA weighs every pixel by the area that it has in a cell.
+        smaller = [cv2.resize(part, size[::-1], interpolation=cv2.INTER_AREA) for part in parts]
+        return WorkingPicture(*(np.asarray(part, np.float32).reshape(*size, -1) for part in smaller))
+
+
+@dataclass(frozen=True)
+class ExcessField:
+    """The excess at the working size, ready to be enlarged; float32.
+
+    Attributes:
+        weighted: (h, w, 3) excess x certainty.
+        certainty: (h, w, 1) of each cell, above 0.
+        near: (h, w, 1) 1 where clipping is near, else 0.
+    """
+
+    weighted: Light
+    certainty: Light
+    near: Light
+
+    @property
+    def stacked(self) -> Light:
+        """(h, w, 5): all three side by side."""
+        return np.concatenate([self.weighted, self.certainty, self.near], axis=2)
+
+
+def excess_field(
+    picture: WorkingPicture, result: Light, peak: float, *, gray: bool, pixels_per_cell: float
+) -> ExcessField:
+    """Return the excess of a network's result over the working picture.
+
+    Args:
+        picture: what the network was given.
+        result: (h, w, 3) the network's light in units of SDR white.
+        peak: most light that the network can give, in units of SDR white; no excess goes beyond it.
+        gray: the picture has no colour, so that the excess gets none: its channels take their luminance.
+        pixels_per_cell: edge of a cell in pixels of the full picture, at least 1.
+    """
+    excess = np.clip((result - picture.light) / np.maximum(picture.weight, LEAST_SHARE), 0, max(peak - 1, 0))
+    if gray:
+        excess = np.repeat(excess @ np.asarray(LUMINANCE_REC709, np.float32)[:, None], 3, axis=2)
+    # The least certainty matters only where no cell around has a clipped pixel, and ``near`` is 0 there.
+    certainty = np.maximum(picture.weight, 1e-4) ** CERTAINTY_POWER
+    near = _dilated(picture.clipped > 0, max(1, math.ceil(NEAR_PIXELS / pixels_per_cell)))
+    return ExcessField(*(np.asarray(part, np.float32) for part in (excess * certainty, certainty, near)))
+
+
+def mean_excess(fields: Sequence[tuple[ExcessField, float]]) -> ExcessField:
+    """Return the mean of several working sizes' results, on the grid of the first, which is the finest.
+
+    Averaged is log2(1 + excess): the gain of a fully clipped pixel in stops. The network errs differently at every
+    size, so that a mean errs less than each; in stops one that is far too bright counts no more than one too dark.
+
+    Args:
+        fields: with their weights, which add up to 1.
+    """
+    (finest, first), *others = fields
+    if not others:
+        return finest
+    stops = first * np.log2(1 + finest.weighted / finest.certainty)
+    height, width = finest.near.shape[:2]
+    for field, weight in others:
+        both = np.concatenate([field.weighted, field.certainty], axis=2)
+        at_finest = Enlargement(both, (height, width)).part(0, height, 0, width)
+        stops += weight * np.log2(1 + at_finest[..., :3] / at_finest[..., 3:4])
+    excess = np.exp2(stops) - 1
+    return ExcessField(np.asarray(excess * finest.certainty, np.float32), finest.certainty, finest.near)
+
+
+def _dilated(mask: NDArray[np.bool_], radius: int) -> NDArray[np.bool_]:
+    """Grow the true parts of (h, w, 1) by ``radius`` along both axes."""
+    import cv2
+
+    kernel = np.ones((2 * radius + 1, 2 * radius + 1), np.uint8)
+    return np.asarray(cv2.dilate(mask.astype(np.uint8), kernel) > 0).reshape(mask.shape)
+
+
+def gain_of(light: Light, excess: Light) -> Light:
+    """Return the gain per channel of ``light + excess`` over ``light``; same shape, not negative."""
+    return np.maximum((light + excess + FLOOR) / (light + FLOOR), 0)
+
+
+def apply_gain(light: Light, gain: Light) -> Light:
+    """Return the light that :func:`gain_of` stands for; a gain of 1 leaves ``light`` as it is, to the bit."""
+    return np.maximum(light + (gain - 1) * (light + np.float32(FLOOR)), 0)

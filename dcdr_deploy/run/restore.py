@@ -1,0 +1,154 @@
+"""A picture through a runner at its working scale: averaged down, restored, and the excess put on the full picture."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dcdr_deploy.engines.base import DEVICE_CPU
+from dcdr_deploy.imaging.frame import Frame
+from dcdr_deploy.run import working_scale
+from dcdr_deploy.run.dials import NEUTRAL, Dials
+from dcdr_deploy.run.gain import (
+    BEGIN,
+    Codes,
+    ExcessField,
+    code_tables,
+    excess_field,
+    is_gray,
+    mean_excess,
+    working_codes,
+)
+from dcdr_deploy.run.recovery import Recovery
+from dcdr_deploy.run.runner import LARGEST_AREA, Progress, Runner, RunStatistics, no_memory, pixels_of
+from dcdr_deploy.run.strips import Outcome, SecondPass, average_down
+from dcdr_deploy.run.working_scale import NATIVE, Scale, working_sizes
+
+LARGE_PICTURE = 6_000_000
+"""Pixels. Beside a larger picture, which takes 20 bytes for each of them, a CPU works in smaller tiles."""
+
+MODEST_AREA = 140_000
+"""Pixels of such tiles: some 600 MB of working memory, so that 24 megapixels stay below 1 GB in all."""
+
+
+@dataclass(frozen=True)
+class Restored:
+    """A restored picture.
+
+    Attributes:
+        linear: (H, W, 3) float32 in network units: 1.0 is ``peak`` x SDR white.
+        working_sizes: (h, w) pixels at which the network worked, the finest first; (H, W) for its own size.
+        recovery: what was recovered of what had clipped.
+        gain_stops: (H, W, 3) half floats, log2 of the gain over the SDR picture's light; ``None`` unless asked for.
+        run: what the runner took.
+    """
+
+    linear: NDArray[np.float32]
+    working_sizes: tuple[tuple[int, int], ...]
+    recovery: Recovery
+    gain_stops: NDArray[np.float16] | None
+    run: RunStatistics
+
+
+def restore(
+    frame: Frame | Codes,
+    runner: Runner,
+    scale: Scale = working_scale.AUTO,
+    dials: Dials = NEUTRAL,
+    *,
+    keep_gain: bool = False,
+    progress: Progress | None = None,
+) -> Restored:
+    """Restore what an SDR picture lost to clipping.
+
+    At every scale but ``"native"`` pixels that are not clipped, nor near a clipped one, keep their light; a gray
+    picture stays gray; and a picture in which nothing clips does not need the network at all.
+
+    Args:
+        frame: a Frame or its pixels, (H, W, 3) uint8 or uint16, sRGB-encoded.
+        runner: with the network.
+        scale: at which size the network works, see working_scale.py. ``"native"`` gives what :meth:`Runner.run` gives,
+            to the bit, unless a dial is turned.
+        dials: how much of what was restored.
+        keep_gain: give the gain too.
+        progress: as for :meth:`Runner.run`.
+
+    Raises:
+        DcdrError: as :meth:`Runner.run`; InputError for a scale out of range.
+    """
+    working_scale.checked(scale)
+    codes = pixels_of(frame)
+    started = time.perf_counter()
+    try:
+        restored = _restored(codes, runner, scale, dials, keep_gain, progress)
+    except MemoryError:
+        raise no_memory(codes) from None
+    restored.run.seconds = time.perf_counter() - started
+    runner.statistics = restored.run
+    return restored
+
+
+def _restored(
+    codes: Codes, runner: Runner, scale: Scale, dials: Dials, keep_gain: bool, progress: Progress | None
+) -> Restored:
+    height, width = codes.shape[:2]
+    begin = BEGIN if dials.protect_below is None else dials.protect_below
+    peak = runner.engine.info.metadata.peak
+    second = SecondPass(codes, code_tables(codes.dtype.itemsize * 8, begin), dials, peak, keep_gain)
+    if scale == NATIVE:
+        sizes: tuple[tuple[int, int], ...] = ((height, width),)
+        linear = runner.run(codes, progress)
+        run = runner.statistics
+        if dials.turned() or keep_gain:
+            outcome = second.from_result(linear, protected=dials.protect_below is not None)
+        else:
+            outcome = Outcome(linear, second.recovery_of(linear))
+    else:
+        wanted = working_sizes(height, width, scale)
+        sizes = tuple(size for size, _ in wanted)
+        field, run = _excess(codes, second, wanted, runner, progress)
+        outcome = second.from_field(field)
+    return Restored(outcome.linear, sizes, outcome.recovery, outcome.gain_stops, run)
+
+
+def _excess(
+    codes: Codes,
+    second: SecondPass,
+    wanted: list[tuple[tuple[int, int], float]],
+    runner: Runner,
+    progress: Progress | None,
+) -> tuple[ExcessField, RunStatistics]:
+    """Return what the network finds at its working sizes, and what that took; not run where nothing clips."""
+    finest = average_down(codes, second.tables, wanted[0][0])
+    needed, gray, fields, run = bool(finest.clipped.any()), is_gray(codes), [], RunStatistics()
+    modest = runner.engine.info.device_kind == DEVICE_CPU and codes.shape[0] * codes.shape[1] > LARGE_PICTURE
+    area = MODEST_AREA if modest else LARGEST_AREA
+    for size, weight in reversed(wanted):  # the coarse ones take no time; progress is that of the finest
+        small = finest.reduced(size)
+        if not needed:
+            result = small.light
+        else:
+            given = codes if size == codes.shape[:2] else working_codes(small.light)
+            result = runner.run(given, progress if size == finest.size else None, largest_area=area)
+            result *= np.float32(second.peak)
+            run = _added(run, runner.statistics)
+        cell = max(full / part for full, part in zip(codes.shape[:2], size, strict=True))
+        fields.append((excess_field(small, result, second.peak, gray=gray, pixels_per_cell=cell), weight))
+    if needed:
+        runner.engine.rest()  # what it worked with would lie beside the full picture now
+    elif progress is not None:
+        progress(1, 1)
+    return mean_excess(fields[::-1]), run
+
+
+def _added(before: RunStatistics, last: RunStatistics) -> RunStatistics:
+    """Return the last run's statistics with what was counted before."""
+    return replace(
+        last,
+        tiles=before.tiles + last.tiles,
+        retries=before.retries + last.retries,
+        engine_seconds=before.engine_seconds + last.engine_seconds,
+    )

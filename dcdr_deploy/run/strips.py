@@ -1,0 +1,227 @@
+"""Passes over a full picture, a strip of rows at a time and on all cores: averaging down, and putting the excess on.
+
+A strip is small enough for the processor's cache, so that beside the picture and its result next to nothing is held,
+however large they are. Strips without anything clipped only go through a table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dcdr_deploy.run.dials import Dials, turned_gain
+from dcdr_deploy.run.enlargement import Enlargement
+from dcdr_deploy.run.gain import CLIPPED_CODE, Codes, ExcessField, Light, Tables, WorkingPicture, apply_gain
+from dcdr_deploy.run.recovery import STOPS_BINS, Recovery, histogram_of_stops
+from dcdr_deploy.system import hardware
+
+ROWS = 64
+"""Rows of a strip."""
+
+MOST_WORKERS = 8
+
+SMALLEST_GAIN = np.float32(2**-14)
+"""Least gain whose logarithm is taken; only the network's own result at native scale falls below 1."""
+
+Size = tuple[int, int]
+Result = TypeVar("Result")
+
+
+def for_strips(height: int, work: Callable[[int, int], Result]) -> Iterator[Result]:
+    """Call ``work(first row, row after the last)`` for every strip, several at a time; results in order."""
+    starts = range(0, height, ROWS)
+    workers = min(hardware.cpu_threads(), MOST_WORKERS, len(starts))
+    with ThreadPoolExecutor(workers, "dcdr-strip") as pool:
+        yield from pool.map(lambda start: work(start, min(start + ROWS, height)), starts)
+
+
+def average_down(codes: Codes, tables: Tables, size: Size) -> WorkingPicture:
+    """Average a picture down in linear light; every pixel counts by the area that it has in a cell.
+
+    Args:
+        codes: (H, W, 3) uint8 or uint16.
+        tables: for codes of this kind.
+        size: (h, w) of the working picture, at most (H, W).
+    """
+    height = codes.shape[0]
+    sums = np.zeros((*size, 5), np.float64)  # light, weight, clipped
+    above = int(np.argmax(tables.weight > 0))
+
+    def reduce(start: int, stop: int) -> tuple[int, Light]:
+        strip = codes[start:stop]
+        first, cells = _row_overlaps(start, stop, height, size[0])
+        parts = [_across(_look_up(tables.light, strip), size[1])]
+        largest = strip.max(axis=-1)
+        if largest.max() >= above:
+            parts += [_across(_look_up(table, largest), size[1]) for table in (tables.weight, tables.clipped)]
+        return first, np.tensordot(cells, np.concatenate(parts, axis=2), 1)
+
+    for first, part in for_strips(height, reduce):
+        sums[first : first + len(part), :, : part.shape[2]] += part
+    whole = np.minimum(sums, 1).astype(np.float32)
+    return WorkingPicture(whole[..., :3], whole[..., 3:4], whole[..., 4:5])
+
+
+def _look_up(table: Light, codes: Codes) -> Light:
+    return np.take(table, codes)
+
+
+def _row_overlaps(start: int, stop: int, height: int, cells: int) -> tuple[int, NDArray[np.float32]]:
+    """Return the first cell that rows ``start`` to ``stop`` reach, and each row's part in it and those that follow.
+
+    The matrix is (cells reached, rows); over all strips a cell's parts add up to 1.
+    """
+    edges = np.arange(start, stop + 1) * (cells / height)
+    first, last = int(edges[0]), min(int(np.ceil(edges[-1])), cells)
+    numbers = np.arange(first, max(last, first + 1))[:, None]
+    overlap = np.minimum(numbers + 1, edges[1:]) - np.maximum(numbers, edges[:-1])
+    return first, np.maximum(overlap, 0).astype(np.float32)
+
+
+def _across(strip: Light, width: int) -> Light:
+    """Average (n, W) or (n, W, 3) down to (n, width, 1) or (n, width, 3)."""
+    rows = strip.shape[0]
+    if strip.shape[1] == width:
+        return strip.reshape(rows, width, -1)
+    import cv2
+
+    # INTER_AREA weighs by exact overlap where both axes shrink or stay.
+    return np.asarray(cv2.resize(strip, (width, rows), interpolation=cv2.INTER_AREA), np.float32).reshape(
+        rows, width, -1
+    )
+
+
+@dataclass
+class Outcome:
+    """What the second pass gives.
+
+    Attributes:
+        linear: (H, W, 3) float32 in network units.
+        recovery: what was restored, in numbers.
+        gain_stops: (H, W, 3) half, log2 of the gain, where it was asked for.
+    """
+
+    linear: Light
+    recovery: Recovery
+    gain_stops: NDArray[np.float16] | None = None
+
+
+@dataclass(frozen=True)
+class SecondPass:
+    """Puts an excess onto a picture.
+
+    Attributes:
+        codes: (H, W, 3) the picture.
+        tables: for its codes.
+        dials: how much of the excess.
+        peak: light of a network value of 1, in units of SDR white.
+        keep_gain: whether the gain is wanted too.
+    """
+
+    codes: Codes
+    tables: Tables
+    dials: Dials
+    peak: float
+    keep_gain: bool = False
+
+    def from_field(self, excess: ExcessField) -> Outcome:
+        """Take the excess from a working picture's field; pixels with no clipping near keep their light."""
+        enlargement = Enlargement(excess.stacked, self._size)
+        above = int(np.argmax(self.tables.weight > 0))
+
+        def excess_at(start: int, stop: int) -> tuple[int, int, Light] | None:
+            largest = self.codes[start:stop].max(axis=-1)
+            columns = np.flatnonzero((largest >= above).any(axis=0))
+            if not columns.size:
+                return None
+            left, right = int(columns[0]), int(columns[-1]) + 1
+            field = enlargement.part(start, stop, left, right)
+            weight = _look_up(self.tables.weight, largest[:, left:right])[..., None]
+            weight *= field[..., 4:5]
+            weight /= field[..., 3:4]
+            return left, right, field[..., :3] * weight
+
+        return self._run(np.empty(self.codes.shape, np.float32), excess_at)
+
+    def from_result(self, linear: Light, *, protected: bool) -> Outcome:
+        """Take the excess from a network's result for every pixel, (H, W, 3) in network units; overwrites it.
+
+        Args:
+            linear: the result.
+            protected: leave pixels that are not clipped as they are.
+        """
+        width = self.codes.shape[1]
+
+        def excess_at(start: int, stop: int) -> tuple[int, int, Light]:
+            found = linear[start:stop] * np.float32(self.peak)
+            found -= _look_up(self.tables.light, self.codes[start:stop])
+            if protected:
+                found *= _look_up(self.tables.weight, self.codes[start:stop].max(axis=-1))[..., None]
+            return 0, width, found
+
+        return self._run(linear, excess_at)
+
+    def recovery_of(self, linear: Light) -> Recovery:
+        """Measure a network's result for every pixel, (H, W, 3) in network units, and leave it as it is."""
+
+        def work(start: int, stop: int) -> Recovery:
+            part = self.codes[start:stop]
+            return measured(part, _look_up(self.tables.light, part), linear[start:stop] * np.float32(self.peak))
+
+        return sum(for_strips(self.codes.shape[0], work), Recovery())
+
+    @property
+    def _size(self) -> Size:
+        return self.codes.shape[0], self.codes.shape[1]
+
+    def _run(self, linear: Light, excess_at: Callable[[int, int], tuple[int, int, Light] | None]) -> Outcome:
+        stops = np.zeros(self.codes.shape, np.float16) if self.keep_gain else None
+        neutral, factor = self.dials.is_neutral, np.float32(2**self.dials.exposure / self.peak)
+
+        def work(start: int, stop: int) -> Recovery:
+            given = excess_at(start, stop)
+            light = _look_up(self.tables.light, self.codes[start:stop])
+            out = linear[start:stop]
+            out[...] = light
+            if given is not None:
+                left, right, excess = given
+                part = light[:, left:right]
+                if not neutral or stops is not None:
+                    gain = turned_gain(part, excess, self.dials)
+                    if stops is not None:
+                        stops[start:stop, left:right] = np.log2(np.maximum(gain, SMALLEST_GAIN)) + self.dials.exposure
+                out[:, left:right] = part + excess if neutral else apply_gain(part, gain)
+            recovery = measured(self.codes[start:stop], light, out)
+            out *= factor
+            return recovery
+
+        if stops is not None and self.dials.exposure:
+            stops[...] = self.dials.exposure
+        return Outcome(linear, sum(for_strips(self.codes.shape[0], work), Recovery()), stops)
+
+
+def measured(codes: Codes, light: Light, result: Light) -> Recovery:
+    """Return what became of the clipped pixels of a part of a picture.
+
+    Args:
+        codes: (n, W, 3).
+        light: its linear light.
+        result: the restored light, same unit.
+    """
+    least = -(-CLIPPED_CODE * int(np.iinfo(codes.dtype).max) // 255)
+    clipped = codes >= least
+    somewhere = clipped.any(axis=-1)
+    if not somewhere.any():
+        return Recovery(pixels=somewhere.size)
+    gains = (result[somewhere] / light[somewhere].clip(1e-6)).max(axis=-1, where=clipped[somewhere], initial=0)
+    return Recovery(
+        pixels=somewhere.size,
+        clipped=int(somewhere.sum()),
+        whole=int(clipped.all(axis=-1).sum()),
+        stops=histogram_of_stops(gains, STOPS_BINS),
+    )

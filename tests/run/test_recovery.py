@@ -1,0 +1,56 @@
+"""What was recovered, in numbers and a word."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dcdr_deploy.imaging.transfer import srgb_to_linear
+from dcdr_deploy.run.recovery import Recovery
+from dcdr_deploy.run.strips import measured
+
+
+def recovery_of(codes: np.ndarray, gain: float) -> Recovery:
+    light = srgb_to_linear(codes.astype(np.float32) / np.float32(255)).astype(np.float32)
+    return measured(codes, light, light * np.float32(gain))
+
+
+def test_a_picture_in_which_nothing_clips_says_so():
+    found = recovery_of(np.full((8, 8, 3), 253, np.uint8), 2)
+    assert found.as_dict() == {"clipped_share": 0, "stops_recovered": 0, "recovery": "nothing clipped"}
+
+
+def test_a_clipped_channel_beside_sound_ones_is_restored():
+    codes = np.full((10, 10, 3), 120, np.uint8)
+    codes[:5, :5, 0] = 255
+    found = recovery_of(codes, 4)
+    assert found.as_dict() == {"clipped_share": 0.25, "stops_recovered": 2, "recovery": "restored"}
+
+
+def test_pixels_of_which_nothing_is_left_are_guessed():
+    codes = np.full((10, 10, 3), 255, np.uint8)
+    codes[:4, :, 2] = 100
+    assert recovery_of(codes, 1.5).word == "mostly guessed"
+
+
+@given(st.floats(1, 200))
+def test_stops_are_the_99th_percentile_of_the_gain_to_a_hundredth(gain):
+    found = recovery_of(np.full((12, 12, 3), 255, np.uint8), gain)
+    assert found.stops_recovered == pytest.approx(np.log2(gain), abs=0.011)
+
+
+def test_a_single_glint_does_not_count_as_what_was_recovered():
+    codes = np.full((20, 20, 3), 255, np.uint8)
+    light = np.ones((20, 20, 3), np.float32)
+    result = light * 2
+    result[0, 0] = 64
+    assert measured(codes, light, result).stops_recovered == pytest.approx(1, abs=0.01)
+
+
+@given(st.integers(1, 9))
+def test_parts_add_up_to_the_whole(row):
+    codes = np.random.default_rng(row).integers(240, 256, (10, 16, 3)).astype(np.uint8)
+    whole, first, second = (recovery_of(part, 3) for part in (codes, codes[:row], codes[row:]))
+    assert (first + second).as_dict() == whole.as_dict()
