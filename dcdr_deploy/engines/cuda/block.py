@@ -16,6 +16,8 @@ from dcdr_deploy.modelfile.names import WIDTH
 
 K = TypeVar("K")
 _MOST_PIXELS = 2**31 - 1
+_MOST_IMAGE_PIXELS = 2**29
+"""Of an image in FP16: its features are counted by eight in 32 bits."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,9 @@ class BlockArguments:
     offset_strides: tuple[int, int, int]
 
     def __post_init__(self) -> None:
-        if min(self.batch, self.height, self.width) < 1 or self.batch * self.height * self.width > _MOST_PIXELS:
+        image = self.height * self.width
+        too_large = self.batch * image > _MOST_PIXELS or (self.fp16 and image > _MOST_IMAGE_PIXELS)
+        if min(self.batch, self.height, self.width) < 1 or too_large:
             raise ValueError(f"a block cannot be {self.batch} x {self.height} x {self.width} pixels")
         if self.fp16:
             crooked = [name for name in _WIDE_POINTERS if getattr(self, name) % 16]

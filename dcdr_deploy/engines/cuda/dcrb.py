@@ -19,8 +19,8 @@ from dcdr_deploy.modelfile.names import WIDTH
 OFFSET_CHANNELS = 24
 """Channels of a pixel of the offsets; 18 are read."""
 
-MOST_PIXELS = 2**31 - 1
-"""The kernels count pixels in 32 bits."""
+MOST_PIXELS, MOST_IMAGE_PIXELS = 2**31 - 1, 2**29
+"""Of a batch and of an image: the kernels count pixels, and eighths of an image's features, in 32 bits."""
 
 _ALIGNMENT = 16
 
@@ -160,9 +160,11 @@ class SftArguments:
 
 
 def _require_size(batch: int, height: int, width: int) -> None:
-    if min(batch, height, width) < 1 or batch * height * width > MOST_PIXELS:
+    image = height * width
+    if min(batch, height, width) < 1 or batch * image > MOST_PIXELS or image > MOST_IMAGE_PIXELS:
         raise ValueError(
-            f"a block cannot be {batch} x {height} x {width} pixels; the kernels take 1 to {MOST_PIXELS} in all"
+            f"a block cannot be {batch} x {height} x {width} pixels; the kernels take 1 to {MOST_PIXELS} in all and "
+            f"at most {MOST_IMAGE_PIXELS} an image"
         )
 
 

@@ -293,7 +293,8 @@ BLOCK = DcrbArguments(**PLACES | {"sft2": LAYER, "next_sft": LAYER})
     ("changes", "words"),
     [
         ({"height": 0}, "1 x 0 x 4 pixels"),
-        ({"batch": 2, "height": 2**15, "width": 2**15}, "the kernels take 1 to 2147483647 in all"),
+        ({"batch": 8, "height": 2**14, "width": 2**14}, "the kernels take 1 to 2147483647 in all"),
+        ({"height": 2**15, "width": 2**15}, "at most 536870912 an image"),
         ({"z": 264, "out": 260}, "not aligned to 16 bytes: z, out"),
         ({"next_sft": None}, "next_sft and next_out belong together"),
     ],
