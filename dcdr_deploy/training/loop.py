@@ -266,6 +266,7 @@ class _Journal:
         self.channels = channels
         self.state, self.folder, self.options, self.validate, self.listen = state, folder, options, validate, listen
         self.figures = StepFigures()
+        self.figures.take_over(state.figures)
 
     def step_done(self, figures: Tensor) -> None:
         """Take in a step's figures, and do what is due after it."""
@@ -297,6 +298,8 @@ class _Journal:
 
     def save(self) -> None:
         """Write the checkpoint."""
+        self.figures.wait()
+        self.state.figures = self.figures.known()
         self.state.save(self.folder / CHECKPOINT_NAME)
 
     def _append(self, values: dict[str, Any]) -> None:
