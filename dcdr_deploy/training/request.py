@@ -1,4 +1,4 @@
-"""A training run as a user asks for it: options to recipe and data source, progress on the terminal, Ctrl-C."""
+"""A training run as a user asks for it: options to recipe and data source, Ctrl-C."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import logging
 import math
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -102,10 +102,15 @@ def _default(entry: Field[Any]) -> Any:
     return entry.default_factory() if entry.default_factory is not MISSING else entry.default
 
 
-def run_request(request: TrainingRequest) -> bool:
-    """Run or go on with a training run, with a progress bar on stderr.
+Listen = Callable[[Progress], None]
+Show = Callable[[int, int], AbstractContextManager[Listen | None]]
+"""Called with the steps of the whole run and those already done; gives what is told of each step."""
 
-    Under torch's launcher every process calls this, and they share each batch.
+
+def run_request(request: TrainingRequest, show: Show = lambda steps, done: nullcontext()) -> bool:
+    """Run or go on with a training run.
+
+    Under torch's launcher every process calls this, and they share each batch; the first one shows progress.
 
     Returns:
         Whether the recipe is complete; ``False`` after Ctrl-C or at the time limit.
@@ -117,10 +122,10 @@ def run_request(request: TrainingRequest) -> bool:
         SystemExit: another process of the run failed and says why.
     """
     with join_processes() as group:
-        return _run_share(request, group)
+        return _run_share(request, group, show)
 
 
-def _run_share(request: TrainingRequest, group: ProcessGroup) -> bool:
+def _run_share(request: TrainingRequest, group: ProcessGroup, show: Show) -> bool:
     check_request(request)
     recipe = build_recipe(request)
     if request.resume:
@@ -142,8 +147,8 @@ def _run_share(request: TrainingRequest, group: ProcessGroup) -> bool:
         device=device,
         compile=request.compile,
     )
-    show = progress_bar(recipe.steps, state.step) if group.is_first else nullcontext()
-    with stop_on_interrupt() as stop, show as listen:
+    shown = show(recipe.steps, state.step) if group.is_first else nullcontext()
+    with stop_on_interrupt() as stop, shown as listen:
         return run_training(
             state, data, request.output, options, perceptual_files(request), validate, listen, stop, group=group
         )
@@ -303,35 +308,3 @@ def stop_on_interrupt() -> Iterator[Callable[[], bool]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-@contextmanager
-def progress_bar(steps: int, first: int) -> Iterator[Callable[[Progress], None]]:
-    """Progress with loss, PSNR and ETA on stderr; plain lines now and then where it is no terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bar
-
-    console = Console(stderr=True)
-    columns = (
-        TextColumn("training"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("loss {task.fields[loss]:.5f}  PSNR-mu {task.fields[psnr]:.2f} dB"),
-        TimeRemainingColumn(),
-    )
-    every = max(1, steps // 100)
-    with Bar(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task("training", total=steps, completed=first, loss=0.0, psnr=0.0)
-
-        def listen(progress: Progress) -> None:
-            bar.update(task, completed=progress.step, loss=progress.loss, psnr=progress.psnr_mu)
-            if not console.is_terminal and progress.step % every == 0:
-                done = progress.step / progress.steps
-                left = progress.seconds * (1 / done - 1) / 60
-                console.print(
-                    f"step {progress.step}/{progress.steps}  loss {progress.loss:.5f}  "
-                    f"PSNR-mu {progress.psnr_mu:.2f} dB  ETA {left:.0f} min"
-                )
-
-        yield listen
