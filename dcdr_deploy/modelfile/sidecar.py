@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from dcdr_deploy.errors import ModelError, OutputError
-from dcdr_deploy.modelfile.metadata import ModelMetadata, decode
+from dcdr_deploy.modelfile.metadata import KEY_FORMAT, ModelMetadata, decode
 from dcdr_deploy.system.files import atomic_path, file_sha256
 
 FORMAT = 1
@@ -90,6 +90,8 @@ class Sidecar:
         Raises:
             ModelError: the stored strings are not this project's; the message begins with ``source``.
         """
+        if KEY_FORMAT not in self.metadata:
+            raise ModelError(f"{source} carries no DCDR-UNet metadata; {REBUILD}")
         return decode(self.metadata, source)
 
     def as_dict(self) -> dict[str, Any]:
