@@ -52,8 +52,9 @@ directory that carry no metadata of dcdr-deploy are never taken.
 
 \b
 Numbers: EXR and HDR hold scene-linear Rec. 709 light where 1.0 is SDR white;
-PNG and TIFF hold 16 bits, linear, where 65535 is the model's peak. Each file's
-line gives minimum, median, 99th percentile and maximum in units of SDR white.
+PNG and TIFF hold 16 bits, linear, where 65535 is the model's peak, and end there;
+EXR and HDR keep what is above. Below 0 is written as 0. Each file's line gives
+its minimum, median, 99th percentile and maximum in units of SDR white.
 """
 
 
