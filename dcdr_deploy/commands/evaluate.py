@@ -11,10 +11,12 @@ from typing import Any
 import click
 
 from dcdr_deploy.commands.show.text import printable
+from dcdr_deploy.evaluation.align import ALIGNMENTS, NONE
 from dcdr_deploy.evaluation.comparison import EvaluationSettings, Progress
 from dcdr_deploy.evaluation.report import EvaluationReport
 from dcdr_deploy.evaluation.scale import GT_MAX
 from dcdr_deploy.imaging.exr import SDR_WHITE_NITS
+from dcdr_deploy.imaging.read_hdr import HdrOptions
 from dcdr_deploy.metrics.registry import METRICS, PAPER, SETS
 
 EPILOG = """\b
@@ -23,6 +25,8 @@ Examples:
   dcdr-deploy evaluate out.exr truth.exr --full-scale 8
   dcdr-deploy evaluate hdr/ truth/ --ldr photos/         clipped pixels too
   dcdr-deploy evaluate hdr/ truth/ --ldr photos/ --overexposed   Test Set 2
+  dcdr-deploy evaluate hdr/ truth/ --align gain          relative HDR
+  dcdr-deploy evaluate hdr/ truth/ --ldr photos/ --align curve   what is restored
   dcdr-deploy evaluate hdr/ truth/ --metrics paper,pu21-ssim,cvvdp --csv
   dcdr-deploy evaluate hdr/ truth/ --metrics all --json > figures.json
 
@@ -30,6 +34,12 @@ Examples:
 Full scale: 1.0 is 65535 in PNG and TIFF. EXR and HDR files are divided by
 --full-scale, by default the peak that files of `dcdr-deploy run` carry. Metrics
 of luminance take full scale x --white cd/m2.
+
+\b
+Alignment: gain is the best factor by least squares in log light; percentile maps
+the 0.1 and 99.9 percentiles of both to 1 and 999 cd/m2, as SingleHDR and HDRUNet
+do, and 999 cd/m2 is full scale then; curve sends each prediction through the
+monotone tone curve that fits best where --ldr is not clipped (arXiv 2108.08713).
 """
 
 _LINES_OF_PROGRESS = 10
@@ -86,6 +96,17 @@ def _list_metrics(ctx: click.Context, param: click.Parameter, wanted: bool) -> N
     metavar=f"N|{GT_MAX}",
     help="Value of EXR and HDR files that counts as 1.0. [see below]",
 )
+@click.option(
+    "--align",
+    type=click.Choice(ALIGNMENTS),
+    default=NONE,
+    show_default=True,
+    help="Bring each prediction to the scale of its truth first. [see below]",
+)
+@click.option("--partial", is_flag=True, help="Leave truths without a prediction out.")
+@click.option("--part", metavar="NAME|N", help="Part to read of OpenEXR files with several.")
+@click.option("--layer", metavar="NAME", help="Layer to read of OpenEXR files with layers.")
+@click.option("--strict", is_flag=True, help="Refuse NaN and infinity. [masked and counted]")
 @click.option("--white", type=float, default=SDR_WHITE_NITS, show_default=True, help="SDR white in cd/m2.")
 @click.option("--jobs", type=int, help="Processes. [one a core, fewer where memory is short]")
 @click.option("--summary", is_flag=True, help="Means only.")
@@ -95,8 +116,9 @@ def _list_metrics(ctx: click.Context, param: click.Parameter, wanted: bool) -> N
 def command(prediction: str, truth: str, **chosen: Any) -> None:
     """Compare the HDR pictures PRED with the ground truth GT: two files, or two folders.
 
-    Pictures are linear: EXR, HDR, 16-bit PNG or TIFF. In folders they are paired by relative path without the suffix;
-    one without its partner, of another size, or with NaN is an error. Prints each pair's figures and their mean.
+    Pictures are linear: EXR, HDR, TIFF of floats, 16-bit PNG or TIFF, NumPy arrays. In folders they are paired by
+    relative path without the suffix; a truth without its prediction, or of another size, is an error. Prints each
+    pair's figures and their mean.
     """
     from dcdr_deploy.evaluation.comparison import evaluate
     from dcdr_deploy.evaluation.pairing import find_pairs
@@ -108,13 +130,16 @@ def command(prediction: str, truth: str, **chosen: Any) -> None:
         full_scale=chosen["full_scale"],
         white_nits=chosen["white"],
         overexposed=chosen["overexposed"],
+        align=chosen["align"],
+        reading=HdrOptions(chosen["part"], chosen["layer"], chosen["strict"]),
         jobs=chosen["jobs"],
     )
-    pairs = find_pairs(prediction, truth, chosen["ldr"])
+    left_out: list[str] = []
+    pairs = find_pairs(prediction, truth, chosen["ldr"], partial=chosen["partial"], note=left_out.append)
     with _progress(quiet=chosen["quiet"]) as progress:
         report = evaluate(pairs, settings, progress)
     if not chosen["quiet"]:
-        _tell(report, as_table=not (chosen["as_json"] or chosen["as_csv"]))
+        _tell(report, left_out, as_table=not (chosen["as_json"] or chosen["as_csv"]))
     if chosen["as_json"]:
         click.echo(json.dumps(report.as_dict(), indent=2))
     elif chosen["as_csv"]:
@@ -123,8 +148,24 @@ def command(prediction: str, truth: str, **chosen: Any) -> None:
         click.echo(printable(report.as_table(summary=chosen["summary"])))
 
 
-def _tell(report: EvaluationReport, *, as_table: bool) -> None:
+def _tell(report: EvaluationReport, left_out: list[str], *, as_table: bool) -> None:
     """Notes on stderr; the table says by itself what was not computed."""
+    for note in left_out:
+        click.echo(printable(f"note: {note}"), err=True)
+    for note in _summed_up(report.notes):
+        click.echo(printable(f"note: {note}"), err=True)
+    if report.masked:
+        click.echo(f"note: {report.masked:,} pixels with NaN or infinity do not count", err=True)
+    if report.misaligned and report.align == NONE:
+        first = report.misaligned[0]
+        click.echo(
+            printable(
+                f"note: {len(report.misaligned)} of {len(report.pairs)} predictions differ from their truths by more "
+                f"than half a stop in the median ({first.name} by {first.stops:+.1f}); where light is relative, "
+                "--align gain takes that out"
+            ),
+            err=True,
+        )
     if report.beyond:
         click.echo(
             f"note: {report.beyond} truths have values above full scale; PSNR-L, SSIM, LPIPS and the paper's HDR-VDP-2 "
@@ -134,6 +175,18 @@ def _tell(report: EvaluationReport, *, as_table: bool) -> None:
     if not as_table:
         for name, reason in report.reasons.items():
             click.echo(f"note: {name}: not computed: {reason}", err=True)
+
+
+def _summed_up(notes: tuple[str, ...]) -> list[str]:
+    """One line for each sentence, with the first of its files and how many others it is true of."""
+    files: dict[str, list[str]] = {}
+    for note in notes:
+        file, _, sentence = note.partition(": ")
+        files.setdefault(sentence, []).append(file)
+    return [
+        f"{names[0]}{f' and {len(names) - 1} others' if names[1:] else ''}: {sentence}"
+        for sentence, names in files.items()
+    ]
 
 
 @contextmanager

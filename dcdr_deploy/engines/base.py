@@ -124,6 +124,7 @@ class Availability:
         versions: versions of the packages behind it, by distribution name.
         devices: what it can run on, best first: ``"cpu"``, ``"cuda:0"``, ...
         install: the command that installs what is missing; empty where nothing is.
+        refused: the backend is usable, but not for the model or the wish that it was asked about.
     """
 
     ok: bool
@@ -131,6 +132,7 @@ class Availability:
     versions: dict[str, str] = field(default_factory=dict)
     devices: tuple[str, ...] = ()
     install: str = ""
+    refused: bool = False
 
     def has(self, kind: str) -> bool:
         """Tell whether a device of this kind (``"cpu"`` or ``"cuda"``) is among the devices."""
@@ -196,6 +198,10 @@ class Engine(abc.ABC):
         self._check_tiles(count, channels, height, width)
         codes = cast("NDArray[np.uint8] | NDArray[np.uint16]", np.ascontiguousarray(batch))
         return self._checked(self._infer_codes(codes), (count, channels, height, width))
+
+    def empty_codes(self, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
+        """Return an array to fill with codes for :meth:`infer_codes`, in the memory that suits the engine best."""
+        return np.empty(shape, dtype)
 
     def _check_open(self) -> None:
         if self._closed:

@@ -7,8 +7,9 @@ first asked for and offers two functions:
   with ``deep`` may it load a package that takes longer.
 - ``load(path: Path, options: EngineOptions) -> Engine``: a ready engine.
 
-A third is optional: ``refusal(path: Path) -> str`` tells why a backend is not the one for this very file (an engine
-that another package built), so that the automatic choice passes it over.
+A third is optional: ``refusal(path: Path, options: EngineOptions) -> str`` tells why a backend is not the one for this
+very file or wish (an engine that another package built, a precision that it has not), so that the automatic choice
+passes it over.
 
 A backend that cannot be used stays in the list with its reason.
 """
@@ -16,8 +17,9 @@ A backend that cannot be used stays in the list with its reason.
 from __future__ import annotations
 
 import importlib
+import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Protocol, cast
@@ -26,6 +28,8 @@ from dcdr_deploy.engines.base import DEFAULT_OPTIONS, DEVICE_CPU, DEVICE_CUDA, A
 from dcdr_deploy.errors import DcdrError, EngineError, MissingDependency, ModelError
 
 AUTO = "auto"
+
+_logger = logging.getLogger(__name__)
 
 
 class BackendModule(Protocol):
@@ -70,16 +74,16 @@ class Backend:
         except (ImportError, OSError) as error:
             return Availability(ok=False, reason=f"cannot be loaded: {error}")
 
-    def state_for(self, model: Path) -> Availability:
-        """Return the availability; not available if the module refuses the file.
+    def state_for(self, model: Path, options: EngineOptions = DEFAULT_OPTIONS) -> Availability:
+        """Return the availability; not available if the module refuses the file or what is asked of it.
 
         Raises:
             ModelError: the file is damaged, which the module tells without loading it.
         """
         state = self.availability()
         ask = getattr(self.import_module(), "refusal", None) if state.ok or state.install else None
-        reason = "" if ask is None else ask(model)
-        return Availability(ok=False, reason=reason) if reason else state
+        reason = "" if ask is None else ask(model, options)
+        return Availability(ok=False, reason=reason, refused=state.ok) if reason else state
 
 
 _CHECKPOINTS = (".pth", ".pt", ".safetensors")
@@ -91,6 +95,9 @@ BACKENDS: dict[str, Backend] = {
     for backend in (
         Backend(
             "onnxruntime", _ENGINES + "onnxruntime", "default: CPU, CUDA", (".onnx",), {DEVICE_CUDA: 50, DEVICE_CPU: 50}
+        ),
+        Backend(
+            "cuda", _ENGINES + "cuda.engine", "NVIDIA GPUs, own kernels", (".onnx", *_CHECKPOINTS), {DEVICE_CUDA: 60}
         ),
         Backend("openvino", _ENGINES + "openvino", "fastest on CPUs", (".onnx",), {DEVICE_CPU: 10}),
         Backend("tensorrt", _ENGINES + "tensorrt.engine", "NVIDIA GPUs, engines", (".engine",), {DEVICE_CUDA: 10}),
@@ -108,10 +115,11 @@ BACKENDS: dict[str, Backend] = {
 
 @dataclass(frozen=True)
 class Choice:
-    """A backend for a model, and why it was taken."""
+    """A backend for a model, why it was taken, and what better ones had against the file, by name."""
 
     backend: Backend
     reason: str
+    refused: Mapping[str, str] = field(default_factory=dict)
 
 
 def backend_names() -> list[str]:
@@ -148,7 +156,12 @@ def availabilities(*, deep: bool = False) -> Mapping[str, Availability]:
     return MappingProxyType({name: backend.availability(deep=deep) for name, backend in BACKENDS.items()})
 
 
-def choose_backend(model: Path, name: str = AUTO, options: EngineOptions = DEFAULT_OPTIONS) -> Choice:
+def choose_backend(
+    model: Path,
+    name: str = AUTO,
+    options: EngineOptions = DEFAULT_OPTIONS,
+    failed: Mapping[str, str] = MappingProxyType({}),
+) -> Choice:
     """Decide which backend runs a model; loads nothing.
 
     Args:
@@ -156,6 +169,7 @@ def choose_backend(model: Path, name: str = AUTO, options: EngineOptions = DEFAU
         name: a backend's name, or ``"auto"``: the lowest rank among the backends that take the suffix and are usable
             here, GPUs before CPUs.
         options: a device asked for limits the choice.
+        failed: backends that the automatic choice must pass over, and why.
 
     Raises:
         ModelError: no backend takes this suffix, or the one named does not; or an engine and its sidecar are damaged.
@@ -173,12 +187,15 @@ def choose_backend(model: Path, name: str = AUTO, options: EngineOptions = DEFAU
     takers = [backend for backend in takers if any(kind in backend.ranks for kind in kinds)]
     if not takers:
         raise EngineError(f"no backend runs {suffix} models on {' or '.join(kinds)}; choose another device or model")
-    states: dict[str, Availability] = {}
+    states = {name: Availability(ok=False, reason=reason) for name, reason in failed.items()}
     for kind in kinds:
         for backend in sorted((b for b in takers if kind in b.ranks), key=lambda b: b.ranks[kind]):
-            state = states.setdefault(backend.name, backend.state_for(model))
+            if backend.name not in states:
+                states[backend.name] = backend.state_for(model, options)
+            state = states[backend.name]
             if state.ok and state.has(kind):
-                return Choice(backend, f"first usable backend for {suffix} on {kind}")
+                refused = {name: state.reason for name, state in states.items() if state.refused}
+                return Choice(backend, f"first usable backend for {suffix} on {kind}", refused)
     reasons = "; ".join(f"{n}: {_why_not(state, options.kind or DEVICE_CPU)}" for n, state in states.items())
     raise _unavailable(f"no backend can run {suffix} models here ({reasons})", *states.values())
 
@@ -207,7 +224,7 @@ def _unavailable(sentence: str, *states: Availability) -> DcdrError:
 
 
 def load_engine(model: Path | str, backend: str = AUTO, options: EngineOptions = DEFAULT_OPTIONS) -> Engine:
-    """Load a model with the backend named, or with the best one here.
+    """Load a model with the backend named, or with the best one here that can: what a better one said is logged.
 
     Args:
         model: an .onnx file, an engine or a checkpoint.
@@ -226,4 +243,22 @@ def load_engine(model: Path | str, backend: str = AUTO, options: EngineOptions =
     path = Path(model)
     if not path.is_file():
         raise ModelError(f"model {path} does not exist" if not path.exists() else f"model {path} is no file")
-    return choose_backend(path, backend, options).backend.import_module().load(path, options)
+    failed: dict[str, str] = {}
+    while True:
+        choice = choose_backend(path, backend, options, failed)
+        chosen = choice.backend
+        for name, reason in choice.refused.items():
+            if BACKENDS[name].suffixes == chosen.suffixes:
+                continue  # a twin: the file says which of them it is for
+            _logger.warning("%s is used instead of %s: %s", chosen.name, name, reason)
+        try:
+            return chosen.import_module().load(path, options)
+        except (EngineError, MissingDependency) as error:
+            if backend != AUTO:
+                raise
+            failed[chosen.name] = str(error)
+            try:
+                instead = choose_backend(path, backend, options, failed).backend
+            except DcdrError:
+                raise error from None
+            _logger.warning("%s is used instead of %s: %s", instead.name, chosen.name, error)

@@ -4,12 +4,13 @@ from dcdr_deploy.evaluation.comparison import EvaluationSettings, evaluate
 from dcdr_deploy.evaluation.pairing import PairFiles, find_pairs
 from dcdr_deploy.evaluation.report import EvaluationReport
 from dcdr_deploy.evaluation.scale import GT_MAX
-from dcdr_deploy.imaging.read_hdr import Picture, read_hdr
+from dcdr_deploy.imaging.read_hdr import HdrOptions, Picture, read_hdr
 
 __all__ = [
     "GT_MAX",
     "EvaluationReport",
     "EvaluationSettings",
+    "HdrOptions",
     "PairFiles",
     "Picture",
     "evaluate",

@@ -14,12 +14,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from dcdr_deploy.errors import EngineError, InputError
+from dcdr_deploy.evaluation.align import ALIGNMENTS, CURVE, NONE
 from dcdr_deploy.evaluation.pairing import PairFiles
 from dcdr_deploy.evaluation.report import EvaluationReport
 from dcdr_deploy.evaluation.scale import FullScale, check_full_scale
 from dcdr_deploy.evaluation.work import PairScores, Task, score_pair
 from dcdr_deploy.imaging.exr import SDR_WHITE_NITS
-from dcdr_deploy.imaging.read_hdr import read_hdr
+from dcdr_deploy.imaging.read_hdr import DEFAULT_OPTIONS, HdrOptions, read_hdr
 from dcdr_deploy.metrics.registry import PAPER, chosen_metrics
 from dcdr_deploy.system import hardware
 
@@ -42,6 +43,8 @@ class EvaluationSettings:
             the maximum of each truth; ``None`` for what the files say.
         white_nits: luminance of SDR white in cd/m2.
         overexposed: only pairs whose SDR picture belongs to Test Set 2.
+        align: how predictions are brought to the scale of their truths, one of align.py's.
+        reading: how HDR files are read.
         jobs: processes; ``None`` for one a processor core, or as many as fit into memory by the first truth's size.
 
     Raises:
@@ -52,6 +55,8 @@ class EvaluationSettings:
     full_scale: FullScale = None
     white_nits: float = SDR_WHITE_NITS
     overexposed: bool = False
+    align: str = NONE
+    reading: HdrOptions = DEFAULT_OPTIONS
     jobs: int | None = None
 
     def __post_init__(self) -> None:
@@ -60,6 +65,8 @@ class EvaluationSettings:
         check_full_scale(self.full_scale)
         if not 0 < self.white_nits < float("inf"):
             raise InputError(f"luminance of white {self.white_nits}: give a positive number of cd/m2")
+        if self.align not in ALIGNMENTS:
+            raise InputError(f"unknown alignment {self.align!r}; choose one of {', '.join(ALIGNMENTS)}")
         if self.jobs is not None and self.jobs < 1:
             raise InputError(f"{self.jobs} processes: give 1 or more")
 
@@ -78,6 +85,8 @@ def evaluate(
     settings = settings or EvaluationSettings()
     if settings.overexposed and any(pair.ldr is None for pair in pairs):
         raise InputError("Test Set 2 is chosen by the SDR pictures; name their folder with --ldr")
+    if settings.align == CURVE and any(pair.ldr is None for pair in pairs):
+        raise InputError("the curve is fitted where the SDR pictures are not clipped; name their folder with --ldr")
     metrics = chosen_metrics(settings.metrics)
     missing = {metric.name: reason for metric in metrics if (reason := metric.missing())}
     task = Task(
@@ -85,8 +94,10 @@ def evaluate(
         settings.full_scale,
         settings.white_nits,
         settings.overexposed,
+        settings.align,
+        settings.reading,
     )
-    jobs = min(settings.jobs or _fitting_jobs(pairs[0]), len(pairs))
+    jobs = min(settings.jobs or _fitting_jobs(pairs[0], settings.reading), len(pairs))
     found: dict[str, PairScores] = {}
     for done, (files, scored) in enumerate(_score_all(pairs, task, jobs), start=1):
         if scored is not None:
@@ -95,16 +106,16 @@ def evaluate(
     if not found:
         raise InputError(f"none of {len(pairs)} pictures is overexposed by the rule of Test Set 2; leave it out")
     ordered = tuple(found[pair.name] for pair in pairs if pair.name in found)
-    return EvaluationReport(metrics, ordered, missing, considered=len(pairs))
+    return EvaluationReport(metrics, ordered, missing, considered=len(pairs), align=settings.align)
 
 
-def _fitting_jobs(first: PairFiles) -> int:
+def _fitting_jobs(first: PairFiles, reading: HdrOptions = DEFAULT_OPTIONS) -> int:
     """How many processes the cores and the memory take; the first truth stands for all."""
     cores = hardware.cpu_threads()
     memory = hardware.available_memory()
     if cores == 1 or memory is None:
         return cores
-    height, width = read_hdr(first.truth).size
+    height, width = read_hdr(first.truth, reading).size
     return max(1, min(cores, memory // (height * width * BYTES_PER_PIXEL)))
 
 

@@ -1,16 +1,23 @@
-"""Which prediction belongs to which ground truth, and to which SDR picture: by relative path without the suffix."""
+"""Which prediction belongs to which ground truth, and to which SDR picture: by relative path without the suffix.
+
+Where that finds no partner, endings that data sets put to the names do not count: ``0001_gt`` is the truth of
+``0001_medium`` (NTIRE 2021), ``a_hdr`` that of ``a_ldr``.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from dcdr_deploy.errors import InputError
 from dcdr_deploy.imaging.formats import SUFFIXES
+from dcdr_deploy.imaging.pair_names import bare_name, is_beside_pictures
 from dcdr_deploy.imaging.read_hdr import HDR_SUFFIXES
 from dcdr_deploy.run.outputs import PREVIEW_SUFFIX
+
+Note = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -30,12 +37,22 @@ class PairFiles:
 
 
 def find_pairs(
-    prediction: str | os.PathLike[str], truth: str | os.PathLike[str], ldr: str | os.PathLike[str] | None = None
+    prediction: str | os.PathLike[str],
+    truth: str | os.PathLike[str],
+    ldr: str | os.PathLike[str] | None = None,
+    *,
+    partial: bool = False,
+    note: Note = lambda sentence: None,
 ) -> tuple[PairFiles, ...]:
     """Pair two files, or the pictures of two folders and their sub-folders.
 
     ``a/b.exr`` belongs to ``a/b.png``: the suffix does not count. Hidden files and ``*.preview.png`` are left out. The
-    folder of SDR pictures may hold more than is asked for.
+    folders of predictions and of SDR pictures may hold more than there are truths.
+
+    Args:
+        prediction, truth, ldr: files or folders.
+        partial: leave truths without a prediction out, too.
+        note: told what is left out.
 
     Raises:
         InputError: a path that is missing or of the wrong kind, a folder without pictures, two files of one name, a
@@ -52,26 +69,56 @@ def find_pairs(
         return (PairFiles(truths.stem, predictions, truths, sdr),)
     if sdr is not None and not kinds[sdr]:
         raise InputError(f"{sdr}: is a file, but {truths} is a folder; name a folder")
-    return _pairs_of_folders(predictions, truths, sdr)
+    return _pairs_of_folders(predictions, truths, sdr, partial, note)
 
 
-def _pairs_of_folders(predictions: Path, truths: Path, sdr: Path | None) -> tuple[PairFiles, ...]:
-    predicted = _by_name(predictions, HDR_SUFFIXES)
-    expected = _by_name(truths, HDR_SUFFIXES)
-    _complete(expected, predicted, "prediction", predictions)
-    _complete(predicted, expected, "ground truth", truths)
+def _pairs_of_folders(
+    predictions: Path, truths: Path, sdr: Path | None, partial: bool, note: Note
+) -> tuple[PairFiles, ...]:
+    predicted, expected = _by_name(predictions, HDR_SUFFIXES), _by_name(truths, HDR_SUFFIXES)
+    partner = _partners(expected, predicted)
+    lonely = sorted(expected.keys() - partner.keys())
+    if lonely and not (partial and partner):
+        raise _without(expected, lonely, "prediction", predictions)
+    if lonely:
+        note(f"{truths}: {_count(lonely, 'truth')} without a prediction left out")
+    extra = sorted(predicted.keys() - set(partner.values()))
+    if extra:
+        note(f"{predictions}: {_count(extra, 'prediction')} without a ground truth left out")
     shown: dict[str, Path] = {}
     if sdr is not None:
-        shown = _by_name(sdr, SUFFIXES)
-        _complete(expected, shown, "SDR picture", sdr)
-    return tuple(PairFiles(name, predicted[name], expected[name], shown.get(name)) for name in sorted(expected))
+        sdr_pictures = _by_name(sdr, SUFFIXES)
+        sdr_partner = _partners({name: expected[name] for name in partner}, sdr_pictures)
+        without = sorted(partner.keys() - sdr_partner.keys())
+        if without:
+            raise _without(expected, without, "SDR picture", sdr)
+        shown = {name: sdr_pictures[other] for name, other in sdr_partner.items()}
+    return tuple(PairFiles(name, predicted[partner[name]], expected[name], shown.get(name)) for name in sorted(partner))
 
 
-def _complete(wanted: dict[str, Path], there: Collection[str], what: str, folder: Path) -> None:
-    missing = sorted(name for name in wanted if name not in there)
-    if missing:
-        others = f"; so have {len(missing) - 1} others" if len(missing) > 1 else ""
-        raise InputError(f"{wanted[missing[0]]}: has no {what}, which would be {folder / missing[0]}.*{others}")
+def _partners(wanted: dict[str, Path], there: dict[str, Path]) -> dict[str, str]:
+    """For each name of ``wanted`` the one of ``there`` that goes with it: the same, or the same but for an ending."""
+    found = {name: name for name in wanted if name in there}
+    free: dict[str, list[str]] = {}
+    for name in sorted(there.keys() - found.keys()):
+        free.setdefault(bare_name(name), []).append(name)
+    for name in sorted(wanted.keys() - found.keys()):
+        candidates = free.get(bare_name(name), [])
+        if len(candidates) > 1:
+            raise InputError(f"{wanted[name]}: could go with {' and '.join(candidates)}; remove one")
+        if candidates:
+            found[name] = candidates.pop()
+    return found
+
+
+def _count(names: list[str], what: str) -> str:
+    return f"{len(names)} {what}{'' if len(names) == 1 else 's'} ({', '.join(names[:3])}{', ...' if names[3:] else ''})"
+
+
+def _without(files: dict[str, Path], missing: list[str], what: str, folder: Path) -> InputError:
+    others = f"; so have {len(missing) - 1} others" if len(missing) > 1 else ""
+    partial = "; --partial leaves it out" if what == "prediction" else ""
+    return InputError(f"{files[missing[0]]}: has no {what}, which would be {folder / missing[0]}.*{others}{partial}")
 
 
 def _by_name(folder: Path, suffixes: Iterable[str]) -> dict[str, Path]:
@@ -83,6 +130,8 @@ def _by_name(folder: Path, suffixes: Iterable[str]) -> dict[str, Path]:
         for file in sorted(files):
             path = Path(root) / file
             if file.startswith(".") or path.suffix.lower() not in known or file.lower().endswith(PREVIEW_SUFFIX):
+                continue
+            if is_beside_pictures(file):
                 continue
             name = path.relative_to(folder).with_suffix("").as_posix()
             if name in found:

@@ -10,11 +10,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from dcdr_deploy._version import __version__
+from dcdr_deploy.evaluation.align import NONE
 from dcdr_deploy.evaluation.regions import REGIONS, Region
 from dcdr_deploy.evaluation.work import PairScores, mean
 from dcdr_deploy.metrics.registry import HIGHER, Metric
 
 MEAN = "mean"
+TELLING_STOPS = 0.5
+"""Medians that are further apart than this say that the two are of different scales."""
+
 _ARROWS = {True: "↑", False: "↓"}
 _NOTHING = "-"
 
@@ -28,12 +32,14 @@ class EvaluationReport:
         pairs: what was scored, in order of names.
         missing: metric name -> why it was not computed on this machine.
         considered: pairs looked at; more than ``pairs`` where only the overexposed ones were wanted.
+        align: how predictions were aligned.
     """
 
     metrics: tuple[Metric, ...]
     pairs: tuple[PairScores, ...]
     missing: Mapping[str, str]
     considered: int
+    align: str = NONE
 
     @property
     def reasons(self) -> dict[str, str]:
@@ -74,6 +80,21 @@ class EvaluationReport:
     def beyond(self) -> int:
         """How many truths have values above full scale."""
         return sum(pair.beyond > 0 for pair in self.pairs)
+
+    @property
+    def misaligned(self) -> tuple[PairScores, ...]:
+        """Pairs whose medians are more than :data:`TELLING_STOPS` apart, before any alignment."""
+        return tuple(pair for pair in self.pairs if abs(pair.stops) > TELLING_STOPS)
+
+    @property
+    def masked(self) -> int:
+        """Pixels with NaN or infinity, which do not count, over all pairs."""
+        return sum(pair.masked for pair in self.pairs)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was noteworthy in single files."""
+        return tuple(note for pair in self.pairs for note in pair.notes)
 
     def as_table(self, *, summary: bool = False) -> str:
         """The figures as text.
@@ -129,6 +150,7 @@ class EvaluationReport:
                 for metric in self.metrics
             },
             "pairs_considered": self.considered,
+            "align": self.align,
             "regions": {
                 region.name: {
                     "title": region.title,
@@ -141,6 +163,9 @@ class EvaluationReport:
                 {
                     "image": pair.name,
                     "truth_above_full_scale": pair.beyond,
+                    "median_stops_above_truth": _json(pair.stops),
+                    "masked_pixels": pair.masked,
+                    "notes": list(pair.notes),
                     "scores": {
                         region: {name: _json(value) for name, value in scores.items()}
                         for region, scores in pair.scores.items()

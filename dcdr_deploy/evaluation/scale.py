@@ -45,10 +45,7 @@ def to_full_scale(
     Raises:
         InputError: different sizes; or a full scale that nobody knows, or that a black truth cannot give.
     """
-    if prediction.size != truth.size:
-        raise InputError(
-            f"{prediction.path}: {_pixels(prediction)}, but {truth.path} is {_pixels(truth)}; they must be of one size"
-        )
+    check_sizes(prediction, truth)
     if full_scale == GT_MAX:
         return _by_maximum(prediction, truth, white_nits)
     known = full_scale if isinstance(full_scale, int | float) else prediction.peak or truth.peak
@@ -64,6 +61,18 @@ def to_full_scale(
         picture.pixels if picture.integer else picture.pixels / np.float32(known) for picture in (prediction, truth)
     ]
     return Pair(scaled[0], scaled[1], known * white_nits)
+
+
+def check_sizes(prediction: Picture, truth: Picture) -> None:
+    """Refuse two pictures of different sizes.
+
+    Raises:
+        InputError: they are.
+    """
+    if prediction.size != truth.size:
+        raise InputError(
+            f"{prediction.path}: {_pixels(prediction)}, but {truth.path} is {_pixels(truth)}; they must be of one size"
+        )
 
 
 def _by_maximum(prediction: Picture, truth: Picture, white_nits: float) -> Pair:

@@ -1,79 +1,105 @@
-"""From a file's own colours to sRGB-encoded Rec. 709 RGB."""
+"""From a file's own colours to sRGB-encoded Rec. 709 RGB, and to linear light."""
 
 from __future__ import annotations
 
 import io
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dcdr_deploy.imaging import icc
+from dcdr_deploy.imaging.declared import Declared, Encoding, resolve
 from dcdr_deploy.imaging.transfer import linear_to_srgb
 
-_SPACE_OF_CHANNELS = {1: "GRAY", 3: "RGB", 4: "CMYK"}
+_SPACE = slice(16, 20)  # of an ICC profile: the colour space of its data
 _ROWS_AT_ONCE = 64  # keeps the float copies of a 4K frame within the processor's cache
 
 
-def to_srgb(colour: NDArray[Any], profile_bytes: bytes | None) -> tuple[NDArray[Any], str]:
-    """Convert stored colours to sRGB.
+@dataclass(frozen=True)
+class Converted:
+    """sRGB samples, and what was done for them.
 
-    Matrix/TRC and gray profiles are computed here at the full depth, relative colorimetric; colours outside sRGB are
-    clipped per channel. Profiles with look-up tables and all of CMYK go through LittleCMS (relative colorimetric with
-    black point compensation), which works on 8 bits. CMYK without a profile is converted as (1 - C)(1 - K). A profile
-    that is broken, or of another colour space than the picture, is ignored: the picture then counts as sRGB.
+    Attributes:
+        pixels: (H, W, 3), uint8 or uint16 as the samples were; uint8 where LittleCMS had to be used.
+        encoding: what the samples were.
+        report: a phrase such as ``"Display P3 by ICC profile, converted to sRGB"``.
+    """
+
+    pixels: NDArray[Any]
+    encoding: Encoding
+    report: str
+
+
+def to_srgb(colour: NDArray[Any], declared: Declared) -> Converted:
+    """Convert stored colours to sRGB by what their file declares (``declared.py``).
+
+    Curves and primaries are computed here at the full depth, relative colorimetric; colours outside sRGB are clipped
+    per channel. ICC profiles with look-up tables and all of CMYK go through LittleCMS (relative colorimetric with black
+    point compensation), which works on 8 bits. CMYK without a profile is converted as (1 - C)(1 - K).
 
     Args:
         colour: (H, W) gray, (H, W, 3) RGB or (H, W, 4) CMYK with 0 = no ink; uint8 or uint16.
-        profile_bytes: the embedded ICC profile, or ``None``.
+        declared: the file's statements, none of which may say PQ or HLG.
 
-    Returns:
-        (H, W, 3) of the same dtype (uint8 where LittleCMS had to be used) and a phrase for the metadata: ``"none"``,
-        ``"sRGB"``, ``"converted from <name>"`` or ``"ignored: <reason>"``.
+    Raises:
+        ValueError: samples of PQ or HLG, which sRGB cannot hold.
     """
-    if not profile_bytes:
-        return _without_profile(colour), "none"
-    try:
-        return _with_profile(colour, profile_bytes)
-    except icc.BrokenProfileError as error:
-        return _without_profile(colour), f"ignored: {error}"
-
-
-def _with_profile(colour: NDArray[Any], profile_bytes: bytes) -> tuple[NDArray[Any], str]:
-    profile = icc.parse(profile_bytes)
     channels = 1 if colour.ndim == 2 else colour.shape[2]
-    space = _SPACE_OF_CHANNELS[channels]
-    if space == "GRAY" and profile.space == "RGB":  # JPEG writers drop the colour of a picture, not its profile
-        colour, space = _gray_to_rgb(colour), "RGB"
-    if profile.space != space:
-        raise icc.BrokenProfileError(f"a profile for {profile.space} in a picture of {space}")
-    if icc.is_srgb(profile):
-        return _without_profile(colour), "sRGB"
-    report = f"converted from {profile.description or 'an unnamed profile'}"
-    # A 16-bit picture keeps its depth where the profile has a matrix beside its tables.
-    simple = profile.curves is not None and (not profile.has_lut or colour.dtype == np.uint16)
-    if simple and profile.curves is not None:
-        return _apply_simple(colour, profile.curves, profile.matrix), report
+    encoding = resolve(declared, channels)
+    if encoding.hdr:
+        raise ValueError(f"{encoding.hdr} samples")
+    if not encoding.by:
+        name = "CMYK without a profile, as (1 - C)(1 - K)" if channels == 4 else "nothing declared, taken as sRGB"
+        return Converted(_as_srgb(colour), encoding, name)
+    if encoding.is_srgb and encoding.profile is None:
+        return Converted(_as_srgb(colour), encoding, f"sRGB by {encoding.by}")
+    report = f"{encoding.name} by {encoding.by}, converted to sRGB"
+    # A 16-bit picture keeps its depth where a profile has a matrix beside its tables.
+    if encoding.profile is None or (encoding.curves and colour.dtype == np.uint16):
+        return Converted(_apply(colour, encoding), encoding, report)
     reduced = " at 8 bits" if colour.dtype == np.uint16 else ""
-    return _apply_littlecms(_to_eight_bits(colour), profile_bytes), report + reduced
+    if colour.ndim == 2 and encoding.profile[_SPACE] == b"RGB ":  # JPEG writers drop the colour, not the profile
+        colour = _gray_to_rgb(colour)
+    try:
+        pixels = _apply_littlecms(_to_eight_bits(colour), encoding.profile)
+    except icc.BrokenProfileError as error:
+        # What the profile cannot say, another statement may.
+        without = to_srgb(colour, replace(declared, icc=None))
+        notes = (*without.encoding.notes, f"ICC profile ignored: {error}")
+        return replace(without, encoding=replace(without.encoding, icc=f"ignored: {error}", notes=notes))
+    return Converted(pixels, replace(encoding, icc=encoding.icc + reduced), report + reduced)
 
 
-def _apply_simple(
-    colour: NDArray[Any], curves: tuple[icc.Curve, ...], matrix: NDArray[np.float64] | None
-) -> NDArray[Any]:
+def to_linear(colour: NDArray[np.uint16], encoding: Encoding) -> NDArray[np.float32]:
+    """Linear Rec. 709 of integer samples, (H, W) or (H, W, 3) -> (H, W, 3) float32 in units of their own full scale.
+
+    Colours outside Rec. 709 keep their negative values.
+    """
+    rgb = _gray_to_rgb(colour) if colour.ndim == 2 else colour
+    tables = encoding.tables(int(np.iinfo(colour.dtype).max))
+    linear = np.stack([tables[c % len(tables)][rgb[..., c]] for c in range(3)], axis=-1)
+    if encoding.matrix is None or encoding.has_rec709_primaries:
+        return linear
+    return linear @ encoding.matrix.T.astype(np.float32)
+
+
+def _apply(colour: NDArray[Any], encoding: Encoding) -> NDArray[Any]:
     """Tone curves by table, primaries by matrix, then the sRGB curve; same dtype as ``colour``."""
     top = int(np.iinfo(colour.dtype).max)
-    codes = np.arange(top + 1) / top
-    tables = [np.asarray(curve(codes), dtype=np.float32) for curve in curves]
-    if matrix is None:
+    tables = encoding.tables(top)
+    if encoding.matrix is None and len(tables) == 1:
         encoded = np.rint(linear_to_srgb(np.clip(tables[0], 0, 1)) * top).astype(colour.dtype)
-        return _gray_to_rgb(encoded[colour])
+        return _as_srgb(encoded[colour])
+    if colour.ndim == 2:
+        colour = _gray_to_rgb(colour)
     encode = _encode_8 if colour.dtype == np.uint8 else _encode_16
-    transposed = matrix.T.astype(np.float32)
+    transposed = (np.eye(3) if encoding.matrix is None else encoding.matrix).T.astype(np.float32)
     result = np.empty_like(colour)
     for row in range(0, colour.shape[0], _ROWS_AT_ONCE):
         rows = colour[row : row + _ROWS_AT_ONCE]
-        linear = np.stack([table[rows[..., c]] for c, table in enumerate(tables)], axis=-1)
+        linear = np.stack([tables[c % len(tables)][rows[..., c]] for c in range(3)], axis=-1)
         result[row : row + _ROWS_AT_ONCE] = encode(np.clip(linear @ transposed, 0, 1))
     return result
 
@@ -110,7 +136,7 @@ def _apply_littlecms(colour: NDArray[np.uint8], profile_bytes: bytes) -> NDArray
     return np.array(converted, dtype=np.uint8)
 
 
-def _without_profile(colour: NDArray[Any]) -> NDArray[Any]:
+def _as_srgb(colour: NDArray[Any]) -> NDArray[Any]:
     if colour.ndim == 2:
         return _gray_to_rgb(colour)
     if colour.shape[2] == 3:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from dcdr_deploy.imaging.decoders import png, tiff, with_pillow
+from dcdr_deploy.imaging.decoders import bmp, jpeg, png, tiff, with_pillow
 from dcdr_deploy.imaging.decoders.common import Stored, UnreadableError
 
 SIGNATURE_BYTES = 64
@@ -40,14 +40,54 @@ def _is_tiff(head: bytes) -> bool:
 
 FORMATS: tuple[PictureFormat, ...] = (
     PictureFormat("PNG", (".png",), _starts(png.SIGNATURE), png.decode_png),
-    PictureFormat("JPEG", (".jpg", ".jpeg", ".jpe"), _starts(b"\xff\xd8\xff"), with_pillow.decode_jpeg),
+    PictureFormat("JPEG", (".jpg", ".jpeg", ".jpe"), _starts(b"\xff\xd8\xff"), jpeg.decode_jpeg),
     PictureFormat("WebP", (".webp",), lambda h: h[:4] == b"RIFF" and h[8:12] == b"WEBP", with_pillow.decode_webp),
     PictureFormat("TIFF", (".tif", ".tiff"), _is_tiff, tiff.decode_tiff),
-    PictureFormat("BMP", (".bmp", ".dib"), _starts(b"BM"), with_pillow.decode_bmp),
+    PictureFormat("BMP", (".bmp", ".dib"), _starts(b"BM"), bmp.decode_bmp),
 )
 
 SUFFIXES: frozenset[str] = frozenset(suffix for picture in FORMATS for suffix in picture.suffixes)
 """Suffixes (lower case, with the dot) under which folder runs look for pictures."""
+
+PASSED_OVER: frozenset[str] = frozenset(
+    {
+        ".heic",
+        ".heif",
+        ".avif",
+        ".gif",
+        ".jxl",
+        ".jp2",
+        ".j2k",
+        ".jxr",
+        ".psd",
+        ".psb",
+        ".tga",
+        ".ppm",
+        ".pgm",
+        ".svg",
+        ".pdf",
+        ".cr2",
+        ".cr3",
+        ".nef",
+        ".nrw",
+        ".arw",
+        ".dng",
+        ".raf",
+        ".orf",
+        ".rw2",
+        ".pef",
+        ".srw",
+        ".mp4",
+        ".mov",
+        ".mkv",
+        ".avi",
+        ".mxf",
+        ".webm",
+        ".m4v",
+        ".mts",
+    }
+)
+"""Suffixes of pictures and videos that folder runs leave out, which is told."""
 
 READABLE = "8- or 16-bit SDR picture as " + ", ".join(f.name for f in FORMATS[:-1]) + f" or {FORMATS[-1].name}"
 
@@ -57,7 +97,8 @@ _RAW = "a camera RAW file"
 _VIDEO = "a video"
 _REFUSED: tuple[tuple[str, Callable[[bytes], bool]], ...] = (
     ("OpenEXR, which is HDR already", _starts(b"\x76\x2f\x31\x01")),
-    ("Radiance HDR, which is HDR already", _starts(b"#?RADIANCE", b"#?RGBE")),
+    ("Radiance HDR, which is HDR already", _starts(b"#?")),
+    ("a NumPy array, which is HDR already", _starts(b"\x93NUMPY")),
     ("a portable float map, which is HDR already", _starts(b"PF\n", b"Pf\n")),
     (_RAW, _starts(b"II*\0\x10\0\0\0CR", b"IIRO", b"IIRS", b"MMOR", b"IIU\0", b"FUJIFILM")),
     (_RAW, lambda h: h[4:12] == b"ftypcrx "),

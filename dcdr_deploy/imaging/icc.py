@@ -5,17 +5,18 @@ Only gray and matrix/TRC profiles are understood here; profiles with look-up tab
 
 from __future__ import annotations
 
+import re
 import struct
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dcdr_deploy.imaging.transfer import linear_to_srgb
+from dcdr_deploy.imaging import h273
+from dcdr_deploy.imaging.h273 import Curve
 
-Curve = Callable[[NDArray[np.float64]], NDArray[np.float64]]
-
+_PQ_WORDS = re.compile(r"\bPQ\b|\bST ?2084\b|2100[_ ]PQ", re.IGNORECASE)
+_HLG_WORDS = re.compile(r"\bHLG\b|\bB67\b|2100[_ ]HLG", re.IGNORECASE)
 _HEADER_SIZE = 128
 _SPACE, _PCS, _SIGNATURE = slice(16, 20), slice(20, 24), slice(36, 40)
 _LUT_TAGS = (b"A2B0", b"A2B1")
@@ -49,6 +50,7 @@ class Profile:
         matrix: (3, 3), linear device RGB -> linear sRGB, unclipped; ``None`` for gray and for profiles that are not
             simple. White maps to white exactly.
         has_lut: whether the profile has look-up tables, which take precedence over the matrix (ICC.1, 8.10).
+        cicp: code points of ITU-T H.273 in a ``cicp`` tag (ICC.1:2022, 9.2.17): primaries, transfer, matrix, range.
     """
 
     space: str
@@ -56,6 +58,7 @@ class Profile:
     curves: tuple[Curve, ...] | None
     matrix: NDArray[np.float64] | None
     has_lut: bool
+    cicp: tuple[int, int, int, int] | None = None
 
 
 def parse(data: bytes) -> Profile:
@@ -76,7 +79,22 @@ def parse(data: bytes) -> Profile:
         matrix = _to_linear_srgb(np.stack([_xyz(tags[tag]) for tag in _COLUMNS], axis=1))
     elif space == "GRAY" and b"kTRC" in tags:
         curves = (_curve(tags[b"kTRC"]),)
-    return Profile(space, _description(tags.get(b"desc", b"")), curves, matrix, has_lut)
+    return Profile(space, _description(tags.get(b"desc", b"")), curves, matrix, has_lut, _cicp(tags.get(b"cicp", b"")))
+
+
+def _cicp(tag: bytes) -> tuple[int, int, int, int] | None:
+    if tag[:4] != b"cicp" or len(tag) < 12:
+        return None
+    primaries, transfer, matrix, full_range = tag[8:12]
+    return primaries, transfer, matrix, full_range
+
+
+def hdr_by_name(description: str) -> int | None:
+    """Code point of PQ or HLG where a profile's name says it: profiles of tables have no curve to look at."""
+    for code, words in ((h273.PQ, _PQ_WORDS), (h273.HLG, _HLG_WORDS)):
+        if words.search(description):
+            return code
+    return None
 
 
 def _tag_table(data: bytes) -> dict[bytes, bytes]:
@@ -175,16 +193,3 @@ def _description(tag: bytes) -> str:
     else:
         return ""
     return " ".join(text.replace("\0", " ").split())
-
-
-def is_srgb(profile: Profile) -> bool:
-    """Whether a profile does what sRGB does, judged by its effect: names and checksums of sRGB profiles are legion.
-
-    True when no gray moves by more than one code of 8 bits and no primary by more than 0.3 % of white.
-    """
-    if profile.has_lut or not profile.curves:
-        return False
-    ramp = np.linspace(0, 1, 256)
-    same_curves = all(np.abs(linear_to_srgb(curve(ramp)) - ramp).max() <= 1 / 255 for curve in profile.curves)
-    same_primaries = profile.matrix is None or float(np.abs(profile.matrix - np.eye(3)).max()) <= 3e-3
-    return same_curves and same_primaries

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcdr_deploy.imaging import tiff_file as t
+from dcdr_deploy.imaging.icc_write import linear_rec709
 
 _PNG_SIGNATURE_AND_IHDR = 8 + 25
 _DEFLATE_LEVEL = 4  # half the time of the default 6 for a few percent of size
@@ -57,7 +58,9 @@ def write_png16(
 def write_tiff16(
     path: Path, linear: NDArray[np.float32], *, alpha: NDArray[np.float32] | None, metadata: dict[str, str]
 ) -> None:
-    """Write a 16-bit RGB or RGBA TIFF: deflate with horizontal predictor, strips of 64 rows packed on all cores.
+    """Write a 16-bit RGB or RGBA TIFF, marked as linear Rec. 709 by an ICC profile.
+
+    Deflate with horizontal predictor, in strips of 64 rows that are packed on all cores.
 
     Our own writer, because OpenCV's leaves out ExtraSamples (TIFF 6.0, section 18) and the text tags.
 
@@ -87,6 +90,7 @@ def write_tiff16(
         t.PLANAR: 1,
         t.PREDICTOR: t.HORIZONTAL_PREDICTOR,
         t.SAMPLE_FORMAT: [1] * samples,
+        t.ICC_PROFILE: linear_rec709(),
     }
     if samples == 4:
         tags[t.EXTRA_SAMPLES] = t.UNASSOCIATED_ALPHA

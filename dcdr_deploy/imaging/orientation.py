@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 ORIENTATION_TAG = 274
 UPRIGHT = 1
@@ -29,20 +33,23 @@ def valid_orientation(value: object) -> int:
     return value if isinstance(value, int) and value in _TO_UPRIGHT else UPRIGHT
 
 
+def swaps_axes(value: object) -> bool:
+    """Whether the tag's value says that rows are columns of the upright picture."""
+    return valid_orientation(value) >= 5
+
+
 def upright(stored: NDArray[Any], orientation: int) -> NDArray[Any]:
     """Turn (H, W) or (H, W, C) upright; C-contiguous result, (W, H) for orientations 5 to 8."""
     return np.ascontiguousarray(_TO_UPRIGHT[orientation](stored))
 
 
-def orientation_of_exif(block: bytes) -> int:
-    """The orientation in a bare Exif block (TIFF header and tags, as in PNG's eXIf chunk); 1 if there is none."""
+def exif_of_block(block: bytes) -> Image.Exif:
+    """The tags of a bare Exif block (TIFF header and tags, as in PNG's eXIf chunk); none of a damaged one."""
     from PIL import Image
 
     from dcdr_deploy.imaging.decoders.common import PILLOW_ERRORS
 
     exif = Image.Exif()
-    try:
+    with suppress(*PILLOW_ERRORS):  # a damaged Exif block says nothing about the pixels
         exif.load(b"Exif\0\0" + block)
-        return valid_orientation(exif.get(ORIENTATION_TAG))
-    except PILLOW_ERRORS:  # a damaged Exif block says nothing about the pixels
-        return UPRIGHT
+    return exif

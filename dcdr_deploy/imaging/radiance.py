@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 RGBE_MAX = 255.0 * 2.0**119
 """The largest value: mantissa 255, exponent byte 255."""
 
-_RLE_WIDTHS = range(8, 32768)  # widths for which new-style run-length encoding exists
+RLE_WIDTHS = range(8, 32768)  # widths for which new-style run-length encoding exists
 _ROWS_AT_ONCE = 128
 _BLACK_EXPONENT = -120  # the scale 2^(8 - exponent) must not overflow float32
 _SHORTEST_RUN = 4  # as in Radiance's own writer: shorter runs cost more than they save
@@ -39,7 +39,7 @@ def write_radiance(path: Path, scene: NDArray[np.float32], *, metadata: dict[str
         stream.write(_header(width, height, metadata))
         for row in range(0, height, _ROWS_AT_ONCE):
             rgbe = encode_rgbe(scene[row : row + _ROWS_AT_ONCE])
-            stream.write(run_length_encode(rgbe) if width in _RLE_WIDTHS else rgbe.tobytes())
+            stream.write(run_length_encode(rgbe) if width in RLE_WIDTHS else rgbe.tobytes())
 
 
 def encode_rgbe(linear: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from dcdr_deploy.errors import InputError
 from dcdr_deploy.imaging.colour import to_srgb
+from dcdr_deploy.imaging.declared import resolve
 from dcdr_deploy.imaging.decoders.common import Stored, UnreadableError, quiet_decoders
 from dcdr_deploy.imaging.formats import SIGNATURE_BYTES, PictureFormat, identify
 from dcdr_deploy.imaging.frame import Frame
@@ -18,8 +19,9 @@ from dcdr_deploy.imaging.orientation import upright
 def read_image(path: str | os.PathLike[str]) -> Frame:
     """Read a PNG, JPEG, WebP, TIFF or BMP picture, whatever its suffix says.
 
-    The orientation of Exif/TIFF is applied, palette, gray, 1-bit and CMYK become RGB, alpha is split off, ICC profiles
-    are converted to sRGB (``colour.to_srgb`` says how), and 16-bit samples keep their depth. Of animations and files
+    The orientation of Exif/TIFF is applied, palette, gray, 1-bit and CMYK become RGB, alpha is split off, samples are
+    converted to sRGB from what the file declares them to be (``declared.py`` says in which order, ``colour.to_srgb``
+    how), linear ones included, and 16-bit samples keep their depth. Of animations and files
     with several pages the first is taken. The size in the header is checked before anything is decoded.
 
     Returns:
@@ -29,12 +31,14 @@ def read_image(path: str | os.PathLike[str]) -> Frame:
         - ``source_mode``: the file's sample layout, such as ``"RGB"``, ``"P"``, ``"CMYK"``, ``"I;16"``;
         - ``bit_depth``: 8 or 16, of ``pixels``;
         - ``orientation``: 1..8 as the file states it (already applied);
+        - ``colour``: what the samples were, by which statement, and whether they were converted;
         - ``icc``: ``"none"``, ``"sRGB"``, ``"converted from <name>"`` or ``"ignored: <reason>"``;
         - ``notes``: sentences about what was left out or reduced.
 
     Raises:
-        InputError: no file, a folder, an empty, truncated or corrupt file, an HDR, RAW, video or unknown format, or
-            more than ``MAX_PIXELS`` pixels. One line that names the file and says what to do.
+        InputError: no file, a folder, an empty, truncated or corrupt file, an HDR, RAW, video or unknown format, what
+            no decoder here knows, samples declared as PQ or HLG, an output of this tool, or more than ``MAX_PIXELS``
+            pixels. One line that names the file and says what to do.
     """
     path = Path(path)
     try:
@@ -83,9 +87,25 @@ def _load(path: Path, *, header_only: bool = False) -> tuple[PictureFormat, byte
         ) from error
 
 
+def _refuse_hdr(stored: Stored, format_name: str) -> None:
+    if stored.declared.own_peak is not None:
+        raise UnreadableError(
+            f"is an HDR picture already (written by dcdr-deploy, full scale {stored.declared.own_peak} x SDR white); "
+            "give the SDR picture that it was made from"
+        )
+    encoding = resolve(stored.declared, 1 if stored.colour.ndim == 2 else stored.colour.shape[2])
+    if encoding.hdr:
+        raise UnreadableError(
+            f"is an HDR picture already ({format_name} with {encoding.hdr} transfer by its {encoding.by}); "
+            "give an 8- or 16-bit SDR picture"
+        )
+
+
 def _to_frame(stored: Stored, format_name: str) -> Frame:
-    rgb, icc_report = to_srgb(stored.colour, stored.icc)
-    notes = list(stored.notes)
+    _refuse_hdr(stored, format_name)
+    converted = to_srgb(stored.colour, stored.declared)
+    rgb = converted.pixels
+    notes = [*stored.notes, *converted.encoding.notes]
     if rgb.dtype != stored.colour.dtype:
         notes.append("16-bit samples reduced to 8 bits by the colour conversion")
     alpha = None
@@ -100,7 +120,8 @@ def _to_frame(stored: Stored, format_name: str) -> Frame:
             "source_mode": stored.mode,
             "bit_depth": 8 * rgb.dtype.itemsize,
             "orientation": stored.stated_orientation,
-            "icc": icc_report,
+            "colour": converted.report,
+            "icc": converted.encoding.icc,
             "notes": notes,
         },
     )

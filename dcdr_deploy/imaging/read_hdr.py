@@ -1,16 +1,14 @@
-"""Reading linear HDR pictures: OpenEXR, Radiance, and 16-bit integer PNG and TIFF.
+"""Reading linear HDR pictures, for `evaluate`, training targets and panoramas alike.
 
-Integer files hold the network's [0, 1] x 65535 (imaging/integer16.py), linear, so nothing is decoded but the codes: no
-sRGB curve, no ICC profile.
+OpenEXR and Radiance files, floating-point TIFF and NumPy arrays hold light as it is. 16-bit PNG and TIFF without a word
+about their light hold linear codes, by this project's convention the network's [0, 1] x 65535; where the file declares
+an encoding (``declared.py``), that is undone. Whatever is converted to linear Rec. 709 is told in the notes.
 """
 
 from __future__ import annotations
 
-import io
 import os
-import re
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, redirect_stdout, suppress
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,18 +16,42 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcdr_deploy.errors import InputError
-from dcdr_deploy.imaging.decoders import png, tiff
-from dcdr_deploy.imaging.decoders.common import Stored, UnreadableError, damaged, quiet_decoders
+from dcdr_deploy.imaging import h273
+from dcdr_deploy.imaging import primaries as p
+from dcdr_deploy.imaging.colour import to_linear
+from dcdr_deploy.imaging.declared import Encoding, resolve
+from dcdr_deploy.imaging.decoders import exr, png, radiance, tiff
+from dcdr_deploy.imaging.decoders.common import Stored, UnreadableError, quiet_decoders
+from dcdr_deploy.imaging.decoders.linear import Linear
+from dcdr_deploy.imaging.decoders.numpy_array import MAGIC as NUMPY_MAGIC
+from dcdr_deploy.imaging.decoders.numpy_array import decode_numpy, ratio_beside
+from dcdr_deploy.imaging.exr import SDR_WHITE_NITS
 from dcdr_deploy.imaging.orientation import upright
+from dcdr_deploy.imaging.transfer import srgb_to_linear
 
-HDR_SUFFIXES = (".exr", ".hdr", ".png", ".tif", ".tiff")
+HDR_SUFFIXES = (".exr", ".hdr", ".png", ".tif", ".tiff", ".npy")
 """Under which names folders are searched, in lower case."""
 
-_EXR_MAGIC = b"\x76\x2f\x31\x01"
-_RADIANCE_MAGICS = (b"#?RADIANCE", b"#?RGBE")
-_READABLE = "give an OpenEXR, a Radiance .hdr, or a 16-bit PNG or TIFF"
+_READABLE = "give an OpenEXR, a Radiance .hdr, a 16-bit PNG or TIFF, or a floating-point TIFF"
 _CODE_MAXIMUM = np.float32(65535)
-_STDERR = 2
+
+
+@dataclass(frozen=True)
+class HdrOptions:
+    """What a user may say about how HDR files are read.
+
+    Attributes:
+        part: name or number of the part of an OpenEXR file of several.
+        layer: name of the layer, in OpenEXR files with layers.
+        strict: refuse NaN and infinity, which are masked otherwise.
+    """
+
+    part: str | None = None
+    layer: str | None = None
+    strict: bool = False
+
+
+DEFAULT_OPTIONS = HdrOptions()
 
 
 @dataclass(frozen=True)
@@ -38,16 +60,21 @@ class Picture:
 
     Attributes:
         path: the file.
-        pixels: (H, W, 3) float32, linear, finite. Of integer files in [0, 1] of their own full scale; of the others as
-            stored, by this project's convention in units of SDR white.
-        integer: whether the file holds integers.
+        pixels: (H, W, 3) float32, linear Rec. 709, finite. Of integer files in [0, 1] of their own full scale; of the
+            others by this project's convention in units of SDR white. Where ``invalid`` is true, 0, or the largest
+            number of the picture in the place of infinity.
+        integer: whether the file holds integers without a scale.
         peak: full scale in units of SDR white where the file says so, as those of ``dcdr-deploy run`` do.
+        invalid: (H, W) bool, pixels with NaN or infinity; ``None`` without any.
+        notes: sentences about what was converted, chosen, masked or left out.
     """
 
     path: Path
     pixels: NDArray[np.float32]
     integer: bool
     peak: float | None
+    invalid: NDArray[np.bool_] | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def size(self) -> tuple[int, int]:
@@ -55,12 +82,12 @@ class Picture:
         return self.pixels.shape[0], self.pixels.shape[1]
 
 
-def read_hdr(path: str | os.PathLike[str]) -> Picture:
+def read_hdr(path: str | os.PathLike[str], options: HdrOptions = DEFAULT_OPTIONS) -> Picture:
     """Read a picture, whatever its suffix says. Gray becomes RGB; alpha is left out.
 
     Raises:
-        InputError: no file, damaged, another format, 8 bits, no RGB channels, or NaN or infinity in the pixels. One
-            line that names the file.
+        InputError: no file, damaged, not supported, another format, 8 bits, no picture or several in it, or, if that is
+            asked for, NaN or infinity in the pixels. One line that names the file.
     """
     path = Path(path)
     try:
@@ -72,7 +99,8 @@ def read_hdr(path: str | os.PathLike[str]) -> Picture:
     try:
         for matches, read in _READERS:
             if matches(data):
-                return _checked(path, *read(path, data))
+                with quiet_decoders(), np.errstate(all="ignore"):
+                    return _checked(path, read(path, data, options), options)
         raise UnreadableError(f"is no HDR picture by its content; {_READABLE}" if data else "is empty (zero bytes)")
     except UnreadableError as refusal:
         raise InputError(f"{path}: {refusal}") from refusal
@@ -80,109 +108,135 @@ def read_hdr(path: str | os.PathLike[str]) -> Picture:
         raise InputError(f"{path}: does not fit into memory; scale it down or cut it into parts") from error
 
 
-_Read = tuple[NDArray[np.float32], bool, Mapping[str, str]]
-"""Pixels, whether they were integers, and the header's strings by lower-case names."""
+def _exr(path: Path, data: bytes, options: HdrOptions) -> Linear:
+    return exr.decode_exr(path, options.part, options.layer)
 
 
-def _exr(path: Path, data: bytes) -> _Read:
-    import OpenEXR
-
-    del data  # the library reads files only
-    try:
-        with _quiet_library():
-            opened = OpenEXR.File(str(path), separate_channels=True)
-            header = opened.header() if opened.parts else {}
-            channels = {name: channel.pixels for name, channel in (opened.channels() if opened.parts else {}).items()}
-    except (RuntimeError, ValueError, UnicodeEncodeError) as error:  # how the binding reports all failures
-        raise damaged(str(error).replace(str(path), "").strip(" '\"")) from error
-    if not channels or any(pixels is None for pixels in channels.values()):
-        raise damaged("its pixels cannot be read")
-    names = ("R", "G", "B") if {"R", "G", "B"} <= set(channels) else ("Y", "Y", "Y")
-    if names[0] not in channels:
-        raise UnreadableError(f"has the channels {', '.join(sorted(channels))} and not R, G, B; export it as RGB")
-    planes = [np.asarray(channels[name], np.float32) for name in names]
-    if len({plane.shape for plane in planes}) > 1:
-        raise UnreadableError("has channels of different sizes; export it as RGB without chroma subsampling")
-    strings = {name.lower(): value for name, value in header.items() if isinstance(value, str)}
-    return np.stack(planes, axis=-1), False, strings
+def _radiance(path: Path, data: bytes, options: HdrOptions) -> Linear:
+    return radiance.decode_radiance(data)
 
 
-def _radiance(path: Path, data: bytes) -> _Read:
-    import cv2
-
-    head = data[: data.find(b"\n\n") + 1].decode("latin-1")
-    fields = dict(re.findall(r"^(\w+)\s*=\s*(.*)$", head, re.MULTILINE))
-    if "xyze" in fields.get("FORMAT", ""):
-        raise UnreadableError("holds XYZ colours; convert it to RGB")
-    with quiet_decoders():
-        try:
-            bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-        except cv2.error as error:
-            raise damaged(error.err) from error
-    if bgr is None or bgr.ndim != 3 or bgr.dtype != np.float32:
-        raise damaged("the pixel data cannot be decoded")
-    # Stored are exposed values: each EXPOSURE line says what the scene was multiplied by. OpenCV leaves that out.
-    exposure = 1.0
-    for value in re.findall(r"^EXPOSURE\s*=\s*(\S+)", head, re.MULTILINE):
-        with suppress(ValueError):  # a line that is no number says nothing
-            exposure *= float(value)
-    if not (np.isfinite(exposure) and exposure > 0):
-        raise damaged(f"its exposure is {exposure}")
-    pixels = np.ascontiguousarray(bgr[..., ::-1]) / np.float32(exposure)
-    return pixels, False, {name.lower(): value for name, value in fields.items()}
+def _png(path: Path, data: bytes, options: HdrOptions) -> Linear:
+    return _with_ratio(path, _from_stored(png.decode_png(data)))
 
 
-def _png(path: Path, data: bytes) -> _Read:
-    from PIL import Image, UnidentifiedImageError
-
-    with quiet_decoders():
-        stored = png.decode_png(data)
-        texts: dict[str, str] = {}
-        with suppress(UnidentifiedImageError, OSError, SyntaxError, ValueError), Image.open(path) as opened:
-            # Texts beside sound pixels are read if they can be: only the scale is wanted of them.
-            texts = {name.lower(): str(value) for name, value in getattr(opened, "text", {}).items()}
-    return _codes(stored), True, texts
+def _tiff(path: Path, data: bytes, options: HdrOptions) -> Linear:
+    stored = tiff.decode_any(data)
+    if stored.colour.dtype == np.float32:
+        return _from_floats(stored)
+    return _with_ratio(path, _from_stored(stored))
 
 
-def _tiff(path: Path, data: bytes) -> _Read:
-    from PIL import Image, UnidentifiedImageError
-
-    with quiet_decoders():
-        stored = tiff.decode_tiff(data)
-        description = ""
-        with suppress(UnidentifiedImageError, OSError, SyntaxError, ValueError), Image.open(path) as opened:
-            description = str(getattr(opened, "tag_v2", {}).get(270, ""))
-    return _codes(stored), True, dict(re.findall(r"^(\w+)=(.*)$", description.lower(), re.MULTILINE))
+def _numpy(path: Path, data: bytes, options: HdrOptions) -> Linear:
+    return _with_ratio(path, decode_numpy(data))
 
 
-def _codes(stored: Stored) -> NDArray[np.float32]:
-    """16-bit codes as [0, 1], upright RGB."""
-    if stored.colour.dtype != np.uint16:
-        raise UnreadableError(f"has 8 bits a sample, which is SDR; {_READABLE}")
+def _with_ratio(path: Path, linear: Linear) -> Linear:
+    """Divide by the ratio that lies beside a ground truth of NTIRE 2021: its scale in units of SDR white."""
+    ratio = ratio_beside(path)
+    if ratio is None:
+        return linear
+    scale = np.float32((_CODE_MAXIMUM if linear.integer else 1) / ratio)
+    notes = [*linear.notes, f"divided by the alignment ratio {ratio:g} beside it"]
+    return Linear(linear.pixels * scale, texts=linear.texts, notes=notes)
+
+
+def _from_stored(stored: Stored) -> Linear:
+    """16-bit codes as linear light."""
     colour = stored.colour
+    if colour.dtype != np.uint16:
+        raise UnreadableError(f"has 8 bits a sample, which is SDR; {_READABLE}")
+    if colour.ndim == 3 and colour.shape[2] != 3:
+        raise UnreadableError("holds CMYK; export it as RGB")
+    encoding, notes = _encoding(stored)
+    colour = upright(colour, stored.orientation)
+    if not encoding.by:
+        rgb = np.repeat(colour[..., None], 3, axis=2) if colour.ndim == 2 else colour
+        return Linear(rgb.astype(np.float32) / _CODE_MAXIMUM, True, stored.texts, notes)
+    if not encoding.curves and encoding.hdr != "PQ":
+        raise UnreadableError(_no_light(encoding))
+    if encoding.hdr == "PQ":
+        codes = np.repeat(colour[..., None], 3, axis=2) if colour.ndim == 2 else colour
+        nits = h273.pq_to_nits(encoding.signal(65535)).astype(np.float32)
+        light = nits[codes] / np.float32(SDR_WHITE_NITS)
+        if encoding.matrix is not None:
+            light = p.convert(light, encoding.matrix)
+        return Linear(light, False, stored.texts, [*notes, _converted(encoding)])
+    linear = np.asarray(to_linear(colour, encoding), np.float32)
+    if not (encoding.is_linear and encoding.has_rec709_primaries):
+        notes.append(_converted(encoding))
+    return Linear(linear, True, stored.texts, notes)
+
+
+def _from_floats(stored: Stored) -> Linear:
+    """Light as it is, but for the primaries that an ICC profile or TIFF's tags name."""
+    colour = upright(stored.colour, stored.orientation)
     if colour.ndim == 2:
         colour = np.repeat(colour[..., None], 3, axis=2)
     if colour.shape[2] != 3:
         raise UnreadableError("holds CMYK; export it as RGB")
-    return upright(colour, stored.orientation).astype(np.float32) / _CODE_MAXIMUM
+    encoding, notes = _encoding(stored)
+    if encoding.by and not encoding.is_linear:
+        if not encoding.is_srgb_curve:
+            raise UnreadableError(_no_light(encoding))
+        colour = np.asarray(srgb_to_linear(colour), np.float32)
+    if encoding.by and not encoding.has_rec709_primaries and encoding.matrix is not None:
+        colour = p.convert(colour, encoding.matrix)
+    if encoding.by and not (encoding.is_linear and encoding.has_rec709_primaries):
+        notes.append(_converted(encoding))
+    return Linear(np.ascontiguousarray(colour, np.float32), texts=stored.texts, notes=notes)
 
 
-_READERS: tuple[tuple[Callable[[bytes], bool], Callable[[Path, bytes], _Read]], ...] = (
-    (lambda data: data.startswith(_EXR_MAGIC), _exr),
-    (lambda data: data.startswith(_RADIANCE_MAGICS), _radiance),
+def _encoding(stored: Stored) -> tuple[Encoding, list[str]]:
+    encoding = resolve(stored.declared, 1 if stored.colour.ndim == 2 else stored.colour.shape[2])
+    if encoding.hdr == "HLG":
+        raise UnreadableError(
+            f"is encoded as HLG by its {encoding.by}, which has no light without a display; export it as linear light"
+        )
+    return encoding, [*stored.notes, *encoding.notes]
+
+
+def _no_light(encoding: Encoding) -> str:
+    return f"is encoded as {encoding.name} by its {encoding.by}, which cannot be undone here; export it as linear light"
+
+
+def _converted(encoding: Encoding) -> str:
+    return f"converted to linear Rec. 709 from {encoding.name} by its {encoding.by}"
+
+
+_Read = Callable[[Path, bytes, HdrOptions], Linear]
+
+_READERS: tuple[tuple[Callable[[bytes], bool], _Read], ...] = (
+    (lambda data: data.startswith(exr.MAGIC), _exr),
+    (lambda data: data.startswith(radiance.MAGIC), _radiance),
     (lambda data: data.startswith(png.SIGNATURE), _png),
     (lambda data: data.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")), _tiff),
+    (lambda data: data.startswith(NUMPY_MAGIC), _numpy),
 )
 
 
-def _checked(path: Path, pixels: NDArray[np.float32], integer: bool, strings: Mapping[str, str]) -> Picture:
-    bad = ~np.isfinite(pixels).all(axis=-1)
-    if bad.any():
-        row, column = np.argwhere(bad)[0]
-        raise UnreadableError(
-            f"holds NaN or infinity in {int(bad.sum()):,} pixels, first at row {row}, column {column}; write it again"
-        )
-    return Picture(path, pixels, integer, _positive(strings.get("peak")))
+def _checked(path: Path, linear: Linear, options: HdrOptions) -> Picture:
+    pixels, notes = linear.pixels, list(linear.notes)
+    invalid = np.asarray(~np.isfinite(pixels).all(axis=-1))
+    count = int(invalid.sum())
+    if count:
+        row, column = np.argwhere(invalid)[0]
+        what = f"NaN or infinity in {count:,} pixels, first at row {row}, column {column}"
+        if options.strict:
+            raise UnreadableError(f"holds {what}; write it again")
+        if count == invalid.size:
+            raise UnreadableError("holds NaN and infinity in all its pixels; write it again")
+        largest = pixels[~invalid].max()
+        pixels = np.where(invalid[..., None], np.where((pixels == np.inf).any(-1, keepdims=True), largest, 0), pixels)
+        notes.append(f"{what}: masked")
+    return Picture(
+        path,
+        np.ascontiguousarray(pixels, np.float32),
+        linear.integer,
+        _positive(linear.texts.get("peak")),
+        invalid if count else None,
+        tuple(notes),
+    )
 
 
 def _positive(text: str | None) -> float | None:
@@ -192,23 +246,3 @@ def _positive(text: str | None) -> float | None:
     except ValueError:
         return None
     return value if np.isfinite(value) and value > 0 else None
-
-
-@contextmanager
-def _quiet_library() -> Iterator[None]:
-    """Keep what OpenEXR prints about damaged files off both streams: the error says it once.
-
-    The binding prints through Python's stdout, the C library to the second file descriptor.
-    """
-    with redirect_stdout(io.StringIO()), Path(os.devnull).open("w") as nowhere:
-        try:
-            saved = os.dup(_STDERR)
-        except OSError:  # closed by whoever started us: nobody reads it
-            yield
-            return
-        try:
-            os.dup2(nowhere.fileno(), _STDERR)
-            yield
-        finally:
-            os.dup2(saved, _STDERR)
-            os.close(saved)

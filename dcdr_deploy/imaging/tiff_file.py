@@ -1,6 +1,6 @@
 """The TIFF container (TIFF 6.0, section 2): one directory with its data, assembled in memory.
 
-Used to write pictures, and to hand single planes of a 16-bit TIFF to OpenCV's LZW, deflate and PackBits decoders.
+Used to write pictures, and to hand single planes of a TIFF of more than 8 bits to libtiff's decompressors.
 """
 
 from __future__ import annotations
@@ -18,12 +18,14 @@ DEFLATE = 8
 NO_PREDICTOR, HORIZONTAL_PREDICTOR = 1, 2
 ASSOCIATED_ALPHA, UNASSOCIATED_ALPHA = 1, 2
 
-_ASCII, _SHORT, _LONG = 2, 3, 4
+_ASCII, _SHORT, _LONG, _UNDEFINED = 2, 3, 4, 7
 _SHORT_TAGS = frozenset(
     {BITS, COMPRESSION, PHOTOMETRIC, FILL_ORDER, SAMPLES_PER_PIXEL, PLANAR, PREDICTOR, EXTRA_SAMPLES, SAMPLE_FORMAT}
 )
 
-Value = int | str | Sequence[int]
+ICC_PROFILE = 34675
+
+Value = int | str | bytes | Sequence[int]
 
 
 def assemble(tags: Mapping[int, Value], segments: Sequence[bytes | memoryview], byte_order: str = "<") -> bytes:
@@ -80,6 +82,8 @@ def _field(tag: int, value: Value, order: str) -> tuple[int, int, bytes]:
     if isinstance(value, str):
         text = value.encode("ascii", "replace") + b"\0"
         return _ASCII, len(text), text
+    if isinstance(value, bytes):
+        return _UNDEFINED, len(value), value
     numbers = [value] if isinstance(value, int) else list(value)
     kind, letter = (_SHORT, "H") if tag in _SHORT_TAGS else (_LONG, "I")
     return kind, len(numbers), struct.pack(f"{order}{len(numbers)}{letter}", *numbers)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import mmap
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -123,9 +124,20 @@ def read_header(path: Path) -> OnnxHeader:
     Raises:
         ModelError: the file is missing, empty, cut short, or no ONNX model.
     """
+    with opened(path) as data:
+        return _header(data)
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[mmap.mmap]:
+    """Give a file's bytes for the block, without loading them; what goes wrong in the block is the file's fault.
+
+    Raises:
+        ModelError: the file is missing or cannot be read, or the block raised a ValueError.
+    """
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            return _header(data)
+            yield data
     except FileNotFoundError:
         raise ModelError(f"model {path} does not exist") from None
     except OSError as error:

@@ -1,15 +1,13 @@
 """Checkpoints: reading them without running their code, and deducing architecture and configuration from the tensors.
 
-Taken: a bare state dict, the usual wrappers around one, ``module.`` prefixes of data-parallel training, training
-checkpoints of this tool, and safetensors. A checkpoint is untrusted input: pickles are read by torch's restricted
-unpickler only.
+Taken: a bare state dict, whatever training tools put around one (:mod:`dcdr_deploy.models.envelopes`), training
+checkpoints of this tool, and safetensors. A checkpoint is untrusted input (:mod:`dcdr_deploy.models.untrusted`).
 """
 
 from __future__ import annotations
 
 import json
-import pickle
-import re
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,12 +20,13 @@ from dcdr_deploy.errors import CheckpointError, ModelError
 from dcdr_deploy.modelfile.metadata import KEY_FORMAT, ModelMetadata, decode, encode
 from dcdr_deploy.models.architecture import HdrNetwork
 from dcdr_deploy.models.config import NetworkConfig
+from dcdr_deploy.models.envelopes import find_state
 from dcdr_deploy.models.registry import architecture_of, build_network, recognise
 from dcdr_deploy.models.shapes import Shapes, some
+from dcdr_deploy.models.untrusted import read_untrusted
 from dcdr_deploy.system.faults import one_line
 
-WRAPPERS = ("params_ema", "params", "state_dict", "model")
-"""Keys under which training tools keep a state dict, best first."""
+_logger = logging.getLogger(__name__)
 
 CONFIG_KEY = "config"
 """Where files of this tool keep the configuration as JSON: in a training checkpoint, in a safetensors header."""
@@ -42,30 +41,37 @@ class LoadedModel:
         metadata: stored metadata, or defaults where the file has none.
         source: the file.
         has_metadata: whether the file stored metadata; without it ``peak`` is an assumption.
+        taken: what was taken of the file and what was left out, in words; empty where there was no choice.
     """
 
     network: HdrNetwork
     metadata: ModelMetadata
     source: Path
     has_metadata: bool
+    taken: str = ""
 
 
 def load_checkpoint(path: Path | str) -> LoadedModel:
     """Load a checkpoint of any supported kind and any known architecture.
 
     Raises:
-        CheckpointError: the file is missing, damaged, carries code, is of no known architecture, or has NaN weights.
+        CheckpointError: the file is missing, cut short, asks for more than plain types, is of no known architecture, or
+            has NaN weights.
     """
     path = Path(path)
-    content, header = _read(path)
-    state = _unwrap(content, path)
+    content, header = read_untrusted(path)
+    found = find_state(content, path)
+    state = found.tensors
     metadata = _stored_metadata(content, header, path)
     stored_config = (header or content).get(CONFIG_KEY)
     network = build_network(_configuration(state, stored_config, metadata is not None, path))
     _check_fit(network, state, path)
     network.load_state_dict({name: tensor.float() for name, tensor in state.items()})
     chosen = metadata or ModelMetadata(name=path.stem)
-    return LoadedModel(network.eval(), chosen, path, metadata is not None)
+    taken = found.describe()
+    if taken:
+        _logger.info("%s: %s", path, taken)
+    return LoadedModel(network.eval(), chosen, path, metadata is not None, taken)
 
 
 def _configuration(state: Mapping[str, Tensor], stored: Any, own: bool, path: Path) -> NetworkConfig:
@@ -105,64 +111,6 @@ def save_safetensors(
     with atomic_path(path) as temporary:
         # Not save_file: it makes files that only their owner may read.
         temporary.write_bytes(save(tensors, metadata=header))
-
-
-def _read(path: Path) -> tuple[Mapping[str, Any], dict[str, str]]:
-    """The file's dictionary and its header metadata (safetensors only)."""
-    if path.is_dir():
-        raise CheckpointError(f"{path} is a folder: name the checkpoint file in it (.pth, .pt, .safetensors)")
-    if not path.is_file():
-        raise CheckpointError(f"no such checkpoint: {path}")
-    if path.stat().st_size == 0:
-        raise CheckpointError(f"{path} is empty: copy or download it again")
-    if path.suffix == ".safetensors":
-        return _read_safetensors(path)
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(_pickle_complaint(path, str(error))) from error
-    except Exception as error:  # a damaged archive raises whatever the zip reader and the unpickler stumble over
-        raise CheckpointError(f"{path} is damaged or no PyTorch checkpoint: {one_line(error)}") from error
-    if isinstance(content, Mapping):
-        return content, {}
-    raise CheckpointError(f"{path} holds {type(content).__name__}, not a state dict; save model.state_dict() instead")
-
-
-def _pickle_complaint(path: Path, text: str) -> str:
-    """Why the restricted unpickler refused a file, in one line."""
-    needed = re.search(r"GLOBAL ([\w.]+)", text)
-    if needed:
-        return (
-            f"{path} refused: its pickle asks for {needed.group(1)}, which could run code; save model.state_dict() "
-            "(tensors only) or safetensors"
-        )
-    return f"{path} is damaged or no PyTorch checkpoint: {text.splitlines()[0][:120]}"
-
-
-def _read_safetensors(path: Path) -> tuple[Mapping[str, Any], dict[str, str]]:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(str(path), framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path} is damaged or no safetensors file: {one_line(error)}") from error
-
-
-def _unwrap(content: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
-    """The state dict inside a checkpoint, with plain names."""
-    state: Any = content
-    for wrapper in WRAPPERS:
-        if isinstance(content.get(wrapper), Mapping):
-            state = content[wrapper]
-            break
-    tensors = {str(name): value for name, value in state.items() if isinstance(value, Tensor)}
-    if not tensors:
-        raise CheckpointError(f"{path} holds no tensors; its keys are {some([str(key) for key in content])}")
-    prefix = "module."
-    while all(name.startswith(prefix) for name in tensors):
-        tensors = {name.removeprefix(prefix): value for name, value in tensors.items()}
-    return tensors
 
 
 def _check_fit(network: HdrNetwork, state: Mapping[str, Tensor], path: Path) -> None:

@@ -68,6 +68,12 @@ def recognise(state: Mapping[str, Tensor], source: Path) -> Architecture:
 
 
 @functools.cache
+def top_modules() -> Mapping[str, frozenset[str]]:
+    """For every module at the top of any known network: all such modules of that network."""
+    return {part: _parts(entry) for entry in ARCHITECTURES.values() for part in _parts(entry)}
+
+
+@functools.cache
 def _parts(entry: Architecture) -> frozenset[str]:
     """Names of the modules at the top of an architecture's networks."""
     with torch.device("meta"):  # names without memory for weights

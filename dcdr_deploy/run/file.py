@@ -43,6 +43,7 @@ class Inferred:
         linear: (H, W, 3) float32 in network units.
         alpha: (H, W) float32 in [0, 1], or ``None``.
         notes: of the reader.
+        colour: what the reader took the samples for.
         info: the engine.
         run: what the runner took.
         stages: seconds so far.
@@ -52,6 +53,7 @@ class Inferred:
     linear: NDArray[np.float32]
     alpha: NDArray[np.float32] | None
     notes: tuple[str, ...]
+    colour: str
     info: EngineInfo
     run: RunStatistics
     stages: dict[str, float]
@@ -133,6 +135,7 @@ def infer(decoded: Decoded, runner: Runner, progress: Progress | None = None) ->
         linear=linear,
         alpha=decoded.frame.alpha,
         notes=tuple(decoded.frame.metadata.get("notes", ())),
+        colour=str(decoded.frame.metadata.get("colour", "")),
         info=runner.engine.info,
         run=runner.statistics,
         stages={"decode": decoded.seconds, "infer": time.perf_counter() - started},
@@ -177,6 +180,7 @@ def encode(inferred: Inferred, output: Path, options: ConvertOptions = DEFAULT_O
         statistics=statistics,
         run=inferred.run,
         notes=inferred.notes,
+        colour=inferred.colour,
     )
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from dcdr_deploy.errors import InputError
-from dcdr_deploy.imaging.formats import SUFFIXES
+from dcdr_deploy.imaging.formats import PASSED_OVER, READABLE, SUFFIXES
 from dcdr_deploy.imaging.write import OUTPUT_SUFFIXES
 from dcdr_deploy.run.outputs import PREVIEW_SUFFIX, ConvertOptions, check_place, preview_path
 
@@ -57,9 +57,9 @@ def plan_folder(source: Path, target: Path, options: ConvertOptions, *, recursiv
         OutputError: the output folder cannot be written.
     """
     _check_folders(source, target, options.suffix)
-    pictures, previews = find_pictures(source, recursive=recursive, exclude=target)
+    pictures, previews, passed_over = find_pictures(source, recursive=recursive, exclude=target)
     if not pictures:
-        raise InputError(_nothing_found(source, recursive))
+        raise InputError(_nothing_found(source, recursive, passed_over))
     names = name_outputs(pictures, options.suffix, previews=options.preview)
     jobs = tuple(
         Job(source / picture, target / name, name.as_posix()) for picture, name in zip(pictures, names, strict=True)
@@ -69,6 +69,8 @@ def plan_folder(source: Path, target: Path, options: ConvertOptions, *, recursiv
     free = (job.output for job in jobs if not os.path.isdir(job.output))  # noqa: PTH112 - as in _check_folders
     check_place(next(free, jobs[0].output), options)
     notes = []
+    if passed_over:
+        notes.append(f"{source}: {_counted(passed_over)} left out; give an {READABLE}")
     if previews:
         notes.append(f"{source}: {previews} files named *{PREVIEW_SUFFIX} left out: previews of an earlier run")
     renamed = [job.name for job in jobs if job.output.name == job.source.name + options.suffix]
@@ -80,15 +82,16 @@ def plan_folder(source: Path, target: Path, options: ConvertOptions, *, recursiv
     return FolderPlan(jobs, tuple(notes))
 
 
-def find_pictures(folder: Path, *, recursive: bool, exclude: Path) -> tuple[list[Path], int]:
-    """Return the pictures relative to ``folder``, in natural order, and how many previews were left out.
+def find_pictures(folder: Path, *, recursive: bool, exclude: Path) -> tuple[list[Path], int, Counter[str]]:
+    """Return the pictures relative to ``folder``, in natural order; how many previews were left out; and how many
+    pictures and videos of other formats, by suffix.
 
     Raises:
         InputError: a folder cannot be listed.
     """
     excluded = os.path.realpath(exclude)
     pictures: list[Path] = []
-    previews = 0
+    previews, passed_over = 0, Counter[str]()
     for root, folders, files in os.walk(folder, onerror=_refuse):
         here = Path(root)
         folders[:] = [
@@ -98,13 +101,15 @@ def find_pictures(folder: Path, *, recursive: bool, exclude: Path) -> tuple[list
         ]
         for name in files:
             path = here / name
-            if name.startswith(".") or path.suffix.lower() not in SUFFIXES:
+            if name.startswith("."):
                 continue
-            if name.lower().endswith(PREVIEW_SUFFIX):
+            if path.suffix.lower() not in SUFFIXES:
+                passed_over.update({path.suffix.lower()} & PASSED_OVER)
+            elif name.lower().endswith(PREVIEW_SUFFIX):
                 previews += 1
             elif path.is_file() or not path.exists():  # a broken link is told as a failure; pipes and devices are not
                 pictures.append(path.relative_to(folder))
-    return sorted(pictures, key=_natural), previews
+    return sorted(pictures, key=_natural), previews, passed_over
 
 
 def name_outputs(pictures: Sequence[Path], suffix: str, *, previews: bool) -> list[Path]:
@@ -156,8 +161,13 @@ def _check_overwriting(jobs: Sequence[Job], preview: bool) -> None:
                 raise InputError(f"{written}: is an input and would be overwritten; name another output folder")
 
 
-def _nothing_found(folder: Path, recursive: bool) -> str:
-    sentence = f"{folder}: holds no pictures ({', '.join(sorted(SUFFIXES))})"
+def _counted(suffixes: Counter[str]) -> str:
+    return ", ".join(f"{count} {suffix}" for suffix, count in sorted(suffixes.items()))
+
+
+def _nothing_found(folder: Path, recursive: bool, passed_over: Counter[str]) -> str:
+    others = f", only {_counted(passed_over)}" if passed_over else ""
+    sentence = f"{folder}: holds no pictures ({', '.join(sorted(SUFFIXES))}){others}"
     inside = any(entry.is_dir() and not entry.name.startswith(".") for entry in folder.iterdir())
     return sentence + ("; --recursive looks into its folders too" if inside and not recursive else "")
 

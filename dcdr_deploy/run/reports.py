@@ -45,6 +45,8 @@ class FileReport:
         statistics: ``"min"``, ``"median"``, ``"p99"``, ``"max"`` of all samples in units of SDR white.
         run: tiles, overlap, retries.
         notes: sentences of the reader about what was left out or reduced.
+        colour: what the input's samples were taken for, by which statement of the file, and whether they were
+            converted, such as ``"Display P3 by ICC profile, converted to sRGB"``.
     """
 
     source: Path
@@ -60,6 +62,7 @@ class FileReport:
     statistics: dict[str, float]
     run: RunStatistics
     notes: tuple[str, ...] = ()
+    colour: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain data for JSON."""
@@ -81,6 +84,7 @@ class FileReport:
             "batch": self.run.batch,
             "retries": self.run.retries,
             "notes": list(self.notes),
+            "colour": self.colour,
         }
 
 

@@ -261,12 +261,17 @@ class Runner:
     ) -> NDArray[np.float32]:
         """Run all tiles: along a row of tiles into a band, and the full band into the frame."""
         height, width = plan.frame_size
+        if progress is not None:
+            progress(0, len(plan))
+        if len(plan) == 1:
+            ((_, output),) = self._outputs(pixels, plan, statistics)
+            if progress is not None:
+                progress(1, 1)
+            return np.ascontiguousarray(output.transpose(1, 2, 0)[:height, :width])
         result = np.empty((height, width, 3), np.float32)
         # A single row of tiles that ends with the frame needs no band of its own.
         band = np.empty((plan.rows.size, width, 3), np.float32) if len(plan.rows.origins) > 1 else result
         last_column = len(plan.columns.origins) - 1
-        if progress is not None:
-            progress(0, len(plan))
         for done, (tile, output) in enumerate(self._outputs(pixels, plan, statistics), start=1):
             piece = output.transpose(1, 2, 0)[: band.shape[0]]
             tiling.merge(band, piece, plan.columns, tile.column, along=1)
@@ -282,7 +287,7 @@ class Runner:
         """Yield every tile with the engine's checked result, (3, h, w)."""
         tiles = iter(plan)
         while group := list(islice(tiles, statistics.batch)):
-            batch = np.empty((len(group), *plan.tile_size, 3), pixels.dtype)
+            batch = self.engine.empty_codes((len(group), *plan.tile_size, 3), pixels.dtype)
             for place, tile in zip(batch, group, strict=True):
                 place[...] = tiling.cut(pixels, tile)
             started = time.perf_counter()
@@ -290,10 +295,18 @@ class Runner:
             statistics.engine_seconds += time.perf_counter() - started
             del batch  # not needed while the results are joined
             for tile, output in zip(group, outputs, strict=True):
-                if not np.isfinite(output).all():
+                if not _all_finite(output):
                     raise NonFiniteError(
                         f"{self.engine.info.metadata.name} gave NaN or infinity in the tile at {tile}"
                         + (f" ({self.engine.info.model})" if self.engine.info.model else "")
                         + "; an FP16 model may need FP32, see `dcdr-deploy export`"
                     )
                 yield tile, output
+
+
+def _all_finite(values: NDArray[np.float32]) -> bool:
+    """Tell whether there is neither NaN nor infinity; twice as fast as looking at each where there is none."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = values.sum()
+    # An infinite sum of finite numbers is possible, a finite sum of others is not.
+    return bool(np.isfinite(total)) or bool(np.isfinite(values).all())

@@ -13,9 +13,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import numpy.typing as npt
-import OpenEXR
 
 from dcdr_deploy.errors import InputError
+from dcdr_deploy.imaging.read_hdr import read_hdr
 
 SPLITS: dict[str, list[str]] = {
     "test": ["bpy/forest", "pmndrs/sunset"],
@@ -29,6 +29,9 @@ SAME_PLACE: list[set[str]] = [
     {"bpy/sunset", "pmndrs/venice"},
 ]
 """Panoramas that show one place; a split must hold all of a group or none."""
+
+PANORAMA_SUFFIXES = (".exr", ".hdr")
+"""Under which names folders are searched, in lower case."""
 
 YAW_DEGREES = (0.0, 360.0)
 PITCH_DEGREES = (-10.0, 25.0)
@@ -57,12 +60,12 @@ def split_of(name: str) -> str:
 
 
 def load_panorama(path: Path | str) -> FloatArray:
-    """Read an equirectangular panorama from an OpenEXR file, negative values clamped to 0, float32 (H, W, 3).
+    """Read an equirectangular panorama, negative values clamped to 0, float32 (H, W, 3).
 
     Raises:
-        InputError: the file is missing, no EXR, has no RGB channels or is not twice as wide as high.
+        InputError: as :func:`read_hdr`, or it is not twice as wide as high.
     """
-    return np.maximum(_read_exr(Path(path)), 0)
+    return np.maximum(_read(Path(path)), 0)
 
 
 def ringing_mask(radiance: FloatArray) -> npt.NDArray[np.bool_]:
@@ -146,13 +149,13 @@ class PanoramaSet:
     """All panoramas under a folder, and random views of them.
 
     Raises:
-        InputError: the folder does not exist, holds no EXR file, or a file cannot be read.
+        InputError: the folder does not exist, holds no panorama, or a file cannot be read.
     """
 
     def __init__(self, folder: Path | str):
-        paths = sorted(Path(folder).rglob("*.exr"))
+        paths = sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() in PANORAMA_SUFFIXES)
         if not paths:
-            raise InputError(f"{folder}: no .exr panoramas in this folder")
+            raise InputError(f"{folder}: no .exr or .hdr panoramas in this folder")
         self.panoramas = [_load_with_mask(path) for path in paths]
 
     def __len__(self) -> int:
@@ -182,36 +185,19 @@ class PanoramaSet:
         raise InputError(f"no view with little compression ringing in {MAX_REDRAWS} draws from {', '.join(self.names)}")
 
 
-def _read_exr(path: Path) -> FloatArray:
-    """RGB of an EXR panorama as stored, negative values included."""
+def _read(path: Path) -> FloatArray:
+    """RGB of a panorama, negative values included."""
     if not path.is_file():
         raise InputError(f"{path}: no such file")
-    try:
-        with OpenEXR.File(str(path)) as file:
-            channels = {name: channel.pixels for name, channel in file.channels().items()}
-    except RuntimeError as error:
-        raise InputError(f"{path}: cannot be read as OpenEXR ({error})") from error
-    radiance = _rgb_of(channels)
-    if radiance is None:
-        raise InputError(f"{path}: has the channels {', '.join(channels)}, but RGB is needed")
+    radiance = read_hdr(path).pixels
     height, width = radiance.shape[:2]
     if width != 2 * height:
         raise InputError(f"{path}: is {width}x{height}, an equirectangular panorama is twice as wide as high")
     return radiance
 
 
-def _rgb_of(channels: dict[str, npt.NDArray[np.floating]]) -> FloatArray | None:
-    """Colour planes of an EXR's channels; OpenEXR groups them as RGB or RGBA when they share a type."""
-    for group in ("RGB", "RGBA"):
-        if group in channels:
-            return np.ascontiguousarray(channels[group][..., :3], np.float32)
-    if set("RGB") <= set(channels):
-        return np.stack([channels[name] for name in "RGB"], axis=-1).astype(np.float32)
-    return None
-
-
 def _load_with_mask(path: Path) -> Panorama:
-    radiance = _read_exr(path)
+    radiance = _read(path)
     ringing = ringing_mask(radiance)
     mask = _wrap(ringing.astype(np.float32)) if ringing.any() else None
     return Panorama(f"{path.parent.name}/{path.stem}", _wrap(repair_ringing(radiance, ringing)), mask)

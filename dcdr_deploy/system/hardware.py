@@ -187,6 +187,14 @@ def compute_capabilities() -> list[int]:
     return found
 
 
+def cuda_driver_version() -> tuple[int, int] | None:
+    """Return the newest version of CUDA, (major, minor), that the installed driver knows; ``None`` without one."""
+    driver, version = _cuda_driver(), ctypes.c_int(0)
+    if driver is None or driver.cuDriverGetVersion(ctypes.byref(version)) != 0:
+        return None
+    return version.value // 1000, version.value % 1000 // 10
+
+
 def _cuda_driver() -> ctypes.CDLL | None:
     """Return the CUDA driver library, initialised; ``None`` without driver or GPU."""
     try:

@@ -1,4 +1,4 @@
-"""Folders of aligned pairs: 8-bit SDR and 16-bit linear HDR pictures by file name, incl. the Cityscapes layout.
+"""Folders of aligned pairs: 8-bit SDR and linear HDR pictures by file name, incl. the Cityscapes layout.
 
 Section 4.1.1 of the paper: every picture is split into non-overlapping regions of the patch size, so that overexposed
 regions are never missed by chance.
@@ -6,9 +6,12 @@ regions are never missed by chance.
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,10 +20,13 @@ from torch.utils.data import Dataset
 
 from dcdr_deploy.errors import InputError
 from dcdr_deploy.imaging.formats import SUFFIXES
-from dcdr_deploy.training.synthetic import to_tensors
+from dcdr_deploy.imaging.orientation import ORIENTATION_TAG, swaps_axes
+from dcdr_deploy.imaging.pair_names import bare_name, is_beside_pictures
+from dcdr_deploy.imaging.read_hdr import HDR_SUFFIXES
+from dcdr_deploy.imaging.transfer import srgb_to_linear
+from dcdr_deploy.training.synthetic import LDR_MAX, TARGET_MAX, to_tensors
 
-NAME_ENDINGS = ("_leftImg8bit", "_leftImg16bit", "_ldr", "_sdr", "_hdr")
-"""Endings that tell the two pictures of a pair apart; what remains must be equal."""
+logger = logging.getLogger(__name__)
 
 CITYSCAPES = ("leftImg8bit", "leftImg16bit")
 KEPT_PICTURES = 4
@@ -29,7 +35,7 @@ KEPT_PICTURES = 4
 
 @dataclass(frozen=True)
 class PairFiles:
-    """One aligned pair on disk: 8-bit SDR and 16-bit linear HDR of the same size."""
+    """One aligned pair on disk: 8-bit SDR and linear HDR of the same size."""
 
     ldr: Path
     hdr: Path
@@ -45,12 +51,12 @@ class Region:
 
 
 def find_pairs(ldr_root: Path, hdr_root: Path) -> list[PairFiles]:
-    """Match pictures of two folder trees by their relative path without suffix and without :data:`NAME_ENDINGS`.
+    """Match pictures of two folder trees by their relative path without suffix and without endings (``pair_names``).
 
     Raises:
         InputError: a folder is missing, holds no pictures, or a picture has no partner (the first few are named).
     """
-    ldr, hdr = _by_key(ldr_root), _by_key(hdr_root)
+    ldr, hdr = _by_key(ldr_root, SUFFIXES), _by_key(hdr_root, HDR_SUFFIXES)
     lonely = sorted(str(files[key]) for files, other in ((ldr, hdr), (hdr, ldr)) for key in files.keys() - other.keys())
     if lonely:
         more = f" and {len(lonely) - 3} more" if len(lonely) > 3 else ""
@@ -86,13 +92,14 @@ class PairedFolder(Dataset[tuple[Tensor, Tensor]]):
         patch: region size in pixels.
         seed: of the order.
         length: number of samples; a run's steps x batch.
+        peak: what full scale is in units of SDR white; targets that hold light and no codes are divided by it.
 
     Raises:
         InputError: pictures of a pair differ in size, depth is wrong, or none is as large as a patch.
     """
 
-    def __init__(self, pairs: list[PairFiles], patch: int, seed: int, length: int) -> None:
-        self.pairs, self.patch, self.seed, self.length = pairs, patch, seed, length
+    def __init__(self, pairs: list[PairFiles], patch: int, seed: int, length: int, peak: float = 8.0) -> None:
+        self.pairs, self.patch, self.seed, self.length, self.peak = pairs, patch, seed, length, peak
         self.regions = [
             Region(number, top, left)
             for number, pair in enumerate(pairs)
@@ -114,38 +121,54 @@ class PairedFolder(Dataset[tuple[Tensor, Tensor]]):
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         region = self.region_at(index)
-        ldr, hdr = read_pair(self.pairs[region.pair])
+        ldr, hdr = read_pair(self.pairs[region.pair], self.peak)
         rows, columns = slice(region.top, region.top + self.patch), slice(region.left, region.left + self.patch)
         return to_tensors(ldr[rows, columns], hdr[rows, columns])
 
 
 @lru_cache(maxsize=KEPT_PICTURES)
-def read_pair(pair: PairFiles) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint16]]:
-    """Decode a pair: uint8 sRGB-encoded and uint16 linear, each (H, W, 3) RGB.
+def read_pair(pair: PairFiles, peak: float = 8.0) -> tuple[npt.NDArray[np.uint8], npt.NDArray[Any]]:
+    """Decode a pair as ``run`` and ``evaluate`` read its files, each (H, W, 3) RGB.
+
+    Args:
+        pair: the files.
+        peak: full scale in units of SDR white.
+
+    Returns:
+        The SDR picture, uint8 sRGB-encoded; and the target in linear codes, 65535 for full scale: uint16 of 16-bit
+        files; float32, not rounded, of files that hold light, which is divided by ``peak`` and clipped at it. Where the
+        target is NaN or infinite it shows what the SDR picture shows.
 
     Raises:
-        InputError: unreadable, not 8 and 16 bits, or of different sizes.
+        InputError: unreadable, not 8 bits or not HDR, or of different sizes.
     """
-    import cv2
-
     from dcdr_deploy.imaging.read import read_image
+    from dcdr_deploy.imaging.read_hdr import read_hdr
 
     ldr = read_image(pair.ldr).pixels
-    # Linear data has no use for the colour conversions of an SDR reader: samples are taken as stored.
-    hdr = cv2.imread(str(pair.hdr), cv2.IMREAD_UNCHANGED)
-    if hdr is None:
-        raise InputError(f"{pair.hdr} cannot be decoded")
     if ldr.dtype == np.uint16:
         raise InputError(f"{pair.ldr} has {8 * ldr.dtype.itemsize} bits; the SDR picture of a pair needs 8")
-    if hdr.dtype != np.uint16 or hdr.ndim != 3 or hdr.shape[2] < 3:
-        raise InputError(f"{pair.hdr} is no 16-bit RGB picture; the HDR picture of a pair is linear with 16 bits")
-    if hdr.shape[:2] != ldr.shape[:2]:
-        raise InputError(f"{pair.ldr} and {pair.hdr} differ in size: {ldr.shape[:2]} and {hdr.shape[:2]}")
-    return ldr.astype(np.uint8, copy=False), np.ascontiguousarray(hdr[..., 2::-1], np.uint16)
+    hdr = read_hdr(pair.hdr)
+    if hdr.size != ldr.shape[:2]:
+        raise InputError(f"{pair.ldr} and {pair.hdr} differ in size: {ldr.shape[:2]} and {hdr.size}")
+    for note in hdr.notes:
+        _note_once(f"{pair.hdr}: {note}")
+    target = np.clip(hdr.pixels * np.float32(TARGET_MAX / (1 if hdr.integer else peak)), 0, TARGET_MAX)
+    if hdr.invalid is not None:
+        shown = srgb_to_linear(ldr[hdr.invalid].astype(np.float32) / np.float32(LDR_MAX))
+        target[hdr.invalid] = shown * np.float32(TARGET_MAX / peak)
+    codes = np.rint(target).astype(np.uint16) if hdr.integer else target
+    return ldr.astype(np.uint8, copy=False), codes
+
+
+@cache
+def _note_once(sentence: str) -> None:
+    """Log what a file's reader notes the first time that it is read."""
+    logger.warning(sentence)
 
 
 def picture_size(path: Path) -> tuple[int, int]:
-    """(height, width) from a picture's header, without decoding it.
+    """(height, width) of a picture turned upright, from its header, without decoding it.
 
     Raises:
         InputError: the header cannot be read.
@@ -154,25 +177,24 @@ def picture_size(path: Path) -> tuple[int, int]:
 
     try:
         with Image.open(path) as picture:
-            return picture.height, picture.width
-    except (UnidentifiedImageError, OSError) as error:
-        raise InputError(f"{path} cannot be read as a picture") from error
+            turned = swaps_axes(picture.getexif().get(ORIENTATION_TAG))
+            return (picture.width, picture.height) if turned else (picture.height, picture.width)
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
+        raise InputError(f"{path}: cannot be read as an SDR picture; copy or export it again") from error
 
 
-def _by_key(root: Path) -> dict[str, Path]:
+def _by_key(root: Path, suffixes: Iterable[str]) -> dict[str, Path]:
     if not root.is_dir():
         raise InputError(f"{root} is no folder")
+    known = tuple(sorted(suffixes))
     files: dict[str, Path] = {}
     for path in sorted(root.rglob("*")):
-        if path.suffix.lower() not in SUFFIXES or path.name.startswith("."):
+        if path.suffix.lower() not in known or path.name.startswith(".") or is_beside_pictures(path.name):
             continue
-        stem = path.stem
-        for ending in NAME_ENDINGS:
-            stem = stem.removesuffix(ending)
-        key = (path.parent.relative_to(root) / stem).as_posix()
+        key = (path.parent.relative_to(root) / bare_name(path.stem)).as_posix()
         if key in files:
             raise InputError(f"{files[key]} and {path} would be the same picture of a pair; remove one")
         files[key] = path
     if not files:
-        raise InputError(f"{root} holds no pictures ({', '.join(sorted(SUFFIXES))})")
+        raise InputError(f"{root} holds no pictures ({', '.join(known)})")
     return files

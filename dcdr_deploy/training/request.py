@@ -190,7 +190,7 @@ def open_data(request: TrainingRequest, recipe: Recipe) -> tuple[Dataset[tuple[T
         raise InputError(
             f"{request.data} has no folders leftImg8bit and leftImg16bit; name two folders of pairs by --ldr and --hdr"
         )
-    return PairedFolder(pairs, recipe.patch, recipe.seed, recipe.steps * recipe.batch), None
+    return PairedFolder(pairs, recipe.patch, recipe.seed, recipe.steps * recipe.batch, request.peak), None
 
 
 @contextmanager

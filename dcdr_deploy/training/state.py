@@ -12,7 +12,7 @@ import torch
 from dcdr_deploy.errors import CheckpointError
 from dcdr_deploy.modelfile.metadata import ModelMetadata, encode
 from dcdr_deploy.models import HdrNetwork, LoadedModel, architecture_of
-from dcdr_deploy.system.faults import one_line
+from dcdr_deploy.models.untrusted import read_untrusted
 from dcdr_deploy.system.files import atomic_path
 from dcdr_deploy.training.recipe import Recipe
 from dcdr_deploy.training.subpixels import even_out
@@ -143,14 +143,11 @@ def read_training_checkpoint(path: Path, device: torch.device | str = "cpu") -> 
     """Load a training checkpoint's dictionary without running any code it may carry.
 
     Raises:
-        CheckpointError: missing, damaged, or not written by :meth:`TrainingState.save`.
+        CheckpointError: missing, unreadable, or not written by :meth:`TrainingState.save`.
     """
     if not path.is_file():
         raise CheckpointError(f"no checkpoint at {path}; start a new run without --resume")
-    try:
-        content = torch.load(path, map_location=device, weights_only=True)
-    except Exception as error:  # torch.load raises whatever its zip reader and unpickler meet in a damaged file
-        raise CheckpointError(f"{path} cannot be read as a training checkpoint: {one_line(error)}") from error
+    content, _ = read_untrusted(path, device)
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise CheckpointError(f"{path} is no training checkpoint of this tool (format {FORMAT!r} expected)")
-    return content
+    return dict(content)

@@ -90,6 +90,43 @@ def test_truths_above_full_scale_are_noted(dcdr):
     assert "note: 2 truths have values above full scale" in done.stderr
 
 
+def test_predictions_beyond_the_truths_are_left_out_with_a_note(dcdr):
+    write_image("pred/more.exr", np.zeros((32, 40, 3), np.float32), peak=8)
+    done = dcdr("evaluate", "pred", "gt", *FAST)
+    assert done.exit_code == 0
+    assert "note: pred: 1 prediction (more) without a ground truth left out" in done.stderr
+    Path("pred/b.exr").unlink()
+    assert "--partial leaves it out" in dcdr("evaluate", "pred", "gt", *FAST).stderr
+    done = dcdr("evaluate", "pred", "gt", "--partial", *FAST)
+    assert (done.exit_code, done.stdout.splitlines()[0]) == (0, "whole pictures: 1 of 1 pairs")
+
+
+def test_a_scale_that_differs_is_noted_and_taken_out_by_alignment(dcdr):
+    for name in ("a", "b"):
+        write_image(f"pred/{name}.exr", np.full((32, 40, 3), 0.05, np.float32), peak=8, metadata={"peak": "8"})
+    done = dcdr("evaluate", "pred", "gt", *FAST)
+    assert "note: 2 of 2 predictions differ from their truths by more than half a stop in the median (a by -2.3)" in (
+        done.stderr
+    )
+    done = dcdr("evaluate", "pred", "gt", "--align", "gain", *FAST, "--json")
+    assert "half a stop" not in done.stderr
+    data = json.loads(done.stdout)
+    assert data["align"] == "gain"
+    assert float(data["regions"]["image"]["mean"]["psnr-l"]) > 50  # "inf" is a word
+
+
+def test_what_was_converted_is_noted_once_for_all_files_of_a_kind(dcdr):
+    import OpenEXR
+
+    rec2020 = (0.708, 0.292, 0.170, 0.797, 0.131, 0.046, 0.3127, 0.3290)
+    for name in ("a", "b"):
+        OpenEXR.File({"chromaticities": rec2020}, {"RGB": np.ones((32, 40, 3), np.float32)}).write(f"gt/{name}.exr")
+    done = dcdr("evaluate", "pred", "gt", *FAST, "--json")
+    note = "converted to linear Rec. 709 from Rec. 2020 by its chromaticities"
+    assert f"note: gt/a.exr and 1 others: {note}" in done.stderr
+    assert json.loads(done.stdout)["images"][1]["notes"] == [f"gt/b.exr: {note}"]
+
+
 def test_all_metrics_are_listed_with_what_they_are(dcdr):
     done = dcdr("evaluate", "--list-metrics")
     assert done.exit_code == 0
@@ -111,7 +148,7 @@ def mistakes() -> list[tuple[list[str], str]]:
         (["pred", "gt", "--white", "0"], "luminance of white"),
         (["pred", "gt", "--full-scale", "-2"], "full scale -2.0"),
         (["gt", "gt"], "gt/a.exr: does not say which value is full scale; give --full-scale"),
-        (["nan.exr", "gt/a.exr", "--full-scale", "8"], "nan.exr: holds NaN"),
+        (["nan.exr", "gt/a.exr", "--full-scale", "8"], "nan.exr: holds NaN and infinity in all its pixels"),
         (["small.exr", "gt/a.exr", "--full-scale", "8"], "small.exr: 4 x 4 pixels, but gt/a.exr is 40 x 32 pixels"),
         (["ldr/a.png", "gt/a.exr"], "ldr/a.png: has 8 bits"),
         (["lonely", "gt"], "gt/b.exr: has no prediction"),

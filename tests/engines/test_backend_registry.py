@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import types
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -63,7 +64,7 @@ def test_a_backend_that_is_not_there_is_passed_over(fakes: dict[str, Availabilit
 
 
 def test_a_backend_that_refuses_this_very_file_is_passed_over(fakes: dict[str, Availability]):
-    sys.modules["fake_quick"].refusal = lambda path: "" if path == MODEL else f"{path} is another's"
+    sys.modules["fake_quick"].refusal = lambda path, options: "" if path == MODEL else f"{path} is another's"
     assert chosen(device="cpu") == "quick"
     choice = choose_backend(Path("other.fake"), options=EngineOptions(device="cpu"))
     assert choice.backend.name == "slow"
@@ -73,7 +74,7 @@ def test_a_backend_that_refuses_this_very_file_is_passed_over(fakes: dict[str, A
 
 
 def test_the_refusal_of_a_backend_that_is_not_installed_hides_its_install_line(fakes: dict[str, Availability]):
-    sys.modules["fake_quick"].refusal = lambda path: "another's"
+    sys.modules["fake_quick"].refusal = lambda path, options: "another's"
     fakes["slow"], fakes["quick"] = Availability(False, "driver too old"), MISSING
     with pytest.raises(EngineError, match=r"quick: another's") as caught:
         chosen()
@@ -142,10 +143,49 @@ def test_load_engine_loads_from_the_chosen_module(fakes: dict[str, Availability]
         load_engine(tmp_path)
 
 
+def test_a_backend_that_cannot_load_the_model_gives_way_and_says_why(
+    fakes: dict[str, Availability], tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    def refuse(path: Path, options: EngineOptions) -> Engine:
+        raise EngineError("the driver is too old")
+
+    path = tmp_path / "net.fake"
+    path.touch()
+    sys.modules["fake_slow"].load = refuse
+    assert load_engine(path).info.backend == "quick"
+    assert "quick is used instead of slow: the driver is too old" in caplog.text
+    with pytest.raises(EngineError, match=r"^the driver is too old$"):
+        load_engine(path, "slow")
+    with pytest.raises(EngineError, match=r"^the driver is too old$"):
+        load_engine(path, options=EngineOptions(device="cuda"))
+
+
+def test_what_a_usable_backend_has_against_the_file_is_said(
+    fakes: dict[str, Availability], tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    path = tmp_path / "net.fake"
+    path.touch()
+    sys.modules["fake_slow"].refusal = lambda path, options: f"it has no {options.precision}"
+    registry.BACKENDS["slow"] = replace(registry.BACKENDS["slow"], suffixes=(".fake", ".other"))
+    assert load_engine(path, options=EngineOptions(precision="fp32")).info.backend == "quick"
+    assert "quick is used instead of slow: it has no fp32" in caplog.text
+
+
+def test_a_damaged_model_is_an_error_of_the_first_backend_that_sees_it(fakes: dict[str, Availability], tmp_path: Path):
+    def refuse(path: Path, options: EngineOptions) -> Engine:
+        raise ModelError("cut short")
+
+    path = tmp_path / "net.fake"
+    path.touch()
+    sys.modules["fake_slow"].load = refuse
+    with pytest.raises(ModelError, match="cut short"):
+        load_engine(path)
+
+
 def test_real_backends_are_listed_and_answer():
     states = registry.availabilities()
     assert list(states) == registry.backend_names()
-    assert {"onnxruntime", "openvino", "tensorrt", "tensorrt-rtx", "torch"} <= set(states)
+    assert {"onnxruntime", "cuda", "openvino", "tensorrt", "tensorrt-rtx", "torch"} <= set(states)
     assert all(state.devices if state.ok else state.reason for state in states.values())
 
 
@@ -172,7 +212,7 @@ def test_other_failures_stay_plain_and_on_one_line():
 def test_importing_the_package_loads_no_backend():
     heavy = ["onnxruntime", "openvino", "onnx", "torch", "tensorrt", "tensorrt_rtx", "cuda.bindings", "cv2"]
     rooms = ("engines", "run.tiling", "run.runner", "run.gate", "inspection.machine", "modelfile.onnx_file")
-    backends = ("onnxruntime", "openvino", "torch.engine", "tensorrt.engine", "tensorrt.rtx", "cuda.memory")
+    backends = ("onnxruntime", "openvino", "torch.engine", "tensorrt.engine", "tensorrt.rtx", "cuda.engine")
     modules = [f"dcdr_deploy.{name}" for name in (*rooms, *(f"engines.{each}" for each in backends))]
     script = f"import sys, {', '.join(modules)}; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

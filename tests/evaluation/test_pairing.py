@@ -54,7 +54,8 @@ def test_two_files_are_a_pair_whatever_their_names(tree):
     ("files", "said"),
     [
         (["p/a.exr", "g/a.exr", "g/b.exr"], r"g/b\.exr: has no prediction, which would be p/b\.\*"),
-        (["p/a.exr", "p/b.exr", "p/c.exr", "g/a.exr"], r"p/b\.exr: has no ground truth.*; so have 1 others"),
+        (["p/a.exr", "g/a.exr", "g/b.exr", "g/c.exr"], r"g/b\.exr: has no prediction.*; so have 1 others; --partial"),
+        (["p/x_ldr.exr", "p/x_sdr.exr", "g/x_hdr.exr"], r"g/x_hdr\.exr: could go with x_ldr and x_sdr"),
         (["p/a.exr", "g/a.exr", "g/a.png"], r"g/a\.png: a\.exr has the same name"),
         (["p/a.exr", "g/readme.txt"], r"g: holds no pictures"),
         (["p/a.exr"], r"g: no such file or folder"),
@@ -65,6 +66,40 @@ def test_what_cannot_be_paired_is_named(tree, files, said):
     tree(*files)
     with pytest.raises(InputError, match=said):
         find_pairs("p", "g")
+
+
+def test_predictions_may_be_more_than_truths_and_truths_more_than_predictions_if_asked(tree):
+    tree("p/a.exr", "p/b.exr", "p/c.exr", "g/a.exr", "g/z.exr")
+    notes: list[str] = []
+    (pair,) = find_pairs("p", "g", partial=True, note=notes.append)
+    assert pair.name == "a"
+    assert notes == [
+        "g: 1 truth (z) without a prediction left out",
+        "p: 2 predictions (b, c) without a ground truth left out",
+    ]
+    Path("g/z.exr").unlink()
+    assert len(find_pairs("p", "g")) == 1
+    Path("p/a.exr").unlink()
+    with pytest.raises(InputError, match=r"g/a\.exr: has no prediction"):
+        find_pairs("p", "g", partial=True)
+
+
+def test_the_names_of_ntire_2021_and_of_cityscapes_go_together(tree):
+    tree("p/0001_medium.exr", "p/0002.exr", "g/0001_gt.npy", "g/0001_alignratio.npy", "g/0001_exposures.npy")
+    tree("g/0002_gt.png", "g/0002_alignratio.npy", "l/0001_medium.png", "l/0002_medium.png")
+    pairs = find_pairs("p", "g", "l")
+    assert [(pair.prediction.name, pair.truth.name, pair.ldr.name) for pair in pairs] == [
+        ("0001_medium.exr", "0001_gt.npy", "0001_medium.png"),
+        ("0002.exr", "0002_gt.png", "0002_medium.png"),
+    ]
+
+
+def test_equal_names_come_before_endings(tree):
+    tree("p/a.exr", "p/a_hdr.exr", "g/a.exr", "g/a_hdr.exr")
+    assert [(pair.prediction.name, pair.truth.name) for pair in find_pairs("p", "g")] == [
+        ("a.exr", "a.exr"),
+        ("a_hdr.exr", "a_hdr.exr"),
+    ]
 
 
 def test_a_missing_sdr_picture_is_named(tree):

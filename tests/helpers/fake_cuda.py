@@ -9,6 +9,7 @@ any order that the events allow. Memory starts out full of rubbish, has bounds, 
 
 from __future__ import annotations
 
+import ctypes
 import random
 from collections import Counter, deque
 from collections.abc import Callable
@@ -28,6 +29,7 @@ class CUresult(IntEnum):
     CUDA_SUCCESS = 0
     CUDA_ERROR_OUT_OF_MEMORY = 2
     CUDA_ERROR_INVALID_DEVICE = 101
+    CUDA_ERROR_NOT_READY = 600
     CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED = 900
     CUDA_ERROR_STREAM_CAPTURE_INVALIDATED = 901
 
@@ -219,6 +221,14 @@ class FakeDriver:
         del self._pinned[address]
         return (OK,)
 
+    def cuMemHostRegister(self, address: int, size: int, flags: int) -> tuple:
+        self._pinned[address] = np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(address))
+        return (OK,)
+
+    def cuMemHostUnregister(self, address: int) -> tuple:
+        del self._pinned[address]
+        return (OK,)
+
     def _copy(self, name: str, target: int, source: int, size: int, stream: int) -> tuple:
         def action() -> None:
             self.array(target, size)[:] = self.array(source, size)
@@ -270,6 +280,10 @@ class FakeDriver:
     def cuStreamWaitEvent(self, stream: int, event: int, flags: int) -> tuple:
         self._put(stream, Work(awaits=self._events[event]), "wait")
         return (OK,)
+
+    def cuEventQuery(self, event: int) -> tuple:
+        token = self._events[event]
+        return (OK if token is None or token.done else CUresult.CUDA_ERROR_NOT_READY,)
 
     def cuEventSynchronize(self, event: int) -> tuple:
         status = self._forbidden_in_capture()

@@ -6,9 +6,14 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import OpenEXR
 import pytest
+import tifffile
+from PIL import Image
 
 from dcdr_deploy.errors import InputError
+from dcdr_deploy.imaging import linear_to_srgb, write_image
+from dcdr_deploy.imaging.read_hdr import read_hdr
 from dcdr_deploy.training.pairs import PairedFolder, cut_regions, find_cityscapes, find_pairs, is_cityscapes, read_pair
 
 
@@ -115,3 +120,85 @@ def test_wrong_depths_and_sizes_are_refused(tmp_path: Path) -> None:
 def test_pictures_smaller_than_a_patch_are_an_error(cityscapes: Path) -> None:
     with pytest.raises(InputError, match="smaller --patch"):
         PairedFolder(find_cityscapes(cityscapes), patch=512, seed=0, length=1)
+
+
+# Targets of every kind that `evaluate` reads
+
+
+def write_target(folder: Path, name: str, light: np.ndarray) -> None:
+    write_image(folder / "hdr" / name, light / np.float32(8), peak=8)
+    shown = np.rint(255 * np.clip(linear_to_srgb(light), 0, 1)).astype(np.uint8)
+    (folder / "sdr").mkdir(exist_ok=True)
+    Image.fromarray(shown).save(folder / "sdr" / f"{Path(name).stem}.png")
+
+
+@pytest.mark.parametrize("suffix", [".exr", ".hdr"])
+@pytest.mark.parametrize("peak", [8.0, 16.0])
+def test_targets_of_light_are_divided_by_the_peak(tmp_path: Path, suffix: str, peak: float) -> None:
+    light = np.random.default_rng(0).uniform(0.1, 7.9, (40, 50, 3)).astype(np.float32)
+    write_target(tmp_path, f"a{suffix}", light)
+    pairs = find_pairs(tmp_path / "sdr", tmp_path / "hdr")
+    data = PairedFolder(pairs, patch=32, seed=0, length=1, peak=peak)
+    (region,) = data.regions
+    _, y = data[0]
+    box = np.s_[region.top : region.top + 32, region.left : region.left + 32]
+    assert y.numpy().transpose(1, 2, 0) == pytest.approx(light[box] / peak, abs=8 / 128 / peak)
+
+
+def test_targets_above_the_peak_are_clipped_and_broken_pixels_show_what_the_sdr_picture_shows(tmp_path: Path) -> None:
+    light = np.full((40, 40, 3), 100, np.float32)
+    write_target(tmp_path, "a.exr", light)
+    light[3, 4] = np.nan
+    OpenEXR.File({}, {"RGB": light}).write(str(tmp_path / "hdr/a.exr"))
+    (pair,) = find_pairs(tmp_path / "sdr", tmp_path / "hdr")
+    _, target = read_pair(pair, 8.0)
+    assert target[0, 0].tolist() == [65535] * 3
+    assert target[3, 4].tolist() == pytest.approx([65535 / 8] * 3)  # white
+
+
+def test_planar_and_contiguous_targets_are_the_same(tmp_path: Path) -> None:
+    codes = np.random.default_rng(0).integers(0, 65536, (40, 50, 3)).astype(np.uint16)
+    for kind, stored in (("contig", codes), ("separate", np.ascontiguousarray(codes.transpose(2, 0, 1)))):
+        folder = tmp_path / kind
+        (folder / "hdr").mkdir(parents=True)
+        (folder / "sdr").mkdir()
+        tifffile.imwrite(folder / "hdr/a.tif", stored, photometric="rgb", planarconfig=kind)
+        Image.new("RGB", (50, 40)).save(folder / "sdr/a.png")
+        (pair,) = find_pairs(folder / "sdr", folder / "hdr")
+        target = read_pair(pair)[1]
+        assert target.dtype == np.uint16
+        assert np.array_equal(target, codes)
+
+
+def test_primaries_of_targets_are_converted_as_evaluate_converts_them(tmp_path: Path) -> None:
+    light = np.random.default_rng(0).uniform(0.1, 1, (40, 50, 3)).astype(np.float32)
+    write_target(tmp_path, "a.exr", light)
+    rec2020 = (0.708, 0.292, 0.170, 0.797, 0.131, 0.046, 0.3127, 0.3290)
+    OpenEXR.File({"chromaticities": rec2020}, {"RGB": light}).write(str(tmp_path / "hdr/a.exr"))
+    (pair,) = find_pairs(tmp_path / "sdr", tmp_path / "hdr")
+    expected = np.clip(read_hdr(pair.hdr).pixels / 8, 0, 1) * 65535
+    assert read_pair(pair)[1] == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_sources_are_turned_upright_before_regions_are_cut(tmp_path: Path, orientation: int) -> None:
+    write_target(tmp_path, "a.exr", np.full((40, 70, 3), 0.5, np.float32))
+    exif = Image.Exif()
+    exif[274] = orientation
+    stored = (70, 40) if orientation < 5 else (40, 70)
+    Image.new("RGB", stored).save(tmp_path / "sdr/a.png", exif=exif)
+    data = PairedFolder(find_pairs(tmp_path / "sdr", tmp_path / "hdr"), patch=32, seed=0, length=2)
+    assert sorted((region.top, region.left) for region in data.regions) == [(0, 0), (0, 32)]
+    assert data[0][0].shape == data[1][1].shape == (3, 32, 32)
+
+
+def test_the_names_of_ntire_2021_pair(tmp_path: Path) -> None:
+    codes = np.full((40, 40, 3), 10_000, np.uint16)
+    for folder in ("sdr", "hdr"):
+        (tmp_path / folder).mkdir()
+    Image.new("RGB", (40, 40)).save(tmp_path / "sdr/0001_medium.png")
+    cv2.imwrite(str(tmp_path / "hdr/0001_gt.png"), codes)
+    np.save(tmp_path / "hdr/0001_alignratio.npy", 5000.0)
+    np.save(tmp_path / "hdr/0001_exposures.npy", np.ones(3))
+    (pair,) = find_pairs(tmp_path / "sdr", tmp_path / "hdr")
+    assert np.unique(read_pair(pair, 8.0)[1]) == pytest.approx([65535 * 2 / 8])

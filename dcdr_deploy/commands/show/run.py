@@ -226,11 +226,12 @@ def summary(report: FileReport) -> str:
 
 
 def details(report: FileReport) -> str:
-    """Return how a file was made: seconds by stage, tiles, retries."""
+    """Return how a file was made: colours of the input, seconds by stage, tiles, retries."""
     stages = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in report.stages.items())
     height, width = report.run.tile_size
     tiles = f"{report.run.tiles} tiles of {height} x {width}, overlap {report.run.overlap}, batch {report.run.batch}"
-    return f"{report.source}: {stages}; {tiles}; {report.run.retries} retries for lack of memory"
+    retries = f"{report.run.retries} retries for lack of memory"
+    return f"{report.source}: {report.colour}; {stages}; {tiles}; {retries}"
 
 
 def duration(seconds: float) -> str:

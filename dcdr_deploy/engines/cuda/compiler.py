@@ -16,14 +16,20 @@ import re
 from pathlib import Path
 from typing import Any
 
+from dcdr_deploy.engines.cuda import convolution_table
 from dcdr_deploy.errors import EngineError, MissingDependency, OutputError
 from dcdr_deploy.system.faults import one_line
 from dcdr_deploy.system.files import atomic_path
 
 INSTALL = 'pip install "dcdr-deploy[cuda-kernels]"'
 
-SOURCES = {name: Path(__file__).with_name(f"{name}.cu") for name in ("dcrb", "frames", "columns")}
+SOURCES = {
+    name: Path(__file__).with_name(f"{name}.cu") for name in ("dcrb", "dcrb2", "frames", "convolution", "picture", "columns")
+}
 """CUDA sources by name."""
+
+GENERATED = {"convolution": convolution_table.instantiations}
+"""What is added to a source's text for an SM: the kernels that are made of its templates there."""
 
 SUPPORTED_SMS = (75, 80, 86, 87, 88, 89, 90, 100, 103, 110, 120, 121)
 """Compute capabilities that can be compiled for, ascending. An older NVRTC may know fewer."""
@@ -32,18 +38,31 @@ OPTIONS = ("--std=c++17",)
 """Options of the compiler besides the architecture and the folder of the headers."""
 
 _HEADER = "cuda_fp16.h"
+_OWN_INCLUDE = re.compile(r'^#include "([^"]+)"$', re.MULTILINE)
 _DIGEST_BYTES = hashlib.sha256().digest_size
 _log = logging.getLogger(__name__)
 
 
-def source_text(source: str) -> str:
-    """Return a CUDA source by its name in :data:`SOURCES`."""
-    return SOURCES[source].read_text(encoding="utf-8")
+def source_text(source: str, sm: int | None = None) -> str:
+    """Return a CUDA source by its name in :data:`SOURCES`, with the project's own headers in their places.
+
+    If an SM is given, with what is generated for it.
+    """
+    text = _with_headers(SOURCES[source])
+    return text + GENERATED[source](sm) if sm is not None and source in GENERATED else text
+
+
+def _with_headers(path: Path) -> str:
+    def header(line: re.Match[str]) -> str:
+        return _with_headers(path.with_name(line[1]))
+
+    return _OWN_INCLUDE.sub(header, path.read_text(encoding="utf-8"))
 
 
 def source_hash(source: str) -> str:
-    """Return the SHA-256, in hexadecimal digits, of a source and the options it is compiled with."""
-    return hashlib.sha256("\0".join((source_text(source), *OPTIONS)).encode()).hexdigest()
+    """Return the SHA-256, in hexadecimal digits, of a source for all SMs and the options it is compiled with."""
+    generated = [GENERATED[source](sm) for sm in SUPPORTED_SMS] if source in GENERATED else []
+    return hashlib.sha256("\0".join((source_text(source), *generated, *OPTIONS)).encode()).hexdigest()
 
 
 def cache_folder() -> Path:
@@ -67,7 +86,7 @@ def compile_cubin(source: str, sm: int) -> bytes:
     path = cache_folder() / f"{source}.sm{sm}.nvrtc{version}.{source_hash(source)[:32]}.cubin"
     cubin = _read_cached(path)
     if cubin is None:
-        cubin = compile_text(source_text(source), sm, name=f"{source}.cu")
+        cubin = compile_text(source_text(source, sm), sm, name=f"{source}.cu")
         _write_cached(path, cubin)
     return cubin
 

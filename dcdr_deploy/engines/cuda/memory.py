@@ -9,12 +9,20 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dcdr_deploy.engines.cuda.driver import Library, call, device_sm, load_driver
+
+
+@dataclass(frozen=True)
+class Place:
+    """An address that somebody else looks after."""
+
+    address: int
 
 
 class Memory:
@@ -50,6 +58,12 @@ class Event:
         flags = bindings.CUevent_flags.CU_EVENT_DISABLE_TIMING
         self.handle = call(bindings, "cuEventCreate", flags)
 
+    @property
+    def reached(self) -> bool:
+        """Whether what was in the stream before the event is done; true if it was never recorded."""
+        code, *_ = self._driver.cuEventQuery(self.handle)
+        return int(code) == 0  # an error of the work before shows when somebody waits
+
     def synchronise(self) -> None:
         """Wait until what was in the stream before the event is done; at once if it was never recorded."""
         call(self._driver, "cuEventSynchronize", self.handle)
@@ -82,15 +96,15 @@ class Stream:
         flags = bindings.CUstream_flags.CU_STREAM_NON_BLOCKING
         self.handle = call(bindings, "cuStreamCreate", flags)
 
-    def upload(self, target: Memory, source: Memory, size: int) -> None:
+    def upload(self, target: Memory | Place, source: Memory | Place, size: int) -> None:
         """Copy ``size`` bytes of page-locked memory to the device."""
         call(self._driver, "cuMemcpyHtoDAsync", target.address, source.address, size, self.handle)
 
-    def download(self, target: Memory, source: Memory, size: int) -> None:
+    def download(self, target: Memory | Place, source: Memory | Place, size: int) -> None:
         """Copy ``size`` bytes from the device to page-locked memory."""
         call(self._driver, "cuMemcpyDtoHAsync", target.address, source.address, size, self.handle)
 
-    def copy(self, target: Memory, source: Memory, size: int) -> None:
+    def copy(self, target: Memory | Place, source: Memory | Place, size: int) -> None:
         """Copy ``size`` bytes within the device."""
         call(self._driver, "cuMemcpyDtoDAsync", target.address, source.address, size, self.handle)
 
@@ -183,6 +197,19 @@ class Device:
         """
         address = int(call(self._driver, "cuMemHostAlloc", size, 0))
         return Memory(address, size, self._driver.cuMemFreeHost, pinned=True)
+
+    def lock(self, address: int, size: int) -> None:
+        """Page-lock memory that the process has, until :meth:`unlock`.
+
+        Raises:
+            EngineOutOfMemory: the machine cannot lock ``size`` bytes more.
+        """
+        call(self._driver, "cuMemHostRegister", address, size, 0)
+
+    def unlock(self, address: int) -> None:
+        """Undo :meth:`lock`; nothing may be under way that uses the memory."""
+        # The status is not looked at, as with Memory.free.
+        self._driver.cuMemHostUnregister(address)
 
     def create_stream(self) -> Stream:
         """Create a stream that does not wait for the default stream."""

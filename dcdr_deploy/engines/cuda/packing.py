@@ -1,4 +1,4 @@
-"""The orders in which the kernels of ``dcrb.cu`` want the weights of a deformable convolution.
+"""The orders in which the kernels of ``dcrb.cu`` and ``dcrb2.cu`` want their weights.
 
 The FP16 kernel multiplies with ``mma.m16n8k16`` and keeps the weights in shared memory. They are stored so that a lane
 reads the B fragments of two multiplications with one access of 16 bytes. Input and output channels are permuted on the
@@ -16,6 +16,12 @@ WIDTH = 64
 
 PACKED_SHAPE = (9, 4, 4, 32, 8)
 """Taps, steps of 16 input channels, pairs of 8 output channels, lanes, the lane's eight weights."""
+
+SFT_HIDDEN = 8
+"""Hidden channels of the gain and of the shift of an SFT layer."""
+
+SFT_SHAPE = (2, 18, 32, 8)
+"""Gain and shift, vectors, lanes, halves of a vector."""
 
 
 def plain_weight(weight: NDArray[np.floating]) -> NDArray[np.float32]:
@@ -64,3 +70,38 @@ def lane_channel(q: NDArray[np.integer], register: NDArray[np.integer]) -> NDArr
 def tile_channel(tile: NDArray[np.integer], column: NDArray[np.integer]) -> NDArray[np.integer]:
     """Output channel that column 0 ... 7 of output tile 0 ... 7 computes."""
     return 32 * (tile // 4) + 8 * (column // 2) + 2 * (tile % 4) + column % 2
+
+
+def pack_sft_weight(gain: NDArray[np.floating], shift: NDArray[np.floating]) -> NDArray[np.float16]:
+    """Return the weights of an SFT layer's second convolutions as the kernels of ``dcrb2.cu`` want them.
+
+    A lane multiplies nine words of two neighbouring hidden channels, one a tap, into each of eight output tiles: eight
+    of a tile lie in two vectors of 16 bytes, the ninth words of all tiles behind them.
+
+    Args:
+        gain: (64 out, 8 in, 3, 3), the order of PyTorch and ONNX.
+        shift: likewise.
+
+    Returns:
+        :data:`SFT_SHAPE` float16, contiguous.
+
+    Raises:
+        ValueError: another shape.
+    """
+    for weight in (gain, shift):
+        if weight.shape != (WIDTH, SFT_HIDDEN, 3, 3):
+            raise ValueError(f"the kernels take SFT weights of shape {(WIDTH, SFT_HIDDEN, 3, 3)}, not {weight.shape}")
+    taps = np.stack([gain, shift]).transpose(0, 3, 4, 2, 1).reshape(2, 9, SFT_HIDDEN, WIDTH)
+    tile, tap, lane, element = np.ogrid[:8, :9, :32, :2]
+    words = taps[:, tap, 2 * (lane % 4) + element, tile_channel(tile, lane // 4)]  # kind, tile, tap, lane, element
+    front = words[:, :, :8].reshape(2, 8, 2, 4, 32, 2).transpose(0, 1, 2, 4, 3, 5)
+    packed = np.concatenate([front.reshape(2, -1), words[:, :, 8].reshape(2, -1)], axis=1)
+    return np.ascontiguousarray(packed.reshape(SFT_SHAPE), dtype=np.float16)
+
+
+def pack_sft_bias(gain: NDArray[np.floating], shift: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Return the biases of an SFT layer's second convolutions, (64,) each: (2, 64) float32, 1 + gain's and shift's.
+
+    The kernels compute (1 + gain) * x + shift, and the 1 costs nothing in here.
+    """
+    return np.stack([1 + gain.astype(np.float32), shift.astype(np.float32)])

@@ -27,9 +27,10 @@ from dcdr_deploy.engines.base import (
 )
 from dcdr_deploy.engines.cuda.frames import FrameKernels, load_frame_kernels
 from dcdr_deploy.engines.cuda.memory import Device
+from dcdr_deploy.engines.cuda.tiles import TilePipeline
 from dcdr_deploy.engines.tensorrt import trt_api
 from dcdr_deploy.engines.tensorrt.contexts import Contexts, LibraryLog
-from dcdr_deploy.engines.tensorrt.tiles import TilePipeline
+from dcdr_deploy.engines.tensorrt.planar import PlanarNetwork
 from dcdr_deploy.errors import EngineError, MissingDependency, ModelError
 from dcdr_deploy.modelfile.sidecar import REBUILD, Sidecar, check_fit, read_sidecar
 from dcdr_deploy.system import hardware, packages
@@ -52,7 +53,7 @@ def load(path: Path, options: EngineOptions = DEFAULT_OPTIONS) -> Engine:
     return load_checked(NAME, path, options)
 
 
-def refusal(path: Path) -> str:
+def refusal(path: Path, options: EngineOptions = DEFAULT_OPTIONS) -> str:
     """Return why the package ``tensorrt`` is not the one for an engine; see :func:`package_refusal`."""
     return package_refusal(NAME, path)
 
@@ -203,7 +204,8 @@ class TensorRTEngine(Engine):
         self._resources.callback(contexts.close)
         self._frames = _frame_kernels(self._device)
         images = sidecar.min_shape[0], sidecar.max_batch
-        self._tiles = TilePipeline(self._device, contexts, self._frames, images, half=sidecar.precision == "fp16")
+        network = PlanarNetwork(contexts, self._frames, half=sidecar.precision == "fp16")
+        self._tiles = TilePipeline(self._device, network, images)
         self._resources.callback(self._tiles.close)
         largest = int(np.prod(sidecar.max_shape, dtype=np.int64))
         scratch = int(engine.device_memory_size_v2)

@@ -20,6 +20,6 @@ def load(path: Path, options: EngineOptions = DEFAULT_OPTIONS) -> Engine:
     return load_checked(NAME, path, options)
 
 
-def refusal(path: Path) -> str:
+def refusal(path: Path, options: EngineOptions = DEFAULT_OPTIONS) -> str:
     """Return why the package ``tensorrt-rtx`` is not the one for an engine; see ``package_refusal``."""
     return package_refusal(NAME, path)

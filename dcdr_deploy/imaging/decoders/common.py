@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import re
 import struct
 import threading
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from dcdr_deploy.imaging.declared import Declared
 
 MAX_PIXELS = 2**28
 """Largest picture taken, in pixels (about 268 million, 16384 x 16384). Checked in the header, before decoding."""
@@ -34,6 +37,13 @@ PILLOW_ERRORS = (
 so these are the bases of all that its plugins document or let through. Only calls into Pillow stand in such a block."""
 
 DAMAGED = "is damaged or incomplete ({detail}); copy or export it again"
+UNSUPPORTED = "cannot be decoded here ({detail}); export it as 8- or 16-bit PNG, or as TIFF with deflate or LZW"
+
+_NO_DAMAGE = re.compile(
+    r"unsupported|not supported|unknown|unrecognized|cannot handle|not implemented|not configured|not available",
+    re.IGNORECASE,
+)
+"""How decoder libraries word what they have no code for."""
 
 
 class UnreadableError(Exception):
@@ -41,8 +51,16 @@ class UnreadableError(Exception):
 
 
 def damaged(detail: object) -> UnreadableError:
-    """The refusal of a truncated or corrupt file."""
-    return UnreadableError(DAMAGED.format(detail=" ".join(str(detail).split()) or "no detail from the decoder"))
+    """The refusal of a truncated or corrupt file; of an unsupported one, where the decoder's words say that."""
+    said = " ".join(str(detail).split()) or "no detail from the decoder"
+    if _NO_DAMAGE.search(said):
+        return unsupported(said)
+    return UnreadableError(DAMAGED.format(detail=said))
+
+
+def unsupported(detail: str) -> UnreadableError:
+    """The refusal of a sound file that no decoder here knows."""
+    return UnreadableError(UNSUPPORTED.format(detail=detail))
 
 
 @dataclass
@@ -52,20 +70,28 @@ class Stored:
     Attributes:
         colour: (H, W) gray, (H, W, 3) RGB or (H, W, 4) CMYK with 0 = no ink; uint8 or uint16.
         alpha: (H, W) in the colour's dtype, not multiplied into the colour; ``None`` without alpha.
-        icc: the embedded ICC profile.
+        declared: what the file says about the light of its samples.
         orientation: what is still to be applied, 1..8.
         stated_orientation: what the file says; differs where the decoder has turned the picture already.
         mode: the file's own sample layout, for the metadata.
+        texts: strings of the header by lower-case names, where the format has them.
         notes: sentences about anything that was left out or reduced.
     """
 
     colour: NDArray[Any]
     alpha: NDArray[Any] | None = None
-    icc: bytes | None = None
+    declared: Declared = field(default_factory=Declared)
     orientation: int = 1
     stated_orientation: int = 1
     mode: str = ""
+    texts: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+
+
+def own_peak(texts: Mapping[str, str]) -> str | None:
+    """The scale in the header of a 16-bit file that this tool has written; ``None`` in all others."""
+    ours = texts.get("software", "").startswith("dcdr-deploy") or "weightssha256" in texts
+    return texts.get("peak") if ours else None
 
 
 def check_size(width: int, height: int) -> None:

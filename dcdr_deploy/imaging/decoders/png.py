@@ -3,10 +3,9 @@
 The chunks are walked here, lengths and CRCs included, so that a truncated file is refused before a decoder sees it. The
 decoders then get the critical chunks only. What the others may hold:
 
-- ``iCCP`` is handed on as the ICC profile, ``eXIf`` gives the orientation;
-- ``cICP`` with the transfer function of PQ or HLG (ITU-T H.273: 16, 18) marks an HDR picture, which is refused;
-- ``gAMA``, ``cHRM``, ``sRGB`` and other ``cICP`` values are ignored: the picture is taken as sRGB, which is what
-  writers mean nearly always;
+- ``cICP``, ``iCCP``, ``sRGB``, ``gAMA``, ``cHRM`` and the colour space in ``eXIf`` are handed on (``declared.py``);
+- ``eXIf`` gives the orientation, too;
+- texts of this tool's own files give their scale;
 - ``acTL`` marks an animation, of which the default image is taken.
 """
 
@@ -17,13 +16,16 @@ import zlib
 
 import numpy as np
 
-from dcdr_deploy.imaging.decoders.common import Stored, UnreadableError, check_size, damaged, decode_with_opencv
+from dcdr_deploy.imaging import exif
+from dcdr_deploy.imaging.declared import Declared
+from dcdr_deploy.imaging.decoders.common import Stored, check_size, damaged, decode_with_opencv, own_peak
 from dcdr_deploy.imaging.decoders.with_pillow import decode_with
-from dcdr_deploy.imaging.orientation import orientation_of_exif
+from dcdr_deploy.imaging.orientation import ORIENTATION_TAG, exif_of_block, valid_orientation
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _DECODER_CHUNKS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
-_HDR_TRANSFER = {16: "PQ", 18: "HLG"}
+_PER_UNIT = 100_000  # gAMA and cHRM hold numbers times this
+_LONGEST_TEXT = 2**16
 _ICC_LIMIT = 2**25  # bytes; the largest real profiles (CMYK) have about 2 MB
 _DEEP_MODE = {
     0: ("I;16", 1),
@@ -43,17 +45,11 @@ def decode_png(data: bytes) -> Stored:
     """Decode a PNG at its full depth.
 
     Raises:
-        UnreadableError: truncated or corrupt data, too many pixels, or an HDR transfer function.
+        UnreadableError: truncated or corrupt data, or too many pixels.
     """
     width, height, depth, colour_type = _header(data)
     check_size(width, height)
     chunks = _chunks(data)
-    transfer = chunks.get(b"cICP", b"\0\0")[1:2]
-    if transfer and transfer[0] in _HDR_TRANSFER:
-        raise UnreadableError(
-            f"is an HDR picture already (PNG with {_HDR_TRANSFER[transfer[0]]} transfer); "
-            "give an 8- or 16-bit SDR picture"
-        )
     if depth == 16:
         stored = _decode_deep(data, chunks, width, height, colour_type)
     else:
@@ -61,14 +57,15 @@ def decode_png(data: bytes) -> Stored:
 
         _check_amount(data)  # Pillow leaves rows black that the data does not reach
         stored = decode_with(PngImagePlugin.PngImageFile, _pixel_stream(data))
-    if b"iCCP" in chunks:
-        stored.icc = _icc(chunks[b"iCCP"])
+    stored.declared = _declared(chunks)
     if b"eXIf" in chunks:
-        stored.orientation = stored.stated_orientation = orientation_of_exif(chunks[b"eXIf"])
+        block = exif_of_block(chunks[b"eXIf"])
+        stored.orientation = stored.stated_orientation = valid_orientation(block.get(ORIENTATION_TAG))
+        exif.declare(block, stored.declared)
+    stored.texts = _texts(data)
+    stored.declared.own_peak = own_peak(stored.texts)
     if b"acTL" in chunks:
         stored.notes.append("animation: only its default image was read")
-    if b"cICP" in chunks:
-        stored.notes.append("cICP chunk ignored: taken as sRGB")
     return stored
 
 
@@ -167,6 +164,39 @@ def _transparent_colour(colour: np.ndarray, key: bytes | None) -> np.ndarray | N
     same = colour == np.frombuffer(key, ">u2").astype(np.uint16)
     opaque = ~(same if channels == 1 else same.all(axis=-1))
     return opaque.astype(np.uint16) * np.uint16(65535)
+
+
+def _declared(chunks: dict[bytes, bytes]) -> Declared:
+    """What the colour chunks say; those of a wrong length are told and say nothing."""
+    declared = Declared(srgb=b"sRGB" in chunks, icc=_icc(chunks[b"iCCP"]) if b"iCCP" in chunks else None)
+    for kind, length in ((b"cICP", 4), (b"gAMA", 4), (b"cHRM", 32)):
+        body = chunks.get(kind)
+        if body is not None and len(body) != length:
+            declared.notes.append(f"{kind.decode('ascii')} chunk ignored: it has {len(body)} bytes")
+        elif body is not None and kind == b"cICP":
+            colours, transfer, matrix, full_range = body
+            declared.cicp = colours, transfer, matrix, full_range
+        elif body is not None and kind == b"gAMA":
+            declared.gamma = struct.unpack(">I", body)[0] / _PER_UNIT
+        elif body is not None:
+            white_x, white_y, *colours_xy = (number / _PER_UNIT for number in struct.unpack(">8i", body))
+            declared.chromaticities = (*colours_xy, white_x, white_y)
+    return declared
+
+
+def _texts(data: bytes) -> dict[str, str]:
+    """tEXt and plain iTXt chunks by lower-case keywords: what this tool writes and asks for."""
+    found: dict[str, str] = {}
+    for kind, offset, size in _walk(data):
+        if kind not in (b"tEXt", b"iTXt") or size > _LONGEST_TEXT:
+            continue
+        keyword, _, rest = data[offset + 8 : offset + size - 4].partition(b"\0")
+        if kind == b"iTXt":
+            if rest[:1] != b"\0":
+                continue
+            rest = rest[2:].split(b"\0", 2)[-1]
+        found[keyword.decode("latin-1").lower()] = rest.decode("utf-8", "replace")
+    return found
 
 
 def _icc(body: bytes) -> bytes:

@@ -1,203 +1,157 @@
-"""TIFF 6.0 and BigTIFF: up to 8 bits a sample by Pillow, 16 bits by our own layout and OpenCV's decompressors.
-
-Neither library reads every 16-bit layout right (Pillow keeps 8 bits of RGB; OpenCV mixes up separate planes, reduces
-gray + alpha to 8 bits, leaves white-is-zero as it is), so the samples' layout is undone here. OpenCV only sees plain
-gray pictures whose rows are the stored samples.
-"""
+"""TIFF 6.0 and BigTIFF: up to 8 bits a sample by Pillow, more by our own layout (``tiff_samples.py``)."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+import re
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dcdr_deploy.imaging import exif
 from dcdr_deploy.imaging import tiff_file as t
-from dcdr_deploy.imaging.decoders.common import (
-    PILLOW_ERRORS,
-    Stored,
-    UnreadableError,
-    check_size,
-    damaged,
-    decode_with_opencv,
+from dcdr_deploy.imaging.declared import Declared
+from dcdr_deploy.imaging.decoders.common import PILLOW_ERRORS, Stored, UnreadableError, own_peak
+from dcdr_deploy.imaging.decoders.tiff_directory import (
+    BIG_ENDIAN_BIG_TIFF,
+    FLOAT,
+    UNSIGNED,
+    VOID,
+    Directory,
+    first_directory,
 )
+from dcdr_deploy.imaging.decoders.tiff_samples import stored_samples
 from dcdr_deploy.imaging.decoders.with_pillow import decode_with
 from dcdr_deploy.imaging.orientation import ORIENTATION_TAG, valid_orientation
 
-_NEW_SUBFILE_TYPE, _SUB_IFDS, _ICC_PROFILE, _DNG_VERSION = 254, 330, 34675, 50706
-_UNSIGNED, _SIGNED, _FLOAT, _VOID = 1, 2, 3, 4  # SampleFormat
-_SEPARATE_PLANES = 2
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _CMYK = 0, 1, 2, 5  # PhotometricInterpretation
 _COLOUR_SAMPLES = {_WHITE_IS_ZERO: 1, _BLACK_IS_ZERO: 1, _RGB: 3, _CMYK: 4}
 _EXPORT_ADVICE = "export it as 16-bit RGB TIFF or PNG"
 
 
 def decode_tiff(data: bytes) -> Stored:
-    """Decode the first page at its full depth.
+    """Decode the first page of an SDR picture at its full depth.
 
     Raises:
-        UnreadableError: truncated or corrupt data, too many pixels, a camera RAW file, floating-point samples, or a
-            16-bit layout beyond gray, RGB and CMYK.
+        UnreadableError: as :func:`decode_any`, or floating-point samples.
     """
-    tags, more_pages = _first_directory(data)
-    if _DNG_VERSION in tags or (tags.get(_NEW_SUBFILE_TYPE, 0) == 1 and _SUB_IFDS in tags):
-        raise UnreadableError("is a camera RAW file; develop it to an 8- or 16-bit SDR picture first")
-    try:
-        width, height = int(tags[t.WIDTH]), int(tags[t.HEIGHT])
-        bits = set(_numbers(tags.get(t.BITS, 1)))
-        formats = set(_numbers(tags.get(t.SAMPLE_FORMAT, _UNSIGNED)))
-    except (KeyError, TypeError, ValueError) as error:
-        raise damaged("no usable directory") from error
-    check_size(width, height)
-    if formats & {_FLOAT}:
+    directory = first_directory(data)
+    if FLOAT in directory.formats:
         raise UnreadableError("holds floating-point samples, so it is HDR already; give an 8- or 16-bit SDR picture")
-    if not formats <= {_UNSIGNED, _VOID} or max(bits) > 16 or (max(bits) > 8 and bits != {16}):
+    return _decode(directory)
+
+
+def decode_any(data: bytes) -> Stored:
+    """Decode the first page; floats become float32 in ``colour`` and have no alpha.
+
+    Raises:
+        UnreadableError: truncated or corrupt data, too many pixels, a camera RAW file, or a compression or layout that
+            is not known here.
+    """
+    return _decode(first_directory(data))
+
+
+def _decode(directory: Directory) -> Stored:
+    bits, floating = directory.bits, FLOAT in directory.formats
+    if not floating and (
+        not directory.formats <= {UNSIGNED, VOID} or max(bits) > 16 or (max(bits) > 8 and len(bits) > 1)
+    ):
         raise UnreadableError(
             f"has samples of {'/'.join(map(str, sorted(bits)))} bits in an unusual format; {_EXPORT_ADVICE}"
         )
-    _check_segments(data, tags)
-    if bits == {16}:
-        stored = _decode_deep(data, tags, width, height)
+    if not floating and 8 < max(bits) < 16:
+        raise UnreadableError(f"has samples of {max(bits)} bits, which are not supported; {_EXPORT_ADVICE}")
+    if floating or bits == {16} or (bits == {8} and directory.data.startswith(BIG_ENDIAN_BIG_TIFF)):
+        stored = _decode_deep(directory)
     else:
         from PIL import TiffImagePlugin
 
-        stored = decode_with(TiffImagePlugin.TiffImageFile, data)
+        stored = decode_with(TiffImagePlugin.TiffImageFile, directory.data)
         stored.notes.clear()  # its count of pages walks the whole file; the directory has said it already
-    if more_pages:
+    if directory.more_pages:
         stored.notes.append("first of several pages")
+    stored.texts = _texts(directory)
+    stored.declared = _declared(directory)
+    stored.declared.own_peak = own_peak(stored.texts)
     return stored
 
 
-def _first_directory(data: bytes) -> tuple[Mapping[int, Any], bool]:
-    """The tags of the first page, and whether others follow."""
-    from PIL import TiffImagePlugin
-
-    big = data[2:4] in (b"+\0", b"\0+")
-    try:
-        directory = TiffImagePlugin.ImageFileDirectory_v2(data[: 16 if big else 8])
-        stream = io.BytesIO(data)
-        stream.seek(directory.next)
-        directory.load(stream)
-        return dict(directory), bool(directory.next)
-    except PILLOW_ERRORS as error:
-        raise damaged(error) from error
+def _texts(directory: Directory) -> dict[str, str]:
+    """Software, and the ``key=value`` lines of ImageDescription by lower-case keys."""
+    lines = re.findall(r"^(\w+)=(.*)$", directory.text(t.DESCRIPTION), re.MULTILINE)
+    return {"software": directory.text(t.SOFTWARE), **{key.lower(): value for key, value in lines}}
 
 
-def _numbers(value: Any) -> tuple[int, ...]:
-    return tuple(int(v) for v in value) if isinstance(value, tuple) else (int(value),)
+def _declared(directory: Directory) -> Declared:
+    from PIL import Image
+
+    profile = directory.tags.get(t.ICC_PROFILE)
+    declared = Declared(icc=profile if isinstance(profile, bytes) and profile else None)
+    block = Image.Exif()
+    with suppress(*PILLOW_ERRORS):  # what Exif's directories say can be missing; the first one has been read
+        block.load_from_fp(io.BytesIO(directory.data))
+        exif.declare(block, declared)
+    declared.notes.clear()
+    exif.declare_colorimetry(directory.tags, declared)
+    return declared
 
 
-def _segments(tags: Mapping[int, Any]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Offsets and byte counts of the strips or tiles; empty counts where an old writer left them out."""
-    tiled = t.TILE_WIDTH in tags
-    try:
-        offsets = _numbers(tags[t.TILE_OFFSETS if tiled else t.STRIP_OFFSETS])
-        return offsets, _numbers(tags.get(t.TILE_BYTES if tiled else t.STRIP_BYTES, ()))
-    except (KeyError, TypeError, ValueError) as error:
-        raise damaged("the directory names no pixel data") from error
-
-
-def _check_segments(data: bytes, tags: Mapping[int, Any]) -> None:
-    """Refuse a file whose directory points past its end: truncated, whatever a decoder would make of it."""
-    offsets, counts = _segments(tags)
-    sizes = counts if len(counts) == len(offsets) else (0,) * len(offsets)
-    if any(offset + size > len(data) for offset, size in zip(offsets, sizes, strict=True)):
-        raise damaged("the pixel data ends too early")
-
-
-def _decode_deep(data: bytes, tags: Mapping[int, Any], width: int, height: int) -> Stored:
-    photometric, samples = tags.get(t.PHOTOMETRIC), int(tags.get(t.SAMPLES_PER_PIXEL, 1))
-    wanted = _COLOUR_SAMPLES.get(photometric) if isinstance(photometric, int) else None
+def _decode_deep(directory: Directory) -> Stored:
+    photometric, samples = directory.number(t.PHOTOMETRIC, -1), directory.samples
+    wanted = _COLOUR_SAMPLES.get(photometric)
     if wanted is None or samples < wanted:
+        depth = max(directory.bits)
         raise UnreadableError(
-            f"is a 16-bit TIFF of photometric kind {photometric} with {samples} samples; {_EXPORT_ADVICE}"
+            f"is a {depth}-bit TIFF of photometric kind {photometric} with {samples} samples; {_EXPORT_ADVICE}"
         )
-    pixels = _stored_samples(data, tags, (height, width, samples))
+    pixels = stored_samples(directory)
+    floating = pixels.dtype.kind == "f"
     colour = np.ascontiguousarray(pixels[..., 0] if wanted == 1 else pixels[..., :wanted])
-    if photometric == _WHITE_IS_ZERO:
-        colour = np.uint16(65535) - colour
-    alpha, notes = None, []
-    extras = _numbers(tags.get(t.EXTRA_SAMPLES, ()))
+    notes: list[str] = []
+    if floating:
+        with np.errstate(over="ignore"):  # doubles beyond float32 become infinite, which the reader masks
+            colour = colour.astype(np.float32)
+        alpha = None
+    else:
+        if photometric == _WHITE_IS_ZERO:
+            colour = np.iinfo(colour.dtype).max - colour
+        colour, alpha = _split(colour, pixels, directory, wanted, notes)
+    orientation = valid_orientation(directory.tags.get(ORIENTATION_TAG))
+    kind = {1: "I", 3: "RGB", 4: "CMYK"}[wanted]
+    return Stored(
+        colour=colour,
+        alpha=alpha,
+        orientation=orientation,
+        stated_orientation=orientation,
+        mode=f"{kind};{max(directory.bits)}" + ("F" if floating else "") + ("+A" if alpha is not None else ""),
+        notes=notes,
+    )
+
+
+def _split(
+    colour: NDArray[Any], pixels: NDArray[Any], directory: Directory, wanted: int, notes: list[str]
+) -> tuple[NDArray[Any], NDArray[Any] | None]:
+    """Colour without, and with alpha apart from, what ExtraSamples say."""
+    samples = directory.samples
+    extras = directory.numbers(t.EXTRA_SAMPLES)
     kinds = [(i, kind) for i, kind in enumerate(extras) if kind in (t.ASSOCIATED_ALPHA, t.UNASSOCIATED_ALPHA)]
     if kinds and wanted + kinds[0][0] < samples:
         index, kind = kinds[0]
         alpha = np.ascontiguousarray(pixels[..., wanted + index])
         if kind == t.ASSOCIATED_ALPHA:
-            colour = _unassociate(colour, alpha)
             notes.append("associated alpha: colours divided by it")
-    elif samples > wanted:
+            return _unassociate(colour, alpha), alpha
+        return colour, alpha
+    if samples > wanted:
         notes.append(f"{samples - wanted} extra samples of unknown meaning left out")
-    orientation = valid_orientation(tags.get(ORIENTATION_TAG))
-    icc = tags.get(_ICC_PROFILE)
-    return Stored(
-        colour=colour,
-        alpha=alpha,
-        icc=icc if isinstance(icc, bytes) else None,
-        orientation=orientation,
-        stated_orientation=orientation,
-        mode={1: "I;16", 3: "RGB;16", 4: "CMYK;16"}[wanted] + ("+A" if alpha is not None else ""),
-        notes=notes,
-    )
+    return colour, None
 
 
-def _stored_samples(data: bytes, tags: Mapping[int, Any], shape: tuple[int, int, int]) -> NDArray[np.uint16]:
-    """Decompress and undo planes and predictor: (H, W, samples) uint16."""
-    height, width, samples = shape
-    predictor = tags.get(t.PREDICTOR, t.NO_PREDICTOR)
-    if predictor not in (t.NO_PREDICTOR, t.HORIZONTAL_PREDICTOR):
-        raise UnreadableError(f"uses TIFF predictor {predictor}, unknown for integers; {_EXPORT_ADVICE}")
-    offsets, counts = _segments(tags)
-    separate = tags.get(t.PLANAR, 1) == _SEPARATE_PLANES
-    planes, together = (samples, 1) if separate else (1, samples)
-    if len(counts) != len(offsets) or len(offsets) % planes:
-        raise damaged("its strips are not all listed")
-    view, each = memoryview(data), len(offsets) // planes
-    layers = []
-    for plane in range(planes):
-        listed = range(plane * each, (plane + 1) * each)
-        gray = _as_gray(
-            tags, width, height, together, [view[offsets[i] : offsets[i] + counts[i]] for i in listed], data
-        )
-        layer = decode_with_opencv(gray, (height, width * together)).reshape(height, width, together)
-        layers.append(_undo_predictor(layer, tags) if predictor == t.HORIZONTAL_PREDICTOR else layer)
-    return layers[0] if planes == 1 else np.concatenate(layers, axis=-1)
-
-
-def _as_gray(
-    tags: Mapping[int, Any], width: int, height: int, together: int, segments: list[memoryview], data: bytes
-) -> bytes:
-    """The same compressed segments declared as a gray picture ``together`` times as wide, without a predictor."""
-    plain: dict[int, t.Value] = {
-        t.WIDTH: width * together,
-        t.HEIGHT: height,
-        t.BITS: 16,
-        t.COMPRESSION: int(tags.get(t.COMPRESSION, 1)),
-        t.PHOTOMETRIC: _BLACK_IS_ZERO,
-        t.SAMPLES_PER_PIXEL: 1,
-        t.FILL_ORDER: int(tags.get(t.FILL_ORDER, 1)),
-    }
-    if t.TILE_WIDTH in tags:
-        plain |= {t.TILE_WIDTH: int(tags[t.TILE_WIDTH]) * together, t.TILE_HEIGHT: int(tags.get(t.TILE_HEIGHT, 16))}
-    else:
-        plain[t.ROWS_PER_STRIP] = min(int(tags.get(t.ROWS_PER_STRIP, height)), height)
-    try:
-        return t.assemble(plain, segments, "<" if data[:2] == b"II" else ">")
-    except ValueError as error:
-        raise UnreadableError(f"holds more than 4 GiB of pixel data; {_EXPORT_ADVICE}") from error
-
-
-def _undo_predictor(layer: NDArray[np.uint16], tags: Mapping[int, Any]) -> NDArray[np.uint16]:
-    """Sum up horizontal differences (TIFF 6.0, section 14), modulo 65536, from each tile's left edge."""
-    width = layer.shape[1]
-    step = int(tags.get(t.TILE_WIDTH, width)) or width
-    summed = [np.cumsum(layer[:, x : x + step], axis=1, dtype=np.uint16) for x in range(0, width, step)]
-    return summed[0] if len(summed) == 1 else np.concatenate(summed, axis=1)
-
-
-def _unassociate(colour: NDArray[np.uint16], alpha: NDArray[np.uint16]) -> NDArray[np.uint16]:
+def _unassociate(colour: NDArray[Any], alpha: NDArray[Any]) -> NDArray[Any]:
     """Divide by alpha; where alpha is 0 the colour stays as stored."""
+    top = np.iinfo(colour.dtype).max
     divisor = alpha if colour.ndim == 2 else alpha[..., None]
-    scaled = colour.astype(np.float32) * (np.float32(65535) / np.maximum(divisor, 1).astype(np.float32))
-    return np.where(divisor > 0, np.minimum(np.rint(scaled), 65535), colour).astype(np.uint16)
+    scaled = colour.astype(np.float32) * (np.float32(top) / np.maximum(divisor, 1).astype(np.float32))
+    return np.where(divisor > 0, np.minimum(np.rint(scaled), top), colour).astype(colour.dtype)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import io
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dcdr_deploy.imaging import exif
+from dcdr_deploy.imaging.declared import Declared
 from dcdr_deploy.imaging.decoders.common import PILLOW_ERRORS, Stored, UnreadableError, check_size, damaged
 from dcdr_deploy.imaging.orientation import ORIENTATION_TAG, UPRIGHT, valid_orientation
 
@@ -31,25 +34,11 @@ _COLOUR_MODE = {
 _ALPHA_MODES = frozenset({"LA", "La", "PA", "RGBA", "RGBa"})
 
 
-def decode_jpeg(data: bytes) -> Stored:
-    """Baseline and progressive JPEG: gray, YCbCr, RGB, CMYK and YCCK (Adobe's inverted inks are turned round)."""
-    from PIL import JpegImagePlugin
-
-    return decode_with(JpegImagePlugin.JpegImageFile, data)
-
-
 def decode_webp(data: bytes) -> Stored:
     """WebP, lossy and lossless; the first frame of an animation."""
     from PIL import WebPImagePlugin
 
     return decode_with(WebPImagePlugin.WebPImageFile, data)
-
-
-def decode_bmp(data: bytes) -> Stored:
-    """Windows and OS/2 bitmaps of 1 to 32 bits a pixel."""
-    from PIL import BmpImagePlugin
-
-    return decode_with(BmpImagePlugin.BmpImageFile, data)
 
 
 def decode_with(plugin: type[ImageFile.ImageFile], data: bytes) -> Stored:
@@ -71,6 +60,7 @@ def decode_with(plugin: type[ImageFile.ImageFile], data: bytes) -> Stored:
             f"has samples of kind {image.mode}, not an 8- or 16-bit SDR picture; export it as 16-bit RGB"
         )
     mode, stated = image.mode, _orientation(image)
+    declared = _declared(image)
     notes = _frame_notes(image)
     try:
         image.load()
@@ -81,7 +71,7 @@ def decode_with(plugin: type[ImageFile.ImageFile], data: bytes) -> Stored:
     return Stored(
         colour=colour,
         alpha=alpha,
-        icc=image.info.get("icc_profile") or None,
+        declared=declared,
         orientation=_orientation(image),
         stated_orientation=stated,
         mode=mode,
@@ -97,6 +87,13 @@ def _split(image: ImageFile.ImageFile) -> tuple[np.ndarray[Any, Any], np.ndarray
     rgba = np.array(image.convert("RGBA"))
     colour = rgba[..., 0] if target == "L" else rgba[..., :3]
     return np.ascontiguousarray(colour), np.ascontiguousarray(rgba[..., 3])
+
+
+def _declared(image: ImageFile.ImageFile) -> Declared:
+    declared = Declared(icc=image.info.get("icc_profile") or None)
+    with suppress(*PILLOW_ERRORS):  # a damaged Exif block says nothing about the pixels
+        exif.declare(image.getexif(), declared)
+    return declared
 
 
 def _orientation(image: ImageFile.ImageFile) -> int:

@@ -9,19 +9,33 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from emulated import build
+from emulated import build, build_convolution
 from numpy.typing import NDArray
 
 Reference = Callable[..., NDArray[np.float32]]
 
 
 @pytest.fixture(scope="session")
-def emulator(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
-    """``emulator(sm)``: the shared library of the emulated kernels, for SM 75 or 80."""
+def emulator(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """``emulator(sm, kernel="dcrb")``: the shared library of a source's emulated kernels."""
     if shutil.which("g++") is None:
         pytest.skip("the kernels' emulator is compiled by g++, which is not here")
     folder = tmp_path_factory.mktemp("emulator")
-    return functools.cache(lambda sm: build(folder / f"emulated_sm{sm}.so", sm))
+
+    @functools.cache
+    def built(sm: int, kernel: str = "dcrb") -> Path:
+        return build(folder / f"{kernel}_sm{sm}.so", sm, kernel=kernel)
+
+    return built
+
+
+@pytest.fixture(scope="session")
+def convolution_emulator(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
+    """``convolution_emulator(sm)``: the shared library of the emulated convolutions."""
+    if shutil.which("g++") is None:
+        pytest.skip("the kernels' emulator is compiled by g++, which is not here")
+    folder = tmp_path_factory.mktemp("convolutions")
+    return functools.cache(lambda sm: build_convolution(folder / f"convolutions_sm{sm}.so", sm))
 
 
 @pytest.fixture(scope="session")

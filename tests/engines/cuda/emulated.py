@@ -1,4 +1,4 @@
-"""The kernels of ``dcrb.cu`` on the CPU: the real source, compiled by g++ with the emulator in ``emulator/``."""
+"""The kernels on the CPU: the real source, compiled by g++ with the emulator in ``emulator/``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from fake_driver import FakeDriver, Launch
 from numpy.typing import DTypeLike, NDArray
 
-from dcdr_deploy.engines.cuda import compiler
+from dcdr_deploy.engines.cuda import compiler, convolution_table
 
 SOURCES = Path(__file__).with_name("emulator")
 FLAGS = ("-std=c++17", "-O2", "-U_FORTIFY_SOURCE", "-fno-strict-aliasing", "-w", "-shared", "-fPIC")
@@ -19,17 +19,44 @@ ILLEGAL_ADDRESS = 700
 OUTCOMES = {0: 0, 2: ILLEGAL_ADDRESS}
 
 
-def build(target: Path, sm: int, *sources: str, kernels: str | None = None) -> Path:
-    """Compile the emulator as a shared library whose kernels believe to run on ``sm``.
+KERNELS = {
+    "dcrb": [f"dcrb_{part}_{kind}" for part in ("sft", "first", "second") for kind in ("half", "float")],
+    "dcrb2": ["dcrb2_sft", "dcrb2_first", "dcrb2_second"],
+    "columns": [
+        f"{part}_{kind}" for kind in ("half", "bfloat", "float") for part in ("columns", "spread", "scatter", "turn")
+    ],
+    "picture": ["codes8_to_image", "codes16_to_image", "planes_to_image"],
+}
+"""Kernels by source."""
 
-    ``kernels`` names the header that lists others than those of ``dcrb.cu``.
-    """
+
+def build(target: Path, sm: int, *sources: str, kernel: str = "dcrb", defines: tuple[str, ...] = ()) -> Path:
+    """Compile the emulator as a shared library with the kernels of a source, which believe to run on ``sm``."""
+    return _compile(target, sm, compiler.SOURCES[kernel], KERNELS[kernel], sources, defines)
+
+
+def build_convolution(target: Path, sm: int) -> Path:
+    """Compile an emulator of the convolutions' kernels, as :func:`build`."""
+    source = target.with_suffix(".cu")
+    source.write_text(compiler.source_text("convolution", sm))
+    names = [f"{convolution_table.PREFIX}{key}" for key in convolution_table.variants(sm)]
+    return _compile(target, sm, source, names, (), (f"CONVOLUTION_SM={sm}",))
+
+
+def _compile(
+    target: Path, sm: int, kernels: Path, names: list[str], sources: tuple[str, ...], defines: tuple[str, ...]
+) -> Path:
     compile_with = shutil.which("g++")
     assert compile_with is not None
-    folders = [f"-I{SOURCES}", f"-I{compiler.SOURCES['dcrb'].parent}"]
+    folders = [f"-I{SOURCES}", f"-I{kernels.parent}"]
+    told = (
+        f'EMULATED="{kernels}"',
+        f"ENTRIES={','.join(f'ENTRY({name})' for name in names)}",
+        f"DCRB_SM={sm}",
+        *defines,
+    )
     files = [str(SOURCES / name) for name in ("emulator.cpp", *sources)]
-    chosen = [f'-DKERNELS="{kernels}"'] if kernels else []
-    command = [compile_with, *FLAGS, f"-DDCRB_SM={sm}", *chosen, *folders, *files, "-o", str(target)]
+    command = [compile_with, *FLAGS, *(f"-D{each}" for each in told), *folders, *files, "-o", str(target)]
     subprocess.run(command, check=True, capture_output=True, text=True)
     return target
 

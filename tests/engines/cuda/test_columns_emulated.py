@@ -34,7 +34,7 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
     if shutil.which("g++") is None:
         pytest.skip("the kernels' emulator is compiled by g++, which is not here")
     folder = tmp_path_factory.mktemp("columns")
-    return functools.cache(lambda sm: build(folder / f"columns_sm{sm}.so", sm, kernels="columns.h"))
+    return functools.cache(lambda sm: build(folder / f"columns_sm{sm}.so", sm, kernel="columns"))
 
 
 @pytest.fixture(autouse=True)

@@ -8,6 +8,8 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <utility>
+#include <vector>
 
 #define __global__
 #define __device__
@@ -19,27 +21,35 @@ using std::max;
 using std::min;
 
 struct alignas(16) uint4 { unsigned x, y, z, w; };
+struct alignas(8) uint2 { unsigned x, y; };
 struct alignas(8) float2 { float x, y; };
+struct alignas(16) float4 { float x, y, z, w; };
 struct index3 { unsigned x; };
 struct half { uint16_t code; };
 struct half2 { half x, y; };
 
 namespace emulator {
-enum Point { RUNNING, ENDED, BARRIER, SHUFFLE, SHUFFLED, MMA, MULTIPLIED, WARP_BARRIER };
+enum Point { RUNNING, ENDED, BARRIER, TOGETHER, SHUFFLE, SHUFFLED, MMA, MULTIPLIED, MATRIX, MATRIX_READ };
 void wait(Point point);
 struct Mail {  // what a thread shows to the others of its warp
   uint32_t word;
   float a[8], b[4];
+  const char* row;
 };
 Mail& mailbox(unsigned thread);
 uint4* shared_memory();
+// Asynchronous copies: kept back until a wait asks for them, as late as a GPU may make them.
+void begin_copy(void* to, const void* from, int bytes);  // zeros where from is null
+void commit_copies();
+void wait_copies(unsigned pending);
 float to_float(half value);
 half to_half(float value);
 }  // namespace emulator
 
-extern index3 threadIdx, blockIdx, gridDim;
+extern index3 threadIdx, blockIdx, blockDim, gridDim;
 
 inline uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w) { return {x, y, z, w}; }
+inline uint2 make_uint2(unsigned x, unsigned y) { return {x, y}; }
 inline uint4* dynamic_shared() { return emulator::shared_memory(); }
 template <class T> T __ldg(const T* p) {
   T value;
@@ -52,11 +62,14 @@ inline int __float2int_rd(float v) {  // as the GPU does it, where C++ leaves it
   const float down = std::floor(v);
   return down >= 0x1p31f ? INT32_MAX : down < -0x1p31f ? INT32_MIN : (int)down;
 }
+inline float __fdiv_rn(float a, float b) { return a / b; }
 inline float __half2float(half v) { return emulator::to_float(v); }
 inline float2 __half22float2(half2 v) { return {__half2float(v.x), __half2float(v.y)}; }
 inline half2 __floats2half2_rn(float x, float y) { return {emulator::to_half(x), emulator::to_half(y)}; }
 inline half2 __low2half2(half2 v) { return {v.x, v.x}; }
 inline half2 __high2half2(half2 v) { return {v.y, v.y}; }
+inline half __low2half(half2 v) { return v.x; }
+inline half __high2half(half2 v) { return v.y; }
 inline half2 __hfma2(half2 a, half2 b, half2 c) {
   const float2 fa = __half22float2(a), fb = __half22float2(b), fc = __half22float2(c);
   return __floats2half2_rn(fa.x * fb.x + fc.x, fa.y * fb.y + fc.y);
@@ -68,9 +81,13 @@ inline half2 __hmul2(half2 a, half2 b) {
 
 inline void atomicAdd(float* to, float value) { *to += value; }  // one thread runs at a time
 
-inline void __syncwarp() { emulator::wait(emulator::WARP_BARRIER); }
 inline void __syncthreads() { emulator::wait(emulator::BARRIER); }
-
+inline void __syncwarp() { emulator::wait(emulator::TOGETHER); }
+inline int again(int number) { return number; }
+inline void prefetch(const half*) {}
+inline void store16(half* p, uint32_t a, uint32_t b, uint32_t c, uint32_t d) {
+  *reinterpret_cast<uint4*>(p) = make_uint4(a, b, c, d);
+}
 template <class T> T __shfl_sync(unsigned, T value, int from) {
   static_assert(sizeof(T) == 4, "a shuffle moves 32 bits");
   const unsigned me = threadIdx.x;
@@ -114,3 +131,30 @@ inline void mma_k16(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t
   emulated_mma<2>(c, a, {b0, b1});
 }
 inline void mma_k8(float (&c)[4], uint32_t a0, uint32_t a1, uint32_t b) { emulated_mma<1>(c, {a0, a1}, {b}); }
+
+// Addresses in shared memory and what takes them: ldmatrix, cp.async.
+typedef char* shared_t;
+inline shared_t shared_address(const void* p) { return (shared_t)p; }
+inline uint32_t load_shared(shared_t at) { return __ldg((const uint32_t*)at); }
+inline void store_shared(shared_t at, uint4 v) { memcpy(at, &v, 16); }
+
+// Lane 8 i + j shows row j of matrix i; lane 4 g + q gets the halves 2q and 2q + 1 of row g of each.
+template <int MATRICES> void emulated_ldmatrix(uint32_t (&r)[MATRICES], shared_t row) {
+  const unsigned me = threadIdx.x, warp = me & ~31u, q = me & 3, g = (me & 31) >> 2;
+  emulator::mailbox(me).row = row;
+  emulator::wait(emulator::MATRIX);
+  for (int i = 0; i < MATRICES; ++i) memcpy(&r[i], emulator::mailbox(warp + 8 * i + g).row + 4 * q, 4);
+  emulator::wait(emulator::MATRIX_READ);
+}
+inline void ldmatrix_x4(uint32_t (&r)[4], shared_t row) { emulated_ldmatrix(r, row); }
+inline void ldmatrix_x2(uint32_t (&r)[2], shared_t row) { emulated_ldmatrix(r, row); }
+
+inline void copy16(shared_t to, const void* from, bool valid) { emulator::begin_copy(to, valid ? from : nullptr, 16); }
+inline void copy8(shared_t to, const void* from, bool valid) { emulator::begin_copy(to, valid ? from : nullptr, 8); }
+inline void commit_copies() { emulator::commit_copies(); }
+template <int PENDING> void wait_copies() { emulator::wait_copies(PENDING); }
+inline void copy_async(uint4* to, const half* from, bool valid) { emulator::begin_copy(to, valid ? from : nullptr, 16); }
+inline void wait_for_copies() {
+  emulator::commit_copies();
+  emulator::wait_copies(0);
+}

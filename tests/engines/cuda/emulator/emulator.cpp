@@ -1,18 +1,11 @@
-// Runs kernels on the CPU: those of dcrb.cu, or those that the file named by -DKERNELS includes and lists. Compiled with
-// -DDCRB_SM=75 or 80, the folder of the real sources in -I, and -fno-strict-aliasing, which device compilers imply.
+// Runs the kernels of a source on the CPU. Compiled with -DDCRB_SM=75 or 80, -DEMULATED='"dcrb.cu"', -DENTRIES= the
+// kernels as ENTRY(name), ..., the folder of the real source in -I, and -fno-strict-aliasing, which device compilers imply.
 //
 // Buffers are mapped between pages that cannot be touched, and a launch runs in a child process: a kernel that reads or
 // writes outside its buffers dies there, and emulated_launch says so.
 #include "cuda_fp16.h"
 
-#ifdef KERNELS
-#include KERNELS
-#else
-#include "dcrb.cu"
-#define KERNEL_LIST                                                                                              \
-  ENTRY(dcrb_sft_half), ENTRY(dcrb_first_half), ENTRY(dcrb_second_half), ENTRY(dcrb_sft_float), ENTRY(dcrb_first_float), \
-      ENTRY(dcrb_second_float)
-#endif
+#include EMULATED
 
 #include <csetjmp>
 #include <csignal>
@@ -25,15 +18,21 @@
 #include <utility>
 #include <vector>
 
-index3 threadIdx, blockIdx, gridDim;
+index3 threadIdx, blockIdx, blockDim, gridDim;
 
 namespace emulator {
 constexpr size_t STACK = 64 << 10;
 
+struct Copy {
+  void* to;
+  const void* from;
+  int bytes;
+};
 struct Fiber {
   Point point;
   jmp_buf resume;
   Mail mail;
+  std::vector<std::vector<Copy>> copies;  // groups that were committed, then the one that is growing
 };
 std::vector<Fiber> fibers;
 std::vector<char> stacks;
@@ -74,6 +73,27 @@ half to_half(float value) {
 
 Mail& mailbox(unsigned thread) { return fibers[thread].mail; }
 uint4* shared_memory() { return shared; }
+
+void begin_copy(void* to, const void* from, int bytes) {
+  auto& groups = fibers[threadIdx.x].copies;
+  if (groups.empty()) groups.emplace_back();
+  groups.back().push_back({to, from, bytes});
+}
+void commit_copies() {
+  auto& groups = fibers[threadIdx.x].copies;
+  if (groups.empty()) groups.emplace_back();
+  groups.emplace_back();
+}
+void wait_copies(unsigned pending) {
+  auto& groups = fibers[threadIdx.x].copies;
+  while (groups.size() > pending + 1) {
+    for (const Copy& copy : groups.front()) {
+      if (copy.from) memcpy(copy.to, copy.from, copy.bytes);
+      else memset(copy.to, 0, copy.bytes);
+    }
+    groups.erase(groups.begin());
+  }
+}
 
 void wait(Point point) {
   Fiber& me = fibers[threadIdx.x];
@@ -116,7 +136,7 @@ bool run_warp(unsigned first, bool reversed) {
 // Runs a block. False where threads that should meet do not.
 bool run_block(unsigned threads, bool reversed) {
   const unsigned warps = threads / WARP;
-  for (Fiber& fiber : fibers) fiber.point = RUNNING;
+  for (Fiber& fiber : fibers) fiber.point = RUNNING, fiber.copies.clear();
   do {
     for (unsigned i = 0; i < warps; ++i)
       if (!run_warp((reversed ? warps - 1 - i : i) * WARP, reversed)) return false;
@@ -142,7 +162,7 @@ struct Entry {
   std::vector<int> sizes;
 };
 #define ENTRY(name) {#name, callable(name), parameter_sizes(name)}
-const std::vector<Entry> ENTRIES = {KERNEL_LIST};
+const std::vector<Entry> KERNELS = {ENTRIES};
 
 struct Guarded {
   char* base;  // an untouchable page, the usable pages, an untouchable page
@@ -165,18 +185,18 @@ enum Outcome { DONE = 0, NO_SUCH_KERNEL = 1, OUT_OF_BOUNDS = 2, DIVERGED = 3 };
 extern "C" void* guarded_alloc(size_t bytes, int at_end) { return Guarded(bytes).place(bytes, at_end); }
 
 extern "C" int kernel_index(const char* name) {
-  for (size_t i = 0; i < ENTRIES.size(); ++i)
-    if (ENTRIES[i].name == name) return (int)i;
+  for (size_t i = 0; i < KERNELS.size(); ++i)
+    if (KERNELS[i].name == name) return (int)i;
   return -1;
 }
 extern "C" int parameter_size(int index, int parameter) {
-  const auto& sizes = ENTRIES[index].sizes;
+  const auto& sizes = KERNELS[index].sizes;
   return parameter < (int)sizes.size() ? sizes[parameter] : 0;
 }
 
 // reversed: threads and blocks run in the opposite order; a missing barrier shows as another result.
 extern "C" int emulated_launch(int index, unsigned grid, unsigned block, size_t shared_bytes, int reversed, void** values) {
-  if (index < 0 || index >= (int)ENTRIES.size()) return NO_SUCH_KERNEL;
+  if (index < 0 || index >= (int)KERNELS.size()) return NO_SUCH_KERNEL;
   const pid_t child = fork();
   if (child == 0) {
     signal(SIGSEGV, SIG_DFL);  // whoever loaded this library may print stacks on a fault
@@ -186,7 +206,8 @@ extern "C" int emulated_launch(int index, unsigned grid, unsigned block, size_t 
     fibers.resize(block);
     stacks.resize(block * STACK);
     gridDim.x = grid;
-    kernel = [&] { ENTRIES[index].call(values); };
+    blockDim.x = block;
+    kernel = [&] { KERNELS[index].call(values); };
     for (unsigned i = 0; i < grid; ++i) {
       blockIdx.x = reversed ? grid - 1 - i : i;
       memset(memory.place(shared_bytes, true), 0xff, shared_bytes);  // NaN: nothing is left over from another block

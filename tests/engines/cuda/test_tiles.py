@@ -14,7 +14,8 @@ from dcdr_deploy.engines.base import normalise
 from dcdr_deploy.engines.cuda import memory as cuda
 from dcdr_deploy.engines.cuda.frames import FrameKernels
 from dcdr_deploy.engines.cuda.memory import Device, Event, Memory, Stream
-from dcdr_deploy.engines.tensorrt.tiles import TilePipeline
+from dcdr_deploy.engines.cuda.tiles import TilePipeline
+from dcdr_deploy.engines.tensorrt.planar import PlanarNetwork
 from dcdr_deploy.errors import EngineError, EngineOutOfMemory
 
 SEEDS = range(20)
@@ -31,8 +32,10 @@ class Network:
         self.ran: list[tuple[int, int, int]] = []
 
     def prepare(self, shapes: Iterable[tuple[int, int, int]]) -> None:
-        self.release()
         size = max(12 * int(np.prod(shape)) for shape in shapes)
+        if self.source is not None and self.source.size == size:
+            return
+        self.release()
         self.source, self.result = self._device.allocate(size), self._device.allocate(size)
 
     def enqueue(self, shape: tuple[int, int, int]) -> None:
@@ -70,7 +73,7 @@ class Setup:
             self.device = Device(0)
         self.network = Network(self.driver, self.device)
         frames = FrameKernels(self.device.load_library(b"cubin")) if kernels else None
-        self.pipeline = TilePipeline(self.device, self.network, frames, images, half=half)
+        self.pipeline = TilePipeline(self.device, PlanarNetwork(self.network, frames, half=half), images)
 
 
 def codes(tiles: int = 5, height: int = 4, width: int = 8, dtype: type = np.uint8, seed: int = 1) -> np.ndarray:
@@ -126,24 +129,64 @@ def traffic(setup: Setup) -> list[str]:
     return [name for name, _ in setup.driver.trace if name not in ("wait", "record")]
 
 
-def test_the_next_tiles_go_up_and_the_last_come_down_while_the_network_runs():
-    setup = Setup(images=(1, 1))
-    setup.pipeline.run(codes(3))
-    run = ["codes8_to_planes", "network", "copy"]
-    assert traffic(setup) == [
-        *["upload", *run, "upload", "download"],
-        *[*run, "host waits", "upload", "download"],  # the second is running when the host takes the first's result
-        *[*run, "host waits", "download", "host waits"],
-    ]
+RUN = ["upload", "codes8_to_planes", "network", "copy", "download"]
 
 
-def test_copies_and_the_network_are_in_two_streams():
+def test_two_groups_are_under_way_before_the_host_waits():
+    setup = Setup(images=(1, 1))
+    setup.pipeline.run(codes(4))
+    assert traffic(setup) == [*RUN, *RUN, "host waits", *RUN, "host waits", *RUN, "host waits"]
+
+
+def test_a_batch_is_begun_while_the_one_before_is_computed():
+    setup = Setup()
+    first, second = codes(1, seed=1), codes(1, seed=2)
+    pending = [setup.pipeline.start(batch) for batch in (first, second)]
+    assert traffic(setup) == [*RUN, *RUN]
+    for batch, finish in zip((first, second), pending, strict=True):
+        np.testing.assert_array_equal(finish(), normalise(batch) / 2)
+
+
+@given(st.lists(st.integers(1, 3), min_size=1, max_size=6), st.integers(1, 3), st.integers(0, 1000))
+@settings(max_examples=60, deadline=None)
+def test_batches_that_are_begun_one_after_the_other_keep_their_results(counts: list[int], ahead: int, seed: int):
+    setup = Setup(seed, half=bool(seed % 2))
+    batches = [codes(count, seed=number) for number, count in enumerate(counts)]
+    results, pending = [], []
+    for batch in batches:
+        pending.append(setup.pipeline.start(batch))
+        if len(pending) > ahead:
+            results.append(pending.pop(0)())
+    results += [finish() for finish in pending]
+    for batch, result in zip(batches, results, strict=True):
+        expected = normalise(batch) / 2
+        np.testing.assert_array_equal(result, expected.astype(np.float16) if seed % 2 else expected)
+
+
+def test_one_picture_at_a_time_needs_one_slot_only():
+    setup = Setup(images=(1, 1))
+    for _ in range(3):
+        setup.pipeline.run(codes(1))
+    held = setup.driver.used
+    setup.pipeline.run(codes(2))
+    assert setup.driver.used > held
+
+
+def test_arrays_of_the_pipeline_go_up_from_where_they_are():
+    setup = Setup()
+    batch = setup.pipeline.empty((1, 4, 8, 3), np.uint8)
+    batch[...] = codes(1)
+    locked = setup.driver.calls["cuMemHostRegister"]
+    np.testing.assert_array_equal(setup.pipeline.run(batch), normalise(batch) / 2)
+    assert setup.driver.calls["cuMemHostRegister"] == locked + 1  # the result's
+
+
+def test_each_way_and_the_network_have_a_stream():
     setup = Setup(images=(1, 1))
     setup.pipeline.run(codes(3))
-    streams = {name: {stream for n, stream in setup.driver.trace if n == name} for name in traffic(setup)}
-    assert streams["upload"] == streams["download"]
+    streams = {name: {stream for n, stream in setup.driver.trace if n == name} for name in RUN}
     assert streams["network"] == streams["copy"] == streams["codes8_to_planes"]
-    assert streams["upload"].isdisjoint(streams["network"])
+    assert len({*streams["upload"], *streams["download"], *streams["network"]}) == 3
 
 
 @pytest.mark.parametrize(("dtype", "size"), [(np.uint8, 1), (np.uint16, 2)])
@@ -215,9 +258,12 @@ def test_buffers_grow_and_are_kept():
     for size in ((4, 4), (8, 16), (4, 8)):
         batch = codes(3, *size)
         np.testing.assert_array_equal(setup.pipeline.run(batch), (normalise(batch) / 2).astype(np.float16))
-    before = setup.driver.calls["cuMemHostAlloc"]
-    setup.pipeline.run(codes(3, 8, 16))
-    assert setup.driver.calls["cuMemHostAlloc"] == before
+    for _ in range(3):
+        setup.pipeline.run(codes(3, 8, 16))
+    before = setup.driver.calls["cuMemHostRegister"]
+    for _ in range(3):
+        setup.pipeline.run(codes(3, 8, 16))
+    assert setup.driver.calls["cuMemHostRegister"] == before
 
 
 def test_lack_of_memory_gives_everything_back_for_a_smaller_try():

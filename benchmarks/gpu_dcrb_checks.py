@@ -1,0 +1,293 @@
+"""The block from hidden maps on one NVIDIA GPU: right against torch in FP32, and its time beside the older block's.
+
+    python benchmarks/gpu_dcrb_checks.py [--variants] [--once]
+
+Half a minute. ``--variants`` times the kernel as it is compiled for other numbers of threads and ways of gathering;
+``--once`` launches one block of 1080 x 1920 three times, for a profiler. Exit code 1 where a result is wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import concurrent.futures
+import itertools
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import torch  # noqa: E402 - needs the path
+from torch import Tensor  # noqa: E402
+from torch.nn import functional as F  # noqa: E402
+
+from dcdr_deploy.engines.cuda.compiler import compile_cubin, compile_text, source_text  # noqa: E402
+from dcdr_deploy.engines.cuda.dcrb import (  # noqa: E402
+    DcrbArguments,
+    DcrbKernels2,
+    SftArguments,
+    SftLayer,
+    Shape,
+    shape_of,
+)
+from dcdr_deploy.engines.cuda.packing import pack_sft_bias, pack_sft_weight, pack_weight  # noqa: E402
+from dcdr_deploy.models.deform import deform_conv2d  # noqa: E402
+
+SOURCE = "dcrb2"
+GPU = torch.device("cuda")
+BOUND = 1e-3
+"""Largest relative error, |out - reference| / |reference| over all values."""
+
+HIDDEN, SECOND, NEXT = 128, 16, 96
+"""Channels of the hidden map, where the block's second SFT layer and the next block's first one begin."""
+
+CHECKS = [(1, 16, 24, 2.0), (1, 1, 1, 1.0), (2, 17, 27, 2.0), (3, 5, 130, 4.0), (2, 67, 93, 30.0), (1, 270, 481, 1.0)]
+"""Images, rows, columns, reach of the offsets in pixels."""
+
+TIMED = [(1080, 1920, 1.0), (540, 960, 1.0), (1080, 1920, 0.3), (1080, 1920, 4.0)]
+
+ROUNDS, REPEATS = 5, 6
+
+
+@dataclass(frozen=True)
+class Sft:
+    """Second convolutions of an SFT layer in FP32, and what the kernels take of them."""
+
+    gain: Tensor
+    gain_bias: Tensor
+    shift: Tensor
+    shift_bias: Tensor
+    weight: Tensor
+    bias: Tensor
+
+    def maps(self, hidden: Tensor, first: int) -> tuple[Tensor, Tensor]:
+        """Gain and shift (N, 64, H, W) FP32 from a hidden map (N, H, W, C)."""
+        planes = hidden.permute(0, 3, 1, 2).float()
+        gain = F.conv2d(planes[:, first : first + 8], self.gain, self.gain_bias, padding=1)
+        return gain, F.conv2d(planes[:, first + 8 : first + 16], self.shift, self.shift_bias, padding=1)
+
+    def layer(self, hidden: Tensor, first: int) -> SftLayer:
+        """The same for the kernels."""
+        return SftLayer(hidden.data_ptr(), hidden.shape[3], first, self.weight.data_ptr(), self.bias.data_ptr())
+
+
+class Block:
+    """A block of random numbers on the GPU, maps (N, H, W, C) FP16."""
+
+    def __init__(self, batch: int, height: int, width: int, reach: float, seed: int = 0) -> None:
+        generator = torch.Generator(GPU).manual_seed(seed)
+
+        def random(scale: float, *shape: int) -> Tensor:
+            return (torch.randn(shape, generator=generator, device=GPU) * scale).half()
+
+        def sft() -> Sft:
+            gain, shift = (random(0.05, 64, 8, 3, 3) for _ in range(2))
+            biases = [random(0.1, 64).float() for _ in range(2)]
+            weight = torch.from_numpy(pack_sft_weight(gain.cpu().numpy(), shift.cpu().numpy())).to(GPU)
+            bias = torch.from_numpy(pack_sft_bias(*(each.cpu().numpy() for each in biases))).to(GPU)
+            return Sft(gain.float(), biases[0], shift.float(), biases[1], weight, bias)
+
+        size = (batch, height, width)
+        self.size = size
+        self.u, self.z, self.skip = (random(0.5, *size, 64) for _ in range(3))
+        self.offset = random(reach, *size, 24)
+        self.hidden = random(1.0, *size, HIDDEN)
+        self.second, self.next = sft(), sft()
+        self.weights = [random(0.03, 64, 64, 3, 3) for _ in range(2)]
+        self.biases = [random(0.1, 64).float() for _ in range(2)]
+        self.packed = [torch.from_numpy(pack_weight(each.cpu().numpy())).to(GPU) for each in self.weights]
+        self.v, self.out, self.next_out = (torch.full_like(self.z, torch.nan) for _ in range(3))
+
+    def arguments(self) -> DcrbArguments:
+        """With skip and the next layer."""
+        return DcrbArguments(
+            *self.size,
+            u=self.u.data_ptr(),
+            offset=self.offset.data_ptr(),
+            z=self.z.data_ptr(),
+            sft2=self.second.layer(self.hidden, SECOND),
+            w1=self.packed[0].data_ptr(),
+            b1=self.biases[0].data_ptr(),
+            w2=self.packed[1].data_ptr(),
+            b2=self.biases[1].data_ptr(),
+            out=self.out.data_ptr(),
+            workspace=self.v.data_ptr(),
+            skip=self.skip.data_ptr(),
+            next_sft=self.next.layer(self.hidden, NEXT),
+            next_out=self.next_out.data_ptr(),
+        )
+
+    def expected(self) -> tuple[Tensor, Tensor]:
+        """z' with the skip map, and u', (N, 64, H, W) FP32, by torch's operators."""
+        u, z, skip, offset = (each.permute(0, 3, 1, 2).float() for each in (self.u, self.z, self.skip, self.offset))
+        offset = offset[:, :18].contiguous()
+        gain, shift = self.second.maps(self.hidden, SECOND)
+        v = F.relu(deform_conv2d(u.contiguous(), offset, self.weights[0].float(), self.biases[0]))
+        z = z + skip + deform_conv2d(v + gain * v + shift, offset, self.weights[1].float(), self.biases[1])
+        gain, shift = self.next.maps(self.hidden, NEXT)
+        return z, z + gain * z + shift
+
+
+def error(result: Tensor, expected: Tensor) -> float:
+    """Relative error of (N, H, W, C) against (N, C, H, W)."""
+    value = float((result.permute(0, 3, 1, 2).float() - expected).norm() / expected.norm())
+    return value if value == value else float("inf")
+
+
+def checks(kernels: DcrbKernels2, stream: int) -> Iterator[tuple[str, float, float]]:
+    """Yield what was checked, the relative error, and its bound."""
+    for seed, (batch, height, width, reach) in enumerate(CHECKS):
+        name = f"DCRB from hidden maps, {batch} x {height} x {width}, reach {reach:g}"
+        block = Block(batch, height, width, reach, seed)
+        whole, z = block.arguments(), block.z.clone()
+        expected = block.expected()
+        kernels.launch(whole, stream)
+        yield f"{name}: z'", error(block.out, expected[0]), BOUND
+        yield f"{name}: u'", error(block.next_out, expected[1]), BOUND
+        kernels.launch(replace(whole, skip=0, next_sft=None, next_out=0), stream)
+        without_skip = expected[0] - block.skip.permute(0, 3, 1, 2).float()
+        yield f"{name}: no skip, no next", error(block.out, without_skip), BOUND
+        kernels.launch(replace(whole, out=whole.z, next_out=whole.u), stream)
+        yield f"{name}: in place", error(block.z, expected[0]) + error(block.u, expected[1]), 2 * BOUND
+        block.z.copy_(z)
+        alone = SftArguments(*block.size, whole.z, whole.sft2, whole.out)
+        kernels.launch_sft(alone, stream)
+        gain, shift = block.second.maps(block.hidden, SECOND)
+        planes = z.permute(0, 3, 1, 2).float()
+        yield f"{name}: SFT alone", error(block.out, planes + gain * planes + shift), BOUND
+    for value in (float("nan"), float("inf"), -6e4):
+        block = Block(2, 33, 47, 1.0)
+        block.offset[:] = value
+        kernels.launch(block.arguments(), stream)
+        finite = bool(torch.isfinite(block.out).all() and torch.isfinite(block.next_out).all())
+        yield f"DCRB from hidden maps, offsets {value:g}", 0.0 if finite else float("inf"), BOUND
+    block, results = Block(1, 1080, 1920, 3.0), []
+    for _ in range(3):
+        kernels.launch(block.arguments(), stream)
+        results.append((block.out.clone(), block.next_out.clone()))
+    same = all(torch.equal(a, b) for pair in results[1:] for a, b in zip(pair, results[0], strict=True))
+    yield "DCRB from hidden maps, 1080 x 1920, three times the same", 0.0 if same else float("inf"), BOUND
+
+
+def run(sm: int) -> list[str]:
+    """Return the checks as lines, each beginning with ``ok`` or ``WRONG``; for a GPU of this compute capability."""
+    kernels = DcrbKernels2({sm: compile_cubin(SOURCE, sm)})
+    stream = torch.cuda.current_stream().cuda_stream
+    with torch.no_grad():
+        return [
+            f"{'ok   ' if value <= bound else 'WRONG'} {name}: {value:.1e} (at most {bound:.0e})"
+            for name, value, bound in checks(kernels, stream)
+        ]
+
+
+def times(tasks: Mapping[str, Callable[[], None]]) -> dict[str, float]:
+    """Median milliseconds of each task, in turn, so that a clock that changes meets all."""
+    found: dict[str, list[float]] = {name: [] for name in tasks}
+    for number in range(ROUNDS + 1):
+        for name, task in tasks.items():
+            start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+            start.record()
+            for _ in range(REPEATS):
+                task()
+            end.record()
+            torch.cuda.synchronize()
+            if number:
+                found[name].append(start.elapsed_time(end) / REPEATS)
+    return {name: statistics.median(each) for name, each in found.items()}
+
+
+def old_block(height: int, width: int, reach: float, sm: int, stream: int) -> Callable[[], None]:
+    """The block that takes gain and shift maps, whole."""
+    import gpu_measure
+
+    from dcdr_deploy.engines.torch import fused
+
+    kernels = fused.kernels_for(sm)
+    given = gpu_measure.random_block(height, width, torch.half, reach=reach)
+    return lambda: (fused.run_block(kernels, given, stream), None)[1]
+
+
+def timings(built: Mapping[str, DcrbKernels2], sm: int, stream: int) -> Iterator[str]:
+    """Yield lines of times at the network's sizes."""
+    for height, width, reach in TIMED:
+        block = Block(1, height, width, reach)
+        a = block.arguments()
+        alone = replace(a, skip=0, next_sft=None, next_out=0)
+        chained = replace(a, skip=0)
+        sft = SftArguments(*block.size, a.z, a.sft2, a.out)
+        tasks: dict[str, Callable[[], None]] = {"old": old_block(height, width, reach, sm, stream)}
+        for name, kernels in built.items():
+            tasks |= {
+                f"{name}/first": lambda k=kernels: k.launch_first(a, stream),
+                f"{name}/second": lambda k=kernels: k.launch_second(alone, stream),
+                f"{name}/second+next": lambda k=kernels: k.launch_second(chained, stream),
+                f"{name}/second+next+skip": lambda k=kernels: k.launch_second(a, stream),
+                f"{name}/block": lambda k=kernels: k.launch(chained, stream),
+                f"{name}/sft": lambda k=kernels: k.launch_sft(sft, stream),
+            }
+        found = times(tasks)
+        yield f"{height} x {width}, reach {reach:g} px: block from gain and shift maps (3 launches) {found['old']:.3f} ms"
+        for name in sorted(built, key=lambda name: found[f"{name}/block"]):
+            parts = {part: found[f"{name}/{part}"] for part in ("block", "first", "second", "second+next", "second+next+skip", "sft")}
+            yield f"  {name:28s} " + ", ".join(f"{part} {value:.3f}" for part, value in parts.items())
+
+
+def variants(sm: int) -> dict[str, tuple[str, Shape]]:
+    """Sources of other ways to compile the kernel, by name."""
+    shape = shape_of(sm)
+    found = {}
+    for threads, gathering, ahead, early, resident in itertools.product((384, 256), ("PAIRS", "HALVES"), (0, 1), (0, 1), (1, 0)):
+        if resident != shape.sft_resident and (threads, gathering, ahead) != (384, "PAIRS", 0):
+            continue
+        name = f"{threads} {gathering.lower()}" + " ahead" * ahead + " early" * early + " sft-in-L1" * (not resident)
+        values = {"THREADS": threads, "GATHERING": gathering, "AHEAD": ahead, "EARLY": early, "SFT_RESIDENT": resident}
+        defines = "".join(f"#define DCRB_{key} {value}\n" for key, value in values.items())
+        found[name] = defines + source_text(SOURCE), replace(shape, threads=threads, sft_resident=bool(resident))
+    return found
+
+
+def main() -> int:
+    """Check, time, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--variants", action="store_true", help="also time other ways to compile the kernel")
+    parser.add_argument("--once", action="store_true", help="launch one block three times, for a profiler")
+    words = parser.parse_args()
+    started = time.monotonic()
+    torch.zeros(1, device=GPU)
+    major, minor = torch.cuda.get_device_capability()
+    sm = 10 * major + minor
+    stream = torch.cuda.current_stream().cuda_stream
+    if words.once:
+        block, kernels = Block(1, 1080, 1920, 1.0), DcrbKernels2({sm: compile_cubin(SOURCE, sm)})
+        for _ in range(3):
+            kernels.launch(block.arguments(), stream)
+        torch.cuda.synchronize()
+        return 0
+    print(torch.cuda.get_device_name(), f"SM{sm}", flush=True)
+    lines = run(sm)
+    print("\n".join(lines), flush=True)
+    built = {"as released": DcrbKernels2({sm: compile_cubin(SOURCE, sm)})}
+    if words.variants:
+        reference = Block(1, 135, 241, 2.0)
+        expected = reference.expected()
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            jobs = {name: (pool.submit(compile_text, text, sm, name), shape) for name, (text, shape) in variants(sm).items()}
+        for name, (job, shape) in jobs.items():
+            kernels = DcrbKernels2({sm: job.result()}, shape=shape)
+            kernels.launch(reference.arguments(), stream)
+            worst = max(error(reference.out, expected[0]), error(reference.next_out, expected[1]))
+            lines.append(f"{'ok   ' if worst <= BOUND else 'WRONG'} {name}: {worst:.1e}")
+            print(lines[-1], flush=True)
+            built[name] = kernels
+    with torch.no_grad():
+        for line in timings(built, sm, stream):
+            print(line, flush=True)
+    print(f"{time.monotonic() - started:.0f} s in all")
+    return int(any(line.startswith("WRONG") for line in lines))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

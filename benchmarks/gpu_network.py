@@ -1,0 +1,432 @@
+"""Engine ``cuda`` on one NVIDIA GPU: right results, and where the time of a frame goes. One command, below 90 seconds.
+
+    python benchmarks/gpu_network.py [--seconds 85] [--parts convolution,block,network]
+
+Needs torch with CUDA, numpy and the packages of the extra ``cuda-kernels``; this repository need not be installed.
+Every part runs in a process of its own: an illegal access of one does not cost the others their results.
+
+- ``convolution``, ``block``: the kernels one by one against torch (gpu_conv_checks.py, gpu_dcrb_checks.py);
+- ``network``: every launch of a small frame against torch in FP32, the whole network at several sizes, times on the
+  device by graph replays, from host to host, launch by launch, and the torch backend in the same run.
+
+Exit code: 0 done, 1 a result was wrong or a part failed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import importlib
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+import numpy as np  # noqa: E402 - needs the path
+
+from dcdr_deploy.system.faults import one_line  # noqa: E402
+
+MODEL = ROOT / "dcdr_deploy" / "weights" / "dcdr-unet-demo.onnx"
+CHECKS = {"convolution": "gpu_conv_checks", "block": "gpu_dcrb_checks"}
+PARTS = (*CHECKS, "network")
+CHECK_SECONDS = 18.0
+SIZES = ((1, 256, 256), (2, 360, 644), (1, 720, 1280), (1, 1080, 1920), (1, 2160, 3840))
+STEP_SIZE = (2, 68, 92)
+LEAST_PSNR = 70.0
+STEP_BOUND = 5e-3
+TIMED = ((1, 1080, 1920), (1, 2160, 3840))
+MILLISECONDS = 1e3
+
+
+class Failures:
+    """Runs pieces one after the other and keeps what went wrong."""
+
+    def __init__(self, seconds: float) -> None:
+        self.count = 0
+        self._end = time.perf_counter() + seconds
+
+    @property
+    def left(self) -> float:
+        """Seconds left."""
+        return self._end - time.perf_counter()
+
+    @contextmanager
+    def piece(self, name: str) -> Iterator[None]:
+        """Count and print what goes wrong in the block."""
+        try:
+            yield
+        except Exception as error:  # whatever goes wrong must not cost the others their lines
+            self.count += 1
+            print(f"FAILED {name}: {type(error).__name__}: {one_line(error)}", flush=True)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seconds", type=float, default=85.0, help="time for everything")
+    parser.add_argument("--parts", default=",".join(PARTS), help="what to run")
+    parser.add_argument("--part", choices=PARTS, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.part in CHECKS:
+        return run_checks(CHECKS[options.part])
+    if options.part:
+        return run_network(options.seconds)
+    end = time.perf_counter() + options.seconds
+    compile_all()
+    failed = 0
+    for part in options.parts.split(","):
+        left = end - time.perf_counter()
+        limit = min(left, CHECK_SECONDS) if part in CHECKS else left
+        print(f"== {part}", flush=True)
+        command = [sys.executable, __file__, "--part", part, "--seconds", f"{limit - 4:.0f}"]
+        try:
+            code = subprocess.run(command, timeout=limit, check=False).returncode
+        except subprocess.TimeoutExpired:
+            print(f"FAILED {part}: stopped after {limit:.0f} s", flush=True)
+            code = 1
+        if code:
+            failed += 1
+            print(f"-- {part}: exit code {code}", flush=True)
+    print(f"done, {end - time.perf_counter():.0f} s left")
+    return 1 if failed else 0
+
+
+def compile_all() -> None:
+    """Compile the kernels for this GPU into the cache, sources beside each other, and say how long it took."""
+    from dcdr_deploy.engines.cuda.compiler import SUPPORTED_SMS, compile_cubin
+    from dcdr_deploy.engines.cuda.driver import choose_sm
+    from dcdr_deploy.engines.cuda.network import SOURCES
+    from dcdr_deploy.system import hardware
+
+    sm = choose_sm(SUPPORTED_SMS, hardware.compute_capabilities()[0])
+
+    def compiled(source: str) -> str:
+        started = time.perf_counter()
+        size = len(compile_cubin(source, sm))
+        return f"{source} {time.perf_counter() - started:.1f} s ({size >> 10} KiB)"
+
+    with ThreadPoolExecutor() as pool:
+        print(f"SM{sm}, driver CUDA {hardware.cuda_driver_version()}: " + ", ".join(pool.map(compiled, (*SOURCES, "dcrb"))))
+
+
+def run_checks(name: str) -> int:
+    """Run one module of checks; print those that are wrong, and the worst of the others by name."""
+    from dcdr_deploy.system import hardware
+
+    lines = importlib.import_module(name).run(hardware.compute_capabilities()[0])
+    wrong = [line for line in lines if not line.startswith("ok")]
+    print("\n".join(line[:160] for line in wrong[:25]))
+    print(f"{len(lines) - len(wrong)} of {len(lines)} right; for example {lines[len(lines) // 2]}", flush=True)
+    return 1 if wrong else 0
+
+
+def run_network(seconds: float) -> int:
+    import torch
+
+    failures = Failures(seconds)
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    torch.set_grad_enabled(False)
+    started = time.perf_counter()
+    from dcdr_deploy.engines.cuda.engine import load
+
+    engine = load(MODEL)
+    print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}; loaded in {time.perf_counter() - started:.1f} s")
+    with failures.piece("launches"):
+        check_launches(engine, failures)
+    net = reference_network()
+    for shape in SIZES:
+        with failures.piece(f"network {shape}"):
+            check_network(engine, net, shape, failures)
+    del net
+    torch.cuda.empty_cache()
+    device: dict[tuple[int, int, int], float] = {}
+    for shape in TIMED:
+        with failures.piece(f"times {shape}"):
+            device[shape] = time_network(engine, shape)
+    for shape in reversed(TIMED):
+        with failures.piece(f"profile {shape}"):
+            profile(engine, shape, table=shape == TIMED[-1])
+    engine.close()
+    torch.cuda.empty_cache()
+    for shape in reversed(TIMED):
+        with failures.piece(f"torch {shape}"):
+            time_torch(shape, device.get(shape), compiled=False)
+    for shape in TIMED:
+        if failures.left > 20:
+            with failures.piece(f"torch.compile {shape}"):
+                time_torch(shape, device.get(shape), compiled=True, limit=failures.left - 3)
+    return 1 if failures.count else 0
+
+
+def reference_network() -> Any:
+    """Return the network in FP32 on the GPU, with torch's own operators."""
+    import torch
+    from frame_reference import parameters, walk
+
+    from dcdr_deploy.engines.cuda.program import frame_of
+    from dcdr_deploy.engines.cuda.weights import read_onnx
+
+    weights = read_onnx(MODEL)
+    layers, frame = parameters(weights, "cuda"), frame_of(weights)
+
+    def forward(picture: torch.Tensor) -> torch.Tensor:
+        maps: dict[str, torch.Tensor] = {}
+        for _, written in walk(frame, layers, picture):
+            maps = written
+        return maps["result"]
+
+    return forward
+
+
+def codes(shape: tuple[int, int, int]) -> np.ndarray:
+    """A picture for every image, (N, H, W, 3) uint8."""
+    from gpu_measure import picture
+
+    plane = (picture(shape[1], shape[2])[0].permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
+    return np.stack([np.roll(plane, 37 * number, axis=1) for number in range(shape[0])])
+
+
+def check_launches(engine: Any, failures: Failures) -> None:
+    """Run a small frame launch by launch; name the first that is wrong."""
+    import torch
+    from frame_reference import parameters, walk
+
+    from dcdr_deploy.engines.cuda.picture import PictureArguments
+    from dcdr_deploy.engines.cuda.weights import read_onnx
+
+    network, device = engine._network, engine._device
+    kernels, stream = network._kernels, network.stream
+    weights = read_onnx(MODEL)
+    frame, shape = network._frame, STEP_SIZE
+    picture = codes(shape)
+    reference = torch.from_numpy(picture).cuda().permute(0, 3, 1, 2).float() / 255
+    network.prepare([shape])
+    bound, arena = network._bound[shape], network._arena
+    places = {name: arena.address + at for name, at in bound.program.memory.offsets.items()}
+    source = torch.from_numpy(picture).cuda()
+    result = torch.empty((*shape, 3), dtype=torch.float32, device="cuda")
+    torch.cuda.synchronize()
+    places["result"] = result.data_ptr()
+    bound_launches = bound.program.bind(arena.address, network._weights.address, network._packed, result.data_ptr())
+    kernels.read(
+        PictureArguments(np.dtype(np.uint8), source.data_ptr(), places["image"], places["small"], shape),
+        int(stream.handle),
+    )
+    stream.synchronise()
+
+    def fetch(name: str) -> np.ndarray:
+        each = frame.maps[name]
+        size = (shape[0], shape[1] // each.scale, shape[2] // each.scale, each.channels)
+        host = device.allocate_pinned(each.size(shape))
+        stream.download(host, SimpleNamespace(address=places[name]), each.size(shape))
+        stream.synchronise()
+        values = host.view(size, np.float16 if each.element == 2 else np.float32).astype(np.float32)
+        host.free()
+        return values.transpose(0, 3, 1, 2)
+
+    worst, wrong = 0.0, []
+    for (launch, written), arguments in zip(
+        walk(frame, parameters(weights, "cuda"), reference), bound_launches, strict=True
+    ):
+        kernels.launch(arguments, int(stream.handle))
+        stream.synchronise()
+        for name, expected in written.items():
+            there = expected.cpu().numpy()
+            found = fetch(name)[:, : there.shape[1]]
+            error = float(np.abs(found - there).max() / max(np.abs(there).max(), 1e-6))
+            worst = max(worst, error) if np.isfinite(error) else error
+            if not error <= STEP_BOUND:
+                wrong.append(f"{launch.name}/{name} {error:.1e}")
+    failures.count += bool(wrong)
+    word, first = ("WRONG", "; ".join(wrong[:6])) if wrong else ("ok", "")
+    print(f"{word} launches {shape}: largest error {worst:.1e} of the largest value; {first}", flush=True)
+
+
+def check_network(engine: Any, net: Any, shape: tuple[int, int, int], failures: Failures) -> None:
+    import torch
+
+    picture = codes(shape)
+    found = torch.from_numpy(np.ascontiguousarray(engine.infer_codes(picture))).cuda()
+    again = torch.from_numpy(np.ascontiguousarray(engine.infer_codes(picture))).cuda()
+    graph = torch.from_numpy(np.ascontiguousarray(engine.infer_codes(picture))).cuda()
+    expected = net(torch.from_numpy(picture).cuda().permute(0, 3, 1, 2).float() / 255)
+    error = (found - expected).double()
+    psnr = float(-10 * torch.log10((error**2).mean()))
+    same = bool(torch.equal(found, again) and torch.equal(found, graph))
+    right = psnr >= LEAST_PSNR and same
+    failures.count += not right
+    print(
+        f"{'ok' if right else 'WRONG'} network {shape}: {psnr:.1f} dB against FP32, largest error "
+        f"{float(error.abs().max()):.1e} of {float(expected.abs().max()):.2f}{'' if same else ', CALLS DIFFER'}",
+        flush=True,
+    )
+    del found, again, graph, expected, error
+    torch.cuda.empty_cache()
+
+
+def events(stream: Any, work: Callable[[], Any], repeats: int) -> list[float]:
+    """Milliseconds on the device of repeated work in a stream."""
+    import torch
+
+    pairs = [(torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)) for _ in range(repeats)]
+    for start, end in pairs:
+        start.record(stream)
+        work()
+        end.record(stream)
+    torch.cuda.synchronize()
+    return [start.elapsed_time(end) for start, end in pairs]
+
+
+def spread(times: list[float]) -> str:
+    low, high = np.percentile(times, [10, 90])
+    return f"{statistics.median(times):.2f} ms ({low:.2f} to {high:.2f})"
+
+
+def time_network(engine: Any, shape: tuple[int, int, int]) -> float:
+    """Print and return the time on the device; print those from host to host, and the memory."""
+    import torch
+
+    engine._tiles.release()
+    torch.cuda.empty_cache()
+    before = torch.cuda.mem_get_info()[0]
+    picture = codes(shape)
+    started = time.perf_counter()
+    engine.infer_codes(picture)
+    first = (time.perf_counter() - started) * MILLISECONDS
+    used = (before - torch.cuda.mem_get_info()[0]) / 1e9
+    engine.infer_codes(picture)
+    network, slot = engine._network, engine._tiles._slots[0]
+    stream = torch.cuda.ExternalStream(int(network.stream.handle))
+    work = lambda: network.enqueue(shape, picture.dtype, slot["in"], slot["out"])  # noqa: E731
+    events(stream, work, 3)
+    times = events(stream, work, 20)
+    host = []
+    for _ in range(6):
+        started = time.perf_counter()
+        engine.infer_codes(picture)
+        host.append((time.perf_counter() - started) * MILLISECONDS)
+    from dcdr_deploy.run.runner import Runner
+
+    runner, run = Runner(engine), []
+    for _ in range(5):
+        started = time.perf_counter()
+        runner.run(picture[0])
+        run.append((time.perf_counter() - started) * MILLISECONDS)
+    print(
+        f"time {shape}: device {spread(times)}; host to host: engine {spread(host[1:])}, runner {spread(run[1:])}, "
+        f"first call {first:.0f} ms; memory {used:.2f} GB (plan {network.memory(shape) / 1e9:.2f})",
+        flush=True,
+    )
+    return statistics.median(times)
+
+
+def profile(engine: Any, shape: tuple[int, int, int], table: bool) -> None:
+    """Print the time of each launch, its arithmetic and its traffic."""
+    import torch
+
+    network, slot = engine._network, engine._tiles._slots[0]
+    network.prepare([shape])
+    bound, stream = network._bound[shape], int(network.stream.handle)
+    out = slot["out"].address
+    launches = bound.program.bind(network._arena.address, network._weights.address, network._packed, out)
+    pieces = [
+        piece
+        for launch, arguments in zip(network._frame.launches, launches, strict=True)
+        for piece in split(network, shape, launch, arguments)
+    ]
+    times: list[list[float]] = [[] for _ in pieces]
+    for turn in range(6):
+        pairs = [(torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)) for _ in pieces]
+        queue = torch.cuda.ExternalStream(stream)
+        for piece, (start, end) in zip(pieces, pairs, strict=True):
+            start.record(queue)
+            piece.run(stream)
+            end.record(queue)
+        torch.cuda.synchronize()
+        if turn:
+            for each, (start, end) in zip(times, pairs, strict=True):
+                each.append(start.elapsed_time(end))
+    medians = [statistics.median(each) for each in times]
+    print(f"launches {shape}: {sum(medians):.2f} ms in all; each: ms, TFLOP/s, TB/s (least traffic)")
+    if not table:
+        return
+    for piece, milliseconds in zip(pieces, medians, strict=True):
+        rates = f"{piece.flops / milliseconds / 1e9:5.0f} {piece.bytes / milliseconds / 1e9:5.2f}"
+        print(f"{piece.name.replace('restoration.', ''):<18} {milliseconds:6.3f} {rates}", flush=True)
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One kernel of a frame."""
+
+    name: str
+    run: Callable[[int], None]
+    flops: float
+    bytes: float
+
+
+def split(network: Any, shape: tuple[int, int, int], launch: Any, arguments: Any) -> list[Piece]:
+    """Return a launch's kernels: of a block two, else one."""
+    from dcdr_deploy.engines.cuda.launches import Block
+    from dcdr_deploy.engines.cuda.network import ConvolutionArguments
+
+    if not isinstance(launch, Block):
+        kernels = network._kernels._launch[ConvolutionArguments].__self__
+        run = functools.partial(kernels.launch, arguments)
+        return [Piece(launch.name, run, arguments.flops, arguments.bytes)]
+    kernels = network._kernels._launch[type(arguments)].__self__
+    pixels = network._frame.maps[launch.z].pixels(shape)
+    sft, plain, features, offsets, hidden = 2 * 9 * 16 * 64, 2 * 9 * 64 * 64, 128, 48, 32
+    further = int(launch.next_sft is not None)
+    skip = int(bool(launch.skip))
+    return [
+        Piece(
+            f"{launch.name}.1",
+            functools.partial(kernels.launch_first, arguments),
+            pixels * (plain + sft),
+            pixels * (2 * features + offsets + hidden),
+        ),
+        Piece(
+            f"{launch.name}.2",
+            functools.partial(kernels.launch_second, arguments),
+            pixels * (plain + further * sft),
+            pixels * ((3 + skip + further) * features + offsets + further * hidden),
+        ),
+    ]
+
+
+def time_torch(shape: tuple[int, int, int], own: float | None, compiled: bool, limit: float = 25.0) -> None:
+    """Print the time of the torch backend with its fused blocks: as a CUDA graph, or under torch.compile."""
+    import torch
+    from gpu_measure import network, time_limit
+
+    from dcdr_deploy.engines.torch import fused
+    from dcdr_deploy.engines.torch.engine import fp16_forward
+    from dcdr_deploy.engines.torch.graphs import CudaRecorder
+
+    fused.prepare(0)
+    forward = fp16_forward(network()[0].cuda())
+    picture = torch.from_numpy(codes(shape)).cuda().permute(0, 3, 1, 2).float() / 255
+    with time_limit(limit):
+        forward = torch.compile(forward, dynamic=False) if compiled else forward
+        for _ in range(2):
+            forward(picture)
+        graph = CudaRecorder()(forward, picture)
+        graph(picture)
+        times = events(torch.cuda.current_stream(), lambda: graph(picture), 10)
+    ratio = "" if own is None else f", {statistics.median(times) / own:.2f} x the time of engine cuda"
+    name = "torch.compile" if compiled else "torch"
+    print(f"{name} with fused blocks, graph {shape}: {spread(times)}{ratio}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

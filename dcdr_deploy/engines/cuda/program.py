@@ -1,0 +1,205 @@
+"""A frame's launches with everything that a kernel wants to know: addresses of maps and of packed weights.
+
+Packing does not depend on the frame's size and is done once; binding does and is arithmetic only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dcdr_deploy.engines.cuda import convolution, convolution_packing, dcrb, packing
+from dcdr_deploy.engines.cuda import launches as frames
+from dcdr_deploy.engines.cuda.arena import ALIGNMENT, MemoryPlan, plan_memory
+from dcdr_deploy.engines.cuda.convolution import ConvolutionArguments
+from dcdr_deploy.engines.cuda.dcrb import DcrbArguments
+from dcdr_deploy.engines.cuda.launches import Block, Convolution, Frame, Launch, Map, Sft, Shape
+from dcdr_deploy.engines.cuda.weights import Array, Weights
+
+Arguments = ConvolutionArguments | DcrbArguments
+
+_RESULT = Map(frames.RESULT, 1, 3, 4)
+_END_CHANNELS = 8
+"""Output channels that a convolution to three channels computes."""
+
+LARGEST_PIXELS = 2**31 - 1
+"""Most pixels of a map; the kernels count pixels with 32 bits, and bytes with 64."""
+
+
+@dataclass(frozen=True)
+class PackedWeights:
+    """Weights in the orders that the kernels read, in one piece, and where in it each tensor begins."""
+
+    content: NDArray[np.uint8]
+    offsets: Mapping[str, int]
+
+
+def pack(frame: Frame, weights: Weights) -> PackedWeights:
+    """Pack a network's weights for its frame.
+
+    Raises:
+        ValueError: the kernels do not take a layer.
+    """
+    arrays = dict(_packed(frame, weights.tensors))
+    offsets, end = {}, 0
+    for name, array in arrays.items():
+        offsets[name] = end
+        end += -(-array.nbytes // ALIGNMENT) * ALIGNMENT
+    content = np.zeros(end, np.uint8)
+    for name, array in arrays.items():
+        content[offsets[name] :][: array.nbytes] = np.ascontiguousarray(array).view(np.uint8).reshape(-1)
+    return PackedWeights(content, offsets)
+
+
+def _packed(frame: Frame, tensors: Mapping[str, tuple[Array, Array]]) -> Iterator[tuple[str, NDArray]]:
+    for launch in frame.launches:
+        if isinstance(launch, Block):
+            for number in (1, 2):
+                weight, bias = tensors[f"{launch.name}.dcv{number}"]
+                yield f"{launch.name}.{number}.weight", packing.pack_weight(weight)
+                yield f"{launch.name}.{number}.bias", bias
+            for sft in filter(None, (launch.sft2, launch.next_sft)):
+                yield from _packed_sft(sft, tensors, "block", packing)
+        else:
+            channels_in, channels_out = _channels(launch, frame)
+            parts = [tensors[layer] for layer in launch.layers]
+            weight, bias = (np.concatenate([part[number] for part in parts]) for number in range(2))
+            yield (
+                f"{launch.name}.weight",
+                convolution_packing.pack_weight(
+                    weight, channels_in=channels_in, channels_out=channels_out, shuffle=launch.shuffle
+                ),
+            )
+            yield (
+                f"{launch.name}.bias",
+                convolution_packing.pack_bias(bias, channels_out=channels_out, shuffle=launch.shuffle),
+            )
+            if launch.sft is not None:
+                yield from _packed_sft(launch.sft, tensors, "convolution", convolution_packing)
+
+
+def _packed_sft(
+    sft: Sft, tensors: Mapping[str, tuple[Array, Array]], kernel: str, packer: object
+) -> Iterator[tuple[str, NDArray]]:
+    """Pack an SFT layer's second convolutions; the two kernels want them in orders of their own."""
+    (gain, gain_bias), (shift, shift_bias) = (tensors[f"{sft.layer}.{part}1"] for part in ("gain", "shift"))
+    yield f"{sft.layer}.{kernel}.weight", packer.pack_sft_weight(gain, shift)  # type: ignore[attr-defined]
+    yield f"{sft.layer}.{kernel}.bias", packer.pack_sft_bias(gain_bias, shift_bias)  # type: ignore[attr-defined]
+
+
+def _channels(launch: Convolution, frame: Frame) -> tuple[int, int]:
+    channels_in = frame.maps[launch.source].channels
+    channels_out = frame.maps[launch.target].channels
+    if launch.times or launch.target == frames.RESULT:
+        return channels_in, _END_CHANNELS
+    return channels_in, channels_out * (4 if launch.shuffle else 1)
+
+
+@dataclass(frozen=True)
+class Program:
+    """A frame of one shape: where its maps lie in an arena, and its launches."""
+
+    frame: Frame
+    shape: Shape
+    memory: MemoryPlan
+
+    def bind(self, arena: int, weights: int, packed: PackedWeights, result: int) -> list[Arguments]:
+        """Return the launches' arguments.
+
+        Args:
+            arena: address of ``memory.size`` bytes for the maps.
+            weights: address of the packed weights' content.
+            packed: the packed weights.
+            result: address of the result, (N, H, W, 3) float32.
+        """
+        places = {name: arena + offset for name, offset in self.memory.offsets.items()} | {frames.RESULT: result}
+        tensors = {name: weights + offset for name, offset in packed.offsets.items()}
+        return [_bound(launch, self.frame, self.shape, places, tensors) for launch in self.frame.launches]
+
+
+def frame_of(weights: Weights) -> Frame:
+    """Return the frame of a network; its result is (N, H, W, 3) float32, as a picture lies in memory."""
+    return frames.describe(weights.structure, _RESULT)
+
+
+def program(frame: Frame, shape: Shape) -> Program:
+    """Plan a frame of one shape.
+
+    Raises:
+        ValueError: it has more pixels than the kernels can count.
+    """
+    images, height, width = shape
+    if images * height * width > LARGEST_PIXELS:
+        raise ValueError(f"{images} x {height} x {width} pixels are more than the kernels can count ({LARGEST_PIXELS})")
+    lifetimes = frames.lifetimes(frame, shape)
+    del lifetimes[frames.RESULT]  # lies in the caller's memory
+    return Program(frame, shape, plan_memory(lifetimes))
+
+
+def _bound(
+    launch: Launch, frame: Frame, shape: Shape, places: Mapping[str, int], tensors: Mapping[str, int]
+) -> Arguments:
+    images, height, width = shape
+    if isinstance(launch, Block):
+        scale = frame.maps[launch.z].scale
+
+        def block_sft(sft: Sft) -> dcrb.SftLayer:
+            return dcrb.SftLayer(**_sft(sft, frame, places, tensors, "block"))
+
+        return DcrbArguments(
+            batch=images,
+            height=height // scale,
+            width=width // scale,
+            u=places[launch.u],
+            offset=places[launch.offset],
+            z=places[launch.z],
+            sft2=block_sft(launch.sft2),
+            w1=tensors[f"{launch.name}.1.weight"],
+            b1=tensors[f"{launch.name}.1.bias"],
+            w2=tensors[f"{launch.name}.2.weight"],
+            b2=tensors[f"{launch.name}.2.bias"],
+            out=places[launch.target],
+            workspace=places[launch.between],
+            skip=places.get(launch.skip, 0),
+            next_sft=None if launch.next_sft is None else block_sft(launch.next_sft),
+            next_out=places.get(launch.next_u, 0),
+        )
+    scale = frame.maps[launch.source].scale
+    channels_in, channels_out = _channels(launch, frame)
+    end = "product" if launch.times else "interleaved" if launch.target == frames.RESULT else "features"
+    added = places.get(launch.residual, 0)
+    sft = launch.sft
+    return ConvolutionArguments(
+        batch=images,
+        height=height // scale,
+        width=width // scale,
+        channels_in=channels_in,
+        channels_out=channels_out,
+        x=places[launch.source],
+        weight=tensors[f"{launch.name}.weight"],
+        bias=tensors[f"{launch.name}.bias"],
+        out=places[launch.target],
+        activation=launch.activation or "none",
+        stride=launch.stride,
+        upsample=launch.upsample,
+        shuffle=launch.shuffle,
+        residual=0 if end == "interleaved" else added,
+        sft=None if sft is None else convolution.SftLayer(**_sft(sft, frame, places, tensors, "convolution")),
+        second=places.get(launch.second, 0),
+        end=end,
+        image=places.get(launch.times, 0),
+        tone=added if end == "interleaved" else 0,
+    )
+
+
+def _sft(sft: Sft, frame: Frame, places: Mapping[str, int], tensors: Mapping[str, int], kernel: str) -> dict[str, int]:
+    return {
+        "hidden": places[sft.hidden],
+        "stride": frame.maps[sft.hidden].channels,
+        "first": sft.first,
+        "weight": tensors[f"{sft.layer}.{kernel}.weight"],
+        "bias": tensors[f"{sft.layer}.{kernel}.bias"],
+    }

@@ -1,0 +1,132 @@
+"""A frame as a list of launches: complete, in an order that works, and in as little memory as its order allows."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dcdr_deploy.engines.cuda import launches
+from dcdr_deploy.engines.cuda.arena import ALIGNMENT, Lifetime, least_size, plan_memory
+from dcdr_deploy.engines.cuda.launches import Block, Map, describe, lifetimes, multiplications, traffic
+from dcdr_deploy.engines.cuda.weights import Structure, layers, read_onnx
+
+DEMO = Path(launches.__file__).parents[2] / "weights" / "dcdr-unet-demo.onnx"
+RESULT = Map("result", 1, 3, 4)
+STRUCTURES = st.builds(Structure, st.tuples(*[st.integers(1, 9)] * 3), st.sampled_from([16, 32, 48, 64]))
+UHD = (1, 2160, 3840)
+
+
+def used_layers(launch) -> list[str]:
+    """Names of all layers that a launch computes."""
+    sfts = [launch.sft2, launch.next_sft] if isinstance(launch, Block) else [launch.sft]
+    names = [f"{sft.layer}.{part}1" for sft in sfts if sft for part in ("gain", "shift")]
+    own = [f"{launch.name}.dcv{number}" for number in (1, 2)] if isinstance(launch, Block) else list(launch.layers)
+    return own + names
+
+
+@given(STRUCTURES)
+@settings(max_examples=40, deadline=None)
+def test_every_layer_of_the_network_is_computed_once(structure: Structure):
+    frame = describe(structure, RESULT)
+    used = [name for launch in frame.launches for name in used_layers(launch)]
+    assert sorted(used) == sorted(layer.name for layer in layers(structure))
+
+
+@given(STRUCTURES)
+@settings(max_examples=40, deadline=None)
+def test_a_map_is_written_before_it_is_read_and_every_map_is_used(structure: Structure):
+    frame = describe(structure, RESULT)
+    there, read = {"image", "small"}, set()
+    for launch in frame.launches:
+        before = set(launch.reads)
+        assert before <= there, launch.name
+        there |= set(launch.writes)
+        read |= before
+    assert "result" in there
+    assert set(frame.maps) - read <= {"result", *(f"v{scale}" for scale in (2, 4)), "x4"}
+    assert set(frame.maps) == there
+
+
+@given(STRUCTURES)
+@settings(max_examples=40, deadline=None)
+def test_hidden_maps_have_a_place_for_each_of_their_layers(structure: Structure):
+    frame = describe(structure, RESULT)
+    writers = {launch.target: launch for launch in frame.launches if not isinstance(launch, Block)}
+    for launch in frame.launches:
+        sfts = [launch.sft2, launch.next_sft] if isinstance(launch, Block) else [launch.sft]
+        for sft in filter(None, sfts):
+            order = writers[sft.hidden].layers
+            assert order[sft.first // 8 :][:2] == (f"{sft.layer}.gain0", f"{sft.layer}.shift0")
+            assert frame.maps[sft.hidden].channels == 8 * len(order)
+            assert frame.maps[sft.hidden].channels in (16, 32, 64, 128)
+
+
+def test_a_block_reads_the_skip_only_at_the_end_of_its_scale():
+    frame = describe(Structure((2, 4, 2)), RESULT)
+    skips = {launch.name: launch.skip for launch in frame.launches if isinstance(launch, Block) and launch.skip}
+    assert skips == {"restoration.middle.3": "features4"}
+
+
+def test_the_work_is_that_of_the_network():
+    """404,694 multiply-adds a pixel: 3.357 e12 for 3840 x 2160."""
+    structure = Structure()
+    frame = describe(structure, RESULT)
+    widths = {layer.name: (layer.channels_out, layer.channels_in) for layer in layers(structure)}
+    total = sum(multiplications(launch, frame, UHD, widths) for launch in frame.launches)
+    assert total / (2160 * 3840) == pytest.approx(404_694, rel=1e-5)
+    assert 30e9 < sum(traffic(launch, frame, UHD) for launch in frame.launches) < 40e9
+
+
+def test_a_4k_frame_takes_less_than_three_gigabytes():
+    frame = describe(Structure(), RESULT)
+    lives = lifetimes(frame, UHD)
+    plan = plan_memory(lives)
+    assert plan.size < 3e9
+    assert plan.size < 1.01 * least_size(lives)
+
+
+LIFETIME = st.builds(
+    lambda size, first, more: Lifetime(size, first, first + more),
+    st.integers(1, 5000),
+    st.integers(0, 9),
+    st.integers(0, 5),
+)
+LIFETIMES = st.lists(LIFETIME, max_size=20).map(lambda lives: {f"map{n}": life for n, life in enumerate(lives)})
+
+
+@given(LIFETIMES)
+def test_what_is_alive_at_the_same_time_does_not_overlap(lives: dict[str, Lifetime]):
+    plan = plan_memory(lives)
+    assert set(plan.offsets) == set(lives)
+    assert all(
+        offset % ALIGNMENT == 0 and offset + lives[name].size <= plan.size for name, offset in plan.offsets.items()
+    )
+    for one, other in itertools.combinations(lives, 2):
+        if lives[one].meets(lives[other]):
+            low, high = sorted((one, other), key=plan.offsets.__getitem__)
+            assert plan.offsets[low] + lives[low].size <= plan.offsets[high]
+
+
+@given(LIFETIMES)
+def test_the_least_size_is_a_bound(lives: dict[str, Lifetime]):
+    assert least_size(lives) <= plan_memory(lives).size
+
+
+def test_the_launches_compute_the_network():
+    """Step by step in torch, they give what ONNX Runtime gives for the exported file."""
+    torch = pytest.importorskip("torch")
+    runtime = pytest.importorskip("onnxruntime")
+    frame_reference = pytest.importorskip("frame_reference")
+    weights = read_onnx(DEMO)
+    picture = np.random.default_rng(3).random((2, 3, 32, 48), np.float32)
+    with torch.no_grad():
+        frame = describe(weights.structure, RESULT)
+        walk = frame_reference.walk(frame, frame_reference.parameters(weights), torch.from_numpy(picture))
+        *_, (_, written) = walk
+    expected = runtime.InferenceSession(str(DEMO), providers=["CPUExecutionProvider"]).run(None, {"sdr": picture})[0]
+    np.testing.assert_allclose(written["result"].numpy(), expected, atol=2e-6)
