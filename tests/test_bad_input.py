@@ -127,6 +127,7 @@ def _jpeg12(folder: Path, make_picture: Any, write_tiny_model: Any) -> None:
 
 CASES = [
     Case("missing file", lambda *_: None, "gone.png", "out.exr", "gone.png: no such file; check the path"),
+    Case("missing folder", lambda *_: None, "holiday", "hdr", "holiday: no such file; check the path"),
     Case("empty folder", _folder_with("empty"), "empty", "out", "empty: holds no pictures"),
     Case("folder to a file name", _folder_with("photos"), "photos", "out.exr", "out.exr: is the name of a file"),
     Case("folder to a file", _picture, ".", "in.png", "in.png: is a file, but . is a folder"),

@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,8 +14,9 @@ from typing import IO, Any
 import dcdr_deploy
 from dcdr_deploy import errors
 from dcdr_deploy.errors import DcdrError, EngineError
+from dcdr_deploy.system.children import SAFE_PATH, module_command
 
-COMMAND = (sys.executable, "-m", "dcdr_deploy.building.worker")
+COMMAND = module_command("dcdr_deploy.building.worker")
 
 _TAIL_LINES = 3
 _TAIL_CHARACTERS = 400
@@ -73,7 +73,7 @@ def _environment() -> dict[str, str]:
     root = str(Path(dcdr_deploy.__file__).resolve().parent.parent)
     inherited = os.environ.get("PYTHONPATH")
     path = os.pathsep.join([root, inherited] if inherited else [root])
-    return {**os.environ, "PYTHONPATH": path, "PYTHONSAFEPATH": "1"}
+    return {**os.environ, "PYTHONPATH": path, SAFE_PATH: "1"}
 
 
 def _converse(

@@ -46,12 +46,15 @@ guessed (all three had clipped).
 
 \b
 Model, without --model: $DCDR_MODEL, else the engine in the working directory
-that fits this GPU, else the .onnx file there, else the demo weights.
+that fits this GPU, else the .onnx file there, else the demo weights. Which one,
+and where it was found, is told on stderr, with -q too. Files in the working
+directory that carry no metadata of dcdr-deploy are never taken.
 
 \b
 Numbers: EXR and HDR hold scene-linear Rec. 709 light where 1.0 is SDR white;
-PNG and TIFF hold 16 bits, linear, where 65535 is the model's peak. Each file's
-line gives minimum, median, 99th percentile and maximum in units of SDR white.
+PNG and TIFF hold 16 bits, linear, where 65535 is the model's peak, and end there;
+EXR and HDR keep what is above. Below 0 is written as 0. Each file's line gives
+its minimum, median, 99th percentile and maximum in units of SDR white.
 """
 
 
@@ -166,7 +169,9 @@ class NumberOr(click.ParamType):
 @click.option("--float", "float32", is_flag=True, help="32-bit floats in EXR instead of halves.")
 @click.option("--overwrite", is_flag=True, help="Folders: convert again what is up to date.")
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON a file on stdout.")
-@click.option("-q", "--quiet", "verbosity", flag_value=QUIET, type=int, help="Only results and errors.")
+@click.option(
+    "-q", "--quiet", "verbosity", flag_value=QUIET, type=int, help="Only results, errors and a model that was found."
+)
 @click.option("-v", "--verbose", "verbosity", flag_value=VERBOSE, type=int, help="Times, tiles and log messages too.")
 def command(source: str, target: str, **chosen: Any) -> None:
     """Turn the picture INPUT into the HDR file OUTPUT, or all pictures of a folder.

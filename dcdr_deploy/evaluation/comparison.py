@@ -23,6 +23,7 @@ from dcdr_deploy.imaging.exr import SDR_WHITE_NITS
 from dcdr_deploy.imaging.read_hdr import DEFAULT_OPTIONS, HdrOptions, read_hdr
 from dcdr_deploy.metrics.registry import PAPER, chosen_metrics
 from dcdr_deploy.system import hardware
+from dcdr_deploy.system.children import safe_path
 
 Progress = Callable[[int, int, str], None]
 """Pairs done, all pairs, name of the pair that was done last."""
@@ -129,12 +130,14 @@ def _score_all(pairs: Sequence[PairFiles], task: Task, jobs: int) -> Iterator[tu
     context = multiprocessing.get_context("spawn")
     per_worker = max(1, hardware.cpu_threads() // jobs)
     others = set(multiprocessing.active_children())
-    with ProcessPoolExecutor(jobs, mp_context=context, initializer=_prepare_worker, initargs=(per_worker,)) as pool:
+    with safe_path():  # its locks start a process too
+        executor = ProcessPoolExecutor(jobs, context, initializer=_prepare_worker, initargs=(per_worker,))
+    with executor as pool:
         waiting = iter(pairs)
         running: deque[tuple[PairFiles, Future[PairScores | None]]] = deque()
         try:
             while True:
-                with _children_deaf_to_interrupts():
+                with _children_deaf_to_interrupts(), safe_path():
                     for files in itertools.islice(waiting, _QUEUED_PER_WORKER * jobs - len(running)):
                         running.append((files, pool.submit(score_pair, files, task)))
                 if not running:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,14 @@ from dcdr_deploy.system.faults import one_line
 if TYPE_CHECKING:
     import onnx
 
+_BYTES = {
+    1: ("UINT8", "INT8", "BOOL"),
+    2: ("FLOAT16", "BFLOAT16", "UINT16", "INT16"),
+    4: ("FLOAT", "INT32", "UINT32"),
+    8: ("DOUBLE", "INT64", "UINT64"),
+}
+"""Names of ONNX's element types by their size."""
+
 
 def load_onnx(path: Path) -> onnx.ModelProto:
     """Load an ONNX file whole.
@@ -20,7 +29,8 @@ def load_onnx(path: Path) -> onnx.ModelProto:
     from where :func:`~dcdr_deploy.modelfile.onnx_file.external_file` allows.
 
     Raises:
-        ModelError: no such file, no ONNX model, cut short, or weights beside it that are missing or too short.
+        ModelError: no such file, no ONNX model, cut short, weights beside it that are missing or too short, or a tensor
+            whose type or size cannot be.
     """
     import onnx
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
@@ -33,7 +43,26 @@ def load_onnx(path: Path) -> onnx.ModelProto:
     for tensor in model.graph.initializer:
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
             _take_in(tensor, path)
+        _check_size(tensor, path)
     return model
+
+
+def _check_size(tensor: onnx.TensorProto, path: Path) -> None:
+    """Refuse a tensor that says of itself what its bytes contradict; types smaller than a byte are not looked at."""
+    import onnx
+
+    wrong = ""
+    if tensor.data_type not in onnx.TensorProto.DataType.values():
+        wrong = f"has an element type that does not exist ({tensor.data_type})"
+    elif min(tensor.dims, default=0) < 0:
+        wrong = f"has a negative size in {list(tensor.dims)}"
+    elif tensor.HasField("raw_data"):
+        name = onnx.TensorProto.DataType.Name(tensor.data_type)
+        width = next((size for size, names in _BYTES.items() if name in names), None)
+        if width is not None and math.prod(tensor.dims) * width != len(tensor.raw_data):
+            wrong = f"has {len(tensor.raw_data)} bytes for the shape {list(tensor.dims)}"
+    if wrong:
+        raise ModelError(f"{path} is damaged: its tensor {tensor.name!r} {wrong}; export it again")
 
 
 def _take_in(tensor: onnx.TensorProto, path: Path) -> None:

@@ -57,9 +57,7 @@ def write_exr(
     Raises:
         OSError: the file could not be written.
     """
-    pixels: NDArray[Any] = scene if alpha is None else np.dstack([scene * alpha[..., None], alpha])
-    if not float32:
-        pixels = pixels.astype(np.float16, copy=False)
+    pixels = stored_samples(scene, alpha, float32=float32)
     header: dict[str, Any] = {
         **metadata,
         "chromaticities": REC709_CHROMATICITIES,
@@ -67,6 +65,14 @@ def write_exr(
         "colorInteropID": COLOR_INTEROP_ID,
     }
     _write(path, "RGB" if alpha is None else "RGBA", pixels, compression, header)
+
+
+def stored_samples(
+    scene: NDArray[np.float32] | NDArray[np.float16], alpha: NDArray[np.float32] | None, *, float32: bool
+) -> NDArray[Any]:
+    """Return the samples that :func:`write_exr` stores, (H, W, 3), or (H, W, 4) with alpha; arguments as there."""
+    pixels: NDArray[Any] = scene if alpha is None else np.dstack([scene * alpha[..., None], alpha])
+    return pixels if float32 else pixels.astype(np.float16, copy=False)
 
 
 def write_data(path: Path, values: NDArray[np.float16], *, metadata: dict[str, str]) -> None:

@@ -7,6 +7,7 @@ import struct
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,9 +40,9 @@ def write_png16(
     """
     import cv2
 
-    bgr = cv2.cvtColor(_codes(linear, None), cv2.COLOR_RGB2BGR)
+    bgr = cv2.cvtColor(to_codes(linear, None), cv2.COLOR_RGB2BGR)
     if alpha is not None:
-        bgr = np.dstack([bgr, _codes(alpha, None)])
+        bgr = np.dstack([bgr, to_codes(alpha, None)])
     try:
         done, packed = cv2.imencode(".png", bgr)
     except cv2.error as error:
@@ -73,7 +74,7 @@ def write_tiff16(
     Raises:
         OSError: the file could not be written, or would pass the 4 GiB of a classic TIFF.
     """
-    codes = _codes(linear, alpha)
+    codes = to_codes(linear, alpha)
     height, width, samples = codes.shape
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         strips = list(
@@ -112,8 +113,8 @@ def _pack_strip(rows: NDArray[np.uint16]) -> bytes:
     return zlib.compress(differences.astype("<u2", copy=False), _DEFLATE_LEVEL)
 
 
-def _codes(linear: NDArray[np.float32], alpha: NDArray[np.float32] | None) -> NDArray[np.uint16]:
-    """Values x 65535, rounded and clipped; alpha becomes the fourth sample."""
+def to_codes(linear: NDArray[np.floating[Any]], alpha: NDArray[np.float32] | None) -> NDArray[np.uint16]:
+    """Values x 65535, rounded and clipped to [0, 65535], NaN 0; alpha becomes the fourth sample."""
     samples = linear.shape[2:] if alpha is None else (4,)
     codes = np.empty((*linear.shape[:2], *samples), np.uint16)
     colour = codes if alpha is None else codes[..., :3]

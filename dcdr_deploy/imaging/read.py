@@ -80,9 +80,10 @@ def _load(path: Path, *, header_only: bool = False) -> tuple[PictureFormat, byte
     except IsADirectoryError as error:
         raise UnreadableError("is a folder where a picture is due; name a picture in it") from error
     except PermissionError as error:
-        # Windows reports a folder this way.
-        what = "is a folder where a picture is due; name a picture in it" if path.is_dir() else "may not be read"
-        raise UnreadableError(what if path.is_dir() else f"{what}; check its permissions") from error
+        # Windows reports a folder this way. Path.is_dir raises below a folder without permission.
+        folder = os.path.isdir(path)  # noqa: PTH112
+        what = "is a folder where a picture is due; name a picture in it" if folder else "may not be read"
+        raise UnreadableError(what if folder else f"{what}; check its permissions") from error
     except (OSError, ValueError) as error:  # ValueError: a NUL character in the path
         raise UnreadableError(
             f"cannot be read ({getattr(error, 'strerror', None) or error}); check the path"

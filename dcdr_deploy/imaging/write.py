@@ -1,10 +1,15 @@
-"""Writing HDR pictures: the format by the suffix, whole files or none."""
+"""Writing HDR pictures: the format by the suffix, whole files or none.
+
+What lies outside of the network's range is decided here alone. Below 0 becomes 0: there is no negative light. Above the
+peak is kept where the format can hold it (EXR, HDR), since a network overshoots on the brightest lights and
+``--exposure`` raises all; 16-bit integers end at the peak. :func:`stored_light` gives what a file holds.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -62,17 +67,42 @@ class _Job:
             scene[block] = np.minimum(_not_negative(self.linear[block]) * np.float32(self.peak), np.float32(largest))
         return scene
 
+    def pieces(self) -> Iterator[_Job]:
+        """A few rows at a time."""
+        for row in range(0, len(self.linear), _ROWS_AT_ONCE):
+            block = slice(row, row + _ROWS_AT_ONCE)
+            alpha = None if self.alpha is None else self.alpha[block]
+            yield replace(self, linear=self.linear[block], alpha=alpha)
+
+
+def _exr_scene(job: _Job) -> NDArray[Any]:
+    if job.options.float32:
+        return job.scene(float(np.finfo(np.float32).max))
+    return job.scene(exr.HALF_MAX, np.float16)
+
 
 def _exr(path: Path, job: _Job) -> None:
-    floats = job.options.float32
-    scene = job.scene(float(np.finfo(np.float32).max)) if floats else job.scene(exr.HALF_MAX, np.float16)
     exr.write_exr(
-        path, scene, alpha=job.alpha, compression=job.options.exr_compression, float32=floats, metadata=job.metadata
+        path,
+        _exr_scene(job),
+        alpha=job.alpha,
+        compression=job.options.exr_compression,
+        float32=job.options.float32,
+        metadata=job.metadata,
     )
+
+
+def _exr_light(job: _Job) -> NDArray[np.float32]:
+    samples = exr.stored_samples(_exr_scene(job), job.alpha, float32=job.options.float32)
+    return samples[..., :3].astype(np.float32)
 
 
 def _hdr(path: Path, job: _Job) -> None:
     radiance.write_radiance(path, job.scene(radiance.RGBE_MAX), metadata=job.metadata)
+
+
+def _hdr_light(job: _Job) -> NDArray[np.float32]:
+    return radiance.decode_rgbe(radiance.encode_rgbe(job.scene(radiance.RGBE_MAX)))
 
 
 def _png(path: Path, job: _Job) -> None:
@@ -83,15 +113,27 @@ def _tiff(path: Path, job: _Job) -> None:
     integer16.write_tiff16(path, job.linear, alpha=job.alpha, metadata=job.metadata)
 
 
-_WRITERS: dict[str, Callable[[Path, _Job], None]] = {
-    ".exr": _exr,
-    ".hdr": _hdr,
-    ".png": _png,
-    ".tif": _tiff,
-    ".tiff": _tiff,
+def _integer_light(job: _Job) -> NDArray[np.float32]:
+    return integer16.to_codes(job.linear, None) * np.float32(job.peak / 65535)
+
+
+@dataclass(frozen=True)
+class _Format:
+    """``write`` makes the file; ``light`` gives, in units of SDR white, what that file holds."""
+
+    write: Callable[[Path, _Job], None]
+    light: Callable[[_Job], NDArray[np.float32]]
+
+
+_FORMATS: dict[str, _Format] = {
+    ".exr": _Format(_exr, _exr_light),
+    ".hdr": _Format(_hdr, _hdr_light),
+    ".png": _Format(_png, _integer_light),
+    ".tif": _Format(_tiff, _integer_light),
+    ".tiff": _Format(_tiff, _integer_light),
 }
 
-OUTPUT_SUFFIXES: tuple[str, ...] = tuple(_WRITERS)
+OUTPUT_SUFFIXES: tuple[str, ...] = tuple(_FORMATS)
 """Suffixes (lower case, with the dot) that :func:`write_image` knows."""
 
 
@@ -118,7 +160,7 @@ def write_image(
     Args:
         path: target. Its folders are created; an older file is replaced only when the new one is whole.
         linear: (H, W, 3) linear light in network units, 1.0 = ``peak`` x SDR white. NaN and negative values become 0,
-            infinity the largest number of the format.
+            infinity the largest number of the format; values above 1 are kept by EXR and HDR.
         peak: linear value of 1.0 in units of SDR white, > 0.
         alpha: (H, W) in [0, 1].
         options: compression and depth of EXR.
@@ -129,6 +171,43 @@ def write_image(
         ValueError: wrong shapes or peak (a bug of the caller).
     """
     path = Path(path)
+    job = _job(linear, peak, alpha, options, metadata)
+    form = _format(path)
+    with atomic_path(path) as temporary:
+        form.write(temporary, job)
+
+
+def stored_light(
+    path: str | os.PathLike[str],
+    linear: NDArray[np.floating[Any]],
+    *,
+    peak: float,
+    alpha: NDArray[np.floating[Any]] | None = None,
+    options: WriteOptions | None = None,
+) -> Iterator[NDArray[np.float32]]:
+    """Give the light that the file of :func:`write_image` holds for the same arguments, a few rows at a time.
+
+    Yields:
+        (rows, W, 3) in units of SDR white: limits, rounding and premultiplied alpha of the format included, what the
+        lossy compression ``dwaa`` changes left out.
+
+    Raises:
+        OutputError: unknown suffix.
+        ValueError: wrong shapes or peak (a bug of the caller).
+    """
+    light = _format(Path(path)).light
+    for piece in _job(linear, peak, alpha, options).pieces():
+        yield light(piece)
+
+
+def _job(
+    linear: NDArray[np.floating[Any]],
+    peak: float,
+    alpha: NDArray[np.floating[Any]] | None,
+    options: WriteOptions | None,
+    metadata: Mapping[str, str] | None = None,
+) -> _Job:
+    """Check and bring together the arguments of :func:`write_image`."""
     pixels = np.asarray(linear)
     if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.size == 0:
         raise ValueError(f"linear has the shape {pixels.shape}, not (H, W, 3)")
@@ -136,16 +215,13 @@ def write_image(
         raise ValueError(f"alpha has the shape {np.shape(alpha)}, the picture {pixels.shape[:2]}")
     if not (np.isfinite(peak) and peak > 0):
         raise ValueError(f"peak is {peak}, not a positive number")
-    write = _writer(path)
-    job = _Job(
+    return _Job(
         linear=pixels,
         peak=float(peak),
         alpha=None if alpha is None else np.minimum(_not_negative(np.asarray(alpha)), np.float32(1)),
         options=options or WriteOptions(),
         metadata=dict(metadata or {}),
     )
-    with atomic_path(path) as temporary:
-        write(temporary, job)
 
 
 def write_gain_map(
@@ -174,7 +250,7 @@ def check_output(path: str | os.PathLike[str]) -> None:
     """
     path = Path(path)
     refuse_url(path, OutputError)
-    _writer(path)
+    _format(path)
     try:
         taken = path.is_dir()
         existing = next((parent for parent in path.absolute().parents if parent.exists()), None)
@@ -188,9 +264,9 @@ def check_output(path: str | os.PathLike[str]) -> None:
         raise OutputError(f"{path}: the folder {existing} may not be written; choose another place")
 
 
-def _writer(path: Path) -> Callable[[Path, _Job], None]:
+def _format(path: Path) -> _Format:
     try:
-        return _WRITERS[path.suffix.lower()]
+        return _FORMATS[path.suffix.lower()]
     except KeyError:
         known = ", ".join(OUTPUT_SUFFIXES)
         what = f"unknown output format {path.suffix!r}" if path.suffix else "the output name has no suffix"

@@ -45,6 +45,9 @@ _OWN_KEYS = frozenset({KEY_FORMAT, KEY_NAME, KEY_PEAK, KEY_SIZE_MULTIPLE, KEY_OV
 LARGEST_PEAK = 65504.0
 """Largest number of half floats, in which light is written."""
 
+LARGEST_EDGE = 1 << 16
+"""Pixels. No network works on more in one piece; larger sizes, multiples and overlaps in a file are nonsense."""
+
 
 def is_peak(value: float) -> bool:
     """Whether a number can be the linear value of full scale, in units of SDR white."""
@@ -113,8 +116,8 @@ def decode(stored: Mapping[str, str], source: str = "this model") -> ModelMetada
         raise ModelError(f"{source} has a metadata entry that is no number ({error}); export it again") from None
     for key, fits in (
         (KEY_PEAK, is_peak(metadata.peak)),
-        (KEY_SIZE_MULTIPLE, metadata.size_multiple >= 1),
-        (KEY_OVERLAP, metadata.overlap >= 0),
+        (KEY_SIZE_MULTIPLE, 1 <= metadata.size_multiple <= LARGEST_EDGE),
+        (KEY_OVERLAP, 0 <= metadata.overlap <= LARGEST_EDGE),
     ):
         if not fits:
             raise ModelError(f"{source} has {key} = {stored[key]}, which is out of range; export it again")

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from dcdr_deploy.errors import ModelError
-from dcdr_deploy.modelfile.metadata import ModelMetadata, decode
+from dcdr_deploy.modelfile.metadata import LARGEST_EDGE, ModelMetadata, decode
 
 _FLOAT16 = 10
 """ONNX's number of the type."""
@@ -99,6 +99,8 @@ def read_model(path: Path) -> OnnxModel:
     if (height is None) != (width is None):
         raise ModelError(f"{path} fixes only one of height and width; export it with both fixed or both dynamic")
     fixed = None if height is None or width is None else (height, width)
+    if fixed is not None and max(fixed) > LARGEST_EDGE:
+        raise ModelError(f"{path} is fixed to {height} x {width} pixels, which no machine can run; export it again")
     if fixed is not None and any(size < 1 or size % metadata.size_multiple for size in fixed):
         raise ModelError(f"{path} is fixed to {height} x {width}, no multiples of {metadata.size_multiple}")
     precision = "fp16" if _FLOAT16 in header.weight_types else "fp32"

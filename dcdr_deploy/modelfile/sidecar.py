@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from dcdr_deploy.errors import ModelError, OutputError
-from dcdr_deploy.modelfile.metadata import ModelMetadata, decode
+from dcdr_deploy.modelfile.metadata import KEY_FORMAT, ModelMetadata, decode
+from dcdr_deploy.modelfile.sidecar_rules import first_nonsense
 from dcdr_deploy.system.files import atomic_path, file_sha256
 
 FORMAT = 1
@@ -90,6 +91,8 @@ class Sidecar:
         Raises:
             ModelError: the stored strings are not this project's; the message begins with ``source``.
         """
+        if KEY_FORMAT not in self.metadata:
+            raise ModelError(f"{source} carries no DCDR-UNet metadata; {REBUILD}")
         return decode(self.metadata, source)
 
     def as_dict(self) -> dict[str, Any]:
@@ -217,6 +220,8 @@ def _read(engine: Path) -> Sidecar:
     checksum = data.pop(_CHECKSUM, None)
     if checksum != _checksum(data) or data.keys() != {each.name for each in fields(Sidecar)}:
         raise ModelError(f"{path} was edited or damaged after it was written; {REBUILD}")
+    if nonsense := first_nonsense(data):
+        raise ModelError(f"{path} has {nonsense}, which makes no sense; {REBUILD}")
     for name in ("sms", "min_shape", "opt_shape", "max_shape"):
         data[name] = tuple(data[name])
     return Sidecar(**data)

@@ -202,7 +202,7 @@ class _Entry:
     def _load(self) -> Engine:
         backend, model, options = self.contender.backend, self.contender.model, self.options
         if model is None:
-            raise EngineError(f"it takes {', '.join(backend.suffixes)} files; name one with --model")
+            raise EngineError(f"it takes {', '.join(backend.suffixes)} files; name one with `model`")
         state = backend.state_for(model, options)
         if not state.ok:
             raise EngineError(state.reason)

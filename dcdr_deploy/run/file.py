@@ -19,8 +19,8 @@ from dcdr_deploy.errors import DcdrError, OutputError
 from dcdr_deploy.imaging.frame import Frame
 from dcdr_deploy.imaging.preview import write_preview
 from dcdr_deploy.imaging.read import read_image
-from dcdr_deploy.imaging.statistics import white_units_summary
-from dcdr_deploy.imaging.write import write_gain_map, write_image
+from dcdr_deploy.imaging.statistics import light_summary
+from dcdr_deploy.imaging.write import stored_light, write_gain_map, write_image
 from dcdr_deploy.run.dials import as_text
 from dcdr_deploy.run.events import SILENT, Listener
 from dcdr_deploy.run.outputs import DEFAULT_OPTIONS, ConvertOptions, check_target, output_path, preview_path
@@ -234,7 +234,7 @@ def encode(
             write_gain_map(gain_map, restored.gain_stops, metadata)
         if preview is not None:
             write_preview(preview, linear, peak)
-        statistics = white_units_summary(linear, peak)
+        statistics = light_summary(stored_light(output, linear, peak=peak, alpha=inferred.alpha, options=options.write))
     except MemoryError as error:
         raise OutputError(f"{output}: there is no memory to encode it; close other programs") from error
     stages = {**inferred.stages, "encode": time.perf_counter() - started}

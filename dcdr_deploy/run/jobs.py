@@ -116,7 +116,9 @@ def find_pictures(folder: Path, *, recursive: bool, exclude: Path) -> tuple[list
                 passed_over.update({path.suffix.lower()} & PASSED_OVER)
             elif name.lower().endswith(PREVIEW_SUFFIX):
                 previews += 1
-            elif path.is_file() or not path.exists():  # a broken link is told as a failure; pipes and devices are not
+            # A broken link, or one that may not be looked at, is told as a failure; pipes and devices are not. Path's
+            # methods raise below a folder without permission.
+            elif os.path.isfile(path) or not os.path.exists(path):  # noqa: PTH110, PTH113
                 pictures.append(path.relative_to(folder))
     return sorted(pictures, key=_natural), previews, passed_over
 

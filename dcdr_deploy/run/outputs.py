@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dcdr_deploy.errors import InputError, OutputError
+from dcdr_deploy.imaging.read import probe
 from dcdr_deploy.imaging.write import OUTPUT_SUFFIXES, WriteOptions, check_output
 from dcdr_deploy.run import working_scale
 from dcdr_deploy.run.dials import NEUTRAL, Dials
@@ -117,9 +118,11 @@ def check_target(source: Path, output: Path, options: ConvertOptions) -> None:
 
     Raises:
         OutputError: as :func:`check_place`.
-        InputError: output or preview would replace the source, or the source is an address.
+        InputError: the source is an address, is not there or by its first bytes no picture; or output or preview would
+            replace it.
     """
     refuse_url(source, InputError)
+    probe(source)  # a slip in the first name is told before what follows from it
     check_place(output, options)
     for written in (output, preview_path(output)) if options.preview else (output,):
         refuse_overwriting(Path(written), source)

@@ -44,7 +44,8 @@ class FileReport:
         device: in words.
         seconds: time of all stages together. In a folder run the stages of neighbouring files overlap.
         stages: seconds by stage: ``"decode"``, ``"infer"``, ``"encode"``.
-        statistics: ``"min"``, ``"median"``, ``"p99"``, ``"max"`` of all samples in units of SDR white.
+        statistics: ``"min"``, ``"median"``, ``"p99"``, ``"max"`` of all samples that the file holds, in
+            units of SDR white.
         run: tiles, overlap, retries.
         scale: the working scale asked for.
         working_sizes: (height, width) in pixels at which the network worked, the finest first.

@@ -41,7 +41,8 @@ class Restored:
     """A restored picture.
 
     Attributes:
-        linear: (H, W, 3) float32 in network units: 1.0 is ``peak`` x SDR white.
+        linear: (H, W, 3) float32 in network units: 1.0 is ``peak`` x SDR white. It may exceed 1 and fall below 0, as
+            the network's results do; what a file keeps of that is decided in imaging/write.py.
         working_sizes: (h, w) pixels at which the network worked, the finest first; (H, W) for its own size.
         recovery: what was recovered of what had clipped.
         gain_stops: (H, W, 3) half floats, log2 of the gain over the SDR picture's light; ``None`` unless asked for.

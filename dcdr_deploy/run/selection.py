@@ -50,9 +50,10 @@ def read_fitting_sidecar(engine: Path, device_index: int = 0) -> Sidecar:
         device_index: the GPU in CUDA's counting.
 
     Raises:
-        ModelError: as :func:`read_sidecar` and :func:`check_fit`.
+        ModelError: as :func:`read_sidecar` and :func:`check_fit`; or it carries no metadata of this project.
     """
     sidecar = read_sidecar(engine)
+    sidecar.model_metadata(str(engine))
     if sidecar.package not in trt_api.PACKAGES:
         raise ModelError(f"{engine} was built with {sidecar.package}, which this dcdr-deploy does not know; {REBUILD}")
     present = hardware.compute_capabilities()
@@ -76,12 +77,14 @@ class ModelChoice:
         reason: completes "this model, because it is ...".
         notes: sentences about files that were looked at and left out.
         replaceable: found, not asked for by name, and another kind of model may be taken should it not load.
+        found: not named by the caller; users are always told of it.
     """
 
     path: Path
     reason: str
     notes: tuple[str, ...] = ()
     replaceable: bool = False
+    found: bool = True
 
     def __str__(self) -> str:
         return f"{self.path} ({self.reason})"
@@ -107,7 +110,7 @@ def choose_model(
         ModelError: the file named does not exist, several models lie in the directory, or there is none at all.
     """
     if requested is not None:
-        return ModelChoice(_existing(requested, ""), "as asked for")
+        return ModelChoice(_existing(requested, ""), "as asked for", found=False)
     named = (os.environ if environment is None else environment).get(ENVIRONMENT_VARIABLE)
     if named:
         return ModelChoice(_existing(named, f" (from ${ENVIRONMENT_VARIABLE})"), f"from ${ENVIRONMENT_VARIABLE}")
@@ -122,7 +125,7 @@ def choose_onnx(requested: str | os.PathLike[str] | None = None, *, directory: P
         ModelError: the file named does not exist, or several lie in the directory.
     """
     if requested is not None:
-        return ModelChoice(_existing(requested, ""), "as asked for")
+        return ModelChoice(_existing(requested, ""), "as asked for", found=False)
     return _choose_here([_ONNX], Path() if directory is None else directory, "its path")
 
 

@@ -20,6 +20,7 @@ import numpy.typing as npt
 from dcdr_deploy.scenes.paint import buildings, foliage, lens, sky, street
 from dcdr_deploy.scenes.paint.room import paint_room
 from dcdr_deploy.scenes.paint.scene import Scene, indoor_scene, outdoor_scene
+from dcdr_deploy.system.children import safe_path
 
 TRAIN_SEEDS = range(1_000, 500_000_000)
 VALIDATION_SEEDS = range(500_000_000, 700_000_000)
@@ -87,7 +88,7 @@ def render_pool(
     workers = min(workers or os.cpu_count() or 1, max(len(seeds), 1))
     # Forked children of a process that has run OpenCV or PyTorch threads can wait for ever, so start fresh ones.
     fresh = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=fresh, initializer=_use_one_thread) as executor:
+    with safe_path(), ProcessPoolExecutor(workers, mp_context=fresh, initializer=_use_one_thread) as executor:
         for index, scene in enumerate(executor.map(partial(_render_half, size=size), seeds, chunksize=4)):
             pool[index] = scene
             if progress is not None:

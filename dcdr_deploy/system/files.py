@@ -123,5 +123,10 @@ def _digest(path: Path) -> str:
 
 
 def cache_folder() -> Path:
-    """Return where what can be made again is kept: $XDG_CACHE_HOME/dcdr-deploy, or ~/.cache/dcdr-deploy."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dcdr-deploy"
+    """Return where what can be made again is kept: $XDG_CACHE_HOME/dcdr-deploy, or ~/.cache/dcdr-deploy.
+
+    A relative path in the variable is invalid and ignored (XDG Base Directory Specification, "Basics"): it would be
+    another folder in every working directory, and whose is not known.
+    """
+    stated = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    return (stated if stated.is_absolute() else Path.home() / ".cache") / "dcdr-deploy"

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from dcdr_deploy.errors import DcdrError
+from dcdr_deploy.system.children import safe_path
 from dcdr_deploy.training.distributed import SINGLE, ProcessGroup
 from dcdr_deploy.training.recipe import Recipe
 
@@ -132,7 +133,8 @@ def _start(loader: DataLoader[Pair]) -> Iterator[list[Tensor] | DcdrError]:
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:
-        return iter(loader)
+        with safe_path():
+            return iter(loader)
     finally:
         cv2.setNumThreads(threads)
 

@@ -288,7 +288,7 @@ class _Journal:
                 raise RestorationSilent(
                     f"the restoration net has fallen silent by step {state.step}: {closed:.0%} of its last hidden "
                     f"channels stayed closed for {options.log_every} steps, and closed ones do not learn; start again "
-                    f"at the weights before with a lower --learning-rate than {recipe.learning_rate:g}"
+                    f"at the weights before with a lower `learning_rate` than {recipe.learning_rate:g}"
                 )
         if self.validate is not None and state.step % options.validate_every == 0:
             with evaluation_network(state) as network:

@@ -153,10 +153,13 @@ def test_what_libraries_print_on_stdout_does_not_tear_the_protocol(monkeypatch):
     assert run_job("build", {}, ignore) == {"fine": 1}
 
 
-@pytest.mark.skipif(sys.version_info < (3, 11), reason="PYTHONSAFEPATH came with Python 3.11")
-def test_files_in_the_working_directory_are_no_modules(tmp_path, monkeypatch):
-    (tmp_path / "onnx.py").write_text("raise SystemExit(9)")
+@pytest.mark.parametrize("has_safe_path", [False, True])
+def test_files_in_the_working_directory_are_no_modules(tmp_path, monkeypatch, has_safe_path):
+    for name in ("onnx.py", "json.py", "encodings.py", "dcdr_deploy.py"):
+        (tmp_path / name).write_text("raise SystemExit(9)")
     monkeypatch.chdir(tmp_path)
+    if not has_safe_path:  # as Python 3.10, which does not know the variable
+        monkeypatch.setattr(child, "SAFE_PATH", "UNKNOWN_TO_PYTHON")
     settings = worker.settings_to_data(BuildSettings("tensorrt-rtx", (86,)))
     with pytest.raises(ModelError, match=r"model gone\.onnx does not exist"):
         run_job("build", {"onnx": "gone.onnx", "engine": "x", "target": "x", "settings": settings}, ignore)

@@ -92,6 +92,21 @@ def test_quiet_leaves_results_only(dcdr, make_picture, tiny_model):
     assert (done.stderr, len(done.stdout.splitlines())) == ("", 1)
 
 
+def test_a_model_that_was_found_is_named_with_its_place_even_when_quiet(
+    dcdr, make_picture, write_tiny_model, monkeypatch
+):
+    make_picture(Path("in.png"))
+    write_tiny_model(Path("mine.onnx"))
+    write_tiny_model(Path("stray.onnx"), stored={"author": "someone"})
+    monkeypatch.delenv("DCDR_MODEL", raising=False)
+    done = dcdr("run", "in.png", "out.exr", "-q", *ORT)
+    assert done.stderr == "model: mine.onnx (the only .onnx model in the working directory)\n"
+    monkeypatch.setenv("DCDR_MODEL", "mine.onnx")
+    done = dcdr("run", "in.png", "out.exr", "-q", "--json", *ORT)
+    assert done.stderr == "model: mine.onnx (from $DCDR_MODEL)\n"
+    assert json.loads(done.stdout)["output"] == "out.exr"
+
+
 def test_verbose_tells_times_and_tiles(dcdr, make_picture, tiny_model):
     make_picture(Path("in.png"), size=(100, 100))
     done = dcdr("run", "in.png", "out.exr", "-v", "-m", tiny_model, *ORT, *NATIVE, "--tile", "64", "--overlap", "4")

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+import os
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from dcdr_deploy.errors import EngineError, InputError
 from dcdr_deploy.evaluation import EvaluationSettings, comparison, evaluate, find_pairs
 from dcdr_deploy.imaging import write_image
 from dcdr_deploy.metrics.registry import METRICS
+from dcdr_deploy.system import children
 
 FAST = ("psnr-l", "psnr-mu10", "psnr-l-ntire21")
 
@@ -151,6 +153,20 @@ def test_a_picture_too_small_for_a_metric_is_named(tmp_path):
     write_image(tmp_path / "a.png", np.zeros((16, 40, 3), np.float32), peak=8)
     with pytest.raises(InputError, match=r"a\.png: 40 x 16 pixels, but hdrvdp2-q needs 17 each way"):
         evaluate(find_pairs(tmp_path / "a.png", tmp_path / "a.png"), EvaluationSettings(("hdrvdp2-q",)))
+
+
+@pytest.mark.parametrize("has_safe_path", sorted({False, children.HAS_SAFE_PATH}))
+def test_workers_run_no_modules_from_the_working_directory(folders, tmp_path, monkeypatch, has_safe_path):
+    (tmp_path / "here").mkdir()
+    for name in ("pickle", "multiprocessing", "numpy", "cv2", "dcdr_deploy"):
+        (tmp_path / "here" / f"{name}.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nraise SystemExit(9)")
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setattr(children, "HAS_SAFE_PATH", has_safe_path)
+    before = dict(os.environ)
+    report = evaluate(find_pairs(*folders[:2]), EvaluationSettings(FAST, jobs=2))
+    assert report.pairs
+    assert not (tmp_path / "ran").exists()
+    assert dict(os.environ) == before
 
 
 def die(files, task):

@@ -50,6 +50,9 @@ def test_keys_of_other_tools_are_ignored():
         ({metadata.KEY_PEAK: "0"}, "out of range"),
         ({metadata.KEY_SIZE_MULTIPLE: "0"}, "out of range"),
         ({metadata.KEY_OVERLAP: "-1"}, "out of range"),
+        ({metadata.KEY_SIZE_MULTIPLE: str(10**39)}, "out of range"),
+        ({metadata.KEY_SIZE_MULTIPLE: "1e39"}, "no number"),
+        ({metadata.KEY_OVERLAP: str(2**40)}, "out of range"),
     ],
 )
 def test_bad_values_are_refused_by_name(change: dict[str, str], words: str):
@@ -94,6 +97,7 @@ def test_a_fixed_model_tells_its_size_and_batch(make_model: Callable[..., Path])
         ({"shape": (2, 3, "h", "w")}, "exactly 2 tiles"),
         ({"shape": ("n", 3, 32, "w")}, "only one of height and width"),
         ({"shape": ("n", 3, 30, 48)}, "no multiples of 4"),
+        ({"shape": ("n", 3, 2**40, 48)}, "no machine can run"),
         ({"element_type": 10}, "not float32"),
     ],
 )

@@ -16,6 +16,7 @@ from dcdr_deploy.modelfile import metadata
 from dcdr_deploy.modelfile.metadata import ModelMetadata
 from dcdr_deploy.modelfile.sidecar import (
     Sidecar,
+    _checksum,
     atomic_pair,
     check_fit,
     encode,
@@ -171,6 +172,37 @@ def rebuild(engine: Path, content: bytes) -> Sidecar:
 
 def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("entry", "value"),
+    [
+        ("sms", 5),
+        ("sms", []),
+        ("sms", ["86"]),
+        ("sms", [True]),
+        ("min_shape", [1, 64]),
+        ("opt_shape", None),
+        ("max_shape", [1, 2**40, 2**40]),
+        ("max_shape", [1, 64.5, 64]),
+        ("metadata", 1),
+        ("metadata", {"dcdr.peak": 8}),
+        ("package", ["tensorrt"]),
+        ("gate", {"psnr": "high"}),
+        ("verified", "yes"),
+        ("plugin_layers", -1),
+        ("format", 0),
+        ("engine_sha256", {"deep": [1] * 1000}),
+    ],
+)
+def test_an_entry_that_makes_no_sense_is_refused_by_name_though_the_checksum_is_right(engine, entry, value):
+    data = json.loads(sidecar_path(engine).read_text(encoding="utf-8"))
+    del data["checksum"]
+    data[entry] = value
+    sidecar_path(engine).write_text(json.dumps({**data, "checksum": _checksum(data)}), encoding="utf-8")
+    with pytest.raises(ModelError, match=f"has {entry} = .*; build it again") as caught:
+        read_sidecar(engine)
+    assert len(str(caught.value)) < len(str(engine)) + 200
 
 
 def test_a_pair_gets_its_names_together(tmp_path):

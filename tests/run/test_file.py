@@ -9,12 +9,14 @@ import cv2
 import numpy as np
 import OpenEXR
 import pytest
+from bright_engine import BrightEngine
 from gain_net import GAIN, PEAK
 from PIL import Image
 
 import dcdr_deploy
 from dcdr_deploy.engines.registry import load_engine
 from dcdr_deploy.errors import EngineError, InputError, ModelError, NonFiniteError, OutputError
+from dcdr_deploy.imaging.read_hdr import read_hdr
 from dcdr_deploy.imaging.write import WriteOptions
 from dcdr_deploy.run.events import Listener
 from dcdr_deploy.run.file import PreparedFile, convert_file
@@ -48,6 +50,19 @@ def test_an_exr_holds_the_network_value_times_the_peak(tmp_path, runner, make_pi
     assert header["software"] == f"dcdr-deploy {dcdr_deploy.__version__}"
     assert (header["model"], header["source"], header["peak"]) == ("gain net", "in.png", "8")
     assert header["weightsSha256"] == "feed" * 16
+
+
+@pytest.mark.parametrize("suffix", [".exr", ".png"])
+def test_the_numbers_reported_are_those_of_the_file_whatever_the_network_gives(tmp_path, suffix):
+    beyond = Runner(BrightEngine(lambda light: np.where(light > 0.5, 9.2, -0.2)))
+    Image.fromarray(np.repeat(np.array([[0, 255]], np.uint8), 32, axis=0).repeat(32, axis=1)).save(tmp_path / "in.png")
+    report = convert_file(tmp_path / "in.png", tmp_path / f"out{suffix}", beyond, NATIVE)
+    brightest = 9.2 if suffix == ".exr" else PEAK
+    assert report.statistics["min"] == 0
+    assert report.statistics["max"] == pytest.approx(brightest, rel=1e-3)
+    picture = read_hdr(report.output)
+    scale = 1 if suffix == ".exr" else PEAK
+    assert float(picture.pixels.max()) * scale == pytest.approx(report.statistics["max"], rel=1e-6)
 
 
 def test_the_report_says_what_was_done(tmp_path, runner, tiny_model, make_picture):

@@ -8,6 +8,7 @@ import pytest
 
 from dcdr_deploy.engines.tensorrt import trt_api
 from dcdr_deploy.errors import ModelError
+from dcdr_deploy.modelfile.metadata import KEY_PEAK, ModelMetadata, encode
 from dcdr_deploy.run import selection
 from dcdr_deploy.run.selection import choose_model, choose_onnx
 from dcdr_deploy.system import hardware
@@ -119,13 +120,16 @@ def test_a_directory_that_is_gone_holds_no_models(tmp_path, demo):
     assert choose_model(directory=tmp_path / "gone", environment=NO_VARIABLES).path == demo
 
 
-def put_engine(path: Path, sms: tuple[int, ...] = (86,)) -> Path:
+OURS = encode(ModelMetadata())
+
+
+def put_engine(path: Path, sms: tuple[int, ...] = (86,), stored: dict[str, str] = OURS) -> Path:
     """Write something that passes for an engine, with its sidecar."""
     from dcdr_deploy.modelfile import sidecar
 
     path.write_bytes(b"engine")
     shape = (1, 64, 64)
-    facts = sidecar.Sidecar("tensorrt-rtx", "1.7.1", sms, "fp16", shape, shape, shape, "", file_sha256(path), {})
+    facts = sidecar.Sidecar("tensorrt-rtx", "1.7.1", sms, "fp16", shape, shape, shape, "", file_sha256(path), stored)
     sidecar.write(path, facts)
     return path
 
@@ -156,6 +160,17 @@ def test_without_a_gpu_the_onnx_file_is_taken_and_a_note_tells_why(folder, write
     choice = choose_model(directory=folder, environment=NO_VARIABLES)
     assert (choice.path, choice.replaceable) == (mine, False)
     assert "needs an NVIDIA GPU (SM86)" in choice.notes[0]
+
+
+@pytest.mark.parametrize("stored", [{}, {"author": "someone"}, {**OURS, KEY_PEAK: "1e39"}])
+def test_an_engine_that_carries_no_metadata_of_ours_is_left_out_with_a_note(
+    folder, write_tiny_model, demo, rtx_30, stored
+):
+    mine = write_tiny_model(folder / "mine.onnx")
+    stray = put_engine(folder / "stray.engine", stored=stored)
+    choice = choose_model(directory=folder, environment=NO_VARIABLES)
+    assert choice.path == mine
+    assert choice.notes[0].startswith(f"not taken: {stray} ")
 
 
 def test_two_engines_that_fit_are_an_error_that_lists_them(folder, demo, rtx_30):

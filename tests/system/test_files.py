@@ -100,3 +100,15 @@ def test_a_file_that_was_just_written_is_read_each_time(tmp_path, reads):
         path.write_bytes(content)
         assert file_sha256(path) == hashlib.sha256(content).hexdigest()
     assert reads == [path, path]
+
+
+@pytest.mark.parametrize("stated", [None, "", "here", "./here", "~/here"])
+def test_the_cache_is_in_the_home_folder_unless_an_absolute_path_says_where(tmp_path, monkeypatch, stated):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    if stated is not None:
+        monkeypatch.setenv("XDG_CACHE_HOME", stated)
+    assert files.cache_folder() == tmp_path / ".cache" / "dcdr-deploy"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "there"))
+    assert files.cache_folder() == tmp_path / "there" / "dcdr-deploy"

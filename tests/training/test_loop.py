@@ -242,7 +242,7 @@ def test_a_run_whose_restoration_falls_silent_ends_and_keeps_the_checkpoint_befo
             with torch.no_grad():
                 state.network.restoration_part().hidden.bias.fill_(-100)
 
-    with pytest.raises(RestorationSilent, match=r"silent by step 8: 100%.*lower --learning-rate than 0.0002"):
+    with pytest.raises(RestorationSilent, match=r"silent by step 8: 100%.*lower `learning_rate` than 0.0002"):
         run(state, tmp_path, listen=close, options=LoopOptions(log_every=4, checkpoint_every=2))
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [line["closed_channels"] < 1 for line in lines] == [True, False]

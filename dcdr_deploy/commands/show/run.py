@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from dcdr_deploy.run.selection import ModelChoice
 
 QUIET, NORMAL, VERBOSE = range(3)
-"""Results and errors only; notes and progress too; everything."""
+"""Results, errors and a model that was found only; notes and progress too; everything."""
 
 _LOG_LEVELS = {QUIET: logging.ERROR, NORMAL: logging.WARNING, VERBOSE: logging.DEBUG}
 
@@ -69,8 +69,8 @@ class Console(Listener):
             self._line(f"note: {with_options(sentence)}", err=True)
 
     def model_chosen(self, choice: ModelChoice) -> None:
-        """Show the model and the reason."""
-        if self._verbosity > QUIET:
+        """Show the model and the reason; a model that was found rather than named is shown in any case."""
+        if self._verbosity > QUIET or choice.found:
             self._line(f"model: {choice}", err=True)
 
     def engine_ready(self, info: EngineInfo) -> None:

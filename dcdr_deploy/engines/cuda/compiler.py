@@ -166,6 +166,8 @@ def _first_error(log: str) -> str:
 def _read_cached(path: Path) -> bytes | None:
     """Return the cubin kept in a file, ``None`` where there is none or the checksum at its start does not fit."""
     try:
+        if not _folders_are_ours(path):
+            return None
         with path.open("rb") as file:
             if not _is_ours(os.fstat(file.fileno())):
                 _log.warning("%s can be written by others and is not used; the kernel is compiled again", path)
@@ -187,9 +189,26 @@ def _is_ours(state: os.stat_result) -> bool:
     return state.st_uid in (os.geteuid(), 0) and not state.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
 
 
+def _folders_are_ours(path: Path) -> bool:
+    """Whether nobody else can put files into the two folders that are ours in the cache.
+
+    Raises:
+        OSError: one is not there.
+    """
+    return all(_is_ours(folder.stat()) for folder in (path.parent.parent, path.parent))
+
+
 def _write_cached(path: Path, cubin: bytes) -> None:
+    """Keep a cubin where its owner alone can write, whatever the process's mask (XDG Base Directory Specification)."""
     try:
+        for folder in (path.parent.parent, path.parent):
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(mode=0o700, exist_ok=True)
+        if not _folders_are_ours(path):
+            _log.warning("%s can be written by others: no kernels are kept; `chmod 700` it if it is yours", path.parent)
+            return
         with atomic_path(path) as temporary:
+            temporary.chmod(0o600)
             temporary.write_bytes(hashlib.sha256(cubin).digest() + cubin)
-    except OutputError as error:
+    except (OutputError, OSError) as error:
         _log.warning("the compiled kernel is not kept: %s", error)

@@ -108,7 +108,7 @@ def check_shapes(shapes: Sequence[Dimensions], feature_type: str, version: str =
 def _check_channels(name: str, found: int | None, first: int) -> None:
     channels = _CHANNELS[name]
     if channels is not None and found not in (channels, None):
-        raise PluginError(f"input {name} has {found} channels instead of {channels}; use --plugin none")
+        raise PluginError(f"input {name} has {found} channels instead of {channels}; use `plugin` none")
     if channels is None and (found is None or found % 8 or first % 8 or not 0 <= first <= found - BLOCK_HIDDEN):
         raise PluginError(f"input {name} has {found} channels, of which {BLOCK_HIDDEN} cannot begin at {first}")
 

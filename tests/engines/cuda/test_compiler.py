@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import stat
 
 import pytest
 from cubin import Resources, resource_usage
@@ -139,6 +140,37 @@ def test_a_file_that_others_can_write_is_not_run(cache, caplog, mode):
     with caplog.at_level(logging.WARNING):
         assert compiler.compile_cubin("tiny", 80) == cubin
     assert "can be written by others" in caplog.text
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="has no owners")
+@pytest.mark.parametrize("inner", [False, True])
+def test_a_folder_that_others_can_write_is_neither_read_nor_written(cache, caplog, inner):
+    folder, compiled = cache
+    compiler.compile_cubin("tiny", 80)
+    (folder if inner else folder.parent).chmod(0o777)
+    with caplog.at_level(logging.WARNING):
+        compiler.compile_cubin("tiny", 80)
+        compiler.compile_cubin("tiny", 86)
+    assert compiled == [80, 80, 86]
+    assert len(list(folder.iterdir())) == 1
+    assert "can be written by others: no kernels are kept; `chmod 700`" in caplog.text
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="has no owners")
+def test_what_is_kept_belongs_to_its_user_alone_whatever_the_mask(cache):
+    folder, compiled = cache
+    before = os.umask(0)
+    try:
+        compiler.compile_cubin("tiny", 80)
+    finally:
+        os.umask(before)
+    assert [stat.S_IMODE(path.stat().st_mode) for path in (folder.parent, folder, *folder.iterdir())] == [
+        0o700,
+        0o700,
+        0o600,
+    ]
+    compiler.compile_cubin("tiny", 80)
+    assert compiled == [80]
 
 
 @pytest.mark.parametrize(

@@ -110,7 +110,7 @@ def test_mixed_types_are_refused(types: list[str], words: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"z": (None, 32, None, None)}, "input z has 32 channels instead of 64; use --plugin none"),
+        ({"z": (None, 32, None, None)}, "input z has 32 channels instead of 64; use `plugin` none"),
         ({"offset": (1, 27, 8, 8)}, "input offset has 27 channels instead of 18"),
         ({"s1": (64, 8, 8)}, "input s1 has rank 3 instead of 4: 64x8x8"),
         ({"z": (None, 64, 8, 8), "t2": (None, 64, 8, 4)}, r"input t2 is \?x64x8x4, but z is \?x64x8x8"),
@@ -280,8 +280,8 @@ def test_an_engine_carries_the_kernels_of_each_block(rtx: Any, fp16: bool) -> No
 @pytest.mark.parametrize(
     ("feature", "changes", "words"),
     [
-        (HALF, {"z": (HALF, [1, 32, 16, 16])}, "input z has 32 channels instead of 64; use --plugin none"),
-        (HALF, {"t1": (HALF, [1, 32, 16, 16])}, "input t1 has 32 channels instead of 64; use --plugin none"),
+        (HALF, {"z": (HALF, [1, 32, 16, 16])}, "input z has 32 channels instead of 64; use `plugin` none"),
+        (HALF, {"t1": (HALF, [1, 32, 16, 16])}, "input t1 has 32 channels instead of 64; use `plugin` none"),
         (HALF, {"offset": (HALF, [18, 16, 16])}, "input offset has rank 3 instead of 4: 18x16x16"),
         (HALF, {"s2": (HALF, [1, 64, 16, 8])}, "input s2 is 1x64x16x8, but z is 1x64x16x16"),
         (HALF, {"s1": (FLOAT, [1, 64, 16, 16])}, "input s1 has type FLOAT; with features of type HALF it must be HALF"),

@@ -1,0 +1,53 @@
+"""Child processes of Python import nothing that happens to lie in the working directory.
+
+``python -c`` and ``python -m`` put the working directory first on the path, and that is how multiprocessing and others
+start their children: a ``pickle.py`` beside somebody's pictures would run.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing import util
+
+SAFE_PATH = "PYTHONSAFEPATH"
+"""Environment variable that keeps the working directory off the path, from Python 3.11 on."""
+
+HAS_SAFE_PATH = sys.version_info >= (3, 11)
+
+
+def module_command(module: str) -> tuple[str, ...]:
+    """Return the command that calls a module's ``main()``, as ``python -m`` does, in any version of Python.
+
+    The first statement of ``-c`` runs before anything is imported from the path.
+    """
+    code = f"import sys; sys.path[:] = filter(None, sys.path); from {module} import main; main()"
+    return (sys.executable, "-c", code)
+
+
+@contextmanager
+def safe_path() -> Iterator[None]:
+    """Keep the working directory off the path of processes that multiprocessing starts in the block.
+
+    They get this process's path from it before they import anything but the standard library.
+    """
+    if HAS_SAFE_PATH:
+        before = os.environ.get(SAFE_PATH)
+        os.environ[SAFE_PATH] = "1"
+        try:
+            yield
+        finally:
+            if before is None:
+                del os.environ[SAFE_PATH]
+            else:
+                os.environ[SAFE_PATH] = before
+        return
+    # Python 3.10 has the isolated mode only, and multiprocessing no setting for its children's options.
+    flags = util._args_from_interpreter_flags  # type: ignore[attr-defined]
+    util._args_from_interpreter_flags = lambda: [*flags(), "-I"]  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        util._args_from_interpreter_flags = flags  # type: ignore[attr-defined]
