@@ -227,14 +227,22 @@ def test_torch_runs_a_checkpoint(checkpoint: Path):
 
 @pytest.mark.parametrize("backend", ["onnxruntime", "openvino", "torch"])
 def test_a_package_that_is_missing_is_named_with_its_install_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_model: Path, backend: str
 ):
     monkeypatch.setitem(sys.modules, backend, None)  # makes its import fail
     monkeypatch.setattr("dcdr_deploy.system.packages.installed", lambda name: name != backend)
-    path = tmp_path / ("net.pth" if backend == "torch" else "net.onnx")
-    path.write_bytes(b"anything")
+    path = tmp_path / "net.pth" if backend == "torch" else tiny_model
+    (tmp_path / "net.pth").write_bytes(b"anything")
     with pytest.raises(MissingDependency, match=r"install: pip install"):
         load_engine(path, backend)
+
+
+def test_more_threads_than_may_run_at_once_are_cut_with_a_note(monkeypatch, caplog):
+    monkeypatch.setattr(hardware, "cpu_threads", lambda: 3)
+    assert [EngineOptions(threads=asked).threads for asked in (None, 1, 3)] == [None, 1, 3]
+    assert not caplog.records
+    assert EngineOptions(threads=2000).threads == 3
+    assert "`threads` 2000: this process may run 3 at once" in caplog.text
 
 
 @pytest.mark.parametrize("options", [{"device": "gpu"}, {"device": "cuda:x"}, {"threads": 0}])
