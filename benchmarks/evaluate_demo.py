@@ -199,13 +199,15 @@ def by_torch(model: Path, device: str) -> Predict:
     return predict
 
 
-def by_engine(model: Path, backend: str) -> Predict:
-    """What ``run`` does, by an engine."""
+def by_engine(model: Path, backend: str, scale: str) -> Predict:
+    """What ``run`` does, by an engine, at its working scale or at one given."""
     from dcdr_deploy.engines import load_engine
+    from dcdr_deploy.run.restore import restore
     from dcdr_deploy.run.runner import Runner
+    from dcdr_deploy.run.working_scale import parse_scale
 
-    runner = Runner(load_engine(model, backend), tile=None)
-    return runner.run
+    runner, parsed = Runner(load_engine(model, backend), tile=None), parse_scale(scale)
+    return lambda ldr: restore(ldr, runner, parsed).linear
 
 
 def evaluate(
@@ -271,6 +273,7 @@ def main() -> int:
     parser.add_argument("--most", type=int, help="pictures of a kind at most, evenly spread")
     parser.add_argument("--device", help="cpu or cuda: whole pictures by torch instead of an engine")
     parser.add_argument("--backend", default="auto", help="engine")
+    parser.add_argument("--scale", default="auto", help="working scale of an engine, as of run")
     parser.add_argument("--everything", action="store_true", help="baselines and slow metrics too")
     parser.add_argument("--threads", type=int, default=4)
     parser.add_argument("--json", type=Path, help="file for all figures, of single pictures too")
@@ -278,7 +281,7 @@ def main() -> int:
     models = options.model or [DEMO.with_suffix(".safetensors") if options.device else DEMO]
     predictors = {
         (NETWORK if len(models) == 1 else f"{model.parent.name}/{model.stem}"): (
-            by_torch(model, options.device) if options.device else by_engine(model, options.backend)
+            by_torch(model, options.device) if options.device else by_engine(model, options.backend, options.scale)
         )
         for model in models
     }

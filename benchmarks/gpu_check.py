@@ -28,6 +28,7 @@ sys.path.insert(0, str(ROOT))
 import gpu_backends as backends  # noqa: E402 - needs the path
 import gpu_kernels  # noqa: E402
 import gpu_measure as measure  # noqa: E402
+import gpu_own as own  # noqa: E402
 import gpu_report as report_form  # noqa: E402
 import torch  # noqa: E402
 from gpu_report import DEFORM, FRAME, SIZES, Check, Report, Timing, deform_work, frame_work, plain_work  # noqa: E402
@@ -62,7 +63,9 @@ BOUNDS = {torch.float16: 1e-3, torch.float32: 1e-5}
 """Largest relative error of a block: |out - reference| / |reference| over all its values."""
 
 LEAST_PSNR = 50.0
-HOST = "Whole frame, from host memory to host memory"
+LEAST_PSNR_OWN = 70.0
+OWN_SIZE = (720, 1284)
+HOST = report_form.HOST
 OPTIONAL_SECONDS = 75.0
 COMPILE_SECONDS = 120.0
 
@@ -158,6 +161,8 @@ def check_results(run: Run, kernels: Any) -> None:
     )
     run.check("block, NaN and infinite offsets", "failures", 0.0, lambda: wild_offsets(kernels))
     run.check("network, fp16", "PSNR in dB", LEAST_PSNR, frame_psnr, at_least=True)
+    run.check("engine cuda, kernels one by one", "wrong", 0.0, own.wrong_kernels)
+    run.check("engine cuda, network", "PSNR in dB", LEAST_PSNR_OWN, lambda: own.psnr(OWN_SIZE), at_least=True)
 
 
 # The deformable convolution
@@ -187,6 +192,8 @@ def time_convolutions(run: Run, kernels: Any) -> None:
             note="with half of SFT, ReLU and sum",
         )
         add_kernel_rows(run, size, fused_block)
+        times = lambda h=height, w=width: own.half_block_times(h, w)  # noqa: E731
+        run.timing(DEFORM, size, report_form.OWN_DEFORM, times, work=work, note="with SFT from hidden maps, sums")
         run.timing(DEFORM, size, report_form.TORCHVISION, lambda f=torchvision: measure.device_times(f), work=work)
         facts = {"work": plain_work(height, width), "note": "no offsets, channels-last"}
         run.timing(DEFORM, size, "plain convolution, cuDNN", lambda f=plain: measure.device_times(f), **facts)
@@ -237,6 +244,10 @@ def time_frames(run: Run) -> None:
         ("torch.compile, torchvision", COMPILE_SECONDS, lambda picture: eager_network(last, True, picture)),
     ]
     # The larger frame first, which has the targets, and compilers last, which may run out of time.
+    for size in sorted(SIZES, key=lambda name: -SIZES[name][0]):
+        shape = SIZES[size]
+        run.timing(FRAME, size, report_form.OWN_FRAME, lambda s=shape: own.device_times(s), work=frame_work(*shape))
+        run.check(f"engine cuda, {size}", "GB on the GPU", 3.0, lambda s=shape: own.memory(s))
     for compiling in (False, True):
         for size in sorted(SIZES, key=lambda name: -SIZES[name][0]):
             for name, seconds, make in ways:
@@ -251,6 +262,7 @@ def time_frames(run: Run) -> None:
 
 def time_backends(run: Run) -> None:
     for size, shape in SIZES.items():
+        run.timing(HOST, size, report_form.OWN_HOST, lambda s=shape: own.host_times(s))
         run.timing(HOST, size, "torch backend, fp16", lambda s=shape: backends.torch_times(s))
     size = "1920x1080"
     for name, load in backends.OTHERS.items():

@@ -8,6 +8,8 @@ Needs torch with CUDA, numpy, cuda-bindings and NVRTC. Exit code 1 if a result i
 from __future__ import annotations
 
 import argparse
+import json
+import math
 import os
 import shutil
 import statistics
@@ -20,17 +22,17 @@ from dataclasses import astuple, dataclass
 from multiprocessing import get_context
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
 
-import gpu_conv_checks
-import torch
-from convolution_cases import CASES, problem
-from dcdr_deploy.engines.cuda.cubin import Resources, resource_usage
+import gpu_conv_checks  # noqa: E402 - needs the path
+import torch  # noqa: E402
+from convolution_cases import CASES, problem  # noqa: E402
 
-from dcdr_deploy.engines.cuda.compiler import compile_cubin, compile_text, source_text
-from dcdr_deploy.engines.cuda.convolution import ConvolutionArguments, ConvolutionKernels
-from dcdr_deploy.engines.cuda.convolution_table import PREFIX, Shape, Variant, instantiation, variants
-from dcdr_deploy.errors import EngineError
+from dcdr_deploy.engines.cuda.compiler import compile_cubin, compile_text, source_text  # noqa: E402
+from dcdr_deploy.engines.cuda.convolution import ConvolutionArguments, ConvolutionKernels  # noqa: E402
+from dcdr_deploy.engines.cuda.convolution_table import PREFIX, Shape, Variant, instantiation, variants  # noqa: E402
+from dcdr_deploy.errors import EngineError  # noqa: E402
 
 
 @dataclass(frozen=True)
@@ -68,85 +70,67 @@ FRAME = [
 
 TRIED = {
     "64_64": [
-        Variant(Shape(64, 8, 1, 4, 4, 2, 1, 1), 1),
-        Variant(Shape(64, 8, 1, 4, 4, 1, 2, 2), 1),
-        Variant(Shape(64, 8, 1, 4, 4, 2, 2, 2), 1),
-        Variant(Shape(64, 8, 1, 4, 2, 2, 2, 2), 1),
-        Variant(Shape(64, 8, 1, 8, 2, 2, 2, 2), 1),
-        Variant(Shape(64, 8, 1, 8, 2, 1, 2, 2), 1),
-        Variant(Shape(64, 8, 1, 6, 2, 2, 2, 2), 1),
-        Variant(Shape(64, 8, 1, 4, 3, 2, 2, 2), 1),
-        Variant(Shape(64, 8, 1, 3, 4, 2, 1, 2), 1),
-        Variant(Shape(64, 8, 1, 3, 4, 2, 2, 2), 1),
-        Variant(Shape(64, 8, 1, 4, 2, 1, 2, 1), 2),
-        Variant(Shape(64, 8, 1, 2, 4, 1, 2, 1), 2),
-        Variant(Shape(64, 8, 1, 4, 4, 1, 2, 1, 0), 2),
-        Variant(Shape(64, 8, 1, 4, 4, 1, 2, 2, 0), 2),
-        Variant(Shape(64, 8, 1, 4, 4, 1, 1, 2), 1),
+        Variant(Shape(64, 8, rows=3, warps_x=2, warps_n=1)),
+        Variant(Shape(64, 8, warps_y=3, warps_x=2)),
+        Variant(Shape(64, 8, warps_x=2, warps_n=1, stages=1)),
+        Variant(Shape(64, 8, warps_y=2, stages=1), 2),
+        Variant(Shape(64, 8, rows=2, stages=1), 2),
+        Variant(Shape(64, 8, stages=1, resident=0)),
     ],
     "64_256": [
-        Variant(Shape(64, 8, 1, 4, 4, 1, 2, 2, 1, 1, 1), 1),
-        Variant(Shape(64, 8, 1, 4, 4, 1, 2, 1, 1, 2, 1), 1),
-        Variant(Shape(64, 8, 1, 2, 8, 1, 2, 2, 1, 2, 1), 1),
-        Variant(Shape(64, 8, 1, 2, 4, 2, 2, 2, 1, 2, 1), 1),
-        Variant(Shape(64, 8, 1, 4, 2, 2, 2, 2, 1, 2, 1), 1),
-        Variant(Shape(64, 8, 1, 3, 4, 1, 2, 2, 1, 2, 1), 1),
-        Variant(Shape(64, 8, 1, 4, 3, 1, 2, 2, 1, 2, 1), 1),
-        Variant(Shape(64, 8, 1, 2, 6, 1, 2, 2, 1, 2, 1), 1),
-        Variant(Shape(64, 8, 1, 2, 4, 1, 2, 1, 0, 1, 1), 2),
+        Variant(Shape(64, 8, stages=1, sft=2, shuffle=1)),
+        Variant(Shape(64, 8, sft=1, shuffle=1)),
+        Variant(Shape(64, 8, rows=2, warps_y=6, sft=2, shuffle=1)),
+        Variant(Shape(64, 8, stages=1, resident=0, sft=1, shuffle=1)),
     ],
     "64_64_down": [
-        Variant(Shape(64, 8, 2, 2, 4, 1, 2, 1, 1, 2), 1),
-        Variant(Shape(64, 8, 2, 4, 4, 1, 2, 1, 1, 1), 1),
-        Variant(Shape(64, 8, 2, 2, 8, 1, 2, 1, 1, 1), 1),
-        Variant(Shape(64, 8, 2, 1, 8, 1, 2, 2, 1, 1), 1),
-        Variant(Shape(64, 8, 2, 2, 2, 1, 2, 2, 1, 2), 1),
-        Variant(Shape(64, 8, 2, 1, 4, 1, 2, 2, 1, 2), 1),
-        Variant(Shape(64, 8, 2, 2, 4, 1, 2, 1, 0, 1), 2),
+        Variant(Shape(64, 8, stride=2, rows=2, stages=1, sft=2)),
+        Variant(Shape(64, 8, stride=2, rows=2, sft=1)),
+        Variant(Shape(64, 8, stride=2, rows=2, stages=1, resident=0, sft=1)),
     ],
     "64_24": [
-        Variant(Shape(64, 3, 1, 4, 4, 2, 1, 2), 1),
-        Variant(Shape(64, 3, 1, 2, 8, 2, 1, 2), 1),
-        Variant(Shape(64, 3, 1, 2, 8, 1, 1, 2), 2),
-        Variant(Shape(64, 3, 1, 4, 4, 1, 1, 2), 2),
-        Variant(Shape(64, 3, 1, 2, 8, 2, 1, 1), 2),
+        Variant(Shape(64, 3, warps_n=1, stages=1, workers=3)),
+        Variant(Shape(64, 3, warps_n=1), 2),
+        Variant(Shape(64, 3, warps_n=1, stages=1)),
     ],
     "64_3": [
-        Variant(Shape(64, 1, 1, 4, 4, 2, 1, 2), 1),
-        Variant(Shape(64, 1, 1, 2, 8, 2, 1, 2), 1),
-        Variant(Shape(64, 1, 1, 2, 8, 2, 1, 1), 2),
-        Variant(Shape(64, 1, 1, 2, 8, 1, 1, 2), 2),
-        Variant(Shape(64, 1, 1, 4, 4, 1, 1, 2), 2),
-        Variant(Shape(64, 1, 1, 2, 4, 2, 1, 2), 2),
+        Variant(Shape(64, 1, warps_x=2, warps_n=1, stages=1), 2),
+        Variant(Shape(64, 1, rows=2, warps_x=2, warps_n=1), 2),
+        Variant(Shape(64, 1, rows=2, warps_y=8, warps_n=1, stages=1)),
     ],
     "32_32": [
-        Variant(Shape(32, 4, 1, 4, 4, 2, 1, 1), 2),
-        Variant(Shape(32, 4, 1, 2, 8, 2, 1, 2), 1),
-        Variant(Shape(32, 4, 1, 2, 4, 2, 1, 2), 3),
-        Variant(Shape(32, 4, 1, 4, 2, 2, 1, 2), 3),
-        Variant(Shape(32, 4, 1, 4, 4, 1, 1, 2), 3),
-        Variant(Shape(32, 4, 1, 2, 8, 1, 1, 2), 3),
+        Variant(Shape(32, 4, warps_x=2, warps_n=1, stages=1), 2),
+        Variant(Shape(32, 4, warps_n=1), 3),
+        Variant(Shape(32, 4, warps_n=1, stages=1, workers=3)),
     ],
     "32_32_up": [
-        Variant(Shape(32, 4, 1, 2, 4, 2, 1, 1, 1, 0, 0, 1), 3),
-        Variant(Shape(32, 4, 1, 2, 8, 2, 1, 1, 1, 0, 0, 1), 1),
-        Variant(Shape(32, 4, 1, 4, 2, 2, 1, 1, 1, 0, 0, 1), 4),
-        Variant(Shape(32, 4, 1, 2, 8, 1, 1, 1, 1, 0, 0, 1), 3),
+        Variant(Shape(32, 4, warps_x=2, warps_n=1, stages=1, upsample=1), 2),
+        Variant(Shape(32, 4, warps_n=1, stages=1, upsample=1, workers=4)),
+        Variant(Shape(32, 4, rows=2, warps_x=2, warps_n=1, stages=1, upsample=1), 3),
     ],
     "4_64_sft": [
-        Variant(Shape(4, 8, 1, 2, 4, 1, 2, 2, 1, 2), 1),
-        Variant(Shape(4, 8, 1, 2, 4, 1, 2, 2, 1, 1), 1),
-        Variant(Shape(4, 8, 1, 4, 4, 1, 2, 2, 1, 2), 1),
-        Variant(Shape(4, 8, 1, 2, 8, 1, 2, 2, 1, 2), 1),
-        Variant(Shape(4, 8, 1, 1, 8, 1, 2, 2, 1, 2), 1),
-        Variant(Shape(4, 8, 1, 1, 4, 1, 2, 2, 1, 2), 2),
-        Variant(Shape(4, 8, 1, 4, 4, 1, 1, 2, 1, 2), 2),
+        Variant(Shape(4, 8, rows=2, warps_n=1, stages=1, sft=2, workers=3)),
+        Variant(Shape(4, 8, rows=2, warps_n=1, sft=2), 3),
+        Variant(Shape(4, 8, sft=2)),
     ],
     "4_64": [
-        Variant(Shape(4, 8, 1, 2, 4, 1, 2, 2), 3),
-        Variant(Shape(4, 8, 1, 2, 4, 2, 1, 2), 2),
-        Variant(Shape(4, 8, 1, 2, 8, 1, 2, 2), 2),
-        Variant(Shape(4, 8, 1, 1, 8, 1, 2, 2), 2),
+        Variant(Shape(4, 8), 2),
+        Variant(Shape(4, 8, rows=2), 3),
+    ],
+    "64_64 wgmma": [
+        Variant(Shape(64, 8, rows=3, warps_n=1, stages=1, wgmma=1, workers=3)),
+        Variant(Shape(64, 8, rows=2, warps_n=1, stages=1, wgmma=1, workers=4)),
+        Variant(Shape(64, 8, warps_n=1, stages=1, wgmma=1, workers=2)),
+        Variant(Shape(64, 8, warps_x=2, warps_n=1, wgmma=1)),
+    ],
+    "64_256 wgmma": [
+        Variant(Shape(64, 8, rows=2, warps_n=1, stages=1, sft=2, shuffle=1, wgmma=1, workers=3)),
+        Variant(Shape(64, 8, rows=3, warps_n=1, stages=1, sft=2, shuffle=1, wgmma=1, workers=2)),
+        Variant(Shape(64, 8, rows=2, warps_n=1, sft=2, shuffle=1, wgmma=1, workers=2)),
+    ],
+    "64_64_down wgmma": [
+        Variant(Shape(64, 8, stride=2, rows=1, warps_n=1, stages=1, sft=2, wgmma=1, workers=3)),
+        Variant(Shape(64, 8, stride=2, rows=1, warps_n=1, stages=1, sft=2, wgmma=1, workers=2)),
     ],
 }
 """Measures that are timed besides the table's; each is a kernel of its own."""
@@ -197,30 +181,31 @@ def time_frame(kernels: ConvolutionKernels, height: int, width: int) -> None:
     print(f"{width}x{height} all convolutions {total:.2f} ms", flush=True)
 
 
-Compiled = tuple[bytes, Resources]
+Fastest = tuple[str, float, Variant]
+"""Kind of kernels, milliseconds, measures."""
 
 
-def compiled(sm: int, name: str, variant: Variant) -> Compiled | str:
+def compiled(sm: int, name: str, variant: Variant) -> bytes | str:
     """Compile a kernel alone; return why if it does not."""
     text = f"{source_text('convolution')}{instantiation(name, variant)}\n"
     try:
-        cubin = compile_text(text, sm, f"{name}.cu")
+        return compile_text(text, sm, f"{name}.cu")
     except EngineError as error:
         return str(error)
-    return cubin, resource_usage(cubin)[name]
 
 
 def jobs_for(sm: int, only: set[str]) -> list[tuple[str, Variant]]:
     """Return the kernels to time, by kind the table's first."""
-    kinds = [key for key in TRIED if not only or key in only]
-    return [(key, variant) for key in kinds for variant in (variants(sm)[key], *TRIED[key])]
+    kinds = [group for group in TRIED if (not only or group in only) and (sm == 90 or "wgmma" not in group)]
+    return [(group, variant) for group in kinds for variant in (variants(sm)[group.split()[0]], *TRIED[group])]
 
 
-def compile_all(sm: int, jobs: list[tuple[str, Variant]]) -> tuple[bytes, list[Compiled | str]]:
-    """Compile the table's kernels and the others, side by side. Nothing may have touched CUDA before: processes fork."""
+def compile_all(sm: int, jobs: list[tuple[str, Variant]]) -> tuple[bytes, list[bytes | str]]:
+    """Compile the table's kernels and the others, side by side; CUDA must be untouched yet, because processes fork."""
     with ProcessPoolExecutor(os.cpu_count(), get_context("fork")) as pool:
         table = pool.submit(compile_cubin, "convolution", sm)
-        made = pool.map(compiled, [sm] * len(jobs), [PREFIX + key for key, _ in jobs], [each for _, each in jobs])
+        names = [PREFIX + group.split()[0] for group, _ in jobs]
+        made = pool.map(compiled, [sm] * len(jobs), names, [each for _, each in jobs])
         return table.result(), list(made)
 
 
@@ -231,44 +216,52 @@ def compute_capability() -> int:
     return int(said.split()[0].replace(".", ""))
 
 
-def try_kind(sm: int, key: str, made: list[tuple[Variant, Compiled | str]], height: int, width: int) -> bool:
-    """Time all measures of a kind; return whether all gave the results of the table's."""
+def try_kind(sm: int, key: str, made: list[tuple[Variant, bytes | str]], height: int, width: int) -> Fastest:
+    """Time all measures of a kind, of which the first is the table's; return the fastest that is right."""
     loaded = on_gpu(FRAME[PROVED_AT[key]], height, width)
     stream = torch.cuda.current_stream().cuda_stream
     wanted = None
-    lines = []
+    timed = []
     for variant, result in made:
         shape = " ".join(map(str, astuple(variant.shape)))
-        label = f"{key:11}{' ' if lines else '*'}{shape + f' /{variant.blocks}':29}"
+        label = f"{key:11}{' ' if timed else '*'}{shape + f' /{variant.blocks}':33}"
         try:
             if isinstance(result, str):
                 raise EngineError(result)
-            kernels = ConvolutionKernels({sm: result[0]}, table=lambda _sm, of=variant: {key: of})  # type: ignore[misc]
+            kernels = ConvolutionKernels({sm: result}, table=lambda _sm, of=variant: {key: of})  # type: ignore[misc]
             blocks = kernels.resident_blocks()[key]
             taken = milliseconds(lambda of=kernels: of.launch(loaded.arguments, stream))  # type: ignore[misc]
         except EngineError as error:
-            lines.append((1e9, f"{label} {error}"))
+            timed.append((math.inf, f"{label} {error}", variant))
             continue
         got = loaded.results()[-1].float()
         wanted = got if wanted is None else wanted
         difference = float((got - wanted).norm() / wanted.norm())
-        lines.append(
-            (
-                taken,
-                f"{label} {result[1].registers:3} regs {result[1].local_bytes:3} B spilled, {blocks} blocks, "
-                f"{taken:7.3f} ms {rates(loaded.arguments, taken)}"
-                + ("" if difference <= gpu_conv_checks.BOUND else f" WRONG {difference:.1e}"),
-            )
-        )
-    print("\n".join(line for _, line in sorted(lines)), flush=True)
-    return not any("WRONG" in line for _, line in lines)
+        line = f"{label} {blocks:4} blocks, {taken:7.3f} ms {rates(loaded.arguments, taken)}"
+        if not difference <= gpu_conv_checks.BOUND:
+            line, taken = f"{line} WRONG {difference:.1e}", math.inf
+        timed.append((taken, line, variant))
+    timed.sort(key=lambda each: each[0])
+    print("\n".join(line for _, line, _ in timed), flush=True)
+    return key, timed[0][0], timed[0][2]
+
+
+def adopt(path: str) -> str:
+    """Put the measures that ``--write`` left in a file into the table of this process; say which."""
+    found = json.loads(Path(path).read_text(encoding="utf-8"))
+    table = variants(found["sm"])
+    for key, (_, shape, blocks) in found["fastest"].items():
+        table[key] = Variant(Shape(*shape), blocks)
+    return f"measures by {path}: {', '.join(found['fastest'])}"
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--no-variants", action="store_true", help="do not try other measures")
+    parser.add_argument("--no-frame", action="store_true", help="do not check, and do not time a frame's launches")
     parser.add_argument("--only", default="", help="kinds of kernels to try measures of, separated by commas")
     parser.add_argument("--sizes", default="3840x2160,1920x1080", help="frames to time, default: %(default)s")
+    parser.add_argument("--write", type=Path, help="file (JSON) in which the fastest measures are kept, for adopt()")
     options = parser.parse_args()
     if shutil.which("nvidia-smi") is None:
         print("there is no GPU")
@@ -277,17 +270,25 @@ def main() -> int:
     sm = compute_capability()
     jobs = [] if options.no_variants else jobs_for(sm, set(filter(None, options.only.split(","))))
     cubin, made = compile_all(sm, jobs)
-    print(f"{torch.cuda.get_device_name()}, SM{sm} [compiled in {time.perf_counter() - started:.1f} s]")
-    lines = gpu_conv_checks.run(sm)
-    print("\n".join(lines), f"\n[{time.perf_counter() - started:.1f} s]", flush=True)
-    right = all(line.startswith("ok") for line in lines)
-    kernels = ConvolutionKernels({sm: cubin})
+    print(f"{torch.cuda.get_device_name()}, SM{sm} [compiled in {time.perf_counter() - started:.1f} s]", flush=True)
     sizes = [tuple(map(int, each.split("x"))) for each in options.sizes.split(",")]
-    for width, height in sizes:
-        time_frame(kernels, height, width)
-    for key in dict.fromkeys(kind for kind, _ in jobs):
-        tried = [(variant, each) for (kind, variant), each in zip(jobs, made, strict=True) if kind == key]
-        right &= try_kind(sm, key, tried, sizes[0][1], sizes[0][0])
+    right = True
+    if not options.no_frame:
+        lines = gpu_conv_checks.run(sm)
+        print("\n".join(lines), f"\n[{time.perf_counter() - started:.1f} s]", flush=True)
+        right = all(line.startswith("ok") for line in lines)
+        for width, height in sizes:
+            time_frame(ConvolutionKernels({sm: cubin}), height, width)
+    fastest: dict[str, tuple[float, tuple[int, ...], int]] = {}
+    if options.write and options.write.is_file():
+        fastest = json.loads(options.write.read_text(encoding="utf-8"))["fastest"]
+    for group in dict.fromkeys(each for each, _ in jobs):
+        tried = [(variant, each) for (kind, variant), each in zip(jobs, made, strict=True) if kind == group]
+        key, taken, variant = try_kind(sm, group.split()[0], tried, sizes[0][1], sizes[0][0])
+        if taken < fastest.get(key, (math.inf,))[0]:
+            fastest[key] = (taken, astuple(variant.shape), variant.blocks)
+        if options.write:
+            options.write.write_text(json.dumps({"sm": sm, "fastest": fastest}), encoding="utf-8")
     print(f"[{time.perf_counter() - started:.1f} s]")
     return 0 if right else 1
 

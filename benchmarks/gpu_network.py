@@ -41,7 +41,7 @@ CHECKS = {"convolution": "gpu_conv_checks", "block": "gpu_dcrb_checks"}
 PARTS = (*CHECKS, "network")
 CHECK_SECONDS = 18.0
 SIZES = ((1, 256, 256), (2, 360, 644), (1, 720, 1280), (1, 1080, 1920), (1, 2160, 3840))
-STEP_SIZE = (2, 68, 92)
+STEP_SIZES = ((2, 68, 92), (1, 256, 320))
 LEAST_PSNR = 70.0
 STEP_BOUND = 5e-3
 TIMED = ((1, 1080, 1920), (1, 2160, 3840))
@@ -74,8 +74,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=85.0, help="time for everything")
     parser.add_argument("--parts", default=",".join(PARTS), help="what to run")
+    parser.add_argument("--measures", help="measures of the convolutions' kernels to take, from gpu_convolution.py")
     parser.add_argument("--part", choices=PARTS, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.measures and Path(options.measures).is_file():
+        adopted = importlib.import_module("gpu_convolution").adopt(options.measures)
+        if not options.part:
+            print(adopted, flush=True)
     if options.part in CHECKS:
         return run_checks(CHECKS[options.part])
     if options.part:
@@ -88,6 +93,7 @@ def main() -> int:
         limit = min(left, CHECK_SECONDS) if part in CHECKS else left
         print(f"== {part}", flush=True)
         command = [sys.executable, __file__, "--part", part, "--seconds", f"{limit - 4:.0f}"]
+        command += ["--measures", options.measures] if options.measures else []
         try:
             code = subprocess.run(command, timeout=limit, check=False).returncode
         except subprocess.TimeoutExpired:
@@ -143,14 +149,17 @@ def run_network(seconds: float) -> int:
 
     engine = load(MODEL)
     print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}; loaded in {time.perf_counter() - started:.1f} s")
-    with failures.piece("launches"):
-        check_launches(engine, failures)
+    for shape in STEP_SIZES:
+        with failures.piece(f"launches {shape}"):
+            check_launches(engine, shape, failures)
     net = reference_network()
     for shape in SIZES:
         with failures.piece(f"network {shape}"):
             check_network(engine, net, shape, failures)
     del net
     torch.cuda.empty_cache()
+    with failures.piece("copies"):
+        time_copies(engine)
     device: dict[tuple[int, int, int], float] = {}
     for shape in TIMED:
         with failures.piece(f"times {shape}"):
@@ -191,14 +200,15 @@ def reference_network() -> Any:
 
 
 def codes(shape: tuple[int, int, int]) -> np.ndarray:
-    """A picture for every image, (N, H, W, 3) uint8."""
+    """A picture for every image, (N, H, W, 3) uint8, C-contiguous as decoders give it."""
     from gpu_measure import picture
 
     plane = (picture(shape[1], shape[2])[0].permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
-    return np.stack([np.roll(plane, 37 * number, axis=1) for number in range(shape[0])])
+    pictures = [np.roll(plane, 37 * number, axis=1) for number in range(shape[0])]
+    return np.ascontiguousarray(np.stack(pictures))  # stack keeps the order of the planes that this is made of
 
 
-def check_launches(engine: Any, failures: Failures) -> None:
+def check_launches(engine: Any, shape: tuple[int, int, int], failures: Failures) -> None:
     """Run a small frame launch by launch; name the first that is wrong."""
     import torch
     from frame_reference import parameters, walk
@@ -209,7 +219,7 @@ def check_launches(engine: Any, failures: Failures) -> None:
     network, device = engine._network, engine._device
     kernels, stream = network._kernels, network.stream
     weights = read_onnx(MODEL)
-    frame, shape = network._frame, STEP_SIZE
+    frame = network._frame
     picture = codes(shape)
     reference = torch.from_numpy(picture).cuda().permute(0, 3, 1, 2).float() / 255
     network.prepare([shape])
@@ -237,6 +247,14 @@ def check_launches(engine: Any, failures: Failures) -> None:
         return values.transpose(0, 3, 1, 2)
 
     worst, wrong = 0.0, []
+    back = device.allocate_pinned(picture.nbytes)
+    stream.download(back, SimpleNamespace(address=source.data_ptr()), picture.nbytes)
+    stream.synchronise()
+    if not (back.view(picture.shape, np.uint8) == picture).all():
+        wrong.append("the picture on the GPU")
+    image = float(np.abs(fetch("image")[:, :3] - reference.cpu().numpy()).max())
+    if not image <= STEP_BOUND:
+        wrong.append(f"image {image:.1e}")
     for (launch, written), arguments in zip(
         walk(frame, parameters(weights, "cuda"), reference), bound_launches, strict=True
     ):
@@ -294,6 +312,43 @@ def spread(times: list[float]) -> str:
     return f"{statistics.median(times):.2f} ms ({low:.2f} to {high:.2f})"
 
 
+def time_copies(engine: Any) -> None:
+    """Print how fast this machine copies between its memories: what bounds the way from host to host."""
+    from dcdr_deploy.engines.cuda.memory import Place
+
+    device, stream, size = engine._device, engine._tiles._down, 100 << 20
+    there = device.allocate(size)
+
+    def timed(work: Callable[[], Any], wait: bool = True, repeats: int = 4) -> str:
+        times = []
+        for _ in range(repeats):
+            started = time.perf_counter()
+            work()
+            if wait:
+                stream.synchronise()
+            times.append(time.perf_counter() - started)
+        return f"{min(times) * MILLISECONDS:.1f} ms"
+
+    started = time.perf_counter()
+    pinned = device.allocate_pinned(size)
+    made = (time.perf_counter() - started) * MILLISECONDS
+    view, warm = pinned.view((size,), np.uint8), np.zeros(size, np.uint8)
+    view[:] = 1
+    place = Place(warm.ctypes.data)
+    print(
+        f"copies of 100 MiB: page-locked up {timed(lambda: stream.upload(there, pinned, size))}, "
+        f"down {timed(lambda: stream.download(pinned, there, size))}, "
+        f"ordinary down {timed(lambda: stream.download(place, there, size))}, "
+        f"locked to ordinary {timed(lambda: np.copyto(warm, view), False)}, "
+        f"to new {timed(lambda: view.copy(), False)}, "
+        f"ordinary to locked {timed(lambda: np.copyto(view, warm), False)}, "
+        f"sum of floats {timed(lambda: view.view(np.float32).sum(), False)}; locking {made:.0f} ms",
+        flush=True,
+    )
+    pinned.free()
+    there.free()
+
+
 def time_network(engine: Any, shape: tuple[int, int, int]) -> float:
     """Print and return the time on the device; print those from host to host, and the memory."""
     import torch
@@ -317,6 +372,29 @@ def time_network(engine: Any, shape: tuple[int, int, int]) -> float:
         started = time.perf_counter()
         engine.infer_codes(picture)
         host.append((time.perf_counter() - started) * MILLISECONDS)
+    own = engine.empty_codes(picture.shape, picture.dtype)
+    own[...] = picture
+    parts = []
+    for _ in range(6):
+        started = time.perf_counter()
+        finish = engine._tiles.start(own)
+        begun = time.perf_counter()
+        finish()
+        parts.append(((begun - started) * MILLISECONDS, (time.perf_counter() - started) * MILLISECONDS))
+    begun_ms, whole_ms = (statistics.median(part[number] for part in parts[1:]) for number in range(2))
+    pending: list[Any] = []
+    started = time.perf_counter()
+    for _ in range(12):
+        pending.append(engine._tiles.start(own))
+        if len(pending) > 1:
+            pending.pop(0)()
+    while pending:
+        pending.pop(0)()
+    apart = (time.perf_counter() - started) / 12 * MILLISECONDS
+    print(
+        f"  locked codes to locked floats: begun after {begun_ms:.2f} ms, there after {whole_ms:.2f} ms; "
+        f"one begun while the other is computed: {apart:.2f} ms a frame"
+    )
     from dcdr_deploy.run.runner import Runner
 
     runner, run = Runner(engine), []

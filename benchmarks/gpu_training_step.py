@@ -56,6 +56,14 @@ RECIPE = Recipe(
 BOUNDS = {torch.float32: 1e-5, torch.float16: 1e-3, torch.bfloat16: 6e-3}
 """Largest relative error |result - reference| / |reference| of a result and of each gradient."""
 
+CASES = (
+    ((2, 67, 93), 2.0, True),
+    ((1, 1, 1), 0.5, True),
+    ((4, 128, 128), 0.0, True),
+    ((3, 35, 44), 9.0, False),
+)
+"""What is checked: size (N, H, W), spread of the offsets in pixels, and whether gradients are summed in tiles."""
+
 NAMES = ("result", "x", "offset", "weight", "bias")
 STARTED = time.perf_counter()
 
@@ -91,8 +99,7 @@ def differentiate(function: Callable[..., Tensor], inputs: tuple[Tensor, ...], g
 def check(kernels: ColumnKernels) -> bool:
     """Compare results and gradients with torchvision's in FP64, whose own are exact; then run wild offsets."""
     right = True
-    cases = [(size, reach, True) for size, reach in (((2, 67, 93), 2.0), ((1, 1, 1), 0.5), ((4, 128, 128), 0.0))]
-    for size, reach, kernels.tiled in (*cases, ((3, 35, 44), 9.0, False)):
+    for size, reach, kernels.tiled in CASES:
         told = []
         for dtype, bound in BOUNDS.items():
             inputs = problem(size, dtype, reach)
@@ -236,8 +243,8 @@ class Steps:
             say(f"  {took:7.2f} ms {each.count // steps:4}x {each.key.replace('void ', '')[:54]}")
 
 
-def time_step(name: str, batch: int, patch: int, rows: int = 0, **forms: Any) -> float:
-    """Time steps of one kind (see :class:`Steps`), print where they take longest, and return milliseconds."""
+def time_step(name: str, batch: int, patch: int, rows: int = 0, **forms: Any) -> None:
+    """Time steps of one kind (see :class:`Steps`), and print where they take longest."""
     torch.cuda.reset_peak_memory_stats()
     steps = Steps(batch, patch, **{"mode": deformable.MODE, **forms})
     started = time.perf_counter()
@@ -254,7 +261,6 @@ def time_step(name: str, batch: int, patch: int, rows: int = 0, **forms: Any) ->
         steps.top(rows)
     del steps
     torch.cuda.empty_cache()
-    return took
 
 
 def _out_of_time(number: int, frame: object) -> None:
@@ -292,17 +298,11 @@ def main() -> int:
     time_step("torchvision", *main_size, mode="torchvision")
     for tiled in (False, True):
         kernels.tiled = tiled
-        time_step(f"columns{', tiled' if tiled else ''}", *main_size, rows=12 if tiled else 0)
-    plain = time_step("columns, SFT merged", *main_size, merged=True, rows=6)
-    torch.backends.cudnn.benchmark = True
-    tuned = time_step("columns, SFT merged, cuDNN benchmark", *main_size, merged=True)
-    torch.backends.cudnn.benchmark = tuned < plain
-    for batch, patch in ((8, 384), (32, 128)):
-        time_step("columns, SFT merged", batch, patch, merged=True)
+        time_step(f"columns, {'tiled' if tiled else 'plain'}", *main_size)
+    for batch, patch in (main_size, (8, 384), (32, 128)):
+        time_step("columns, SFT merged", batch, patch, merged=True, rows=14 if (batch, patch) == main_size else 0)
     if not options.no_compile:
-        for merged in (True, False):
-            name = f"columns{', SFT merged' if merged else ''}, torch.compile"
-            time_step(name, *main_size, compile_network=True, merged=merged, rows=14 if merged else 3)
+        time_step("columns, SFT merged, torch.compile", *main_size, compile_network=True, merged=True, rows=14)
     return 0 if right else 1
 
 

@@ -5,8 +5,8 @@
 
 The README's figure shows the views of ``make_samples.py``, rendered three times as large, where the size at which the
 network works makes a difference: the SDR picture, the network at every pixel (``--scale native``), the working scale
-(``--scale auto``) and the truth, all two stops darker, so that what is clipped is grey. The contact sheet shows pictures
-that training never saw, unpicked, photographs first, at +0, -2 and -4 EV, with the gain of each on clipped pixels in
+(``--scale auto``) and the truth, all two stops darker, so that what is clipped is grey. The contact sheet shows what
+training never saw, unpicked, photographs first, at +0, -2 and -4 EV, with the gain of each on clipped pixels in
 dB: of photographs only those whose licence lets the sheet be passed on (CC0 and public domain), of panoramas the first
 view of each place.
 """

@@ -57,6 +57,9 @@ COMMANDS: dict[str, LazyCommand] = {
     "inspect": LazyCommand("dcdr_deploy.commands.inspect:command", "Show what a model file holds.", "export"),
     "train": LazyCommand("dcdr_deploy.commands.train:command", "Train a network.", "train"),
     "evaluate": LazyCommand("dcdr_deploy.commands.evaluate:command", "Compare HDR pictures with their ground truth."),
+    "benchmark": LazyCommand(
+        "dcdr_deploy.commands.benchmark:command", "Time every backend that works on this machine."
+    ),
     "doctor": LazyCommand("dcdr_deploy.commands.doctor:command", "Show which backends work on this machine."),
 }
 

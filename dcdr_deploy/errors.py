@@ -40,7 +40,11 @@ class EngineOutOfMemory(EngineError):
 
 
 class NonFiniteError(EngineError):
-    """A model produced NaN or infinity."""
+    """A model produced NaN or infinity; ``tile`` is the number of the first such tile of a batch, where it is known."""
+
+    def __init__(self, message: str, tile: int | None = None) -> None:
+        super().__init__(message)
+        self.tile = tile
 
 
 class MissingDependency(DcdrError):

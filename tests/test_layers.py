@@ -152,7 +152,7 @@ OPTIONAL = (
 
 NEEDS = {
     "torch": ("models", "training", "export", "engines.torch.fused", "engines.torch.graphs"),
-    "onnx": ("export", "building.prepare", "building.network"),
+    "onnx": ("export", "building.prepare", "building.hidden_maps", "building.network"),
 }
 """Modules that cannot be imported without a package: what they are about is that package's."""
 

@@ -19,10 +19,10 @@ from dcdr_deploy.building.request import (
     resolve,
 )
 from dcdr_deploy.building.settings import BuildSettings
-from dcdr_deploy.building.worker import KERNEL, settings_to_data
+from dcdr_deploy.building.worker import settings_to_data
 from dcdr_deploy.engines.cuda.compiler import source_hash
 from dcdr_deploy.engines.tensorrt import trt_api
-from dcdr_deploy.engines.tensorrt.signature import PLUGIN_VERSION
+from dcdr_deploy.engines.tensorrt.plugin import FORMS
 from dcdr_deploy.errors import EngineError, MissingDependency, ModelError
 from dcdr_deploy.modelfile.metadata import encode
 from dcdr_deploy.modelfile.names import DCRB, DOMAIN
@@ -120,7 +120,9 @@ def build_engine(
             "settings": settings_to_data(settings),
         }
         built = run_job("build", build_request, lambda event: _pass_on(event, listener))
-        sidecar = Sidecar(engine_sha256=file_sha256(temporary), plugin_layers=built["plugin_layers"], **facts)
+        plugin = {name: built[name] for name in ("plugin_version", "plugin_layers")}
+        kernel_hash = _kernel_hash(built["plugin_version"])
+        sidecar = Sidecar(engine_sha256=file_sha256(temporary), kernel_hash=kernel_hash, **plugin, **facts)
         write(temporary, sidecar)
         if present in settings.sms:
             sidecar = _verify(source, temporary, sidecar, listener)
@@ -140,8 +142,6 @@ def _facts(source: Path, model: OnnxModel, settings: BuildSettings, version: str
         "onnx_sha256": onnx_sha256,
         "metadata": encode(metadata),
         "plugin": f"{DOMAIN}::{DCRB}" if settings.plugin else None,
-        "plugin_version": PLUGIN_VERSION if settings.plugin else None,
-        "kernel_hash": source_hash(KERNEL) if settings.plugin else None,
         "tool_version": __version__,
     }
 
@@ -152,7 +152,13 @@ def _reusable(target: Path, facts: Mapping[str, Any]) -> Sidecar | None:
         existing = read_sidecar(target)
     except ModelError:  # none there, or not as it was written: it is built again
         return None
-    return existing if all(getattr(existing, name) == value for name, value in facts.items()) else None
+    same = all(getattr(existing, name) == value for name, value in facts.items())
+    known = existing.plugin_version is None or existing.plugin_version in FORMS
+    return existing if same and known and existing.kernel_hash == _kernel_hash(existing.plugin_version) else None
+
+
+def _kernel_hash(plugin_version: str | None) -> str | None:
+    return None if plugin_version is None else source_hash(FORMS[plugin_version].source)
 
 
 def _pass_on(event: Mapping[str, Any], listener: BuildListener) -> None:

@@ -16,9 +16,10 @@ import onnx.inliner
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from dcdr_deploy.building.hidden_maps import HiddenBlock, merge_hidden_maps, remove_unused
 from dcdr_deploy.building.settings import BuildSettings
-from dcdr_deploy.engines.cuda.packing import pack_weight, plain_weight
-from dcdr_deploy.engines.tensorrt.signature import PLUGIN_VERSION
+from dcdr_deploy.engines.cuda.packing import pack_sft_bias, pack_sft_weight, pack_weight, plain_weight
+from dcdr_deploy.engines.tensorrt.signature import FIRST, FROM_HIDDEN, FROM_MAPS, HIDDEN_INPUTS
 from dcdr_deploy.engines.tensorrt.trt_api import get_package
 from dcdr_deploy.errors import ExportError, ModelError
 from dcdr_deploy.export.fp16 import is_fp16, to_fp16
@@ -28,6 +29,7 @@ from dcdr_deploy.modelfile.names import DCRB, DCRB_INPUTS, DOMAIN, DOMAIN_VERSIO
 
 _WEIGHTS = tuple(number for number, name in enumerate(DCRB_INPUTS) if name.startswith("w"))
 _BIASES = tuple(number for number, name in enumerate(DCRB_INPUTS) if name.startswith("b"))
+_VERSION = "plugin_version"
 _NO_PLUGIN = "build with `plugin` none"
 
 
@@ -38,7 +40,8 @@ def prepare(model: onnx.ModelProto, settings: BuildSettings, source: str = "this
 
     - FP16, if asked for and not there yet; an FP16 model is taken as it is.
     - With the plugin: no functions; the DCRB nodes name the plugin; the convolutions' weights are constants in the
-      kernel's order (:mod:`~dcdr_deploy.engines.cuda.packing`), their biases float32.
+      kernel's order (:mod:`~dcdr_deploy.engines.cuda.packing`), their biases float32. In FP16 the nodes take hidden
+      maps instead of gain and shift maps, where these come from convolutions that the kernels know.
     - Without it: standard operators only, deformable convolutions in the form that the package's parser knows.
 
     Args:
@@ -64,6 +67,12 @@ def prepare(model: onnx.ModelProto, settings: BuildSettings, source: str = "this
 def block_names(model: onnx.ModelProto) -> list[str]:
     """Return the names of the nodes that the plugin has to take, in the graph's order."""
     return [node.name for node in _blocks(model)]
+
+
+def plugin_version(model: onnx.ModelProto) -> str | None:
+    """Return the version of the plugin that a prepared graph names, ``None`` without the plugin."""
+    versions = {entry.s.decode() for node in _blocks(model) for entry in node.attribute if entry.name == _VERSION}
+    return max(versions, default=None)
 
 
 def _blocks(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
@@ -153,11 +162,32 @@ def _use_plugin(model: onnx.ModelProto, original: dict[str, TensorProto], source
             _check_width(values, node.name, source)
             node.input[place] = f"{name}.packed"
             made[node.input[place]] = order(values) if place in _WEIGHTS else values
-        node.attribute.extend(
-            helper.make_attribute(key, text)
-            for key, text in (("plugin_namespace", DOMAIN), ("plugin_version", PLUGIN_VERSION))
-        )
+    hidden = merge_hidden_maps(model, nodes) if is_fp16(model) else None
+    for node, block in zip(nodes, hidden or (), strict=bool(hidden)):
+        made.update(_take_hidden(node, block, original))
+    for node in nodes:
+        node.attribute.append(helper.make_attribute("plugin_namespace", DOMAIN))
+        node.attribute.append(helper.make_attribute(_VERSION, FROM_MAPS if hidden is None else FROM_HIDDEN))
+    remove_unused(model)
     _replace_initializers(model, made)
+
+
+def _take_hidden(node: onnx.NodeProto, block: HiddenBlock, original: dict[str, TensorProto]) -> dict[str, NDArray[Any]]:
+    """Give a node of version 1 the inputs of version 2; returns the constants that this takes."""
+    made: dict[str, NDArray[Any]] = {}
+    for number in (1, 2):
+        pair = block.branches[2 * number - 2 : 2 * number]  # gain and shift
+        weights, biases = (
+            [numpy_helper.to_array(original[branch.second.input[at]]).astype(np.float32) for branch in pair]
+            for at in (1, 2)
+        )
+        made[f"{node.name}.w_sft{number}"] = pack_sft_weight(*weights)
+        made[f"{node.name}.b_sft{number}"] = pack_sft_bias(*biases)
+    old = dict(zip(DCRB_INPUTS, node.input, strict=True))
+    new = {**old, "hidden": block.hidden} | {name.rpartition(".")[2]: name for name in made}
+    node.input[:] = [new[name] for name in HIDDEN_INPUTS]
+    node.attribute.append(helper.make_attribute(FIRST, block.first))
+    return made
 
 
 def _check_width(values: NDArray[np.float32], node: str, source: str) -> None:

@@ -31,9 +31,6 @@ from dcdr_deploy.modelfile.sidecar import sidecar_path
 if TYPE_CHECKING:
     pass
 
-KERNEL = "dcrb"
-"""Name of the plugin's kernel source."""
-
 Tell = Callable[..., None]
 """``tell(event, **details)`` writes one line of the protocol."""
 
@@ -46,25 +43,28 @@ def build(request: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
         tell: writes to the parent.
 
     Returns:
-        ``"plugin_layers"``, ``"layer_types"`` and ``"layer_precisions"``, see ``network.BuiltEngine``.
+        ``"plugin_version"`` (``None`` without the plugin), ``"plugin_layers"``, ``"layer_types"`` and
+        ``"layer_precisions"``, see ``network.BuiltEngine``.
 
     Raises:
         DcdrError: the model does not fit, a package is missing, the build failed, or the file cannot be written.
     """
     from dcdr_deploy.building.network import build_serialized
-    from dcdr_deploy.building.prepare import prepare
+    from dcdr_deploy.building.prepare import plugin_version, prepare
 
     settings = settings_from_data(request["settings"])
     path, engine = Path(request["onnx"]), Path(request["engine"])
     tell("stage", name="preparing the graph")
     prepared = prepare(load_onnx(path), settings, str(path))
     cubins = {}
-    if settings.plugin:
+    version = plugin_version(prepared)
+    if version is not None:
         from dcdr_deploy.engines.cuda.compiler import compile_cubin
+        from dcdr_deploy.engines.tensorrt.plugin import FORMS
 
         for sm in settings.sms:
             tell("stage", name=f"compiling the kernel for SM{sm}")
-            cubins[sm] = compile_cubin(KERNEL, sm)
+            cubins[sm] = compile_cubin(FORMS[version].source, sm)
     tell("stage", name=f"building with {settings.package}")
 
     def progress(phase: str, done: int, total: int) -> None:
@@ -79,6 +79,7 @@ def build(request: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
     except OSError as error:
         raise OutputError(f"{request['target']}: cannot be written: {error.strerror}; free some space there") from None
     return {
+        "plugin_version": version,
         "plugin_layers": built.plugin_layers,
         "layer_types": built.layer_types,
         "layer_precisions": built.layer_precisions,

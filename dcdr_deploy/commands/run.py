@@ -90,7 +90,8 @@ class NumberOr(click.ParamType):
     type=click.Choice(PRECISIONS),
     default="auto",
     show_default=True,
-    help="Checkpoints: fp16 (CUDA only) or fp32; auto takes fp16 where the GPU can. Model files have their own.",
+    help="fp16 or fp32. auto takes fp16 where the GPU can; ONNX files and engines keep their own, except that backend "
+    "cuda has fp16 only.",
 )
 @click.option("--threads", type=int, help="Processor threads. [the backend's choice]")
 @click.option(

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from dcdr_deploy.training.recipe import RECIPES
 
@@ -87,18 +88,24 @@ def command(**options: Any) -> None:
     """Train a network; checkpoints and metrics go to the output folder.
 
     An interrupted run (Ctrl-C, --minutes) ends with a checkpoint; a killed one loses at most --checkpoint-every steps.
-    --resume goes on as if it had never stopped. Under torchrun every process takes a GPU and a share of each batch; a
-    run may go on with another number of them.
+    --resume goes on as if it had never stopped, with the run's own settings: options need not be repeated, and one that
+    says something else than the run is an error, but for --steps. Under torchrun every process takes a GPU and a share
+    of each batch; a run may go on with another number of them.
     """
     from dcdr_deploy.export import require_export_packages
 
     require_export_packages()
+    from dcdr_deploy.commands.show.train import progress_bar
     from dcdr_deploy.training.distributed import process_from_environment
     from dcdr_deploy.training.request import TrainingRequest, run_request
 
     fields = {name: options.pop(name) for name in OVERRIDES}
     overrides = {name: value for name, value in fields.items() if value is not None}
-    done = run_request(TrainingRequest(overrides=overrides, **options))
+    context = click.get_current_context()
+    given = frozenset(
+        name for name in context.params if context.get_parameter_source(name) is not ParameterSource.DEFAULT
+    )
+    done = run_request(TrainingRequest(overrides=overrides, given=given, **options), progress_bar)
     if not process_from_environment().is_first:
         return
     folder = options["output"]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import abc
 import logging
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -48,6 +49,9 @@ class EngineInfo:
             for engines that compute the whole call at once.
         bytes_per_pixel: working memory the backend needs per input pixel, for the automatic tile; ``None`` if unknown.
         device_kind: ``"cpu"`` or ``"cuda"``; decides whether batches pay.
+        largest_area: most pixels of an automatic tile; ``None`` for what every library can count.
+        checks_results: the engine itself raises NonFiniteError where results hold NaN or infinity.
+        overlaps: :meth:`Engine.start_codes` returns before the result is there.
     """
 
     backend: str
@@ -62,6 +66,9 @@ class EngineInfo:
     group: int | None = None
     bytes_per_pixel: int | None = None
     device_kind: str = DEVICE_CPU
+    largest_area: int | None = None
+    checks_results: bool = False
+    overlaps: bool = False
 
 
 @dataclass(frozen=True)
@@ -190,6 +197,7 @@ class Engine(abc.ABC):
             EngineError: shape or type do not fit, or the input holds NaN or infinity, or the backend failed, or the
                 engine was closed before.
             EngineOutOfMemory: the backend ran out of memory.
+            NonFiniteError: of engines that check their results: NaN or infinity is among them.
         """
         self._check_open()
         if batch.dtype != np.float32 or batch.ndim != 4 or batch.shape[1] != 3:
@@ -212,6 +220,25 @@ class Engine(abc.ABC):
         Raises:
             EngineError: shape or type do not fit, or the backend failed, or the engine was closed before.
             EngineOutOfMemory: the backend ran out of memory.
+            NonFiniteError: as from :meth:`infer`.
+        """
+        return self.start_codes(batch)()
+
+    def start_codes(self, batch: NDArray[np.uint8] | NDArray[np.uint16]) -> Callable[[], NDArray[np.float32]]:
+        """Begin what :meth:`infer_codes` does.
+
+        Engines with a device of their own (``info.overlaps``) go on with it while the caller does something else, such
+        as begin the next batch; the others are done when this returns.
+
+        Args:
+            batch: as for :meth:`infer_codes`; must not change before the result is there.
+
+        Returns:
+            What waits for the result and returns it; to be called once, from any thread, before the engine is closed.
+
+        Raises:
+            EngineError: as from :meth:`infer_codes`; a failure may also show when the result is waited for.
+            EngineOutOfMemory: the backend ran out of memory.
         """
         self._check_open()
         if batch.dtype not in (np.uint8, np.uint16) or batch.ndim != 4 or batch.shape[3] != 3:
@@ -219,7 +246,8 @@ class Engine(abc.ABC):
         count, height, width, channels = batch.shape
         self._check_tiles(count, channels, height, width)
         codes = cast("NDArray[np.uint8] | NDArray[np.uint16]", np.ascontiguousarray(batch))
-        return self._checked(self._infer_codes(codes), (count, channels, height, width))
+        finish = self._start_codes(codes)
+        return lambda: self._checked(finish(), (count, channels, height, width))
 
     def empty_codes(self, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
         """Return an array to fill with codes for :meth:`infer_codes`, in the memory that suits the engine best."""
@@ -256,6 +284,11 @@ class Engine(abc.ABC):
     def _infer_codes(self, batch: NDArray[np.uint8] | NDArray[np.uint16]) -> NDArray[np.float32]:
         """Run the network on codes; the input is contiguous and has been checked."""
         return self._infer(normalise(batch))
+
+    def _start_codes(self, batch: NDArray[np.uint8] | NDArray[np.uint16]) -> Callable[[], NDArray[np.float32]]:
+        """Begin to run the network on codes; the input is contiguous and has been checked."""
+        result = self._infer_codes(batch)
+        return lambda: result
 
     def _close(self) -> None:  # noqa: B027 - most backends have nothing to release
         """Release what the backend holds."""

@@ -109,7 +109,7 @@ BACKENDS: dict[str, Backend] = {
     backend.name: backend
     for backend in (
         Backend("onnxruntime", _ENGINES + "onnxruntime", "CUDA; CPUs too", (ONNX_SUFFIX,), _ANYWHERE),
-        Backend("cuda", _ENGINES + "cuda.engine", "NVIDIA GPUs, own kernels", _NETWORKS, {DEVICE_CUDA: 60}),
+        Backend("cuda", _ENGINES + "cuda.engine", "NVIDIA GPUs, own kernels", _NETWORKS, {DEVICE_CUDA: 5}),
         Backend("openvino", _ENGINES + "openvino", "default on x86-64 CPUs", (ONNX_SUFFIX,), {DEVICE_CPU: 10}),
         Backend("tensorrt", _TENSORRT, "NVIDIA GPUs, engines", (ENGINE_SUFFIX,), {DEVICE_CUDA: 10}, "tensorrt"),
         Backend("tensorrt-rtx", _TENSORRT, "RTX GPUs, engines", (ENGINE_SUFFIX,), {DEVICE_CUDA: 20}, "tensorrt-rtx"),

@@ -29,7 +29,6 @@ _PACKAGES = (
     "onnx",
     "onnxscript",
     "safetensors",
-    "av",
 )
 
 

@@ -61,7 +61,7 @@ def check_peak(value: float) -> None:
         InputError: it is not finite, not positive, or more than half floats hold.
     """
     if not is_peak(value):
-        raise InputError(f"peak {value:g}: it is a number above 0 and at most {LARGEST_PEAK:g} times SDR white")
+        raise InputError(f"`peak` {value:g}: it is a number above 0 and at most {LARGEST_PEAK:g} times SDR white")
 
 
 def encode(metadata: ModelMetadata) -> dict[str, str]:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +25,8 @@ from dcdr_deploy.run.dials import as_text
 from dcdr_deploy.run.events import SILENT, Listener
 from dcdr_deploy.run.outputs import DEFAULT_OPTIONS, ConvertOptions, check_target, output_path, preview_path
 from dcdr_deploy.run.reports import FileReport
-from dcdr_deploy.run.restore import Restored, restore
+from dcdr_deploy.run.restore import Restored
+from dcdr_deploy.run.restore import begin as begin_restoring
 from dcdr_deploy.run.runner import Progress, Runner
 from dcdr_deploy.run.wrap import restore_panorama
 
@@ -141,34 +145,62 @@ def decode(source: Path) -> Decoded:
 
 
 def infer(
-    decoded: Decoded, runner: Runner, options: ConvertOptions = DEFAULT_OPTIONS, progress: Progress | None = None
+    decoded: Decoded,
+    runner: Runner,
+    options: ConvertOptions = DEFAULT_OPTIONS,
+    progress: Progress | None = None,
 ) -> Inferred:
     """Run the network over a picture.
 
     Raises:
-        DcdrError: as :func:`restore`, with the picture's name in front.
+        DcdrError: as :func:`dcdr_deploy.run.restore.restore`, with the picture's name in front.
+    """
+    return begin(decoded, runner, options, progress)()
+
+
+def begin(
+    decoded: Decoded,
+    runner: Runner,
+    options: ConvertOptions = DEFAULT_OPTIONS,
+    progress: Progress | None = None,
+) -> Callable[[], Inferred]:
+    """Begin what :func:`infer` does; what is returned waits for the rest.
+
+    Raises:
+        DcdrError: as :func:`infer`; so does what is returned.
     """
     started = time.perf_counter()
-    try:
-        restored = (restore_panorama if options.wrap else restore)(
-            decoded.frame,
-            runner,
-            options.scale,
-            options.dials,
-            keep_gain=options.gain_map is not None,
-            progress=progress,
+    frame, source, seconds = decoded.frame, decoded.source, decoded.seconds
+    wishes: dict[str, Any] = {"keep_gain": options.gain_map is not None, "progress": progress}
+    with _naming(source):
+        if options.wrap:
+            whole = restore_panorama(frame, runner, options.scale, options.dials, **wishes)
+        else:
+            finish = begin_restoring(frame, runner, options.scale, options.dials, **wishes)
+
+    def finished() -> Inferred:
+        with _naming(source):
+            restored = whole if options.wrap else finish()
+        return Inferred(
+            source=source,
+            restored=restored,
+            alpha=frame.alpha,
+            notes=tuple(frame.metadata.get("notes", ())),
+            colour=str(frame.metadata.get("colour", "")),
+            info=runner.engine.info,
+            stages={"decode": seconds, "infer": time.perf_counter() - started},
         )
+
+    return finished
+
+
+@contextmanager
+def _naming(source: Path) -> Iterator[None]:
+    """Put a picture's name in front of what goes wrong with it."""
+    try:
+        yield
     except DcdrError as error:
-        raise type(error)(f"{decoded.source}: {error}") from error
-    return Inferred(
-        source=decoded.source,
-        restored=restored,
-        alpha=decoded.frame.alpha,
-        notes=tuple(decoded.frame.metadata.get("notes", ())),
-        colour=str(decoded.frame.metadata.get("colour", "")),
-        info=runner.engine.info,
-        stages={"decode": decoded.seconds, "infer": time.perf_counter() - started},
-    )
+        raise type(error)(f"{source}: {error}") from error
 
 
 def encode(

@@ -10,21 +10,27 @@ from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
+from dcdr_deploy.engines.base import DEVICE_CUDA
 from dcdr_deploy.errors import DcdrError, EngineError, EngineOutOfMemory, NonFiniteError, OutputError
 from dcdr_deploy.run.events import SILENT, Listener
-from dcdr_deploy.run.file import Decoded, Inferred, decode, encode, infer
+from dcdr_deploy.run.file import Decoded, Inferred, begin, decode, encode
 from dcdr_deploy.run.jobs import FolderPlan, Job, plan_folder
 from dcdr_deploy.run.manifest import Manifest, Wanted, describe, settings_key
 from dcdr_deploy.run.outputs import DEFAULT_OPTIONS, ConvertOptions, gain_map_path, preview_path
 from dcdr_deploy.run.reports import Failure, FileReport, FolderReport
 from dcdr_deploy.run.runner import Runner
-from dcdr_deploy.run.stages import Pipeline, Stages
+from dcdr_deploy.run.stages import Begun, Pipeline, Stages, workers_for
+from dcdr_deploy.system import hardware
 from dcdr_deploy.system.files import open_to_append
 
 FAILURES_NAME = "failures.jsonl"
 
 PIXELS_BEING_WRITTEN = 64_000_000
-"""Most pixels that are encoded at a time. With its copies on the way into a file one takes about 30 bytes."""
+"""Pixels that may be encoded at a time in any case. With its copies on the way into a file one takes about 30 bytes."""
+
+BYTES_OF_A_PIXEL = 30
+MEMORY_SHARE = 0.25
+"""Part of the free memory that the pixels being encoded may take where many threads do so."""
 
 FAILURES_IN_A_ROW = 3
 """So many failures of the engine, or of writing, one after the other are no matter of single files."""
@@ -107,8 +113,12 @@ class _FolderRun:
         self._failures: list[Failure] = []
         self._engine_failures = self._write_failures = 0  # in a row
         self._pipeline: Pipeline[Job, tuple[Wanted | None, Decoded], tuple[Wanted | None, Inferred], FileReport]
-        stages = Stages(self._decode, self._begun, self._infer, self._encode, _pixels, self._done, self._failed)
-        self._pipeline = Pipeline(stages, PIXELS_BEING_WRITTEN)
+        stages = Stages(
+            self._decode, self._begun, self._infer, self._encode, _pixels, self._done, self._failed, _decoded_pixels
+        )
+        on_gpu = runner.engine.info.device_kind == DEVICE_CUDA
+        workers = workers_for(hardware.cpu_threads(), processor_is_free=on_gpu)
+        self._pipeline = Pipeline(stages, pixels_in_flight(), workers)
 
     def convert(self, jobs: Sequence[Job], *, overwrite: bool) -> FolderReport:
         started = time.perf_counter()
@@ -154,11 +164,18 @@ class _FolderRun:
     def _begun(self, job: Job) -> None:
         self._listener.file_begun(job.source)
 
-    def _infer(self, job: Job, early: tuple[Wanted | None, Decoded]) -> tuple[Wanted | None, Inferred]:
+    def _infer(
+        self, job: Job, early: tuple[Wanted | None, Decoded]
+    ) -> tuple[Wanted | None, Inferred] | Begun[tuple[Wanted | None, Inferred]]:
         wanted, decoded = early
-        inferred = infer(decoded, self._runner, self._options, self._tiles_done)
-        self._engine_failures = 0
-        return wanted, inferred
+        finish = begin(decoded, self._runner, self._options, self._tiles_done)
+
+        def finished() -> tuple[Wanted | None, Inferred]:
+            inferred = finish()
+            self._engine_failures = 0
+            return wanted, inferred
+
+        return Begun(finished) if self._runner.engine.info.overlaps else finished()
 
     def _tiles_done(self, done: int, total: int) -> None:
         self._listener.tiles_done(done, total)
@@ -209,6 +226,17 @@ class _FolderRun:
         except OSError as error:
             reason = OutputError(f"{self._failures_file}: cannot be written: {error.strerror or error}")
             raise _StopError(reason) from error
+
+
+def pixels_in_flight() -> int:
+    """Return how many pixels may be encoded at a time, by the memory at hand."""
+    memory = hardware.available_memory() or 0
+    return max(PIXELS_BEING_WRITTEN, int(memory * MEMORY_SHARE / BYTES_OF_A_PIXEL))
+
+
+def _decoded_pixels(early: tuple[Wanted | None, Decoded]) -> int:
+    height, width = early[1].frame.pixels.shape[:2]
+    return height * width
 
 
 def _pixels(late: tuple[Wanted | None, Inferred]) -> int:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -23,7 +25,7 @@ from dcdr_deploy.run.gain import (
     working_codes,
 )
 from dcdr_deploy.run.recovery import Recovery
-from dcdr_deploy.run.runner import LARGEST_AREA, Progress, Runner, RunStatistics, no_memory, pixels_of
+from dcdr_deploy.run.runner import Progress, Runner, RunStatistics, no_memory, pixels_of
 from dcdr_deploy.run.strips import Outcome, SecondPass, average_down
 from dcdr_deploy.run.working_scale import NATIVE, Scale, working_sizes
 
@@ -80,39 +82,76 @@ def restore(
     Raises:
         DcdrError: as :meth:`Runner.run`; InputError for a scale out of range.
     """
+    return begin(frame, runner, scale, dials, keep_gain=keep_gain, progress=progress)()
+
+
+def begin(
+    frame: Frame | Codes,
+    runner: Runner,
+    scale: Scale = working_scale.AUTO,
+    dials: Dials = NEUTRAL,
+    *,
+    keep_gain: bool = False,
+    progress: Progress | None = None,
+) -> Callable[[], Restored]:
+    """Begin what :func:`restore` does: at scale ``"native"`` as :meth:`Runner.start` does, at others all of it.
+
+    Returns:
+        What waits for the rest; to be called once, while the engine is open.
+
+    Raises:
+        DcdrError: as :func:`restore`; so does what is returned.
+    """
     working_scale.checked(scale)
     codes = pixels_of(frame)
     started = time.perf_counter()
+    with _naming_memory(codes):
+        finish = _begun(codes, runner, scale, dials, keep_gain, progress)
+
+    def finished() -> Restored:
+        with _naming_memory(codes):
+            restored = finish()
+        restored.run.seconds = time.perf_counter() - started
+        runner.statistics = restored.run
+        return restored
+
+    return finished
+
+
+@contextmanager
+def _naming_memory(codes: Codes) -> Iterator[None]:
     try:
-        restored = _restored(codes, runner, scale, dials, keep_gain, progress)
+        yield
     except MemoryError:
         raise no_memory(codes) from None
-    restored.run.seconds = time.perf_counter() - started
-    runner.statistics = restored.run
-    return restored
 
 
-def _restored(
+def _begun(
     codes: Codes, runner: Runner, scale: Scale, dials: Dials, keep_gain: bool, progress: Progress | None
-) -> Restored:
+) -> Callable[[], Restored]:
     height, width = codes.shape[:2]
-    begin = BEGIN if dials.protect_below is None else dials.protect_below
+    protected = BEGIN if dials.protect_below is None else dials.protect_below
     peak = runner.engine.info.metadata.peak
-    second = SecondPass(codes, code_tables(codes.dtype.itemsize * 8, begin), dials, peak, keep_gain)
+    second = SecondPass(codes, code_tables(codes.dtype.itemsize * 8, protected), dials, peak, keep_gain)
     if scale == NATIVE:
-        sizes: tuple[tuple[int, int], ...] = ((height, width),)
-        linear = runner.run(codes, progress)
+        finish = runner.start(codes, progress)
         run = runner.statistics
-        if dials.turned() or keep_gain:
-            outcome = second.from_result(linear, protected=dials.protect_below is not None)
-        else:
-            outcome = Outcome(linear, second.recovery_of(linear))
-    else:
-        wanted = working_sizes(height, width, scale)
-        sizes = tuple(size for size, _ in wanted)
-        field, run = _excess(codes, second, wanted, runner, progress)
-        outcome = second.from_field(field)
-    return Restored(outcome.linear, sizes, outcome.recovery, outcome.gain_stops, run)
+
+        def native() -> Restored:
+            linear = finish()
+            if dials.turned() or keep_gain:
+                outcome = second.from_result(linear, protected=dials.protect_below is not None)
+            else:
+                outcome = Outcome(linear, second.recovery_of(linear))
+            return Restored(outcome.linear, ((height, width),), outcome.recovery, outcome.gain_stops, run)
+
+        return native
+    wanted = working_sizes(height, width, scale)
+    field, run = _excess(codes, second, wanted, runner, progress)
+    outcome = second.from_field(field)
+    sizes = tuple(size for size, _ in wanted)
+    restored = Restored(outcome.linear, sizes, outcome.recovery, outcome.gain_stops, run)
+    return lambda: restored
 
 
 def _excess(
@@ -126,7 +165,7 @@ def _excess(
     finest = average_down(codes, second.tables, wanted[0][0])
     needed, gray, fields, run = bool(finest.clipped.any()), is_gray(codes), [], RunStatistics()
     modest = runner.engine.info.device_kind == DEVICE_CPU and codes.shape[0] * codes.shape[1] > LARGE_PICTURE
-    area = MODEST_AREA if modest else LARGEST_AREA
+    area = MODEST_AREA if modest else None
     for size, weight in reversed(wanted):  # the coarse ones take no time; progress is that of the finest
         small = finest.reduced(size)
         if not needed:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -29,8 +30,8 @@ SMALLEST_TILE = 64
 """Pixels; halving stops here (or at the model's size multiple, if that is larger)."""
 
 LARGEST_AREA = 12_000_000
-"""Pixels of the largest automatic tile. A deformable convolution unfolds 64 channels x 9 taps at half size: 144 values
-a pixel, which must stay below the 2**31 that several libraries count with."""
+"""Pixels of the largest automatic tile, unless an engine takes more. A deformable convolution unfolds 64 channels x 9
+taps at half size: 144 values a pixel, which must stay below the 2**31 that several libraries count with."""
 
 MEMORY_SHARE = 0.5
 """Part of the free memory that the automatic tile plans with; the rest is for the frames and for other programs."""
@@ -142,7 +143,7 @@ class Runner:
         frame: Frame | NDArray[np.uint8] | NDArray[np.uint16],
         progress: Progress | None = None,
         *,
-        largest_area: int = LARGEST_AREA,
+        largest_area: int | None = None,
     ) -> NDArray[np.float32]:
         """Turn one SDR frame into linear light.
 
@@ -160,6 +161,32 @@ class Runner:
             EngineOutOfMemory: even the smallest tile does not fit; the message names its size.
             EngineError: the backend failed.
         """
+        return self.start(frame, progress, largest_area=largest_area)()
+
+    def start(
+        self,
+        frame: Frame | NDArray[np.uint8] | NDArray[np.uint16],
+        progress: Progress | None = None,
+        *,
+        largest_area: int | None = None,
+    ) -> Callable[[], NDArray[np.float32]]:
+        """Begin a frame: an engine with a device of its own computes it while the caller begins the next one.
+
+        That is so for frames in one piece; of others the last tiles only may be left to do.
+
+        Args:
+            frame: as for :meth:`run`; must not change before the result is there.
+            progress: as for :meth:`run`.
+            largest_area: as for :meth:`run`.
+
+        Returns:
+            What waits for the frame and returns it, (H, W, 3) as from :meth:`run`; to be called once, from any thread,
+            while the engine is open.
+
+        Raises:
+            InputError, NonFiniteError, EngineOutOfMemory, EngineError: as :meth:`run`, here or when the frame is
+                waited for.
+        """
         pixels = pixels_of(frame)
         started = time.perf_counter()
         statistics = self.statistics = RunStatistics()
@@ -170,17 +197,22 @@ class Runner:
             statistics.batch = self._batch_size(plan)
             statistics.engine_seconds = 0.0
             try:
-                result = self._run_plan(pixels, plan, statistics, progress)
+                finish = self._start_plan(pixels, plan, statistics, progress)
                 break
             except MemoryError:  # the runner's own arrays, which no smaller tile would shrink much
                 raise no_memory(pixels) from None
             except EngineOutOfMemory as error:
                 self._shrink(plan, statistics.batch, error)
                 statistics.retries += 1
-        statistics.seconds = time.perf_counter() - started
-        return result
 
-    def _plan(self, height: int, width: int, largest_area: int) -> TilePlan:
+        def finished() -> NDArray[np.float32]:
+            result = finish()
+            statistics.seconds = time.perf_counter() - started
+            return result
+
+        return finished
+
+    def _plan(self, height: int, width: int, largest_area: int | None = None) -> TilePlan:
         meta, fixed = self.engine.info.metadata, self.engine.info.fixed_size
         if fixed is not None:
             overlap = self._bounded_overlap(min(fixed))
@@ -211,10 +243,11 @@ class Runner:
             return wanted
         return min(wanted, tiling.largest_overlap(tile, SHARED_PART))
 
-    def _automatic_tile(self, height: int, width: int, largest_area: int) -> int | None:
+    def _automatic_tile(self, height: int, width: int, largest_area: int | None) -> int | None:
         """Return the largest tile edge for the memory at hand, ``None`` if the whole frame fits."""
         multiple = self.engine.info.metadata.size_multiple
-        area = min(self._affordable_pixels(), LARGEST_AREA, largest_area)
+        most = self.engine.info.largest_area or LARGEST_AREA
+        area = min(self._affordable_pixels(), most, most if largest_area is None else largest_area)
         padded_height, padded_width = (-(-length // multiple) * multiple for length in (height, width))
         if padded_height * padded_width <= area:
             return None
@@ -274,6 +307,29 @@ class Runner:
         self._tile_limit = max(edge // 2 // multiple * multiple, smallest)
         _logger.warning("out of memory with a tile of %d x %d; trying %d", height, width, self._tile_limit)
 
+    def _start_plan(
+        self,
+        pixels: NDArray[np.uint8] | NDArray[np.uint16],
+        plan: TilePlan,
+        statistics: RunStatistics,
+        progress: Progress | None,
+    ) -> Callable[[], NDArray[np.float32]]:
+        if progress is not None:
+            progress(0, len(plan))
+        if len(plan) > 1:
+            result = self._run_plan(pixels, plan, statistics, progress)
+            return lambda: result
+        finish = self._start_batch(pixels, plan, list(plan), statistics)
+        height, width = plan.frame_size
+
+        def whole() -> NDArray[np.float32]:
+            ((_, output),) = finish()
+            if progress is not None:
+                progress(1, 1)
+            return np.ascontiguousarray(output.transpose(1, 2, 0)[:height, :width])
+
+        return whole
+
     def _run_plan(
         self,
         pixels: NDArray[np.uint8] | NDArray[np.uint16],
@@ -283,13 +339,6 @@ class Runner:
     ) -> NDArray[np.float32]:
         """Run all tiles: along a row of tiles into a band, and the full band into the frame."""
         height, width = plan.frame_size
-        if progress is not None:
-            progress(0, len(plan))
-        if len(plan) == 1:
-            ((_, output),) = self._outputs(pixels, plan, statistics)
-            if progress is not None:
-                progress(1, 1)
-            return np.ascontiguousarray(output.transpose(1, 2, 0)[:height, :width])
         result = np.empty((height, width, 3), np.float32)
         # A single row of tiles that ends with the frame needs no band of its own.
         band = np.empty((plan.rows.size, width, 3), np.float32) if len(plan.rows.origins) > 1 else result
@@ -306,24 +355,56 @@ class Runner:
     def _outputs(
         self, pixels: NDArray[np.uint8] | NDArray[np.uint16], plan: TilePlan, statistics: RunStatistics
     ) -> Iterator[tuple[Tile, NDArray[np.float32]]]:
-        """Yield every tile with the engine's checked result, (3, h, w)."""
+        """Yield every tile with the engine's checked result, (3, h, w).
+
+        With an engine that goes on by itself, a batch is begun before the results of the one before are joined.
+        """
         tiles = iter(plan)
+        ahead = 1 if self.engine.info.overlaps else 0
+        begun: deque[Callable[[], list[tuple[Tile, NDArray[np.float32]]]]] = deque()
         while group := list(islice(tiles, statistics.batch)):
-            batch = self.engine.empty_codes((len(group), *plan.tile_size, 3), pixels.dtype)
-            for place, tile in zip(batch, group, strict=True):
-                place[...] = tiling.cut(pixels, tile)
+            begun.append(self._start_batch(pixels, plan, group, statistics))
+            if len(begun) > ahead:
+                yield from begun.popleft()()
+        for finish in begun:
+            yield from finish()
+
+    def _start_batch(
+        self,
+        pixels: NDArray[np.uint8] | NDArray[np.uint16],
+        plan: TilePlan,
+        group: list[Tile],
+        statistics: RunStatistics,
+    ) -> Callable[[], list[tuple[Tile, NDArray[np.float32]]]]:
+        """Begin a batch of tiles; what is returned waits for it and gives every tile with its checked result."""
+        batch = self.engine.empty_codes((len(group), *plan.tile_size, 3), pixels.dtype)
+        for place, tile in zip(batch, group, strict=True):
+            place[...] = tiling.cut(pixels, tile)
+        started = time.perf_counter()
+        finish = self.engine.start_codes(batch)
+        statistics.engine_seconds += time.perf_counter() - started
+
+        def checked() -> list[tuple[Tile, NDArray[np.float32]]]:
             started = time.perf_counter()
-            outputs = self.engine.infer_codes(batch)
+            try:
+                outputs = finish()
+            except NonFiniteError as error:
+                raise self._not_finite(group[error.tile or 0]) from error
             statistics.engine_seconds += time.perf_counter() - started
-            del batch  # not needed while the results are joined
             for tile, output in zip(group, outputs, strict=True):
-                if not _all_finite(output):
-                    raise NonFiniteError(
-                        f"{self.engine.info.metadata.name} gave NaN or infinity in the tile at {tile}"
-                        + (f" ({self.engine.info.model})" if self.engine.info.model else "")
-                        + "; an FP16 model may need FP32, see `dcdr-deploy export`"
-                    )
-                yield tile, output
+                if not (self.engine.info.checks_results or _all_finite(output)):
+                    raise self._not_finite(tile)
+            return list(zip(group, outputs, strict=True))
+
+        return checked
+
+    def _not_finite(self, tile: Tile) -> NonFiniteError:
+        info = self.engine.info
+        return NonFiniteError(
+            f"{info.metadata.name} gave NaN or infinity in the tile at {tile}"
+            + (f" ({info.model})" if info.model else "")
+            + "; an FP16 model may need FP32, see `dcdr-deploy export`"
+        )
 
 
 def _all_finite(values: NDArray[np.float32]) -> bool:

@@ -17,7 +17,9 @@ mean of 384 and 192        0.31    +4.51           +3.28             -5.93
 =========================  ======  ==============  ================  ======
 
 Small sizes see whole skies and make no bad mistakes, large ones see lamps; each errs elsewhere, and the mean of two
-errs least. Above 768 px a picture only gets larger, not other in content, so that its working sizes stay.
+errs least. Above 768 px a picture only gets larger, not other in content, so that its working sizes stay. At 256 px, as
+large as the network was trained for, a coarser size only loses (27 views: 3.49 dB instead of 3.76 on clipped pixels):
+small pictures go as they are.
 """
 
 from __future__ import annotations

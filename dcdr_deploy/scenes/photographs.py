@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from dcdr_deploy.errors import InputError
+from dcdr_deploy.imaging.read import read_image
 from dcdr_deploy.imaging.transfer import luminance, srgb_to_linear
 from dcdr_deploy.scenes.camera import brightest_channel
 from dcdr_deploy.scenes.draws import log_uniform
@@ -91,15 +91,13 @@ class PhotographSet:
 
 
 def read_photograph(path: Path) -> npt.NDArray[np.uint8]:
-    """8-bit RGB of a picture, (H, W, 3).
+    """8-bit sRGB of a picture as ``run`` reads it, (H, W, 3): turned upright, converted from what the file declares.
 
     Raises:
-        InputError: it cannot be decoded.
+        InputError: it cannot be read.
     """
-    pixels = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if pixels is None:
-        raise InputError(f"{path} cannot be decoded")
-    return np.ascontiguousarray(pixels[..., ::-1])
+    pixels = read_image(path).pixels
+    return np.asarray(pixels if pixels.dtype == np.uint8 else np.rint(pixels / 257), np.uint8)
 
 
 def linearise(picture: npt.NDArray[np.uint8]) -> tuple[FloatArray, npt.NDArray[np.bool_]]:

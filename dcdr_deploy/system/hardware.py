@@ -153,6 +153,12 @@ def _statistic(path: Path, key: str) -> int:
     return 0
 
 
+def resident_memory() -> int | None:
+    """Return how many bytes of memory this process has in use, ``None`` where the system does not tell."""
+    fields = (_read(Path("/proc/self/statm")) or "").split()
+    return int(fields[1]) * os.sysconf("SC_PAGE_SIZE") if len(fields) > 1 else None
+
+
 def cuda_device_count() -> int:
     """Return how many NVIDIA GPUs the installed driver offers; 0 without driver or GPU.
 

@@ -27,7 +27,7 @@ from dcdr_deploy.errors import DcdrError, EngineError
 from dcdr_deploy.modelfile.names import OFFSET_CHANNELS
 from dcdr_deploy.models import HdrNetwork
 from dcdr_deploy.models.blocks import CONVOLUTIONS, Convolve, DeformMode
-from dcdr_deploy.models.deform import deform_conv2d_gather
+from dcdr_deploy.models.deform import deform_conv2d
 from dcdr_deploy.system.faults import one_line
 
 MODE: DeformMode = "columns"
@@ -67,7 +67,7 @@ def _prepared(device: int) -> bool:
             wrong = largest_error(kernels, torch.device("cuda", device), torch.cuda.current_stream().cuda_stream)
         if not wrong < LARGEST_ERROR:
             raise EngineError(f"its own kernels are wrong by {wrong:.2g} on this GPU")
-    except DcdrError as error:
+    except (DcdrError, RuntimeError) as error:  # what torch raises where a GPU's memory is full or a kernel fails
         _log.warning("training takes torchvision's deformable convolution, which is slower: %s", one_line(error))
         return False
     return True
@@ -86,7 +86,7 @@ def kernels_for(capability: tuple[int, int]) -> ColumnKernels:
 
 
 def largest_error(kernels: ColumnKernels, device: torch.device, stream: int) -> float:
-    """Relative error of a small convolution's result and gradients against the gather form, in FP32."""
+    """Relative error of a small convolution's result and gradients against torchvision's, in FP32."""
     generator = torch.Generator().manual_seed(0)
     batch, channels, height, width = 2, 64, 19, 21
     shapes = ((channels,), (OFFSET_CHANNELS,), (channels,))
@@ -99,7 +99,7 @@ def largest_error(kernels: ColumnKernels, device: torch.device, stream: int) -> 
     found += gradients(kernels, grad, x, offset, weight, stream)
     with torch.enable_grad():
         leaves = [each.requires_grad_() for each in (x, offset, weight, bias)]
-        result = deform_conv2d_gather(leaves[0], leaves[1], leaves[2], leaves[3])
+        result = deform_conv2d(leaves[0], leaves[1], leaves[2], leaves[3])
         expected = [result.detach(), *torch.autograd.grad(result, leaves, grad)]
     return max(float((a - b).norm() / b.norm()) for a, b in zip(found, expected, strict=True))
 

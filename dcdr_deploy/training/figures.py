@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -49,6 +50,14 @@ class StepFigures:
             losses, errors = zip(*self._known, strict=True)
             self._last = (sum(losses) / count, torch.tensor(errors).mean().item())
         return self._last
+
+    def known(self) -> list[tuple[float, float]]:
+        """Loss and mean squared error of each step known since :meth:`clear`: what a checkpoint keeps of them."""
+        return list(self._known)
+
+    def take_over(self, known: Sequence[tuple[float, float]]) -> None:
+        """Go on with the steps of an interrupted run, so that means do not depend on where it was interrupted."""
+        self._known = [(float(loss), float(error)) for loss, error in known]
 
     def clear(self) -> None:
         """Begin a new span; steps not yet known are left to it."""

@@ -266,6 +266,7 @@ class _Journal:
         self.channels = channels
         self.state, self.folder, self.options, self.validate, self.listen = state, folder, options, validate, listen
         self.figures = StepFigures()
+        self.figures.take_over(state.figures)
 
     def step_done(self, figures: Tensor) -> None:
         """Take in a step's figures, and do what is due after it."""
@@ -287,7 +288,7 @@ class _Journal:
                 raise RestorationSilent(
                     f"the restoration net has fallen silent by step {state.step}: {closed:.0%} of its last hidden "
                     f"channels stayed closed for {options.log_every} steps, and closed ones do not learn; start again "
-                    f"at the weights before with a lower --learning-rate than {recipe.learning_rate:g}"
+                    f"at the weights before with a lower `learning_rate` than {recipe.learning_rate:g}"
                 )
         if self.validate is not None and state.step % options.validate_every == 0:
             with evaluation_network(state) as network:
@@ -297,6 +298,8 @@ class _Journal:
 
     def save(self) -> None:
         """Write the checkpoint."""
+        self.figures.wait()
+        self.state.figures = self.figures.known()
         self.state.save(self.folder / CHECKPOINT_NAME)
 
     def _append(self, values: dict[str, Any]) -> None:

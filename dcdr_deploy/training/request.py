@@ -1,12 +1,13 @@
-"""A training run as a user asks for it: options to recipe and data source, progress on the terminal, Ctrl-C."""
+"""A training run as a user asks for it: options to recipe and data source, Ctrl-C."""
 
 from __future__ import annotations
 
+import logging
 import math
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field, replace
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +17,20 @@ from torch.utils.data import Dataset
 
 from dcdr_deploy.errors import InputError
 from dcdr_deploy.modelfile.metadata import check_peak
-from dcdr_deploy.models import HdrNetwork, architecture_of, find_preset
+from dcdr_deploy.models import HdrNetwork, architecture_of, find_preset, load_checkpoint, preset_names
 from dcdr_deploy.system.files import refuse_url
 from dcdr_deploy.training.assembly import open_run, run_training, validator
 from dcdr_deploy.training.batches import automatic_workers
 from dcdr_deploy.training.distributed import SINGLE, ProcessGroup, join_processes
-from dcdr_deploy.training.loop import LoopOptions, Progress
+from dcdr_deploy.training.loop import CHECKPOINT_NAME, LoopOptions, Progress
 from dcdr_deploy.training.pairs import PairedFolder, find_cityscapes, find_pairs, is_cityscapes
 from dcdr_deploy.training.perceptual import PERCEPTUAL
 from dcdr_deploy.training.recipe import RECIPES, SQUEEZENET_WEIGHT, Recipe
+from dcdr_deploy.training.resuming import RunSettings, settle
 from dcdr_deploy.training.sources import SyntheticSource
+from dcdr_deploy.training.state import read_run_settings
+
+_logger = logging.getLogger(__name__)
 
 Validate = Callable[[HdrNetwork], dict[str, float]]
 
@@ -47,8 +52,9 @@ class TrainingRequest:
     """Options of ``dcdr-deploy train``; see its ``--help`` for their meaning.
 
     ``overrides`` replaces fields of the recipe; ``perceptual`` is a name of :data:`PERCEPTUAL_CHOICES`, or ``None`` for
-    the recipe's; ``start_weights`` is a checkpoint whose weights a new run starts at; ``workers`` of ``None`` leaves
-    their number to the device.
+    the recipe's; ``start_weights`` is a checkpoint whose weights a new run starts at, and whose network it has unless
+    a preset is named; ``workers`` of ``None`` leaves their number to the device. ``given`` names the options that the
+    user gave, which a resumed run checks against its own; ``None`` stands for those that differ from the defaults.
     """
 
     output: Path
@@ -75,12 +81,36 @@ class TrainingRequest:
     checkpoint_every: int = 500
     validate_every: int = 1000
     minutes: float | None = None
+    given: frozenset[str] | None = None
+
+    def stated(self) -> frozenset[str]:
+        """Names of the settings that the user gave, as :func:`~dcdr_deploy.training.resuming.settle` calls them."""
+        given = self.given
+        if given is None:
+            given = frozenset(each.name for each in fields(self) if getattr(self, each.name) != _default(each))
+        return given | self.overrides.keys() | ({"losses"} if self.perceptual is not None else set())
+
+    def sources(self) -> dict[str, Any]:
+        """What the samples are drawn from."""
+        return {name: getattr(self, name) for name in _SOURCES}
 
 
-def run_request(request: TrainingRequest) -> bool:
-    """Run or go on with a training run, with a progress bar on stderr.
+_SOURCES = ("data", "split", "ldr", "hdr", "panoramas", "photos", "lists", "scenes")
 
-    Under torch's launcher every process calls this, and they share each batch.
+
+def _default(entry: Field[Any]) -> Any:
+    return entry.default_factory() if entry.default_factory is not MISSING else entry.default
+
+
+Listen = Callable[[Progress], None]
+Show = Callable[[int, int], AbstractContextManager[Listen | None]]
+"""Called with the steps of the whole run and those already done; gives what is told of each step."""
+
+
+def run_request(request: TrainingRequest, show: Show = lambda steps, done: nullcontext()) -> bool:
+    """Run or go on with a training run.
+
+    Under torch's launcher every process calls this, and they share each batch; the first one shows progress.
 
     Returns:
         Whether the recipe is complete; ``False`` after Ctrl-C or at the time limit.
@@ -92,12 +122,14 @@ def run_request(request: TrainingRequest) -> bool:
         SystemExit: another process of the run failed and says why.
     """
     with join_processes() as group:
-        return _run_share(request, group)
+        return _run_share(request, group, show)
 
 
-def _run_share(request: TrainingRequest, group: ProcessGroup) -> bool:
+def _run_share(request: TrainingRequest, group: ProcessGroup, show: Show) -> bool:
     check_request(request)
     recipe = build_recipe(request)
+    if request.resume:
+        request, recipe = _as_begun(request, recipe)
     group.share_of(recipe.batch)
     if request.threads is not None:
         torch.set_num_threads(request.threads)
@@ -105,6 +137,7 @@ def _run_share(request: TrainingRequest, group: ProcessGroup) -> bool:
     with group.first_on_machine_leads():
         data, validate = open_data(request, recipe)
     state = open_run(recipe, request.output, request.peak, device, request.resume, request.start_weights)
+    state.data = request.sources()
     workers = automatic_workers(torch.device(device), group) if request.workers is None else request.workers
     options = LoopOptions(
         request.checkpoint_every,
@@ -114,11 +147,26 @@ def _run_share(request: TrainingRequest, group: ProcessGroup) -> bool:
         device=device,
         compile=request.compile,
     )
-    show = progress_bar(recipe.steps, state.step) if group.is_first else nullcontext()
-    with stop_on_interrupt() as stop, show as listen:
+    shown = show(recipe.steps, state.step) if group.is_first else nullcontext()
+    with stop_on_interrupt() as stop, shown as listen:
         return run_training(
             state, data, request.output, options, perceptual_files(request), validate, listen, stop, group=group
         )
+
+
+def _as_begun(request: TrainingRequest, recipe: Recipe) -> tuple[TrainingRequest, Recipe]:
+    """The request and recipe of the run in the output folder, with what may change taken from the ones given.
+
+    Raises:
+        CheckpointError: there is no run.
+        InputError: a setting was given that is not the run's.
+    """
+    own = read_run_settings(request.output / CHECKPOINT_NAME)
+    wanted = RunSettings(recipe, request.peak, request.sources())
+    settled, notes = settle(own, wanted, request.stated(), request.output)
+    for note in notes:
+        _logger.warning("%s", note)
+    return replace(request, peak=settled.peak, **settled.data), settled.recipe
 
 
 def check_request(request: TrainingRequest) -> None:
@@ -157,6 +205,8 @@ def build_recipe(request: TrainingRequest) -> Recipe:
     overrides = dict(request.overrides)
     if "patch" in overrides:
         overrides["patches_from"] = []  # the user's size holds for the whole run
+    if request.start_weights is not None and not request.resume and "preset" not in overrides:
+        overrides["preset"] = preset_of(request.start_weights)
     recipe = replace(RECIPES[request.recipe], **overrides)
     multiple = architecture_of(find_preset(recipe.preset)).size_multiple
     if recipe.patch % multiple:
@@ -168,6 +218,20 @@ def build_recipe(request: TrainingRequest) -> Recipe:
     if recipe.patch < smallest:
         raise InputError(f"`patch` {recipe.patch} is too small for the perceptual loss, which needs {smallest} pixels")
     return recipe
+
+
+def preset_of(weights: Path) -> str:
+    """Name of the preset whose network a checkpoint holds.
+
+    Raises:
+        CheckpointError: the checkpoint cannot be read.
+        InputError: its network is none of a preset.
+    """
+    config = load_checkpoint(weights).network.config
+    for name in preset_names():
+        if find_preset(name) == config:
+            return name
+    raise InputError(f"{weights} holds a network of no preset ({', '.join(preset_names())}); it cannot be trained here")
 
 
 def perceptual_files(request: TrainingRequest) -> dict[str, Path]:
@@ -244,35 +308,3 @@ def stop_on_interrupt() -> Iterator[Callable[[], bool]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-@contextmanager
-def progress_bar(steps: int, first: int) -> Iterator[Callable[[Progress], None]]:
-    """Progress with loss, PSNR and ETA on stderr; plain lines now and then where it is no terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bar
-
-    console = Console(stderr=True)
-    columns = (
-        TextColumn("training"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("loss {task.fields[loss]:.5f}  PSNR-mu {task.fields[psnr]:.2f} dB"),
-        TimeRemainingColumn(),
-    )
-    every = max(1, steps // 100)
-    with Bar(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task("training", total=steps, completed=first, loss=0.0, psnr=0.0)
-
-        def listen(progress: Progress) -> None:
-            bar.update(task, completed=progress.step, loss=progress.loss, psnr=progress.psnr_mu)
-            if not console.is_terminal and progress.step % every == 0:
-                done = progress.step / progress.steps
-                left = progress.seconds * (1 / done - 1) / 60
-                console.print(
-                    f"step {progress.step}/{progress.steps}  loss {progress.loss:.5f}  "
-                    f"PSNR-mu {progress.psnr_mu:.2f} dB  ETA {left:.0f} min"
-                )
-
-        yield listen

@@ -84,7 +84,6 @@ class SyntheticSource:
         if not files:
             places = ", ".join(map(str, folders))
             raise InputError(
-                f"{places}: no {' or '.join(suffixes)} file for {split}; a folder of that name or `lists` says "
-                "what is"
+                f"{places}: no {' or '.join(suffixes)} file for {split}; a folder of that name or `lists` says what is"
             )
         return files

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from dcdr_deploy.errors import CheckpointError
-from dcdr_deploy.modelfile.metadata import ModelMetadata, encode
+from dcdr_deploy.errors import CheckpointError, ModelError
+from dcdr_deploy.modelfile.metadata import ModelMetadata, decode, encode
 from dcdr_deploy.modelfile.names import DOMAIN
 from dcdr_deploy.models import HdrNetwork, LoadedModel, architecture_of
 from dcdr_deploy.models.untrusted import read_untrusted
+from dcdr_deploy.system.faults import one_line
 from dcdr_deploy.system.files import atomic_path
 from dcdr_deploy.training.recipe import Recipe
+from dcdr_deploy.training.resuming import RunSettings, data_from_json
 from dcdr_deploy.training.subpixels import even_out
 
 FORMAT = "dcdr-training-1"
@@ -35,6 +38,8 @@ class TrainingState:
         peak: linear value of a target of 1.0, in units of SDR white.
         scaler: loss scaler, for fp16 arithmetic on GPUs only.
         start: how the weights were trained that the run started at, as their file says; ``None`` for a fresh start.
+        figures: loss and mean squared error of the steps since the last line of the metrics.
+        data: what the samples are drawn from, see :class:`~dcdr_deploy.training.resuming.RunSettings`.
     """
 
     recipe: Recipe
@@ -46,6 +51,8 @@ class TrainingState:
     peak: float = 1.0
     scaler: torch.amp.GradScaler | None = None
     start: dict[str, Any] | None = None
+    figures: list[tuple[float, float]] = field(default_factory=list)
+    data: Mapping[str, Any] = field(default_factory=dict)
 
     def start_at(self, model: LoadedModel) -> None:
         """Take over a model's weights before the first step, into the running average too.
@@ -93,6 +100,8 @@ class TrainingState:
             "optimizer": self.optimiser.state_dict(),
             "torch_rng": torch.get_rng_state(),
             DOMAIN: encode(self.metadata()),
+            "figures": [list(each) for each in self.figures],
+            "data": RunSettings(self.recipe, self.peak, self.data).data_as_json(),
         }
         if torch.cuda.is_available():
             content["cuda_rng"] = torch.cuda.get_rng_state_all()
@@ -126,9 +135,25 @@ class TrainingState:
             self.scaler.load_state_dict(content["scaler"])
         self.step, self.seconds = content["step"], content["seconds"]
         self.start = json.loads(content["start"]) if "start" in content else None
+        self.figures = [(loss, error) for loss, error in content.get("figures", ())]
         torch.set_rng_state(content["torch_rng"].cpu())
         if torch.cuda.is_available() and len(content.get("cuda_rng", ())) == torch.cuda.device_count():
             torch.cuda.set_rng_state_all([state.cpu() for state in content["cuda_rng"]])
+
+
+def read_run_settings(path: Path) -> RunSettings:
+    """The settings of the run that a training checkpoint belongs to.
+
+    Raises:
+        CheckpointError: as :func:`read_training_checkpoint`, or its settings cannot be read.
+    """
+    content = read_training_checkpoint(path)
+    try:
+        peak = decode({str(key): str(value) for key, value in content[DOMAIN].items()}).peak
+        data = data_from_json(content.get("data", "{}"))
+        return RunSettings(Recipe.from_json(content["recipe"]), peak, data)
+    except (KeyError, TypeError, ValueError, AttributeError, ModelError) as error:
+        raise CheckpointError(f"{path} does not say how its run was set up: {one_line(error)}") from error
 
 
 def _told(training: str | None) -> dict[str, Any]:

@@ -70,6 +70,10 @@ def played(monkeypatch: pytest.MonkeyPatch) -> FakeKernels:
     monkeypatch.setattr(gpu_check.fused, "kernels_for", None)  # main replaces it
     monkeypatch.setattr(gpu_check, "CudaRecorder", lambda: lambda function, example: function)
     monkeypatch.setattr(gpu_check, "SIZES", small)
+    for name, value in (("wrong_kernels", 0.0), ("psnr", 82.0), ("memory", 2.9)):
+        monkeypatch.setattr(gpu_check.own, name, lambda *_, value=value: value)
+    for name in ("device_times", "host_times", "half_block_times"):
+        monkeypatch.setattr(gpu_check.own, name, lambda *_: [4.0, 5.0, 6.0])
     monkeypatch.setattr(gpu_check, "HALF_SIZES", {"960x540": (4, 6), "1920x1080": (8, 12)})
     monkeypatch.setattr(gpu_check, "BLOCKS", {"odd size, batch 2": (2, 5, 7), "one pixel": (1, 1, 1)})
     picture = gpu_measure.picture
@@ -89,9 +93,13 @@ def test_every_part_leaves_its_rows_and_both_files_are_written(
     verdicts = {check["name"]: check["passed"] for check in data["checks"]}
     assert all(verdicts.values()), data["checks"]
     assert {"block, odd size, batch 2, float16", "block, one pixel, float32", "network, fp16"} <= set(verdicts)
+    assert {"engine cuda, kernels one by one", "engine cuda, network", "engine cuda, 3840x2160"} <= set(verdicts)
     rows = {(row["group"], row["size"], row["name"]): row for row in data["timings"]}
     assert rows[DEFORM, "1920x1080", "half a fused block"]["milliseconds"] == 1.0
     assert rows[FRAME, "3840x2160", "fused, CUDA graph"]["milliseconds"] == 2.0
+    assert rows[FRAME, "3840x2160", "engine cuda"]["milliseconds"] == 5.0
+    assert rows[gpu_check.HOST, "1920x1080", "engine cuda"]["milliseconds"] == 5.0
+    assert rows[DEFORM, "1920x1080", "half a block from hidden maps"]["milliseconds"] == 5.0
     assert rows[FRAME, "3840x2160", "fused, CUDA graph"]["floors_ms"]["arithmetic"] > 0
     for name in ("fused, torch.compile, CUDA graph", "torch.compile, torchvision"):
         assert (FRAME, "1920x1080", name) in rows

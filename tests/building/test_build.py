@@ -54,7 +54,12 @@ class Machine:
             self.fail(engine)
         layers = 8 if request["settings"]["plugin"] else 0
         kind = "PLUGIN_V3" if layers else "CONVOLUTION"
-        return {"plugin_layers": layers, "layer_types": {kind: 8}, "layer_precisions": {kind: {"HALF": 8}}}
+        return {
+            "plugin_version": ("2" if request["settings"]["fp16"] else "1") if layers else None,
+            "plugin_layers": layers,
+            "layer_types": {kind: 8},
+            "layer_precisions": {kind: {"HALF": 8}},
+        }
 
 
 @pytest.fixture

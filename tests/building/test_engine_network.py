@@ -14,8 +14,12 @@ from dcdr_deploy.building.network import GIB, BuiltEngine, build_serialized
 from dcdr_deploy.building.prepare import prepare
 from dcdr_deploy.errors import EngineError, OutputError
 
-CONVOLUTIONS = {True: 101, False: 101 + 9 * 16}
-"""In the network by plugin; without it each of 16 deformable convolutions is nine of 1x1."""
+CONVOLUTIONS = {(True, True): 39, (True, False): 101, (False, True): 101 + 9 * 16, (False, False): 101 + 9 * 16}
+"""In the network by plugin and FP16.
+
+The plugin takes hidden maps in FP16: of eight convolutions for the SFT layers of each of eight blocks one is left for
+each of two condition maps. Without the plugin each of 16 deformable convolutions is nine of 1x1.
+"""
 
 
 def build(chosen: Any, **callbacks: Any) -> BuiltEngine:
@@ -27,8 +31,9 @@ def check(built: BuiltEngine, chosen: Any) -> None:
     precision = "HALF" if chosen.fp16 else "FLOAT"
     assert built.plugin_layers == built.layer_types.get("PLUGIN_V3", 0) == (8 if chosen.plugin else 0)
     assert len(built.engine) > 1 << 20
-    assert built.layer_types["CONVOLUTION"] == CONVOLUTIONS[chosen.plugin]
-    assert built.layer_precisions["CONVOLUTION"] == {precision: CONVOLUTIONS[chosen.plugin]}
+    convolutions = CONVOLUTIONS[chosen.plugin, chosen.fp16]
+    assert built.layer_types["CONVOLUTION"] == convolutions
+    assert built.layer_precisions["CONVOLUTION"] == {precision: convolutions}
     if chosen.plugin:
         assert built.layer_precisions["PLUGIN_V3"] == {precision: 8}
         assert "GRID_SAMPLE" not in built.layer_types

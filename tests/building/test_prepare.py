@@ -12,8 +12,9 @@ import pytest
 from models_for_engines import BLOCKS, FULL, RTX, demo, settings
 from onnx import TensorProto, helper, numpy_helper
 
-from dcdr_deploy.building.prepare import block_names, prepare
-from dcdr_deploy.engines.cuda.packing import pack_weight
+from dcdr_deploy.building.hidden_maps import remove_unused
+from dcdr_deploy.building.prepare import block_names, plugin_version, prepare
+from dcdr_deploy.engines.cuda.packing import pack_sft_bias, pack_sft_weight, pack_weight
 from dcdr_deploy.errors import ModelError
 from dcdr_deploy.export.fp16 import to_fp16
 from dcdr_deploy.export.operators import DEFORM_BODIES, gridsample_body
@@ -192,8 +193,9 @@ def test_with_the_plugin_only_named_nodes_are_left(fp16: bool) -> None:
     assert block_names(prepared) == BLOCKS
     for node in prepared.graph.node:
         if node.domain:
-            attributes = {entry.name: entry.s for entry in node.attribute}
-            assert attributes == {"plugin_namespace": b"dcdr", "plugin_version": b"1"}
+            attributes = {entry.name: entry.s for entry in node.attribute if entry.name != "first"}
+            assert attributes == {"plugin_namespace": b"dcdr", "plugin_version": b"2" if fp16 else b"1"}
+    assert plugin_version(prepared) == ("2" if fp16 else "1")
 
 
 @pytest.mark.parametrize("fp16", [False, True])
@@ -215,6 +217,77 @@ def test_the_constants_hold_the_weights_of_the_model(fp16: bool) -> None:
             assert not np.array_equal(before[bias], before[bias].astype(np.float16))
             assert weight not in after
             assert bias not in after
+
+
+@functools.cache
+def half() -> onnx.ModelProto:
+    return to_fp16(lively())
+
+
+def values_of(model: onnx.ModelProto, names: list[str]) -> list[np.ndarray]:
+    """What tensors of a graph hold for a picture; nodes of ours, which nobody can run, are not asked."""
+    shown = onnx.ModelProto()
+    shown.CopyFrom(model)
+    del shown.graph.output[:]
+    shown.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
+    remove_unused(shown)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(shown.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return session.run(names, {"sdr": picture(*SHAPE)})
+
+
+def test_the_hidden_map_holds_what_the_branches_of_its_blocks_computed() -> None:
+    prepared = prepare(half(), settings(dynamic=True))
+    made = {output: node for node in half().graph.node for output in node.output}
+    before = [node for node in half().graph.node if node.domain]
+    after = [node for node in prepared.graph.node if node.domain]
+    firsts = [next(entry.i for entry in node.attribute if entry.name == "first") for node in after]
+    assert firsts == [0, 32, 0, 32, 64, 96, 64, 96]  # encoder and decoder share a condition map
+    hidden = values_of(prepared, sorted({node.input[2] for node in after}))
+    by_name = dict(zip(sorted({node.input[2] for node in after}), hidden, strict=True))
+    assert [values.shape[1] for values in hidden] == [128, 128]
+    for old, new, first in zip(before, after, firsts, strict=True):
+        branches = values_of(half(), [made[name].input[0] for name in old.input[2:6]])
+        mine = by_name[new.input[2]][:, first : first + 32]
+        np.testing.assert_allclose(mine, np.concatenate(branches, axis=1), rtol=1e-3, atol=1e-4)
+
+
+def test_the_second_convolutions_of_the_sft_layers_are_constants_of_the_block() -> None:
+    before, after = constants(lively()), constants(prepare(lively(), settings(fp16=True)))
+    for block in BLOCKS:
+        for number in (1, 2):
+            layer = f"{block}.sft{number}"
+            packed, biases = after[f"{block}.w_sft{number}"], after[f"{block}.b_sft{number}"]
+            wanted = pack_sft_weight(before[f"{layer}.gain1.weight"], before[f"{layer}.shift1.weight"])
+            assert packed.dtype == np.float16
+            np.testing.assert_array_equal(packed, wanted)
+            np.testing.assert_array_equal(  # not rounded to FP16 on the way
+                biases, pack_sft_bias(before[f"{layer}.gain1.bias"], before[f"{layer}.shift1.bias"])
+            )
+            assert not any(name.startswith(layer) for name in after)
+
+
+def other_stride(node: onnx.NodeProto) -> None:
+    next(entry for entry in node.attribute if entry.name == "strides").ints[:] = [2, 2]
+
+
+def other_operator(node: onnx.NodeProto) -> None:
+    node.op_type = "Selu"
+    del node.attribute[:]
+
+
+@pytest.mark.parametrize(("steps", "spoil"), [(0, other_stride), (1, other_operator), (2, other_stride)])
+def test_maps_that_come_from_elsewhere_are_taken_as_maps(steps: int, spoil: Callable[[onnx.NodeProto], None]) -> None:
+    model = demo()
+    made = {output: node for node in model.graph.node for output in node.output}
+    node = made[next(each for each in model.graph.node if each.domain).input[4]]
+    for _ in range(steps):
+        node = made[node.input[0]]
+    spoil(node)
+    prepared = prepare(model, settings(fp16=True))
+    assert plugin_version(prepared) == "1"
+    assert {len(each.input) for each in prepared.graph.node if each.domain} == {10}
 
 
 def test_everything_but_the_blocks_is_fp16() -> None:

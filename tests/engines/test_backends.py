@@ -227,12 +227,13 @@ def test_torch_runs_a_checkpoint(checkpoint: Path):
 
 @pytest.mark.parametrize("backend", ["onnxruntime", "openvino", "torch"])
 def test_a_package_that_is_missing_is_named_with_its_install_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_model: Path, backend: str
+    tmp_path: Path, model_file: Path, monkeypatch: pytest.MonkeyPatch, backend: str
 ):
     monkeypatch.setitem(sys.modules, backend, None)  # makes its import fail
     monkeypatch.setattr("dcdr_deploy.system.packages.installed", lambda name: name != backend)
-    path = tmp_path / "net.pth" if backend == "torch" else tiny_model
-    (tmp_path / "net.pth").write_bytes(b"anything")
+    checkpoint = tmp_path / "net.pth"
+    checkpoint.write_bytes(b"anything")
+    path = checkpoint if backend == "torch" else model_file
     with pytest.raises(MissingDependency, match=r"install: pip install"):
         load_engine(path, backend)
 

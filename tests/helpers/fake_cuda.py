@@ -9,7 +9,6 @@ any order that the events allow. Memory starts out full of rubbish, has bounds, 
 
 from __future__ import annotations
 
-import ctypes
 import random
 from collections import Counter, deque
 from collections.abc import Callable
@@ -192,6 +191,12 @@ class FakeDriver:
     def cuCtxSetCurrent(self, context: int) -> tuple:
         return (OK,)
 
+    def cuCtxPushCurrent(self, context: int) -> tuple:
+        return (OK,)
+
+    def cuCtxPopCurrent(self) -> tuple:
+        return OK, 7
+
     def cuMemGetInfo(self) -> tuple:
         return OK, self.memory - self.used, self.memory
 
@@ -221,14 +226,6 @@ class FakeDriver:
         del self._pinned[address]
         return (OK,)
 
-    def cuMemHostRegister(self, address: int, size: int, flags: int) -> tuple:
-        self._pinned[address] = np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(address))
-        return (OK,)
-
-    def cuMemHostUnregister(self, address: int) -> tuple:
-        del self._pinned[address]
-        return (OK,)
-
     def _copy(self, name: str, target: int, source: int, size: int, stream: int) -> tuple:
         def action() -> None:
             self.array(target, size)[:] = self.array(source, size)
@@ -247,6 +244,13 @@ class FakeDriver:
     def cuMemcpyDtoDAsync(self, target: int, source: int, size: int, stream: int) -> tuple:
         assert min(source, target) >= DEVICE_BASE
         return self._copy("copy", target, source, size, stream)
+
+    def cuMemsetD8Async(self, target: int, value: int, size: int, stream: int) -> tuple:
+        def action() -> None:
+            self.array(target, size)[:] = value
+
+        self.put(stream, action, "clear")
+        return (OK,)
 
     def cuStreamCreate(self, flags: int) -> tuple:
         handle = self._handle()

@@ -153,7 +153,7 @@ def fake_tensorrt(
         PluginField,
         list,
     )
-    trt.PluginFieldType = SimpleNamespace(CHAR="char")
+    trt.PluginFieldType = SimpleNamespace(CHAR="char", INT32="int32")
     trt.DimsExprs = list
     for name in ("IPluginV3", "IPluginV3OneCore", "IPluginV3OneBuild", "IPluginV3OneRuntime", "IPluginCreatorV3One"):
         setattr(trt, name, type(name, (), {}))

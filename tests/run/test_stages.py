@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from dcdr_deploy.errors import InputError
-from dcdr_deploy.run.stages import AHEAD, BEHIND, Pipeline, Stages
+from dcdr_deploy.run.stages import AHEAD, BEHIND, Begun, Pipeline, Stages, Workers, workers_for
 
 WAIT = 30  # seconds after which a thread that should have come counts as missing
 
@@ -17,7 +17,7 @@ WAIT = 30  # seconds after which a thread that should have come counts as missin
 class Recorder:
     """Stages that pass numbers through; single ones can be replaced."""
 
-    def __init__(self, limit: int = 100, **stages: Callable[..., Any]) -> None:
+    def __init__(self, limit: int = 100, workers: Workers | None = None, **stages: Callable[..., Any]) -> None:
         self.done: list[tuple[int, int]] = []
         self.failed: list[tuple[int, str]] = []
         self.begun: list[int] = []
@@ -30,7 +30,7 @@ class Recorder:
             "done": lambda item, result: self.done.append((item, result)),
             "failed": lambda item, error: self.failed.append((item, str(error))),
         }
-        self.pipeline: Pipeline[Any, Any, Any, Any] = Pipeline(Stages(**{**chosen, **stages}), limit)
+        self.pipeline: Pipeline[Any, Any, Any, Any] = Pipeline(Stages(**{**chosen, **stages}), limit, workers)
 
 
 def fail_at(number: int) -> Callable[..., Any]:
@@ -173,3 +173,118 @@ def test_poll_reports_what_is_finished_in_the_midst_of_a_stage():
     recorder = Recorder(middle=middle, last=lambda item, late: finished.set())
     recorder.pipeline.run(range(2))
     assert [item for item, _ in recorder.done] == [0, 1]
+
+
+MANY = Workers(first=4, last=4)
+
+
+def test_many_threads_prepare_and_finish_at_a_time():
+    """Each stage of four items needs the three others to be in it too."""
+    meeting, parting = threading.Barrier(4), threading.Barrier(4)
+    recorder = Recorder(
+        workers=MANY,
+        first=lambda item: meeting.wait(WAIT) if item else None,
+        last=lambda item, late: parting.wait(WAIT) if item else None,
+        middle=lambda item, early: None,
+        early_weight=lambda early: 1,
+    )
+    recorder.pipeline.run(range(5))
+    assert len(recorder.done) == 5
+    assert recorder.failed == []
+
+
+def test_items_keep_their_order_through_the_middle_whoever_is_prepared_first():
+    later = threading.Event()
+
+    def first(item: int) -> int:
+        if item == 0:
+            assert later.wait(WAIT)
+        if item == 2:
+            later.set()
+        return item
+
+    order: list[int] = []
+    recorder = Recorder(workers=MANY, first=first, middle=lambda item, early: order.append(item) or item)
+    recorder.pipeline.run(range(6))
+    assert order == list(range(6))
+
+
+@pytest.mark.parametrize(("weight", "most"), [(1, MANY.ahead), (30, 3), (60, 3)])
+def test_heavy_items_are_not_prepared_far_ahead(weight: int, most: int):
+    """Three at a time are prepared in any case, as with one thread."""
+    taken = 0
+    ahead: list[int] = []
+
+    def items():
+        nonlocal taken
+        for item in range(40):
+            taken += 1
+            yield item
+
+    def middle(item: int, early: int) -> int:
+        if item >= AHEAD:  # by then the weight is known
+            ahead.append(taken - item)
+        return early
+
+    Recorder(workers=MANY, middle=middle, early_weight=lambda early: weight).pipeline.run(items())
+    assert max(ahead) == most
+
+
+def test_an_item_is_begun_before_the_one_before_is_waited_for():
+    events: list[str] = []
+
+    def middle(item: int, early: int) -> Begun[int]:
+        events.append(f"begin {item}")
+
+        def finish() -> int:
+            events.append(f"finish {item}")
+            return early
+
+        return Begun(finish)
+
+    prepared = threading.Event()
+
+    def first(item: int) -> int:
+        if item == 2:
+            prepared.set()
+        return item
+
+    def begun(item: int) -> None:
+        assert prepared.wait(WAIT)  # all are: there is always a next one to begin
+
+    recorder = Recorder(first=first, begun=begun, middle=middle, last=lambda item, late: late)
+    recorder.pipeline.run(range(3))
+    assert events == ["begin 0", "begin 1", "finish 0", "begin 2", "finish 1", "finish 2"]
+    assert sorted(recorder.done) == [(0, 0), (1, 1), (2, 2)]
+
+
+def test_what_was_begun_is_finished_where_the_next_item_is_not_ready():
+    finished = threading.Event()
+
+    def first(item: int) -> int:
+        if item == 1:
+            assert finished.wait(WAIT)  # hangs if nobody finishes item 0 meanwhile
+        return item
+
+    def middle(item: int, early: int) -> Begun[int]:
+        return Begun(lambda: finished.set() or early)
+
+    recorder = Recorder(first=first, middle=middle)
+    recorder.pipeline.run(range(2))
+    assert sorted(item for item, _ in recorder.done) == [0, 1]
+
+
+def test_a_failure_that_shows_late_is_of_the_item_that_was_begun():
+    def middle(item: int, early: int) -> Begun[int]:
+        return Begun(lambda: fail_at(1)(item, early))
+
+    recorder = Recorder(middle=middle)
+    recorder.pipeline.run(range(4))
+    assert recorder.failed == [(1, "1 is bad")]
+    assert sorted(item for item, _ in recorder.done) == [0, 2, 3]
+
+
+def test_threads_follow_the_processor_where_the_network_leaves_it_alone():
+    assert workers_for(16, processor_is_free=True) == Workers(16, 16)
+    assert workers_for(1, processor_is_free=True) == Workers(1, BEHIND)
+    assert workers_for(16, processor_is_free=False) == Workers(1, BEHIND)

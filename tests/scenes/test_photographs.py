@@ -71,5 +71,5 @@ def test_a_gray_file_has_three_channels_and_a_broken_one_is_one_line(tmp_path: P
     cv2.imwrite(str(tmp_path / "gray.png"), np.full((8, 8), 77, np.uint8))
     assert (read_photograph(tmp_path / "gray.png") == 77).all()
     (tmp_path / "broken.jpg").write_bytes(b"no picture")
-    with pytest.raises(InputError, match=r"broken\.jpg cannot be decoded"):
+    with pytest.raises(InputError, match=r"broken\.jpg: is no picture by its content"):
         PhotographSet([tmp_path / "broken.jpg"])

@@ -76,6 +76,21 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_by_bit(recipe: Recipe, tm
     assert all(torch.equal(a, b) for a, b in zip(tensors(whole), tensors(second), strict=True))
 
 
+@pytest.mark.parametrize("cut", [3, 4, 7])
+def test_printed_means_do_not_depend_on_where_a_run_was_interrupted(recipe: Recipe, tmp_path: Path, cut: int) -> None:
+    options = LoopOptions(log_every=4)
+    run(create_state(recipe, 8.0, CPU), tmp_path / "whole", options=options)
+    first = create_state(recipe, 8.0, CPU)
+    run(first, tmp_path / "cut", options=options, stop=lambda: first.step == cut)
+    run(open_run(recipe, tmp_path / "cut", 8.0, "cpu", resume=True), tmp_path / "cut", options=options)
+
+    def told(folder: str) -> list[tuple[int, float, float]]:
+        lines = (tmp_path / folder / "metrics.jsonl").read_text().splitlines()
+        return [(line["step"], line["loss"], line["psnr_mu"]) for line in map(json.loads, lines) if "loss" in line]
+
+    assert told("cut") == told("whole")
+
+
 def test_a_run_of_a_gpu_goes_on_as_this_device_computes(recipe: Recipe, tmp_path: Path) -> None:
     run(create_state(recipe, 8.0, CPU), tmp_path, stop=lambda: True)
     checkpoint = torch.load(tmp_path / "last.pth", weights_only=True)
@@ -227,7 +242,7 @@ def test_a_run_whose_restoration_falls_silent_ends_and_keeps_the_checkpoint_befo
             with torch.no_grad():
                 state.network.restoration_part().hidden.bias.fill_(-100)
 
-    with pytest.raises(RestorationSilent, match=r"silent by step 8: 100%.*lower --learning-rate than 0.0002"):
+    with pytest.raises(RestorationSilent, match=r"silent by step 8: 100%.*lower `learning_rate` than 0.0002"):
         run(state, tmp_path, listen=close, options=LoopOptions(log_every=4, checkpoint_every=2))
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [line["closed_channels"] < 1 for line in lines] == [True, False]

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from dcdr_deploy.engines.cuda.driver import Kernel, Library, call, choose_sm, device_attribute, device_sm, load_driver
 from dcdr_deploy.modelfile.names import WIDTH
 
+K = TypeVar("K")
 _MOST_PIXELS = 2**31 - 1
+_MOST_IMAGE_PIXELS = 2**29
+"""Of an image in FP16: its features are counted by eight in 32 bits."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,9 @@ class BlockArguments:
     offset_strides: tuple[int, int, int]
 
     def __post_init__(self) -> None:
-        if min(self.batch, self.height, self.width) < 1 or self.batch * self.height * self.width > _MOST_PIXELS:
+        image = self.height * self.width
+        too_large = self.batch * image > _MOST_PIXELS or (self.fp16 and image > _MOST_IMAGE_PIXELS)
+        if min(self.batch, self.height, self.width) < 1 or too_large:
             raise ValueError(f"a block cannot be {self.batch} x {self.height} x {self.width} pixels")
         if self.fp16:
             crooked = [name for name in _WIDE_POINTERS if getattr(self, name) % 16]
@@ -196,17 +201,17 @@ class DcrbKernels:
         return {True: load(_HALF), False: load(_FLOAT)}
 
 
-_shared: dict[bytes, DcrbKernels] = {}
+_shared: dict[tuple[Any, bytes], Any] = {}
 _shared_lock = threading.Lock()
 
 
-def shared_kernels(cubins: Mapping[int, bytes]) -> DcrbKernels:
-    """Return one :class:`DcrbKernels` for equal cubins, however many plugin layers or engines ask for it."""
+def shared_kernels(cubins: Mapping[int, bytes], kind: Callable[[Mapping[int, bytes]], K]) -> K:
+    """Return one object of a kind for equal cubins, however many plugin layers or engines ask for it."""
     digest = hashlib.sha256()
     for sm, cubin in sorted(cubins.items()):
         digest.update(f"{sm}:{len(cubin)}:".encode() + cubin)
     with _shared_lock:
-        return _shared.setdefault(digest.digest(), DcrbKernels(cubins))
+        return _shared.setdefault((kind, digest.digest()), kind(cubins))
 
 
 def _ceil(value: int, step: int) -> int:

@@ -172,7 +172,7 @@ __device__ __forceinline__ void gather(const T* __restrict__ x, const float* __r
   if (!place.inside) return;
   const T* features = x + (index_t)place.image * height * width * channels;
   T* out = columns + (index_t)place.pixel * TAPS * channels;
-#pragma unroll 3
+#pragma unroll(sizeof(T) == 4 ? 1 : 3)  // as many as registers hold
   for (int tap = 0; tap < TAPS; ++tap) {
     const Sample at = place.sample(offset, tap, height, width);
     const float weight[4] = {at.upper * at.left, at.upper * at.right_, at.lower * at.left, at.lower * at.right_};

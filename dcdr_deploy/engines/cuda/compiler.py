@@ -40,6 +40,9 @@ SUPPORTED_SMS = (75, 80, 86, 87, 88, 89, 90, 100, 103, 110, 120, 121)
 OPTIONS = ("--std=c++17",)
 """Options of the compiler besides the architecture and the folder of the headers."""
 
+_ARCHITECTURES = {90: "90a"}
+"""SMs with instructions that only their own name switches on."""
+
 _HEADER = "cuda_fp16.h"
 _OWN_INCLUDE = re.compile(r'^#include "([^"]+)"$', re.MULTILINE)
 _DIGEST_BYTES = hashlib.sha256().digest_size
@@ -106,7 +109,7 @@ def compile_text(text: str, sm: int, name: str) -> bytes:
     if sm not in known:
         version = ".".join(map(str, _call(nvrtc, "nvrtcVersion")))
         raise EngineError(f"NVRTC {version} cannot compile for SM{sm}, only for {', '.join(map(str, known))}")
-    options = [*OPTIONS, f"--gpu-architecture=sm_{sm}", f"--include-path={_include_folder()}"]
+    options = [*OPTIONS, f"--gpu-architecture=sm_{_ARCHITECTURES.get(sm, sm)}", f"--include-path={_include_folder()}"]
     program = _call(nvrtc, "nvrtcCreateProgram", text.encode(), name.encode(), 0, [], [])
     try:
         code, *_ = nvrtc.nvrtcCompileProgram(program, len(options), [each.encode() for each in options])

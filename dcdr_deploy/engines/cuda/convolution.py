@@ -125,9 +125,7 @@ class ConvolutionArguments:
         if self.sft:
             pointers.update({"sft.hidden": self.sft.hidden, "sft.weight": self.sft.weight, "sft.bias": self.sft.bias})
             if self.sft.stride % 8 or self.sft.first % 8 or not 0 <= self.sft.first <= self.sft.stride - 16:
-                raise ValueError(
-                    f"16 hidden channels from {self.sft.first} on do not lie in a map of {self.sft.stride}"
-                )
+                raise ValueError(f"no 16 hidden channels from {self.sft.first} on in a map of {self.sft.stride}")
         needed = {"image": 8, "x": min(16, 2 * self.channels_in), "out": _OUT_ALIGNMENT.get(self.end, 16)}
         crooked = [f"{name} to {needed.get(name, 16)}" for name in pointers if pointers[name] % needed.get(name, 16)]
         if crooked:
@@ -256,7 +254,7 @@ class ConvolutionKernels:
         tile_rows, tile_columns = loaded.variant.shape.tile
         tiles = a.batch * _ceil(rows, tile_rows) * _ceil(columns, tile_columns)
         chunks = a.channels_out // chunk_channels(a.channels_in, a.channels_out)
-        blocks = chunks * min(tiles, max(1, loaded.most_blocks // chunks))
+        blocks = chunks * min(_ceil(tiles, loaded.variant.shape.workers), max(1, loaded.most_blocks // chunks))
         sft = a.sft or SftLayer(0, 0, 0, 0, 0)
         maps = (a.x, a.weight, a.bias, a.out, a.residual or a.image or a.tone, a.second)
         layer = (sft.hidden + 2 * sft.first, sft.weight, sft.bias)

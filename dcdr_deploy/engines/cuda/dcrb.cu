@@ -31,7 +31,7 @@ __device__ __forceinline__ void convolve_half(
   for (int tile = blockIdx.x; tile < tiles.count; tile += gridDim.x) {
     const Warp warp = tiles.at(tile, threadIdx.x);
     // What the epilogue reads is asked of the L2 now.
-    const int own_y = warp.top + (warp.lane >> 3), own_x = warp.left + (warp.lane & 7);
+    const int own_y = warp.own_y(), own_x = warp.own_x();
     const index_t own = (index_t)own_y * width + own_x;
 #ifdef __CUDA_ARCH__
     if (own_y < height && own_x < width) {

@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from dcdr_deploy.engines.cuda.driver import Kernel, Library, call, choose_sm, device_attribute, device_sm, load_driver
-from dcdr_deploy.engines.cuda.packing import SFT_HIDDEN, WIDTH
+from dcdr_deploy.engines.cuda.packing import SFT_HIDDEN
+from dcdr_deploy.modelfile.names import WIDTH
 
 OFFSET_CHANNELS = 24
 """Channels of a pixel of the offsets; 18 are read."""
 
-MOST_PIXELS = 2**31 - 1
-"""The kernels count pixels in 32 bits."""
+MOST_PIXELS, MOST_IMAGE_PIXELS = 2**31 - 1, 2**29
+"""Of a batch and of an image: the kernels count pixels, and eighths of an image's features, in 32 bits."""
 
 _ALIGNMENT = 16
 
@@ -159,9 +160,11 @@ class SftArguments:
 
 
 def _require_size(batch: int, height: int, width: int) -> None:
-    if min(batch, height, width) < 1 or batch * height * width > MOST_PIXELS:
+    image = height * width
+    if min(batch, height, width) < 1 or batch * image > MOST_PIXELS or image > MOST_IMAGE_PIXELS:
         raise ValueError(
-            f"a block cannot be {batch} x {height} x {width} pixels; the kernels take 1 to {MOST_PIXELS} in all"
+            f"a block cannot be {batch} x {height} x {width} pixels; the kernels take 1 to {MOST_PIXELS} in all and "
+            f"at most {MOST_IMAGE_PIXELS} an image"
         )
 
 
@@ -205,7 +208,7 @@ class Shape:
 
 
 _WARPS_DOWN, _WARP_ROWS, _WARP_COLUMNS = 4, 4, 8
-_THREADS = {80: 384, 90: 384}
+_THREADS = dict.fromkeys((80, 90, 100, 103, 110, 120, 121), 384)
 _FEWER_THREADS = 256
 _STREAMED_BELOW = 80
 _SFT_RESIDENT = {80, 87, 90, 100, 103, 110}

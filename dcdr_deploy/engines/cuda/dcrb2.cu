@@ -7,29 +7,28 @@
 //
 // A hidden map has `stride` channels a pixel, of which a layer takes 16: 8 of the gain, then 8 of the shift. The pointer
 // is that of the first pixel's first of them.
-#include "deform.cuh"
 
-// By multiprocessor: how many threads do not spill, and whether the weights of the SFT layer find room in shared memory.
-// block.py has the same numbers.
-#ifndef DCRB_THREADS
-#if DCRB_SM == 80 || DCRB_SM == 90
-#define DCRB_THREADS 384
-#else
-#define DCRB_THREADS 256
+// By multiprocessor: what does not spill, in the order in which an H200 was faster. dcrb.py has the same threads.
+#if defined(__CUDA_ARCH__) && !defined(DCRB_SM)
+#define DCRB_SM (__CUDA_ARCH__ / 10)
 #endif
+#ifndef DCRB_THREADS
+#define DCRB_THREADS (DCRB_SM == 80 || DCRB_SM >= 90 ? 384 : 256)
 #endif
 #ifndef DCRB_GATHERING
-#define DCRB_GATHERING PAIRS
+#define DCRB_GATHERING (DCRB_THREADS > 256 ? PAIRS : HALVES)
 #endif
 #ifndef DCRB_AHEAD
-#define DCRB_AHEAD 0
+#define DCRB_AHEAD (DCRB_SM != 80 && DCRB_SM != 90)
 #endif
 #ifndef DCRB_EARLY
-#define DCRB_EARLY 0
+#define DCRB_EARLY (DCRB_THREADS == 256)
 #endif
+// Whether the weights of the SFT layer find room in shared memory.
 #ifndef DCRB_SFT_RESIDENT
 #define DCRB_SFT_RESIDENT (DCRB_SM == 80 || DCRB_SM == 87 || (DCRB_SM >= 90 && DCRB_SM < 120))
 #endif
+#include "deform.cuh"
 
 constexpr int THREADS = DCRB_THREADS;
 constexpr Gathering GATHERING = DCRB_GATHERING;
@@ -124,7 +123,9 @@ __device__ __forceinline__ void apply_sft(Sums& sum, const Hidden& hidden, const
       const uint4 v0 = weights_at(source + 64 * n), v1 = weights_at(source + 64 * n + 32);
       const uint32_t w[TAPS] = {v0.x, v0.y, v0.z, v0.w, v1.x, v1.y, v1.z, v1.w, weights_at(last + 32 * n)};
       const float2 b = __ldg(reinterpret_cast<const float2*>(base + 32 * (n / 4) + 2 * (n % 4)));
-      float map[M_TILES][4] = {{b.x, b.y, b.x, b.y}, {b.x, b.y, b.x, b.y}};
+      float map[M_TILES][4];
+#pragma unroll
+      for (int m = 0; m < M_TILES; ++m) map[m][0] = map[m][2] = b.x, map[m][1] = map[m][3] = b.y;
       add_hidden(map, rows, w);
 #pragma unroll
       for (int m = 0; m < M_TILES; ++m)
@@ -138,9 +139,10 @@ __device__ __forceinline__ void apply_sft(Sums& sum, const Hidden& hidden, const
 }
 
 __device__ __forceinline__ void add_bias(Sums& sum, const float* bias, int lane) {
+  const float* at = bias + again(8 * (lane & 3));
 #pragma unroll
   for (int n = 0; n < 8; ++n) {
-    const float2 b = __ldg(reinterpret_cast<const float2*>(bias + 32 * (n / 4) + 8 * (lane & 3) + 2 * (n % 4)));
+    const float2 b = __ldg(reinterpret_cast<const float2*>(at + 32 * (n / 4) + 2 * (n % 4)));
 #pragma unroll
     for (int m = 0; m < M_TILES; ++m)
 #pragma unroll
@@ -207,9 +209,9 @@ __device__ __forceinline__ void for_tiles(const half* x, const half* offset, con
       const Warp warp = tiles.at(tile, threadIdx.x);
       if (map) Hidden(threadIdx.x).fetch(map, stride, warp, height, width);
       const index_t first = (index_t)warp.image * height * width;
-      const index_t own = first + (index_t)(warp.top + (warp.lane >> 3)) * width + warp.left + (warp.lane & 7);
-#if DCRB_EARLY && defined(__CUDA_ARCH__)
-      if (early && warp.top + (warp.lane >> 3) < height && warp.left + (warp.lane & 7) < width)
+      const index_t own = first + (index_t)warp.own_y() * width + warp.own_x();
+#if DCRB_EARLY
+      if (early && warp.own_y() < height && warp.own_x() < width)
         prefetch(early + own * CHANNELS);
 #endif
       const PairedOffsets offsets = {reinterpret_cast<const half2*>(offset + own * OFFSET_CHANNELS)};

@@ -14,7 +14,9 @@
 #include <cuda_fp16.h>
 
 #ifdef __CUDA_ARCH__
+#ifndef DCRB_SM
 #define DCRB_SM (__CUDA_ARCH__ / 10)
+#endif
 typedef unsigned int uint32_t;
 
 __device__ __forceinline__ uint4* dynamic_shared() {
@@ -139,6 +141,10 @@ __device__ __forceinline__ void multiply(float (&c)[4], const uint32_t (&a)[4], 
 // and `left`.
 struct Warp {
   int image, top, left, lane;
+
+  // The pixel whose sampling positions the lane works out.
+  __device__ __forceinline__ int own_y() const { return top + (lane >> 3); }
+  __device__ __forceinline__ int own_x() const { return left + (lane & 7); }
 };
 
 // The tiles of a picture, 16 rows high; a block takes one after the other. There are fewer than 2^31 pixels.
@@ -313,13 +319,13 @@ struct PairedOffsets {  // the channels of a pixel lie together
   __device__ __forceinline__ float2 value() const { return __half22float2(next); }
 };
 
-// sum += the nine taps of the warp's pixels. `offsets` are those of the pixel (lane / 8, lane % 8) of the warp, not
-// read where it is outside the picture.
+// sum += the nine taps of the warp's pixels. `offsets` are those of the lane's own pixel, not read where it is outside the
+// picture.
 // AHEAD: the next tap's first row is on its way while this tap is multiplied.
 template <Gathering GATHERING, bool AHEAD, class Offsets, int THREADS>
 __device__ __forceinline__ void convolve(Sums& sum, Weights<THREADS>& weights, const uint4* features, Offsets offsets,
                                          const Warp& warp, int height, int width) {
-  const int lane = warp.lane, own_y = warp.top + (lane >> 3), own_x = warp.left + (lane & 7);
+  const int lane = warp.lane, own_y = warp.own_y(), own_x = warp.own_x();
   const bool inside = own_y < height && own_x < width;
   if (inside) offsets.fetch();
   Packed own;

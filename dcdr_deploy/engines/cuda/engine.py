@@ -7,6 +7,7 @@ wants them.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from dcdr_deploy.engines.cuda.memory import Device
 from dcdr_deploy.engines.cuda.tiles import CHANNELS, TilePipeline
 from dcdr_deploy.engines.cuda.weights import Weights
 from dcdr_deploy.errors import EngineError
+from dcdr_deploy.modelfile.names import ONNX_SUFFIX
 from dcdr_deploy.system import hardware, packages
 
 NAME = "cuda"
@@ -37,10 +39,11 @@ EXTRA = "cuda-kernels"
 OLDEST_SM = 75
 """Turing: the first with tensor cores that multiply the way the kernels do (``mma.m16n8k8``)."""
 
-ONNX = ".onnx"
-
 TILES_TOGETHER = 2
 """Tiles that are computed as one batch: enough to fill the GPU with small tiles, while others are copied."""
+
+LARGEST_AREA = 200_000_000
+"""Pixels of the largest tile: the kernels count bytes with 64 bits, so that memory is what bounds it."""
 
 _DISTRIBUTIONS = ("cuda-bindings", "nvidia-cuda-nvrtc", "nvidia-cuda-runtime")
 _TYPICAL = (1, 1080, 1920)
@@ -93,7 +96,7 @@ def refusal(path: Path, options: EngineOptions = DEFAULT_OPTIONS) -> str:
     """
     if options.precision not in ("auto", PRECISION):
         return f"it computes in {PRECISION} only"
-    if path.suffix.lower() != ONNX:
+    if path.suffix.lower() != ONNX_SUFFIX:
         return "" if packages.installed("torch") else "checkpoints are read by torch, which is not installed"
     return weight_files.onnx_refusal(path)
 
@@ -120,7 +123,7 @@ def load(path: Path, options: EngineOptions = DEFAULT_OPTIONS) -> Engine:
         raise EngineError(f"there is no GPU {index}; this machine has {len(present)}")
     if present and present[index] < OLDEST_SM:
         raise EngineError(f"GPU {index} (SM{present[index]}) is too old: backend {NAME} takes SM{OLDEST_SM} or later")
-    read = weight_files.read_onnx if path.suffix.lower() == ONNX else weight_files.read_checkpoint
+    read = weight_files.read_onnx if path.suffix.lower() == ONNX_SUFFIX else weight_files.read_checkpoint
     return CudaEngine(path, read(path), index)
 
 
@@ -160,6 +163,9 @@ class CudaEngine(Engine):
                 group=TILES_TOGETHER,
                 bytes_per_pixel=-(-self._network.memory(_TYPICAL) // pixels) + copies,
                 device_kind=DEVICE_CUDA,
+                largest_area=LARGEST_AREA,
+                checks_results=True,
+                overlaps=True,
             )
             self._resources = resources.pop_all()
 
@@ -168,6 +174,10 @@ class CudaEngine(Engine):
 
     def _infer_codes(self, batch: NDArray[np.uint8] | NDArray[np.uint16]) -> NDArray[np.float32]:
         return self._run(batch)
+
+    def _start_codes(self, batch: NDArray[np.uint8] | NDArray[np.uint16]) -> Callable[[], NDArray[np.float32]]:
+        self._device.activate()
+        return self._tiles.start(batch)
 
     def empty_codes(self, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
         """Return an array in page-locked memory, which goes up as it is."""

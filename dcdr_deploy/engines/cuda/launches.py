@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from dcdr_deploy.engines.cuda.arena import Lifetime
 from dcdr_deploy.engines.cuda.weights import CONDITION_WIDTH, SFT_HIDDEN, WIDTH, Structure
@@ -71,7 +72,7 @@ class Convolution:
         upsample: the source is read as if it had been scaled up by so much, bilinearly.
         activation: ``""``, ``"relu"`` or ``"leaky"``.
         shuffle: four channels become 2 x 2 pixels.
-        residual: map that is added.
+        residual: map that is added; may be ``target`` too.
         times: map that is multiplied with.
         sft: layer that is applied at last.
         second: map that gets the result of ``sft``, where ``target`` is to get what goes into it.
@@ -192,11 +193,11 @@ def _maps(structure: Structure) -> Iterator[Map]:
         yield Map(f"condition{scale}", scale, CONDITION_WIDTH)
     for name, scale, sfts in itertools.chain(*_parts(structure).values()):
         yield Map(name, scale, 2 * SFT_HIDDEN * len(sfts))
-    for name, scale in (("first", 1), ("features1", 1), ("features2", 2), ("features4", 4), ("x4", 4), ("x2", 2)):
+    for name, scale in (("first", 1), ("features1", 1), ("features2", 2), ("features4", 4), ("x4", 4), ("hr2", 1)):
         yield Map(name, scale, WIDTH)
-    yield from (Map(f"{name}{scale}", scale, WIDTH) for name in ("u", "v") for scale in (2, 4))
-    yield from (Map(f"offset{scale}", scale, OFFSET_CHANNELS) for scale in (2, 4))
-    yield from (Map(name, 1, WIDTH) for name in ("x1", "hr2"))
+    for place, scale in (("encoder", 2), ("middle", 4), ("decoder", 2)):
+        yield from (Map(f"{place}.{name}", scale, WIDTH) for name in ("u", "v"))
+        yield Map(f"{place}.offset", scale, OFFSET_CHANNELS)
 
 
 def _launches(structure: Structure) -> Iterator[Launch]:
@@ -208,11 +209,11 @@ def _launches(structure: Structure) -> Iterator[Launch]:
         for number, name in enumerate(names)
     }
 
-    def tone(number: int, source: str, target: str, **options: str) -> Convolution:
-        return Convolution(f"tone.{number}", source, target, (f"tone.layers.{number}",), **options)  # type: ignore[arg-type]
+    def tone(number: int, source: str, target: str, **options: Any) -> Convolution:
+        return Convolution(f"tone.{number}", source, target, (f"tone.layers.{number}",), **options)
 
-    def restore(name: str, source: str, target: str, activation: str = "relu", **options: object) -> Convolution:
-        return Convolution(name, source, target, (f"restoration.{name}",), activation=activation, **options)  # type: ignore[arg-type]
+    def restore(name: str, source: str, target: str, activation: str = "relu", **options: Any) -> Convolution:
+        return Convolution(name, source, target, (f"restoration.{name}",), activation=activation, **options)
 
     def steer(scale: int, head: int) -> Iterator[Launch]:
         first, second = (f"condition.heads.{head}.{number}" for number in range(2))
@@ -225,8 +226,8 @@ def _launches(structure: Structure) -> Iterator[Launch]:
             layers = tuple(f"{name}.{branch}0" for name in names for branch in ("gain", "shift"))
             yield Convolution(hidden, f"condition{scale}", hidden, layers, activation="leaky")
 
-    def blocks(names: Sequence[str], scale: int, entry: str, target: str, skip: str = "") -> Iterator[Launch]:
-        u, v, offset = (f"{name}{scale}" for name in ("u", "v", "offset"))
+    def blocks(place: str, names: Sequence[str], entry: str, target: str, skip: str = "") -> Iterator[Launch]:
+        u, v, offset = (f"{place}.{name}" for name in ("u", "v", "offset"))
         z = entry
         for name, following in zip(names, [*names[1:], ""], strict=True):
             yield Convolution(f"{name}.offset", z, offset, (f"{name}.offset",))
@@ -249,20 +250,22 @@ def _launches(structure: Structure) -> Iterator[Launch]:
     yield restore("hr1", "first", "features1")
     yield from steer(2, 1)
     yield from hide("encoder")
-    entry = {"sft": sfts[f"{encoder[0]}.sft1"], "second": "u2"}
+    entry: dict[str, Any] = {"sft": sfts[f"{encoder[0]}.sft1"], "second": "encoder.u"}
     yield restore("down1", "features1", "features2", stride=2, **entry)
-    yield from blocks(encoder, 2, "features2", "features2")
+    yield from blocks("encoder", encoder, "features2", "features2")
     yield from steer(4, 2)
     yield from hide("middle")
-    entry = {"sft": sfts[f"{middle[0]}.sft1"], "second": "u4"}
+    entry = {"sft": sfts[f"{middle[0]}.sft1"], "second": "middle.u"}
     yield restore("down2", "features2", "features4", stride=2, **entry)
-    yield from blocks(middle, 4, "features4", "x4", skip="features4")
+    yield from blocks("middle", middle, "features4", "x4", skip="features4")
     yield from hide("decoder")
-    entry = {"sft": sfts[f"{decoder[0]}.sft1"], "second": "u2"}
-    yield restore("up1", "x4", "x2", shuffle=True, residual="features2", **entry)
-    yield from blocks(decoder, 2, "x2", "x2")
-    yield restore("up2", "x2", "x1", shuffle=True, residual="features1", sft=sfts["restoration.sft2"])
-    yield restore("hr2", "x1", "hr2")
+    entry = {"sft": sfts[f"{decoder[0]}.sft1"], "second": "decoder.u"}
+    # The skips of the larger scales are used here only, so the sums take their places.
+    yield restore("up1", "x4", "features2", shuffle=True, residual="features2", **entry)
+    yield from blocks("decoder", decoder, "features2", "features2")
+    end = sfts["restoration.sft2"]
+    yield restore("up2", "features2", "features1", shuffle=True, residual="features1", sft=end)
+    yield restore("hr2", "features1", "hr2")
     yield restore("last", "hr2", RESULT, activation="", residual="tone")
 
 

@@ -8,7 +8,8 @@ smaller tile. Nothing here waits for the GPU but what is named ``synchronise``.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -108,6 +109,10 @@ class Stream:
         """Copy ``size`` bytes within the device."""
         call(self._driver, "cuMemcpyDtoDAsync", target.address, source.address, size, self.handle)
 
+    def clear(self, target: Memory | Place, size: int) -> None:
+        """Fill ``size`` bytes of device memory with zeros."""
+        call(self._driver, "cuMemsetD8Async", target.address, 0, size, self.handle)
+
     def record(self, event: Event) -> None:
         """Set the event to this point of the stream."""
         call(self._driver, "cuEventRecord", event.handle, self.handle)
@@ -149,22 +154,35 @@ class Stream:
 class Device:
     """One GPU. Its primary context, which other libraries in the process share, is made current for the thread."""
 
-    def __init__(self, index: int = 0) -> None:
-        """Open GPU ``index`` in CUDA's counting.
+    def __init__(self, index: int = 0, bindings: Any = None) -> None:
+        """Open GPU ``index`` in CUDA's counting; ``bindings`` are the driver's, where they are loaded already.
 
         Raises:
             MissingDependency: the package cuda-bindings is not installed.
             EngineError: there is no driver or no such GPU.
         """
-        self._driver = load_driver()
+        self._driver = bindings or load_driver()
         self.index = index
         self._device = call(self._driver, "cuDeviceGet", index)
         self._context = call(self._driver, "cuDevicePrimaryCtxRetain", self._device)
         self.activate()
 
+    def again(self) -> Device:
+        """Open the same GPU once more; its context stays until both are closed."""
+        return Device(self.index, self._driver)
+
     def activate(self) -> None:
         """Make this GPU the calling thread's; needed once a thread, harmless to repeat."""
         call(self._driver, "cuCtxSetCurrent", self._context)
+
+    @contextmanager
+    def current(self) -> Iterator[None]:
+        """Make this GPU the calling thread's for the block, whichever it had before."""
+        call(self._driver, "cuCtxPushCurrent", self._context)
+        try:
+            yield
+        finally:
+            call(self._driver, "cuCtxPopCurrent")
 
     @property
     def name(self) -> str:
@@ -197,19 +215,6 @@ class Device:
         """
         address = int(call(self._driver, "cuMemHostAlloc", size, 0))
         return Memory(address, size, self._driver.cuMemFreeHost, pinned=True)
-
-    def lock(self, address: int, size: int) -> None:
-        """Page-lock memory that the process has, until :meth:`unlock`.
-
-        Raises:
-            EngineOutOfMemory: the machine cannot lock ``size`` bytes more.
-        """
-        call(self._driver, "cuMemHostRegister", address, size, 0)
-
-    def unlock(self, address: int) -> None:
-        """Undo :meth:`lock`; nothing may be under way that uses the memory."""
-        # The status is not looked at, as with Memory.free.
-        self._driver.cuMemHostUnregister(address)
 
     def create_stream(self) -> Stream:
         """Create a stream that does not wait for the default stream."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -21,9 +22,10 @@ from dcdr_deploy.engines.cuda.convolution import ConvolutionArguments, Convoluti
 from dcdr_deploy.engines.cuda.dcrb import DcrbArguments, DcrbKernels2
 from dcdr_deploy.engines.cuda.driver import choose_sm
 from dcdr_deploy.engines.cuda.launches import IMAGE, SMALL, Shape
-from dcdr_deploy.engines.cuda.memory import Device, Graph, Memory, Stream
+from dcdr_deploy.engines.cuda.memory import Device, Graph, Memory, Place, Stream
 from dcdr_deploy.engines.cuda.picture import PictureArguments, PictureKernels
 from dcdr_deploy.engines.cuda.program import Arguments, PackedWeights, Program, frame_of, pack, program
+from dcdr_deploy.engines.cuda.tiles import CHANNELS, FLAG_BYTES
 from dcdr_deploy.engines.cuda.weights import Weights
 from dcdr_deploy.errors import EngineError, EngineOutOfMemory
 
@@ -61,6 +63,10 @@ class NetworkKernels:
         """Put the launch that reads a picture on a stream."""
         self._picture.launch(arguments, stream)
 
+    def check(self, values: int, count: int, found: int, stream: int) -> None:
+        """Put a look for NaN and infinity on a stream; see :meth:`PictureKernels.check`."""
+        self._picture.check(values, count, found, stream)
+
     def launch(self, arguments: Arguments, stream: int) -> None:
         """Put one launch of a frame on a stream."""
         self._launch[type(arguments)](arguments, stream)  # type: ignore[operator]
@@ -74,7 +80,9 @@ def compile_kernels(device: Device) -> NetworkKernels:
         EngineError: it, the GPU or its driver refuses the kernels.
     """
     sm = choose_sm(SUPPORTED_SMS, device.sm)
-    return NetworkKernels(device, {source: (sm, compile_cubin(source, sm)) for source in SOURCES})
+    with ThreadPoolExecutor(len(SOURCES)) as pool:  # seconds, the first time
+        cubins = list(pool.map(lambda source: compile_cubin(source, sm), SOURCES))
+    return NetworkKernels(device, {source: (sm, cubin) for source, cubin in zip(SOURCES, cubins, strict=True)})
 
 
 class _Bound:
@@ -106,6 +114,7 @@ class CudaNetwork:
 
     outgoing = np.dtype(np.float32)
     interleaved = True
+    flagged = True
 
     def __init__(self, device: Device, weights: Weights, kernels: NetworkKernels) -> None:
         """Set up; the weights go to the GPU.
@@ -146,8 +155,12 @@ class CudaNetwork:
         """Return the bytes that the maps of a frame take on the GPU."""
         return program(self._frame, shape).memory.size
 
+    def is_ready(self, shapes: Iterable[Shape]) -> bool:
+        """Tell whether :meth:`prepare` would move nothing, so that work may be under way meanwhile."""
+        return all(shape in self._bound and self._bound[shape].launches for shape in shapes)
+
     def prepare(self, shapes: Iterable[Shape]) -> None:
-        """Make ready to run these shapes. Nothing may be under way, unless the same were prepared last.
+        """Make ready to run these shapes. Nothing may be under way, unless :meth:`is_ready` said so.
 
         Raises:
             EngineOutOfMemory: there is no room for them; the message names size and need.
@@ -174,7 +187,7 @@ class CudaNetwork:
             shape: (images, height, width), prepared.
             dtype: uint8 or uint16 for codes (N, H, W, 3), float32 for (N, 3, H, W).
             source: the pictures.
-            target: gets (N, H, W, 3) float32.
+            target: gets (N, H, W, 3) float32 and behind them a uint32, 1 where NaN or infinity is among them, else 0.
 
         Raises:
             EngineError: the driver failed.
@@ -190,6 +203,10 @@ class CudaNetwork:
         self._run(bound)
         assert bound.last is not None
         self._kernels.launch(replace(bound.last, out=target.address), stream)
+        count = int(np.prod(shape)) * CHANNELS
+        flag = Place(target.address + count * self.outgoing.itemsize)
+        self.stream.clear(flag, FLAG_BYTES)
+        self._kernels.check(target.address, count, flag.address, stream)
 
     def _run(self, bound: _Bound) -> None:
         if bound.graph is None and bound.warm and bound.capturable:

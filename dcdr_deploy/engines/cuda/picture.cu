@@ -1,5 +1,6 @@
-// A picture as it lies in memory -> what the network begins with: the image in half precision, four channels a pixel of
-// which the last is zero, and the image averaged over 4 x 4 pixels.
+// Both ends of the network. A picture as it lies in memory -> what the network begins with: the image in half precision,
+// four channels a pixel of which the last is zero, and the image averaged over 4 x 4 pixels. And the result -> whether
+// all of it are numbers.
 //
 // A thread takes 4 x 4 pixels, so that the picture is read once; all its accesses are 4 to 16 bytes wide. Height and
 // width are multiples of 4. Averages are taken of FP32 numbers and rounded once. Counts of pixels are 64 bits wide.
@@ -99,4 +100,16 @@ extern "C" __global__ void codes16_to_image(const unsigned* codes, uint4* image,
 extern "C" __global__ void planes_to_image(const float* planes, uint4* image, uint2* small, int images, int height,
                                            int width) {
     to_image(Planes{planes}, image, small, images, height, width);
+}
+
+// found = 1 where NaN or infinity is among the values, four a thread at a time; 0 has to be there before.
+extern "C" __global__ void find_unfinite(const uint4* values, index_t count, unsigned* found) {
+    constexpr unsigned EXPONENT = 0x7f800000u;
+    bool any = false;
+    for (index_t i = (index_t)blockIdx.x * blockDim.x + threadIdx.x; i < count; i += (index_t)gridDim.x * blockDim.x) {
+        const uint4 v = __ldg(values + i);
+        any |= (v.x & EXPONENT) == EXPONENT || (v.y & EXPONENT) == EXPONENT || (v.z & EXPONENT) == EXPONENT ||
+               (v.w & EXPONENT) == EXPONENT;
+    }
+    if (any) *found = 1;
 }

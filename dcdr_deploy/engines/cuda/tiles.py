@@ -18,6 +18,7 @@ there, others are copied into one first.
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -29,10 +30,11 @@ from numpy.typing import NDArray
 
 from dcdr_deploy.engines.cuda.memory import Device, Event, Memory, Place, Stream
 from dcdr_deploy.engines.cuda.pinned import PinnedArrays
-from dcdr_deploy.errors import EngineError, EngineOutOfMemory
+from dcdr_deploy.errors import EngineError, EngineOutOfMemory, NonFiniteError
 
 Shape = tuple[int, int, int]
 CHANNELS = 3
+FLAG_BYTES = 4
 
 Pending = Callable[[], NDArray[np.float32]]
 """Waits for a result and returns it; may be called from any thread, once."""
@@ -45,14 +47,20 @@ class DeviceNetwork(Protocol):
         stream: where it computes.
         outgoing: type of its results.
         interleaved: results are (N, H, W, 3); else (N, 3, H, W).
+        flagged: behind the results it writes a uint32 that is not 0 where NaN or infinity is among them.
     """
 
     stream: Stream
     outgoing: np.dtype[Any]
     interleaved: bool
+    flagged: bool
+
+    def is_ready(self, shapes: Iterable[Shape]) -> bool:
+        """Tell whether :meth:`prepare` would move nothing, so that work may be under way meanwhile."""
+        ...
 
     def prepare(self, shapes: Iterable[Shape]) -> None:
-        """Make ready to run (images, height, width). Nothing is under way, unless the same were prepared last."""
+        """Make ready to run (images, height, width). Nothing is under way, unless :meth:`is_ready` said so."""
         ...
 
     def enqueue(self, shape: Shape, dtype: np.dtype[Any], source: Memory, target: Memory) -> None:
@@ -93,9 +101,8 @@ class _Slot:
 
     def must_move(self, incoming: int, outgoing: int) -> bool:
         """Tell whether memory has to be given back to make room for so many bytes each way."""
-        return any(
-            self._memory[name].size < size for name, size in (("in", incoming), ("out", outgoing)) if self._memory
-        )
+        sizes = {"in": incoming, "out": outgoing}
+        return any(memory.size < sizes[name] for name, memory in self._memory.items())
 
     def reserve(self, incoming: int, outgoing: int) -> None:
         """Make room for so many bytes each way; nothing may be under way."""
@@ -136,8 +143,8 @@ class TilePipeline:
         self._up, self._down = device.create_stream(), device.create_stream()
         self._slots = (_Slot(device), _Slot(device))
         self._oldest = 0
-        self._known: tuple[Any, ...] = ()
         self._arrays = PinnedArrays(device)
+        self._begun: set[Event] = set()
         self._lock = threading.Lock()
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
@@ -162,19 +169,19 @@ class TilePipeline:
         Raises:
             EngineOutOfMemory: there is no room for it; all memory was given back, for the next try with a smaller tile.
             EngineError: the driver or the network failed.
+            NonFiniteError: when the result is waited for: NaN or infinity is among it; names the tile.
         """
         with self._lock, self._settled():
             height, width = batch.shape[2:] if batch.dtype == np.float32 else batch.shape[1:3]
             groups = self._groups(len(batch))
             size = (height, width, CHANNELS) if self._network.interleaved else (CHANNELS, height, width)
-            landing = self._arrays.empty((len(batch), *size), self._network.outgoing)
             shapes = {(group.images, height, width) for group in groups}
-            if self._known != (shapes, batch.dtype):
-                self._wait()  # memory may have to move
-                self._known = ()
+            if not self._network.is_ready(shapes):
+                self._wait()
+                self._arrays.trim()
             self._network.prepare(shapes)
-            self._known = (shapes, batch.dtype)
-            for group in groups:
+            landing, flags = self._land((len(batch), *size), len(groups))
+            for number, group in enumerate(groups):
                 slot = self._free_slot(batch, landing, group)
                 self._upload(batch, group, slot)
                 self._compute.wait(slot.uploaded)
@@ -183,17 +190,25 @@ class TilePipeline:
                 self._down.wait(slot.computed)
                 part = landing[group.start : group.stop]
                 self._down.download(Place(part.ctypes.data), slot["out"], part.nbytes)
+                if self._network.flagged:
+                    flag = Place(slot["out"].address + landing[0].nbytes * group.images)
+                    self._down.download(Place(flags[number:].ctypes.data), flag, FLAG_BYTES)
                 self._down.record(slot.downloaded)
             done = self._device.create_event()
+            self._begun.add(done)
             self._down.record(done)
-        return lambda: self._finish(landing, done)
+        return lambda: self._finish(landing, flags, done)
 
-    def _finish(self, landing: NDArray[Any], done: Event) -> NDArray[np.float32]:
+    def _finish(self, landing: NDArray[Any], flags: NDArray[np.uint32], done: Event) -> NDArray[np.float32]:
         self._device.activate()
         try:
             done.synchronise()
         finally:
+            self._begun.discard(done)
             done.close()
+        if flags.any():
+            tile = next((number for number, each in enumerate(landing) if not np.isfinite(each).all()), None)
+            raise NonFiniteError("NaN or infinity is among the results", tile)
         result: NDArray[np.float32] = landing.astype(np.float32, copy=False)
         return result.transpose(0, 3, 1, 2) if self._network.interleaved else result
 
@@ -220,7 +235,6 @@ class TilePipeline:
             self._release()
 
     def _release(self) -> None:
-        self._known = ()
         for slot in self._slots:
             slot.release()
         self._arrays.release()
@@ -232,6 +246,9 @@ class TilePipeline:
         for slot in self._slots:
             slot.close()
         self._arrays.close()
+        for event in self._begun:  # of results that nobody asked for
+            event.close()
+        self._begun.clear()
         for stream in (self._up, self._down):
             stream.close()
 
@@ -239,6 +256,14 @@ class TilePipeline:
         starts = range(0, tiles, self._most)
         stops = [min(start + self._most, tiles) for start in starts]
         return [_Group(start, stop, max(stop - start, self._fewest)) for start, stop in zip(starts, stops, strict=True)]
+
+    def _land(self, shape: tuple[int, ...], groups: int) -> tuple[NDArray[Any], NDArray[np.uint32]]:
+        """Return arrays for results and the groups' flags, in one piece of memory."""
+        dtype = self._network.outgoing
+        flags_at = -(-math.prod(shape) * dtype.itemsize // FLAG_BYTES) * FLAG_BYTES
+        raw = self._arrays.empty((flags_at + groups * FLAG_BYTES,), np.uint8)
+        raw[flags_at:] = 0
+        return np.frombuffer(raw, dtype, math.prod(shape)).reshape(shape), raw[flags_at:].view(np.uint32)
 
     def _free_slot(self, batch: NDArray[Any], landing: NDArray[Any], group: _Group) -> _Slot:
         """Return a slot on which no work is left, with room for a group: one that is free, else the older one."""
@@ -248,7 +273,7 @@ class TilePipeline:
         if free is None:
             slot.downloaded.synchronise()
         slot.arrays = (batch, landing)
-        incoming, outgoing = batch[0].nbytes * group.images, landing[0].nbytes * group.images
+        incoming, outgoing = batch[0].nbytes * group.images, landing[0].nbytes * group.images + FLAG_BYTES
         if slot.must_move(incoming, outgoing):
             self._wait()
         slot.reserve(incoming, outgoing)

@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 
 from dcdr_deploy.errors import EngineError, ModelError
 from dcdr_deploy.modelfile.metadata import ModelMetadata
+from dcdr_deploy.modelfile.names import DCRB, DOMAIN, OFFSET_CHANNELS, WIDTH
 from dcdr_deploy.modelfile.onnx_file import read_model
 from dcdr_deploy.modelfile.onnx_weights import Node, OnnxGraph, read_graph
 
-WIDTH, CONDITION_WIDTH, SFT_HIDDEN, OFFSETS = 64, 32, 8, 18
+CONDITION_WIDTH, SFT_HIDDEN = 32, 8
 TONE_WIDTHS = (16, 32, 48, 64)
-DOMAIN, BLOCK = "dcdr", "DCRB"
 NETWORK = "dcdrunet"
 
 Array = NDArray[np.float32]
@@ -87,7 +87,7 @@ def _layers(structure: Structure) -> Iterator[Layer]:
 
     def blocks(names: list[str]) -> Iterator[Layer]:
         for name in names:
-            yield Layer(f"{name}.offset", OFFSETS, WIDTH)
+            yield Layer(f"{name}.offset", OFFSET_CHANNELS, WIDTH)
             yield from sft(f"{name}.sft1")
             yield from sft(f"{name}.sft2")
             yield Layer(f"{name}.dcv1", WIDTH, WIDTH)
@@ -184,7 +184,7 @@ def _convolutions(graph: OnnxGraph) -> Iterator[tuple[str, str]]:
     for node in graph.nodes:
         if (node.domain, node.operator) == ("", "Conv"):
             yield _input(node, 1), _input(node, 2)
-        elif (node.domain, node.operator) == (DOMAIN, BLOCK):
+        elif (node.domain, node.operator) == (DOMAIN, DCRB):
             yield _input(node, 6), _input(node, 7)
             yield _input(node, 8), _input(node, 9)
 

@@ -218,10 +218,11 @@ class TensorRTEngine(Engine):
 def _register_plugin(trt: Any, path: Path, sidecar: Sidecar) -> None:
     from dcdr_deploy.engines.tensorrt import plugin
 
-    if sidecar.plugin_version != plugin.PLUGIN_VERSION:
+    if sidecar.plugin_version not in plugin.FORMS:
+        known = " and ".join(plugin.FORMS)
         raise ModelError(
             f"{path} holds version {sidecar.plugin_version} of the plugin {sidecar.plugin}, this dcdr-deploy has "
-            f"version {plugin.PLUGIN_VERSION}; {REBUILD}"
+            f"versions {known}; {REBUILD}"
         )
     plugin.register(trt)
 

@@ -44,6 +44,7 @@ class PlanarNetwork:
     """Such a network between the kernels of ``frames.cu``; a :class:`~dcdr_deploy.engines.cuda.tiles.DeviceNetwork`."""
 
     interleaved = False
+    flagged = False
 
     def __init__(self, network: FloatNetwork, frames: FrameKernels | None, *, half: bool) -> None:
         """Set up.
@@ -57,11 +58,19 @@ class PlanarNetwork:
         self._network, self._frames = network, frames
         self._half = half and frames is not None
         self.stream = network.stream
+        self._prepared: set[Shape] = set()
         self.outgoing: np.dtype[Any] = np.dtype(np.float16 if self._half else np.float32)
+
+    def is_ready(self, shapes: Iterable[Shape]) -> bool:
+        """Tell whether these shapes were prepared last."""
+        return self._prepared == set(shapes)
 
     def prepare(self, shapes: Iterable[Shape]) -> None:
         """Make ready to run these shapes."""
-        self._network.prepare(shapes)
+        wanted = list(shapes)
+        self._prepared = set()
+        self._network.prepare(wanted)
+        self._prepared = set(wanted)
 
     def enqueue(self, shape: Shape, dtype: np.dtype[Any], source: Memory, target: Memory) -> None:
         """Put a run into the stream."""
@@ -82,4 +91,5 @@ class PlanarNetwork:
 
     def release(self) -> None:
         """Give all memory back."""
+        self._prepared = set()
         self._network.release()

@@ -10,15 +10,21 @@ from __future__ import annotations
 
 import functools
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from dcdr_deploy.engines.cuda.block import BlockArguments, DcrbKernels, shared_kernels
+from dcdr_deploy.engines.cuda.dcrb import DcrbArguments, DcrbKernels2, SftArguments, SftLayer
+from dcdr_deploy.engines.cuda.packing import SFT_HIDDEN
 from dcdr_deploy.engines.tensorrt.signature import (
-    PLUGIN_VERSION,
+    FIRST,
+    FROM_HIDDEN,
+    FROM_MAPS,
+    INPUTS_OF,
     PluginError,
     check_shapes,
     check_types,
@@ -26,10 +32,107 @@ from dcdr_deploy.engines.tensorrt.signature import (
     offset_strides,
 )
 from dcdr_deploy.errors import EngineError
-from dcdr_deploy.modelfile.names import DCRB, DCRB_INPUTS, DOMAIN
+from dcdr_deploy.modelfile.names import DCRB, DOMAIN
 from dcdr_deploy.system.faults import one_line
 
 _FIELD_PREFIX = "sm"
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of ``enqueue``.
+
+    Attributes:
+        first: attribute of a node of version 2.
+        descriptions: of the inputs, the API's.
+        inputs: addresses by name.
+        out: address of the result.
+        workspace: address of as much memory as the kernels asked for.
+        stream: CUDA stream.
+    """
+
+    first: int
+    descriptions: Sequence[Any]
+    inputs: Mapping[str, int]
+    out: int
+    workspace: int
+    stream: int
+
+    @property
+    def size(self) -> dict[str, int]:
+        """Batch, height and width by name."""
+        batch, _, height, width = self.descriptions[0].dims
+        return {"batch": batch, "height": height, "width": width}
+
+
+def _run_from_maps(kernels: DcrbKernels, call: Call) -> None:
+    features, offset = call.descriptions[:2]
+    strides = offset_strides(call.size["height"], call.size["width"], offset.format.name)
+    arguments = BlockArguments(
+        **call.size,
+        fp16=features.type.name == "HALF",
+        **call.inputs,
+        out=call.out,
+        workspace=call.workspace,
+        offset_strides=strides,
+    )
+    kernels.launch(arguments, call.stream)
+
+
+def _run_from_hidden(kernels: DcrbKernels2, call: Call) -> None:
+    given, stride = call.inputs, call.descriptions[2].dims[1]
+    layers = [
+        SftLayer(given["hidden"], stride, call.first + 2 * SFT_HIDDEN * number, given[f"w_{name}"], given[f"b_{name}"])
+        for number, name in enumerate(("sft1", "sft2"))
+    ]
+    # The block's input behind its first SFT layer lies where the result will be: it is read up by then.
+    kernels.launch_sft(SftArguments(**call.size, z=given["z"], sft=layers[0], out=call.out), call.stream)
+    arguments = DcrbArguments(
+        **call.size,
+        u=call.out,
+        offset=given["offset"],
+        z=given["z"],
+        sft2=layers[1],
+        w1=given["w1"],
+        b1=given["b1"],
+        w2=given["w2"],
+        b2=given["b2"],
+        out=call.out,
+        workspace=call.workspace,
+        skip=0,
+        next_sft=None,
+        next_out=0,
+    )
+    kernels.launch(arguments, call.stream)
+
+
+@dataclass(frozen=True)
+class Form:
+    """One version of the plugin.
+
+    Attributes:
+        source: name of the kernels' source.
+        kernels: what loads and launches them.
+        run: puts a block on a stream.
+        workspace_bytes: memory that a block needs, by batch, height, width and whether it is FP16.
+    """
+
+    source: str
+    kernels: Callable[[Mapping[int, bytes]], Any]
+    run: Callable[[Any, Call], None]
+    workspace_bytes: Callable[[int, int, int, bool], int]
+
+
+FORMS = {
+    FROM_MAPS: Form("dcrb", DcrbKernels, _run_from_maps, DcrbKernels.workspace_bytes),
+    FROM_HIDDEN: Form(
+        "dcrb2",
+        DcrbKernels2,
+        _run_from_hidden,
+        lambda batch, height, width, fp16: DcrbKernels2.workspace_bytes(batch, height, width),
+    ),
+}
+"""Versions of the plugin: new engines get the last one that their graph can have, older engines keep theirs."""
 
 
 def encode_kernels(cubins: Mapping[int, bytes]) -> dict[str, np.ndarray]:
@@ -84,75 +187,85 @@ class Registration:
             raise
 
 
-_registrations: dict[Any, tuple[Registration, Any]] = {}
+_registrations: dict[Any, tuple[Registration, list[Any]]] = {}
 
 
 def register(trt: Any, cubins: Mapping[int, bytes] | None = None) -> Registration:
-    """Make the plugin known to a package; to be done before an engine is built or loaded.
+    """Make all versions of the plugin known to a package; to be done before an engine is built or loaded.
 
     Doing it again for the same package replaces the kernels and forgets the problems.
 
     Args:
         trt: the API's module, see :func:`dcdr_deploy.engines.tensorrt.trt_api.load_api`.
-        cubins: compiled kernels by SM, for building. A loaded engine brings its own.
+        cubins: compiled kernels by SM, for building, of the version that the graph names. A loaded engine brings its
+            own.
 
     Raises:
         EngineError: something else in this process has taken the plugin's name.
     """
     if trt not in _registrations:
         registration = Registration()
-        creator = _creator_class(trt)(registration)
-        if not trt.get_plugin_registry().register_creator(creator, DOMAIN):
-            raise EngineError(
-                f"another plugin {DOMAIN}::{DCRB} {PLUGIN_VERSION} is registered in this process; start a new one"
-            )
-        _registrations[trt] = registration, creator  # the registry does not keep the creator alive
+        creators = [_creator_class(trt, version)(registration) for version in FORMS]
+        for creator in creators:
+            if not trt.get_plugin_registry().register_creator(creator, DOMAIN):
+                raise EngineError(
+                    f"another plugin {DOMAIN}::{DCRB} {creator.plugin_version} is registered in this process; "
+                    "start a new one"
+                )
+        _registrations[trt] = registration, creators  # the registry does not keep the creators alive
     registration = _registrations[trt][0]
     registration.cubins = dict(cubins or {})
     registration.problems.clear()
     return registration
 
 
-def _creator_class(trt: Any) -> type:
-    plugin_class = _plugin_class(trt)
+def _creator_class(trt: Any, version: str) -> type:
+    plugin_class = _plugin_class(trt, version)
 
     class DcrbCreator(trt.IPluginCreatorV3One):
         """Makes the plugin from a node, or from the fields of an engine."""
 
         def __init__(self, registration: Registration) -> None:
             trt.IPluginCreatorV3One.__init__(self)
-            self.name, self.plugin_namespace, self.plugin_version = DCRB, DOMAIN, PLUGIN_VERSION
-            self.field_names = trt.PluginFieldCollection([])
+            self.name, self.plugin_namespace, self.plugin_version = DCRB, DOMAIN, version
+            self.field_names = trt.PluginFieldCollection(
+                [trt.PluginField(FIRST, np.zeros(0, np.int32), trt.PluginFieldType.INT32)]
+                if version == FROM_HIDDEN
+                else []
+            )
             self._registration = registration
 
         def create_plugin(self, name: str, fields: Any, phase: Any) -> Any:
             with self._registration.reporting(name):
-                cubins = decode_kernels({field.name: field.data for field in fields})
-            return plugin_class(name, cubins or self._registration.cubins, self._registration)
+                given = {field.name: field.data for field in fields}
+                cubins = decode_kernels(given)
+                first = int(np.asarray(given.get(FIRST, 0)).reshape(-1)[0])
+            return plugin_class(name, cubins or self._registration.cubins, self._registration, first)
 
     return DcrbCreator
 
 
-def _plugin_class(trt: Any) -> type:
+def _plugin_class(trt: Any, version: str) -> type:
     """The plugin's class over one package's base classes; the callbacks translate, the module's functions decide."""
+    form = FORMS[version]
 
     class DcrbPlugin(trt.IPluginV3, trt.IPluginV3OneCore, trt.IPluginV3OneBuild, trt.IPluginV3OneRuntime):
         """One block."""
 
-        def __init__(self, label: str, cubins: Mapping[int, bytes], registration: Registration) -> None:
+        def __init__(self, label: str, cubins: Mapping[int, bytes], registration: Registration, first: int = 0) -> None:
             for base in (trt.IPluginV3, trt.IPluginV3OneCore, trt.IPluginV3OneBuild, trt.IPluginV3OneRuntime):
                 base.__init__(self)
-            self.plugin_name, self.plugin_namespace, self.plugin_version = DCRB, DOMAIN, PLUGIN_VERSION
+            self.plugin_name, self.plugin_namespace, self.plugin_version = DCRB, DOMAIN, version
             self.num_outputs = 1
-            self._label, self._cubins, self._registration = label, cubins, registration
-            self._kernels = shared_kernels(cubins)
+            self._label, self._cubins, self._registration, self._first = label, cubins, registration, first
+            self._kernels = shared_kernels(cubins, form.kernels)
             self._feature_type = ""
 
         def get_capability_interface(self, kind: Any) -> Any:
             return self
 
         def clone(self) -> Any:
-            copied = DcrbPlugin(self._label, self._cubins, self._registration)
+            copied = DcrbPlugin(self._label, self._cubins, self._registration, self._first)
             copied._feature_type = self._feature_type
             return copied
 
@@ -160,26 +273,26 @@ def _plugin_class(trt: Any) -> type:
 
         def get_output_data_types(self, input_types: Sequence[Any]) -> list[Any]:
             with self._registration.reporting(self._label):
-                check_types([each.name for each in input_types])
+                check_types([each.name for each in input_types], version)
             self._feature_type = input_types[0].name
             return [input_types[0]]
 
         def get_output_shapes(self, inputs: Sequence[Any], shape_inputs: Sequence[Any], builder: Any) -> list[Any]:
             with self._registration.reporting(self._label):
-                check_shapes([_known_sizes(each) for each in inputs], self._feature_type)
+                check_shapes([_known_sizes(each) for each in inputs], self._feature_type, version, self._first)
             return [trt.DimsExprs(inputs[0])]
 
         def supports_format_combination(self, position: int, tensors: Sequence[Any], num_inputs: int) -> bool:
             types = [tensor.desc.type.name for tensor in tensors]
             formats = [tensor.desc.format.name for tensor in tensors]
-            return format_fits(position, types, formats, num_inputs)
+            return format_fits(position, types, formats, num_inputs, version)
 
         def configure_plugin(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
             """Nothing depends on the shapes of a profile."""
 
         def get_workspace_size(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> int:
             batch, _, height, width = inputs[0].max
-            return DcrbKernels.workspace_bytes(batch, height, width, fp16=inputs[0].desc.type.name == "HALF")
+            return form.workspace_bytes(batch, height, width, inputs[0].desc.type.name == "HALF")
 
         # Run.
 
@@ -192,7 +305,11 @@ def _plugin_class(trt: Any) -> type:
         def get_fields_to_serialize(self) -> Any:
             self._fields = encode_kernels(self._cubins)  # the fields point into these arrays
             kind = trt.PluginFieldType.CHAR
-            return trt.PluginFieldCollection([trt.PluginField(name, data, kind) for name, data in self._fields.items()])
+            fields = [trt.PluginField(name, data, kind) for name, data in self._fields.items()]
+            if version == FROM_HIDDEN:
+                self._fields[FIRST] = np.array([self._first], np.int32)
+                fields.append(trt.PluginField(FIRST, self._fields[FIRST], trt.PluginFieldType.INT32))
+            return trt.PluginFieldCollection(fields)
 
         def on_shape_change(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
             """Nothing is kept between shapes: enqueue reads them."""
@@ -211,18 +328,8 @@ def _plugin_class(trt: Any) -> type:
         ) -> None:
             """Launch on the given stream; neither allocates nor synchronises, so graphs can capture it."""
             with self._registration.reporting(self._label):
-                batch, _, height, width = input_desc[0].dims
-                arguments = BlockArguments(
-                    batch=batch,
-                    height=height,
-                    width=width,
-                    fp16=input_desc[0].type.name == "HALF",
-                    **dict(zip(DCRB_INPUTS, inputs, strict=True)),
-                    out=outputs[0],
-                    workspace=workspace,
-                    offset_strides=offset_strides(height, width, input_desc[1].format.name),
-                )
-                self._kernels.launch(arguments, stream)
+                named = dict(zip(INPUTS_OF[version], inputs, strict=True))
+                form.run(self._kernels, Call(self._first, input_desc, named, outputs[0], workspace, stream))
 
     return DcrbPlugin
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import shutil
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,7 @@ KERNELS = {
     "columns": [
         f"{part}_{kind}" for kind in ("half", "bfloat", "float") for part in ("columns", "spread", "scatter", "turn")
     ],
-    "picture": ["codes8_to_image", "codes16_to_image", "planes_to_image"],
+    "picture": ["codes8_to_image", "codes16_to_image", "planes_to_image", "find_unfinite"],
 }
 """Kernels by source."""
 
@@ -35,11 +36,14 @@ def build(target: Path, sm: int, *sources: str, kernel: str = "dcrb", defines: t
     return _compile(target, sm, compiler.SOURCES[kernel], KERNELS[kernel], sources, defines)
 
 
-def build_convolution(target: Path, sm: int) -> Path:
-    """Compile an emulator of the convolutions' kernels, as :func:`build`."""
+def build_convolution(target: Path, sm: int, table: Mapping[str, convolution_table.Variant] | None = None) -> Path:
+    """Compile an emulator of the convolutions' kernels, with the measures of the SM or those given."""
+    made = convolution_table.variants(sm) if table is None else table
+    named = {f"{convolution_table.PREFIX}{key}": variant for key, variant in made.items()}
+    lines = "".join(f"{convolution_table.instantiation(name, variant)}\n" for name, variant in named.items())
     source = target.with_suffix(".cu")
-    source.write_text(compiler.source_text("convolution", sm))
-    names = [f"{convolution_table.PREFIX}{key}" for key in convolution_table.variants(sm)]
+    source.write_text(compiler.source_text("convolution") + lines)
+    names = list(named)
     return _compile(target, sm, source, names, (), (f"CONVOLUTION_SM={sm}",))
 
 

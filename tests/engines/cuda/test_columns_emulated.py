@@ -12,9 +12,11 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("torchvision")
 
-from emulated import EmulatedGpu, build  # noqa: E402 - needs torch
+from cubin import resource_usage  # noqa: E402 - needs torch
+from emulated import EmulatedGpu, build  # noqa: E402
 from torch import Tensor  # noqa: E402
 
+from dcdr_deploy.engines.cuda import compiler  # noqa: E402
 from dcdr_deploy.engines.cuda.columns import ColumnKernels, Features  # noqa: E402
 from dcdr_deploy.errors import EngineError  # noqa: E402
 from dcdr_deploy.models.deform import deform_conv2d  # noqa: E402
@@ -168,6 +170,16 @@ def test_nothing_but_the_result_is_written(library: Callable[[int], Path]):
 def test_features_that_the_kernels_cannot_take_are_refused(wrong: dict):
     with pytest.raises(ValueError, match="features cannot"):
         Features(**{"dtype": "float16", "batch": 1, "height": 2, "width": 2, "channels": 64, **wrong})
+
+
+@pytest.mark.parametrize("sm", [75, 80, 86, 90, 100, 120])
+def test_the_kernels_compile_without_spills(sm: int):
+    pytest.importorskip("cuda.bindings.nvrtc")
+    usage = resource_usage(compiler.compile_cubin("columns", sm))
+    parts, types = ("columns", "spread", "scatter", "turn"), ("half", "bfloat", "float")
+    assert usage.keys() == {f"{part}_{kind}" for part in parts for kind in types}
+    assert all(each.local_bytes == 0 for each in usage.values())
+    assert all(8 <= each.registers <= 128 for each in usage.values())
 
 
 def test_the_trial_of_a_gpu_passes_right_kernels_and_no_others(library: Callable[[int], Path]):

@@ -11,6 +11,7 @@ import pytest
 from cubin import Resources, resource_usage
 
 from dcdr_deploy.engines.cuda import compiler
+from dcdr_deploy.engines.cuda.dcrb import shape_of
 from dcdr_deploy.errors import EngineError, MissingDependency
 
 pytest.importorskip("cuda.bindings.nvrtc", reason="cuda-bindings is not installed")
@@ -23,6 +24,8 @@ except MissingDependency as missing:
 CONVOLUTIONS = {f"dcrb_{place}_{kind}" for place in ("first", "second") for kind in ("half", "float")}
 KERNELS = CONVOLUTIONS | {"dcrb_sft_half", "dcrb_sft_float"}
 MOST_REGISTERS = 255  # more than a thread can have; 256 threads of that many still fit into a multiprocessor
+MOST_SHARED = {75: 64 * 1024, 80: 163 * 1024, 87: 163 * 1024} | dict.fromkeys((90, 100, 103, 110), 227 * 1024)
+"""Bytes of shared memory that a block may have, by SM; 99 KiB on the others."""
 TINY = 'extern "C" __global__ void tiny(float* x) { x[threadIdx.x] *= 2; }\n'
 
 
@@ -58,6 +61,27 @@ def test_the_block_compiles_without_spills(sm):
     assert {name: each.shared_bytes - reserved for name, each in usage.items()} == {
         name: 32768 if name in plain else 0 for name in KERNELS
     }
+
+
+@pytest.mark.parametrize("sm", compiler.SUPPORTED_SMS)
+def test_the_block_from_hidden_maps_compiles_without_spills_for_the_shape_that_is_launched(sm):
+    if sm not in KNOWN:
+        pytest.skip(f"this NVRTC does not know SM{sm}")
+    shape = shape_of(sm)
+    expected = {
+        "THREADS": shape.threads,
+        "SFT_RESIDENT": int(shape.sft_resident),
+        "(DCRB_SM < 80)": int(shape.streamed),
+    }
+    asserted = (f"static_assert({name} == {value});" for name, value in expected.items())
+    text = "\n".join((compiler.source_text("dcrb2"), *asserted))
+    usage = resource_usage(compiler.compile_text(text, sm, "dcrb2.cu"))
+    assert set(usage) == {"dcrb2_sft", "dcrb2_first", "dcrb2_second"}
+    assert {name: each.local_bytes for name, each in usage.items()} == dict.fromkeys(usage, 0)
+    # The register file of a multiprocessor, in quarters: a warp's registers lie in that of its scheduler.
+    warps = -(-shape.threads // 32 // 4)
+    assert all(each.registers * 32 * warps <= 65536 // 4 for each in usage.values())
+    assert shape.shared_bytes <= MOST_SHARED.get(sm, 99 * 1024)
 
 
 def test_resource_usage_sees_what_is_in_local_memory():

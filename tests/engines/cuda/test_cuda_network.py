@@ -16,7 +16,7 @@ from dcdr_deploy.engines.cuda.dcrb import DcrbArguments
 from dcdr_deploy.engines.cuda.engine import CudaEngine
 from dcdr_deploy.engines.cuda.network import SHAPES_KEPT
 from dcdr_deploy.engines.cuda.weights import read_onnx
-from dcdr_deploy.errors import EngineError, EngineOutOfMemory
+from dcdr_deploy.errors import EngineError, EngineOutOfMemory, NonFiniteError
 from dcdr_deploy.run.runner import Runner
 from dcdr_deploy.system import hardware, packages
 
@@ -24,11 +24,12 @@ DEMO = Path(backend.__file__).parents[2] / "weights" / "dcdr-unet-demo.onnx"
 
 
 class Kernels:
-    """Leave the picture where the tone map should be, and half of it as the result; all other maps fill with rubbish."""
+    """Leave the picture where the tone map should be, and half of it as the result; other maps get rubbish."""
 
     def __init__(self, driver: FakeDriver) -> None:
         self._driver = driver
         self.launched = 0
+        self.broken = 0.0  # what the last value of a result becomes, if it is not 0
 
     def read(self, a, stream: int) -> None:
         def work() -> None:
@@ -42,6 +43,13 @@ class Kernels:
             image[..., :3], image[..., 3] = pixels, 0
 
         self._driver.put(stream, work, "read")
+
+    def check(self, values: int, count: int, found: int, stream: int) -> None:
+        def work() -> None:
+            if not np.isfinite(self._driver.values(values, count, np.float32)).all():
+                self._driver.values(found, 1, np.uint32)[:] = 1
+
+        self._driver.put(stream, work, "check")
 
     def launch(self, a, stream: int) -> None:
         self.launched += 1
@@ -57,6 +65,8 @@ class Kernels:
         elif a.end == "interleaved":
             tone = values(a.tone, 4 * pixels, np.float32).reshape(-1, 4)
             values(a.out, 3 * pixels, np.float32).reshape(-1, 3)[:] = tone[:, :3] / 2
+            if self.broken:
+                values(a.out, 3 * pixels, np.float32)[-1] = self.broken
         else:
             rows, columns = a.output_size
             for target in filter(None, (a.out, a.second)):
@@ -142,10 +152,18 @@ def test_lack_of_memory_names_the_size_and_leaves_the_engine_usable(monkeypatch:
     small = codes(1, 16, 16)
     np.testing.assert_array_equal(setup.engine.infer_codes(small), expected(small))
     with pytest.raises(
-        EngineOutOfMemory, match=r"1 x 512 x 512 pixels take 0\.09 GiB on the GPU, which has 0\.0\d GiB"
+        EngineOutOfMemory, match=r"1 x 512 x 512 pixels take 0\.08 GiB on the GPU, which has 0\.0\d GiB"
     ):
         setup.engine.infer_codes(codes(1, 512, 512))
     np.testing.assert_array_equal(setup.engine.infer_codes(small), expected(small))
+
+
+def test_pictures_that_other_backends_take_in_tiles_stay_in_one_piece(monkeypatch: pytest.MonkeyPatch):
+    runner = Runner(Setup(monkeypatch, memory=80 << 30).engine)
+    assert len(runner._plan(4320, 7680)) == 1
+    small = Runner(Setup(monkeypatch, memory=8 << 30).engine)
+    assert len(small._plan(2160, 3840)) == 1
+    assert len(small._plan(4320, 7680)) > 1
 
 
 def test_the_runner_goes_on_with_smaller_tiles(monkeypatch: pytest.MonkeyPatch):
@@ -168,13 +186,69 @@ def test_where_a_graph_cannot_be_recorded_frames_are_launched_one_by_one(setup: 
         np.testing.assert_array_equal(setup.engine.infer_codes(batch), expected(batch))
 
 
+def test_frames_can_be_begun_one_after_the_other(setup: Setup):
+    runner = Runner(setup.engine)
+    frames = [codes(12, 20, seed=number) for number in range(4)]
+    pending = [runner.start(frame) for frame in frames[:2]]
+    results = []
+    for frame in frames[2:]:
+        pending.append(runner.start(frame))
+        results.append(pending.pop(0)())
+    results += [finish() for finish in pending]
+    for frame, result in zip(frames, results, strict=True):
+        assert result.flags.c_contiguous
+        np.testing.assert_array_equal(result, expected(frame[None])[0].transpose(1, 2, 0))
+
+
+@pytest.mark.parametrize("seed", [None, 1, 2])
+def test_tiles_of_a_frame_are_joined_while_the_next_are_computed(monkeypatch: pytest.MonkeyPatch, seed: int | None):
+    setup = Setup(monkeypatch, seed)
+    frame = codes(200, 300)
+    result = Runner(setup.engine, tile=64, overlap=8, batch=3).run(frame)
+    np.testing.assert_array_equal(result, expected(frame[None])[0].transpose(1, 2, 0))
+
+
+def test_pictures_of_a_few_sizes_in_turn_are_overlapped_as_those_of_one_are(setup: Setup):
+    frames = [codes(1, *size, seed=number) for number, size in enumerate(2 * [(24, 16), (16, 24), (20, 20)])]
+    for frame in frames:
+        setup.engine.infer_codes(frame)
+    pinned, waits = setup.driver.calls["cuMemHostAlloc"], setup.driver.calls["cuStreamSynchronize"]
+    pending = [setup.engine.start_codes(frame) for frame in frames[:2]]
+    for frame, finish in zip(frames, pending, strict=False):
+        np.testing.assert_array_equal(finish(), expected(frame))
+    assert setup.driver.calls["cuStreamSynchronize"] == waits
+    assert setup.driver.calls["cuMemHostAlloc"] <= pinned + 2  # two are held at a time now
+
+
+def test_a_result_that_nobody_asks_for_leaves_nothing_behind(setup: Setup):
+    setup.engine.start_codes(codes(1, 8, 8))
+    setup.engine.close()
+    assert setup.driver.live_handles == 0
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_results_that_are_no_numbers_are_told_by_the_engine_and_the_tile_by_the_runner(setup: Setup, value: float):
+    batch = codes(3, 8, 8)
+    setup.kernels.broken = value
+    with pytest.raises(NonFiniteError) as caught:
+        setup.engine.infer_codes(batch)
+    assert caught.value.tile == 1  # the last of the first group of two
+    with pytest.raises(NonFiniteError, match="gave NaN or infinity in the tile at"):
+        Runner(setup.engine).run(batch[0])
+    setup.kernels.broken = 0.0
+    np.testing.assert_array_equal(setup.engine.infer_codes(batch), expected(batch))
+
+
 def test_closing_leaves_nothing_behind(setup: Setup):
     result = setup.engine.infer_codes(codes(1, 8, 8))
     kept = result.copy()
     setup.engine.close()
     assert setup.driver.used == 0
+    assert setup.driver.live_handles == 1  # the context, which the result's memory belongs to
+    np.testing.assert_array_equal(result, kept)
+    del result
     assert setup.driver.live_handles == 0
-    np.testing.assert_array_equal(result, kept)  # results stay
+    assert not setup.driver._pinned
     with pytest.raises(EngineError, match="closed"):
         setup.engine.infer_codes(codes(1, 8, 8))
 

@@ -18,6 +18,7 @@ from test_kernel_emulated import TOLERANCE, block, relative_error
 
 from dcdr_deploy.engines.cuda import compiler, driver
 from dcdr_deploy.engines.cuda.block import BlockArguments, DcrbKernels, shared_kernels
+from dcdr_deploy.engines.cuda.dcrb import DcrbKernels2
 from dcdr_deploy.engines.cuda.driver import Kernel, Library, choose_sm
 from dcdr_deploy.engines.cuda.packing import pack_weight
 from dcdr_deploy.errors import EngineError, EngineOutOfMemory, MissingDependency
@@ -179,9 +180,10 @@ def test_other_kernels_are_loaded_and_launched_the_same_way():
 
 
 def test_equal_cubins_share_their_kernels():
-    shared = shared_kernels({80: b"a", 86: b"b"})
-    assert shared_kernels({86: b"b", 80: b"a"}) is shared
-    assert shared_kernels({80: b"ab", 86: b""}) is not shared
+    shared = shared_kernels({80: b"a", 86: b"b"}, DcrbKernels)
+    assert shared_kernels({86: b"b", 80: b"a"}, DcrbKernels) is shared
+    assert shared_kernels({80: b"ab", 86: b""}, DcrbKernels) is not shared
+    assert isinstance(shared_kernels({80: b"a", 86: b"b"}, DcrbKernels2), DcrbKernels2)
 
 
 def test_without_the_bindings_the_line_that_installs_them_is_shown(monkeypatch):

@@ -48,7 +48,7 @@ def test_a_map_is_written_before_it_is_read_and_every_map_is_used(structure: Str
         there |= set(launch.writes)
         read |= before
     assert "result" in there
-    assert set(frame.maps) - read <= {"result", *(f"v{scale}" for scale in (2, 4)), "x4"}
+    assert set(frame.maps) - read <= {"result", *(f"{place}.v" for place in ("encoder", "middle", "decoder"))}
     assert set(frame.maps) == there
 
 
@@ -86,7 +86,7 @@ def test_a_4k_frame_takes_less_than_three_gigabytes():
     frame = describe(Structure(), RESULT)
     lives = lifetimes(frame, UHD)
     plan = plan_memory(lives)
-    assert plan.size < 3e9
+    assert plan.size < 2.9e9
     assert plan.size < 1.01 * least_size(lives)
 
 

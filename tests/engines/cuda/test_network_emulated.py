@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,25 +20,25 @@ from dcdr_deploy.engines.cuda.driver import Library
 from dcdr_deploy.engines.cuda.launches import IMAGE, SMALL, Block
 from dcdr_deploy.engines.cuda.picture import PictureArguments, PictureKernels
 from dcdr_deploy.engines.cuda.program import frame_of, pack, program
-from dcdr_deploy.engines.cuda.weights import read_onnx
+from dcdr_deploy.engines.cuda.weights import Structure, Weights, layers, read_onnx
+from dcdr_deploy.modelfile.metadata import ModelMetadata
 
 DEMO = Path(engine.__file__).parents[2] / "weights" / "dcdr-unet-demo.onnx"
-SM = 80
 STEP_BOUND = 4e-3
 """Largest error of a map after any launch, as a share of the map's largest value; the maps are FP16."""
 
-Emulators = Callable[[str], Path]
+Emulators = Callable[[str, int], Path]
 
 
 @pytest.fixture(scope="session")
 def emulators(tmp_path_factory: pytest.TempPathFactory) -> Emulators:
-    """``emulators(source)``: shared libraries of the network's kernels."""
+    """``emulators(source, sm)``: shared libraries of the network's kernels."""
     folder = tmp_path_factory.mktemp("network")
 
     @functools.cache
-    def built(source: str) -> Path:
-        target = folder / f"{source}.so"
-        return build_convolution(target, SM) if source == "convolution" else build(target, SM, kernel=source)
+    def built(source: str, sm: int) -> Path:
+        target = folder / f"{source}_sm{sm}.so"
+        return build_convolution(target, sm) if source == "convolution" else build(target, sm, kernel=source)
 
     return built
 
@@ -46,13 +46,13 @@ def emulators(tmp_path_factory: pytest.TempPathFactory) -> Emulators:
 class Emulated:
     """A GPU for which three sources were compiled; launches go to the one that has the kernel."""
 
-    def __init__(self, emulators: Emulators) -> None:
+    def __init__(self, emulators: Emulators, sm: int) -> None:
         prefixes = {"convolution": "convolution_", "dcrb2": "dcrb2_", "picture": ""}
-        self.parts = {prefix: EmulatedGpu(emulators(source), SM) for source, prefix in prefixes.items()}
+        self.parts = {prefix: EmulatedGpu(emulators(source, sm), sm) for source, prefix in prefixes.items()}
         self.memory = next(iter(self.parts.values()))
-        self.driver = FakeDriver(SM, self.run)
-        self.convolution = ConvolutionKernels({SM: b"cubin"}, self.driver)
-        self.block = DcrbKernels2({SM: b"cubin"}, self.driver)
+        self.driver = FakeDriver(sm, self.run)
+        self.convolution = ConvolutionKernels({sm: b"cubin"}, self.driver)
+        self.block = DcrbKernels2({sm: b"cubin"}, self.driver)
         self.picture = PictureKernels(Library(self.driver, b"cubin"))
 
     def run(self, launch: Launch) -> int:
@@ -66,46 +66,70 @@ def codes(shape: tuple[int, int, int], dtype: type = np.uint8) -> NDArray:
     return (values * np.iinfo(dtype).max).astype(dtype)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("shape", [(1, 32, 48), (2, 20, 36)])
-def test_a_frame_launch_by_launch_is_the_network(emulators: Emulators, shape: tuple[int, int, int]):
-    torch = pytest.importorskip("torch")
-    runtime = pytest.importorskip("onnxruntime")
-    frame_reference = pytest.importorskip("frame_reference")
-    gpu, weights, picture = Emulated(emulators), read_onnx(DEMO), codes(shape)
+def random_weights(structure: Structure) -> Weights:
+    """Weights that keep features and offsets at a size of about 1."""
+    rng = np.random.default_rng(11)
+    tensors = {}
+    for layer in layers(structure):
+        scale = (0.3 if layer.name.endswith("1") else 1.0) / np.sqrt(9 * layer.channels_in)
+        weight = rng.normal(0, scale, layer.shape).astype(np.float32)
+        tensors[layer.name] = (weight, rng.normal(0, 0.1, layer.channels_out).astype(np.float32))
+    return Weights(structure, tensors, ModelMetadata())
+
+
+def largest_errors(
+    emulators: Emulators, sm: int, weights: Weights, picture: NDArray
+) -> Iterator[tuple[str, float, NDArray[np.float32]]]:
+    """Run a frame launch by launch; yield launch and map, its largest error as a share of its largest value, and it."""
+    frame_reference, torch = pytest.importorskip("frame_reference"), pytest.importorskip("torch")
+    gpu, shape = Emulated(emulators, sm), picture.shape[:3]
     frame = frame_of(weights)
     packed, planned = pack(frame, weights), program(frame, shape)
     arena = gpu.memory.empty((planned.memory.size,), np.uint8)
     content, source = gpu.memory.put(packed.content), gpu.memory.put(picture)
     result = gpu.memory.empty((*shape, 3), np.float32)
-    base = arena.ctypes.data
+    base, places = arena.ctypes.data, planned.memory.offsets
 
     def seen(name: str) -> NDArray[np.float32]:
         each = frame.maps[name]
         size = (shape[0], shape[1] // each.scale, shape[2] // each.scale, each.channels)
         if name == "result":
             return result.transpose(0, 3, 1, 2)
-        there = arena[planned.memory.offsets[name] :][: each.size(shape)]
-        values = there.view(np.float16 if each.element == 2 else np.float32).reshape(size)
-        return values.astype(np.float32).transpose(0, 3, 1, 2)
+        values = arena[places[name] :][: each.size(shape)].view(np.float16 if each.element == 2 else np.float32)
+        return values.reshape(size).astype(np.float32).transpose(0, 3, 1, 2)
 
-    places = planned.memory.offsets
     gpu.picture.launch(
         PictureArguments(picture.dtype, source.ctypes.data, base + places[IMAGE], base + places[SMALL], shape), 0
     )
-    launches = planned.bind(base, content.ctypes.data, packed, result.ctypes.data)
     image = torch.from_numpy(normalise(picture))
-    np.testing.assert_allclose(seen(IMAGE)[:, :3], image, atol=3e-4)
     assert not seen(IMAGE)[:, 3].any()
+    yield IMAGE, float(np.abs(seen(IMAGE)[:, :3] - image.numpy()).max()), seen(IMAGE)
+    launches = planned.bind(base, content.ctypes.data, packed, result.ctypes.data)
     with torch.no_grad():
         steps = list(frame_reference.walk(frame, frame_reference.parameters(weights), image))
     for (launch, written), arguments in zip(steps, launches, strict=True):
         (gpu.block if isinstance(launch, Block) else gpu.convolution).launch(arguments, 0)
         for name, expected in written.items():
-            bound = STEP_BOUND * float(expected.abs().max())
             found = seen(name)[:, : expected.shape[1]]
-            np.testing.assert_allclose(found, expected.numpy(), atol=bound, err_msg=f"{launch.name}: {name}")
-    expected = runtime.InferenceSession(str(DEMO), providers=["CPUExecutionProvider"]).run(None, {"sdr": image.numpy()})
-    error = result.transpose(0, 3, 1, 2) - expected[0]
-    assert -10 * np.log10(np.mean(error**2)) > 75
-    assert not np.isnan(result).any()
+            worst = np.abs(found - expected.numpy()).max() / max(float(expected.abs().max()), 1e-6)
+            yield f"{launch.name}: {name}", float(worst), found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("sm", "shape"), [(80, (1, 32, 48)), (90, (2, 20, 36))])
+def test_a_frame_launch_by_launch_is_the_network(emulators: Emulators, sm: int, shape: tuple[int, int, int]):
+    runtime = pytest.importorskip("onnxruntime")
+    picture = codes(shape)
+    for name, error, found in largest_errors(emulators, sm, read_onnx(DEMO), picture):
+        assert error < STEP_BOUND, name
+        result = found
+    session = runtime.InferenceSession(str(DEMO), providers=["CPUExecutionProvider"])
+    square = np.mean((result - session.run(None, {"sdr": normalise(picture)})[0]) ** 2)
+    assert -10 * np.log10(square) > 75
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("sm", "structure"), [(75, Structure((1, 2, 1), 48)), (86, Structure((3, 1, 1), 32))])
+def test_networks_of_other_sizes_run_on_older_gpus(emulators: Emulators, sm: int, structure: Structure):
+    for name, error, _ in largest_errors(emulators, sm, random_weights(structure), codes((1, 12, 20), np.uint16)):
+        assert error < STEP_BOUND, name

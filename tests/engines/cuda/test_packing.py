@@ -5,7 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dcdr_deploy.engines.cuda.packing import PACKED_SHAPE, lane_channel, pack_weight, plain_weight, tile_channel
+from dcdr_deploy.engines.cuda.packing import (
+    PACKED_SHAPE,
+    SFT_HIDDEN,
+    SFT_SHAPE,
+    lane_channel,
+    pack_sft_bias,
+    pack_sft_weight,
+    pack_weight,
+    plain_weight,
+    tile_channel,
+)
 from dcdr_deploy.modelfile.names import WIDTH
 
 LANES = [(lane, lane & 3, lane >> 2) for lane in range(32)]  # number, q, g
@@ -68,6 +78,38 @@ def test_plain_weights_are_tap_input_output():
     plain = plain_weight(weights)
     assert (plain.shape, plain.dtype, plain.flags.c_contiguous) == ((9, WIDTH, WIDTH), np.float32, True)
     assert plain[3 * 2 + 1, 5, 60] == weights[60, 5, 2, 1]
+
+
+def test_a_warp_that_multiplies_packed_sft_weights_applies_gain_and_shift():
+    """A lane has nine words of each output tile: a word is a tap, its halves are two hidden channels."""
+    rng = np.random.default_rng(2)
+    layers = [rng.standard_normal((WIDTH, SFT_HIDDEN, 3, 3)).astype(np.float16) for _ in range(2)]
+    packed = pack_sft_weight(*layers)
+    assert (packed.shape, packed.dtype, packed.flags.c_contiguous) == (SFT_SHAPE, np.float16, True)
+    for kind, weights in enumerate(layers):
+        vectors = packed[kind, :16].reshape(8, 2, 32, 4, 2)
+        last = packed[kind, 16:].reshape(8, 32, 2)
+        for tile in range(8):
+            for lane, q, g in LANES:
+                channel_out = tile_channel(np.int64(tile), np.int64(g))
+                words = [*vectors[tile, 0, lane], *vectors[tile, 1, lane], last[tile, lane]]
+                for tap, word in enumerate(words):
+                    np.testing.assert_array_equal(word, weights[channel_out, 2 * q : 2 * q + 2, tap // 3, tap % 3])
+
+
+def test_the_gains_biases_have_the_one_that_the_layer_adds():
+    gain, shift = np.arange(64, dtype=np.float32), -np.arange(64, dtype=np.float32)
+    packed = pack_sft_bias(gain, shift)
+    assert (packed.shape, packed.dtype, packed.flags.c_contiguous) == ((2, 64), np.float32, True)
+    np.testing.assert_array_equal(packed, [gain + 1, shift])
+
+
+@pytest.mark.parametrize("shape", [(64, 16, 3, 3), (32, 8, 3, 3), (64, 8, 1, 1)])
+def test_other_shapes_of_sft_weights_are_refused(shape):
+    right, wrong = np.zeros((WIDTH, SFT_HIDDEN, 3, 3)), np.zeros(shape)
+    for pair in ((right, wrong), (wrong, right)):
+        with pytest.raises(ValueError, match=r"take SFT weights of shape \(64, 8, 3, 3\)"):
+            pack_sft_weight(*pair)
 
 
 @pytest.mark.parametrize("arrange", [pack_weight, plain_weight])

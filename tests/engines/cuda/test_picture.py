@@ -76,9 +76,25 @@ def test_every_code_of_eight_bits_is_rounded_once(emulated):
     np.testing.assert_array_equal(image[0, ..., 0].ravel(), (np.arange(256, dtype=np.float32) / 255).astype(np.float16))
 
 
+BROKEN = st.tuples(st.floats(0, 1, exclude_max=True), st.sampled_from([np.nan, -np.inf, np.inf]))
+
+
+@given(st.integers(1, 3000), st.lists(BROKEN, max_size=3))
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_what_is_no_number_is_found(emulated, vectors: int, broken: list[tuple[float, float]]):
+    gpu, kernels = emulated(True)
+    values = np.random.default_rng(1).normal(0, 1e30, 4 * vectors).astype(np.float32)
+    values[0] = np.finfo(np.float32).max
+    for place, value in broken:
+        values[int(place * len(values))] = value
+    there, found = gpu.put(values), gpu.put(np.zeros(1, np.uint32))
+    kernels.check(there.ctypes.data, len(values), found.ctypes.data, 0)
+    assert found[0] == bool(broken)
+
+
 @pytest.mark.parametrize("sm", [75, 80, 86, 89, 90, 100, 120])
 def test_the_source_compiles_for_every_gpu_without_spills(sm: int):
     pytest.importorskip("cuda.bindings.nvrtc")
     usage = resource_usage(compiler.compile_cubin("picture", sm))
-    assert {"codes8_to_image", "codes16_to_image", "planes_to_image"} <= set(usage)
+    assert {"codes8_to_image", "codes16_to_image", "planes_to_image", "find_unfinite"} <= set(usage)
     assert all(kernel.local_bytes == 0 for kernel in usage.values())

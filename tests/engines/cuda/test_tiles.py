@@ -176,9 +176,9 @@ def test_arrays_of_the_pipeline_go_up_from_where_they_are():
     setup = Setup()
     batch = setup.pipeline.empty((1, 4, 8, 3), np.uint8)
     batch[...] = codes(1)
-    locked = setup.driver.calls["cuMemHostRegister"]
+    locked = setup.driver.calls["cuMemHostAlloc"]
     np.testing.assert_array_equal(setup.pipeline.run(batch), normalise(batch) / 2)
-    assert setup.driver.calls["cuMemHostRegister"] == locked + 1  # the result's
+    assert setup.driver.calls["cuMemHostAlloc"] == locked + 1  # the result's
 
 
 def test_each_way_and_the_network_have_a_stream():
@@ -260,10 +260,10 @@ def test_buffers_grow_and_are_kept():
         np.testing.assert_array_equal(setup.pipeline.run(batch), (normalise(batch) / 2).astype(np.float16))
     for _ in range(3):
         setup.pipeline.run(codes(3, 8, 16))
-    before = setup.driver.calls["cuMemHostRegister"]
+    before = setup.driver.calls["cuMemHostAlloc"]
     for _ in range(3):
         setup.pipeline.run(codes(3, 8, 16))
-    assert setup.driver.calls["cuMemHostRegister"] == before
+    assert setup.driver.calls["cuMemHostAlloc"] == before
 
 
 def test_lack_of_memory_gives_everything_back_for_a_smaller_try():

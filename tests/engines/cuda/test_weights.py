@@ -130,7 +130,7 @@ def fewer(model) -> None:
         (renamed, "computes w7 where restoration.hr1 should be"),
         (shortened, "'restoration.hr1.weight' has 147452 bytes for the shape"),
         (unlike, "restoration.hr1 has the shape"),
-        (elsewhere, "not stored as raw numbers in the file"),
+        (elsewhere, "keeps its weights in weights.bin, which is not beside it"),
         (fewer, "convolutions, not"),
     ],
 )

@@ -1,7 +1,7 @@
 // The few CUDA features that the kernels use, for a host compiler: stands in for NVIDIA's header of the same name.
 //
 // Threads are fibers. Those of a warp run one after the other up to the next point where CUDA makes them wait for each
-// other (a shuffle, an mma); a warp runs up to the next __syncthreads before the next warp starts. The scheduler
+// other (a shuffle, an mma); a warp runs up to its next barrier before the next warp starts. The scheduler
 // (emulator.cpp) checks that the threads of a warp wait at the same kind of point.
 #pragma once
 #include <algorithm>
@@ -29,8 +29,11 @@ struct half { uint16_t code; };
 struct half2 { half x, y; };
 
 namespace emulator {
-enum Point { RUNNING, ENDED, BARRIER, TOGETHER, SHUFFLE, SHUFFLED, MMA, MULTIPLIED, MATRIX, MATRIX_READ };
+enum Point {
+  RUNNING, ENDED, BARRIER, TOGETHER, SHUFFLE, SHUFFLED, MMA, MULTIPLIED, MATRIX, MATRIX_READ, WGMMA, WGMMA_READ
+};
 void wait(Point point);
+void meet(int number, unsigned threads);  // at a barrier by its number; 0 is all threads'
 struct Mail {  // what a thread shows to the others of its warp
   uint32_t word;
   float a[8], b[4];
@@ -79,9 +82,10 @@ inline half2 __hmul2(half2 a, half2 b) {
   return __floats2half2_rn(fa.x * fb.x, fa.y * fb.y);
 }
 
+inline void __syncthreads() { emulator::meet(0, 0); }
+template <int THREADS> void meet(int number) { emulator::meet(number, THREADS); }
 inline void atomicAdd(float* to, float value) { *to += value; }  // one thread runs at a time
 
-inline void __syncthreads() { emulator::wait(emulator::BARRIER); }
 inline void __syncwarp() { emulator::wait(emulator::TOGETHER); }
 inline int again(int number) { return number; }
 inline void prefetch(const half*) {}
@@ -158,3 +162,32 @@ inline void wait_for_copies() {
   emulator::commit_copies();
   emulator::wait_copies(0);
 }
+
+// wgmma with its left side in registers: at once, and each warp for itself.
+#define HAVE_WGMMA
+typedef const char* product_t;
+constexpr int PRODUCT_UNIT = 1;
+inline product_t product_at(const void* b) { return (product_t)b; }
+inline void wgmma_n64(float (&d)[8][4], const uint32_t (&a)[4], product_t b) {
+  const unsigned me = threadIdx.x, warp = me & ~31u, q = me & 3, g = (me & 31) >> 2;
+  const auto unpack = [](uint32_t word, int i) { return emulator::to_float({(uint16_t)(word >> (16 * i))}); };
+  for (int i = 0; i < 8; ++i) emulator::mailbox(me).a[i] = unpack(a[i / 2], i % 2);
+  emulator::wait(emulator::WGMMA);
+  for (int tile = 0; tile < 8; ++tile)
+    for (int row = 0; row < 2; ++row)
+      for (int column = 0; column < 2; ++column) {
+        float sum = 0;
+        for (int k = 0; k < 16; ++k) {
+          half right;
+          memcpy(&right, b + 256 * tile + 128 * (k / 8) + 16 * (2 * q + column) + 2 * (k % 8), 2);
+          sum += emulator::mailbox(warp + 4 * g + k % 8 / 2).a[2 * (2 * (k / 8) + row) + k % 2] * emulator::to_float(right);
+        }
+        d[tile][2 * row + column] += sum;
+      }
+  emulator::wait(emulator::WGMMA_READ);
+}
+inline void begin_products() {}
+inline void commit_products() {}
+template <int PENDING> void wait_products() {}
+inline void hold(float&) {}
+inline void show_to_products() {}

@@ -30,6 +30,8 @@ struct Copy {
 };
 struct Fiber {
   Point point;
+  int barrier;              // its number, while the fiber waits at one
+  unsigned barrier_threads;  // how many threads meet there
   jmp_buf resume;
   Mail mail;
   std::vector<std::vector<Copy>> copies;  // groups that were committed, then the one that is growing
@@ -101,6 +103,13 @@ void wait(Point point) {
   if (!_setjmp(me.resume)) _longjmp(scheduler, 1);
 }
 
+void meet(int number, unsigned threads) {
+  Fiber& me = fibers[threadIdx.x];
+  me.barrier = number;
+  me.barrier_threads = threads ? threads : fibers.size();
+  wait(BARRIER);
+}
+
 void enter() {
   kernel();
   fibers[threadIdx.x].point = ENDED;
@@ -127,23 +136,41 @@ constexpr unsigned WARP = 32;
 bool run_warp(unsigned first, bool reversed) {
   do {
     for (unsigned i = 0; i < WARP; ++i) advance(first + (reversed ? WARP - 1 - i : i));
-    for (unsigned i = 0; i < WARP; ++i)
-      if (fibers[first + i].point != fibers[first].point) return false;
+    for (unsigned i = 0; i < WARP; ++i) {
+      const Fiber &one = fibers[first], &other = fibers[first + i];
+      if (other.point != one.point || (one.point == BARRIER && other.barrier != one.barrier)) return false;
+    }
   } while (fibers[first].point != BARRIER && fibers[first].point != ENDED);
   return true;
+}
+
+// How many threads wait at a barrier.
+unsigned waiting_at(int barrier) {
+  unsigned count = 0;
+  for (const Fiber& fiber : fibers) count += fiber.point == BARRIER && fiber.barrier == barrier;
+  return count;
 }
 
 // Runs a block. False where threads that should meet do not.
 bool run_block(unsigned threads, bool reversed) {
   const unsigned warps = threads / WARP;
   for (Fiber& fiber : fibers) fiber.point = RUNNING, fiber.copies.clear();
-  do {
-    for (unsigned i = 0; i < warps; ++i)
-      if (!run_warp((reversed ? warps - 1 - i : i) * WARP, reversed)) return false;
-    for (const Fiber& fiber : fibers)
-      if (fiber.point != fibers[0].point) return false;
-  } while (fibers[0].point != ENDED);
-  return true;
+  std::vector<bool> free(warps, true);  // whether a warp may run: none of its threads waits for other warps
+  for (;;) {
+    for (unsigned i = 0; i < warps; ++i) {
+      const unsigned warp = reversed ? warps - 1 - i : i;
+      if (free[warp] && !run_warp(warp * WARP, reversed)) return false;
+    }
+    bool all_ended = true, any_free = false;
+    for (unsigned warp = 0; warp < warps; ++warp) {
+      const Fiber& fiber = fibers[warp * WARP];
+      all_ended &= fiber.point == ENDED;
+      free[warp] = fiber.point == BARRIER && waiting_at(fiber.barrier) == fiber.barrier_threads;
+      any_free |= free[warp];
+    }
+    if (all_ended) return true;
+    if (!any_free) return false;
+  }
 }
 
 // Calls a kernel with arguments as cuLaunchKernel takes them: pointers to the values.

@@ -1,0 +1,85 @@
+"""``dcdr-deploy benchmark``: how fast every backend is here."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from dcdr_deploy.commands.types import SizeType
+from dcdr_deploy.engines.base import PRECISIONS, EngineOptions
+from dcdr_deploy.engines.registry import backend_names
+from dcdr_deploy.errors import InputError, ModelError
+from dcdr_deploy.run.benchmark import ALL, Wishes, as_dict, benchmark, contenders
+
+EPILOG = """\b
+Examples:
+  dcdr-deploy benchmark                                    all backends, demo weights
+  dcdr-deploy benchmark --backend cuda,torch --size 2160x3840
+  dcdr-deploy benchmark -m my.onnx -m my.pth -m my.engine  each backend takes its file
+  dcdr-deploy benchmark --json > times.json                to go with a report
+
+\b
+Times are of whole frames, from 8-bit pictures in memory to floats in memory, as
+`run` computes them; files are neither read nor written. All backends are loaded
+first, then take turns, so that ratios hold also where clocks change.
+"""
+
+
+@click.command("benchmark", epilog=EPILOG)
+@click.option(
+    "-m", "--model", "models", multiple=True, metavar="FILE", help="Model file; may be repeated. [demo weights]"
+)
+@click.option(
+    "--backend",
+    default=ALL,
+    show_default=True,
+    metavar="NAMES",
+    help=f"{ALL}, or some of: {','.join(backend_names())}.",
+)
+@click.option(
+    "--size",
+    "sizes",
+    multiple=True,
+    type=SizeType(),
+    help="Height and width of the pictures; may be repeated. [1080x1920 and 2160x3840 on a GPU, else 360x640]",
+)
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:1.")
+@click.option("--precision", type=click.Choice(PRECISIONS), default="auto", show_default=True, help="As of `run`.")
+@click.option("--threads", type=int, help="Processor threads. [the backend's choice]")
+@click.option(
+    "--seconds",
+    type=click.FloatRange(min=0),
+    default=Wishes.seconds,
+    show_default=True,
+    help="Time for the rounds of each size; three are made in any case.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("-q", "--quiet", is_flag=True, help="Do not tell what is being done.")
+def command(models: tuple[str, ...], backend: str, sizes: tuple[tuple[int, int], ...], **chosen: Any) -> None:
+    """Time every backend that loads: frames a second, time to the first frame, memory, agreement with FP32."""
+    from dcdr_deploy.commands.show.benchmark import format_results
+    from dcdr_deploy.inspection.machine import report
+
+    paths = [Path(name) for name in models]
+    for path in paths:
+        if not path.is_file():
+            raise ModelError(f"model {path} does not exist")
+    for height, width in sizes:
+        if not (1 <= height <= 1 << 16 and 1 <= width <= 1 << 16):
+            raise InputError(f"--size {height}x{width}: must lie between 1x1 and 65536x65536")
+    options = EngineOptions(chosen["device"], chosen["threads"], chosen["precision"])
+    wishes = Wishes(tuple(sizes), chosen["seconds"], options)
+
+    def announce(text: str) -> None:
+        if not chosen["quiet"]:
+            click.echo(text, err=True)
+
+    results = benchmark(contenders(backend, paths), wishes, announce)
+    machine = report()
+    if chosen["as_json"]:
+        click.echo(json.dumps({"machine": machine, "results": as_dict(results)}, indent=2))
+    else:
+        click.echo(format_results(results, machine))

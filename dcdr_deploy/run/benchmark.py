@@ -1,0 +1,372 @@
+"""How fast every backend runs a model here: all in one process, in turn, from host memory to host memory.
+
+Whoever takes turns meets the same clocks and the same neighbours, so ratios hold where times do not. Each contender is
+a backend with the model file that it takes; all are loaded before the first is timed.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dcdr_deploy.engines.base import DEVICE_CPU, DEVICE_CUDA, Engine, EngineOptions
+from dcdr_deploy.engines.registry import BACKENDS, Backend, get_backend
+from dcdr_deploy.errors import DcdrError, EngineError, InputError
+from dcdr_deploy.run.gate import sample_tiles
+from dcdr_deploy.run.runner import Runner
+from dcdr_deploy.run.selection import DEMO_MODEL
+from dcdr_deploy.system import hardware
+
+Size = tuple[int, int]
+"""(height, width) of a picture."""
+
+ALL = "all"
+
+DEFAULT_SIZES: dict[str, tuple[Size, ...]] = {DEVICE_CUDA: ((1080, 1920), (2160, 3840)), DEVICE_CPU: ((360, 640),)}
+"""Sizes that are timed, by the best kind of device among the contenders."""
+
+AGREEMENT_SIZE: Size = (192, 256)
+"""Size of the pictures for which results are compared with FP32."""
+
+FEWEST_ROUNDS = 3
+MOST_ROUNDS = 50
+
+Announce = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A backend and the model file that it is to run; ``None`` where it takes none of those that there are."""
+
+    backend: Backend
+    model: Path | None
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds of whole frames of one size, from codes in host memory to floats in host memory.
+
+    Attributes:
+        size: (height, width).
+        seconds: of each frame, in order; the first, which is told apart, is not among them.
+        first: seconds of the first frame of this size.
+        tiles: tiles of a frame.
+        note: why there are no times.
+    """
+
+    size: Size
+    seconds: tuple[float, ...] = ()
+    first: float = 0.0
+    tiles: int = 0
+    note: str = ""
+
+    @property
+    def median(self) -> float:
+        """Median of the seconds."""
+        return statistics.median(self.seconds)
+
+    @property
+    def spread(self) -> tuple[float, float]:
+        """10th and 90th percentile of the seconds."""
+        low, high = np.percentile(self.seconds, [10, 90])
+        return float(low), float(high)
+
+
+@dataclass
+class Result:
+    """What was found out about a contender.
+
+    Attributes:
+        backend: its name.
+        model: its model file.
+        note: why it does not take part; empty if it does.
+        device: where it runs, in words.
+        device_kind: ``"cpu"`` or ``"cuda"``.
+        precision: of its arithmetic.
+        load_seconds: seconds until it was ready.
+        agreement: PSNR in dB against the reference in FP32, a full scale of 1.0; ``None`` without a reference.
+        memory: bytes that it took of its device to load and for the first frames; ``None`` where the system does not
+            tell.
+        timings: one for each size.
+    """
+
+    backend: str
+    model: Path | None
+    note: str = ""
+    device: str = ""
+    device_kind: str = DEVICE_CPU
+    precision: str = ""
+    load_seconds: float = 0.0
+    agreement: float | None = None
+    memory: int | None = None
+    timings: list[Timing] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What is to be timed.
+
+    Attributes:
+        sizes: (height, width) of the pictures; none for :data:`DEFAULT_SIZES`.
+        seconds: time for the rounds of each size; at least :data:`FEWEST_ROUNDS` are made.
+        options: device, threads and precision of the contenders.
+    """
+
+    sizes: tuple[Size, ...] = ()
+    seconds: float = 20.0
+    options: EngineOptions = field(default_factory=EngineOptions)
+
+
+def contenders(backends: str, models: Sequence[Path]) -> list[Contender]:
+    """Return who takes part.
+
+    Args:
+        backends: names, separated by commas, or ``"all"``.
+        models: model files; each backend runs those that it takes. None stands for the demo weights, as ONNX file and
+            as checkpoint.
+
+    Raises:
+        EngineError: a backend is not known.
+        InputError: a backend that was named takes none of the files.
+    """
+    given = list(models) or [path for path in (DEMO_MODEL, DEMO_MODEL.with_suffix(".safetensors")) if path.is_file()]
+    chosen = list(BACKENDS.values()) if backends == ALL else [get_backend(name) for name in backends.split(",")]
+    found = []
+    for backend in chosen:
+        fitting = [path for path in given if path.suffix.lower() in backend.suffixes]
+        if not fitting and backends != ALL:
+            names = ", ".join(path.name for path in given)
+            raise InputError(f"backend {backend.name} takes {', '.join(backend.suffixes)}, and none of: {names}")
+        # A backend that takes several kinds runs the same network with each.
+        found.append(Contender(backend, next(iter(fitting), None)))
+    return found
+
+
+def benchmark(taking_part: Iterable[Contender], wishes: Wishes, announce: Announce = lambda text: None) -> list[Result]:
+    """Load all contenders, compare them with FP32, and time them in turn.
+
+    Whoever cannot take part stays in the list with the reason.
+
+    Args:
+        taking_part: from :func:`contenders`.
+        wishes: sizes and time.
+        announce: told of each step.
+
+    Raises:
+        EngineError: nobody can take part.
+    """
+    with ExitStack() as stack:
+        entries = [_Entry(each, stack, wishes.options, announce) for each in taking_part]
+        running = [entry for entry in entries if entry.runner is not None]
+        if not running:
+            reasons = "; ".join(f"{entry.result.backend}: {entry.result.note}" for entry in entries)
+            raise EngineError(f"no backend can be timed here ({reasons or 'none takes the model'})")
+        _compare(running, announce)
+        best = DEVICE_CUDA if any(entry.result.device_kind == DEVICE_CUDA for entry in running) else DEVICE_CPU
+        for size in sorted(wishes.sizes or DEFAULT_SIZES[best]):
+            _time(running, size, wishes.seconds, announce)
+        return [entry.result for entry in entries]
+
+
+class _Entry:
+    """A contender that was loaded, or why it was not."""
+
+    def __init__(self, contender: Contender, stack: ExitStack, options: EngineOptions, announce: Announce) -> None:
+        self.contender, self.options = contender, options
+        self.result = Result(contender.backend.name, contender.model)
+        self.runner: Runner | None = None
+        announce(f"loading {contender.backend.name}")
+        before = _memory(options.device_index)
+        started = time.perf_counter()
+        try:
+            engine = stack.enter_context(self._load())
+        except DcdrError as error:
+            self.result.note = str(error)
+            return
+        self.result.load_seconds = time.perf_counter() - started
+        self.runner = Runner(engine)
+        info = engine.info
+        self.result.device, self.result.device_kind = info.device, info.device_kind
+        self.result.precision = info.precision
+        self._add_memory(before)
+
+    def _load(self) -> Engine:
+        backend, model, options = self.contender.backend, self.contender.model, self.options
+        if model is None:
+            raise EngineError(f"it takes {', '.join(backend.suffixes)} files; name one with --model")
+        state = backend.state_for(model, options)
+        if not state.ok:
+            raise EngineError(state.reason)
+        if options.kind is not None and not state.has(options.kind):
+            raise EngineError(f"it has no {options.kind} device")
+        return backend.import_module().load(model, options)
+
+    def run(self, frame: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Run a frame."""
+        assert self.runner is not None
+        return self.runner.run(frame)
+
+    def seconds(self, frame: NDArray[np.uint8]) -> float:
+        """Run a frame and return how many seconds it took."""
+        started = time.perf_counter()
+        self.run(frame)
+        return time.perf_counter() - started
+
+    def first_seconds(self, frame: NDArray[np.uint8]) -> float:
+        """Run the first frame of a size, and note what memory it took."""
+        before = _memory(self.options.device_index)
+        seconds = self.seconds(frame)
+        self._add_memory(before)
+        return seconds
+
+    def _add_memory(self, before: Mapping[str, int | None]) -> None:
+        """Add what the device has less since ``before``; on the CPU what the process has grown by."""
+        now = _memory(self.options.device_index)[self.result.device_kind]
+        then = before[self.result.device_kind]
+        if now is not None and then is not None:
+            self.result.memory = (self.result.memory or 0) + max(now - then, 0)
+
+
+def _memory(gpu: int) -> dict[str, int | None]:
+    """Bytes in use by kind of device; of a GPU only the change means something."""
+    free = hardware.gpu_free_memory(gpu)
+    return {DEVICE_CUDA: None if free is None else -free, DEVICE_CPU: hardware.resident_memory()}
+
+
+def picture(size: Size) -> NDArray[np.uint8]:
+    """Return a picture (H, W, 3) with what a network has to cope with; always the same for a size."""
+    found: NDArray[np.uint8] = sample_tiles(*size)[0]
+    return found
+
+
+def _compare(entries: Sequence[_Entry], announce: Announce) -> None:
+    """Note how far each result is from the reference: ONNX Runtime or torch in FP32, on the CPU where it can."""
+    announce("comparing with FP32")
+    size = AGREEMENT_SIZE
+    tile = picture(size)
+    results: dict[int, NDArray[np.float32]] = {}
+    for number, entry in enumerate(entries):
+        try:
+            results[number] = entry.run(tile)
+        except DcdrError as error:
+            entry.result.note = str(error)
+    exact = _reference(entries, tile)
+    if exact is None:
+        return
+    for number, found in results.items():
+        square = float(np.mean((found.astype(np.float64) - exact) ** 2))
+        entries[number].result.agreement = float("inf") if square == 0 else float(-10 * np.log10(square))
+
+
+_REFERENCES = ("onnxruntime", "torch")
+
+
+def _reference(entries: Sequence[_Entry], tile: NDArray[np.uint8]) -> NDArray[np.float32] | None:
+    """Run the reference on the CPU: the first that there is for one of the models."""
+    models = list(dict.fromkeys(entry.contender.model for entry in entries if entry.contender.model is not None))
+    for name, model in ((name, model) for name in _REFERENCES for model in models):
+        backend = BACKENDS.get(name)
+        if backend is None or model.suffix.lower() not in backend.suffixes:
+            continue
+        try:
+            with backend.import_module().load(model, EngineOptions(device=DEVICE_CPU, precision="fp32")) as engine:
+                return Runner(engine).run(tile)
+        except DcdrError:
+            continue  # an FP16 file, or a package that is missing: the next may do
+    return None
+
+
+def _time(entries: Sequence[_Entry], size: Size, seconds: float, announce: Announce) -> None:
+    """Time frames of one size: everybody's first, then all in turn, each round beginning with another."""
+    frame = picture(size)
+    times: dict[int, list[float]] = {}
+    firsts: dict[int, float] = {}
+    for number, entry in enumerate(entries):
+        announce(f"{size[1]} x {size[0]}: {entry.result.backend}, first frame")
+        with _failures(entry, size):
+            firsts[number] = entry.first_seconds(frame)
+            entry.seconds(frame)  # what is recorded with the second frame is not timed
+            times[number] = []
+    end = time.perf_counter() + seconds
+    for round_number in range(MOST_ROUNDS):
+        if round_number >= FEWEST_ROUNDS and time.perf_counter() > end:
+            break
+        announce(f"{size[1]} x {size[0]}: round {round_number + 1}")
+        order = deque(sorted(times))
+        order.rotate(-round_number)
+        for number in order:
+            with _failures(entries[number], size) as failed:
+                times[number].append(entries[number].seconds(frame))
+            if failed:
+                del times[number]
+    for number, found in times.items():
+        runner = entries[number].runner
+        assert runner is not None
+        timing = Timing(size, tuple(found), firsts[number], runner.statistics.tiles)
+        entries[number].result.timings.append(timing)
+
+
+class _failures:  # noqa: N801 - used like a function
+    """Notes a failure of a contender as its timing; the value of the block is true once one has happened."""
+
+    def __init__(self, entry: _Entry, size: Size) -> None:
+        self._entry, self._size = entry, size
+        self._happened = False
+
+    def __enter__(self) -> _failures:
+        return self
+
+    def __bool__(self) -> bool:
+        return self._happened
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> bool:
+        if not isinstance(error, DcdrError):
+            return False
+        self._happened = True
+        self._entry.result.timings.append(Timing(self._size, note=str(error)))
+        return True
+
+
+def as_dict(results: Iterable[Result]) -> list[dict[str, Any]]:
+    """Return results as plain data for ``--json``: times in seconds, memory in bytes, agreement in dB."""
+    return [
+        {
+            **{key: value for key, value in vars(result).items() if key != "timings"},
+            "model": None if result.model is None else str(result.model),
+            "agreement": result.agreement if result.agreement is None or np.isfinite(result.agreement) else "exact",
+            "timings": [
+                {
+                    "size": list(timing.size),
+                    "first": timing.first,
+                    "tiles": timing.tiles,
+                    "note": timing.note,
+                    **(
+                        {"median": timing.median, "spread": timing.spread, "rounds": len(timing.seconds)}
+                        if timing.seconds
+                        else {}
+                    ),
+                }
+                for timing in result.timings
+            ],
+        }
+        for result in results
+    ]
+
+
+def fastest(results: Iterable[Result], size: Size) -> float | None:
+    """Return the least median for a size in seconds, ``None`` if nobody ran it."""
+    medians = [timing.median for result in results for timing in _of(result, size)]
+    return min(medians, default=None)
+
+
+def _of(result: Result, size: Size) -> Iterator[Timing]:
+    return (timing for timing in result.timings if timing.size == size and timing.seconds)

@@ -1,0 +1,160 @@
+"""Timing all backends: everybody in turn, whoever fails with the reason, in a table and as JSON."""
+
+from __future__ import annotations
+
+import json
+import types
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dcdr_deploy.commands.show.benchmark import format_results
+from dcdr_deploy.engines import registry
+from dcdr_deploy.engines.base import Availability, Engine, EngineInfo, EngineOptions
+from dcdr_deploy.engines.registry import Backend
+from dcdr_deploy.errors import EngineError, EngineOutOfMemory, InputError
+from dcdr_deploy.modelfile.metadata import ModelMetadata
+from dcdr_deploy.run.benchmark import FEWEST_ROUNDS, Contender, Result, Timing, Wishes, as_dict, benchmark, contenders
+
+MODEL = Path("net.fake")
+SIZE = (8, 12)
+
+
+class Fake(Engine):
+    """Doubles its input; remembers when it ran."""
+
+    def __init__(self, name: str, calls: list[str], fail_at: int | None = None) -> None:
+        self.info = EngineInfo(name, "nowhere", "fp32", MODEL, ModelMetadata())
+        self._calls, self._fail_at, self.ran = calls, fail_at, 0
+
+    def _infer(self, batch: np.ndarray) -> np.ndarray:
+        self.ran += 1
+        self._calls.append(self.info.backend)
+        if self._fail_at == self.ran:
+            raise EngineError("broke")
+        return batch * 2
+
+
+@pytest.fixture
+def field(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
+    """``field(name=None or number of the run that fails, ...)``: these backends for .fake files; what they ran."""
+
+    def make(**backends: int | None) -> list[str]:
+        calls: list[str] = []
+        rows = {}
+        for name, fail_at in backends.items():
+            module = types.ModuleType(f"fake_{name}")
+            module.availability = lambda *, deep=False: Availability(True, devices=("cpu",))
+            module.refusal = lambda path, options: ""
+            module.load = lambda path, options, name=name, fail_at=fail_at: Fake(name, calls, fail_at)
+            monkeypatch.setitem(__import__("sys").modules, module.__name__, module)
+            rows[name] = Backend(name, module.__name__, "a test", (".fake",), {"cpu": 1})
+        monkeypatch.setattr(registry, "BACKENDS", rows)
+        monkeypatch.setattr("dcdr_deploy.run.benchmark.BACKENDS", rows)
+        return calls
+
+    return make
+
+
+def run(seconds: float = 0.0, sizes: tuple[tuple[int, int], ...] = (SIZE,)) -> list[Result]:
+    return benchmark(contenders("all", [MODEL]), Wishes(sizes, seconds))
+
+
+def test_all_take_turns_and_each_round_begins_with_another(field):
+    calls = field(one=None, two=None, three=None)
+    results = run()
+    timed = calls[3 + 6 :]  # behind the comparison and two frames that are not timed
+    assert timed == ["one", "two", "three", "two", "three", "one", "three", "one", "two"]
+    assert [len(result.timings[0].seconds) for result in results] == [FEWEST_ROUNDS] * 3
+
+
+def test_sizes_are_timed_from_the_smallest(field):
+    field(one=None)
+    (result,) = run(sizes=((16, 16), (8, 8)))
+    assert [timing.size for timing in result.timings] == [(8, 8), (16, 16)]
+
+
+@pytest.mark.parametrize("fail_at", [2, 3, 5])
+def test_whoever_fails_is_told_with_the_reason_and_the_others_go_on(field, fail_at: int):
+    field(good=None, bad=fail_at)
+    good, bad = run()
+    assert len(good.timings[0].seconds) == FEWEST_ROUNDS
+    assert bad.timings == [Timing(SIZE, note="broke")]
+
+
+def test_whoever_cannot_be_loaded_stays_in_the_list(field, monkeypatch: pytest.MonkeyPatch):
+    def refuse(path: Path, options: EngineOptions) -> Engine:
+        raise EngineOutOfMemory("no room")
+
+    field(good=None, full=None)
+    registry.BACKENDS["full"].import_module().load = refuse
+    registry.BACKENDS["other"] = Backend("other", "fake_good", "-", (".engine",), {"cpu": 1})
+    good, full, other = run()
+    assert (good.note, full.note) == ("", "no room")
+    assert other.note == "it takes .engine files; name one with --model"
+    del registry.BACKENDS["good"]
+    with pytest.raises(EngineError, match=r"no backend can be timed here \(full: no room; other: it takes"):
+        run()
+
+
+def test_a_backend_that_was_named_must_take_a_file(field):
+    field(good=None)
+    assert contenders("good", [MODEL]) == [Contender(registry.BACKENDS["good"], MODEL)]
+    with pytest.raises(InputError, match=r"backend good takes \.fake, and none of: net\.h5"):
+        contenders("good", [Path("net.h5")])
+    with pytest.raises(EngineError, match="backend 'better' is not known"):
+        contenders("better", [MODEL])
+
+
+def test_the_table_has_the_fastest_first_and_ratios_to_it():
+    timings = [
+        [Timing(SIZE, (0.5, 0.5, 0.5), 1.0, 1)],
+        [Timing(SIZE, (0.1, 0.1, 0.1), 2.0, 1)],
+        [Timing(SIZE, note="broke")],
+    ]
+    names = zip(("slow", "fast", "bad"), (90.25, float("inf"), None), timings, strict=True)
+    results = [Result(name, MODEL, precision="fp16", agreement=db, memory=10**9, timings=t) for name, db, t in names]
+    results.append(Result("absent", None, note="not installed"))
+    machine = {
+        "dcdr-deploy": "1",
+        "python": "3",
+        "system": "here",
+        "cpu": {"name": "a CPU", "threads": 2},
+        "gpus": [{"index": 0, "name": "a GPU", "compute_capability": "9.0", "driver": "580"}],
+    }
+    text = format_results(results, machine)
+    lines = [" ".join(line.split()) for line in text.splitlines()]
+    fast, slow = (next(n for n, line in enumerate(lines) if line.startswith(name)) for name in ("fast", "slow"))
+    assert fast < slow
+    assert lines[fast] == "fast fp16 100.0 100.0 to 100.0 0.00096 1.00 0.0 + 2.00 s 1.00 GB exact"
+    assert lines[slow].endswith("5.00 0.0 + 1.00 s 1.00 GB 90.2 dB")
+    assert "bad: broke" in lines
+    assert "not timed: absent: not installed" in lines
+    assert json.loads(json.dumps(as_dict(results)))[1]["agreement"] == "exact"
+
+
+def test_the_command_times_real_backends(dcdr, tiny_model: Path):
+    pytest.importorskip("onnxruntime")
+    wishes = ["--size", "64x64", "--size", "32x48", "--seconds", "0", "--device", "cpu", "--backend", "onnxruntime"]
+    result = dcdr("benchmark", "-m", str(tiny_model), *wishes)
+    assert result.exit_code == 0, result.output
+    assert "48 x 32, from memory to memory" in result.stdout
+    data = json.loads(dcdr("benchmark", "-m", str(tiny_model), *wishes, "--json", "-q").stdout)
+    (only,) = data["results"]
+    assert only["agreement"] == "exact"
+    assert [timing["rounds"] for timing in only["timings"]] == [FEWEST_ROUNDS] * 2
+    assert data["machine"]["cpu"]["threads"] >= 1
+
+
+def test_bad_wishes_are_a_line(dcdr, tmp_path: Path):
+    for arguments in (
+        ["-m", str(tmp_path / "no.onnx")],
+        ["--backend", "fastest"],
+        ["--size", "0x64"],
+        ["--device", "npu"],
+    ):
+        result = dcdr("benchmark", *arguments)
+        assert result.exit_code == 2
+        assert len(result.stderr.strip().splitlines()) == 1
