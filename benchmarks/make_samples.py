@@ -7,6 +7,7 @@ Writes samples/<name>.png (8-bit SDR) and samples/truth/<name>.exr (linear, 1.0 
 
 from __future__ import annotations
 
+import argparse
 import functools
 from pathlib import Path
 
@@ -45,6 +46,7 @@ def render(
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     for name, view in VIEWS.items():
         ldr, target = render(*view, SIZE)
         cv2.imwrite(str(ROOT / "samples" / f"{name}.png"), cv2.cvtColor(ldr, cv2.COLOR_RGB2BGR))

@@ -8,6 +8,7 @@ pattern follows the idea that the checks belong to the interface, not to each ba
 from __future__ import annotations
 
 import abc
+import logging
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -26,6 +27,8 @@ from dcdr_deploy.system import hardware
 DEVICE_CPU = "cpu"
 DEVICE_CUDA = "cuda"
 PRECISIONS = ("auto", "fp32", "fp16")
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,8 @@ class EngineOptions:
 
     Attributes:
         device: ``"auto"``, ``"cpu"``, ``"cuda"`` (the first GPU) or ``"cuda:1"``.
-        threads: processor threads; ``None`` leaves the choice to the backend.
+        threads: processor threads, at most as many as this process may run at once (more are cut to that, which is
+            logged); ``None`` leaves the choice to the backend.
         precision: ``"fp32"``, ``"fp16"`` or ``"auto"``: what suits the device best. Backends that run files of one
             precision take that of the file, and refuse another (:func:`require_precision`).
 
@@ -93,6 +97,10 @@ class EngineOptions:
             raise EngineError(f"device {self.device!r} is not known; use auto, cpu, cuda or cuda:1")
         if self.threads is not None and self.threads < 1:
             raise EngineError(f"threads must be at least 1, not {self.threads}")
+        most = hardware.cpu_threads()
+        if self.threads is not None and self.threads > most:
+            _logger.warning("`threads` %d: this process may run %d at once, and takes those", self.threads, most)
+            object.__setattr__(self, "threads", most)
 
     @property
     def kind(self) -> str | None:

@@ -148,9 +148,11 @@ def model_suffixes(name: str = AUTO, options: EngineOptions = DEFAULT_OPTIONS) -
     """Return the suffixes of the model files that a backend, or any for the device asked for, takes.
 
     Raises:
-        EngineError: no backend has this name.
+        EngineError: no backend has this name, or the one that has does not run on the kind of device asked for.
     """
     takers = list(BACKENDS.values()) if name == AUTO else [get_backend(name)]
+    if name != AUTO and options.kind is not None and options.kind not in takers[0].ranks:
+        raise EngineError(f"backend {name} does not run on {options.kind}{_remedy(name, options)}")
     return frozenset(
         suffix for each in takers if options.kind is None or options.kind in each.ranks for suffix in each.suffixes
     )
@@ -202,17 +204,22 @@ def choose_backend(
                 refused = {name: state.reason for name, state in states.items() if state.refused}
                 return Choice(backend, f"first usable backend for {suffix} on {kind}", refused)
     reasons = "; ".join(f"{n}: {_why_not(state, options.kind or DEVICE_CPU)}" for n, state in states.items())
-    raise _unavailable(f"no backend can run {suffix} models here ({reasons})", *states.values())
+    where = "here" if options.kind is None else f"on {options.device} here"
+    sentence = f"no backend can run {suffix} models {where} ({reasons})"
+    raise _unavailable(sentence, _remedy(name, options), *states.values())
 
 
 def _named(backend: Backend, suffix: str, options: EngineOptions) -> Choice:
     if suffix not in backend.suffixes:
-        raise ModelError(f"backend {backend.name} takes {', '.join(backend.suffixes)}, not {suffix or 'no suffix'}")
+        kinds = ", ".join(backend.suffixes)
+        raise ModelError(
+            f"backend {backend.name} takes {kinds}, not {suffix or 'no suffix'}; name such a file with `model`, or "
+            "leave `backend` out"
+        )
     state = backend.availability()
     if not state.ok or (options.kind is not None and not state.has(options.kind)):
-        raise _unavailable(
-            f"backend {backend.name} cannot be used here: {_why_not(state, options.kind or DEVICE_CPU)}", state
-        )
+        sentence = f"backend {backend.name} cannot be used here: {_why_not(state, options.kind or DEVICE_CPU)}"
+        raise _unavailable(sentence, _remedy(backend.name, options), state)
     return Choice(backend, "asked for")
 
 
@@ -222,10 +229,20 @@ def _why_not(state: Availability, kind: str) -> str:
     return state.reason
 
 
-def _unavailable(sentence: str, *states: Availability) -> DcdrError:
+def _remedy(name: str, options: EngineOptions) -> str:
+    """Return what to leave out so that anything that works here may be taken; empty where nothing was asked for."""
+    asked = [field for field, given in (("device", options.kind is not None), ("backend", name != AUTO)) if given]
+    if not asked:
+        return ""
+    return f"; leave {' and '.join(f'`{field}`' for field in asked)} out to take the best that works here"
+
+
+def _unavailable(sentence: str, remedy: str, *states: Availability) -> DcdrError:
     """Return the error for backends that cannot be used: with an install line if that is what is missing."""
     installs = list(dict.fromkeys(state.install for state in states if state.install))
-    return MissingDependency(f"{sentence}; install: {' or '.join(installs)}") if installs else EngineError(sentence)
+    if installs:
+        return MissingDependency(f"{sentence}; install: {' or '.join(installs)}")
+    return EngineError(sentence + remedy)
 
 
 def load_engine(model: Path | str, backend: str = AUTO, options: EngineOptions = DEFAULT_OPTIONS) -> Engine:

@@ -45,8 +45,11 @@ _OWN_KEYS = frozenset({KEY_FORMAT, KEY_NAME, KEY_PEAK, KEY_SIZE_MULTIPLE, KEY_OV
 LARGEST_PEAK = 65504.0
 """Largest number of half floats, in which light is written."""
 
-LARGEST_EDGE = 1 << 16
-"""Pixels. No network works on more in one piece; larger sizes, multiples and overlaps in a file are nonsense."""
+LARGEST_EDGE = 1 << 14
+"""Pixels. No network works on more in one piece; larger sizes and overlaps in a file are nonsense."""
+
+LARGEST_MULTIPLE = 1 << 10
+"""Pixels. A picture is padded to the size multiple, and no tile is smaller."""
 
 
 def is_peak(value: float) -> bool:
@@ -116,7 +119,7 @@ def decode(stored: Mapping[str, str], source: str = "this model") -> ModelMetada
         raise ModelError(f"{source} has a metadata entry that is no number ({error}); export it again") from None
     for key, fits in (
         (KEY_PEAK, is_peak(metadata.peak)),
-        (KEY_SIZE_MULTIPLE, 1 <= metadata.size_multiple <= LARGEST_EDGE),
+        (KEY_SIZE_MULTIPLE, 1 <= metadata.size_multiple <= LARGEST_MULTIPLE),
         (KEY_OVERLAP, 0 <= metadata.overlap <= LARGEST_EDGE),
     ):
         if not fits:

@@ -94,6 +94,9 @@ def no_memory(pixels: NDArray[Any]) -> EngineOutOfMemory:
 class Runner:
     """Runs an engine over frames of any size.
 
+    What :meth:`run` gives is linear light in network units: 1.0 is the model's peak, which is
+    ``engine.info.metadata.peak`` x SDR white (8 for the demo weights). Files hold it times the peak: 1.0 is SDR white.
+
     Attributes:
         engine: the engine; the caller closes it.
         tile: largest tile edge in pixels, ``None`` for whole frames, or ``"auto"``.

@@ -8,7 +8,7 @@ an error, never a guess.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,9 @@ ENVIRONMENT_VARIABLE = "DCDR_MODEL"
 
 DEMO_MODEL = Path(__file__).parents[1] / "weights" / "dcdr-unet-demo.onnx"
 """The weights that come with the package."""
+
+DEMO_SUFFIXES = (ONNX_SUFFIX, ".safetensors")
+"""Forms in which they come, best first."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +98,7 @@ def choose_model(
     *,
     directory: Path | None = None,
     environment: Mapping[str, str] | None = None,
-    suffixes: Container[str] | None = None,
+    suffixes: Collection[str] | None = None,
 ) -> ModelChoice:
     """Apply the file name rule.
 
@@ -115,7 +118,8 @@ def choose_model(
     if named:
         return ModelChoice(_existing(named, f" (from ${ENVIRONMENT_VARIABLE})"), f"from ${ENVIRONMENT_VARIABLE}")
     stages = [stage for stage in STAGES if suffixes is None or stage.suffix in suffixes]
-    return _choose_here(stages, Path() if directory is None else directory, "`model` or $" + ENVIRONMENT_VARIABLE)
+    folder = Path() if directory is None else directory
+    return _choose_here(stages, folder, "`model` or $" + ENVIRONMENT_VARIABLE, suffixes)
 
 
 def choose_onnx(requested: str | os.PathLike[str] | None = None, *, directory: Path | None = None) -> ModelChoice:
@@ -126,11 +130,16 @@ def choose_onnx(requested: str | os.PathLike[str] | None = None, *, directory: P
     """
     if requested is not None:
         return ModelChoice(_existing(requested, ""), "as asked for", found=False)
-    return _choose_here([_ONNX], Path() if directory is None else directory, "its path")
+    return _choose_here([_ONNX], Path() if directory is None else directory, "its path", {ONNX_SUFFIX})
 
 
-def _choose_here(stages: Sequence[ModelStage], folder: Path, naming: str) -> ModelChoice:
-    """Return the model in the folder, or the demo weights; ``naming`` is how a user names another."""
+def _choose_here(
+    stages: Sequence[ModelStage], folder: Path, naming: str, suffixes: Collection[str] | None
+) -> ModelChoice:
+    """Return the model in the folder, or the demo weights in a form that the backend takes.
+
+    ``naming`` is how a user names another; ``suffixes`` as of :func:`choose_model`.
+    """
     notes: list[str] = []
     for stage in stages:
         candidates = _candidates(folder, stage, notes)
@@ -140,12 +149,20 @@ def _choose_here(stages: Sequence[ModelStage], folder: Path, naming: str) -> Mod
         if candidates:
             reason = f"the only {stage.suffix} model{stage.fitting} in the working directory"
             return ModelChoice(candidates[0], reason, tuple(notes), stage.replaceable)
-    if not DEMO_MODEL.is_file():
+    forms = [DEMO_MODEL.with_suffix(suffix) for suffix in DEMO_SUFFIXES if suffixes is None or suffix in suffixes]
+    if not forms:
         raise ModelError(
-            f"no model found: none named, none in {folder.absolute()}, and this installation lacks the demo weights "
-            f"({DEMO_MODEL.name}); name one with {naming}"
+            f"no model found: the backend asked for takes {', '.join(sorted(suffixes or ()))}, and none was named or "
+            f"lies in {folder.absolute()}; name one with {naming}, build one with `dcdr-deploy build-engine`, or "
+            "leave `backend` out"
         )
-    return ModelChoice(DEMO_MODEL, "the demo weights that come with dcdr-deploy", tuple(notes))
+    for demo in forms:
+        if demo.is_file():
+            return ModelChoice(demo, "the demo weights that come with dcdr-deploy", tuple(notes))
+    raise ModelError(
+        f"no model found: none named, none in {folder.absolute()}, and this installation lacks the demo weights "
+        f"({forms[0].name}); name one with {naming}"
+    )
 
 
 def _existing(name: str | os.PathLike[str], origin: str) -> Path:

@@ -19,6 +19,7 @@ from PIL import Image
 import dcdr_deploy
 from dcdr_deploy import cli
 from dcdr_deploy.commands.show import run
+from dcdr_deploy.system import hardware
 from dcdr_deploy.system.packages import install_line
 
 ORT = ("--backend", "onnxruntime")
@@ -383,3 +384,27 @@ def test_an_unknown_command_is_wrong_usage(dcdr):
     done = dcdr("convert", "in.png", "out.exr")
     assert done.exit_code == 2
     assert "No such command 'convert'" in done.stderr
+
+
+def test_more_threads_than_the_machine_has_are_cut_with_a_note(dcdr, make_picture, tiny_model):
+    make_picture(Path("in.png"))
+    done = dcdr("run", "in.png", "out.exr", "--threads", "2000", "-m", tiny_model, *ORT)
+    assert done.exit_code == 0
+    assert "note: --threads 2000: this process may run " in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "remedy"),
+    [
+        (("--device", "cuda:99"), "leave --device out to take the best that works here"),
+        (("--backend", "tensorrt", "--device", "cpu"), "leave --device and --backend out"),
+        (("--backend", "tensorrt"), "build one with `dcdr-deploy build-engine`, or leave --backend out"),
+    ],
+)
+def test_what_cannot_be_had_says_what_to_do_instead(dcdr, make_picture, monkeypatch, arguments, remedy):
+    monkeypatch.delenv("DCDR_MODEL", raising=False)
+    monkeypatch.setattr(hardware, "compute_capabilities", list)
+    make_picture(Path("in.png"))
+    done = dcdr("run", "in.png", "out.exr", *arguments)
+    assert done.exit_code == 2
+    assert remedy in done.stderr.splitlines()[-1]

@@ -103,6 +103,20 @@ def test_a_device_that_a_backend_lacks_is_an_engine_error(fakes: dict[str, Avail
         chosen("quick", "cuda")
 
 
+@pytest.mark.parametrize(
+    ("name", "device", "remedy"),
+    [
+        ("auto", "cuda", "leave `device` out to take the best that works here"),
+        ("slow", "auto", "leave `backend` out to take the best that works here"),
+        ("slow", "cuda", "leave `device` and `backend` out to take the best that works here"),
+    ],
+)
+def test_what_was_asked_for_and_cannot_be_had_says_what_to_leave_out(fakes, name, device, remedy):
+    fakes["slow"] = Availability(False, "no NVIDIA GPU or driver found")
+    with pytest.raises(EngineError, match=f"no NVIDIA GPU or driver found.*; {remedy}$"):
+        chosen(name, device)
+
+
 def test_no_usable_backend_lists_the_reasons_of_those_that_could(fakes: dict[str, Availability]):
     fakes["slow"], fakes["quick"] = Availability(False, "driver too old"), MISSING
     with pytest.raises(MissingDependency, match=r"slow: driver too old; quick: quick is not"):

@@ -238,6 +238,14 @@ def test_a_package_that_is_missing_is_named_with_its_install_line(
         load_engine(path, backend)
 
 
+def test_more_threads_than_may_run_at_once_are_cut_with_a_note(monkeypatch, caplog):
+    monkeypatch.setattr(hardware, "cpu_threads", lambda: 3)
+    assert [EngineOptions(threads=asked).threads for asked in (None, 1, 3)] == [None, 1, 3]
+    assert not caplog.records
+    assert EngineOptions(threads=2000).threads == 3
+    assert "`threads` 2000: this process may run 3 at once" in caplog.text
+
+
 @pytest.mark.parametrize("options", [{"device": "gpu"}, {"device": "cuda:x"}, {"threads": 0}])
 def test_options_out_of_range_are_refused(options: dict):
     with pytest.raises(DcdrError, match=r"device|threads"):

@@ -52,6 +52,7 @@ def test_keys_of_other_tools_are_ignored():
         ({metadata.KEY_OVERLAP: "-1"}, "out of range"),
         ({metadata.KEY_SIZE_MULTIPLE: str(10**39)}, "out of range"),
         ({metadata.KEY_SIZE_MULTIPLE: "1e39"}, "no number"),
+        ({metadata.KEY_SIZE_MULTIPLE: "2048"}, "out of range"),
         ({metadata.KEY_OVERLAP: str(2**40)}, "out of range"),
     ],
 )

@@ -69,6 +69,8 @@ def test_suffixes_follow_backend_and_device():
     assert model_suffixes("onnxruntime") == {".onnx"}
     with pytest.raises(DcdrError, match="not known"):
         model_suffixes("nonsense")
+    with pytest.raises(DcdrError, match="tensorrt does not run on cpu; leave `device` and `backend` out"):
+        model_suffixes("tensorrt", EngineOptions("cpu"))
 
 
 def test_a_backend_for_engines_only_says_what_it_takes(tmp_path, monkeypatch):

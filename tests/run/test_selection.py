@@ -64,6 +64,16 @@ def test_the_demo_weights_are_the_last_resort(folder, demo, variables):
     assert str(choice) == f"{demo} (the demo weights that come with dcdr-deploy)"
 
 
+def test_a_backend_that_takes_no_onnx_gets_the_demo_weights_in_a_form_that_it_takes(folder, demo):
+    demo.with_suffix(".safetensors").write_bytes(b"demo")
+    choice = choose_model(directory=folder, environment=NO_VARIABLES, suffixes={".pth", ".safetensors"})
+    assert choice.path == demo.with_suffix(".safetensors")
+    with pytest.raises(
+        ModelError, match=r"takes \.engine, .* name one with `model` .* build one with .*, or leave `backend` out"
+    ):
+        choose_model(directory=folder, environment=NO_VARIABLES, suffixes={".engine"})
+
+
 def test_two_models_are_an_error_that_lists_them(folder, write_tiny_model, demo):
     for name in ("b.onnx", "a.ONNX"):
         write_tiny_model(folder / name)
