@@ -35,7 +35,7 @@ KEPT_PICTURES = 4
 
 
 @dataclass(frozen=True)
-class PairFiles:
+class TrainingFiles:
     """One aligned pair on disk: 8-bit SDR and linear HDR of the same size."""
 
     ldr: Path
@@ -51,7 +51,7 @@ class Region:
     left: int
 
 
-def find_pairs(ldr_root: Path, hdr_root: Path) -> list[PairFiles]:
+def find_training_files(ldr_root: Path, hdr_root: Path) -> list[TrainingFiles]:
     """Match pictures of two folder trees by their relative path without suffix and without endings (``pair_names``).
 
     Raises:
@@ -62,17 +62,17 @@ def find_pairs(ldr_root: Path, hdr_root: Path) -> list[PairFiles]:
     if lonely:
         more = f" and {len(lonely) - 3} more" if len(lonely) > 3 else ""
         raise InputError(f"pictures without a partner of the same name: {', '.join(lonely[:3])}{more}")
-    return [PairFiles(ldr[key], hdr[key]) for key in sorted(ldr)]
+    return [TrainingFiles(ldr[key], hdr[key]) for key in sorted(ldr)]
 
 
-def find_cityscapes(root: Path, split: str = "train") -> list[PairFiles]:
+def find_cityscapes(root: Path, split: str = "train") -> list[TrainingFiles]:
     """Pairs of the Cityscapes layout: ``leftImg8bit/<split>/<city>/*`` and ``leftImg16bit/<split>/<city>/*``.
 
     Raises:
-        InputError: as :func:`find_pairs`.
+        InputError: as :func:`find_training_files`.
     """
     ldr, hdr = (root / kind / split for kind in CITYSCAPES)
-    return find_pairs(ldr, hdr)
+    return find_training_files(ldr, hdr)
 
 
 def is_cityscapes(root: Path) -> bool:
@@ -89,7 +89,7 @@ class PairedFolder(Dataset[tuple[Tensor, Tensor]]):
     """Regions of aligned pairs, every one once an epoch in an order drawn from (seed, epoch).
 
     Args:
-        pairs: from :func:`find_pairs` or :func:`find_cityscapes`.
+        pairs: from :func:`find_training_files` or :func:`find_cityscapes`.
         patch: region size in pixels.
         seed: of the order.
         length: number of samples; a run's steps x batch.
@@ -99,7 +99,7 @@ class PairedFolder(Dataset[tuple[Tensor, Tensor]]):
         InputError: pictures of a pair differ in size, depth is wrong, or none is as large as a patch.
     """
 
-    def __init__(self, pairs: list[PairFiles], patch: int, seed: int, length: int, peak: float = 8.0) -> None:
+    def __init__(self, pairs: list[TrainingFiles], patch: int, seed: int, length: int, peak: float = 8.0) -> None:
         self.pairs, self.patch, self.seed, self.length, self.peak = pairs, patch, seed, length, peak
         self.regions = [
             Region(number, top, left)
@@ -128,7 +128,7 @@ class PairedFolder(Dataset[tuple[Tensor, Tensor]]):
 
 
 @lru_cache(maxsize=KEPT_PICTURES)
-def read_pair(pair: PairFiles, peak: float = 8.0) -> tuple[npt.NDArray[np.uint8], npt.NDArray[Any]]:
+def read_pair(pair: TrainingFiles, peak: float = 8.0) -> tuple[npt.NDArray[np.uint8], npt.NDArray[Any]]:
     """Decode a pair as ``run`` and ``evaluate`` read its files, each (H, W, 3) RGB.
 
     Args:

@@ -23,7 +23,7 @@ from dcdr_deploy.training.assembly import open_run, run_training, validator
 from dcdr_deploy.training.batches import automatic_workers
 from dcdr_deploy.training.distributed import SINGLE, ProcessGroup, join_processes
 from dcdr_deploy.training.loop import CHECKPOINT_NAME, LoopOptions, Progress
-from dcdr_deploy.training.pairs import PairedFolder, find_cityscapes, find_pairs, is_cityscapes
+from dcdr_deploy.training.pairs import PairedFolder, find_cityscapes, find_training_files, is_cityscapes
 from dcdr_deploy.training.perceptual import PERCEPTUAL
 from dcdr_deploy.training.recipe import RECIPES, SQUEEZENET_WEIGHT, Recipe
 from dcdr_deploy.training.resuming import RunSettings, settle
@@ -287,7 +287,7 @@ def open_data(request: TrainingRequest, recipe: Recipe) -> tuple[Dataset[tuple[T
         source = SyntheticSource(request.panoramas, request.photos, lists, request.scenes, peak=request.peak)
         return source.training_set(recipe), validator(source.validation_pairs(), request.peak)
     if request.ldr is not None and request.hdr is not None:
-        pairs = find_pairs(request.ldr, request.hdr)
+        pairs = find_training_files(request.ldr, request.hdr)
     elif request.data is not None and is_cityscapes(request.data):
         pairs = find_cityscapes(request.data, request.split)
     else:

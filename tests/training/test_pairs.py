@@ -14,7 +14,14 @@ from PIL import Image
 from dcdr_deploy.errors import InputError
 from dcdr_deploy.imaging import linear_to_srgb, write_image
 from dcdr_deploy.imaging.read_hdr import read_hdr
-from dcdr_deploy.training.pairs import PairedFolder, cut_regions, find_cityscapes, find_pairs, is_cityscapes, read_pair
+from dcdr_deploy.training.pairs import (
+    PairedFolder,
+    cut_regions,
+    find_cityscapes,
+    find_training_files,
+    is_cityscapes,
+    read_pair,
+)
 
 
 def write_pair(ldr: Path, hdr: Path, size: tuple[int, int] = (70, 100), seed: int = 0) -> None:
@@ -46,14 +53,14 @@ def test_the_cityscapes_layout_is_found(cityscapes: Path) -> None:
 def test_plain_folders_match_by_name_without_suffix(tmp_path: Path) -> None:
     write_pair(tmp_path / "sdr/a.png", tmp_path / "hdr/a.tif")
     write_pair(tmp_path / "sdr/sub/b_sdr.png", tmp_path / "hdr/sub/b_hdr.png")
-    assert len(find_pairs(tmp_path / "sdr", tmp_path / "hdr")) == 2
+    assert len(find_training_files(tmp_path / "sdr", tmp_path / "hdr")) == 2
 
 
 def test_a_picture_without_partner_is_named(tmp_path: Path) -> None:
     write_pair(tmp_path / "sdr/a.png", tmp_path / "hdr/a.png")
     write_pair(tmp_path / "sdr/lonely.png", tmp_path / "elsewhere/lonely.png")
     with pytest.raises(InputError, match=r"without a partner.*lonely\.png"):
-        find_pairs(tmp_path / "sdr", tmp_path / "hdr")
+        find_training_files(tmp_path / "sdr", tmp_path / "hdr")
 
 
 @pytest.mark.parametrize("missing", ["sdr", "hdr"])
@@ -62,10 +69,10 @@ def test_a_missing_or_empty_folder_is_named(tmp_path: Path, missing: str) -> Non
     folders = {"sdr": tmp_path / "sdr", "hdr": tmp_path / "hdr"}
     folders[missing] = tmp_path / "nothing"
     with pytest.raises(InputError, match="nothing is no folder"):
-        find_pairs(folders["sdr"], folders["hdr"])
+        find_training_files(folders["sdr"], folders["hdr"])
     (tmp_path / "nothing").mkdir()
     with pytest.raises(InputError, match="holds no pictures"):
-        find_pairs(folders["sdr"], folders["hdr"])
+        find_training_files(folders["sdr"], folders["hdr"])
 
 
 def test_regions_do_not_overlap_and_fill_the_picture_up_to_a_patch() -> None:
@@ -93,7 +100,7 @@ def test_targets_are_rgb_as_stored(tmp_path: Path) -> None:
     stored[..., 2] = 40_000  # OpenCV writes BGR: this is red
     cv2.imwrite(str(tmp_path / "hdr/a.png"), stored)
     cv2.imwrite(str(tmp_path / "sdr/a.png"), np.zeros((40, 40, 3), np.uint8))
-    (pair,) = find_pairs(tmp_path / "sdr", tmp_path / "hdr")
+    (pair,) = find_training_files(tmp_path / "sdr", tmp_path / "hdr")
     assert read_pair(pair)[1][0, 0].tolist() == [40_000, 0, 0]
 
 
@@ -107,7 +114,7 @@ def test_an_epoch_shows_every_region_once_in_an_order_of_its_own(cityscapes: Pat
 
 def test_wrong_depths_and_sizes_are_refused(tmp_path: Path) -> None:
     write_pair(tmp_path / "sdr/a.png", tmp_path / "hdr/a.png")
-    (pair,) = find_pairs(tmp_path / "sdr", tmp_path / "hdr")
+    (pair,) = find_training_files(tmp_path / "sdr", tmp_path / "hdr")
     swapped = type(pair)(pair.hdr, pair.ldr)
     with pytest.raises(InputError, match="needs 8"):
         read_pair(swapped)
@@ -137,7 +144,7 @@ def write_target(folder: Path, name: str, light: np.ndarray) -> None:
 def test_targets_of_light_are_divided_by_the_peak(tmp_path: Path, suffix: str, peak: float) -> None:
     light = np.random.default_rng(0).uniform(0.1, 7.9, (40, 50, 3)).astype(np.float32)
     write_target(tmp_path, f"a{suffix}", light)
-    pairs = find_pairs(tmp_path / "sdr", tmp_path / "hdr")
+    pairs = find_training_files(tmp_path / "sdr", tmp_path / "hdr")
     data = PairedFolder(pairs, patch=32, seed=0, length=1, peak=peak)
     (region,) = data.regions
     _, y = data[0]
@@ -150,7 +157,7 @@ def test_targets_above_the_peak_are_clipped_and_broken_pixels_show_what_the_sdr_
     write_target(tmp_path, "a.exr", light)
     light[3, 4] = np.nan
     OpenEXR.File({}, {"RGB": light}).write(str(tmp_path / "hdr/a.exr"))
-    (pair,) = find_pairs(tmp_path / "sdr", tmp_path / "hdr")
+    (pair,) = find_training_files(tmp_path / "sdr", tmp_path / "hdr")
     _, target = read_pair(pair, 8.0)
     assert target[0, 0].tolist() == [65535] * 3
     assert target[3, 4].tolist() == pytest.approx([65535 / 8] * 3)  # white
@@ -164,7 +171,7 @@ def test_planar_and_contiguous_targets_are_the_same(tmp_path: Path) -> None:
         (folder / "sdr").mkdir()
         tifffile.imwrite(folder / "hdr/a.tif", stored, photometric="rgb", planarconfig=kind)
         Image.new("RGB", (50, 40)).save(folder / "sdr/a.png")
-        (pair,) = find_pairs(folder / "sdr", folder / "hdr")
+        (pair,) = find_training_files(folder / "sdr", folder / "hdr")
         target = read_pair(pair)[1]
         assert target.dtype == np.uint16
         assert np.array_equal(target, codes)
@@ -175,7 +182,7 @@ def test_primaries_of_targets_are_converted_as_evaluate_converts_them(tmp_path: 
     write_target(tmp_path, "a.exr", light)
     rec2020 = (0.708, 0.292, 0.170, 0.797, 0.131, 0.046, 0.3127, 0.3290)
     OpenEXR.File({"chromaticities": rec2020}, {"RGB": light}).write(str(tmp_path / "hdr/a.exr"))
-    (pair,) = find_pairs(tmp_path / "sdr", tmp_path / "hdr")
+    (pair,) = find_training_files(tmp_path / "sdr", tmp_path / "hdr")
     expected = np.clip(read_hdr(pair.hdr).pixels / 8, 0, 1) * 65535
     assert read_pair(pair)[1] == pytest.approx(expected, rel=1e-5)
 
@@ -187,7 +194,7 @@ def test_sources_are_turned_upright_before_regions_are_cut(tmp_path: Path, orien
     exif[274] = orientation
     stored = (70, 40) if orientation < 5 else (40, 70)
     Image.new("RGB", stored).save(tmp_path / "sdr/a.png", exif=exif)
-    data = PairedFolder(find_pairs(tmp_path / "sdr", tmp_path / "hdr"), patch=32, seed=0, length=2)
+    data = PairedFolder(find_training_files(tmp_path / "sdr", tmp_path / "hdr"), patch=32, seed=0, length=2)
     assert sorted((region.top, region.left) for region in data.regions) == [(0, 0), (0, 32)]
     assert data[0][0].shape == data[1][1].shape == (3, 32, 32)
 
@@ -200,5 +207,5 @@ def test_the_names_of_ntire_2021_pair(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "hdr/0001_gt.png"), codes)
     np.save(tmp_path / "hdr/0001_alignratio.npy", 5000.0)
     np.save(tmp_path / "hdr/0001_exposures.npy", np.ones(3))
-    (pair,) = find_pairs(tmp_path / "sdr", tmp_path / "hdr")
+    (pair,) = find_training_files(tmp_path / "sdr", tmp_path / "hdr")
     assert np.unique(read_pair(pair, 8.0)[1]) == pytest.approx([65535 * 2 / 8])
