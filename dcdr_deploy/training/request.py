@@ -18,6 +18,7 @@ from torch.utils.data import Dataset
 from dcdr_deploy.errors import InputError
 from dcdr_deploy.modelfile.metadata import check_peak
 from dcdr_deploy.models import HdrNetwork, architecture_of, find_preset, load_checkpoint, preset_names
+from dcdr_deploy.system import hardware
 from dcdr_deploy.system.files import refuse_url
 from dcdr_deploy.training.assembly import open_run, run_training, validator
 from dcdr_deploy.training.batches import automatic_workers
@@ -132,7 +133,7 @@ def _run_share(request: TrainingRequest, group: ProcessGroup, show: Show) -> boo
         request, recipe = _as_begun(request, recipe)
     group.share_of(recipe.batch)
     if request.threads is not None:
-        torch.set_num_threads(request.threads)
+        torch.set_num_threads(min(request.threads, hardware.cpu_threads()))
     device = choose_device(request.device, group)
     with group.first_on_machine_leads():
         data, validate = open_data(request, recipe)
