@@ -323,15 +323,16 @@ def test_without_the_onnx_file_a_warning_says_so_and_the_engine_runs(
     assert not read_sidecar(unverified).verified
 
 
-def test_where_onnx_runtime_fails_a_warning_says_so_and_the_engine_runs(
+def test_where_no_backend_can_compare_a_warning_says_so_and_the_engine_runs(
     unverified: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
     def broken(*arguments: object) -> None:
-        raise MissingDependency("onnxruntime cannot be imported")
+        raise MissingDependency("it cannot be imported")
 
-    monkeypatch.setattr("dcdr_deploy.engines.onnxruntime.load", broken)
+    for backend in ("onnxruntime", "openvino"):
+        monkeypatch.setattr(f"dcdr_deploy.engines.{backend}.load", broken)
     first_run(unverified)
-    assert "could not be compared with ONNX Runtime: onnxruntime cannot be imported" in caplog.text
+    assert "could not be compared with ONNX Runtime: it cannot be imported" in caplog.text
     assert not read_sidecar(unverified).verified
 
 
