@@ -4,6 +4,7 @@
 PYTHON ?= python3
 RUN := .venv
 DEV := .venv-dev
+WORKERS ?= 2
 PACKAGE := $(shell find dcdr_deploy -name '*.py' -o -path '*/weights/*')
 NO_VENV = { echo "error: $(PYTHON) cannot make a virtual environment; on Debian or Ubuntu: sudo apt install python3-venv" >&2; exit 1; }
 
@@ -15,7 +16,7 @@ demo: $(RUN)/.ready
 	@ls -1 out/*.exr out/*.png
 
 test: $(DEV)/.ready lint types
-	OMP_WAIT_POLICY=PASSIVE $(DEV)/bin/python -m pytest --cov --cov-report=term:skip-covered --durations=10
+	OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=1 $(DEV)/bin/python -m pytest -n $(WORKERS) --dist loadfile --cov --cov-report=term:skip-covered --durations=10
 
 lint: $(DEV)/.ready
 	$(DEV)/bin/ruff check .

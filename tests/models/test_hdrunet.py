@@ -185,9 +185,9 @@ def test_its_tone_part_and_the_rest_make_the_output() -> None:
 def test_missing_unknown_and_wrong_keys_are_described(tmp_path: Path) -> None:
     state = public_state()
     del state["HR_conv1.bias"]
-    state["surplus.weight"] = torch.zeros(1)
+    state["HR_conv1.surplus"] = torch.zeros(1)
     torch.save(state, tmp_path / "m.pth")
-    with pytest.raises(CheckpointError, match=r"no HDRUNet: it lacks HR_conv1\.bias and has unknown surplus\.weight"):
+    with pytest.raises(CheckpointError, match=r"no HDRUNet: it lacks HR_conv1\.bias and has unknown HR_conv1\.surplus"):
         load_checkpoint(tmp_path / "m.pth")
     state = public_state() | {"HR_conv1.weight": torch.zeros(64, 64, 5, 5)}
     torch.save(state, tmp_path / "m.pth")

@@ -143,7 +143,7 @@ def test_a_mistake_that_one_process_meets_ends_all_with_one_line(pictures: Path,
     result = call(tmp_path, tmp_path / "run", "--steps", 100, "--batch", 2)
     assert result.returncode != 0
     assert len(mistakes(result)) == 1, result.stderr
-    assert "2.png cannot be decoded" in mistakes(result)[0]
+    assert "2.png: is damaged or incomplete" in mistakes(result)[0]
 
 
 @given(st.integers(1, 4), st.integers(1, 4), st.integers(0, 5))
