@@ -117,7 +117,8 @@ def held_out(options: argparse.Namespace) -> Iterator[HeldOutPicture]:
 
 def save(picture: Picture, path: Path) -> None:
     path.parent.mkdir(exist_ok=True)
-    cv2.imwrite(str(path), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 88])
+    settings = [cv2.IMWRITE_JPEG_QUALITY, 88] if path.suffix == ".jpg" else []
+    cv2.imwrite(str(path), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), settings)
 
 
 def main() -> None:
