@@ -138,7 +138,7 @@ class _ArrayUnpickler(pickle.Unpickler):
             return np.zeros(0).__reduce__()[0]
         if (module, name) in (("numpy", "ndarray"), ("numpy", "dtype")):
             return getattr(np, name)
-        raise pickle.UnpicklingError(f"its pickle asks for {module}.{name}, which could run code")
+        raise pickle.UnpicklingError(f"its pickle asks for {module}.{name}, and only arrays are read from it")
 
 
 def _read_arrays(path: Path) -> Mapping[str, Any]:
