@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -27,7 +27,9 @@ def parameters(weights: Weights, device: str = "cpu") -> dict[str, tuple[Tensor,
     }
 
 
-def walk(frame: Frame, layers: Parameters, picture: Tensor) -> Iterator[tuple[Launch, dict[str, Tensor]]]:
+def walk(
+    frame: Frame, layers: Parameters, picture: Tensor, store: Callable[[Tensor], Tensor] = lambda values: values
+) -> Iterator[tuple[Launch, dict[str, Tensor]]]:
     """Compute a frame and give after each launch the maps that it has written, (N, C, H, W).
 
     Maps are as wide as what is computed: without the zeros that fill up the image, the offsets and narrow tone nets.
@@ -36,10 +38,12 @@ def walk(frame: Frame, layers: Parameters, picture: Tensor) -> Iterator[tuple[La
         frame: the launches.
         layers: from :func:`parameters`.
         picture: (N, 3, H, W) float32 in [0, 1].
+        store: what happens to a map between the launch that writes it and those that read it, such as rounding.
     """
     maps: dict[str, Tensor] = {IMAGE: picture, SMALL: F.avg_pool2d(picture, 4)}
     for launch in frame.launches:
-        written = (_block if isinstance(launch, Block) else _convolution)(launch, layers, maps)
+        computed = (_block if isinstance(launch, Block) else _convolution)(launch, layers, maps)
+        written = {name: store(values) for name, values in computed.items()}
         maps |= written
         yield launch, written
         del written

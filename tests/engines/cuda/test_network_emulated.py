@@ -24,8 +24,11 @@ from dcdr_deploy.engines.cuda.weights import Structure, Weights, layers, read_on
 from dcdr_deploy.modelfile.metadata import ModelMetadata
 
 DEMO = Path(engine.__file__).parents[2] / "weights" / "dcdr-unet-demo.onnx"
-STEP_BOUND = 4e-3
-"""Largest error of a map after any launch, as a share of the map's largest value; the maps are FP16."""
+STORING = 8
+"""Largest error of a map after any launch, in multiples of what storing the maps in FP16 does to it by itself: how far
+that moves a result depends on the weights."""
+LEAST_BOUND = 2e-3
+"""As a share of the map's largest value: a few roundings of a map that storing has hardly touched yet."""
 
 Emulators = Callable[[str, int], Path]
 
@@ -80,7 +83,7 @@ def random_weights(structure: Structure) -> Weights:
 def largest_errors(
     emulators: Emulators, sm: int, weights: Weights, picture: NDArray
 ) -> Iterator[tuple[str, float, NDArray[np.float32]]]:
-    """Run a frame launch by launch; yield launch and map, its largest error as a share of its largest value, and it."""
+    """Run a frame launch by launch; yield launch and map, its largest error as a share of the bound, and it."""
     frame_reference, torch = pytest.importorskip("frame_reference"), pytest.importorskip("torch")
     gpu, shape = Emulated(emulators, sm), picture.shape[:3]
     frame = frame_of(weights)
@@ -106,13 +109,17 @@ def largest_errors(
     yield IMAGE, float(np.abs(seen(IMAGE)[:, :3] - image.numpy()).max()), seen(IMAGE)
     launches = planned.bind(base, content.ctypes.data, packed, result.ctypes.data)
     with torch.no_grad():
-        steps = list(frame_reference.walk(frame, frame_reference.parameters(weights), image))
-    for (launch, written), arguments in zip(steps, launches, strict=True):
+        parameters = frame_reference.parameters(weights)
+        steps = list(frame_reference.walk(frame, parameters, image))
+        stored = list(frame_reference.walk(frame, parameters, image, lambda values: values.half().float()))
+    for (launch, written), (_, rounded), arguments in zip(steps, stored, launches, strict=True):
         (gpu.block if isinstance(launch, Block) else gpu.convolution).launch(arguments, 0)
         for name, expected in written.items():
             found = seen(name)[:, : expected.shape[1]]
-            worst = np.abs(found - expected.numpy()).max() / max(float(expected.abs().max()), 1e-6)
-            yield f"{launch.name}: {name}", float(worst), found
+            largest = max(float(expected.abs().max()), 1e-6)
+            worst = np.abs(found - expected.numpy()).max() / largest
+            storing = float((rounded[name] - expected).abs().max()) / largest
+            yield f"{launch.name}: {name}", float(worst) / max(STORING * storing, LEAST_BOUND), found
 
 
 @pytest.mark.slow
@@ -121,7 +128,7 @@ def test_a_frame_launch_by_launch_is_the_network(emulators: Emulators, sm: int, 
     runtime = pytest.importorskip("onnxruntime")
     picture = codes(shape)
     for name, error, found in largest_errors(emulators, sm, read_onnx(DEMO), picture):
-        assert error < STEP_BOUND, name
+        assert error < 1, name
         result = found
     session = runtime.InferenceSession(str(DEMO), providers=["CPUExecutionProvider"])
     square = np.mean((result - session.run(None, {"sdr": normalise(picture)})[0]) ** 2)
@@ -132,4 +139,4 @@ def test_a_frame_launch_by_launch_is_the_network(emulators: Emulators, sm: int, 
 @pytest.mark.parametrize(("sm", "structure"), [(75, Structure((1, 2, 1), 48)), (86, Structure((3, 1, 1), 32))])
 def test_networks_of_other_sizes_run_on_older_gpus(emulators: Emulators, sm: int, structure: Structure):
     for name, error, _ in largest_errors(emulators, sm, random_weights(structure), codes((1, 12, 20), np.uint16)):
-        assert error < STEP_BOUND, name
+        assert error < 1, name
