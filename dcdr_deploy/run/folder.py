@@ -146,7 +146,8 @@ class _FolderRun:
         return None
 
     def _is_unchanged(self, job: Job) -> bool:
-        wanted = self._wanted(job)
+        # Inputs are known by their content. A folder that was never run is not read through for that before it begins.
+        wanted = self._wanted(job) if self._manifest.knows(job.name) else None
         if wanted is None:
             return False
         other = self._manifest.replaces(wanted)

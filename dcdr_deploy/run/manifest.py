@@ -107,6 +107,10 @@ class Manifest:
         self._lock = threading.Lock()
         self._entries = self._load()
 
+    def knows(self, output: str) -> bool:
+        """Tell whether anything is recorded of an output."""
+        return output in self._entries
+
     def holds(self, wanted: Wanted, path: Path, preview: Path) -> bool:
         """Tell whether an output was made from this content with these settings and lies there as it was written.
 

@@ -27,6 +27,19 @@ def test_a_second_run_has_nothing_to_do(photos, finished, runner):
     assert {path.name for path in report.unchanged} == {"Frame1.exr", "frame2.exr", "frame10.exr"}
 
 
+def test_a_first_run_does_not_read_all_inputs_before_it_begins(tmp_path, photos, runner, monkeypatch):
+    read, read_at_the_start = [], []
+    monkeypatch.setattr("dcdr_deploy.run.manifest.file_sha256", lambda path: read.append(path.name) or "0" * 64)
+
+    class Ear(Listener):
+        def files_found(self, count, unchanged):
+            read_at_the_start.extend(name for name in read if name.startswith(("frame", "Frame")))
+
+    convert_folder(photos, tmp_path / "hdr", runner, listener=Ear())
+    assert read_at_the_start == []
+    assert {"Frame1.bmp", "frame2.png", "frame10.jpg"} <= set(read)
+
+
 def test_overwrite_converts_all_again(photos, finished, runner):
     report = convert_folder(photos, finished, runner, overwrite=True)
     assert len(report.files) == 3
