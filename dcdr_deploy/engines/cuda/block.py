@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from dcdr_deploy.engines.cuda.driver import Kernel, Library, call, choose_sm, device_attribute, device_sm, load_driver
+from dcdr_deploy.engines.cuda.driver import Kernel, Library, device_attribute
+from dcdr_deploy.engines.cuda.loaded import DeviceKernels
 from dcdr_deploy.modelfile.names import WIDTH
 
 K = TypeVar("K")
@@ -122,7 +123,7 @@ class _Loaded:
     most_blocks: int
 
 
-class DcrbKernels:
+class DcrbKernels(DeviceKernels[dict[bool, _Loaded]]):
     """The kernels of ``dcrb.cu``, loaded for whichever device is current when they are launched.
 
     Args:
@@ -130,28 +131,10 @@ class DcrbKernels:
         driver: stands in for ``cuda.bindings.driver`` in tests.
     """
 
-    def __init__(self, cubins: Mapping[int, bytes], driver: Any = None) -> None:
-        self.cubins = dict(cubins)
-        self._given_driver = driver
-        self._loaded_driver: Any = None
-        self._devices: dict[int, dict[bool, _Loaded]] = {}
-        self._lock = threading.Lock()
-
     @staticmethod
     def workspace_bytes(batch: int, height: int, width: int, fp16: bool) -> int:
         """Return how many bytes of scratch memory a call needs: exactly one feature map."""
         return batch * height * width * WIDTH * (_HALF if fp16 else _FLOAT).element
-
-    def prepare(self) -> None:
-        """Load the kernels for the current device; afterwards :meth:`launch` does nothing but launch there.
-
-        Call it before a CUDA graph is captured, because loading is not allowed in a capture.
-
-        Raises:
-            MissingDependency: cuda-bindings is not installed.
-            EngineError: no driver, no current context, no cubin that fits the device, or a damaged cubin.
-        """
-        self._current()
 
     def launch(self, arguments: BlockArguments, stream: int) -> None:
         """Put a whole block on a stream of the current device and return at once.
@@ -171,22 +154,7 @@ class DcrbKernels:
         kernels.first.launch(blocks, stream, (a.out, a.offset, a.w1, a.b1, a.s2, a.t2, a.workspace, *size))
         kernels.second.launch(blocks, stream, (a.workspace, a.offset, a.w2, a.b2, a.z, a.out, *size))
 
-    def _current(self) -> dict[bool, _Loaded]:
-        """Return the kernels for the current device, loaded with the first call on it."""
-        driver = self._loaded_driver
-        if driver is None:
-            driver = self._loaded_driver = self._given_driver or load_driver()
-        device = call(driver, "cuCtxGetDevice")
-        loaded = self._devices.get(int(device))
-        if loaded is None:
-            with self._lock:
-                loaded = self._devices.get(int(device)) or self._load(driver, device)
-                self._devices[int(device)] = loaded
-        return loaded
-
-    def _load(self, driver: Any, device: Any) -> dict[bool, _Loaded]:
-        sm = choose_sm(list(self.cubins), device_sm(driver, device))
-        library = Library(driver, self.cubins[sm])
+    def _load(self, library: Library, sm: int, driver: Any, device: Any) -> dict[bool, _Loaded]:
         multiprocessors = device_attribute(driver, "MULTIPROCESSOR_COUNT", device)
         weights = _TAP_BYTES * (2 if sm < _STREAMED_BELOW else 9)
 

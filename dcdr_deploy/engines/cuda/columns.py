@@ -5,12 +5,12 @@ The kernels are loaded once for each device; afterwards a call does nothing but 
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from dcdr_deploy.engines.cuda.driver import Kernel, Library, call, choose_sm, device_sm, load_driver
+from dcdr_deploy.engines.cuda.driver import Kernel, Library
+from dcdr_deploy.engines.cuda.loaded import DeviceKernels
 
 SOURCE = "columns"
 """Name of the source in ``compiler.py``."""
@@ -87,7 +87,7 @@ class _Loaded:
     turn: Kernel
 
 
-class ColumnKernels:
+class ColumnKernels(DeviceKernels[dict[str, _Loaded]]):
     """The kernels of ``columns.cu``, loaded for whichever device is current when they are launched.
 
     Args:
@@ -97,21 +97,8 @@ class ColumnKernels:
     """
 
     def __init__(self, cubins: Mapping[int, bytes], driver: Any = None, tiled: bool = True) -> None:
-        self.cubins = dict(cubins)
+        super().__init__(cubins, driver)
         self.tiled = tiled
-        self._given_driver = driver
-        self._loaded_driver: Any = None
-        self._devices: dict[int, dict[str, _Loaded]] = {}
-        self._lock = threading.Lock()
-
-    def prepare(self) -> None:
-        """Load the kernels for the current device.
-
-        Raises:
-            MissingDependency: cuda-bindings is not installed.
-            EngineError: no driver, no current context, no cubin that fits the device, or a damaged cubin.
-        """
-        self._current()
 
     def columns(self, features: Features, x: int, offset: int, columns: int, stream: int) -> None:
         """Queue the blending of all taps; pointers are addresses on the device.
@@ -154,22 +141,7 @@ class ColumnKernels:
         else:
             kernels.spread.launch(blocks, stream, (x, offset, columns, grad_x, grad_offset, *features.size))
 
-    def _current(self) -> dict[str, _Loaded]:
-        """Return the kernels for the current device, loaded with the first call on it."""
-        driver = self._loaded_driver
-        if driver is None:
-            driver = self._loaded_driver = self._given_driver or load_driver()
-        device = call(driver, "cuCtxGetDevice")
-        loaded = self._devices.get(int(device))
-        if loaded is None:
-            with self._lock:
-                loaded = self._devices.get(int(device)) or self._load(driver, device)
-                self._devices[int(device)] = loaded
-        return loaded
-
-    def _load(self, driver: Any, device: Any) -> dict[str, _Loaded]:
-        library = Library(driver, self.cubins[choose_sm(list(self.cubins), device_sm(driver, device))])
-
+    def _load(self, library: Library, sm: int, driver: Any, device: Any) -> dict[str, _Loaded]:
         def load(name: str) -> _Loaded:
             return _Loaded(
                 library.kernel(f"columns_{name}", _COLUMNS_TYPES, _THREADS),

@@ -5,14 +5,14 @@ The kernels are loaded once for each device; :meth:`ConvolutionKernels.launch` d
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from dcdr_deploy.engines.cuda.convolution_packing import chunk_channels
 from dcdr_deploy.engines.cuda.convolution_table import PREFIX, Variant, variants
-from dcdr_deploy.engines.cuda.driver import Kernel, Library, call, choose_sm, device_attribute, device_sm, load_driver
+from dcdr_deploy.engines.cuda.driver import Kernel, Library, device_attribute
+from dcdr_deploy.engines.cuda.loaded import DeviceKernels
 
 SLOPES = {"none": 1.0, "relu": 0.0, "leaky": 0.1}
 """Slope below zero of each activation."""
@@ -208,7 +208,7 @@ class _Loaded:
     most_blocks: int
 
 
-class ConvolutionKernels:
+class ConvolutionKernels(DeviceKernels[dict[str, _Loaded]]):
     """The kernels of ``convolution.cu``, loaded for whichever device is current when they are launched.
 
     Args:
@@ -223,23 +223,8 @@ class ConvolutionKernels:
         driver: Any = None,
         table: Callable[[int], Mapping[str, Variant]] = variants,
     ) -> None:
-        self.cubins = dict(cubins)
+        super().__init__(cubins, driver)
         self._table = table
-        self._given_driver = driver
-        self._loaded_driver: Any = None
-        self._devices: dict[int, dict[str, _Loaded]] = {}
-        self._lock = threading.Lock()
-
-    def prepare(self) -> None:
-        """Load the kernels for the current device; afterwards :meth:`launch` does nothing but launch there.
-
-        Call it before a CUDA graph is captured, because loading is not allowed in a capture.
-
-        Raises:
-            MissingDependency: cuda-bindings is not installed.
-            EngineError: no driver, no current context, no cubin that fits the device, or a damaged cubin.
-        """
-        self._current()
 
     def launch(self, arguments: ConvolutionArguments, stream: int) -> None:
         """Put a convolution on a stream of the current device and return at once.
@@ -267,22 +252,7 @@ class ConvolutionKernels:
         """Return how many blocks of each kernel the current device holds at a time."""
         return {key: loaded.most_blocks for key, loaded in self._current().items()}
 
-    def _current(self) -> dict[str, _Loaded]:
-        """Return the kernels for the current device, loaded with the first call on it."""
-        driver = self._loaded_driver
-        if driver is None:
-            driver = self._loaded_driver = self._given_driver or load_driver()
-        device = call(driver, "cuCtxGetDevice")
-        loaded = self._devices.get(int(device))
-        if loaded is None:
-            with self._lock:
-                loaded = self._devices.get(int(device)) or self._load(driver, device)
-                self._devices[int(device)] = loaded
-        return loaded
-
-    def _load(self, driver: Any, device: Any) -> dict[str, _Loaded]:
-        sm = choose_sm(list(self.cubins), device_sm(driver, device))
-        library = Library(driver, self.cubins[sm])
+    def _load(self, library: Library, sm: int, driver: Any, device: Any) -> dict[str, _Loaded]:
         multiprocessors = device_attribute(driver, "MULTIPROCESSOR_COUNT", device)
         kernels = {}
         for key, variant in self._table(sm).items():

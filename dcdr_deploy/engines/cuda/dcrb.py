@@ -7,12 +7,12 @@ block that follows, if told to.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from dcdr_deploy.engines.cuda.driver import Kernel, Library, call, choose_sm, device_attribute, device_sm, load_driver
+from dcdr_deploy.engines.cuda.driver import Kernel, Library, device_attribute
+from dcdr_deploy.engines.cuda.loaded import DeviceKernels
 from dcdr_deploy.engines.cuda.packing import SFT_HIDDEN
 from dcdr_deploy.modelfile.names import WIDTH
 
@@ -234,7 +234,7 @@ class _Loaded:
     most_blocks: int
 
 
-class DcrbKernels2:
+class DcrbKernels2(DeviceKernels[_Loaded]):
     """The kernels of ``dcrb2.cu``, loaded for whichever device is current when they are launched.
 
     Args:
@@ -244,28 +244,13 @@ class DcrbKernels2:
     """
 
     def __init__(self, cubins: Mapping[int, bytes], driver: Any = None, shape: Shape | None = None) -> None:
-        self.cubins = dict(cubins)
-        self._given_driver = driver
+        super().__init__(cubins, driver)
         self._given_shape = shape
-        self._loaded_driver: Any = None
-        self._devices: dict[int, _Loaded] = {}
-        self._lock = threading.Lock()
 
     @staticmethod
     def workspace_bytes(batch: int, height: int, width: int) -> int:
         """Return how many bytes of scratch memory a block needs: exactly one feature map."""
         return batch * height * width * WIDTH * 2
-
-    def prepare(self) -> None:
-        """Load the kernels for the current device; afterwards a launch does nothing but launch there.
-
-        Call it before a CUDA graph is captured, because loading is not allowed in a capture.
-
-        Raises:
-            MissingDependency: cuda-bindings is not installed.
-            EngineError: no driver, no current context, no cubin that fits the device, or a damaged cubin.
-        """
-        self._current()
 
     def launch(self, arguments: DcrbArguments, stream: int) -> None:
         """Put a whole block on a stream of the current device and return at once.
@@ -300,23 +285,8 @@ class DcrbKernels2:
         values = (a.z, a.sft.channels, a.sft.stride, a.sft.weight, a.sft.bias, a.out, *size)
         kernels.sft.launch(_tiles(kernels.shape, *size), stream, values)
 
-    def _current(self) -> _Loaded:
-        """Return the kernels for the current device, loaded with the first call on it."""
-        driver = self._loaded_driver
-        if driver is None:
-            driver = self._loaded_driver = self._given_driver or load_driver()
-        device = call(driver, "cuCtxGetDevice")
-        loaded = self._devices.get(int(device))
-        if loaded is None:
-            with self._lock:
-                loaded = self._devices.get(int(device)) or self._load(driver, device)
-                self._devices[int(device)] = loaded
-        return loaded
-
-    def _load(self, driver: Any, device: Any) -> _Loaded:
-        sm = choose_sm(list(self.cubins), device_sm(driver, device))
+    def _load(self, library: Library, sm: int, driver: Any, device: Any) -> _Loaded:
         shape = self._given_shape or shape_of(sm)
-        library = Library(driver, self.cubins[sm])
         sft = library.kernel("dcrb2_sft", _SFT_TYPES, shape.threads, shape.halo_bytes, device)
         first = library.kernel("dcrb2_first", _FIRST_TYPES, shape.threads, shape.shared_bytes, device)
         second = library.kernel("dcrb2_second", _SECOND_TYPES, shape.threads, shape.shared_bytes, device)
