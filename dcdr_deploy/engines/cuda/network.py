@@ -7,7 +7,6 @@ reads the picture, and the last, which writes the result.
 
 from __future__ import annotations
 
-import logging
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -22,9 +21,10 @@ from dcdr_deploy.engines.cuda.convolution import ConvolutionArguments, Convoluti
 from dcdr_deploy.engines.cuda.dcrb import DcrbArguments, DcrbKernels2
 from dcdr_deploy.engines.cuda.driver import choose_sm
 from dcdr_deploy.engines.cuda.launches import IMAGE, SMALL, Shape
-from dcdr_deploy.engines.cuda.memory import Device, Graph, Memory, Place, Stream
+from dcdr_deploy.engines.cuda.memory import Device, Memory, Place, Stream
 from dcdr_deploy.engines.cuda.picture import PictureArguments, PictureKernels
 from dcdr_deploy.engines.cuda.program import Arguments, PackedWeights, Program, frame_of, pack, program
+from dcdr_deploy.engines.cuda.recorded import RecordedWork
 from dcdr_deploy.engines.cuda.tiles import CHANNELS, FLAG_BYTES
 from dcdr_deploy.engines.cuda.weights import Weights
 from dcdr_deploy.errors import EngineError, EngineOutOfMemory
@@ -34,8 +34,6 @@ SHAPES_KEPT = 4
 
 SOURCES = ("convolution", "dcrb2", picture.SOURCE)
 """CUDA sources of a network's kernels."""
-
-_logger = logging.getLogger(__name__)
 
 
 class NetworkKernels:
@@ -85,16 +83,14 @@ def compile_kernels(device: Device) -> NetworkKernels:
     return NetworkKernels(device, {source: (sm, cubin) for source, cubin in zip(SOURCES, cubins, strict=True)})
 
 
-class _Bound:
+class _Bound(RecordedWork):
     """A shape's program, its launches with addresses, and its graph once it is recorded."""
 
     def __init__(self, planned: Program) -> None:
+        super().__init__()
         self.program = planned
         self.launches: list[Arguments] = []
         self.last: Arguments | None = None
-        self.graph: Graph | None = None
-        self.warm = False
-        self.capturable = True
 
     def bind(self, arena: int, weights: int, packed: PackedWeights) -> None:
         """Put the maps into an arena."""
@@ -103,10 +99,9 @@ class _Bound:
         *self.launches, self.last = self.program.bind(arena, weights, packed, result=arena)
 
     def forget(self) -> None:
-        """Drop the graph: it holds addresses that are about to change."""
-        if self.graph is not None:
-            self.graph.close()
-        self.graph, self.launches, self.warm = None, [], False
+        """Drop the graph and the launches: they hold addresses that are about to change."""
+        super().forget()
+        self.launches = []
 
 
 class CudaNetwork:
@@ -200,26 +195,13 @@ class CudaNetwork:
             dtype, source.address, arena.address + places[IMAGE], arena.address + places[SMALL], shape
         )
         self._kernels.read(picture_arguments, stream)
-        self._run(bound)
+        bound.put(self.stream, lambda: self._launch(bound))
         assert bound.last is not None
         self._kernels.launch(replace(bound.last, out=target.address), stream)
         count = int(np.prod(shape)) * CHANNELS
         flag = Place(target.address + count * self.outgoing.itemsize)
         self.stream.clear(flag, FLAG_BYTES)
         self._kernels.check(target.address, count, flag.address, stream)
-
-    def _run(self, bound: _Bound) -> None:
-        if bound.graph is None and bound.warm and bound.capturable:
-            try:
-                bound.graph = self.stream.capture(lambda: self._launch(bound))
-            except EngineError as error:
-                bound.capturable = False
-                _logger.debug("runs without a CUDA graph: %s", error)
-        if bound.graph is not None:
-            self.stream.launch(bound.graph)
-            return
-        self._launch(bound)
-        bound.warm = True
 
     def _launch(self, bound: _Bound) -> None:
         stream = int(self.stream.handle)

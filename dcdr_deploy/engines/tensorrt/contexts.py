@@ -13,7 +13,8 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from typing import Any
 
-from dcdr_deploy.engines.cuda.memory import Device, Graph, Memory, Stream
+from dcdr_deploy.engines.cuda.memory import Device, Memory, Stream
+from dcdr_deploy.engines.cuda.recorded import RecordedWork
 from dcdr_deploy.errors import EngineError
 from dcdr_deploy.system.faults import engine_error, one_line
 
@@ -84,22 +85,14 @@ class _Buffers:
         self.version += 1
 
 
-class _Bound:
+class _Bound(RecordedWork):
     """The context of one shape, with its graph once it is recorded."""
 
     def __init__(self, context: Any, scratch: int, capturable: bool) -> None:
+        super().__init__(capturable)
         self.context = context
         self.scratch = scratch
-        self.capturable = capturable
-        self.graph: Graph | None = None
-        self.warm = False
         self.version = -1
-
-    def forget(self) -> None:
-        """Drop the graph: it holds addresses that are about to change."""
-        if self.graph is not None:
-            self.graph.close()
-        self.graph, self.warm = None, False
 
 
 class Contexts:
@@ -162,17 +155,7 @@ class Contexts:
             EngineError: the library failed.
         """
         bound = self._bound[shape]
-        if bound.graph is None and bound.warm and bound.capturable:
-            try:
-                bound.graph = self.stream.capture(lambda: self._execute(bound))
-            except EngineError as error:
-                bound.capturable = False
-                _logger.debug("runs without a CUDA graph: %s", error)
-        if bound.graph is not None:
-            self.stream.launch(bound.graph)
-            return
-        self._execute(bound)
-        bound.warm = True
+        bound.put(self.stream, lambda: self._execute(bound))
 
     def release(self) -> None:
         """Give all memory back; nothing may be under way. The contexts can be prepared again."""
