@@ -1,7 +1,7 @@
 """At which size the network works: the rule, and what a user may ask for instead.
 
 The rule rests on 100 held-out views of 768 x 768 px (benchmarks/results/working-scale.md; gains over inverse sRGB in
-dB of PSNR-mu, demo weights):
+dB of PSNR-mu, demo weights of commit 1e44928):
 
 =========================  ======  ==============  ================  ======
 longer working edge        work    clipped pixels  median of views   worst
