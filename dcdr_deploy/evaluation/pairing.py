@@ -7,16 +7,14 @@ Where that finds no partner, endings that data sets put to the names do not coun
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from dcdr_deploy.errors import InputError
 from dcdr_deploy.imaging.formats import SUFFIXES
-from dcdr_deploy.imaging.pair_names import bare_name, is_beside_pictures
+from dcdr_deploy.imaging.pair_names import is_folder, partners, pictures_by_name
 from dcdr_deploy.imaging.read_hdr import HDR_SUFFIXES
-from dcdr_deploy.run.outputs import PREVIEW_SUFFIX
-from dcdr_deploy.system.files import refuse_url
 
 Note = Callable[[str], None]
 
@@ -61,7 +59,7 @@ def find_pairs(
     """
     predictions, truths = Path(prediction), Path(truth)
     sdr = None if ldr is None else Path(ldr)
-    kinds = {path: _is_folder(path) for path in (predictions, truths, sdr) if path is not None}
+    kinds = {path: is_folder(path) for path in (predictions, truths, sdr) if path is not None}
     if kinds[predictions] != kinds[truths]:
         raise InputError(f"{truths}: {predictions} and this must both be files or both be folders")
     if not kinds[predictions]:
@@ -76,8 +74,8 @@ def find_pairs(
 def _pairs_of_folders(
     predictions: Path, truths: Path, sdr: Path | None, partial: bool, note: Note
 ) -> tuple[PairFiles, ...]:
-    predicted, expected = _by_name(predictions, HDR_SUFFIXES), _by_name(truths, HDR_SUFFIXES)
-    partner = _partners(expected, predicted)
+    predicted, expected = pictures_by_name(predictions, HDR_SUFFIXES), pictures_by_name(truths, HDR_SUFFIXES)
+    partner = partners(expected, predicted)
     lonely = sorted(expected.keys() - partner.keys())
     if lonely and not (partial and partner):
         raise _without(expected, lonely, "prediction", predictions)
@@ -88,28 +86,13 @@ def _pairs_of_folders(
         note(f"{predictions}: {_count(extra, 'prediction')} without a ground truth left out")
     shown: dict[str, Path] = {}
     if sdr is not None:
-        sdr_pictures = _by_name(sdr, SUFFIXES)
-        sdr_partner = _partners({name: expected[name] for name in partner}, sdr_pictures)
+        sdr_pictures = pictures_by_name(sdr, SUFFIXES)
+        sdr_partner = partners({name: expected[name] for name in partner}, sdr_pictures)
         without = sorted(partner.keys() - sdr_partner.keys())
         if without:
             raise _without(expected, without, "SDR picture", sdr)
         shown = {name: sdr_pictures[other] for name, other in sdr_partner.items()}
     return tuple(PairFiles(name, predicted[partner[name]], expected[name], shown.get(name)) for name in sorted(partner))
-
-
-def _partners(wanted: dict[str, Path], there: dict[str, Path]) -> dict[str, str]:
-    """For each name of ``wanted`` the one of ``there`` that goes with it: the same, or the same but for an ending."""
-    found = {name: name for name in wanted if name in there}
-    free: dict[str, list[str]] = {}
-    for name in sorted(there.keys() - found.keys()):
-        free.setdefault(bare_name(name), []).append(name)
-    for name in sorted(wanted.keys() - found.keys()):
-        candidates = free.get(bare_name(name), [])
-        if len(candidates) > 1:
-            raise InputError(f"{wanted[name]}: could go with {' and '.join(candidates)}; remove one")
-        if candidates:
-            found[name] = candidates.pop()
-    return found
 
 
 def _count(names: list[str], what: str) -> str:
@@ -120,36 +103,3 @@ def _without(files: dict[str, Path], missing: list[str], what: str, folder: Path
     others = f"; so have {len(missing) - 1} others" if len(missing) > 1 else ""
     partial = "; `partial` leaves it out" if what == "prediction" else ""
     return InputError(f"{files[missing[0]]}: has no {what}, which would be {folder / missing[0]}.*{others}{partial}")
-
-
-def _by_name(folder: Path, suffixes: Iterable[str]) -> dict[str, Path]:
-    """The pictures below a folder by their names."""
-    found: dict[str, Path] = {}
-    known = tuple(sorted(suffixes))
-    for root, folders, files in os.walk(folder, onerror=_refuse, followlinks=True):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for file in sorted(files):
-            path = Path(root) / file
-            if file.startswith(".") or path.suffix.lower() not in known or file.lower().endswith(PREVIEW_SUFFIX):
-                continue
-            if is_beside_pictures(file):
-                continue
-            name = path.relative_to(folder).with_suffix("").as_posix()
-            if name in found:
-                raise InputError(f"{path}: {found[name].name} has the same name but for the suffix; remove one")
-            found[name] = path
-    if not found:
-        raise InputError(f"{folder}: holds no pictures ({', '.join(known)})")
-    return found
-
-
-def _is_folder(path: Path) -> bool:
-    refuse_url(path, InputError)
-    # os.path and not pathlib: Path.exists and its like raise for names that are too long.
-    if not os.path.exists(path):  # noqa: PTH110
-        raise InputError(f"{path}: no such file or folder; check the path")
-    return os.path.isdir(path)  # noqa: PTH112
-
-
-def _refuse(error: OSError) -> None:
-    raise InputError(f"{error.filename}: cannot be listed ({error.strerror}); mend its permissions") from error

@@ -7,15 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dcdr_deploy.errors import InputError, OutputError
+from dcdr_deploy.imaging.pair_names import PREVIEW_SUFFIX
 from dcdr_deploy.imaging.read import probe
 from dcdr_deploy.imaging.write import OUTPUT_SUFFIXES, WriteOptions, check_output
 from dcdr_deploy.run import working_scale
 from dcdr_deploy.run.dials import NEUTRAL, Dials
 from dcdr_deploy.run.working_scale import Scale
 from dcdr_deploy.system.files import refuse_overwriting, refuse_url
-
-PREVIEW_SUFFIX = ".preview.png"
-"""What a preview's name ends with: ``out.exr`` has ``out.preview.png`` beside it."""
 
 DEFAULT_FORMAT = "exr"
 
