@@ -60,6 +60,7 @@ COMMANDS: dict[str, LazyCommand] = {
     "benchmark": LazyCommand(
         "dcdr_deploy.commands.benchmark:command", "Time every backend that works on this machine."
     ),
+    "serve": LazyCommand("dcdr_deploy.commands.serve:command", "Serve one engine by HTTP: POST a picture.", "serve"),
     "doctor": LazyCommand("dcdr_deploy.commands.doctor:command", "Show which backends work on this machine."),
 }
 

@@ -21,7 +21,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("cli",),
     ("commands",),
     ("commands.show",),
-    ("building", "evaluation"),
+    ("building", "evaluation", "serving"),
     ("inspection",),
     ("run",),
     ("training",),
@@ -146,13 +146,17 @@ def test_an_arrow_up_a_circle_and_a_new_room_would_be_found(tmp_path: Path) -> N
 
 OPTIONAL = (
     "torch", "torchvision", "onnx", "onnxscript", "safetensors", "openvino", "tensorrt", "tensorrt_rtx", "cuda",
-    "skimage", "lpips", "pycvvdp", "av", "scipy",
+    "skimage", "lpips", "pycvvdp", "av", "scipy", "fastapi", "starlette", "pydantic", "uvicorn", "prometheus_client",
+    "ray", "fsspec", "pyarrow", "tritonclient",
 )  # fmt: skip
 """Packages of extras, by the names they are imported by."""
 
 NEEDS = {
     "torch": ("models", "training", "export", "engines.torch.fused", "engines.torch.graphs"),
     "onnx": ("export", "building.prepare", "building.hidden_maps", "building.network"),
+    "uvicorn": ("serving.server",),
+    "prometheus_client": ("serving.metrics",),
+    "fastapi": ("serving.http", "commands.serve"),
 }
 """Modules that cannot be imported without a package: what they are about is that package's."""
 

@@ -9,6 +9,7 @@ import warnings
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -94,13 +95,27 @@ def own_peak(texts: Mapping[str, str]) -> str | None:
     return texts.get("peak") if ours else None
 
 
+_most_pixels: ContextVar[int] = ContextVar("most pixels", default=MAX_PIXELS)
+
+
+@contextmanager
+def at_most_pixels(limit: int) -> Iterator[None]:
+    """Refuse pictures of more pixels than ``limit`` in the block, on this thread; never more than MAX_PIXELS."""
+    before = _most_pixels.set(min(limit, MAX_PIXELS))
+    try:
+        yield
+    finally:
+        _most_pixels.reset(before)
+
+
 def check_size(width: int, height: int) -> None:
-    """Refuse empty pictures and those beyond :data:`MAX_PIXELS`."""
+    """Refuse empty pictures and those beyond :data:`MAX_PIXELS`, or the limit of :func:`at_most_pixels`."""
     if width < 1 or height < 1:
         raise damaged(f"its header says {width} x {height} pixels")
-    if width * height > MAX_PIXELS:
+    most = _most_pixels.get()
+    if width * height > most:
         raise UnreadableError(
-            f"is {width} x {height} = {width * height:,} pixels, above the limit of {MAX_PIXELS:,}; "
+            f"is {width} x {height} = {width * height:,} pixels, above the limit of {most:,}; "
             "scale it down or cut it into parts"
         )
 

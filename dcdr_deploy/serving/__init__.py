@@ -1,0 +1,1 @@
+"""More than one process or machine: the HTTP service, Triton model repositories, folders over a Ray cluster."""

@@ -1,0 +1,46 @@
+"""A service over an engine that the test holds, and a client for it."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import numpy as np
+import pytest
+from PIL import Image
+from waiting_engine import WaitingEngine
+
+from dcdr_deploy.run.runner import Runner
+from dcdr_deploy.serving.service import Limits, Service
+
+
+@pytest.fixture
+def picture() -> bytes:
+    """A PNG of 24 x 32 pixels with a clipped half."""
+    pixels = np.full((24, 32, 3), 120, np.uint8)
+    pixels[:, 16:] = 255
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "PNG")
+    return stream.getvalue()
+
+
+@pytest.fixture
+def engine() -> Iterator[WaitingEngine]:
+    made = WaitingEngine()
+    made.go.set()
+    yield made
+    made.go.set()  # whatever a test has left waiting
+
+
+@pytest.fixture
+def open_service(engine: WaitingEngine) -> Iterator[Callable[..., Service]]:
+    with ExitStack() as stack:
+
+        def make(**limits: float) -> Service:
+            service = Service(Runner(engine), Limits(**limits))
+            stack.callback(service.close)
+            stack.callback(engine.go.set)
+            return service
+
+        yield make
