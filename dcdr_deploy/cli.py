@@ -57,6 +57,7 @@ COMMANDS: dict[str, LazyCommand] = {
     "inspect": LazyCommand("dcdr_deploy.commands.inspect:command", "Show what a model file holds.", "export"),
     "train": LazyCommand("dcdr_deploy.commands.train:command", "Train a network.", "train"),
     "evaluate": LazyCommand("dcdr_deploy.commands.evaluate:command", "Compare HDR pictures with their ground truth."),
+    "preview": LazyCommand("dcdr_deploy.commands.preview:command", "Draw a sheet of exposures of an HDR picture."),
     "benchmark": LazyCommand(
         "dcdr_deploy.commands.benchmark:command", "Time every backend that works on this machine."
     ),

@@ -30,7 +30,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("engines.tensorrt", "engines.torch"),
     ("engines.cuda",),
     ("models", "scenes"),
-    ("metrics",),
+    ("metrics", "view"),
     ("modelfile", "imaging"),
     ("system", "weights"),
     ("errors", "_version"),

@@ -1,0 +1,72 @@
+"""`dcdr-deploy preview` as a user sees it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dcdr_deploy.imaging import write_image
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch, make_picture) -> Path:
+    monkeypatch.chdir(tmp_path)
+    for name in ("a", "b"):
+        write_image(f"hdr/{name}.exr", np.full((24, 32, 3), 0.25, np.float32), peak=8)
+    make_picture(Path("sdr/a.png"))
+    return tmp_path
+
+
+def test_one_picture_makes_a_sheet_here(dcdr):
+    done = dcdr("preview", "hdr/a.exr", "--input", "sdr/a.png")
+    assert (done.exit_code, done.stderr) == (0, "")
+    with Image.open("a.sheet.png") as sheet:
+        assert done.stdout == f"a.sheet.png  {sheet.width}x{sheet.height}  of hdr/a.exr\n"
+
+
+def test_a_folder_makes_sheets_in_another(dcdr):
+    done = dcdr("preview", "hdr", "--input", "sdr", "-o", "sheets", "--cell", "64", "--json")
+    assert done.exit_code == 0, done.stderr
+    reports = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [report["output"] for report in reports] == ["sheets/a.sheet.png", "sheets/b.sheet.png"]
+    assert all(Path(report["output"]).is_file() for report in reports)
+
+
+def test_the_sheets_of_a_folder_are_none_of_its_pictures(dcdr):
+    for _ in range(2):
+        done = dcdr("preview", "hdr", "-o", "hdr", "--cell", "64")
+        assert (done.exit_code, len(done.stdout.splitlines())) == (0, 2), done.stderr
+
+
+def test_a_broken_picture_of_several_is_told_and_the_others_are_made(dcdr):
+    Path("hdr/a.exr").write_bytes(Path("hdr/a.exr").read_bytes()[:200])
+    done = dcdr("preview", "hdr", "-o", "sheets", "--cell", "64")
+    assert done.exit_code == 3
+    assert done.stderr.startswith("failed: hdr/a.exr: ")
+    assert [path.name for path in Path("sheets").iterdir()] == ["b.sheet.png"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("nix.exr",), "nix.exr: no such file"),
+        (("sdr/a.png",), "has 8 bits a sample, which is SDR"),
+        (("hdr",), "--output must name a folder"),
+        (("hdr/a.exr", "hdr/b.exr", "-o", "a.png"), "--output must name a folder"),
+        (("hdr/a.exr", "-o", "a.gif"), "a.gif: a sheet is written as .png"),
+        (("hdr/a.exr", "--reference-white", "0"), "--reference-white = 0"),
+        (("hdr/a.exr", "--cell", "9"), "--cell = 9"),
+        (("hdr/a.exr", "--full-scale", "-2"), "--full-scale = -2"),
+        (("hdr/a.exr", "-o", "hdr/a.exr/x.png"), "cannot be written"),
+        ((), "HDR"),
+    ],
+)
+def test_a_mistake_is_one_line_and_writes_nothing(dcdr, arguments, message):
+    done = dcdr("preview", *arguments)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert message in done.stderr.splitlines()[-1]
+    assert not list(Path().glob("*.png"))
