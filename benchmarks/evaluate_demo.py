@@ -28,7 +28,7 @@ from baselines import BASELINES
 from held_out import CAMERAS, KINDS, PEAK, HeldOutPicture
 from numpy.typing import NDArray
 
-from dcdr_deploy.imaging.preview import pq_encode
+from dcdr_deploy.imaging.hdr_transfer import pq_encode
 from dcdr_deploy.imaging.transfer import srgb_to_linear
 from dcdr_deploy.metrics import pu21
 from dcdr_deploy.metrics.chromaticity import uv_difference

@@ -15,7 +15,7 @@ from dcdr_deploy.evaluation.align import ALIGNMENTS, NONE
 from dcdr_deploy.evaluation.comparison import EvaluationSettings, Progress
 from dcdr_deploy.evaluation.report import EvaluationReport
 from dcdr_deploy.evaluation.scale import GT_MAX
-from dcdr_deploy.imaging.exr import SDR_WHITE_NITS
+from dcdr_deploy.imaging.light import SDR_WHITE_NITS
 from dcdr_deploy.imaging.read_hdr import HdrOptions
 from dcdr_deploy.metrics.overexposed import BRIGHT_CODE, BRIGHT_SHARE
 from dcdr_deploy.metrics.registry import METRICS, PAPER, SETS

@@ -19,7 +19,7 @@ from dcdr_deploy.evaluation.pairing import PairFiles
 from dcdr_deploy.evaluation.report import EvaluationReport
 from dcdr_deploy.evaluation.scale import FullScale, check_full_scale
 from dcdr_deploy.evaluation.work import PairScores, Task, score_pair
-from dcdr_deploy.imaging.exr import SDR_WHITE_NITS
+from dcdr_deploy.imaging.light import SDR_WHITE_NITS
 from dcdr_deploy.imaging.read_hdr import DEFAULT_OPTIONS, HdrOptions, read_hdr
 from dcdr_deploy.metrics.registry import PAPER, chosen_metrics
 from dcdr_deploy.system import hardware

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from dcdr_deploy.errors import InputError
-from dcdr_deploy.imaging.exr import SDR_WHITE_NITS
+from dcdr_deploy.imaging.light import SDR_WHITE_NITS
 from dcdr_deploy.imaging.read_hdr import Picture
 from dcdr_deploy.metrics.pair import Pair
 

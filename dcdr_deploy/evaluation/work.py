@@ -13,7 +13,7 @@ from dcdr_deploy.evaluation import align
 from dcdr_deploy.evaluation.pairing import PairFiles
 from dcdr_deploy.evaluation.regions import REGIONS, WHOLE, Ldr, is_overexposed, read_ldr
 from dcdr_deploy.evaluation.scale import FullScale, check_sizes, to_full_scale
-from dcdr_deploy.imaging.exr import SDR_WHITE_NITS
+from dcdr_deploy.imaging.light import SDR_WHITE_NITS
 from dcdr_deploy.imaging.read_hdr import DEFAULT_OPTIONS, HdrOptions, Picture, read_hdr
 from dcdr_deploy.metrics.pair import Mask, Pair
 from dcdr_deploy.metrics.psnr import clipped_region

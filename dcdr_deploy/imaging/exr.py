@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dcdr_deploy.imaging.light import SDR_WHITE_NITS
+
 REC709_CHROMATICITIES = (0.64, 0.33, 0.30, 0.60, 0.15, 0.06, 0.3127, 0.3290)
 """CIE x, y of red, green, blue and the D65 white (ITU-R BT.709-6, item 1.3), in the order of OpenEXR's attribute."""
-
-SDR_WHITE_NITS = 203.0
-"""Luminance of SDR diffuse white in an HDR scene, in cd/m2 (ITU-R BT.2408-7, 2.1)."""
 
 COLOR_INTEROP_ID = "lin_rec709_scene"
 """The Color Interop Forum's name for scene-linear Rec. 709 (OpenEXR standard attribute ``colorInteropID``)."""

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcdr_deploy.imaging import primaries as p
+from dcdr_deploy.imaging.hdr_transfer import PQ_PEAK_NITS, hlg_decode, pq_decode
 from dcdr_deploy.imaging.transfer import srgb_to_linear
 
 Curve = Callable[[NDArray[np.float64]], NDArray[np.float64]]
@@ -85,24 +86,6 @@ TRANSFERS: dict[int, Transfer] = {
 }
 """TransferCharacteristics (table 3)."""
 
-PQ_PEAK_NITS = 10000.0
-
-
-def pq_to_nits(encoded: NDArray[np.floating]) -> NDArray[np.float64]:
-    """SMPTE ST 2084:2014, equation 4.1: encoded [0, 1] -> cd/m2."""
-    m1, m2, c1, c2, c3 = 2610 / 16384, 2523 / 32, 3424 / 4096, 2413 / 128, 2392 / 128
-    root = np.clip(np.asarray(encoded, np.float64), 0, 1) ** (1 / m2)
-    light: NDArray[np.float64] = PQ_PEAK_NITS * (np.maximum(root - c1, 0) / (c2 - c3 * root)) ** (1 / m1)
-    return light
-
-
-def hlg_to_linear(encoded: NDArray[np.floating]) -> NDArray[np.float64]:
-    """The inverse of HLG's OETF (ITU-R BT.2100-2, table 5): encoded [0, 1] -> scene light in [0, 1]."""
-    a = 0.17883277
-    b, c = 1 - 4 * a, 0.5 - a * np.log(4 * a)
-    signal = np.asarray(encoded, np.float64)
-    return np.where(signal <= 0.5, signal**2 / 3, (np.exp((signal - c) / a) + b) / 12)
-
 
 def of_curve(curve: Curve) -> int | None:
     """:data:`PQ` or :data:`HLG` where a tone curve (scaled to 1 at 1) is theirs, with or without HLG's OOTF.
@@ -112,8 +95,8 @@ def of_curve(curve: Curve) -> int | None:
     """
     ramp = np.linspace(0.2, 1, 81)
     light = np.maximum(curve(ramp), 1e-9)
-    hlg = hlg_to_linear(ramp)
-    for code, expected in ((PQ, pq_to_nits(ramp) / PQ_PEAK_NITS), (HLG, hlg), (HLG, hlg**1.2)):
+    hlg = hlg_decode(ramp)
+    for code, expected in ((PQ, pq_decode(ramp) / PQ_PEAK_NITS), (HLG, hlg), (HLG, hlg**1.2)):
         if np.abs(np.log(light / expected)).max() < 0.1:
             return code
     return None

@@ -9,53 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dcdr_deploy.imaging.exr import SDR_WHITE_NITS
+from dcdr_deploy.imaging.hdr_transfer import PQ_PEAK_NITS, eetf_bt2390
+from dcdr_deploy.imaging.light import SDR_WHITE_NITS
 from dcdr_deploy.imaging.transfer import linear_to_srgb
 from dcdr_deploy.system.files import atomic_path
 
-# SMPTE ST 2084:2014, 5.2
-_M1, _M2 = 2610 / 16384, 2523 / 4096 * 128
-_C1, _C2, _C3 = 3424 / 4096, 2413 / 4096 * 32, 2392 / 4096 * 32
-_PQ_PEAK_NITS = 10000.0
-
 _ROWS_AT_ONCE = 32
 _SRGB_CODE = np.rint(linear_to_srgb(np.arange(65536) / 65535) * 255).astype(np.uint8)
-
-
-def pq_encode(nits: NDArray[np.floating[Any]] | float) -> NDArray[np.float64]:
-    """Luminance in cd/m2 (clipped to 0..10000) -> PQ signal in [0, 1] (SMPTE ST 2084, inverse EOTF)."""
-    y = np.clip(np.asarray(nits, dtype=np.float64) / _PQ_PEAK_NITS, 0, 1) ** _M1
-    signal: NDArray[np.float64] = ((_C1 + _C2 * y) / (1 + _C3 * y)) ** _M2
-    return signal
-
-
-def pq_decode(signal: NDArray[np.floating[Any]] | float) -> NDArray[np.float64]:
-    """PQ signal in [0, 1] -> luminance in cd/m2 (SMPTE ST 2084, EOTF)."""
-    power = np.clip(np.asarray(signal, dtype=np.float64), 0, 1) ** (1 / _M2)
-    nits: NDArray[np.float64] = _PQ_PEAK_NITS * (np.maximum(power - _C1, 0) / (_C2 - _C3 * power)) ** (1 / _M1)
-    return nits
-
-
-def eetf_bt2390(nits: NDArray[np.floating[Any]], source_peak: float, target_peak: float) -> NDArray[np.float64]:
-    """Map luminance from a source's range into a display's (ITU-R BT.2390-8, 5.4.1, with both blacks at 0).
-
-    Identity up to the knee KS = 1.5 maxLum - 0.5 (in PQ relative to the source's peak), from there a Hermite spline
-    that reaches ``target_peak`` at ``source_peak``. Monotone; identity where the display is as bright as the source.
-
-    Args:
-        nits: luminance in cd/m2; above ``source_peak`` it counts as ``source_peak``.
-        source_peak: brightest luminance of the picture, cd/m2, at most 10000.
-        target_peak: brightest luminance of the display, cd/m2.
-    """
-    top = pq_encode(source_peak)
-    e1 = pq_encode(np.minimum(nits, source_peak)) / top
-    max_lum = float(pq_encode(target_peak) / top)
-    if max_lum >= 1:
-        return pq_decode(e1 * top)
-    knee = 1.5 * max_lum - 0.5
-    s = np.clip((e1 - knee) / (1 - knee), 0, 1)
-    spline = (2 * s**3 - 3 * s**2 + 1) * knee + (s**3 - 2 * s**2 + s) * (1 - knee) + (-2 * s**3 + 3 * s**2) * max_lum
-    return pq_decode(np.where(e1 < knee, e1, spline) * top)
 
 
 def preview_sdr(linear: NDArray[np.floating[Any]], peak: float) -> NDArray[np.uint8]:
@@ -115,6 +75,6 @@ def _gain_by_half(peak: float) -> NDArray[np.float32]:
     """
     values = np.arange(65536, dtype=np.uint16).view(np.float16).astype(np.float64)
     values = np.clip(np.nan_to_num(values, nan=0.0), 2.0**-24, 1)
-    source_peak = min(SDR_WHITE_NITS * peak, _PQ_PEAK_NITS)
+    source_peak = min(SDR_WHITE_NITS * peak, PQ_PEAK_NITS)
     shown = eetf_bt2390(values * peak * SDR_WHITE_NITS, source_peak, SDR_WHITE_NITS) / SDR_WHITE_NITS
     return (65535 * shown / values).astype(np.float32)

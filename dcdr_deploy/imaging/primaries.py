@@ -1,4 +1,4 @@
-"""RGB primaries and white points: from any of them to Rec. 709, white on white.
+"""RGB primaries and white points: from any of them to Rec. 709 and back, white on white.
 
 A set is given as eight CIE 1931 x, y: red, green, blue, white, as in OpenEXR's attribute ``chromaticities`` and the
 header line PRIMARIES of Radiance.
@@ -109,6 +109,17 @@ def to_rec709(chromaticities: Sequence[float], neutral: Sequence[float] | None =
     if len(white) != 2 or not np.isfinite(white).all() or white[1] < 1e-3:
         raise ImpossiblePrimariesError("a neutral colour that is none")
     return np.asarray(np.linalg.solve(to_xyz(REC709), adaptation(white, REC709[6:]) @ source), np.float64)
+
+
+def from_rec709(chromaticities: Sequence[float]) -> NDArray[np.float64]:
+    """(3, 3): linear Rec. 709 -> linear RGB of these primaries, unclipped; the inverse of :func:`to_rec709`.
+
+    Raises:
+        ImpossiblePrimariesError: see :func:`to_xyz`.
+    """
+    if is_rec709(chromaticities):
+        return np.eye(3)
+    return np.asarray(np.linalg.inv(to_rec709(chromaticities)), np.float64)
 
 
 def luminance_weights(chromaticities: Sequence[float]) -> NDArray[np.float64]:

@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcdr_deploy.errors import InputError
-from dcdr_deploy.imaging import h273
 from dcdr_deploy.imaging import primaries as p
 from dcdr_deploy.imaging.colour import to_linear
 from dcdr_deploy.imaging.declared import resolve
@@ -26,7 +25,8 @@ from dcdr_deploy.imaging.decoders.linear import Linear
 from dcdr_deploy.imaging.decoders.numpy_array import MAGIC as NUMPY_MAGIC
 from dcdr_deploy.imaging.decoders.numpy_array import decode_numpy, ratio_beside
 from dcdr_deploy.imaging.encoding import Encoding
-from dcdr_deploy.imaging.exr import SDR_WHITE_NITS
+from dcdr_deploy.imaging.hdr_transfer import pq_decode
+from dcdr_deploy.imaging.light import SDR_WHITE_NITS
 from dcdr_deploy.imaging.orientation import upright
 from dcdr_deploy.imaging.transfer import srgb_to_linear
 from dcdr_deploy.system.files import refuse_url
@@ -162,7 +162,7 @@ def _from_stored(stored: Stored) -> Linear:
         raise UnreadableError(_no_light(encoding))
     if encoding.hdr == "PQ":
         codes = np.repeat(colour[..., None], 3, axis=2) if colour.ndim == 2 else colour
-        nits = h273.pq_to_nits(encoding.signal(65535)).astype(np.float32)
+        nits = pq_decode(encoding.signal(65535)).astype(np.float32)
         light = nits[codes] / np.float32(SDR_WHITE_NITS)
         if encoding.matrix is not None:
             light = p.convert(light, encoding.matrix)

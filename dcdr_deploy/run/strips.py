@@ -1,15 +1,12 @@
 """Passes over a full picture, a strip of rows at a time and on all cores: averaging down, and putting the excess on.
 
-A strip is small enough for the processor's cache, so that beside the picture and its result next to nothing is held,
-however large they are. Strips without anything clipped only go through a table.
+Strips without anything clipped only go through a table.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,26 +15,12 @@ from dcdr_deploy.run.dials import Dials, turned_gain
 from dcdr_deploy.run.enlargement import Enlargement
 from dcdr_deploy.run.gain import CLIPPED_CODE, Codes, ExcessField, Light, Tables, WorkingPicture, apply_gain
 from dcdr_deploy.run.recovery import STOPS_BINS, Recovery, histogram_of_stops
-from dcdr_deploy.system import hardware
-
-ROWS = 64
-"""Rows of a strip."""
-
-MOST_WORKERS = 8
+from dcdr_deploy.system.strips import for_strips
 
 SMALLEST_GAIN = np.float32(2**-14)
 """Least gain whose logarithm is taken; only the network's own result at native scale falls below 1."""
 
 Size = tuple[int, int]
-Result = TypeVar("Result")
-
-
-def for_strips(height: int, work: Callable[[int, int], Result]) -> Iterator[Result]:
-    """Call ``work(first row, row after the last)`` for every strip, several at a time; results in order."""
-    starts = range(0, height, ROWS)
-    workers = min(hardware.cpu_threads(), MOST_WORKERS, len(starts))
-    with ThreadPoolExecutor(workers, "dcdr-strip") as pool:
-        yield from pool.map(lambda start: work(start, min(start + ROWS, height)), starts)
 
 
 def average_down(codes: Codes, tables: Tables, size: Size) -> WorkingPicture:

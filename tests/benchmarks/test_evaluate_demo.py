@@ -67,7 +67,7 @@ def test_isotonic_regression_rises_keeps_the_mean_and_leaves_rising_values(pairs
 
 def test_delta_itp_of_grays_is_that_of_their_pq_codes() -> None:
     """ITU-R BT.2124: one step of a 10-bit PQ code is 720/1023 of the intensity axis, and gray has no chroma."""
-    from dcdr_deploy.imaging.preview import pq_decode
+    from dcdr_deploy.imaging.hdr_transfer import pq_decode
 
     a, b = (np.full((1, 3), pq_decode(code / 1023)) for code in (500, 501))
     assert delta_itp(a, b)[0] == pytest.approx(720 / 1023, rel=2e-3)

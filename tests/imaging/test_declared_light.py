@@ -28,7 +28,7 @@ from PIL import Image, ImageCms
 from dcdr_deploy.errors import InputError
 from dcdr_deploy.imaging import linear_to_srgb, read_image, srgb_to_linear, write_image
 from dcdr_deploy.imaging import primaries as p
-from dcdr_deploy.imaging.h273 import hlg_to_linear, pq_to_nits
+from dcdr_deploy.imaging.hdr_transfer import hlg_decode, pq_decode
 
 RGB, DEEP = smooth_rgb(), smooth_rgb(np.uint16)
 KINDS = ("PNG", "JPEG", "WEBP", "TIFF")
@@ -220,7 +220,7 @@ def cicp_tag(primaries: int, transfer: int) -> bytes:
 
 
 def hdr_profile(transfer: int, *, tag: bool, name: str = "phone") -> bytes:
-    light = (lambda x: pq_to_nits(x) / 10000) if transfer == 16 else hlg_to_linear
+    light = (lambda x: pq_decode(x) / 10000) if transfer == 16 else hlg_decode
     plain = matrix_profile("display-p3", sampled_curve(light, 4096), name)
     if not tag:
         return plain

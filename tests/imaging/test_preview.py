@@ -6,28 +6,7 @@ from PIL import Image
 
 from dcdr_deploy.errors import OutputError
 from dcdr_deploy.imaging import linear_to_srgb, preview_sdr, write_preview
-from dcdr_deploy.imaging.preview import eetf_bt2390, pq_decode, pq_encode
-
-
-@pytest.mark.parametrize(("nits", "signal"), [(0, 0.0), (100, 0.5081), (203, 0.5807), (1000, 0.7518), (10000, 1.0)])
-def test_pq_at_known_luminances(nits, signal):
-    assert pq_encode(nits) == pytest.approx(signal, abs=1e-4)
-    assert pq_decode(pq_encode(nits)) == pytest.approx(nits, rel=1e-9, abs=1e-6)
-
-
-@pytest.mark.parametrize("source", [250.0, 1000.0, 1624.0, 10000.0])
-def test_eetf_is_identity_below_the_knee_monotone_and_reaches_the_target(source):
-    nits = np.concatenate([np.linspace(0, source, 4000), [source * 2]])
-    shown = eetf_bt2390(nits, source, 203.0)
-    assert np.all(np.diff(shown) >= -1e-9)
-    assert shown[-1] == pytest.approx(203, rel=1e-6)
-    knee = pq_decode((1.5 * pq_encode(203) / pq_encode(source) - 0.5) * pq_encode(source))
-    np.testing.assert_allclose(shown[nits <= knee], nits[nits <= knee], rtol=1e-7, atol=1e-9)
-
-
-def test_eetf_on_a_display_as_bright_as_the_source_is_identity():
-    nits = np.linspace(0, 203, 50)
-    np.testing.assert_allclose(eetf_bt2390(nits, 203.0, 203.0), nits, rtol=1e-7, atol=1e-9)
+from dcdr_deploy.imaging.hdr_transfer import eetf_bt2390
 
 
 def gray(value, peak):

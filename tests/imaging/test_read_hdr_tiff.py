@@ -19,7 +19,7 @@ from picture_files import (
 from dcdr_deploy.errors import InputError
 from dcdr_deploy.imaging import primaries as p
 from dcdr_deploy.imaging import tiff_file as t
-from dcdr_deploy.imaging.h273 import pq_to_nits
+from dcdr_deploy.imaging.hdr_transfer import pq_decode
 from dcdr_deploy.imaging.read_hdr import read_hdr
 
 HEIGHT, WIDTH = 37, 53
@@ -156,7 +156,7 @@ def test_pq_codes_are_absolute_light_and_hlg_is_refused(tmp_path):
     path = tmp_path / "a.png"
     path.write_bytes(png_bytes(codes, 2, chunk(b"cICP", bytes((1, 16, 0, 1)))))
     picture = read_hdr(path)
-    assert picture.pixels == pytest.approx(pq_to_nits(codes / 65535) / 203, rel=1e-5)
+    assert picture.pixels == pytest.approx(pq_decode(codes / 65535) / 203, rel=1e-5)
     assert not picture.integer
     path.write_bytes(png_bytes(codes, 2, chunk(b"cICP", bytes((9, 18, 0, 1)))))
     with pytest.raises(InputError, match="encoded as HLG by its cICP"):

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dcdr_deploy.imaging import h273
 from dcdr_deploy.imaging import primaries as p
 from dcdr_deploy.imaging.decoders.common import UnreadableError
-from dcdr_deploy.imaging.exr import SDR_WHITE_NITS
+from dcdr_deploy.imaging.hdr_transfer import pq_decode
+from dcdr_deploy.imaging.light import SDR_WHITE_NITS
 from dcdr_deploy.imaging.transfer import srgb_to_linear
 
 _Curve = Callable[[NDArray[np.float32]], NDArray[np.floating[Any]]]
@@ -48,7 +48,7 @@ _CURVES: dict[str, _Curve | None] = {
     "g22": _power(2.2),
     "g24": _power(2.4),
     "g26": _power(2.6),
-    "pq": lambda x: h273.pq_to_nits(x) / SDR_WHITE_NITS,
+    "pq": lambda x: pq_decode(x) / SDR_WHITE_NITS,
 }
 
 

@@ -1,0 +1,204 @@
+"""Relative light as PQ or HLG signals: absolute light, roll-off to the peak, primaries, curve, codes.
+
+Of every strip of a picture::
+
+    absolute = matrix(relative x reference white)             cd/m2, in the primaries wanted
+    rolled   = absolute x EETF(m) / m                         m: the largest channel of a pixel (ITU-R BT.2390-8, 5.4)
+    signal   = PQ(rolled), or HLG(inverse OOTF(rolled))
+
+The EETF scales all channels of a pixel alike, so hues stay; it depends on what light can be, not on the picture, so
+frames and pictures of a series stay comparable. Curves go by table (:mod:`dcdr_deploy.imaging.lookup`).
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dcdr_deploy.imaging import primaries as p
+from dcdr_deploy.imaging.dither import quantised
+from dcdr_deploy.imaging.hdr_transfer import (
+    HLG_PEAK_NITS,
+    PQ_PEAK_NITS,
+    eetf_bt2390,
+    eetf_knee_bt2390,
+    hlg_encode,
+    hlg_scene_factor,
+    pq_encode,
+)
+from dcdr_deploy.imaging.light import HLG, PQ, Light
+from dcdr_deploy.imaging.lookup import Table, look_up, table_of
+from dcdr_deploy.system.strips import for_strips
+
+_NARROW_BLACK, _NARROW_WHITE = 16, 235  # of 8 bits (ITU-R BT.2100-2, table 9)
+
+
+@dataclass(frozen=True)
+class ContentLight:
+    """How bright a picture is (CTA-861.3-A, annex P), in cd/m2.
+
+    Attributes:
+        max_cll: the largest channel of all pixels.
+        max_fall: mean of the pixels' largest channels.
+    """
+
+    max_cll: float
+    max_fall: float
+
+    def brightest(self, other: ContentLight) -> ContentLight:
+        """Return what holds for a video of two frames."""
+        return ContentLight(max(self.max_cll, other.max_cll), max(self.max_fall, other.max_fall))
+
+
+@dataclass(frozen=True)
+class CodeRange:
+    """Integer codes of a signal.
+
+    Attributes:
+        bits: 8 to 16.
+        narrow: black and white at 16 and 235 times 2^(bits - 8), as video has it, and not at the first and last code.
+    """
+
+    bits: int
+    narrow: bool = False
+
+    @property
+    def black(self) -> int:
+        """Code of a signal of 0."""
+        return _NARROW_BLACK << (self.bits - 8) if self.narrow else 0
+
+    @property
+    def white(self) -> int:
+        """Code of a signal of 1."""
+        return _NARROW_WHITE << (self.bits - 8) if self.narrow else self.top
+
+    @property
+    def top(self) -> int:
+        """The largest code."""
+        return (1 << self.bits) - 1
+
+
+class Delivery:
+    """Turns relative light into signals; made once for a picture or a video."""
+
+    def __init__(self, light: Light, peak: float, largest: float | None = None) -> None:
+        """Set up.
+
+        Args:
+            light: with transfer ``"pq"`` or ``"hlg"``; primaries ``None`` are Rec. 2020.
+            peak: linear value of 1.0 of the pictures, in units of SDR white.
+            largest: where the pictures' light ends, in units of SDR white, which the roll-off maps onto the peak in
+                cd/m2; what is brighter all the same ends there too. ``None`` is ``peak``.
+
+        Raises:
+            ValueError: light that is linear (a bug of the caller).
+        """
+        if not light.is_delivery:
+            raise ValueError(f"transfer {light.transfer} is none of a delivery")
+        self.light = light
+        self._primaries = light.chromaticities if light.primaries else p.REC2020
+        matrix = p.from_rec709(self._primaries) * (peak * light.reference_white)
+        self._matrix = np.ascontiguousarray(matrix, np.float32)
+        source = min((peak if largest is None else largest) * light.reference_white, PQ_PEAK_NITS)
+        target = min(light.peak_nits, HLG_PEAK_NITS if light.transfer == HLG else PQ_PEAK_NITS)
+        self._knee = np.float32(eetf_knee_bt2390(source, target))
+        self._eetf = _eetf_table(source, target)
+
+    def codes(
+        self, linear: NDArray[np.floating[Any]], codes: CodeRange, *, seed: int | None = 0
+    ) -> tuple[NDArray[np.uint16], ContentLight]:
+        """Return a picture's R'G'B' as integers, and how bright it is.
+
+        Args:
+            linear: (H, W, 3) linear Rec. 709, 1.0 = ``peak`` x SDR white. NaN and negative values count as 0.
+            codes: depth and range.
+            seed: of the dither, see :func:`~dcdr_deploy.imaging.dither.quantised`; ``None`` rounds.
+
+        Returns:
+            (H, W, 3) uint16, and its content light level.
+        """
+        out = np.empty(linear.shape, np.uint16)
+        scale, black = np.float32(codes.white - codes.black), np.float32(codes.black)
+
+        def work(start: int, stop: int) -> tuple[float, float]:
+            rolled, brightness = self._rolled(linear[start:stop])
+            values = self._signal(rolled)
+            values *= scale
+            values += black
+            out[start:stop] = quantised(values, codes.black, codes.white, seed=seed, first_row=start)
+            return brightness
+
+        return out, _content_light(for_strips(len(linear), work), linear)
+
+    def signals(self, linear: NDArray[np.floating[Any]]) -> tuple[NDArray[np.float32], ContentLight]:
+        """Return a picture's R'G'B' as numbers in [0, 1], (H, W, 3) float32, and how bright it is; as :meth:`codes`."""
+        out = np.empty(linear.shape, np.float32)
+
+        def work(start: int, stop: int) -> tuple[float, float]:
+            rolled, brightness = self._rolled(linear[start:stop])
+            out[start:stop] = self._signal(rolled)
+            return brightness
+
+        return out, _content_light(for_strips(len(linear), work), linear)
+
+    def nits(self, linear: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
+        """Return the absolute light that the signals stand for, (rows, W, 3) cd/m2 in the primaries wanted."""
+        return self._rolled(linear)[0]
+
+    def _rolled(self, linear: NDArray[np.floating[Any]]) -> tuple[NDArray[np.float32], tuple[float, float]]:
+        """Absolute light after the roll-off, cd/m2; largest and sum of the pixels' largest channels."""
+        import cv2
+
+        # fmax takes the number where one side is NaN. Infinity times a matrix with zeros would be NaN.
+        block = np.fmin(np.fmax(np.asarray(linear, np.float32), np.float32(0)), np.float32(1e9))
+        block = np.asarray(cv2.transform(block, self._matrix), np.float32)
+        largest = np.asarray(cv2.max(cv2.max(block[..., 0], block[..., 1]), block[..., 2]), np.float32)
+        np.maximum(block, np.float32(0), out=block)  # primaries narrower than the light by a rounding
+        above = np.flatnonzero(largest > self._knee)
+        if above.size:
+            bright = largest.ravel()[above]
+            rolled = look_up(self._eetf, bright)
+            block.reshape(-1, 3)[above] *= (rolled / bright)[:, None]
+            largest.ravel()[above] = rolled
+        return block, (float(largest.max()), float(largest.sum(dtype=np.float64)))
+
+    def _signal(self, rolled: NDArray[np.float32]) -> NDArray[np.float32]:
+        if self.light.transfer == PQ:
+            return look_up(_pq_table(), rolled)
+        luminance = rolled @ np.asarray(p.luminance_weights(self._primaries), np.float32)
+        scene = rolled * look_up(_hlg_factors(), luminance)[..., None]
+        return look_up(_hlg_table(), scene)
+
+
+def _content_light(parts: Iterable[tuple[float, float]], linear: NDArray[Any]) -> ContentLight:
+    largest, total = 0.0, 0.0
+    for most, part in parts:
+        largest, total = max(largest, most), total + part
+    return ContentLight(largest, total / (linear.shape[0] * linear.shape[1]))
+
+
+@functools.cache
+def _pq_table() -> Table:
+    """PQ signal of cd/m2; 0 is 0."""
+    return table_of(lambda nits: np.where(nits > 0, pq_encode(nits), 0))
+
+
+@functools.cache
+def _hlg_table() -> Table:
+    """HLG signal of scene light, in which 1000 stands for 1."""
+    return table_of(lambda scene: hlg_encode(scene / HLG_PEAK_NITS))
+
+
+@functools.cache
+def _hlg_factors() -> Table:
+    return table_of(hlg_scene_factor)
+
+
+@functools.lru_cache(maxsize=4)
+def _eetf_table(source: float, target: float) -> Table:
+    return table_of(lambda nits: np.minimum(eetf_bt2390(nits, source, target), target))

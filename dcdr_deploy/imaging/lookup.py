@@ -1,0 +1,45 @@
+"""Curves of light by table: a float's own bits, without the last 11 of its mantissa, are the index.
+
+4,096 entries to an octave: a value is off by at most 1/8192 of itself, 0.02 of a 10-bit PQ code, and there is no range
+to keep to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Table = NDArray[np.float32]
+
+_DROPPED = 11
+_NEGATIVE = 1 << (31 - _DROPPED)  # the first index of values with the sign bit set
+_LEAST, _MOST = 2.0**-24, 2.0**24
+
+
+def table_of(curve: Callable[[NDArray[np.float64]], NDArray[np.floating[Any]]]) -> Table:
+    """Tabulate a curve over all floats; negative ones count as 0, NaN as infinity.
+
+    Args:
+        curve: float64 of any length -> the same length. Below 2^-24 it is what it is at 0, above 2^24 constant.
+    """
+    first, last = (_index(np.array([bound], np.float32))[0] for bound in (_LEAST, _MOST))
+    # The middle of what shares an index.
+    bits = (np.arange(first, last, dtype=np.uint32) << _DROPPED) + (1 << (_DROPPED - 1))
+    table = np.empty(2 * _NEGATIVE, np.float32)
+    table[first:last] = curve(bits.view(np.float32).astype(np.float64))
+    table[:first] = table[_NEGATIVE:] = curve(np.zeros(1))
+    table[last:_NEGATIVE] = table[last - 1]
+    table.setflags(write=False)
+    return table
+
+
+def look_up(table: Table, values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Apply a tabulated curve to values of any shape."""
+    return np.take(table, _index(values))
+
+
+def _index(values: NDArray[np.float32]) -> NDArray[np.uint32]:
+    return np.ascontiguousarray(values).view(np.uint32) >> np.uint32(_DROPPED)
