@@ -24,7 +24,8 @@ from dcdr_deploy.run.gain import (
     mean_excess,
     working_codes,
 )
-from dcdr_deploy.run.strips import ROWS, SecondPass, average_down
+from dcdr_deploy.run.strips import SecondPass, average_down
+from dcdr_deploy.system.strips import ROWS
 
 PEAK = 8.0
 
