@@ -26,9 +26,11 @@ import torch
 from dcdr_deploy.errors import DcdrError
 from dcdr_deploy.models import HdrNetwork
 from dcdr_deploy.system.files import atomic_path
+from dcdr_deploy.system.progress import Event
 from dcdr_deploy.training.assembly import open_run
 from dcdr_deploy.training.batches import automatic_workers
-from dcdr_deploy.training.loop import CHECKPOINT_NAME, LoopOptions, Progress, train
+from dcdr_deploy.training.events import StepDone
+from dcdr_deploy.training.loop import CHECKPOINT_NAME, LoopOptions, train
 from dcdr_deploy.training.losses import WeightedLoss
 from dcdr_deploy.training.recipe import RECIPES, Recipe
 from dcdr_deploy.training.request import SPLIT_LISTS, choose_device
@@ -56,14 +58,16 @@ class Clock:
         """Since the program started."""
         return time.monotonic() - self.started
 
-    def listen(self, progress: Progress) -> None:
+    def listen(self, event: Event) -> None:
         """Take in a step."""
+        if not isinstance(event, StepDone):
+            return
         now = self.seconds
-        self.marks.append((now, progress.step))
+        self.marks.append((now, event.done))
         if now - self.told > 15:
             self.told = now
             self.say(
-                f"step {progress.step}/{progress.steps} loss {progress.loss:.5f} PSNR-mu {progress.psnr_mu:.2f} dB, "
+                f"step {event.done}/{event.total} loss {event.loss:.5f} PSNR-mu {event.psnr_mu:.2f} dB, "
                 f"{1000 * self.pace():.1f} ms a step"
             )
 

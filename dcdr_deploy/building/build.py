@@ -31,22 +31,7 @@ from dcdr_deploy.modelfile.sidecar import Sidecar, atomic_pair, mark_verified, r
 from dcdr_deploy.run.gate import MIN_PSNR
 from dcdr_deploy.system import packages
 from dcdr_deploy.system.files import file_sha256
-
-
-class BuildListener:
-    """Does nothing; override what is of interest."""
-
-    def stage(self, name: str) -> None:
-        """Tell that a stage begins."""
-
-    def progress(self, phase: str, done: int, total: int) -> None:
-        """Tell how far a phase of the builder is; phases nest and repeat."""
-
-    def note(self, sentence: str) -> None:
-        """Tell something that is no error but should not pass silently."""
-
-
-SILENT = BuildListener()
+from dcdr_deploy.system.progress import Event, Listener, silent
 
 
 @dataclass(frozen=True)
@@ -76,7 +61,7 @@ def build_engine(
     source: Path,
     output: Path | None = None,
     request: BuildRequest | None = None,
-    listener: BuildListener = SILENT,
+    listener: Listener = silent,
     folder: Path | None = None,
 ) -> BuildReport:
     """Build an engine from an exported ONNX file.
@@ -85,7 +70,7 @@ def build_engine(
         source: the ONNX file.
         output: engine file or folder to write to; by default ``model.<precision>.<sm>.engine`` in ``folder``.
         request: package, GPUs, shapes.
-        listener: told of stages and progress.
+        listener: told of stages, of the builder's phases, which nest and repeat, and of notes.
         folder: where the engine goes unless ``output`` says otherwise; by default beside the ONNX file.
 
     Returns:
@@ -110,7 +95,8 @@ def build_engine(
     if existing is not None:
         return BuildReport(target, source, existing, reused=True)
     if settings.timing_cache is not None and builder.sms:
-        listener.note(f"{builder.name} measures nothing while it builds; the timing cache stays unused")
+        unused = f"{builder.name} measures nothing while it builds; the timing cache stays unused"
+        listener(Event(note=unused))
     started = time.perf_counter()
     with atomic_pair(target) as temporary:
         build_request = {
@@ -119,7 +105,7 @@ def build_engine(
             "target": str(target),
             "settings": settings_to_data(settings),
         }
-        built = run_job("build", build_request, lambda event: _pass_on(event, listener))
+        built = run_job("build", build_request, listener)
         plugin = {name: built[name] for name in ("plugin_version", "plugin_layers")}
         kernel_hash = _kernel_hash(built["plugin_version"])
         sidecar = Sidecar(engine_sha256=file_sha256(temporary), kernel_hash=kernel_hash, **plugin, **facts)
@@ -161,21 +147,14 @@ def _kernel_hash(plugin_version: str | None) -> str | None:
     return None if plugin_version is None else source_hash(FORMS[plugin_version].source)
 
 
-def _pass_on(event: Mapping[str, Any], listener: BuildListener) -> None:
-    if event["event"] == "stage":
-        listener.stage(event["name"])
-    else:
-        listener.progress(event["phase"], event["done"], event["total"])
-
-
-def _verify(source: Path, engine: Path, sidecar: Sidecar, listener: BuildListener) -> Sidecar:
+def _verify(source: Path, engine: Path, sidecar: Sidecar, listener: Listener) -> Sidecar:
     """Compare the engine's results with ONNX Runtime's, on the GPU that is here.
 
     Raises:
         EngineError: they differ too much, or are not finite.
     """
     request = {"onnx": str(source), "engine": str(engine)}
-    result = run_job("gate", request, lambda event: _pass_on(event, listener))
+    result = run_job("gate", request, listener)
     if not result["passed"]:
         needed = MIN_PSNR[sidecar.precision]
         figure = f"PSNR {result['figures']['psnr']:.1f} dB, {needed:.0f} needed"

@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -15,6 +15,7 @@ import dcdr_deploy
 from dcdr_deploy import errors
 from dcdr_deploy.errors import DcdrError, EngineError
 from dcdr_deploy.system.children import SAFE_PATH, module_command
+from dcdr_deploy.system.progress import Event, Listener
 
 COMMAND = module_command("dcdr_deploy.building.worker")
 
@@ -27,7 +28,7 @@ class WorkerBug(RuntimeError):
     """An error in the child that no user can cause; the message is the child's traceback."""
 
 
-def run_job(job: str, request: Mapping[str, Any], on_event: Callable[[Mapping[str, Any]], None]) -> dict[str, Any]:
+def run_job(job: str, request: Mapping[str, Any], listener: Listener) -> dict[str, Any]:
     """Run a job of the worker to its end.
 
     Whatever ends this call early (KeyboardInterrupt included) kills the child first.
@@ -35,7 +36,7 @@ def run_job(job: str, request: Mapping[str, Any], on_event: Callable[[Mapping[st
     Args:
         job: a key of ``worker.JOBS``.
         request: the job's arguments, plain data.
-        on_event: called with every "stage" and "progress" event.
+        listener: told what the job tells.
 
     Returns:
         The job's result.
@@ -57,7 +58,7 @@ def run_job(job: str, request: Mapping[str, Any], on_event: Callable[[Mapping[st
             start_new_session=True,
         )
         try:
-            last = _converse(process, {"job": job, **request}, on_event)
+            last = _converse(process, {"job": job, **request}, listener)
             process.wait()
         finally:
             process.kill()
@@ -76,10 +77,8 @@ def _environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": path, SAFE_PATH: "1"}
 
 
-def _converse(
-    process: subprocess.Popen[str], request: Mapping[str, Any], on_event: Callable[[Mapping[str, Any]], None]
-) -> dict[str, Any] | None:
-    """Send the request, pass events on; return the event that ends the job, ``None`` if the child ended before."""
+def _converse(process: subprocess.Popen[str], request: Mapping[str, Any], listener: Listener) -> dict[str, Any] | None:
+    """Send the request, pass on what it tells; return the event that ends the job, ``None`` if none came."""
     assert process.stdin is not None  # both are pipes
     assert process.stdout is not None
     try:
@@ -92,9 +91,10 @@ def _converse(
             event = json.loads(line)
         except ValueError:  # cut short by a crash
             return None
-        if event["event"] not in ("stage", "progress"):
+        if event["event"] != "progress":
             return event
-        on_event(event)
+        del event["event"]
+        listener(Event(**event))
     return None
 
 

@@ -21,9 +21,8 @@ from dcdr_deploy.engines.tensorrt.plugin import Registration, register
 from dcdr_deploy.engines.tensorrt.trt_api import Package, builder_sms, get_package, load_api, shared_logger
 from dcdr_deploy.errors import EngineError
 from dcdr_deploy.system.files import atomic_path
+from dcdr_deploy.system.progress import Event, Listener, silent
 
-Progress = Callable[[str, int, int], None]
-"""Called with the name of a phase, the steps done and all its steps."""
 Log = Callable[[str], None]
 
 GIB = 1 << 30
@@ -52,7 +51,7 @@ def build_serialized(
     model_bytes: bytes,
     settings: BuildSettings,
     cubins: Mapping[int, bytes],
-    progress: Progress = lambda phase, done, total: None,
+    listener: Listener = silent,
     log: Log = lambda line: None,
 ) -> BuiltEngine:
     """Build an engine.
@@ -61,7 +60,7 @@ def build_serialized(
         model_bytes: what :func:`~dcdr_deploy.building.prepare.prepare` made, serialised.
         settings: the same as for the preparation.
         cubins: the plugin's kernels by SM; unused without the plugin.
-        progress: told of phases, where the API can tell.
+        listener: told of phases and their steps, where the API can tell.
         log: given the package's messages, a line each.
 
     Raises:
@@ -83,7 +82,7 @@ def build_serialized(
         names = block_names(onnx.load_model_from_string(model_bytes))
         plugin_layers = _check_plugin_layers(network, names, get_package(settings.package))
         config = builder.create_builder_config()
-        cache = _configure(trt, builder, network, config, settings, progress, log)
+        cache = _configure(trt, builder, network, config, settings, listener, log)
         engine = builder.build_serialized_network(network, config)
         if engine is None:
             raise EngineError(f"{settings.package} could not build the engine: {_reason(plugin, errors)}")
@@ -165,7 +164,7 @@ def _check_plugin_layers(network: Any, blocks: list[str], package: Package) -> i
 
 
 def _configure(
-    trt: Any, builder: Any, network: Any, config: Any, settings: BuildSettings, progress: Progress, log: Log
+    trt: Any, builder: Any, network: Any, config: Any, settings: BuildSettings, listener: Listener, log: Log
 ) -> Any:
     """Apply the settings; returns the timing cache, ``None`` where there is none."""
     package = get_package(settings.package)
@@ -185,7 +184,7 @@ def _configure(
     profile.set_shape(network.get_input(0).name, *corners)
     config.add_optimization_profile(profile)
     if hasattr(trt, "IProgressMonitor") and hasattr(config, "progress_monitor"):
-        config.progress_monitor = _monitor(trt, progress)
+        config.progress_monitor = _monitor(trt, listener)
     # RTX measures nothing while it builds, so there is nothing to keep.
     return None if package.targets_sms else _load_cache(config, settings.timing_cache, log)
 
@@ -200,7 +199,7 @@ def _set_targets(trt: Any, config: Any, settings: BuildSettings) -> None:
             )
 
 
-def _monitor(trt: Any, progress: Progress) -> Any:
+def _monitor(trt: Any, listener: Listener) -> Any:
     class Monitor(trt.IProgressMonitor):
         """Tells of phases as they come; nested ones like the others."""
 
@@ -210,15 +209,15 @@ def _monitor(trt: Any, progress: Progress) -> Any:
 
         def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
             self._totals[phase_name] = num_steps
-            progress(phase_name, 0, num_steps)
+            listener(Event(phase_name, 0, num_steps))
 
         def step_complete(self, phase_name: str, step: int) -> bool:
-            progress(phase_name, step + 1, self._totals.get(phase_name, step + 1))
+            listener(Event(phase_name, step + 1, self._totals.get(phase_name, step + 1)))
             return True
 
         def phase_finish(self, phase_name: str) -> None:
             total = self._totals.pop(phase_name, 1)
-            progress(phase_name, total, total)
+            listener(Event(phase_name, total, total))
 
     return Monitor()
 

@@ -3,7 +3,7 @@
 Parsers and builders are native code that can abort the process they run in, so they run in one of their own. It reads
 one line of JSON on stdin, ``{"job": ..., ...}``, and writes lines of JSON on stdout:
 
-- ``{"event": "stage", "name": ...}`` and ``{"event": "progress", "phase": ..., "done": ..., "total": ...}``,
+- ``{"event": "progress", "stage": ..., "done": ..., "total": ..., "note": ...}``, an Event of system/progress.py,
 - at its end ``{"event": "result", ...}`` or ``{"event": "error", "kind": class of errors.py, "message": ...}`` or
   ``{"event": "bug", "trace": ...}``.
 
@@ -21,26 +21,24 @@ import traceback
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
 from dcdr_deploy.building.settings import BuildSettings
 from dcdr_deploy.errors import DcdrError, EngineOutOfMemory, OutputError
 from dcdr_deploy.export.loading import load_onnx
 from dcdr_deploy.modelfile.sidecar import sidecar_path
-
-if TYPE_CHECKING:
-    pass
+from dcdr_deploy.system.progress import Event, Listener
 
 Tell = Callable[..., None]
 """``tell(event, **details)`` writes one line of the protocol."""
 
 
-def build(request: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
+def build(request: Mapping[str, Any], listener: Listener) -> dict[str, Any]:
     """Build an engine file.
 
     Args:
         request: ``"onnx"`` and ``"engine"`` (paths), ``"settings"`` (see :func:`settings_to_data`).
-        tell: writes to the parent.
+        listener: told of stages and of the builder's phases.
 
     Returns:
         ``"plugin_version"`` (``None`` without the plugin), ``"plugin_layers"``, ``"layer_types"`` and
@@ -54,7 +52,7 @@ def build(request: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
 
     settings = settings_from_data(request["settings"])
     path, engine = Path(request["onnx"]), Path(request["engine"])
-    tell("stage", name="preparing the graph")
+    listener(Event("preparing the graph"))
     prepared = prepare(load_onnx(path), settings, str(path))
     cubins = {}
     version = plugin_version(prepared)
@@ -63,17 +61,14 @@ def build(request: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
         from dcdr_deploy.engines.tensorrt.plugin import FORMS
 
         for sm in settings.sms:
-            tell("stage", name=f"compiling the kernel for SM{sm}")
+            listener(Event(f"compiling the kernel for SM{sm}"))
             cubins[sm] = compile_cubin(FORMS[version].source, sm)
-    tell("stage", name=f"building with {settings.package}")
-
-    def progress(phase: str, done: int, total: int) -> None:
-        tell("progress", phase=phase, done=done, total=total)
+    listener(Event(f"building with {settings.package}"))
 
     def log(line: str) -> None:
         print(line, file=sys.stderr, flush=True)
 
-    built = build_serialized(prepared.SerializeToString(), settings, cubins, progress, log)
+    built = build_serialized(prepared.SerializeToString(), settings, cubins, listener, log)
     try:
         engine.write_bytes(built.engine)
     except OSError as error:
@@ -86,7 +81,7 @@ def build(request: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
     }
 
 
-def gate(request: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
+def gate(request: Mapping[str, Any], listener: Listener) -> dict[str, Any]:
     """Compare the engine at ``"engine"`` with its model at ``"onnx"`` in ONNX Runtime.
 
     Returns:
@@ -95,13 +90,13 @@ def gate(request: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
     from dcdr_deploy.engines.tensorrt.engine import open_engine
     from dcdr_deploy.run.gate import run_gate
 
-    tell("stage", name="comparing with ONNX Runtime")
+    listener(Event("comparing with ONNX Runtime"))
     with open_engine(Path(request["engine"])) as engine:
         result = run_gate(engine, Path(request["onnx"]))
     return {"passed": result.passed, "finite": result.finite, "figures": result.figures()}
 
 
-JOBS: dict[str, Callable[[Mapping[str, Any], Tell], dict[str, Any]]] = {"build": build, "gate": gate}
+JOBS: dict[str, Callable[[Mapping[str, Any], Listener], dict[str, Any]]] = {"build": build, "gate": gate}
 
 
 def settings_to_data(settings: BuildSettings) -> dict[str, Any]:
@@ -127,7 +122,7 @@ def settings_from_data(data: Mapping[str, Any]) -> BuildSettings:
 def answer(request: Mapping[str, Any], tell: Tell) -> None:
     """Do a job and tell how it ended; nothing is raised."""
     try:
-        result = JOBS[request["job"]](request, tell)
+        result = JOBS[request["job"]](request, lambda event: tell("progress", **vars(event)))
     except DcdrError as error:
         tell("error", kind=type(error).__name__, message=str(error))
     except MemoryError:

@@ -8,11 +8,13 @@ from typing import Any
 
 import click
 
+from dcdr_deploy.commands.show.progress import Display
 from dcdr_deploy.commands.types import SizeType
 from dcdr_deploy.engines.base import PRECISIONS, EngineOptions
 from dcdr_deploy.engines.registry import backend_names
 from dcdr_deploy.errors import InputError, ModelError
 from dcdr_deploy.run.benchmark import ALL, Wishes, as_dict, benchmark, contenders
+from dcdr_deploy.system.progress import silent
 
 EPILOG = """\b
 Examples:
@@ -73,11 +75,8 @@ def command(models: tuple[str, ...], backend: str, sizes: tuple[tuple[int, int],
     options = EngineOptions(chosen["device"], chosen["threads"], chosen["precision"])
     wishes = Wishes(tuple(sizes), chosen["seconds"], options)
 
-    def announce(text: str) -> None:
-        if not chosen["quiet"]:
-            click.echo(text, err=True)
-
-    results = benchmark(contenders(backend, paths), wishes, announce)
+    listener = silent if chosen["quiet"] else Display(lines=lambda event: event.stage)
+    results = benchmark(contenders(backend, paths), wishes, listener)
     machine = report()
     if chosen["as_json"]:
         click.echo(json.dumps({"machine": machine, "results": as_dict(results)}, indent=2))

@@ -96,14 +96,14 @@ def command(
     same model, settings and versions, is reused.
     """
     from dcdr_deploy.building.build import BuildRequest, build_engine
-    from dcdr_deploy.commands.show.build_engine import BuildConsole, as_data, as_text
+    from dcdr_deploy.commands.show.build_engine import as_data, as_text, display, show_choice
     from dcdr_deploy.run.selection import DEMO_MODEL, choose_onnx
 
     request = BuildRequest(package=backend, plugin=PLUGIN_CHOICES[plugin], **wishes)
-    with BuildConsole() as console:
+    with display() as shown:
         choice = choose_onnx(onnx)
-        console.model_chosen(choice)
+        show_choice(shown, choice)
         # What comes with the package stays in its folder; what is made from it belongs to the user.
         folder = Path() if choice.path == DEMO_MODEL else None
-        report = build_engine(choice.path, output, request, console, folder)
+        report = build_engine(choice.path, output, request, shown, folder)
     click.echo(json.dumps(as_data(report)) if as_json else printable_lines(as_text(report)))

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import click
 
+from dcdr_deploy.commands.show.evaluate import display
 from dcdr_deploy.commands.show.text import printable, printable_lines, with_options
 from dcdr_deploy.evaluation.align import ALIGNMENTS, NONE
-from dcdr_deploy.evaluation.comparison import EvaluationSettings, Progress
+from dcdr_deploy.evaluation.comparison import EvaluationSettings
 from dcdr_deploy.evaluation.report import EvaluationReport
 from dcdr_deploy.evaluation.scale import GT_MAX
 from dcdr_deploy.imaging.light import SDR_WHITE_NITS
 from dcdr_deploy.imaging.read_hdr import HdrOptions
 from dcdr_deploy.metrics.overexposed import BRIGHT_CODE, BRIGHT_SHARE
 from dcdr_deploy.metrics.registry import METRICS, PAPER, SETS
+from dcdr_deploy.system.progress import silent
 
 EPILOG = """\b
 Examples:
@@ -42,8 +41,6 @@ the 0.1 and 99.9 percentiles of both to 1 and 999 cd/m2, as SingleHDR and HDRUNe
 do, and 999 cd/m2 is full scale then; curve sends each prediction through the
 monotone tone curve that fits best where --ldr is not clipped (arXiv 2108.08713).
 """
-
-_LINES_OF_PROGRESS = 10
 
 
 class FullScaleType(click.ParamType):
@@ -138,9 +135,11 @@ def command(prediction: str, truth: str, **chosen: Any) -> None:
         jobs=chosen["jobs"],
     )
     left_out: list[str] = []
-    pairs = find_pairs(prediction, truth, chosen["ldr"], partial=chosen["partial"], note=left_out.append)
-    with _progress(quiet=chosen["quiet"]) as progress:
-        report = evaluate(pairs, settings, progress)
+    pairs = find_pairs(
+        prediction, truth, chosen["ldr"], partial=chosen["partial"], listener=lambda event: left_out.append(event.note)
+    )
+    with display() as shown:
+        report = evaluate(pairs, settings, silent if chosen["quiet"] else shown)
     if not chosen["quiet"]:
         _tell(report, left_out, as_table=not (chosen["as_json"] or chosen["as_csv"]))
     if chosen["as_json"]:
@@ -190,27 +189,3 @@ def _summed_up(notes: tuple[str, ...]) -> list[str]:
         f"{names[0]}{f' and {len(names) - 1} others' if names[1:] else ''}: {sentence}"
         for sentence, names in files.items()
     ]
-
-
-@contextmanager
-def _progress(*, quiet: bool) -> Iterator[Progress]:
-    """A bar on a terminal, a few lines otherwise; on stderr."""
-    if quiet:
-        yield lambda done, total, name: None
-        return
-    if not sys.stderr.isatty():
-        yield _line_of_progress
-        return
-    from rich.console import Console as RichConsole
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (MofNCompleteColumn(), TextColumn("{task.description}", markup=False), BarColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=RichConsole(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=None)
-        yield lambda done, total, name: bar.update(task, completed=done, total=total, description=printable(name))
-
-
-def _line_of_progress(done: int, total: int, name: str) -> None:
-    step = max(1, total // _LINES_OF_PROGRESS)
-    if done % step == 0 or done == total:
-        click.echo(printable(f"{done}/{total} {name}"), err=True)

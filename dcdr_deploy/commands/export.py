@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from dcdr_deploy.commands.show.progress import Display, stage_line
 from dcdr_deploy.commands.show.text import printable_lines
 from dcdr_deploy.commands.types import SizeType
 
@@ -56,5 +57,5 @@ def command(
     from dcdr_deploy.export.checkpoint import ExportOptions, export_checkpoint
 
     options = ExportOptions(fp16, static, not no_verify, peak, calibrate, output_gamma=output_gamma)
-    report = export_checkpoint(checkpoint, output, options, lambda stage: click.echo(f"{stage} ...", err=True))
+    report = export_checkpoint(checkpoint, output, options, Display(lines=stage_line))
     click.echo(json.dumps(as_data(report)) if as_json else printable_lines(as_text(report)))

@@ -14,6 +14,7 @@ from dcdr_deploy.engines.registry import AUTO, backend_names
 from dcdr_deploy.imaging.exr import COMPRESSIONS
 from dcdr_deploy.imaging.write import OUTPUT_SUFFIXES, WriteOptions
 from dcdr_deploy.run.dials import Dials
+from dcdr_deploy.run.events import FilesFound
 from dcdr_deploy.run.file import PreparedFile
 from dcdr_deploy.run.folder import convert_planned
 from dcdr_deploy.run.gain import BEGIN
@@ -202,7 +203,7 @@ def command(source: str, target: str, **chosen: Any) -> None:
         # What can be refused without a model is, before one is loaded.
         if not os.path.isdir(source):  # noqa: PTH112 - Path.is_dir raises for overlong names
             prepared = PreparedFile(source, target, options)
-            console.files_found(1, ())
+            console(FilesFound(total=1))
             with open_runner(chosen["model"], settings, console) as runner:
                 prepared.convert(runner, console)
             return

@@ -95,7 +95,7 @@ def command(**options: Any) -> None:
     from dcdr_deploy.export import require_export_packages
 
     require_export_packages()
-    from dcdr_deploy.commands.show.train import progress_bar
+    from dcdr_deploy.commands.show.train import display
     from dcdr_deploy.training.distributed import process_from_environment
     from dcdr_deploy.training.request import TrainingRequest, run_request
 
@@ -105,7 +105,8 @@ def command(**options: Any) -> None:
     given = frozenset(
         name for name in context.params if context.get_parameter_source(name) is not ParameterSource.DEFAULT
     )
-    done = run_request(TrainingRequest(overrides=overrides, given=given, **options), progress_bar)
+    with display() as shown:
+        done = run_request(TrainingRequest(overrides=overrides, given=given, **options), shown)
     if not process_from_environment().is_first:
         return
     folder = options["output"]

@@ -7,7 +7,7 @@ import multiprocessing
 import os
 import signal
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -24,9 +24,7 @@ from dcdr_deploy.imaging.read_hdr import DEFAULT_OPTIONS, HdrOptions, read_hdr
 from dcdr_deploy.metrics.registry import PAPER, chosen_metrics
 from dcdr_deploy.system import hardware
 from dcdr_deploy.system.children import safe_path
-
-Progress = Callable[[int, int, str], None]
-"""Pairs done, all pairs, name of the pair that was done last."""
+from dcdr_deploy.system.progress import Event, Listener, silent
 
 BYTES_PER_PIXEL = 1100
 """What a process needs for a pair at most; measured with all of our own metrics at 1920 x 1080, rounded up."""
@@ -75,9 +73,14 @@ class EvaluationSettings:
 def evaluate(
     pairs: Sequence[PairFiles],
     settings: EvaluationSettings | None = None,
-    progress: Progress = lambda done, total, name: None,
+    listener: Listener = silent,
 ) -> EvaluationReport:
     """Score pairs by every metric that can be computed on this machine.
+
+    Args:
+        pairs: from :func:`~dcdr_deploy.evaluation.pairing.find_pairs`.
+        settings: how they are evaluated.
+        listener: told of each pair that was scored, by its name.
 
     Raises:
         InputError: a pair that cannot be scored (work.py), no pair selected, ``overexposed`` without SDR pictures.
@@ -100,10 +103,11 @@ def evaluate(
     )
     jobs = min(settings.jobs or _fitting_jobs(pairs[0], settings.reading), len(pairs))
     found: dict[str, PairScores] = {}
+    listener(Event(total=len(pairs)))
     for done, (files, scored) in enumerate(_score_all(pairs, task, jobs), start=1):
         if scored is not None:
             found[files.name] = scored
-        progress(done, len(pairs), files.name)
+        listener(Event(files.name, done, len(pairs)))
     if not found:
         raise InputError(f"none of {len(pairs)} pictures is overexposed by the rule of Test Set 2; leave it out")
     ordered = tuple(found[pair.name] for pair in pairs if pair.name in found)

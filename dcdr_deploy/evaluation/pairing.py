@@ -7,7 +7,6 @@ Where that finds no partner, endings that data sets put to the names do not coun
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,8 +14,7 @@ from dcdr_deploy.errors import InputError
 from dcdr_deploy.imaging.formats import SUFFIXES
 from dcdr_deploy.imaging.pair_names import is_folder, partners, pictures_by_name
 from dcdr_deploy.imaging.read_hdr import HDR_SUFFIXES
-
-Note = Callable[[str], None]
+from dcdr_deploy.system.progress import Event, Listener, silent
 
 
 @dataclass(frozen=True)
@@ -41,7 +39,7 @@ def find_pairs(
     ldr: str | os.PathLike[str] | None = None,
     *,
     partial: bool = False,
-    note: Note = lambda sentence: None,
+    listener: Listener = silent,
 ) -> tuple[PairFiles, ...]:
     """Pair two files, or the pictures of two folders and their sub-folders.
 
@@ -51,7 +49,7 @@ def find_pairs(
     Args:
         prediction, truth, ldr: files or folders.
         partial: leave truths without a prediction out, too.
-        note: told what is left out.
+        listener: told what is left out, in notes.
 
     Raises:
         InputError: a path that is missing or of the wrong kind, a folder without pictures, two files of one name, a
@@ -68,11 +66,11 @@ def find_pairs(
         return (PairFiles(truths.stem, predictions, truths, sdr),)
     if sdr is not None and not kinds[sdr]:
         raise InputError(f"{sdr}: is a file, but {truths} is a folder; name a folder")
-    return _pairs_of_folders(predictions, truths, sdr, partial, note)
+    return _pairs_of_folders(predictions, truths, sdr, partial, listener)
 
 
 def _pairs_of_folders(
-    predictions: Path, truths: Path, sdr: Path | None, partial: bool, note: Note
+    predictions: Path, truths: Path, sdr: Path | None, partial: bool, listener: Listener
 ) -> tuple[PairFiles, ...]:
     predicted, expected = pictures_by_name(predictions, HDR_SUFFIXES), pictures_by_name(truths, HDR_SUFFIXES)
     partner = partners(expected, predicted)
@@ -80,10 +78,10 @@ def _pairs_of_folders(
     if lonely and not (partial and partner):
         raise _without(expected, lonely, "prediction", predictions)
     if lonely:
-        note(f"{truths}: {_count(lonely, 'truth')} without a prediction left out")
+        listener(Event(note=f"{truths}: {_count(lonely, 'truth')} without a prediction left out"))
     extra = sorted(predicted.keys() - set(partner.values()))
     if extra:
-        note(f"{predictions}: {_count(extra, 'prediction')} without a ground truth left out")
+        listener(Event(note=f"{predictions}: {_count(extra, 'prediction')} without a ground truth left out"))
     shown: dict[str, Path] = {}
     if sdr is not None:
         sdr_pictures = pictures_by_name(sdr, SUFFIXES)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from dcdr_deploy.modelfile.metadata import ModelMetadata, check_peak, encode
 from dcdr_deploy.modelfile.names import ONNX_SUFFIX
 from dcdr_deploy.models import HdrNetwork, LoadedModel, architecture_of, load_checkpoint
 from dcdr_deploy.system.files import atomic_path, refuse_overwriting
+from dcdr_deploy.system.progress import Event, Listener, silent
 
 OUTPUT_GAMMA = "output_gamma"
 """Field of the configurations of architectures whose public weights do not give linear light."""
@@ -82,7 +82,7 @@ def export_checkpoint(
     checkpoint: Path,
     output: Path | None = None,
     options: ExportOptions | None = None,
-    announce: Callable[[str], None] = lambda stage: None,
+    listener: Listener = silent,
 ) -> ExportReport:
     """Export a checkpoint to a verified ONNX file.
 
@@ -90,7 +90,7 @@ def export_checkpoint(
         checkpoint: any file that :func:`dcdr_deploy.models.load_checkpoint` takes.
         output: ONNX file to write; by default beside the checkpoint.
         options: kind of file.
-        announce: told of each stage, for a progress display.
+        listener: told of each stage.
 
     Raises:
         CheckpointError: the checkpoint cannot be used.
@@ -103,12 +103,12 @@ def export_checkpoint(
     if output.suffix != ONNX_SUFFIX:
         raise InputError(f"{output}: an exported model needs the suffix .onnx")
     refuse_overwriting(output, checkpoint)
-    announce("loading the checkpoint")
+    listener(Event("loading the checkpoint"))
     loaded = load_checkpoint(checkpoint)
     fit_options(loaded, options)
-    announce("measuring offsets")
+    listener(Event("measuring offsets"))
     metadata = describe(loaded, options)
-    announce("exporting")
+    listener(Event("exporting"))
     model = to_onnx(loaded.network, options.static, options.form)
     if options.fp16:
         model = to_fp16(model)
@@ -117,7 +117,7 @@ def export_checkpoint(
     with atomic_path(output) as temporary:
         onnx.save(model, str(temporary))
         if options.verify:
-            announce("verifying in ONNX Runtime")
+            listener(Event("verifying in ONNX Runtime"))
             comparisons = verify(temporary, loaded.network, options.fp16, options.static)
     return ExportReport(output, metadata, comparisons, *_assumptions(loaded, options))
 

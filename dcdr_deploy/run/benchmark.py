@@ -9,7 +9,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +25,7 @@ from dcdr_deploy.run.gate import sample_tiles
 from dcdr_deploy.run.runner import Runner
 from dcdr_deploy.run.selection import DEMO_MODEL
 from dcdr_deploy.system import hardware
+from dcdr_deploy.system.progress import Event, Listener, silent
 
 Size = tuple[int, int]
 """(height, width) of a picture."""
@@ -39,8 +40,6 @@ AGREEMENT_SIZE: Size = (192, 256)
 
 FEWEST_ROUNDS = 3
 MOST_ROUNDS = 50
-
-Announce = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -151,7 +150,7 @@ def contenders(backends: str, models: Sequence[Path]) -> list[Contender]:
     return found
 
 
-def benchmark(taking_part: Iterable[Contender], wishes: Wishes, announce: Announce = lambda text: None) -> list[Result]:
+def benchmark(taking_part: Iterable[Contender], wishes: Wishes, listener: Listener = silent) -> list[Result]:
     """Load all contenders, compare them with FP32, and time them in turn.
 
     Whoever cannot take part stays in the list with the reason.
@@ -159,32 +158,32 @@ def benchmark(taking_part: Iterable[Contender], wishes: Wishes, announce: Announ
     Args:
         taking_part: from :func:`contenders`.
         wishes: sizes and time.
-        announce: told of each step.
+        listener: told of each step.
 
     Raises:
         EngineError: nobody can take part.
     """
     with ExitStack() as stack:
-        entries = [_Entry(each, stack, wishes.options, announce) for each in taking_part]
+        entries = [_Entry(each, stack, wishes.options, listener) for each in taking_part]
         running = [entry for entry in entries if entry.runner is not None]
         if not running:
             reasons = "; ".join(f"{entry.result.backend}: {entry.result.note}" for entry in entries)
             raise EngineError(f"no backend can be timed here ({reasons or 'none takes the model'})")
-        _compare(running, announce)
+        _compare(running, listener)
         best = DEVICE_CUDA if any(entry.result.device_kind == DEVICE_CUDA for entry in running) else DEVICE_CPU
         for size in sorted(wishes.sizes or DEFAULT_SIZES[best]):
-            _time(running, size, wishes.seconds, announce)
+            _time(running, size, wishes.seconds, listener)
         return [entry.result for entry in entries]
 
 
 class _Entry:
     """A contender that was loaded, or why it was not."""
 
-    def __init__(self, contender: Contender, stack: ExitStack, options: EngineOptions, announce: Announce) -> None:
+    def __init__(self, contender: Contender, stack: ExitStack, options: EngineOptions, listener: Listener) -> None:
         self.contender, self.options = contender, options
         self.result = Result(contender.backend.name, contender.model)
         self.runner: Runner | None = None
-        announce(f"loading {contender.backend.name}")
+        listener(Event(f"loading {contender.backend.name}"))
         before = _memory(options.device_index)
         started = time.perf_counter()
         try:
@@ -248,9 +247,9 @@ def picture(size: Size) -> NDArray[np.uint8]:
     return found
 
 
-def _compare(entries: Sequence[_Entry], announce: Announce) -> None:
+def _compare(entries: Sequence[_Entry], listener: Listener) -> None:
     """Note how far each result is from the reference: ONNX Runtime or torch in FP32, on the CPU where it can."""
-    announce("comparing with FP32")
+    listener(Event("comparing with FP32"))
     size = AGREEMENT_SIZE
     tile = picture(size)
     results: dict[int, NDArray[np.float32]] = {}
@@ -285,13 +284,13 @@ def _reference(entries: Sequence[_Entry], tile: NDArray[np.uint8]) -> NDArray[np
     return None
 
 
-def _time(entries: Sequence[_Entry], size: Size, seconds: float, announce: Announce) -> None:
+def _time(entries: Sequence[_Entry], size: Size, seconds: float, listener: Listener) -> None:
     """Time frames of one size: everybody's first, then all in turn, each round beginning with another."""
     frame = picture(size)
     times: dict[int, list[float]] = {}
     firsts: dict[int, float] = {}
     for number, entry in enumerate(entries):
-        announce(f"{size[1]} x {size[0]}: {entry.result.backend}, first frame")
+        listener(Event(f"{size[1]} x {size[0]}: {entry.result.backend}, first frame"))
         with _failures(entry, size):
             firsts[number] = entry.first_seconds(frame)
             entry.seconds(frame)  # what is recorded with the second frame is not timed
@@ -300,7 +299,7 @@ def _time(entries: Sequence[_Entry], size: Size, seconds: float, announce: Annou
     for round_number in range(MOST_ROUNDS):
         if round_number >= FEWEST_ROUNDS and time.perf_counter() > end:
             break
-        announce(f"{size[1]} x {size[0]}: round {round_number + 1}")
+        listener(Event(f"{size[1]} x {size[0]}: round {round_number + 1}"))
         order = deque(sorted(times))
         order.rotate(-round_number)
         for number in order:

@@ -22,13 +22,14 @@ from dcdr_deploy.imaging.read import read_image
 from dcdr_deploy.imaging.statistics import light_summary
 from dcdr_deploy.imaging.write import stored_light, write_gain_map, write_image
 from dcdr_deploy.run.dials import as_text
-from dcdr_deploy.run.events import SILENT, Listener
+from dcdr_deploy.run.events import FileBegun, FileConverted, FilesFound
 from dcdr_deploy.run.outputs import DEFAULT_OPTIONS, ConvertOptions, check_target, output_path, preview_path
 from dcdr_deploy.run.reports import FileReport
 from dcdr_deploy.run.restore import Restored
 from dcdr_deploy.run.restore import begin as begin_restoring
-from dcdr_deploy.run.runner import Progress, Runner
+from dcdr_deploy.run.runner import Runner
 from dcdr_deploy.run.wrap import restore_panorama
+from dcdr_deploy.system.progress import Listener, silent
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ class PreparedFile:
         check_target(Path(source), self._output, options)
         self._decoded: Decoded | None = decode(Path(source))
 
-    def convert(self, runner: Runner, listener: Listener = SILENT) -> FileReport:
+    def convert(self, runner: Runner, listener: Listener = silent) -> FileReport:
         """Run the network and write the result; the picture is let go on the way.
 
         Raises:
@@ -95,11 +96,11 @@ class PreparedFile:
         """
         decoded, self._decoded = self._decoded, None
         assert decoded is not None  # once
-        listener.file_begun(decoded.source)
-        inferred = infer(decoded, runner, self._options, listener.tiles_done)
+        listener(FileBegun(decoded.source.name, source=decoded.source))
+        inferred = infer(decoded, runner, self._options, listener)
         del decoded
         report = encode(inferred, self._output, self._options, self._options.gain_map)
-        listener.file_converted(report)
+        listener(FileConverted(report=report))
         return report
 
 
@@ -109,7 +110,7 @@ def convert_file(
     runner: Runner,
     options: ConvertOptions = DEFAULT_OPTIONS,
     *,
-    listener: Listener = SILENT,
+    listener: Listener = silent,
 ) -> FileReport:
     """Convert one SDR picture into one HDR file.
 
@@ -121,7 +122,7 @@ def convert_file(
             in a slash), which gets ``<name of source>.<options.format>``.
         runner: from :func:`~dcdr_deploy.run.opening.open_runner`; serves any number of calls.
         options: what is written.
-        listener: told of progress.
+        listener: told of progress, and of what run/events.py lists.
 
     Raises:
         InputError: the picture cannot be read, or would be overwritten by its own output.
@@ -129,7 +130,7 @@ def convert_file(
         EngineError: the model cannot be run.
     """
     prepared = PreparedFile(source, target, options)
-    listener.files_found(1, ())
+    listener(FilesFound(total=1))
     return prepared.convert(runner, listener)
 
 
@@ -148,21 +149,21 @@ def infer(
     decoded: Decoded,
     runner: Runner,
     options: ConvertOptions = DEFAULT_OPTIONS,
-    progress: Progress | None = None,
+    listener: Listener = silent,
 ) -> Inferred:
     """Run the network over a picture.
 
     Raises:
         DcdrError: as :func:`dcdr_deploy.run.restore.restore`, with the picture's name in front.
     """
-    return begin(decoded, runner, options, progress)()
+    return begin(decoded, runner, options, listener)()
 
 
 def begin(
     decoded: Decoded,
     runner: Runner,
     options: ConvertOptions = DEFAULT_OPTIONS,
-    progress: Progress | None = None,
+    listener: Listener = silent,
 ) -> Callable[[], Inferred]:
     """Begin what :func:`infer` does; what is returned waits for the rest.
 
@@ -171,7 +172,7 @@ def begin(
     """
     started = time.perf_counter()
     frame, source, seconds = decoded.frame, decoded.source, decoded.seconds
-    wishes: dict[str, Any] = {"keep_gain": options.gain_map is not None, "progress": progress}
+    wishes: dict[str, Any] = {"keep_gain": options.gain_map is not None, "listener": listener}
     with _naming(source):
         if options.wrap:
             whole = restore_panorama(frame, runner, options.scale, options.dials, **wishes)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from dcdr_deploy.engines.base import DEVICE_CUDA
 from dcdr_deploy.errors import DcdrError, EngineError, EngineOutOfMemory, NonFiniteError, OutputError
-from dcdr_deploy.run.events import SILENT, Listener
+from dcdr_deploy.run.events import FileBegun, FileConverted, FileFailed, FilesFound
 from dcdr_deploy.run.file import Decoded, Inferred, begin, decode, encode
 from dcdr_deploy.run.jobs import FolderPlan, Job, plan_folder
 from dcdr_deploy.run.manifest import Manifest, Wanted, describe, settings_key
@@ -22,6 +22,7 @@ from dcdr_deploy.run.runner import Runner
 from dcdr_deploy.run.stages import Begun, Pipeline, Stages, workers_for
 from dcdr_deploy.system import hardware
 from dcdr_deploy.system.files import open_to_append
+from dcdr_deploy.system.progress import Event, Listener, silent
 
 FAILURES_NAME = "failures.jsonl"
 
@@ -47,7 +48,7 @@ def convert_folder(
     *,
     recursive: bool = False,
     overwrite: bool = False,
-    listener: Listener = SILENT,
+    listener: Listener = silent,
 ) -> FolderReport:
     """Convert all pictures of a folder.
 
@@ -62,7 +63,7 @@ def convert_folder(
         options: what is written.
         recursive: go into sub-folders too, and make the same ones in the output folder.
         overwrite: convert what is up to date again.
-        listener: told of progress.
+        listener: told of progress, and of what run/events.py lists.
 
     Raises:
         InputError: the folder holds no pictures, or input and output do not go together.
@@ -71,7 +72,7 @@ def convert_folder(
     """
     plan = plan_folder(Path(source), Path(target), options, recursive=recursive)
     for note in plan.notes:
-        listener.note(note)
+        listener(Event(note=note))
     return convert_planned(plan, Path(target), runner, options, overwrite=overwrite, listener=listener)
 
 
@@ -82,7 +83,7 @@ def convert_planned(
     options: ConvertOptions = DEFAULT_OPTIONS,
     *,
     overwrite: bool = False,
-    listener: Listener = SILENT,
+    listener: Listener = silent,
 ) -> FolderReport:
     """Convert what :func:`~dcdr_deploy.run.jobs.plan_folder` found; the rest as :func:`convert_folder`."""
     return _FolderRun(target, runner, options, listener).convert(plan.jobs, overwrite=overwrite)
@@ -127,7 +128,7 @@ class _FolderRun:
         done = {job.name for job in unchanged}
         waiting = [job for job in jobs if job.name not in done]
         outputs = tuple(job.output for job in unchanged)
-        self._listener.files_found(len(waiting), outputs)
+        self._listener(FilesFound(total=len(waiting), unchanged=outputs))
         try:
             self._pipeline.run(waiting)
         except _StopError as stop:
@@ -152,7 +153,7 @@ class _FolderRun:
             return False
         other = self._manifest.replaces(wanted)
         if other:
-            self._listener.note(f"{job.output}: was made of {other}; {job.source} replaces it")
+            self._listener(Event(note=f"{job.output}: was made of {other}; {job.source} replaces it"))
         gain_map = gain_map_path(self._options, job.name)
         if gain_map is not None and not (gain_map.is_file() and gain_map.stat().st_size):
             return False
@@ -163,13 +164,13 @@ class _FolderRun:
         return wanted, decode(job.source)
 
     def _begun(self, job: Job) -> None:
-        self._listener.file_begun(job.source)
+        self._listener(FileBegun(job.source.name, source=job.source))
 
     def _infer(
         self, job: Job, early: tuple[Wanted | None, Decoded]
     ) -> tuple[Wanted | None, Inferred] | Begun[tuple[Wanted | None, Inferred]]:
         wanted, decoded = early
-        finish = begin(decoded, self._runner, self._options, self._tiles_done)
+        finish = begin(decoded, self._runner, self._options, self._heard)
 
         def finished() -> tuple[Wanted | None, Inferred]:
             inferred = finish()
@@ -178,8 +179,8 @@ class _FolderRun:
 
         return Begun(finished) if self._runner.engine.info.overlaps else finished()
 
-    def _tiles_done(self, done: int, total: int) -> None:
-        self._listener.tiles_done(done, total)
+    def _heard(self, event: Event) -> None:
+        self._listener(event)
         self._pipeline.poll()
 
     def _encode(self, job: Job, late: tuple[Wanted | None, Inferred]) -> FileReport:
@@ -194,7 +195,7 @@ class _FolderRun:
     def _done(self, job: Job, report: FileReport) -> None:
         self._write_failures = 0
         self._files.append(report)
-        self._listener.file_converted(report)
+        self._listener(FileConverted(report=report))
 
     def _failed(self, job: Job, error: DcdrError) -> None:
         """Record a failure of one file.
@@ -204,7 +205,7 @@ class _FolderRun:
         """
         failure = Failure(job.source, str(error), type(error).__name__)
         self._failures.append(failure)
-        self._listener.file_failed(failure)
+        self._listener(FileFailed(failure=failure))
         self._write_failure(failure)
         if isinstance(error, OutputError):
             self._write_failures += 1

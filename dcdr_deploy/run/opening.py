@@ -13,10 +13,11 @@ from dcdr_deploy.engines.registry import AUTO, load_engine, model_suffixes
 from dcdr_deploy.errors import DcdrError
 from dcdr_deploy.modelfile.names import ENGINE_SUFFIX
 from dcdr_deploy.modelfile.sidecar import read_sidecar
-from dcdr_deploy.run.events import SILENT, Listener
+from dcdr_deploy.run.events import EngineReady, ModelChosen
 from dcdr_deploy.run.gate import verify_first_run
 from dcdr_deploy.run.runner import Runner
 from dcdr_deploy.run.selection import choose_model
+from dcdr_deploy.system.progress import Event, Listener, silent
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ DEFAULT_SETTINGS = RunnerSettings()
 def open_runner(
     model: str | os.PathLike[str] | None = None,
     settings: RunnerSettings = DEFAULT_SETTINGS,
-    listener: Listener = SILENT,
+    listener: Listener = silent,
 ) -> Iterator[Runner]:
     """Give a runner for a model; its engine is closed at the end of the block.
 
@@ -65,7 +66,7 @@ def open_runner(
     options = EngineOptions(settings.device, settings.threads, settings.precision)
     with _load(model, settings.backend, options, listener) as engine:
         runner = Runner(engine, settings.tile, settings.overlap, settings.batch)
-        listener.engine_ready(engine.info)
+        listener(EngineReady(info=engine.info))
         yield runner
 
 
@@ -75,14 +76,14 @@ def _load(model: str | os.PathLike[str] | None, backend: str, options: EngineOpt
     while True:
         choice = choose_model(model, suffixes=suffixes)
         for note in choice.notes:
-            listener.note(note)
-        listener.model_chosen(choice)
+            listener(Event(note=note))
+        listener(ModelChosen(f"loading {choice.path.name}", choice=choice))
         try:
             return _judged(load_engine(choice.path, backend, options))
         except DcdrError as error:
             if not choice.replaceable or suffixes == {choice.path.suffix.lower()}:
                 raise
-            listener.note(f"{choice.path.name} is not used: {error}")
+            listener(Event(note=f"{choice.path.name} is not used: {error}"))
             suffixes = suffixes - {choice.path.suffix.lower()}
 
 

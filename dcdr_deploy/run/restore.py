@@ -25,9 +25,10 @@ from dcdr_deploy.run.gain import (
     working_codes,
 )
 from dcdr_deploy.run.recovery import Recovery
-from dcdr_deploy.run.runner import Progress, Runner, RunStatistics, no_memory, pixels_of
+from dcdr_deploy.run.runner import TILES, Runner, RunStatistics, no_memory, pixels_of
 from dcdr_deploy.run.strips import Outcome, SecondPass, average_down
 from dcdr_deploy.run.working_scale import NATIVE, Scale, working_sizes
+from dcdr_deploy.system.progress import Event, Listener, silent
 
 LARGE_PICTURE = 6_000_000
 """Pixels. Beside a larger picture, which takes 20 bytes for each of them, a CPU works in smaller tiles."""
@@ -63,7 +64,7 @@ def restore(
     dials: Dials = NEUTRAL,
     *,
     keep_gain: bool = False,
-    progress: Progress | None = None,
+    listener: Listener = silent,
 ) -> Restored:
     """Restore what an SDR picture lost to clipping.
 
@@ -77,12 +78,12 @@ def restore(
             to the bit, unless a dial is turned.
         dials: how much of what was restored.
         keep_gain: give the gain too.
-        progress: as for :meth:`Runner.run`.
+        listener: as for :meth:`Runner.run`.
 
     Raises:
         DcdrError: as :meth:`Runner.run`; InputError for a scale out of range.
     """
-    return begin(frame, runner, scale, dials, keep_gain=keep_gain, progress=progress)()
+    return begin(frame, runner, scale, dials, keep_gain=keep_gain, listener=listener)()
 
 
 def begin(
@@ -92,7 +93,7 @@ def begin(
     dials: Dials = NEUTRAL,
     *,
     keep_gain: bool = False,
-    progress: Progress | None = None,
+    listener: Listener = silent,
 ) -> Callable[[], Restored]:
     """Begin what :func:`restore` does: at scale ``"native"`` as :meth:`Runner.start` does, at others all of it.
 
@@ -106,7 +107,7 @@ def begin(
     codes = pixels_of(frame)
     started = time.perf_counter()
     with _naming_memory(codes):
-        finish = _begun(codes, runner, scale, dials, keep_gain, progress)
+        finish = _begun(codes, runner, scale, dials, keep_gain, listener)
 
     def finished() -> Restored:
         with _naming_memory(codes):
@@ -127,14 +128,14 @@ def _naming_memory(codes: Codes) -> Iterator[None]:
 
 
 def _begun(
-    codes: Codes, runner: Runner, scale: Scale, dials: Dials, keep_gain: bool, progress: Progress | None
+    codes: Codes, runner: Runner, scale: Scale, dials: Dials, keep_gain: bool, listener: Listener
 ) -> Callable[[], Restored]:
     height, width = codes.shape[:2]
     protected = BEGIN if dials.protect_below is None else dials.protect_below
     peak = runner.engine.info.metadata.peak
     second = SecondPass(codes, code_tables(codes.dtype.itemsize * 8, protected), dials, peak, keep_gain)
     if scale == NATIVE:
-        finish = runner.start(codes, progress)
+        finish = runner.start(codes, listener)
         run = runner.statistics
 
         def native() -> Restored:
@@ -147,7 +148,7 @@ def _begun(
 
         return native
     wanted = working_sizes(height, width, scale)
-    field, run = _excess(codes, second, wanted, runner, progress)
+    field, run = _excess(codes, second, wanted, runner, listener)
     outcome = second.from_field(field)
     sizes = tuple(size for size, _ in wanted)
     restored = Restored(outcome.linear, sizes, outcome.recovery, outcome.gain_stops, run)
@@ -159,7 +160,7 @@ def _excess(
     second: SecondPass,
     wanted: list[tuple[tuple[int, int], float]],
     runner: Runner,
-    progress: Progress | None,
+    listener: Listener,
 ) -> tuple[ExcessField, RunStatistics]:
     """Return what the network finds at its working sizes, and what that took; not run where nothing clips."""
     finest = average_down(codes, second.tables, wanted[0][0])
@@ -172,15 +173,15 @@ def _excess(
             result = small.light
         else:
             given = codes if size == codes.shape[:2] else working_codes(small.light)
-            result = runner.run(given, progress if size == finest.size else None, largest_area=area)
+            result = runner.run(given, listener if size == finest.size else silent, largest_area=area)
             result *= np.float32(second.peak)
             run = _added(run, runner.statistics)
         cell = max(full / part for full, part in zip(codes.shape[:2], size, strict=True))
         fields.append((excess_field(small, result, second.peak, gray=gray, pixels_per_cell=cell), weight))
     if needed:
         runner.engine.rest()  # what it worked with would lie beside the full picture now
-    elif progress is not None:
-        progress(1, 1)
+    else:
+        listener(Event(TILES, 1, 1))
     return mean_excess(fields[::-1]), run
 
 

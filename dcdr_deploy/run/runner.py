@@ -22,6 +22,7 @@ from dcdr_deploy.engines.base import DEVICE_CPU, Engine
 from dcdr_deploy.errors import EngineOutOfMemory, InputError, NonFiniteError
 from dcdr_deploy.run import tiling
 from dcdr_deploy.run.tiling import Tile, TilePlan
+from dcdr_deploy.system.progress import Event, Listener, silent
 
 if TYPE_CHECKING:
     from dcdr_deploy.imaging.frame import Frame
@@ -42,11 +43,11 @@ SHARED_PART = 0.5
 LARGEST_BATCH = 8
 """Tiles in an automatic batch; more do not make a GPU faster."""
 
+TILES = "tiles"
+"""Stage that is told of while a frame is computed."""
+
 _UNKNOWN_BYTES_PER_PIXEL = 4096
 _UNKNOWN_MEMORY = 4 << 30
-
-Progress = Callable[[int, int], None]
-"""Called with (tiles done, tiles in all); starts again at (0, n) when a frame is restarted with smaller tiles."""
 
 _logger = logging.getLogger(__name__)
 
@@ -141,7 +142,7 @@ class Runner:
     def run(
         self,
         frame: Frame | NDArray[np.uint8] | NDArray[np.uint16],
-        progress: Progress | None = None,
+        listener: Listener = silent,
         *,
         largest_area: int | None = None,
     ) -> NDArray[np.float32]:
@@ -149,7 +150,7 @@ class Runner:
 
         Args:
             frame: a Frame or its pixels, (H, W, 3) uint8 or uint16, sRGB-encoded.
-            progress: called after every tile with (tiles done, tiles in all).
+            listener: told of every tile that is done; of 0 again where a frame is begun anew with smaller tiles.
             largest_area: pixels of the largest automatic tile, where memory would allow more.
 
         Returns:
@@ -161,12 +162,12 @@ class Runner:
             EngineOutOfMemory: even the smallest tile does not fit; the message names its size.
             EngineError: the backend failed.
         """
-        return self.start(frame, progress, largest_area=largest_area)()
+        return self.start(frame, listener, largest_area=largest_area)()
 
     def start(
         self,
         frame: Frame | NDArray[np.uint8] | NDArray[np.uint16],
-        progress: Progress | None = None,
+        listener: Listener = silent,
         *,
         largest_area: int | None = None,
     ) -> Callable[[], NDArray[np.float32]]:
@@ -176,7 +177,7 @@ class Runner:
 
         Args:
             frame: as for :meth:`run`; must not change before the result is there.
-            progress: as for :meth:`run`.
+            listener: as for :meth:`run`.
             largest_area: as for :meth:`run`.
 
         Returns:
@@ -197,7 +198,7 @@ class Runner:
             statistics.batch = self._batch_size(plan)
             statistics.engine_seconds = 0.0
             try:
-                finish = self._start_plan(pixels, plan, statistics, progress)
+                finish = self._start_plan(pixels, plan, statistics, listener)
                 break
             except MemoryError:  # the runner's own arrays, which no smaller tile would shrink much
                 raise no_memory(pixels) from None
@@ -312,20 +313,18 @@ class Runner:
         pixels: NDArray[np.uint8] | NDArray[np.uint16],
         plan: TilePlan,
         statistics: RunStatistics,
-        progress: Progress | None,
+        listener: Listener,
     ) -> Callable[[], NDArray[np.float32]]:
-        if progress is not None:
-            progress(0, len(plan))
+        listener(Event(TILES, 0, len(plan)))
         if len(plan) > 1:
-            result = self._run_plan(pixels, plan, statistics, progress)
+            result = self._run_plan(pixels, plan, statistics, listener)
             return lambda: result
         finish = self._start_batch(pixels, plan, list(plan), statistics)
         height, width = plan.frame_size
 
         def whole() -> NDArray[np.float32]:
             ((_, output),) = finish()
-            if progress is not None:
-                progress(1, 1)
+            listener(Event(TILES, 1, 1))
             return np.ascontiguousarray(output.transpose(1, 2, 0)[:height, :width])
 
         return whole
@@ -335,7 +334,7 @@ class Runner:
         pixels: NDArray[np.uint8] | NDArray[np.uint16],
         plan: TilePlan,
         statistics: RunStatistics,
-        progress: Progress | None,
+        listener: Listener,
     ) -> NDArray[np.float32]:
         """Run all tiles: along a row of tiles into a band, and the full band into the frame."""
         height, width = plan.frame_size
@@ -348,8 +347,7 @@ class Runner:
             tiling.merge(band, piece, plan.columns, tile.column, along=1)
             if tile.column == last_column and band is not result:
                 tiling.merge(result, band, plan.rows, tile.row, along=0)
-            if progress is not None:
-                progress(done, len(plan))
+            listener(Event(TILES, done, len(plan)))
         return result
 
     def _outputs(

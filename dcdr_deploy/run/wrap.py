@@ -17,9 +17,10 @@ from dcdr_deploy.imaging.frame import Frame
 from dcdr_deploy.run.dials import NEUTRAL, Dials
 from dcdr_deploy.run.gain import code_tables
 from dcdr_deploy.run.restore import Restored, restore
-from dcdr_deploy.run.runner import Progress, Runner
+from dcdr_deploy.run.runner import Runner
 from dcdr_deploy.run.strips import SecondPass
 from dcdr_deploy.run.working_scale import AUTO, Scale
+from dcdr_deploy.system.progress import Listener, silent
 
 
 def restore_panorama(
@@ -29,20 +30,20 @@ def restore_panorama(
     dials: Dials = NEUTRAL,
     *,
     keep_gain: bool = False,
-    progress: Progress | None = None,
+    listener: Listener = silent,
 ) -> Restored:
     """Restore a picture whose left and right edges are neighbours; as :func:`restore`, in twice the time.
 
     Args:
         frame: the panorama, any whole turn of 360 degrees: equirectangular or cylindrical.
         runner, scale, dials, keep_gain: as for :func:`restore`.
-        progress: as for :meth:`Runner.run`, for each of two runs.
+        listener: as for :meth:`Runner.run`, for each of two runs.
 
     Raises:
         DcdrError: as :func:`restore`.
     """
-    straight = restore(frame, runner, scale, dials, keep_gain=keep_gain, progress=progress)
-    turned = restore(half_turned(frame.pixels), runner, scale, dials, keep_gain=keep_gain, progress=progress)
+    straight = restore(frame, runner, scale, dials, keep_gain=keep_gain, listener=listener)
+    turned = restore(half_turned(frame.pixels), runner, scale, dials, keep_gain=keep_gain, listener=listener)
     linear = blend(straight.linear, turned.linear)
     stops = straight.gain_stops
     if stops is not None and turned.gain_stops is not None:

@@ -21,6 +21,7 @@ from dcdr_deploy.scenes.paint import buildings, foliage, lens, sky, street
 from dcdr_deploy.scenes.paint.room import paint_room
 from dcdr_deploy.scenes.paint.scene import Scene, indoor_scene, outdoor_scene
 from dcdr_deploy.system.children import safe_path
+from dcdr_deploy.system.progress import Event, Listener, silent
 
 TRAIN_SEEDS = range(1_000, 500_000_000)
 VALIDATION_SEEDS = range(500_000_000, 700_000_000)
@@ -71,7 +72,7 @@ def street_scene(seed: int, size: int, supersample: int = 1) -> npt.NDArray[np.f
 
 
 def render_pool(
-    seeds: Sequence[int], size: int, workers: int | None = None, progress: Callable[[int, int], None] | None = None
+    seeds: Sequence[int], size: int, workers: int | None = None, listener: Listener = silent
 ) -> npt.NDArray[np.float16]:
     """Render many scenes in parallel processes.
 
@@ -79,7 +80,7 @@ def render_pool(
         seeds: one per scene.
         size: edge of each scene in pixels.
         workers: processes; by default one per CPU.
-        progress: called with (scenes done, scenes in total) after each scene.
+        listener: told of each scene that is done.
 
     Returns:
         float16 (len(seeds), size, size, 3), clipped to :data:`LARGEST_STORED`.
@@ -91,8 +92,7 @@ def render_pool(
     with safe_path(), ProcessPoolExecutor(workers, mp_context=fresh, initializer=_use_one_thread) as executor:
         for index, scene in enumerate(executor.map(partial(_render_half, size=size), seeds, chunksize=4)):
             pool[index] = scene
-            if progress is not None:
-                progress(index + 1, len(seeds))
+            listener(Event("scenes", index + 1, len(seeds)))
     return pool
 
 

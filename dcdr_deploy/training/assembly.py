@@ -14,10 +14,11 @@ from torch.utils.data import Dataset
 
 from dcdr_deploy.errors import InputError
 from dcdr_deploy.models import HdrNetwork, load_checkpoint
+from dcdr_deploy.system.progress import Listener, silent
 from dcdr_deploy.training.distributed import SINGLE, ProcessGroup
 from dcdr_deploy.training.heldout import HeldOutPair, Predict, judge
 from dcdr_deploy.training.liveness import liveness
-from dcdr_deploy.training.loop import CHECKPOINT_NAME, LoopOptions, Progress, create_state, train
+from dcdr_deploy.training.loop import CHECKPOINT_NAME, LoopOptions, create_state, train
 from dcdr_deploy.training.losses import WeightedLoss
 from dcdr_deploy.training.recipe import Recipe
 from dcdr_deploy.training.state import TrainingState
@@ -76,7 +77,7 @@ def run_training(
     options: LoopOptions,
     files: Mapping[str, Path] = MappingProxyType({}),
     validate: Callable[[HdrNetwork], dict[str, float]] | None = None,
-    listen: Callable[[Progress], None] | None = None,
+    listener: Listener = silent,
     stop: Callable[[], bool] = lambda: False,
     group: ProcessGroup = SINGLE,
 ) -> bool:
@@ -85,4 +86,4 @@ def run_training(
     ``files`` are the weights of perceptual losses, see :class:`~dcdr_deploy.training.losses.WeightedLoss`.
     """
     loss = WeightedLoss(state.recipe.losses, files, state.peak).to(options.device)
-    return train(state, data, loss, folder, options, validate, listen, stop, group)
+    return train(state, data, loss, folder, options, validate, listener, stop, group)

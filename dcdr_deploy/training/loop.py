@@ -15,9 +15,11 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from dcdr_deploy.models import HdrNetwork, NetworkConfig, build_network, find_preset, initialise
+from dcdr_deploy.system.progress import Event, Listener, silent
 from dcdr_deploy.training.batches import load_batches
 from dcdr_deploy.training.compilation import Forward, compiled
 from dcdr_deploy.training.distributed import SINGLE, ProcessGroup
+from dcdr_deploy.training.events import TRAINING, StepDone
 from dcdr_deploy.training.figures import StepFigures
 from dcdr_deploy.training.forms import choose_forms
 from dcdr_deploy.training.liveness import SILENT_SHARE, OpenChannels, RestorationSilent
@@ -53,17 +55,6 @@ class LoopOptions:
     workers: int = 0
     device: str = "cpu"
     compile: bool = False
-
-
-@dataclass(frozen=True)
-class Progress:
-    """What a listener is told after every step: step number, total, mean loss and PSNR-mu since the last log line."""
-
-    step: int
-    steps: int
-    loss: float
-    psnr_mu: float
-    seconds: float
 
 
 def create_state(
@@ -197,7 +188,7 @@ def train(
     folder: Path,
     options: LoopOptions,
     validate: Callable[[HdrNetwork], dict[str, float]] | None = None,
-    listen: Callable[[Progress], None] | None = None,
+    listener: Listener = silent,
     stop: Callable[[], bool] = lambda: False,
     group: ProcessGroup = SINGLE,
 ) -> bool:
@@ -210,7 +201,7 @@ def train(
         folder: receives ``last.pth`` and ``metrics.jsonl``.
         options: see :class:`LoopOptions`.
         validate: called now and then with the averaged network in evaluation mode; its figures go to the metrics.
-        listen: told of every step.
+        listener: told where the run stands, then of every step by a :class:`~dcdr_deploy.training.events.StepDone`.
         stop: asked after every step; ``True`` ends the slice with a checkpoint (how an interrupt is answered). One
             process that wants to stop stops all of them after the same step.
         group: processes that train together; only the first writes, listens and validates.
@@ -231,7 +222,7 @@ def train(
     if options.compile:
         forward = compiled(forward)
     channels = None if options.compile else OpenChannels(state.network)
-    journal = _Journal(state, folder, options, validate, listen, channels) if group.is_first else None
+    journal = _Journal(state, folder, options, validate, listener, channels) if group.is_first else None
     started, earlier = time.monotonic(), state.seconds
     try:
         for x, truth in load_batches(data, recipe, state.step, options.workers, device, group):
@@ -259,14 +250,16 @@ class _Journal:
         folder: Path,
         options: LoopOptions,
         validate: Callable[[HdrNetwork], dict[str, float]] | None,
-        listen: Callable[[Progress], None] | None,
+        listener: Listener,
         channels: OpenChannels | None,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.channels = channels
-        self.state, self.folder, self.options, self.validate, self.listen = state, folder, options, validate, listen
+        self.state, self.folder, self.options, self.validate = state, folder, options, validate
+        self.listener = listener
         self.figures = StepFigures()
         self.figures.take_over(state.figures)
+        listener(Event(TRAINING, state.step, state.recipe.steps))
 
     def step_done(self, figures: Tensor) -> None:
         """Take in a step's figures, and do what is due after it."""
@@ -277,8 +270,8 @@ class _Journal:
             self.figures.wait()
         mean_loss, mse = self.figures.means()
         psnr = -10 * torch.tensor(mse).clamp(min=1e-12).log10().item()
-        if self.listen is not None:
-            self.listen(Progress(state.step, recipe.steps, mean_loss, psnr, state.seconds))
+        told = StepDone(TRAINING, state.step, recipe.steps, loss=mean_loss, psnr_mu=psnr, seconds=state.seconds)
+        self.listener(told)
         if log:
             line = {"loss": mean_loss, "psnr_mu": psnr, "lr": recipe.learning_rate_at(state.step - 1)}
             closed = None if self.channels is None else self.channels.closed_share()

@@ -6,7 +6,7 @@ import logging
 import math
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,11 @@ from dcdr_deploy.modelfile.metadata import check_peak
 from dcdr_deploy.models import HdrNetwork, architecture_of, find_preset, load_checkpoint, preset_names
 from dcdr_deploy.system import hardware
 from dcdr_deploy.system.files import refuse_url
+from dcdr_deploy.system.progress import Listener, silent
 from dcdr_deploy.training.assembly import open_run, run_training, validator
 from dcdr_deploy.training.batches import automatic_workers
 from dcdr_deploy.training.distributed import SINGLE, ProcessGroup, join_processes
-from dcdr_deploy.training.loop import CHECKPOINT_NAME, LoopOptions, Progress
+from dcdr_deploy.training.loop import CHECKPOINT_NAME, LoopOptions
 from dcdr_deploy.training.pairs import PairedFolder, find_cityscapes, find_training_files, is_cityscapes
 from dcdr_deploy.training.perceptual import PERCEPTUAL
 from dcdr_deploy.training.recipe import RECIPES, SQUEEZENET_WEIGHT, Recipe
@@ -103,15 +104,11 @@ def _default(entry: Field[Any]) -> Any:
     return entry.default_factory() if entry.default_factory is not MISSING else entry.default
 
 
-Listen = Callable[[Progress], None]
-Show = Callable[[int, int], AbstractContextManager[Listen | None]]
-"""Called with the steps of the whole run and those already done; gives what is told of each step."""
-
-
-def run_request(request: TrainingRequest, show: Show = lambda steps, done: nullcontext()) -> bool:
+def run_request(request: TrainingRequest, listener: Listener = silent) -> bool:
     """Run or go on with a training run.
 
-    Under torch's launcher every process calls this, and they share each batch; the first one shows progress.
+    Under torch's launcher every process calls this, and they share each batch; the first one tells of progress
+    (:func:`dcdr_deploy.training.loop.train`).
 
     Returns:
         Whether the recipe is complete; ``False`` after Ctrl-C or at the time limit.
@@ -123,10 +120,10 @@ def run_request(request: TrainingRequest, show: Show = lambda steps, done: nullc
         SystemExit: another process of the run failed and says why.
     """
     with join_processes() as group:
-        return _run_share(request, group, show)
+        return _run_share(request, group, listener)
 
 
-def _run_share(request: TrainingRequest, group: ProcessGroup, show: Show) -> bool:
+def _run_share(request: TrainingRequest, group: ProcessGroup, listener: Listener) -> bool:
     check_request(request)
     recipe = build_recipe(request)
     if request.resume:
@@ -148,10 +145,9 @@ def _run_share(request: TrainingRequest, group: ProcessGroup, show: Show) -> boo
         device=device,
         compile=request.compile,
     )
-    shown = show(recipe.steps, state.step) if group.is_first else nullcontext()
-    with stop_on_interrupt() as stop, shown as listen:
+    with stop_on_interrupt() as stop:
         return run_training(
-            state, data, request.output, options, perceptual_files(request), validate, listen, stop, group=group
+            state, data, request.output, options, perceptual_files(request), validate, listener, stop, group=group
         )
 
 

@@ -12,15 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.ear import Ear
 
 from dcdr_deploy.building import build, worker
-from dcdr_deploy.building.build import BuildListener, BuildReport, BuildRequest, build_engine
+from dcdr_deploy.building.build import BuildReport, BuildRequest, build_engine
 from dcdr_deploy.building.request import Builder
 from dcdr_deploy.commands.show.build_engine import as_data, as_text
 from dcdr_deploy.errors import DcdrError, EngineError, MissingDependency, ModelError, OutputError
 from dcdr_deploy.modelfile.sidecar import read_sidecar, sidecar_path
 from dcdr_deploy.system.files import file_sha256
 from dcdr_deploy.system.packages import install_line
+from dcdr_deploy.system.progress import Event, Listener
 
 RTX = Builder("tensorrt-rtx", "1.7.1", (75, 86, 89, 120))
 FOR_86 = BuildRequest(sms=(86,), tile=(64, 96), plugin=True)
@@ -41,14 +43,14 @@ class Machine:
     gate: dict[str, Any] = field(default_factory=lambda: {"passed": True, "finite": True, "figures": {"psnr": 61.5}})
     fail: Callable[[Path], None] | None = None
 
-    def run_job(self, job: str, request: Mapping[str, Any], on_event: Callable[..., None]) -> dict[str, Any]:
+    def run_job(self, job: str, request: Mapping[str, Any], listener: Listener) -> dict[str, Any]:
         self.jobs.append(job)
         engine = Path(request["engine"])
         if job == "gate":
             assert read_sidecar(engine)
             return self.gate
-        on_event({"event": "stage", "name": "building"})
-        on_event({"event": "progress", "phase": "tactics", "done": 1, "total": 2})
+        listener(Event("building"))
+        listener(Event("tactics", 1, 2))
         engine.write_bytes(f"engine {len(self.jobs)}".encode())
         if self.fail is not None:
             self.fail(engine)
@@ -111,22 +113,11 @@ def test_the_sidecar_names_the_engine_s_precision(machine, source):
 
 
 def test_the_listener_hears_stages_and_progress(machine, source):
-    heard: list[object] = []
-
-    class Ear(BuildListener):
-        def stage(self, name: str) -> None:
-            heard.append(name)
-
-        def progress(self, phase: str, done: int, total: int) -> None:
-            heard.append((phase, done, total))
-
-        def note(self, sentence: str) -> None:
-            heard.append(sentence)
-
+    ear = Ear()
     request = BuildRequest(sms=(86,), timing_cache=source.with_name("timings"))
-    build_engine(source, request=request, listener=Ear())
-    assert heard[1:] == ["building", ("tactics", 1, 2)]
-    assert "timing cache stays unused" in str(heard[0])
+    build_engine(source, request=request, listener=ear)
+    assert ear.heard[1:] == [Event("building"), Event("tactics", 1, 2)]
+    assert "timing cache stays unused" in ear.heard[0].note
 
 
 def test_an_engine_goes_where_the_user_says(machine, source, tmp_path):

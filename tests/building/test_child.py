@@ -12,11 +12,13 @@ import sys
 import time
 
 import pytest
+from helpers.ear import Ear
 
 from dcdr_deploy.building import child, worker
 from dcdr_deploy.building.child import WorkerBug, log_tail, run_job
 from dcdr_deploy.building.settings import BuildSettings
 from dcdr_deploy.errors import DcdrError, EngineError, EngineOutOfMemory, ModelError
+from dcdr_deploy.system.progress import Event, silent
 
 TELL = """\
 import sys, os, json, time
@@ -35,34 +37,31 @@ def script(monkeypatch):
     return use
 
 
-def ignore(event: object) -> None:
-    return
-
-
 def test_the_request_arrives_and_the_result_comes_back(script):
     script("tell(event='result', echo=request)")
-    assert run_job("build", {"size": [1, 2]}, ignore) == {"echo": {"job": "build", "size": [1, 2]}}
+    assert run_job("build", {"size": [1, 2]}, silent) == {"echo": {"job": "build", "size": [1, 2]}}
 
 
 def test_stages_and_progress_are_passed_on_in_order(script):
-    script("tell(event='stage', name='a'); tell(event='progress', phase='p', done=1, total=2); tell(event='result')")
-    seen: list[object] = []
-    assert run_job("build", {}, seen.append) == {}
-    assert [event["event"] for event in seen] == ["stage", "progress"]
+    told = [Event("a"), Event("p", 1, 2), Event(note="n")]
+    script(f"for each in {[vars(each) for each in told]}: tell(event='progress', **each)\ntell(event='result')")
+    ear = Ear()
+    assert run_job("build", {}, ear) == {}
+    assert ear.heard == told
 
 
 @pytest.mark.parametrize("kind", [ModelError, EngineOutOfMemory])
 def test_errors_of_users_are_raised_as_they_were(script, kind):
     script(f"tell(event='error', kind={kind.__name__!r}, message='what to do')")
     with pytest.raises(kind, match="what to do") as caught:
-        run_job("build", {}, ignore)
+        run_job("build", {}, silent)
     assert type(caught.value) is kind
 
 
 def test_a_bug_keeps_its_traceback(script):
     script("tell(event='bug', trace='Traceback: it was line 7')")
     with pytest.raises(WorkerBug, match="line 7") as caught:
-        run_job("build", {}, ignore)
+        run_job("build", {}, silent)
     assert not isinstance(caught.value, DcdrError)
 
 
@@ -82,7 +81,7 @@ def test_a_bug_keeps_its_traceback(script):
 def test_a_crash_is_one_line_with_the_tail_of_the_log(script, code, words):
     script(code)
     with pytest.raises(EngineError) as caught:
-        run_job("build", {}, ignore)
+        run_job("build", {}, silent)
     assert words in str(caught.value)
     assert str(caught.value).endswith("its log ends: parser: no such library")
 
@@ -90,7 +89,7 @@ def test_a_crash_is_one_line_with_the_tail_of_the_log(script, code, words):
 def test_a_child_that_dies_before_it_reads_is_an_error_too(monkeypatch):
     monkeypatch.setattr(child, "COMMAND", (sys.executable, "-c", "import os; os.close(0); os._exit(4)"))
     with pytest.raises(EngineError, match=r"ended early \(exit code 4\); its log ends: \(empty\)"):
-        run_job("build", {"filler": "x" * 1_000_000}, ignore)
+        run_job("build", {"filler": "x" * 1_000_000}, silent)
 
 
 def gone(pid: int) -> bool:
@@ -106,11 +105,11 @@ def gone(pid: int) -> bool:
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
 def test_whatever_ends_the_parent_s_wait_kills_the_child(script, error):
-    script("tell(event='stage', name=str(os.getpid())); time.sleep(600)")
+    script("tell(event='progress', stage=str(os.getpid())); time.sleep(600)")
     pids: list[int] = []
 
-    def stop(event: dict[str, str]) -> None:
-        pids.append(int(event["name"]))
+    def stop(event: Event) -> None:
+        pids.append(int(event.stage))
         raise error
 
     with pytest.raises(error):
@@ -139,14 +138,14 @@ def test_a_worker_whose_parent_was_killed_ends_by_itself_and_takes_unfinished_fi
     for name in (engine.name, f"{engine.name}.json", "model.engine", "model.engine.json"):
         (tmp_path / name).write_bytes(b"so far")
     code = (
-        "import time\nfrom dcdr_deploy.building import worker\n"
-        "worker.JOBS['build'] = lambda request, tell: (tell('stage', name=str(__import__('os').getpid())),"
+        "import time\nfrom dcdr_deploy.building import worker\nfrom dcdr_deploy.system.progress import Event\n"
+        "worker.JOBS['build'] = lambda request, listener: (listener(Event(str(__import__('os').getpid()))),"
         " time.sleep(600))\nworker.main()\n"
     )
     parent = (
         "from dcdr_deploy.building import child\nimport sys\n"
         f"child.COMMAND = (sys.executable, '-c', {code!r})\n"
-        f"child.run_job('build', {{'engine': {str(engine)!r}}}, lambda event: print(event['name'], flush=True))\n"
+        f"child.run_job('build', {{'engine': {str(engine)!r}}}, lambda event: print(event.stage, flush=True))\n"
     )
     process = subprocess.Popen([sys.executable, "-c", parent], stdout=subprocess.PIPE, text=True, cwd=tmp_path)
     assert process.stdout is not None
@@ -161,11 +160,11 @@ def test_a_worker_whose_parent_was_killed_ends_by_itself_and_takes_unfinished_fi
 def test_what_libraries_print_on_stdout_does_not_tear_the_protocol(monkeypatch):
     code = (
         "import os\nfrom dcdr_deploy.building import worker\n"
-        "worker.JOBS['build'] = lambda request, tell: (print('noise'), os.write(1, b'{noise\\n'), {'fine': 1})[2]\n"
+        "worker.JOBS['build'] = lambda request, listener: (print('noise'), os.write(1, b'{noise\\n'), {'fine': 1})[2]\n"
         "worker.main()\n"
     )
     monkeypatch.setattr(child, "COMMAND", (sys.executable, "-c", code))
-    assert run_job("build", {}, ignore) == {"fine": 1}
+    assert run_job("build", {}, silent) == {"fine": 1}
 
 
 @pytest.mark.parametrize("has_safe_path", [False, True])
@@ -177,7 +176,7 @@ def test_files_in_the_working_directory_are_no_modules(tmp_path, monkeypatch, ha
         monkeypatch.setattr(child, "SAFE_PATH", "UNKNOWN_TO_PYTHON")
     settings = worker.settings_to_data(BuildSettings("tensorrt-rtx", (86,)))
     with pytest.raises(ModelError, match=r"model gone\.onnx does not exist"):
-        run_job("build", {"onnx": "gone.onnx", "engine": "x", "target": "x", "settings": settings}, ignore)
+        run_job("build", {"onnx": "gone.onnx", "engine": "x", "target": "x", "settings": settings}, silent)
 
 
 def answers(job: object, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, object]]:
@@ -188,14 +187,14 @@ def answers(job: object, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, obje
 
 
 def raising(error: BaseException):
-    def job(request: object, tell: object) -> dict[str, object]:
+    def job(request: object, listener: object) -> dict[str, object]:
         raise error
 
     return job
 
 
 def test_the_worker_tells_every_end_apart(monkeypatch):
-    assert answers(lambda request, tell: {"a": 1}, monkeypatch) == [{"event": "result", "a": 1}]
+    assert answers(lambda request, listener: {"a": 1}, monkeypatch) == [{"event": "result", "a": 1}]
     told = answers(raising(ModelError("m")), monkeypatch)
     assert told == [{"event": "error", "kind": "ModelError", "message": "m"}]
     assert answers(raising(MemoryError()), monkeypatch)[0]["kind"] == "EngineOutOfMemory"

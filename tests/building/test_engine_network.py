@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from fake_tensorrt import STRONGLY_TYPED, RtxConfig, fake_tensorrt, layer
+from helpers.ear import Ear
 from models_for_engines import BLOCKS, CUBINS, FULL, demo, one_block, settings
 
 from dcdr_deploy.building import network
@@ -61,11 +62,12 @@ def test_an_architecture_that_the_package_does_not_know_is_refused_with_those_it
 
 
 def test_progress_and_messages_are_told() -> None:
-    steps: list[tuple[str, int, int]] = []
+    ear = Ear()
     lines: list[str] = []
-    build(settings(fp16=True), progress=lambda *step: steps.append(step), log=lines.append)
-    assert all(0 <= done <= total for _, done, total in steps)
-    assert {phase for phase, done, total in steps if done == total} == {phase for phase, _, _ in steps} != set()
+    build(settings(fp16=True), listener=ear, log=lines.append)
+    assert all(0 <= done <= total for done, total in ear.steps)
+    ended = {event.stage for event in ear.heard if event.done == event.total}
+    assert ended == {event.stage for event in ear.heard} != set()
     assert lines
     assert all("\n" not in line and line.startswith("[") for line in lines)
 

@@ -19,10 +19,11 @@ from click.testing import CliRunner, Result
 
 from dcdr_deploy.building import child, request
 from dcdr_deploy.cli import main
-from dcdr_deploy.commands.show.build_engine import BuildConsole
+from dcdr_deploy.commands.show.build_engine import display, show_choice
 from dcdr_deploy.engines.tensorrt import trt_api
 from dcdr_deploy.modelfile.sidecar import read_sidecar
 from dcdr_deploy.run.selection import DEMO_MODEL, ModelChoice
+from dcdr_deploy.system.progress import Event
 
 TILE = "64x96"
 
@@ -287,12 +288,12 @@ def test_on_a_terminal_a_bar_shows_the_phases_and_is_taken_away(monkeypatch):
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
     monkeypatch.setitem(os.environ, "TERM", "xterm")
-    with BuildConsole() as console:
-        console.model_chosen(ModelChoice(Path("a[b].onnx"), "as asked for", ("left out",)))
-        console.stage("building")
-        console.progress("tactics", 0, 0)
-        console.progress("tactics", 1, 2)
-    shown = terminal.getvalue()
-    assert "note: left out" in shown
-    assert "model: a[b].onnx (as asked for)" in shown
-    assert "tactics" in shown
+    with display() as shown:
+        show_choice(shown, ModelChoice(Path("a[b].onnx"), "as asked for", ("left out",)))
+        shown(Event("building"))
+        shown(Event("tactics", 0, 0))
+        shown(Event("tactics", 1, 2))
+    text = terminal.getvalue()
+    assert "note: left out" in text
+    assert "model: a[b].onnx (as asked for)" in text
+    assert "tactics" in text

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.ear import Ear
 from PIL import Image
 
 from dcdr_deploy.errors import EngineError, InputError
@@ -84,15 +85,16 @@ def test_a_few_pairs_are_in_flight_however_many_there_are(folders, monkeypatch):
     evaluate(
         find_pairs(*folders[:2]) * 10,
         EvaluationSettings(("psnr-l",), jobs=2),
-        lambda done, total, name: ahead.append(Pool.submitted - done + 1),
+        lambda event: ahead.append(Pool.submitted - event.done + 1) if event.done else None,
     )
     assert (len(ahead), max(ahead)) == (40, 8)
 
 
 def test_progress_is_told_for_every_pair(folders):
-    told = []
-    evaluate(find_pairs(*folders[:2]), EvaluationSettings(FAST, jobs=1), lambda *said: told.append(said))
-    assert told == [(1, 4, "a"), (2, 4, "b"), (3, 4, "sub/c"), (4, 4, "sub/d")]
+    ear = Ear()
+    evaluate(find_pairs(*folders[:2]), EvaluationSettings(FAST, jobs=1), ear)
+    said = [(0, 4, ""), (1, 4, "a"), (2, 4, "b"), (3, 4, "sub/c"), (4, 4, "sub/d")]
+    assert [(event.done, event.total, event.stage) for event in ear.heard] == said
 
 
 def test_without_a_number_of_processes_there_are_as_many_as_fit(folders, monkeypatch):

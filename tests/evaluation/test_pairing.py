@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from helpers.ear import Ear
 
 from dcdr_deploy.errors import InputError
 from dcdr_deploy.evaluation.pairing import find_pairs
@@ -70,10 +71,10 @@ def test_what_cannot_be_paired_is_named(tree, files, said):
 
 def test_predictions_may_be_more_than_truths_and_truths_more_than_predictions_if_asked(tree):
     tree("p/a.exr", "p/b.exr", "p/c.exr", "g/a.exr", "g/z.exr")
-    notes: list[str] = []
-    (pair,) = find_pairs("p", "g", partial=True, note=notes.append)
+    ear = Ear()
+    (pair,) = find_pairs("p", "g", partial=True, listener=ear)
     assert pair.name == "a"
-    assert notes == [
+    assert ear.notes == [
         "g: 1 truth (z) without a prediction left out",
         "p: 2 predictions (b, c) without a ground truth left out",
     ]

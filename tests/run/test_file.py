@@ -11,6 +11,7 @@ import OpenEXR
 import pytest
 from bright_engine import BrightEngine
 from gain_net import GAIN, PEAK
+from helpers.ear import Ear
 from PIL import Image
 
 import dcdr_deploy
@@ -18,11 +19,12 @@ from dcdr_deploy.engines.registry import load_engine
 from dcdr_deploy.errors import EngineError, InputError, ModelError, NonFiniteError, OutputError
 from dcdr_deploy.imaging.read_hdr import read_hdr
 from dcdr_deploy.imaging.write import WriteOptions
-from dcdr_deploy.run.events import Listener
+from dcdr_deploy.run.events import EngineReady, FileBegun, FileConverted, FilesFound, ModelChosen
 from dcdr_deploy.run.file import PreparedFile, convert_file
 from dcdr_deploy.run.opening import RunnerSettings, open_runner
 from dcdr_deploy.run.outputs import ConvertOptions, preview_path
 from dcdr_deploy.run.runner import Runner
+from dcdr_deploy.system.progress import Event
 
 NATIVE = ConvertOptions(scale="native")
 """The network's own numbers, for pictures in which nothing clips."""
@@ -210,29 +212,18 @@ def test_an_unknown_format_is_refused():
 
 
 def test_a_model_is_loaded_told_of_and_closed(tmp_path, tiny_model, make_picture, monkeypatch):
-    heard: list[object] = []
-
-    class Heard(Listener):
-        def model_chosen(self, choice):
-            heard.append(choice.path)
-
-        def engine_ready(self, info):
-            heard.append(info.backend)
-
-        def file_begun(self, source):
-            heard.append(source.name)
-
-        def tiles_done(self, done, total):
-            heard.append((done, total))
-
-        def file_converted(self, report):
-            heard.append(report.output.name)
-
+    ear = Ear()
     closed = []
     monkeypatch.setattr("dcdr_deploy.engines.onnxruntime.OnnxRuntimeEngine._close", lambda self: closed.append(1))
-    with open_runner(tiny_model, ORT, Heard()) as runner:
-        convert_file(make_picture(tmp_path / "in.png"), tmp_path / "out.exr", runner, NATIVE, listener=Heard())
-    assert heard == [tiny_model, "onnxruntime", "in.png", (0, 1), (1, 1), "out.exr"]
+    with open_runner(tiny_model, ORT, ear) as runner:
+        convert_file(make_picture(tmp_path / "in.png"), tmp_path / "out.exr", runner, NATIVE, listener=ear)
+    kinds = [ModelChosen, EngineReady, FilesFound, FileBegun, Event, Event, FileConverted]
+    assert [type(event) for event in ear.heard] == kinds
+    assert ear.of(ModelChosen)[0].choice.path == tiny_model
+    assert ear.of(EngineReady)[0].info.backend == "onnxruntime"
+    assert ear.of(FileBegun)[0].source.name == "in.png"
+    assert ear.of(FileConverted)[0].report.output.name == "out.exr"
+    assert ear.steps == [(0, 1), (0, 1), (1, 1)]  # files, then tiles
     assert closed == [1]
 
 

@@ -14,10 +14,11 @@ from run_results import converted, files_below
 
 from dcdr_deploy.engines.base import Engine, EngineInfo
 from dcdr_deploy.errors import EngineError, EngineOutOfMemory, NonFiniteError, OutputError
-from dcdr_deploy.run.events import Listener
+from dcdr_deploy.run.events import FileBegun
 from dcdr_deploy.run.folder import FAILURES_IN_A_ROW, convert_folder
 from dcdr_deploy.run.manifest import MANIFEST_NAME
-from dcdr_deploy.run.runner import Runner
+from dcdr_deploy.run.runner import TILES, Runner
+from dcdr_deploy.system.progress import Event, silent
 
 
 @pytest.fixture
@@ -73,10 +74,9 @@ class Identity(Failing):
         return batch
 
 
-class Unhurried(Listener):
-    """Gives the files before time to be finished while one is worked on."""
-
-    def tiles_done(self, done: int, total: int) -> None:
+def unhurried(event: Event) -> None:
+    """Give the files before time to be finished while one is worked on."""
+    if event.stage == TILES:
         time.sleep(0.05)
 
 
@@ -116,7 +116,7 @@ def test_failures_of_the_engine_between_successes_do_not_stop_a_run(tmp_path, br
     assert converted(report) == {"a.png", "b2.png", "d2.png", "f.png"}
 
 
-@pytest.mark.parametrize("slow", [Listener(), Unhurried()], ids=["between-files", "within-a-file"])
+@pytest.mark.parametrize("slow", [silent, unhurried], ids=["between-files", "within-a-file"])
 def test_a_full_disk_stops_the_run_after_some_files(tmp_path, bright, monkeypatch, slow):
     def full(self, job, late):
         raise OutputError(f"{job.output}: cannot be written: No space left on device")
@@ -154,12 +154,11 @@ def test_a_manifest_that_cannot_be_read_is_an_error(photos, finished, runner):
 
 
 def test_an_interrupt_keeps_what_is_finished(tmp_path, photos, runner):
-    class Impatient(Listener):
-        def file_begun(self, source):
-            if source.name == "frame10.jpg":
-                raise KeyboardInterrupt
+    def impatient(event):
+        if isinstance(event, FileBegun) and event.source.name == "frame10.jpg":
+            raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        convert_folder(photos, tmp_path / "hdr", runner, listener=Impatient())
+        convert_folder(photos, tmp_path / "hdr", runner, listener=impatient)
     assert files_below(tmp_path / "hdr") == {"Frame1.exr", "frame2.exr"}
     assert converted(convert_folder(photos, tmp_path / "hdr", runner)) == {"frame10.jpg"}

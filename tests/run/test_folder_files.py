@@ -6,10 +6,11 @@ import os
 from pathlib import Path
 
 import pytest
+from helpers.ear import Ear
 from run_results import files_below
 
 from dcdr_deploy.errors import InputError, OutputError
-from dcdr_deploy.run.events import Listener
+from dcdr_deploy.run.events import FileBegun
 from dcdr_deploy.run.folder import convert_folder
 from dcdr_deploy.run.jobs import name_outputs, plan_folder
 from dcdr_deploy.run.outputs import ConvertOptions
@@ -21,14 +22,9 @@ EXR = ConvertOptions()
 
 
 def test_every_picture_is_converted_in_natural_order(tmp_path, photos, runner):
-    begun: list[str] = []
-
-    class Order(Listener):
-        def file_begun(self, source):
-            begun.append(source.name)
-
-    report = convert_folder(photos, tmp_path / "hdr", runner, listener=Order())
-    assert begun == ["Frame1.bmp", "frame2.png", "frame10.jpg"]
+    ear = Ear()
+    report = convert_folder(photos, tmp_path / "hdr", runner, listener=ear)
+    assert [event.source.name for event in ear.of(FileBegun)] == ["Frame1.bmp", "frame2.png", "frame10.jpg"]
     assert files_below(tmp_path / "hdr") == {"Frame1.exr", "frame2.exr", "frame10.exr"}
     assert (report.unchanged, report.failures, report.failures_file) == ((), (), None)
 
@@ -110,18 +106,13 @@ def test_a_preview_and_an_output_never_share_a_name():
 
 def test_both_pictures_of_one_name_are_converted_and_told(tmp_path, photos, runner, make_picture):
     make_picture(photos / "frame2.jpg", level=102)
-    notes: list[str] = []
-
-    class Notes(Listener):
-        def note(self, sentence):
-            notes.append(sentence)
-
-    report = convert_folder(photos, tmp_path / "hdr", runner, ConvertOptions(scale="native"), listener=Notes())
+    ear = Ear()
+    report = convert_folder(photos, tmp_path / "hdr", runner, ConvertOptions(scale="native"), listener=ear)
     medians = {file.output.name: file.statistics["median"] for file in report.files}
     assert medians["frame2.jpg.exr"] == pytest.approx(1.6, rel=1e-2)
     assert medians["frame2.png.exr"] == pytest.approx(0.8, rel=1e-2)
-    assert len(notes) == 1
-    assert "2 pictures share a name" in notes[0]
+    assert len(ear.notes) == 1
+    assert "2 pictures share a name" in ear.notes[0]
 
 
 # What cannot work

@@ -7,12 +7,13 @@ import os
 from pathlib import Path
 
 import pytest
+from helpers.ear import Ear
 from run_results import converted
 
 from dcdr_deploy.engines.registry import load_engine
 from dcdr_deploy.errors import OutputError
 from dcdr_deploy.imaging.write import WriteOptions
-from dcdr_deploy.run.events import Listener
+from dcdr_deploy.run.events import FilesFound
 from dcdr_deploy.run.folder import convert_folder
 from dcdr_deploy.run.manifest import MANIFEST_NAME
 from dcdr_deploy.run.outputs import ConvertOptions
@@ -31,11 +32,11 @@ def test_a_first_run_does_not_read_all_inputs_before_it_begins(tmp_path, photos,
     read, read_at_the_start = [], []
     monkeypatch.setattr("dcdr_deploy.run.manifest.file_sha256", lambda path: read.append(path.name) or "0" * 64)
 
-    class Ear(Listener):
-        def files_found(self, count, unchanged):
+    def listener(event):
+        if isinstance(event, FilesFound):
             read_at_the_start.extend(name for name in read if name.startswith(("frame", "Frame")))
 
-    convert_folder(photos, tmp_path / "hdr", runner, listener=Ear())
+    convert_folder(photos, tmp_path / "hdr", runner, listener=listener)
     assert read_at_the_start == []
     assert {"Frame1.bmp", "frame2.png", "frame10.jpg"} <= set(read)
 
@@ -68,17 +69,12 @@ def test_a_picture_that_was_only_touched_is_not(photos, finished, runner):
 def test_a_picture_of_the_same_name_from_another_folder_replaces_the_first_and_says_so(
     tmp_path, photos, finished, runner, make_picture
 ):
-    notes = []
-
-    class Ear(Listener):
-        def note(self, sentence):
-            notes.append(sentence)
-
+    ear = Ear()
     make_picture(tmp_path / "more" / "frame2.png", level=200, size=(8, 8))
-    report = convert_folder(tmp_path / "more", finished, runner, listener=Ear())
+    report = convert_folder(tmp_path / "more", finished, runner, listener=ear)
     assert converted(report) == {"frame2.png"}
     before, now = photos / "frame2.png", tmp_path / "more" / "frame2.png"
-    assert notes == [f"{finished / 'frame2.exr'}: was made of {before}; {now} replaces it"]
+    assert ear.notes == [f"{finished / 'frame2.exr'}: was made of {before}; {now} replaces it"]
 
 
 @pytest.mark.parametrize("spoil", [lambda path: path.write_bytes(b""), lambda path: os.truncate(path, 100)])

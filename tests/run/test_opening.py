@@ -5,26 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from helpers.ear import Ear
 
 from dcdr_deploy.engines.base import EngineOptions
 from dcdr_deploy.engines.registry import AUTO, load_engine, model_suffixes
 from dcdr_deploy.errors import DcdrError, EngineError, ModelError
 from dcdr_deploy.run import opening
-from dcdr_deploy.run.events import Listener
+from dcdr_deploy.run.events import ModelChosen
 from dcdr_deploy.run.opening import RunnerSettings, open_runner
 from dcdr_deploy.run.selection import ModelChoice
-
-
-class Ear(Listener):
-    def __init__(self) -> None:
-        self.notes: list[str] = []
-        self.models: list[str] = []
-
-    def note(self, sentence: str) -> None:
-        self.notes.append(sentence)
-
-    def model_chosen(self, choice: ModelChoice) -> None:
-        self.models.append(choice.path.name)
 
 
 @pytest.fixture
@@ -52,7 +41,7 @@ def test_an_engine_that_was_found_gives_way_with_a_note(unlucky):
     with open_runner(listener=ear) as runner:
         assert runner.engine.info.model is not None
     assert ear.notes == ["m.engine is not used: the driver is too old"]
-    assert ear.models == ["m.engine", "gain.onnx"]
+    assert [event.choice.path.name for event in ear.of(ModelChosen)] == ["m.engine", "gain.onnx"]
 
 
 @pytest.mark.parametrize(("model", "backend"), [("m.engine", AUTO), (None, "tensorrt-rtx")])

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from bright_engine import PEAK, BrightEngine
+from helpers.ear import Ear
 from PIL import Image
 
 from dcdr_deploy.engines.registry import load_engine
@@ -111,10 +112,10 @@ def test_blown_areas_come_back_and_all_else_keeps_its_light(engine, photo):
 def test_a_picture_in_which_nothing_clips_is_inverse_srgb_and_needs_no_network(engine, dtype, scale):
     top = int(np.iinfo(dtype).max)
     codes = RNG.integers(0, 253 * (top // 255), (90, 130, 3)).astype(dtype)
-    seen: list[tuple[int, int]] = []
-    result = restore(codes, Runner(engine), scale, progress=lambda *step: seen.append(step))
+    ear = Ear()
+    result = restore(codes, Runner(engine), scale, listener=ear)
     assert engine.sizes == []
-    assert (result.run.tiles, seen[-1]) == (0, (1, 1))
+    assert (result.run.tiles, ear.steps[-1]) == (0, (1, 1))
     back = linear_to_srgb(result.linear.astype(np.float64) * PEAK)
     assert np.abs(back - codes / top).max() <= 0.5 / 1023
 

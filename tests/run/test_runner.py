@@ -6,6 +6,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from helpers.ear import Ear
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -297,11 +298,11 @@ def test_settings_out_of_range_are_refused(settings: dict[str, int]):
 
 
 def test_a_frame_object_and_progress():
-    seen: list[tuple[int, int]] = []
+    ear = Ear()
     pixels = noise(100, 100)
-    result = Runner(NumpyEngine(), tile=64).run(Frame(pixels), lambda done, total: seen.append((done, total)))
+    result = Runner(NumpyEngine(), tile=64).run(Frame(pixels), ear)
     np.testing.assert_array_equal(result, normalised(pixels))
-    assert seen == [(done, 4) for done in range(5)]
+    assert ear.steps == [(done, 4) for done in range(5)]
 
 
 @pytest.mark.parametrize("tile", [None, 256])

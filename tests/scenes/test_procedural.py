@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from helpers.ear import Ear
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -78,10 +79,10 @@ def test_the_seed_ranges_of_the_splits_are_disjoint():
 
 
 def test_a_pool_holds_the_scenes_in_order_in_half_precision():
-    reported = []
-    pool = render_pool(range(1_000, 1_005), 32, workers=2, progress=lambda done, total: reported.append((done, total)))
+    ear = Ear()
+    pool = render_pool(range(1_000, 1_005), 32, workers=2, listener=ear)
     assert pool.dtype == np.float16
-    assert reported == [(done, 5) for done in range(1, 6)]
+    assert ear.steps == [(done, 5) for done in range(1, 6)]
     for scene, seed in zip(pool, range(1_000, 1_005), strict=True):
         np.testing.assert_allclose(scene, np.minimum(street_scene(seed, 32), LARGEST_STORED), rtol=1e-3, atol=1e-6)
 

@@ -13,9 +13,10 @@ from torch.utils.data import Dataset
 
 from dcdr_deploy.errors import CheckpointError, InputError
 from dcdr_deploy.models import PRESETS, DCDRUNetConfig, load_checkpoint
+from dcdr_deploy.system.progress import Event
 from dcdr_deploy.training.assembly import open_run
 from dcdr_deploy.training.liveness import RestorationSilent
-from dcdr_deploy.training.loop import LoopOptions, Progress, create_state, evaluation_network, train
+from dcdr_deploy.training.loop import LoopOptions, create_state, evaluation_network, train
 from dcdr_deploy.training.losses import WeightedLoss
 from dcdr_deploy.training.recipe import Recipe
 from dcdr_deploy.training.state import TrainingState
@@ -117,12 +118,12 @@ def test_metrics_are_json_lines_with_step_loss_and_psnr(recipe: Recipe, tmp_path
 
 
 def test_a_killed_run_loses_at_most_the_steps_since_the_last_checkpoint(recipe: Recipe, tmp_path: Path) -> None:
-    def die(progress: Progress) -> None:
-        if progress.step == 7:
+    def die(event: Event) -> None:
+        if event.done == 7:
             raise RuntimeError("killed")
 
     with pytest.raises(RuntimeError, match="killed"):
-        run(create_state(recipe, 8.0, CPU), tmp_path, listen=die)
+        run(create_state(recipe, 8.0, CPU), tmp_path, listener=die)
     assert open_run(recipe, tmp_path, 8.0, "cpu", resume=True).step == 4
     assert [path.name for path in sorted(tmp_path.iterdir())] == ["last.pth", "metrics.jsonl"]
 
@@ -131,11 +132,11 @@ def test_offsets_are_held_at_zero_first_and_learnt_later(recipe: Recipe, tmp_pat
     state = create_state(recipe, 8.0, CPU)
     moved: dict[int, bool] = {}
 
-    def watch(progress: Progress) -> None:
+    def watch(event: Event) -> None:
         blocks = state.network.deformable_blocks().values()
-        moved[progress.step] = any(bool(block.offset.weight.any()) for block in blocks)
+        moved[event.done] = any(bool(block.offset.weight.any()) for block in blocks)
 
-    run(state, tmp_path, listen=watch)
+    run(state, tmp_path, listener=watch)
     assert not moved[3]  # a quarter of twelve steps
     assert moved[4]
 
@@ -145,10 +146,10 @@ def test_the_tone_net_is_held_first_and_learnt_later(recipe: Recipe, tmp_path: P
     before = state.network.tone.layers[0].weight.detach().clone()
     moved: dict[int, bool] = {}
 
-    def watch(progress: Progress) -> None:
-        moved[progress.step] = not torch.equal(state.network.tone.layers[0].weight, before)
+    def watch(event: Event) -> None:
+        moved[event.done] = not torch.equal(state.network.tone.layers[0].weight, before)
 
-    run(state, tmp_path, listen=watch)
+    run(state, tmp_path, listener=watch)
     assert not moved[6]  # half of twelve steps
     assert moved[7]
 
@@ -237,13 +238,13 @@ def test_a_run_whose_restoration_falls_silent_ends_and_keeps_the_checkpoint_befo
 ) -> None:
     state = create_state(recipe, 8.0, CPU)
 
-    def close(progress: Progress) -> None:
-        if progress.step == 4:
+    def close(event: Event) -> None:
+        if event.done == 4:
             with torch.no_grad():
                 state.network.restoration_part().hidden.bias.fill_(-100)
 
     with pytest.raises(RestorationSilent, match=r"silent by step 8: 100%.*lower `learning_rate` than 0.0002"):
-        run(state, tmp_path, listen=close, options=LoopOptions(log_every=4, checkpoint_every=2))
+        run(state, tmp_path, listener=close, options=LoopOptions(log_every=4, checkpoint_every=2))
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [line["closed_channels"] < 1 for line in lines] == [True, False]
     assert open_run(recipe, tmp_path, 8.0, "cpu", resume=True).step == 6

@@ -13,10 +13,11 @@ from torch.utils.data import Dataset
 from dcdr_deploy.errors import CheckpointError
 from dcdr_deploy.imaging.transfer import srgb_to_linear
 from dcdr_deploy.models import HDRUNet, HDRUNetConfig, find_preset, hdrunet, initialise, load_checkpoint
+from dcdr_deploy.system.progress import Event
 from dcdr_deploy.training.assembly import open_run
 from dcdr_deploy.training.heldout import HeldOutPair
 from dcdr_deploy.training.liveness import liveness
-from dcdr_deploy.training.loop import LoopOptions, Progress, create_state, train
+from dcdr_deploy.training.loop import LoopOptions, create_state, train
 from dcdr_deploy.training.losses import WeightedLoss
 from dcdr_deploy.training.recipe import Recipe
 from dcdr_deploy.training.start import start_from_inverse_srgb
@@ -95,10 +96,10 @@ def test_the_weighting_network_is_held_first_and_learnt_later(recipe: Recipe, tm
     before = weight.detach().clone()
     moved: dict[int, bool] = {}
 
-    def watch(progress: Progress) -> None:
-        moved[progress.step] = not torch.equal(weight, before)
+    def watch(event: Event) -> None:
+        moved[event.done] = not torch.equal(weight, before)
 
-    train(state, Squares(), WeightedLoss(recipe.losses), tmp_path, LoopOptions(), listen=watch)
+    train(state, Squares(), WeightedLoss(recipe.losses), tmp_path, LoopOptions(), listener=watch)
     assert not moved[4]  # half of eight steps
     assert moved[5]
 

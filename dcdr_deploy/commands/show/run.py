@@ -4,38 +4,31 @@ from __future__ import annotations
 
 import json
 import logging
-import sys
-import threading
-from collections.abc import Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import click
-
-from dcdr_deploy.commands.show.text import printable, with_options
-from dcdr_deploy.run.events import Listener
-from dcdr_deploy.run.reports import Failure
+from dcdr_deploy.commands.show.progress import BAR, CAPTION, ELAPSED, LEFT, NAME, PERCENT, REMAINING, Display
+from dcdr_deploy.run.events import EngineReady, FileBegun, FileConverted, FileFailed, FilesFound, ModelChosen
+from dcdr_deploy.system.progress import Event
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from dcdr_deploy.engines.base import EngineInfo
     from dcdr_deploy.run.recovery import Recovery
-    from dcdr_deploy.run.reports import FileReport, FolderReport
-    from dcdr_deploy.run.selection import ModelChoice
+    from dcdr_deploy.run.reports import Failure, FileReport, FolderReport
 
 QUIET, NORMAL, VERBOSE = range(3)
 """Results, errors and a model that was found only; notes and progress too; everything."""
 
+_COLUMNS = (CAPTION, NAME, BAR, PERCENT, ELAPSED, LEFT, REMAINING)
+
 _LOG_LEVELS = {QUIET: logging.ERROR, NORMAL: logging.WARNING, VERBOSE: logging.DEBUG}
 
 
-class Console(Listener):
+class Console(Display):
     """Shows a run: a progress bar where stderr is a terminal, plain lines otherwise.
 
-    A context manager: within the block the library's log messages are shown as notes too.
+    The bar goes over the files of the run; a file counts by the part of its tiles that is done. A context manager:
+    within the block the library's log messages are shown as notes too.
     """
 
     def __init__(self, *, verbosity: int = NORMAL, as_json: bool = False) -> None:
@@ -45,9 +38,10 @@ class Console(Listener):
             verbosity: QUIET, NORMAL or VERBOSE.
             as_json: a line of JSON on stdout for each file, in place of text.
         """
+        super().__init__(*(_COLUMNS if verbosity > QUIET else ()))
         self._verbosity = verbosity
         self._as_json = as_json
-        self._bar = _Bar() if verbosity > QUIET and sys.stderr.isatty() else None
+        self._files = self._begun = 0
         self._handler = _LogHandler(self)
 
     def __enter__(self) -> Console:
@@ -60,58 +54,58 @@ class Console(Listener):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         logging.getLogger("dcdr_deploy").removeHandler(self._handler)
-        if self._bar is not None:
-            self._bar.close()
+        super().__exit__(kind, error, trace)
 
-    def note(self, sentence: str) -> None:
-        """Show a sentence on stderr."""
-        if self._verbosity > QUIET:
-            self._line(f"note: {with_options(sentence)}", err=True)
+    def __call__(self, event: Event) -> None:
+        """Show an event."""
+        if event.note and self._verbosity > QUIET:
+            self.note(event.note)
+        match event:
+            case ModelChosen(choice=choice):
+                if self._verbosity > QUIET or choice.found:  # one that was found, not named, is told in any case
+                    self.line(f"model: {choice}")
+            case EngineReady(info=info):
+                if self._verbosity > QUIET:
+                    self.line(f"backend: {info.backend} on {info.device}")
+            case FilesFound(total=total, unchanged=unchanged):
+                self._files = total or 0
+                self._tell_unchanged(unchanged)
+            case FileBegun(source=source):
+                self._begun += 1
+                self._draw(source.name, 0)
+            case FileConverted(report=report):
+                self._tell_converted(report)
+            case FileFailed(failure=failure):
+                self._tell_failed(failure)
+            case Event(done=done, total=int(total)):
+                self._draw(None, done / max(total, 1))
 
-    def model_chosen(self, choice: ModelChoice) -> None:
-        """Show the model and the reason; a model that was found rather than named is shown in any case."""
-        if self._verbosity > QUIET or choice.found:
-            self._line(f"model: {choice}", err=True)
+    def _draw(self, name: str | None, part: float) -> None:
+        """Show where the run is: at a part of the file begun last."""
+        if self._bar is not None and self._begun:
+            self._bar.draw(name, self._begun - 1 + part, self._files, f"{self._begun}/{self._files}")
 
-    def engine_ready(self, info: EngineInfo) -> None:
-        """Show what it runs on."""
-        if self._verbosity > QUIET:
-            self._line(f"backend: {info.backend} on {info.device}", err=True)
-
-    def files_found(self, count: int, unchanged: Sequence[Path]) -> None:
-        """Begin the bar; name what is skipped."""
-        for path in unchanged:
+    def _tell_unchanged(self, outputs: tuple[Path, ...]) -> None:
+        for path in outputs:
             if self._as_json:
-                self._line(json.dumps({"status": "unchanged", "output": str(path)}))
+                self.line(json.dumps({"status": "unchanged", "output": str(path)}), err=False)
             elif self._verbosity == VERBOSE:
-                self._line(f"unchanged: {path}", err=True)
-        if self._bar is not None:
-            self._bar.begin(count)
+                self.line(f"unchanged: {path}")
 
-    def file_begun(self, source: Path) -> None:
-        """Show the file's name in the bar."""
-        if self._bar is not None:
-            self._bar.next_file(printable(source.name))
-
-    def tiles_done(self, done: int, total: int) -> None:
-        """Move the bar on."""
-        if self._bar is not None:
-            self._bar.tiles(done, total)
-
-    def file_converted(self, report: FileReport) -> None:
-        """Print a file's line."""
+    def _tell_converted(self, report: FileReport) -> None:
         if self._verbosity > QUIET:
             for sentence in report.notes:
-                self._line(f"note: {report.source}: {sentence}", err=True)
+                self.line(f"note: {report.source}: {sentence}")
         if self._verbosity == VERBOSE:
-            self._line(details(report), err=True)
-        self._line(json.dumps({"status": "converted", **report.as_dict()}) if self._as_json else summary(report))
+            self.line(details(report))
+        text = json.dumps({"status": "converted", **report.as_dict()}) if self._as_json else summary(report)
+        self.line(text, err=False)
 
-    def file_failed(self, failure: Failure) -> None:
+    def _tell_failed(self, failure: Failure) -> None:
         """Print a failure: always on stderr, with --json on stdout too."""
-        self._line(f"failed: {failure.error}", err=True)
+        self.line(f"failed: {failure.error}")
         if self._as_json:
-            self._line(json.dumps({"status": "failed", **failure.as_dict()}))
+            self.line(json.dumps({"status": "failed", **failure.as_dict()}), err=False)
 
     def folder_done(self, report: FolderReport, target: Path) -> None:
         """Show the sums of a folder run."""
@@ -123,11 +117,7 @@ class Console(Listener):
         if report.failures:
             parts.append(f"{len(report.failures)} failed, listed in {report.failures_file}")
         if report.failures or self._verbosity > QUIET:
-            self._line(f"{'; '.join(parts)}; {duration(report.seconds)}", err=True)
-
-    def _line(self, text: str, *, err: bool = False) -> None:
-        with self._bar.aside() if self._bar is not None else _nothing():
-            click.echo(printable(text), err=err)
+            self.line(f"{'; '.join(parts)}; {duration(report.seconds)}")
 
 
 class _LogHandler(logging.Handler):
@@ -138,76 +128,7 @@ class _LogHandler(logging.Handler):
         self._console = console
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._console.note(record.getMessage())
-
-
-class _Bar:
-    """A progress bar over the files of a run; a file counts by the part of its tiles that is done."""
-
-    def __init__(self) -> None:
-        self._progress: Any = None
-        self._task: Any = None
-        self._begun = 0
-        self._lock = threading.RLock()
-
-    def begin(self, files: int) -> None:
-        from rich.console import Console as RichConsole
-        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-        # The clock starts with the first file: loading the model is over by then.
-        self._progress = Progress(
-            TextColumn("{task.fields[count]}"),
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            TextColumn("{task.percentage:>3.0f}%"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            console=RichConsole(stderr=True),
-            transient=True,
-            redirect_stdout=False,  # would send results to stderr
-            redirect_stderr=False,
-        )
-        self._task = self._progress.add_task("", total=max(files, 1), start=False, count="")
-        self._files = files
-
-    def next_file(self, name: str) -> None:
-        if self._progress is None:
-            return
-        if not self._begun:
-            self._progress.start()
-            self._progress.start_task(self._task)
-        self._begun += 1
-        self._progress.update(
-            self._task, completed=self._begun - 1, description=name, count=f"{self._begun}/{self._files}"
-        )
-
-    def tiles(self, done: int, total: int) -> None:
-        if self._progress is not None:
-            self._progress.update(self._task, completed=self._begun - 1 + done / total)
-
-    @contextmanager
-    def aside(self) -> Iterator[None]:
-        """Take the bar away while a line is printed."""
-        with self._lock:
-            shown = self._progress is not None and self._progress.live.is_started
-            if shown:
-                self._progress.stop()
-            try:
-                yield
-            finally:
-                if shown:
-                    self._progress.start()
-
-    def close(self) -> None:
-        if self._progress is not None:
-            self._progress.stop()
-            self._progress = None
-
-
-@contextmanager
-def _nothing() -> Iterator[None]:
-    yield
+        self._console(Event(note=record.getMessage()))
 
 
 def summary(report: FileReport) -> str:

@@ -2,41 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from dcdr_deploy.commands.show.progress import BAR, CAPTION, COUNT, NAME, REMAINING, Display
+from dcdr_deploy.system.progress import Event
+from dcdr_deploy.training.events import StepDone
 
-if TYPE_CHECKING:
-    from dcdr_deploy.training.loop import Progress
+_LINES = 100
+"""In a whole run, where there is no terminal."""
 
 
-@contextmanager
-def progress_bar(steps: int, first: int) -> Iterator[Callable[[Progress], None]]:
-    """Progress with loss, PSNR and ETA on stderr; plain lines now and then where it is no terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bar
+def display() -> Display:
+    """Steps with loss, PSNR and the time that is left; plain lines now and then where stderr is no terminal."""
+    return Display(NAME, BAR, COUNT, CAPTION, REMAINING, lines=_line, caption=_figures, keep=True)
 
-    console = Console(stderr=True)
-    columns = (
-        TextColumn("training"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("loss {task.fields[loss]:.5f}  PSNR-mu {task.fields[psnr]:.2f} dB"),
-        TimeRemainingColumn(),
-    )
-    every = max(1, steps // 100)
-    with Bar(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task("training", total=steps, completed=first, loss=0.0, psnr=0.0)
 
-        def listen(progress: Progress) -> None:
-            bar.update(task, completed=progress.step, loss=progress.loss, psnr=progress.psnr_mu)
-            if not console.is_terminal and progress.step % every == 0:
-                done = progress.step / progress.steps
-                left = progress.seconds * (1 / done - 1) / 60
-                console.print(
-                    f"step {progress.step}/{progress.steps}  loss {progress.loss:.5f}  "
-                    f"PSNR-mu {progress.psnr_mu:.2f} dB  ETA {left:.0f} min"
-                )
+def _figures(event: Event) -> str:
+    loss, psnr = (event.loss, event.psnr_mu) if isinstance(event, StepDone) else (0.0, 0.0)
+    return f"loss {loss:.5f}  PSNR-mu {psnr:.2f} dB"
 
-        yield listen
+
+def _line(event: Event) -> str:
+    if not isinstance(event, StepDone) or event.total is None or event.done % max(1, event.total // _LINES):
+        return ""
+    left = event.seconds * (event.total / event.done - 1) / 60
+    return f"step {event.done}/{event.total}  {_figures(event)}  ETA {left:.0f} min"
