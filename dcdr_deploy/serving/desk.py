@@ -51,7 +51,7 @@ class Desk:
         check()
         with self._engine:
             check()
-            inferred = infer(decoded, self.runner, options, lambda done, total: check())
+            inferred = infer(decoded, self.runner, options, lambda event: check())
         del decoded  # the pixels, before the output's copies are made
         check()
         return encode(inferred, output, options, gain_map)
