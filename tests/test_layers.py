@@ -20,6 +20,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("__init__",),  # names the public functions; imports their modules when they are asked for
     ("cli",),
     ("commands",),
+    ("commands.options",),
     ("commands.show",),
     ("building", "evaluation", "serving"),
     ("inspection",),

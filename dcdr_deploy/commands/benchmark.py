@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
+from dcdr_deploy.commands.options.types import SizeType
 from dcdr_deploy.commands.show.progress import Display
-from dcdr_deploy.commands.types import SizeType
 from dcdr_deploy.engines.base import PRECISIONS, EngineOptions
 from dcdr_deploy.engines.registry import backend_names
 from dcdr_deploy.errors import InputError, ModelError

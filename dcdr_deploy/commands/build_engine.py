@@ -9,8 +9,8 @@ from typing import Any
 
 import click
 
+from dcdr_deploy.commands.options.types import SizeType
 from dcdr_deploy.commands.show.text import printable_lines
-from dcdr_deploy.commands.types import SizeType
 from dcdr_deploy.engines.tensorrt.trt_api import PACKAGES
 
 EPILOG = """\b

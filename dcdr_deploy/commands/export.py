@@ -7,9 +7,9 @@ from pathlib import Path
 
 import click
 
+from dcdr_deploy.commands.options.types import SizeType
 from dcdr_deploy.commands.show.progress import Display, stage_line
 from dcdr_deploy.commands.show.text import printable_lines
-from dcdr_deploy.commands.types import SizeType
 
 EPILOG = """\b
 Examples:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
+from dcdr_deploy.commands.options.types import PlaceType
 from dcdr_deploy.commands.show.text import printable_lines
-from dcdr_deploy.commands.types import PlaceType
 
 EPILOG = """\b
 Examples:

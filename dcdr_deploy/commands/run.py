@@ -8,18 +8,13 @@ from typing import Any
 
 import click
 
-from dcdr_deploy.commands.show.run import NORMAL, QUIET, VERBOSE, Console
-from dcdr_deploy.engines.base import PRECISIONS
-from dcdr_deploy.engines.registry import AUTO, backend_names
-from dcdr_deploy.imaging.exr import COMPRESSIONS
-from dcdr_deploy.imaging.write import OUTPUT_SUFFIXES, WriteOptions
-from dcdr_deploy.run.dials import Dials
+from dcdr_deploy.commands.options import engine, output, restoring, talk
+from dcdr_deploy.commands.show.run import Console
 from dcdr_deploy.run.events import FilesFound
 from dcdr_deploy.run.file import PreparedFile
 from dcdr_deploy.run.folder import convert_planned
-from dcdr_deploy.run.gain import BEGIN
 from dcdr_deploy.run.jobs import plan_folder
-from dcdr_deploy.run.opening import RunnerSettings, open_runner
+from dcdr_deploy.run.opening import open_runner
 from dcdr_deploy.run.outputs import ConvertOptions
 from dcdr_deploy.run.working_scale import parse_scale
 
@@ -59,121 +54,16 @@ its minimum, median, 99th percentile and maximum in units of SDR white.
 """
 
 
-class NumberOr(click.ParamType):
-    """A whole number, or one of some words that stand for a value."""
-
-    name = "number"
-
-    def __init__(self, **words: Any) -> None:
-        """Take the words and the values they stand for."""
-        self._words = words
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the number or the word's value."""
-        if not isinstance(value, str):
-            return value
-        if value.lower() in self._words:
-            return self._words[value.lower()]
-        try:
-            return int(value)
-        except ValueError:
-            self.fail(f"{value!r} is neither a whole number nor one of: {', '.join(self._words)}", param, ctx)
-
-
 @click.command("run", epilog=EPILOG)
 @click.argument("source", metavar="INPUT")
 @click.argument("target", metavar="OUTPUT")
-@click.option("-m", "--model", metavar="FILE", help="ONNX model, engine or checkpoint. [see below]")
-@click.option("--backend", default=AUTO, show_default=True, help=f"{AUTO}, {', '.join(backend_names())}.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:1.")
-@click.option(
-    "--precision",
-    type=click.Choice(PRECISIONS),
-    default="auto",
-    show_default=True,
-    help="fp16 or fp32. auto takes fp16 where the GPU can; ONNX files and engines keep their own, except that backend "
-    "cuda has fp16 only.",
-)
-@click.option("--threads", type=int, help="Processor threads. [the backend's choice]")
-@click.option(
-    "--tile",
-    type=NumberOr(auto="auto", none=None),
-    metavar="auto|none|N",
-    default="auto",
-    show_default=True,
-    help="Largest tile edge in pixels of what the network is given (--scale); none runs it whole, auto goes by memory.",
-)
-@click.option(
-    "--overlap",
-    type=NumberOr(auto="auto"),
-    metavar="auto|N",
-    default="auto",
-    show_default=True,
-    help="Context in pixels around each tile; auto takes what the model asks for.",
-)
-@click.option(
-    "--batch", type=NumberOr(auto="auto"), metavar="auto|N", default="auto", show_default=True, help="Tiles in a call."
-)
-@click.option(
-    "--scale",
-    metavar="auto|native|1/2|PIXELS",
-    default=str(ConvertOptions.scale),
-    show_default=True,
-    help="Size at which the network works: a part of the picture's, or pixels of the longer edge.",
-)
-@click.option(
-    "--strength",
-    type=float,
-    default=Dials.strength,
-    show_default=True,
-    help="Exponent of the gain over SDR light, 0 to 2; 0 only linearises.",
-)
-@click.option(
-    "--exposure", type=float, metavar="STOPS", default=Dials.exposure, show_default=True, help="Stops on all light."
-)
-@click.option("--max-boost", type=float, metavar="STOPS", help="No gain exceeds this; a smooth shoulder. [no limit]")
-@click.option(
-    "--saturation",
-    type=float,
-    default=Dials.saturation,
-    show_default=True,
-    help="Of the light that was added, 0 to 2; 0 adds neutral light.",
-)
-@click.option(
-    "--protect-below",
-    type=int,
-    metavar="CODE",
-    help=f"Pixels of which no channel is above this 8-bit code keep their light. [{BEGIN}; --scale native: none]",
-)
-@click.option("--wrap", is_flag=True, help="Panoramas of 360 degrees: no seam at their edges; takes twice the time.")
-@click.option(
-    "--gain-map",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Write the gain too: EXR, half, log2 per channel. Folders: a folder for such files.",
-)
-@click.option(
-    "--format",
-    "output_format",
-    type=click.Choice([suffix.lstrip(".") for suffix in OUTPUT_SUFFIXES], case_sensitive=False),
-    help="Output format where OUTPUT is a folder. [exr]",
-)
+@engine.options
+@engine.tile_options
+@restoring.options
+@output.options
 @click.option("-r", "--recursive", is_flag=True, help="Go into sub-folders and mirror them.")
-@click.option("--preview", is_flag=True, help="Write a tone-mapped 8-bit NAME.preview.png beside each output.")
-@click.option(
-    "--exr-compression",
-    type=click.Choice(COMPRESSIONS),
-    default=WriteOptions.exr_compression,
-    show_default=True,
-    help="Compression of EXR; dwaa loses a little, the others nothing.",
-)
-@click.option("--float", "float32", is_flag=True, help="32-bit floats in EXR instead of halves.")
 @click.option("--overwrite", is_flag=True, help="Folders: convert again what is up to date.")
-@click.option("--json", "as_json", is_flag=True, help="Print one line of JSON a file on stdout.")
-@click.option(
-    "-q", "--quiet", "verbosity", flag_value=QUIET, type=int, help="Only results, errors and a model that was found."
-)
-@click.option("-v", "--verbose", "verbosity", flag_value=VERBOSE, type=int, help="Times, tiles and log messages too.")
+@talk.options
 def command(source: str, target: str, **chosen: Any) -> None:
     """Turn the picture INPUT into the HDR file OUTPUT, or all pictures of a folder.
 
@@ -183,23 +73,17 @@ def command(source: str, target: str, **chosen: Any) -> None:
     A folder run reports bad files in OUTPUT/failures.jsonl, goes on, and ends with exit code 3. Files that an earlier
     run finished are skipped while input, model and settings are the same.
     """
-    write = WriteOptions(chosen["exr_compression"], chosen["float32"])
-    dials = Dials(
-        chosen["strength"], chosen["exposure"], chosen["max_boost"], chosen["saturation"], chosen["protect_below"]
+    options = ConvertOptions(
+        output.write_options(chosen),
+        chosen["preview"],
+        chosen["output_format"],
+        parse_scale(chosen["scale"]),
+        restoring.dials(chosen),
+        chosen["gain_map"],
+        chosen["wrap"],
     )
-    scale, gain_map = parse_scale(chosen["scale"]), chosen["gain_map"]
-    options = ConvertOptions(write, chosen["preview"], chosen["output_format"], scale, dials, gain_map, chosen["wrap"])
-    settings = RunnerSettings(
-        chosen["backend"],
-        chosen["device"],
-        chosen["threads"],
-        chosen["tile"],
-        chosen["overlap"],
-        chosen["batch"],
-        chosen["precision"],
-    )
-    verbosity = NORMAL if chosen["verbosity"] is None else chosen["verbosity"]
-    with Console(verbosity=verbosity, as_json=chosen["as_json"]) as console:
+    settings = engine.runner_settings(chosen)
+    with Console(verbosity=talk.verbosity(chosen), as_json=chosen["as_json"]) as console:
         # What can be refused without a model is, before one is loaded.
         if not os.path.isdir(source):  # noqa: PTH112 - Path.is_dir raises for overlong names
             prepared = PreparedFile(source, target, options)

@@ -36,3 +36,24 @@ class PlaceType(click.ParamType):
         if not match:
             self.fail(f"{value!r} is no pixel; write X,Y, for example 120,48", param, ctx)
         return int(match.group(1)), int(match.group(2))
+
+
+class NumberOr(click.ParamType):
+    """A whole number, or one of some words that stand for a value."""
+
+    name = "number"
+
+    def __init__(self, **words: Any) -> None:
+        """Take the words and the values they stand for."""
+        self._words = words
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the number or the word's value."""
+        if not isinstance(value, str):
+            return value
+        if value.lower() in self._words:
+            return self._words[value.lower()]
+        try:
+            return int(value)
+        except ValueError:
+            self.fail(f"{value!r} is neither a whole number nor one of: {', '.join(self._words)}", param, ctx)

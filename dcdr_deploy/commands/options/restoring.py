@@ -1,0 +1,66 @@
+"""At which size the network works, and how much of what it found is taken."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from dcdr_deploy.commands.options.group import group
+from dcdr_deploy.run.dials import Dials
+from dcdr_deploy.run.gain import BEGIN
+from dcdr_deploy.run.outputs import ConvertOptions
+
+options = group(
+    click.option(
+        "--scale",
+        metavar="auto|native|1/2|PIXELS",
+        default=str(ConvertOptions.scale),
+        show_default=True,
+        help="Size at which the network works: a part of the picture's, or pixels of the longer edge.",
+    ),
+    click.option(
+        "--strength",
+        type=float,
+        default=Dials.strength,
+        show_default=True,
+        help="Exponent of the gain over SDR light, 0 to 2; 0 only linearises.",
+    ),
+    click.option(
+        "--exposure", type=float, metavar="STOPS", default=Dials.exposure, show_default=True, help="Stops on all light."
+    ),
+    click.option(
+        "--max-boost", type=float, metavar="STOPS", help="No gain exceeds this; a smooth shoulder. [no limit]"
+    ),
+    click.option(
+        "--saturation",
+        type=float,
+        default=Dials.saturation,
+        show_default=True,
+        help="Of the light that was added, 0 to 2; 0 adds neutral light.",
+    ),
+    click.option(
+        "--protect-below",
+        type=int,
+        metavar="CODE",
+        help=f"Pixels of which no channel is above this 8-bit code keep their light. [{BEGIN}; --scale native: none]",
+    ),
+    click.option(
+        "--wrap", is_flag=True, help="Panoramas of 360 degrees: no seam at their edges; takes twice the time."
+    ),
+    click.option(
+        "--gain-map",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="Write the gain too: EXR, half, log2 per channel. Folders: a folder for such files.",
+    ),
+)
+
+
+def dials(chosen: Mapping[str, Any]) -> Dials:
+    """How much of what was restored."""
+    return Dials(
+        **{name: chosen[name] for name in ("strength", "exposure", "max_boost", "saturation", "protect_below")}
+    )
