@@ -62,6 +62,7 @@ COMMANDS: dict[str, LazyCommand] = {
         "dcdr_deploy.commands.benchmark:command", "Time every backend that works on this machine."
     ),
     "serve": LazyCommand("dcdr_deploy.commands.serve:command", "Serve one engine by HTTP: POST a picture.", "serve"),
+    "triton": LazyCommand("dcdr_deploy.commands.triton:command", "Write a model repository for NVIDIA Triton."),
     "doctor": LazyCommand("dcdr_deploy.commands.doctor:command", "Show which backends work on this machine."),
 }
 

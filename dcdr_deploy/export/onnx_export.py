@@ -12,11 +12,10 @@ import torch
 from onnxscript import values
 
 from dcdr_deploy.export.operators import OPSET, function_bodies, register_schemas
-from dcdr_deploy.modelfile.names import DCRB, DOMAIN, DOMAIN_VERSION
+from dcdr_deploy.modelfile.names import DCRB, DOMAIN, DOMAIN_VERSION, INPUT_NAME, OUTPUT_NAME
 from dcdr_deploy.models import HdrNetwork, architecture_of
 from dcdr_deploy.models.opaque import opaque_blocks
 
-INPUT_NAME, OUTPUT_NAME = "sdr", "hdr"
 IR_VERSION = 10
 """Newest format version that all runtimes of opset 20 read."""
 

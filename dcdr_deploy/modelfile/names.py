@@ -12,6 +12,9 @@ DCRB, DEFORM_CONV = "DCRB", "DeformConv2d"
 DCRB_INPUTS = ("z", "offset", "s1", "t1", "s2", "t2", "w1", "b1", "w2", "b2")
 DEFORM_INPUTS = ("x", "offset", "w", "b")
 
+INPUT_NAME, OUTPUT_NAME = "sdr", "hdr"
+"""Of a network in an ONNX file that we export, and in the engines made from it."""
+
 WIDTH = 64
 """Feature maps of the paper's network at full size; the only width that the kernels are written for."""
 

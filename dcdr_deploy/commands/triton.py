@@ -1,0 +1,61 @@
+"""``dcdr-deploy triton``: a model repository for NVIDIA's inference server."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from dcdr_deploy.commands.show.text import printable
+from dcdr_deploy.run.selection import choose_onnx
+from dcdr_deploy.serving.triton_repository import LARGEST_BATCH, Wishes, write_repository
+
+EPILOG = """\b
+Examples:
+  dcdr-deploy triton models/                        demo weights, or the .onnx here
+  dcdr-deploy triton models/ -m net.fp16.onnx --name dcdr_fp16 --device cuda
+  tritonserver --model-repository=models
+  python -m dcdr_deploy.serving.triton_client photo.jpg photo.exr --url localhost:8001
+
+\b
+The network alone runs on the server, on pictures of the working size. Reading,
+working scale, gain and files are the client's: dcdr_deploy.serving.triton_client.
+The configuration is checked in the tests with Triton's own protobuf; no Triton
+server has loaded it.
+"""
+
+
+@click.command("triton", epilog=EPILOG)
+@click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
+@click.option("-m", "--model", metavar="FILE", help="ONNX model or TensorRT engine. [the .onnx here, or demo weights]")
+@click.option("--name", default=Wishes.name, show_default=True, help="The model's name on the server.")
+@click.option(
+    "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True, help="Where it runs."
+)
+@click.option("--instances", type=int, default=1, show_default=True, help="Copies on each device.")
+@click.option(
+    "--max-batch", type=int, metavar="N", help=f"Most pictures in a batch. [the model's own, at most {LARGEST_BATCH}]"
+)
+@click.option(
+    "--delay", type=float, default=Wishes.delay, show_default=True, help="Milliseconds to wait for a batch to fill."
+)
+@click.option("--waiting", type=int, default=Wishes.waiting, show_default=True, help="Pictures that may wait there.")
+@click.option("--json", "as_json", is_flag=True, help="Print what was written as JSON.")
+def command(folder: Path, model: str | None, as_json: bool, **wishes: Any) -> None:
+    """Write a model repository for NVIDIA Triton into DIR: a folder for the model, with config.pbtxt and the file.
+
+    ONNX models go to Triton's onnxruntime backend, engines of TensorRT without our plugin to its tensorrt backend. A
+    repository may hold several models; one of the same name is replaced.
+    """
+    asked = Wishes(**wishes)
+    choice = choose_onnx(model)
+    click.echo(f"model: {printable(str(choice))}", err=True)
+    written = write_repository(folder, choice.path, asked)
+    for note in written.notes:
+        click.echo(f"note: {printable(note)}", err=True)
+    if as_json:
+        click.echo(json.dumps({"config": str(written.config), "model": str(written.model)}))
+    else:
+        click.echo(f"{printable(str(written.config))}\n{printable(str(written.model))}")
