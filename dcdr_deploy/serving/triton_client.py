@@ -116,14 +116,12 @@ def _size(stated: dict[str, str], key: str) -> Size | None:
 @click.option("--scale", default="auto", show_default=True, help="As of `dcdr-deploy run`.")
 def main(source: str, target: str, url: str, model: str, scale: str) -> None:
     """Turn the picture INPUT into the HDR file OUTPUT by a network on a Triton server."""
-    from dcdr_deploy.commands.show.run import summary
-
     try:
         with TritonEngine(url, model) as engine:
             report = convert_file(source, target, Runner(engine), ConvertOptions(scale=parse_scale(scale)))
     except DcdrError as error:
         raise click.ClickException(str(error)) from error
-    click.echo(summary(report))
+    click.echo(f"{report.output}: {report.width}x{report.height}, {report.recovery.word}, {report.seconds:.1f} s")
 
 
 if __name__ == "__main__":
