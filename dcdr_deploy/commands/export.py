@@ -26,7 +26,11 @@ Examples:
 @click.option("--static", type=SizeType(), metavar="HxW", help="One fixed size and batch 1. [dynamic]")
 @click.option("--no-verify", is_flag=True, help="Skip the comparison with torch.")
 @click.option("--peak", type=float, help="Output 1.0 in units of SDR white. [the checkpoint's, else 1]")
-@click.option("--output-gamma", type=float, help="HDRUNet: exponent to linear light. [the checkpoint's, else 2.24]")
+@click.option(
+    "--output-encoding",
+    metavar="NAME",
+    help="What the layers give: linear, gamma:2.24, log or pq-bt2020. [the checkpoint's, else the published weights']",
+)
 @click.option(
     "--calibrate",
     type=click.Path(path_type=Path),
@@ -41,11 +45,11 @@ def command(
     static: tuple[int, int] | None,
     no_verify: bool,
     peak: float | None,
-    output_gamma: float | None,
+    output_encoding: str | None,
     calibrate: Path | None,
     as_json: bool,
 ) -> None:
-    """Export CHECKPOINT (.pth, .pt, .safetensors; DCDR-UNet or HDRUNet) to ONNX and verify it.
+    """Export CHECKPOINT (.pth, .pt, .safetensors; of any network of docs/networks.md) to ONNX and verify it.
 
     The file is checked by onnx, run in ONNX Runtime and compared with torch at two sizes before it gets its name. It
     carries deformable blocks as dcdr::DCRB nodes with function bodies, and everything `dcdr-deploy run` needs to know.
@@ -56,6 +60,6 @@ def command(
     from dcdr_deploy.commands.show.export import as_data, as_text
     from dcdr_deploy.export.checkpoint import ExportOptions, export_checkpoint
 
-    options = ExportOptions(fp16, static, not no_verify, peak, calibrate, output_gamma=output_gamma)
+    options = ExportOptions(fp16, static, not no_verify, peak, calibrate, output_encoding=output_encoding)
     report = export_checkpoint(checkpoint, output, options, Display(lines=stage_line))
     click.echo(json.dumps(as_data(report)) if as_json else printable_lines(as_text(report)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import onnx
@@ -17,11 +17,10 @@ from dcdr_deploy.export.verify import Comparison, verify
 from dcdr_deploy.modelfile.metadata import ModelMetadata, check_peak, encode
 from dcdr_deploy.modelfile.names import ONNX_SUFFIX
 from dcdr_deploy.models import HdrNetwork, LoadedModel, architecture_of, load_checkpoint
+from dcdr_deploy.models.checkpoint import described
+from dcdr_deploy.models.encodings import Encoding
 from dcdr_deploy.system.files import atomic_path, refuse_overwriting
 from dcdr_deploy.system.progress import Event, Listener, silent
-
-OUTPUT_GAMMA = "output_gamma"
-"""Field of the configurations of architectures whose public weights do not give linear light."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +34,8 @@ class ExportOptions:
         peak: linear value of 1.0 in units of SDR white; ``None`` takes the checkpoint's, or 1.0 if it says nothing.
         calibration: folder of SDR pictures to measure offsets on; ``None`` for built-in scenes.
         form: body of ``dcdr::DeformConv2d``.
-        output_gamma: exponent that makes what the layers give linear light, for architectures that have the field;
-            ``None`` takes the checkpoint's.
+        output_encoding: encoding of what the layers give (:mod:`dcdr_deploy.models.encodings`), for architectures of
+            which there are weights of several; ``None`` takes the checkpoint's, or that of the published weights.
     """
 
     fp16: bool = False
@@ -45,13 +44,16 @@ class ExportOptions:
     peak: float | None = None
     calibration: Path | None = None
     form: str = "native"
-    output_gamma: float | None = None
+    output_encoding: str | None = None
 
     def __post_init__(self) -> None:
         if self.peak is not None:
             check_peak(self.peak)
-        if self.output_gamma is not None and not 0 < self.output_gamma < float("inf"):
-            raise InputError(f"`output_gamma` {self.output_gamma}: must be a positive number (1 for linear light)")
+        if self.output_encoding is not None:
+            try:
+                Encoding.parse(self.output_encoding)
+            except InputError as error:
+                raise InputError(f"`output_encoding`: {error}") from None
 
 
 @dataclass(frozen=True)
@@ -63,14 +65,14 @@ class ExportReport:
         metadata: as stored in it.
         comparisons: figures of the verification; empty when it was not asked for.
         peak_assumed: neither the checkpoint nor the user named a peak.
-        gamma_assumed: the exponent of the output where neither the checkpoint nor the user named it, else ``None``.
+        encoding_assumed: what the output was taken for where neither checkpoint nor user said it, else ``None``.
     """
 
     path: Path
     metadata: ModelMetadata
     comparisons: list[Comparison]
     peak_assumed: bool
-    gamma_assumed: float | None = None
+    encoding_assumed: str | None = None
 
 
 def default_output(checkpoint: Path, fp16: bool) -> Path:
@@ -123,29 +125,34 @@ def export_checkpoint(
 
 
 def fit_options(loaded: LoadedModel, options: ExportOptions) -> None:
-    """Check options against the architecture, and give the network the output gamma that they name.
+    """Check options against the architecture, and give the network the output encoding that they name.
 
     Raises:
-        InputError: the static size is no multiple of the architecture's, or it has no output gamma.
+        InputError: the static size is no multiple of the architecture's, its output has one encoding only, or that
+            encoding says the peak itself.
     """
     architecture, config = architecture_of(loaded.network.config), loaded.network.config
     multiple = architecture.size_multiple
     if options.static and (min(options.static) < multiple or any(side % multiple for side in options.static)):
         height, width = options.static
         raise InputError(f"`static` {height}x{width}: height and width must be multiples of {multiple}")
-    if options.output_gamma is None:
-        return
-    if OUTPUT_GAMMA not in {field.name for field in fields(config)}:
-        raise InputError(f"{loaded.source} ({architecture.title}) gives linear light: leave `output_gamma` out")
-    loaded.network.config = replace(config, **{OUTPUT_GAMMA: options.output_gamma})
+    if options.output_encoding is not None:
+        if "output" not in architecture.unseen:
+            words = Encoding.parse(config.output).words
+            raise InputError(f"{loaded.source} ({architecture.title}) gives {words}: leave `output_encoding` out")
+        loaded.network.config = replace(config, output=options.output_encoding)
+    encoding = loaded.network.encoding
+    if options.peak is not None and encoding.peak is not None:
+        raise InputError(f"{loaded.source} ({architecture.title}) gives absolute light: leave `peak` out")
 
 
-def _assumptions(loaded: LoadedModel, options: ExportOptions) -> tuple[bool, float | None]:
-    """What a report says was assumed: that the peak is 1, and the gamma, ``None`` where nothing was."""
+def _assumptions(loaded: LoadedModel, options: ExportOptions) -> tuple[bool, str | None]:
+    """What a report says was assumed: that the peak is 1, and the encoding, ``None`` where nothing was."""
     if loaded.has_metadata:
         return False, None
-    gamma = getattr(loaded.network.config, OUTPUT_GAMMA, None) if options.output_gamma is None else None
-    return options.peak is None, gamma
+    network = loaded.network
+    ambiguous = "output" in architecture_of(network.config).unseen and options.output_encoding is None
+    return options.peak is None and network.encoding.peak is None, network.config.output if ambiguous else None
 
 
 def describe(loaded: LoadedModel, options: ExportOptions) -> ModelMetadata:
@@ -163,7 +170,7 @@ def describe(loaded: LoadedModel, options: ExportOptions) -> ModelMetadata:
         "precision": "fp16" if options.fp16 else "fp32",
     }
     peak = loaded.metadata.peak if options.peak is None else options.peak
-    return replace(loaded.metadata, peak=peak, size_multiple=architecture.size_multiple, overlap=overlap, extra=extra)
+    return described(network, replace(loaded.metadata, peak=peak, overlap=overlap, extra=extra))
 
 
 def weights_sha256(network: HdrNetwork) -> str:

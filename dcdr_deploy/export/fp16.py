@@ -2,19 +2,26 @@
 
 The graph's precision is that of its weights: an initializer that meets features becomes FP16, and a cast at the input
 and the output keeps the model's interface FP32. The bodies of ``dcdr::DeformConv2d`` compute coordinates and sampling
-in FP32 whatever type they are called with, so nothing inside them has to change.
+in FP32 whatever type they are called with, so nothing inside them has to change. Decoding the output (the nodes of the
+module ``decoder``) stays FP32 as a whole: its powers need more digits than FP16 has.
 """
 
 from __future__ import annotations
+
+import ast
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from dcdr_deploy.errors import ExportError
+from dcdr_deploy.models.encodings import DECODER
 
 FP32_INPUTS = {("Resize", 1), ("Resize", 2)}
 """(operator, input number) pairs whose type is float32 by the operator's definition: region and scales."""
+
+_SCOPES = "pkg.torch.onnx.name_scopes"
+"""Key under which torch's exporter notes the modules that a node comes from, as a list written in Python."""
 
 LARGEST_HALF = 65504.0
 
@@ -29,7 +36,7 @@ def to_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
     converted.CopyFrom(model)
     graph = converted.graph
     del graph.value_info[:]  # types in there are those of FP32
-    kept = _float32_names(graph)
+    kept = _float32_names(graph) | _set_apart(graph)
     for tensor in graph.initializer:
         if tensor.name not in kept:
             _retype(tensor)
@@ -52,6 +59,43 @@ def _float32_names(graph: onnx.GraphProto) -> set[str]:
     }
 
 
+def decodes(node: onnx.NodeProto) -> bool:
+    """Whether a node is part of decoding the output, by the scope that torch's exporter notes down."""
+    scopes = next((entry.value for entry in node.metadata_props if entry.key == _SCOPES), "[]")
+    return DECODER in ast.literal_eval(scopes)
+
+
+def _set_apart(graph: onnx.GraphProto) -> set[str]:
+    """Give the nodes that decode the output constants of their own and a cast before them.
+
+    Returns:
+        Names of those constants.
+    """
+    decoding = [node for node in graph.node if decodes(node)]
+    if not decoding:
+        return set()
+    results = {name for node in decoding for name in node.output}
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    own: set[str] = set()
+    casts: dict[str, onnx.NodeProto] = {}
+    for node in decoding:
+        for number, name in enumerate(node.input):
+            if not name or name in results:
+                continue
+            node.input[number] = f"{name}_fp32"
+            if name not in constants:
+                casts[name] = helper.make_node("Cast", [name], [f"{name}_fp32"], to=TensorProto.FLOAT)
+            elif f"{name}_fp32" not in own:
+                graph.initializer.add().CopyFrom(constants[name])
+                graph.initializer[-1].name = f"{name}_fp32"
+                own.add(f"{name}_fp32")
+    others = [node for node in graph.node if not decodes(node)]
+    ordered = [onnx.NodeProto.FromString(node.SerializeToString()) for node in (*others, *casts.values(), *decoding)]
+    del graph.node[:]
+    graph.node.extend(ordered)
+    return own
+
+
 def _retype(tensor: TensorProto) -> None:
     if tensor.data_type != TensorProto.FLOAT:
         return
@@ -65,7 +109,8 @@ def _retype(tensor: TensorProto) -> None:
 def _cast_boundary(graph: onnx.GraphProto) -> None:
     """Cast float32 inputs to FP16 behind the interface and FP16 results back before it."""
     half_inputs = {value.name: f"{value.name}_fp16" for value in graph.input}
-    half_outputs = {value.name: f"{value.name}_fp16" for value in graph.output}
+    exact = {name for node in graph.node if decodes(node) for name in node.output}
+    half_outputs = {value.name: f"{value.name}_fp16" for value in graph.output if value.name not in exact}
     for node in graph.node:
         node.input[:] = [half_inputs.get(name, name) for name in node.input]
         node.output[:] = [half_outputs.get(name, name) for name in node.output]

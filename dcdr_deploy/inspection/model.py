@@ -99,6 +99,7 @@ def _inspect_checkpoint(path: Path) -> dict[str, Any]:
         "network": architecture_of(network.config).title,
         "parameters": count_parameters(network),
         "architecture": json.loads(network.config.to_json()),
+        "output": network.encoding.words,
         "deformable_blocks": sum(block.deformable for block in network.deformable_blocks().values()),
         "metadata": encode(loaded.metadata) if loaded.has_metadata else {},
     }

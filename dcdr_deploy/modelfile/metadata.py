@@ -15,14 +15,15 @@ class ModelMetadata:
     """What a runner has to know of a network; travels inside the ONNX file and in an engine's sidecar.
 
     Attributes:
-        peak: linear value of a network output of 1.0, in units of SDR diffuse white (> 0).
+        peak: linear value of a network output of 1.0, in units of SDR diffuse white (> 0). A network gives linear light
+            whatever its layers' encoding: decoding is part of it.
         size_multiple: height and width of an input must be multiples of this.
         overlap: context in pixels that an output pixel needs on each side, from the receptive field and the offsets
             measured on real pictures with these weights. Neighbouring tiles share at least twice as much
             (run/tiling.py).
         name: what the model calls itself, for logs.
         extra: everything else that was stored, by short name: ``"architecture"`` and ``"training"`` (JSON),
-            ``"weights_sha256"``, ``"tool_version"``.
+            ``"weights_sha256"``, ``"tool_version"``, and the ones named below.
     """
 
     peak: float = 1.0
@@ -31,6 +32,27 @@ class ModelMetadata:
     name: str = "DCDR-UNet"
     extra: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def output(self) -> str:
+        """Encoding of what the network's layers give, before decoding; for people."""
+        return self.extra.get(KEY_OUTPUT, "linear")
+
+    @property
+    def light(self) -> str:
+        """:data:`RELATIVE` or :data:`ABSOLUTE`; files that do not say it hold relative light."""
+        return self.extra.get(KEY_LIGHT, RELATIVE)
+
+    @property
+    def sees_whole_picture(self) -> bool:
+        """Whether an output pixel depends on all of the picture, so that tiles give another result than the whole."""
+        return self.extra.get(KEY_WHOLE) == "yes"
+
+
+KEY_OUTPUT, KEY_LIGHT, KEY_WHOLE = "output", "light", "sees_whole_picture"
+"""Of ``extra``: what the properties of :class:`ModelMetadata` read."""
+
+RELATIVE, ABSOLUTE = "relative", "absolute"
+"""Light relative to the picture's white, as a camera saw it; and of a graded picture, where SDR white is 203 cd/m2."""
 
 FORMAT_VERSION = "1"
 PREFIX = f"{DOMAIN}."

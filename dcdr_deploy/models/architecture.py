@@ -1,20 +1,22 @@
 """What every network architecture has in common, so that checkpoints, export and training treat all of them alike.
 
 A network is an :class:`HdrNetwork`; what only some have (deformable blocks, a tone net) are methods whose defaults say
-"none". An :class:`Architecture` describes the rest as data: how its checkpoints are told apart, which presets it has.
+"none". An :class:`Architecture` describes the rest as data: how its checkpoints are told apart, which presets it has,
+what its layers take and give (:mod:`dcdr_deploy.models.encodings`), by which loss it was published.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar, cast
+from typing import Any, ClassVar, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 
 from dcdr_deploy.models.blocks import DCRB, DeformMode
 from dcdr_deploy.models.config import NetworkConfig
+from dcdr_deploy.models.encodings import DECODER, Decoder, Encoding, Normalisation
 from dcdr_deploy.models.shapes import Shapes
 
 Network = TypeVar("Network", bound="HdrNetwork")
@@ -53,11 +55,42 @@ class HdrNetwork(nn.Module):
     """Base of all networks.
 
     Input (N, 3, H, W): sRGB-encoded SDR in [0, 1]; H and W multiples of the architecture's size multiple. Output
-    (N, 3, H, W): linear light. An architecture sets ``config``, says its receptive field, and overrides those of the
-    methods below that stand for something it has.
+    (N, 3, H, W): linear Rec. 709 light. An architecture sets ``config``, implements :meth:`layers`, says its receptive
+    field, and overrides those of the methods below that stand for something it has.
+
+    Attributes:
+        config: its configuration, which names the output's encoding.
+        normalisation: what is done to the picture before :meth:`layers`.
+        sees_whole_picture: an output pixel depends on all of the picture (a global mean, for instance), so that tiles
+            give another result than the whole.
     """
 
     config: NetworkConfig
+    normalisation: ClassVar[Normalisation] = Normalisation()
+    sees_whole_picture: ClassVar[bool] = False
+    decoder: nn.Module
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_module(DECODER, Decoder())
+
+    @property
+    def encoding(self) -> Encoding:
+        """Encoding of what :meth:`coded` gives."""
+        return Encoding.parse(self.config.output)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Map SDR (N, 3, H, W) in [0, 1] to linear HDR (N, 3, H, W)."""
+        coded = self.coded(image)
+        return coded if self.encoding.is_linear else cast(Tensor, self.decoder(coded, self.encoding))
+
+    def coded(self, image: Tensor) -> Tensor:
+        """Map SDR (N, 3, H, W) in [0, 1] to HDR (N, 3, H, W) as the layers give it, in the network's encoding."""
+        return self.layers(self.normalisation.apply(image))
+
+    def layers(self, x: Tensor) -> Tensor:
+        """Map the normalised picture (N, 3, H, W) to the encoded output (N, 3, H, W)."""
+        raise NotImplementedError
 
     def receptive_field(self) -> int:
         """One-sided extent in input pixels of one output pixel, with all offsets at zero."""
@@ -106,10 +139,12 @@ class Architecture:
         name: short name, as stored in model files.
         title: name for people.
         config: class of its configurations.
-        network: class of its networks, called with a configuration.
+        network: class of its networks, an :class:`HdrNetwork` that is made from a configuration.
         deduce: reads a configuration off a state dict's tensors.
         presets: named configurations; names are unique over all architectures.
         size_multiple: height and width of an input must be multiples of this.
+        losses: weights of the losses that its publication trains by, names as in :mod:`dcdr_deploy.training.losses`;
+            none for DCDR-UNet, whose loss is the recipe's.
         unseen: fields of the configuration that no tensor shows, with the values that checkpoints made by other tools
             have; files of this tool store them.
     """
@@ -117,11 +152,22 @@ class Architecture:
     name: str
     title: str
     config: type[NetworkConfig]
-    network: Callable[[Any], HdrNetwork]
+    network: type[Any]
     deduce: Callable[[Shapes], NetworkConfig]
     presets: Mapping[str, NetworkConfig]
     size_multiple: int
+    losses: Mapping[str, float] = field(default_factory=dict)
     unseen: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def normalisation(self) -> Normalisation:
+        """What its networks' layers take."""
+        return cast(Normalisation, self.network.normalisation)
+
+    @property
+    def published_output(self) -> str:
+        """Encoding of the output of weights that say nothing of it: those of other tools."""
+        return str(self.unseen.get("output", self.config().output))
 
 
 def count_parameters(network: nn.Module) -> int:

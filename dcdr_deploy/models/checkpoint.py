@@ -17,10 +17,19 @@ import torch
 from torch import Tensor
 
 from dcdr_deploy.errors import CheckpointError, ModelError
-from dcdr_deploy.modelfile.metadata import KEY_FORMAT, ModelMetadata, decode, encode
+from dcdr_deploy.modelfile.metadata import (
+    ABSOLUTE,
+    KEY_FORMAT,
+    KEY_LIGHT,
+    KEY_OUTPUT,
+    KEY_WHOLE,
+    ModelMetadata,
+    decode,
+    encode,
+)
 from dcdr_deploy.modelfile.names import DOMAIN
 from dcdr_deploy.models.architecture import HdrNetwork
-from dcdr_deploy.models.config import NetworkConfig
+from dcdr_deploy.models.config import NetworkConfig, overlap_for_offsets
 from dcdr_deploy.models.envelopes import find_state
 from dcdr_deploy.models.registry import architecture_of, build_network, recognise
 from dcdr_deploy.models.shapes import Shapes, some
@@ -39,7 +48,7 @@ class LoadedModel:
 
     Attributes:
         network: evaluation mode, float32, on the CPU.
-        metadata: stored metadata, or defaults where the file has none.
+        metadata: stored metadata, or defaults where the file has none; size multiple and encoding are the network's.
         source: the file.
         has_metadata: whether the file stored metadata; without it ``peak`` is an assumption.
         taken: what was taken of the file and what was left out, in words; empty where there was no choice.
@@ -68,11 +77,34 @@ def load_checkpoint(path: Path | str) -> LoadedModel:
     network = build_network(_configuration(state, stored_config, metadata is not None, path))
     _check_fit(network, state, path)
     network.load_state_dict({name: tensor.float() for name, tensor in state.items()})
-    chosen = metadata or ModelMetadata(name=path.stem)
+    chosen = described(network, metadata or ModelMetadata(name=path.stem))
     taken = found.describe()
     if taken:
         _logger.info("%s: %s", path, taken)
     return LoadedModel(network.eval(), chosen, path, metadata is not None, taken)
+
+
+def described(network: HdrNetwork, metadata: ModelMetadata) -> ModelMetadata:
+    """Metadata with what the network itself says.
+
+    That is its size multiple, the meaning of its output, the peak of absolute light, and, without offsets, the overlap.
+    """
+    encoding, multiple = network.encoding, architecture_of(network.config).size_multiple
+    overlap = metadata.overlap
+    if not network.deforms():
+        overlap = overlap_for_offsets({}, {}, network.receptive_field(), multiple)
+    said = {
+        **({} if encoding.is_linear else {KEY_OUTPUT: network.config.output}),
+        **({KEY_LIGHT: ABSOLUTE} if encoding.curve.absolute else {}),
+        **({KEY_WHOLE: "yes"} if network.sees_whole_picture else {}),
+    }
+    return replace(
+        metadata,
+        peak=metadata.peak if encoding.peak is None else encoding.peak,
+        size_multiple=multiple,
+        overlap=overlap,
+        extra=metadata.extra | said,
+    )
 
 
 def _configuration(state: Mapping[str, Tensor], stored: Any, own: bool, path: Path) -> NetworkConfig:

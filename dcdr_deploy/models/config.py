@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
-from typing import TypeVar
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, TypeVar
 
 from dcdr_deploy.modelfile.names import SIZE_MULTIPLE
 
@@ -16,17 +16,33 @@ FIXED_RECEPTIVE_FIELD = 83
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """Base of all architectures' configurations: frozen dataclasses whose default is a whole network."""
+    """Base of all architectures' configurations: frozen dataclasses whose default is a whole network.
+
+    Attributes:
+        output: encoding of what the layers give, see :mod:`dcdr_deploy.models.encodings`. No tensor shows it.
+    """
+
+    output: str = field(default="linear", kw_only=True)
 
     def to_json(self) -> str:
-        """Return the configuration as one line of JSON, the form in which it travels in model files."""
-        return json.dumps(asdict(self), sort_keys=True)
+        """Return the configuration as one line of JSON, the form in which it travels in model files.
+
+        The output's encoding is left out where it is the class's default, as it is from files that never had it.
+        """
+        values = asdict(self)
+        usual = next(entry.default for entry in fields(self) if entry.name == "output")
+        if self.output == usual:
+            del values["output"]
+        return json.dumps(values, sort_keys=True)
 
     @classmethod
     def from_json(cls: type[Config], text: str) -> Config:
         """Inverse of :meth:`to_json`."""
-        values = json.loads(text)
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+        values: dict[str, Any] = json.loads(text)
+        fitting: dict[str, Any] = {
+            name: tuple(each) if isinstance(each, list) else each for name, each in values.items()
+        }
+        return cls(**fitting)
 
 
 @dataclass(frozen=True)

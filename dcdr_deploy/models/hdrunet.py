@@ -11,7 +11,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import cast
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -21,9 +20,9 @@ from dcdr_deploy.models.blocks import LEAKY_SLOPE, conv3x3
 from dcdr_deploy.models.config import NetworkConfig
 from dcdr_deploy.models.shapes import Shapes
 
-NTIRE_GAMMA = 2.24
-"""Exponent that turns the NTIRE 2021 challenge's pictures into linear light. Its targets, and so the outputs of the
-public checkpoints, are encoded by the inverse, on a scale where 1.0 is the white of the input picture."""
+NTIRE_OUTPUT = "gamma:2.24"
+"""Encoding of the NTIRE 2021 challenge's targets, and so of what the layers of the public checkpoints give, on a scale
+where 1.0 is the white of the input picture."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +35,7 @@ class HDRUNetConfig(NetworkConfig):
         condition_width: channels of the condition maps.
         sft_hidden: channels between the two convolutions of an SFT layer's map.
         blocks: residual blocks in the encoder at x0.5, at x0.25, and in the decoder at x0.5.
-        output_gamma: exponent that turns what the layers give into linear light; 1 for weights trained on linear
-            targets, :data:`NTIRE_GAMMA` for the public ones.
+        output: ``"linear"`` for weights trained on linear targets, :data:`NTIRE_OUTPUT` for the public ones.
     """
 
     width: int = 64
@@ -45,14 +43,11 @@ class HDRUNetConfig(NetworkConfig):
     condition_width: int = 32
     sft_hidden: int = 32
     blocks: tuple[int, int, int] = (2, 8, 2)
-    output_gamma: float = 1.0
 
     def __post_init__(self) -> None:
         widths = (self.width, self.condition_hidden, self.condition_width, self.sft_hidden)
         if min(widths) < 1 or len(self.blocks) != 3 or min(self.blocks) < 0:
             raise ValueError(f"widths must be positive and blocks three counts: {self}")
-        if not 0 < self.output_gamma < float("inf"):
-            raise ValueError(f"output_gamma must be a positive number: {self}")
 
 
 PRESETS: dict[str, HDRUNetConfig] = {"hdrunet": HDRUNetConfig()}
@@ -107,10 +102,10 @@ class SFTResidualBlock(nn.Module):
 
 
 class HDRUNet(HdrNetwork):
-    """HDRUNet: base(I, condition(I)) + I * weighting(I), raised to ``output_gamma``.
+    """HDRUNet: base(I, condition(I)) + I * weighting(I).
 
     Input (N, 3, H, W): sRGB-encoded SDR in [0, 1]; H and W multiples of 4. Output (N, 3, H, W): linear light. There is
-    no activation at the end, so values may leave [0, 1]; with a gamma other than 1 negative ones become 0 first.
+    no activation at the end, so values may leave [0, 1]; where a gamma encodes the output, negative ones become 0.
     """
 
     config: HDRUNetConfig
@@ -135,11 +130,9 @@ class HDRUNet(HdrNetwork):
         self.CondNet3 = alternate([down3x3(hidden, hidden), down3x3(hidden, maps)], leaky)
         self.mask_est = alternate([conv3x3(3, n), conv3x3(n, n), conv1x1(n, n), conv1x1(n, 3)], nn.ReLU())
 
-    def forward(self, image: Tensor) -> Tensor:
-        """Map SDR (N, 3, H, W) in [0, 1] to linear HDR (N, 3, H, W)."""
-        hdr = self.restored(image) + self.weighted_input(image)
-        gamma = self.config.output_gamma
-        return hdr if gamma == 1 else torch.pow(F.relu(hdr), gamma)
+    def layers(self, image: Tensor) -> Tensor:
+        """Map SDR (N, 3, H, W) in [0, 1] to HDR (N, 3, H, W)."""
+        return self.restored(image) + self.weighted_input(image)
 
     def conditions(self, image: Tensor) -> list[Tensor]:
         """Condition maps of an image (N, 3, H, W), of sizes H x W, H/2 x W/2, H/4 x W/4."""
@@ -194,7 +187,7 @@ class HDRUNet(HdrNetwork):
 
     def restoration_part(self) -> RestorationPart:
         """The end of the base network."""
-        plain_sum = self.config.output_gamma == 1
+        plain_sum = self.encoding.is_linear
         return RestorationPart(self.HR_conv2, self.conv_last, self.restored if plain_sum else None)
 
 
@@ -221,5 +214,6 @@ HDR_UNET = Architecture(
     deduce=deduce_config,
     presets=PRESETS,
     size_multiple=SIZE_MULTIPLE,
-    unseen={"output_gamma": NTIRE_GAMMA},
+    losses={"tanh_l1": 1.0},
+    unseen={"output": NTIRE_OUTPUT},
 )

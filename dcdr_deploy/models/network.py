@@ -70,8 +70,8 @@ class DCDRUNet(HdrNetwork):
         if self.config.tone_net:
             self.tone = ToneNet(self.config)
 
-    def forward(self, image: Tensor) -> Tensor:
-        """Map SDR (N, 3, H, W) in [0, 1] to linear HDR (N, 3, H, W)."""
+    def layers(self, image: Tensor) -> Tensor:
+        """Map SDR (N, 3, H, W) in [0, 1] to HDR (N, 3, H, W)."""
         hdr = self.restored(image)
         return hdr + self.tone(image) if self.config.tone_net else hdr
 

@@ -47,7 +47,8 @@ def architecture_of(config: NetworkConfig) -> Architecture:
 
 def build_network(config: NetworkConfig) -> HdrNetwork:
     """A network of this configuration, with torch's own initial weights."""
-    return architecture_of(config).network(config)
+    network: HdrNetwork = architecture_of(config).network(config)
+    return network
 
 
 def recognise(state: Mapping[str, Tensor], source: Path) -> Architecture:
@@ -62,8 +63,8 @@ def recognise(state: Mapping[str, Tensor], source: Path) -> Architecture:
     shared = {entry: len(found & _parts(entry)) / len(_parts(entry)) for entry in ARCHITECTURES.values()}
     best = max(shared, key=lambda entry: shared[entry])
     if shared[best] < LEAST_SHARE:
-        titles = " and no ".join(entry.title for entry in ARCHITECTURES.values())
-        raise CheckpointError(f"{source} is no {titles}: its keys begin with {some(sorted(state))}")
+        titles = ", ".join(entry.title for entry in ARCHITECTURES.values())
+        raise CheckpointError(f"{source} is of no known network ({titles}): its keys begin with {some(sorted(state))}")
     return best
 
 

@@ -21,13 +21,14 @@ from dcdr_deploy.imaging.preview import write_preview
 from dcdr_deploy.imaging.read import read_image
 from dcdr_deploy.imaging.statistics import light_summary
 from dcdr_deploy.imaging.write import stored_light, write_gain_map, write_image
+from dcdr_deploy.modelfile.metadata import ABSOLUTE
 from dcdr_deploy.run.dials import as_text
 from dcdr_deploy.run.events import FileBegun, FileConverted, FilesFound
 from dcdr_deploy.run.outputs import DEFAULT_OPTIONS, ConvertOptions, check_target, output_path, preview_path
 from dcdr_deploy.run.reports import FileReport
 from dcdr_deploy.run.restore import Restored
 from dcdr_deploy.run.restore import begin as begin_restoring
-from dcdr_deploy.run.runner import Runner
+from dcdr_deploy.run.runner import Runner, RunStatistics
 from dcdr_deploy.run.wrap import restore_panorama
 from dcdr_deploy.system.progress import Listener, silent
 
@@ -186,7 +187,7 @@ def begin(
             source=source,
             restored=restored,
             alpha=frame.alpha,
-            notes=tuple(frame.metadata.get("notes", ())),
+            notes=(*frame.metadata.get("notes", ()), *network_notes(runner.engine.info, restored.run)),
             colour=str(frame.metadata.get("colour", "")),
             info=runner.engine.info,
             stages={"decode": seconds, "infer": time.perf_counter() - started},
@@ -259,7 +260,18 @@ def encode(
         recovery=restored.recovery,
         notes=inferred.notes,
         colour=inferred.colour,
+        light=info.metadata.light,
     )
+
+
+def network_notes(info: EngineInfo, run: RunStatistics) -> tuple[str, ...]:
+    """Sentences about what is unlike other networks' results in this one's."""
+    notes = []
+    if info.metadata.light == ABSOLUTE:
+        notes.append("the network gives absolute light of a graded picture: 1.0 in the file is 203 cd/m2")
+    if info.metadata.sees_whole_picture and run.tiles > 1:
+        notes.append(f"the network looks at the whole picture, and saw it in {run.tiles} tiles")
+    return tuple(notes)
 
 
 def file_metadata(source: Path, info: EngineInfo, options: ConvertOptions, restored: Restored) -> dict[str, str]:
@@ -273,6 +285,7 @@ def file_metadata(source: Path, info: EngineInfo, options: ConvertOptions, resto
         "model": info.metadata.name,
         "weightsSha256": info.metadata.extra.get("weights_sha256", ""),
         "peak": f"{info.metadata.peak:g}",
+        "light": info.metadata.light,
         "source": source.name,
         "scale": str(options.scale),
         "wrap": "yes" if options.wrap else "",

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dcdr_deploy.modelfile.metadata import RELATIVE
 from dcdr_deploy.run.recovery import Recovery
 from dcdr_deploy.run.runner import RunStatistics
 
@@ -51,9 +52,10 @@ class FileReport:
         working_sizes: (height, width) in pixels at which the network worked, the finest first.
         dials: those that were turned, by name.
         recovery: what was recovered of what had clipped.
-        notes: sentences of the reader about what was left out or reduced.
+        notes: sentences about what the reader left out or reduced, and what is special about the network.
         colour: what the input's samples were taken for, by which statement of the file, and whether they were
             converted, such as ``"Display P3 by ICC profile, converted to sRGB"``.
+        light: ``"relative"``, or ``"absolute"`` where 1.0 is 203 cd/m2.
     """
 
     source: Path
@@ -75,6 +77,7 @@ class FileReport:
     recovery: Recovery
     notes: tuple[str, ...] = ()
     colour: str = ""
+    light: str = RELATIVE
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain data for JSON."""
@@ -102,6 +105,7 @@ class FileReport:
             "retries": self.run.retries,
             "notes": list(self.notes),
             "colour": self.colour,
+            "light": self.light,
         }
 
 

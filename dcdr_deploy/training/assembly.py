@@ -85,5 +85,5 @@ def run_training(
 
     ``files`` are the weights of perceptual losses, see :class:`~dcdr_deploy.training.losses.WeightedLoss`.
     """
-    loss = WeightedLoss(state.recipe.losses, files, state.peak).to(options.device)
+    loss = WeightedLoss(state.recipe.losses, files, state.peak, state.network.encoding).to(options.device)
     return train(state, data, loss, folder, options, validate, listener, stop, group)

@@ -11,7 +11,7 @@ from dcdr_deploy.errors import InputError
 from dcdr_deploy.system.faults import one_line
 
 Forward = Callable[[Tensor], Tensor]
-"""SDR (N, 3, H, W) in [0, 1] to linear HDR (N, 3, H, W)."""
+"""SDR (N, 3, H, W) in [0, 1] to HDR (N, 3, H, W) in the encoding of the network's output."""
 
 
 def compiled(network: Forward) -> Forward:

@@ -107,7 +107,7 @@ def compute_type(recipe: Recipe, device: torch.device) -> torch.dtype:
 
 
 def training_forward(network: HdrNetwork, recipe: Recipe, peak: float) -> Forward:
-    """How a run computes a network's output.
+    """How a run computes a network's output, in the network's own encoding.
 
     A tone net that is held at inverse sRGB / ``peak`` throughout is replaced by that function, which it meets to 1e-4
     of white: a fifth of the arithmetic is saved, and bf16 does not round what unclipped pixels are to be met with.
@@ -115,7 +115,7 @@ def training_forward(network: HdrNetwork, recipe: Recipe, peak: float) -> Forwar
     restoration = network.restoration_part()
     output = None if restoration is None else restoration.output
     if not recipe.tone_kept() or network.tone_part() is None or output is None:
-        return network
+        return network.coded
     return lambda x: output(x).float() + srgb_decode(x.float()) / peak
 
 
@@ -135,7 +135,7 @@ def train_step(
         x: SDR (N, 3, H, W) in [0, 1].
         truth: linear HDR (N, 3, H, W) in [0, 1].
         group: processes that take this step together, each with patches of its own.
-        forward: computes what the network does, see :func:`training_forward`; the network itself by default.
+        forward: computes what the network does, see :func:`training_forward`; the network's own way by default.
 
     Returns:
         Loss and mean squared error after the mu-law, over all processes, (2,) on the device.
@@ -153,9 +153,10 @@ def train_step(
         settings["lr"] = recipe.learning_rate_at(state.step) * settings["rate"]
     network.train()
     with torch.autocast(x.device.type, kind, enabled=kind != torch.float32):
-        prediction = (forward or network)(x)
-    prediction = prediction.float()
-    loss = loss_function(prediction, truth, x, recipe.active_losses(state.step))
+        coded = (forward or network.coded)(x)
+    coded = coded.float()
+    prediction = network.encoding.decode(coded)
+    loss = loss_function(prediction, truth, x, recipe.active_losses(state.step), coded)
     state.optimiser.zero_grad(set_to_none=True)
     scaler = state.scaler
     (loss if scaler is None else scaler.scale(loss)).backward()

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from dcdr_deploy.errors import InputError
 from dcdr_deploy.metrics.chromaticity import DARKEST, uv_prime
 from dcdr_deploy.metrics.psnr import CLIPPED_CODE
+from dcdr_deploy.models.encodings import LINEAR, Encoding
 from dcdr_deploy.training.mu_law import mu_law
 from dcdr_deploy.training.perceptual import PERCEPTUAL
 
@@ -175,6 +176,20 @@ RELATIVE_TERMS: dict[str, Callable[[float], Callable[[Tensor, Tensor, Tensor], T
 """Losses that look at the SDR input as well."""
 
 
+def coded_l1(coded: Tensor, truth: Tensor) -> Tensor:
+    """Mean absolute error in the network's own encoding of its output; both (N, 3, H, W) encoded."""
+    return (coded - truth).abs().mean()
+
+
+def coded_mse(coded: Tensor, truth: Tensor) -> Tensor:
+    """Mean squared error in the network's own encoding of its output; both (N, 3, H, W) encoded."""
+    return (coded - truth).square().mean()
+
+
+CODED_TERMS: dict[str, LossTerm] = {"coded_l1": coded_l1, "coded_mse": coded_mse}
+"""Losses in the network's own encoding of its output: of what its layers give, and of the truth encoded alike."""
+
+
 def known_only(truth: Tensor, prediction: Tensor, sdr: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Truth, prediction and SDR without the pixels whose truth is unknown (NaN): black in all three.
 
@@ -188,23 +203,29 @@ class WeightedLoss(nn.Module):
     """Sum of named loss terms.
 
     Args:
-        weights: weight of each name of :data:`TERMS`, :data:`RELATIVE_TERMS` and
+        weights: weight of each name of :data:`TERMS`, :data:`RELATIVE_TERMS`, :data:`CODED_TERMS` and
             :data:`~dcdr_deploy.training.perceptual.PERCEPTUAL`; zero weights are left out.
         files: weights files of perceptual losses, by the same names; those not given are looked for.
         peak: linear value of 1.0 in units of SDR white.
+        encoding: of what the network's layers give.
 
     Raises:
         InputError: unknown name, or perceptual loss without weights.
     """
 
     def __init__(
-        self, weights: Mapping[str, float], files: Mapping[str, Path] = MappingProxyType({}), peak: float = 1.0
+        self,
+        weights: Mapping[str, float],
+        files: Mapping[str, Path] = MappingProxyType({}),
+        peak: float = 1.0,
+        encoding: Encoding = LINEAR,
     ) -> None:
         super().__init__()
-        known = TERMS.keys() | RELATIVE_TERMS.keys() | PERCEPTUAL.keys()
+        known = TERMS.keys() | RELATIVE_TERMS.keys() | CODED_TERMS.keys() | PERCEPTUAL.keys()
         if not weights.keys() <= known:
             raise InputError(f"unknown loss {sorted(weights.keys() - known)}; known: {sorted(known)}")
         self.weights = {name: weight for name, weight in weights.items() if weight}
+        self.encoding = encoding
         names = self.weights.keys()
         self.terms = {name: TERMS[name](peak) for name in names & TERMS.keys()}
         self.relative = {name: RELATIVE_TERMS[name](peak) for name in names & RELATIVE_TERMS.keys()}
@@ -212,7 +233,14 @@ class WeightedLoss(nn.Module):
             {name: PERCEPTUAL[name].load(files.get(name)) for name in sorted(names & PERCEPTUAL.keys())}
         )
 
-    def forward(self, prediction: Tensor, truth: Tensor, sdr: Tensor, active: Collection[str] | None = None) -> Tensor:
+    def forward(
+        self,
+        prediction: Tensor,
+        truth: Tensor,
+        sdr: Tensor,
+        active: Collection[str] | None = None,
+        coded: Tensor | None = None,
+    ) -> Tensor:
         """Weighted sum for float32 pictures.
 
         Args:
@@ -220,13 +248,19 @@ class WeightedLoss(nn.Module):
             truth: likewise; NaN where it is unknown: there the prediction counts as right in every term.
             sdr: the network's input, sRGB-encoded in [0, 1].
             active: names of the terms that count; all by default.
+            coded: the prediction before decoding, for :data:`CODED_TERMS`; by default the prediction encoded again.
         """
+        unknown = truth.isnan().any(dim=1, keepdim=True)
         truth, prediction, sdr = known_only(truth, prediction, sdr)
         total = prediction.new_zeros(())
         for name, weight in self.weights.items():
             if active is not None and name not in active:
                 continue
-            if name in self.relative:
+            if name in CODED_TERMS:
+                coded_truth = self.encoding.encode(truth)
+                given = self.encoding.encode(prediction) if coded is None else coded
+                value = CODED_TERMS[name](torch.where(unknown, coded_truth, given), coded_truth)
+            elif name in self.relative:
                 value = self.relative[name](prediction, truth, sdr)
             else:
                 value = (self.terms.get(name) or self.perceptual[name])(prediction, truth)

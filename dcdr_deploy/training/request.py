@@ -18,6 +18,7 @@ from torch.utils.data import Dataset
 from dcdr_deploy.errors import InputError
 from dcdr_deploy.modelfile.metadata import check_peak
 from dcdr_deploy.models import HdrNetwork, architecture_of, find_preset, load_checkpoint, preset_names
+from dcdr_deploy.models.encodings import Encoding
 from dcdr_deploy.system import hardware
 from dcdr_deploy.system.files import refuse_url
 from dcdr_deploy.system.progress import Listener, silent
@@ -44,6 +45,9 @@ PERCEPTUAL_CHOICES: dict[str, dict[str, float]] = {
 }
 """Perceptual loss and its weight, by the name that ``--perceptual`` takes."""
 
+
+PUBLISHED = "paper"
+"""The recipe in which every network is trained by the losses of its own publication."""
 
 SPLIT_LISTS = (Path("data/splits/photographs.tsv"), Path("data/splits/panoramas.tsv"))
 """The repository's lists of what belongs to which split; where they are not, every file is for training."""
@@ -205,9 +209,19 @@ def build_recipe(request: TrainingRequest) -> Recipe:
     if request.start_weights is not None and not request.resume and "preset" not in overrides:
         overrides["preset"] = preset_of(request.start_weights)
     recipe = replace(RECIPES[request.recipe], **overrides)
-    multiple = architecture_of(find_preset(recipe.preset)).size_multiple
-    if recipe.patch % multiple:
-        raise InputError(f"`patch` {recipe.patch}: preset {recipe.preset} takes multiples of {multiple}")
+    config = find_preset(recipe.preset)
+    architecture = architecture_of(config)
+    if recipe.patch % architecture.size_multiple:
+        raise InputError(
+            f"`patch` {recipe.patch}: preset {recipe.preset} takes multiples of {architecture.size_multiple}"
+        )
+    peak = Encoding.parse(config.output).peak
+    if peak is not None and peak != request.peak:
+        raise InputError(
+            f"`peak` {request.peak:g}: preset {recipe.preset} gives absolute light, with a peak of {peak:g}"
+        )
+    if request.recipe == PUBLISHED and "losses" not in overrides and architecture.losses:
+        recipe = replace(recipe, losses=dict(architecture.losses))
     if request.perceptual is not None:
         others = {name: weight for name, weight in recipe.losses.items() if name not in PERCEPTUAL}
         recipe = replace(recipe, losses=others | PERCEPTUAL_CHOICES[request.perceptual])

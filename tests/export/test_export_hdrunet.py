@@ -40,9 +40,9 @@ def call(*arguments: object) -> Result:
     return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
-def reference(path: Path, x: np.ndarray, gamma: float) -> np.ndarray:
+def reference(path: Path, x: np.ndarray, output: str) -> np.ndarray:
     network = load_checkpoint(path).network
-    network.config = replace(network.config, output_gamma=gamma)
+    network.config = replace(network.config, output=output)
     with torch.no_grad():
         return network(torch.from_numpy(x)).numpy()
 
@@ -64,7 +64,7 @@ def test_onnx_runtime_computes_what_torch_computes(public: Path, exported_hdrune
     x = np.random.default_rng(0).random((2, 3, 36, 52), np.float32)
     with load_engine(exported_hdrunet.path, "onnxruntime") as engine:
         result = engine.infer(x)
-    assert np.abs(result - reference(public, x, 2.24)).max() <= 1e-4
+    assert np.abs(result - reference(public, x, "gamma:2.24")).max() <= 1e-4
     assert result.std() > 0.01
 
 
@@ -79,7 +79,7 @@ def test_metadata_names_the_network_and_the_overlap_of_its_receptive_field(expor
     metadata = read_model(exported_hdrunet.path).metadata
     reach = small_network().receptive_field()
     assert metadata.extra["network"] == "hdrunet"
-    assert HDRUNetConfig.from_json(metadata.extra["architecture"]) == replace(SMALL, output_gamma=2.24)
+    assert HDRUNetConfig.from_json(metadata.extra["architecture"]) == replace(SMALL, output="gamma:2.24")
     assert reach <= metadata.overlap < reach + 4
     assert (metadata.size_multiple, metadata.peak, metadata.extra["offsets"]) == (4, 1.0, "{}")
 
@@ -91,23 +91,23 @@ def test_the_published_network_needs_an_overlap_of_96(tmp_path: Path) -> None:
 
 def test_the_report_says_that_the_published_encoding_was_assumed(exported_hdrunet: ExportReport) -> None:
     text = as_text(exported_hdrunet)
-    assert "raised to 2.24" in text
-    assert "--output-gamma" in text
+    assert "taken as gamma:2.24" in text
+    assert "--output-encoding" in text
 
 
-def test_a_gamma_that_the_user_names_goes_into_the_file(public: Path, tmp_path: Path) -> None:
-    result = call("export", public, "-o", tmp_path / "m.onnx", "--output-gamma", "1")
+def test_an_encoding_that_the_user_names_goes_into_the_file(public: Path, tmp_path: Path) -> None:
+    result = call("export", public, "-o", tmp_path / "m.onnx", "--output-encoding", "linear")
     assert result.exit_code == 0, result.output
-    assert "raised to" not in result.stdout
+    assert "does not say how its output" not in result.stdout
     x = np.random.default_rng(1).random((1, 3, 16, 20), np.float32)
     with load_engine(tmp_path / "m.onnx", "onnxruntime") as engine:
-        assert np.abs(engine.infer(x) - reference(public, x, 1.0)).max() <= 1e-4
+        assert np.abs(engine.infer(x) - reference(public, x, "linear")).max() <= 1e-4
 
 
 def test_weights_of_this_tool_are_linear_as_they_are(tmp_path: Path) -> None:
     save_safetensors(small_network(), tmp_path / "m.safetensors", ModelMetadata(peak=8.0), torch.float32)
     report = export_checkpoint(tmp_path / "m.safetensors")
-    assert report.gamma_assumed is None
+    assert report.encoding_assumed is None
     assert "Pow" not in {node.op_type for node in onnx.load(str(report.path)).graph.node}
 
 
@@ -116,15 +116,15 @@ def test_fp16_files_are_close(public: Path, tmp_path: Path) -> None:
     assert all(each.psnr >= 60 for each in report.comparisons)
 
 
-@pytest.mark.parametrize("gamma", ["0", "-1", "nan"])
-def test_a_gamma_that_is_no_positive_number_is_refused(public: Path, gamma: str) -> None:
-    result = call("export", public, "--output-gamma", gamma)
+@pytest.mark.parametrize("encoding", ["gamma:0", "gamma:-1", "log:nan", "gamma:x", "sRGB", "linear:2"])
+def test_an_encoding_that_there_is_not_is_refused(public: Path, encoding: str) -> None:
+    result = call("export", public, "--output-encoding", encoding)
     assert result.exit_code == 2
-    assert "--output-gamma" in result.stderr
+    assert "--output-encoding" in result.stderr
 
 
-def test_dcdr_unet_takes_no_gamma(checkpoint: Path) -> None:
-    result = call("export", checkpoint, "--output-gamma", "2.2")
+def test_dcdr_unet_takes_no_encoding(checkpoint: Path) -> None:
+    result = call("export", checkpoint, "--output-encoding", "gamma:2.2")
     assert result.exit_code == 2
     assert "(DCDR-UNet) gives linear light" in result.stderr
 

@@ -135,7 +135,7 @@ def test_missing_files_and_folders_are_named(tmp_path: Path, path: str) -> None:
 
 def test_another_architecture_is_described_by_its_keys(tmp_path: Path) -> None:
     torch.save({"conv1.weight": torch.zeros(3, 3), "fc.bias": torch.zeros(2)}, tmp_path / "m.pth")
-    with pytest.raises(CheckpointError, match=r"is no DCDR-UNet.*conv1\.weight"):
+    with pytest.raises(CheckpointError, match=r"is of no known network \(DCDR-UNet.*conv1\.weight"):
         load_checkpoint(tmp_path / "m.pth")
 
 

@@ -129,26 +129,26 @@ def test_a_public_checkpoint_computes_the_published_function_raised_to_linear_li
     assert isinstance(loaded.network, HDRUNet)
     assert not loaded.has_metadata
     assert loaded.metadata.peak == 1.0
-    assert loaded.network.config.output_gamma == 2.24
+    assert loaded.network.config.output == "gamma:2.24"
     x = torch.rand(2, 3, 24, 36, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         expected = by_hand(state, x)
         assert expected.min() < 0 < expected.max()
         assert torch.allclose(loaded.network(x), expected.clamp(min=0) ** 2.24, atol=1e-5)
-        loaded.network.config = replace(loaded.network.config, output_gamma=1.0)
+        loaded.network.config = replace(loaded.network.config, output="linear")
         assert torch.allclose(loaded.network(x), expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("gamma", [1.0, 2.24])
-def test_files_of_this_tool_keep_the_gamma(tmp_path: Path, gamma: float) -> None:
-    network = HDRUNet(replace(TINY, output_gamma=gamma))
+@pytest.mark.parametrize("output", ["linear", "gamma:2.24", "pq-bt2020:8"])
+def test_files_of_this_tool_keep_the_encoding(tmp_path: Path, output: str) -> None:
+    network = HDRUNet(replace(TINY, output=output))
     save_safetensors(network, tmp_path / "m.safetensors", ModelMetadata(), torch.float32)
     assert load_checkpoint(tmp_path / "m.safetensors").network.config == network.config
 
 
 def test_the_configuration_is_deduced_from_shapes(tmp_path: Path) -> None:
     torch.save(HDRUNet(TINY).state_dict(), tmp_path / "m.pth")
-    assert load_checkpoint(tmp_path / "m.pth").network.config == replace(TINY, output_gamma=2.24)
+    assert load_checkpoint(tmp_path / "m.pth").network.config == replace(TINY, output="gamma:2.24")
 
 
 @pytest.mark.parametrize("size", [(4, 4), (8, 20), (36, 12)])
@@ -204,11 +204,11 @@ def test_a_checkpoint_without_its_first_convolution_is_no_hdrunet(tmp_path: Path
 
 
 def test_configuration_survives_json() -> None:
-    config = replace(TINY, output_gamma=2.24)
+    config = replace(TINY, output="gamma:2.24")
     assert HDRUNetConfig.from_json(config.to_json()) == config
 
 
-@pytest.mark.parametrize("changes", [{"width": 0}, {"blocks": (1, 2)}, {"output_gamma": 0.0}])
+@pytest.mark.parametrize("changes", [{"width": 0}, {"blocks": (1, 2)}, {"blocks": (1, -1, 1)}])
 def test_values_out_of_range_are_refused(changes: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="must be"):
         replace(TINY, **changes)

@@ -14,6 +14,8 @@ def as_data(report: ExportReport) -> dict[str, Any]:
         "path": str(report.path),
         "bytes": report.path.stat().st_size,
         "peak": report.metadata.peak,
+        "light": report.metadata.light,
+        "output": report.metadata.output,
         "overlap": report.metadata.overlap,
         "network": report.metadata.extra["network"],
         "precision": report.metadata.extra["precision"],
@@ -38,11 +40,13 @@ def as_text(report: ExportReport) -> str:
         lines.append("  not verified (--no-verify)")
     if report.comparisons and metadata.extra["precision"] == "fp16":
         lines.append("  note: the CPU computes FP16 files in FP32; this checks weights and types, not rounding")
-    lines.append(f"  peak {metadata.peak:g} x SDR white, overlap {metadata.overlap} px")
-    if report.gamma_assumed is not None:
+    lines.append(f"  peak {metadata.peak:g} x SDR white, {metadata.light} light, overlap {metadata.overlap} px")
+    if metadata.sees_whole_picture:
+        lines.append("  note: the network looks at the whole picture; in tiles its result is another one")
+    if report.encoding_assumed is not None:
         lines.append(
-            f"  note: the checkpoint does not say how its output is encoded; it is raised to {report.gamma_assumed:g}, "
-            "as the published weights need; --output-gamma sets it (1 for weights trained on linear light)"
+            f"  note: the checkpoint does not say how its output is encoded; it is taken as {report.encoding_assumed}, "
+            "as the published weights need; --output-encoding sets it (linear for weights trained on linear light)"
         )
     if report.peak_assumed:
         lines.append("  note: the checkpoint names no peak, so 1.0 of the output is taken as SDR white; --peak sets it")
