@@ -114,11 +114,12 @@ class FolderReport:
     """What a folder run did.
 
     Attributes:
-        files: what was converted, in the order in which it was finished.
+        files: what was converted, in the order in which it was finished; not kept by runs over a cluster.
         unchanged: outputs that an earlier run had finished from the same input with the same settings.
         failures: what could not be converted.
         failures_file: where the failures are listed; ``None`` without failures.
         seconds: time of the whole run, without loading the model.
+        converted: how many were converted.
     """
 
     files: tuple[FileReport, ...]
@@ -126,3 +127,4 @@ class FolderReport:
     failures: tuple[Failure, ...]
     failures_file: Path | None
     seconds: float
+    converted: int

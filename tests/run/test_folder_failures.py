@@ -15,7 +15,8 @@ from run_results import converted, files_below
 from dcdr_deploy.engines.base import Engine, EngineInfo
 from dcdr_deploy.errors import EngineError, EngineOutOfMemory, NonFiniteError, OutputError
 from dcdr_deploy.run.events import FileBegun
-from dcdr_deploy.run.folder import FAILURES_IN_A_ROW, convert_folder
+from dcdr_deploy.run.folder import convert_folder
+from dcdr_deploy.run.ledger import FAILURES_IN_A_ROW
 from dcdr_deploy.run.manifest import MANIFEST_NAME
 from dcdr_deploy.run.runner import TILES, Runner
 from dcdr_deploy.system.progress import Event, silent

@@ -111,7 +111,7 @@ class Console(Display):
         """Show the sums of a folder run."""
         if self._bar is not None:
             self._bar.close()
-        parts = [f"{len(report.files)} converted into {target}"]
+        parts = [f"{report.converted} converted into {target}"]
         if report.unchanged:
             parts.append(f"{len(report.unchanged)} unchanged since an earlier run (--overwrite converts them again)")
         if report.failures:

@@ -1,0 +1,202 @@
+"""The books of a folder run: what is up to date, what is finished, what failed, and when there is no use in going on.
+
+They are the same whoever does the work, threads of this process (folder.py) or those of other machines.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+
+from dcdr_deploy.engines.base import EngineInfo
+from dcdr_deploy.errors import DcdrError, EngineError, EngineOutOfMemory, NonFiniteError, OutputError
+from dcdr_deploy.run.events import FileConverted, FileFailed, FilesFound
+from dcdr_deploy.run.jobs import Job
+from dcdr_deploy.run.manifest import Entry, Manifest, Wanted, describe, settings_key
+from dcdr_deploy.run.outputs import ConvertOptions, gain_map_path, preview_path
+from dcdr_deploy.run.reports import Failure, FileReport, FolderReport
+from dcdr_deploy.system.files import open_to_append
+from dcdr_deploy.system.progress import Event, Listener
+
+FAILURES_NAME = "failures.jsonl"
+
+FAILURES_IN_A_ROW = 3
+"""So many failures of the engine, or of writing, one after the other are no matter of single files."""
+
+_OF_ONE_PICTURE = (NonFiniteError, EngineOutOfMemory)
+"""Failures of the engine that depend on a picture's values or size."""
+
+
+class StopError(Exception):
+    """Ends a run for a reason; no DcdrError, which would be taken for a failure of the file at hand."""
+
+    def __init__(self, reason: DcdrError) -> None:
+        super().__init__(str(reason))
+        self.reason = reason
+
+
+def run_settings(info: EngineInfo, tile: object, overlap: object, options: ConvertOptions) -> str:
+    """Return the digest of all that decides an output's numbers beside the input.
+
+    Args:
+        info: the engine.
+        tile, overlap: as of the runner. They decide about the last digits, in contrast to the number of tiles in a
+            batch.
+        options: what is made of a picture.
+    """
+    picture = {"scale": str(options.scale), "dials": options.dials.turned(), "wrap": options.wrap}
+    return settings_key(info, write=asdict(options.write), **picture, tile=tile, overlap=overlap)
+
+
+def wanted_of(job: Job, settings: str, options: ConvertOptions) -> Wanted | None:
+    """Describe the present state of a job's input, ``None`` where it is gone: reading it will say so."""
+    with suppress(OSError):
+        return describe(job.name, job.source, settings, options.preview)
+    return None
+
+
+def entry_of(wanted: Wanted | None, job: Job, options: ConvertOptions) -> Entry | None:
+    """Return the line on a job that is finished, ``None`` where its files are gone again: the next run makes them."""
+    if wanted is not None:
+        with suppress(OSError):
+            return wanted.done(job.output, preview_path(job.output) if options.preview else None)
+    return None
+
+
+class Ledger:
+    """The books of one run. Called on one thread, but for :meth:`enter`.
+
+    Attributes:
+        settings: of :func:`run_settings`.
+    """
+
+    def __init__(
+        self,
+        target: Path,
+        settings: str,
+        options: ConvertOptions,
+        listener: Listener,
+        *,
+        keep_reports: bool = True,
+    ) -> None:
+        """Open the manifest of an output folder.
+
+        Args:
+            target: the output folder.
+            settings: of :func:`run_settings`.
+            options: what is made of a picture.
+            listener: told what is found, converted, failed.
+            keep_reports: hold the report of every file to the end; without, memory does not grow with their number.
+
+        Raises:
+            OutputError: the manifest cannot be read.
+        """
+        self.settings = settings
+        self._options = options
+        self._listener = listener
+        self._keep_reports = keep_reports
+        self._manifest = Manifest(target)
+        self._failures_file = target / FAILURES_NAME
+        self._started = time.perf_counter()
+        self._unchanged: tuple[Path, ...] = ()
+        self._files: list[FileReport] = []
+        self._converted = 0
+        self._failures: list[Failure] = []
+        self._engine_failures = self._write_failures = 0  # in a row
+
+    def begin(self, jobs: Sequence[Job], *, overwrite: bool) -> list[Job]:
+        """Begin the list of failures anew, and return the jobs that are to be done.
+
+        Raises:
+            OutputError: the old list cannot be removed.
+        """
+        self._started = time.perf_counter()
+        self._forget_failures()
+        unchanged = [] if overwrite else [job for job in jobs if self._is_unchanged(job)]
+        done = {job.name for job in unchanged}
+        waiting = [job for job in jobs if job.name not in done]
+        self._unchanged = tuple(job.output for job in unchanged)
+        self._listener(FilesFound(total=len(waiting), unchanged=self._unchanged))
+        return waiting
+
+    def _is_unchanged(self, job: Job) -> bool:
+        # Inputs are known by their content. A folder that was never run is not read through for that before it begins.
+        known = self._manifest.knows(job.name)
+        wanted = wanted_of(job, self.settings, self._options) if known else None
+        if wanted is None:
+            return False
+        other = self._manifest.replaces(wanted)
+        if other:
+            self._listener(Event(note=f"{job.output}: was made of {other}; {job.source} replaces it"))
+        gain_map = gain_map_path(self._options, job.name)
+        if gain_map is not None and not (gain_map.is_file() and gain_map.stat().st_size):
+            return False
+        return self._manifest.holds(wanted, job.output, preview_path(job.output))
+
+    def enter(self, entry: Entry | None) -> None:
+        """Write a finished output down; from any thread.
+
+        Raises:
+            OutputError: the manifest cannot be written.
+        """
+        if entry is not None:
+            self._manifest.add(entry)
+
+    def done(self, report: FileReport) -> None:
+        """Count a file that was converted."""
+        self._write_failures = 0
+        self._converted += 1
+        if self._keep_reports:
+            self._files.append(report)
+        self._listener(FileConverted(report=report))
+
+    def engine_works(self) -> None:
+        """Note that the engine did a picture: its failures before were no row."""
+        self._engine_failures = 0
+
+    def failed(self, job: Job, error: DcdrError) -> None:
+        """Record a failure of one file.
+
+        Raises:
+            StopError: it is the last of several that the next files would meet too, or the list cannot be written.
+        """
+        failure = Failure(job.source, str(error), type(error).__name__)
+        self._failures.append(failure)
+        self._listener(FileFailed(failure=failure))
+        self._write_failure(failure)
+        if isinstance(error, OutputError):
+            self._write_failures += 1
+        elif isinstance(error, EngineError) and not isinstance(error, _OF_ONE_PICTURE):
+            self._engine_failures += 1
+        if max(self._write_failures, self._engine_failures) >= FAILURES_IN_A_ROW:
+            raise StopError(type(error)(f"stopped after {FAILURES_IN_A_ROW} failures in a row: {error}"))
+
+    def report(self) -> FolderReport:
+        """Return what the run did so far."""
+        return FolderReport(
+            files=tuple(self._files),
+            unchanged=self._unchanged,
+            failures=tuple(self._failures),
+            failures_file=self._failures_file if self._failures else None,
+            seconds=time.perf_counter() - self._started,
+            converted=self._converted,
+        )
+
+    def _forget_failures(self) -> None:
+        try:
+            self._failures_file.unlink(missing_ok=True)
+        except OSError as error:
+            raise OutputError(f"{self._failures_file}: cannot be replaced: {error.strerror or error}") from error
+
+    def _write_failure(self, failure: Failure) -> None:
+        try:
+            self._failures_file.parent.mkdir(parents=True, exist_ok=True)
+            with open_to_append(self._failures_file) as stream:
+                stream.write(json.dumps(failure.as_dict()) + "\n")
+        except OSError as error:
+            reason = OutputError(f"{self._failures_file}: cannot be written: {error.strerror or error}")
+            raise StopError(reason) from error
