@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import hypothesis
@@ -22,6 +23,22 @@ hypothesis.settings.load_profile("any machine")
 MakeModel = Callable[..., Path]
 MakePicture = Callable[..., Path]
 Dcdr = Callable[..., Result]
+
+
+SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name)]
+
+
+@pytest.fixture(autouse=True)
+def signals_as_before() -> Iterator[None]:
+    """A command takes its process's signals and, once interrupted, ignores them to the end, which here does not come.
+
+    Processes that later tests start would inherit that.
+    """
+    before = [signal.getsignal(number) for number in SIGNALS]
+    yield
+    for number, handler in zip(SIGNALS, before, strict=True):
+        if handler is not None:  # None: set by other than Python, which cannot set it back
+            signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session")
