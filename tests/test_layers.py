@@ -147,6 +147,7 @@ def test_an_arrow_up_a_circle_and_a_new_room_would_be_found(tmp_path: Path) -> N
 
 OPTIONAL = (
     "torch", "torchvision", "onnx", "onnxscript", "safetensors", "openvino", "tensorrt", "tensorrt_rtx", "cuda",
+    "imagecodecs", "pillow_heif",
     "skimage", "lpips", "pycvvdp", "av", "scipy", "fastapi", "starlette", "pydantic", "uvicorn", "prometheus_client",
     "ray", "fsspec", "pyarrow", "tritonclient",
 )  # fmt: skip

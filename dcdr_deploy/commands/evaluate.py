@@ -26,6 +26,7 @@ Examples:
   dcdr-deploy evaluate hdr/ truth/ --ldr photos/         clipped pixels too
   dcdr-deploy evaluate hdr/ truth/ --ldr photos/ --overexposed   Test Set 2
   dcdr-deploy evaluate hdr/ truth/ --align gain          relative HDR
+  dcdr-deploy evaluate hdr/ phone/ --ldr phone/ --use-gain-map   Ultra HDR, HEIC
   dcdr-deploy evaluate hdr/ truth/ --ldr photos/ --align curve   what is restored
   dcdr-deploy evaluate hdr/ truth/ --metrics paper,pu21-ssim,cvvdp --csv
   dcdr-deploy evaluate hdr/ truth/ --metrics all --json > figures.json
@@ -106,6 +107,9 @@ def _list_metrics(ctx: click.Context, param: click.Parameter, wanted: bool) -> N
 @click.option("--partial", is_flag=True, help="Leave truths without a prediction out.")
 @click.option("--part", metavar="NAME|N", help="Part to read of OpenEXR files with several.")
 @click.option("--layer", metavar="NAME", help="Layer to read of OpenEXR files with layers.")
+@click.option(
+    "--use-gain-map", is_flag=True, help="Take JPEG, HEIC and AVIF with a gain map, as base x map, for HDR pictures."
+)
 @click.option("--strict", is_flag=True, help="Refuse NaN and infinity. [masked and counted]")
 @click.option("--white", type=float, default=SDR_WHITE_NITS, show_default=True, help="SDR white in cd/m2.")
 @click.option("--jobs", type=int, help="Processes. [one a core, fewer where memory is short]")
@@ -116,9 +120,9 @@ def _list_metrics(ctx: click.Context, param: click.Parameter, wanted: bool) -> N
 def command(prediction: str, truth: str, **chosen: Any) -> None:
     """Compare the HDR pictures PRED with the ground truth GT: two files, or two folders.
 
-    Pictures are linear: EXR, HDR, TIFF of floats, 16-bit PNG or TIFF, NumPy arrays. In folders they are paired by
-    relative path without the suffix; a truth without its prediction, or of another size, is an error. Prints each
-    pair's figures and their mean.
+    Pictures are linear: EXR, HDR, TIFF of floats, 16-bit PNG or TIFF, NumPy arrays; or PQ: PNG, AVIF, HEIC, JPEG XL. In
+    folders they are paired by relative path without the suffix; a truth without its prediction, or of another size, is
+    an error. Prints each pair's figures and their mean.
     """
     from dcdr_deploy.evaluation.comparison import evaluate
     from dcdr_deploy.evaluation.pairing import find_pairs
@@ -131,13 +135,12 @@ def command(prediction: str, truth: str, **chosen: Any) -> None:
         white_nits=chosen["white"],
         overexposed=chosen["overexposed"],
         align=chosen["align"],
-        reading=HdrOptions(chosen["part"], chosen["layer"], chosen["strict"]),
+        reading=HdrOptions(chosen["part"], chosen["layer"], chosen["strict"], chosen["use_gain_map"]),
         jobs=chosen["jobs"],
     )
     left_out: list[str] = []
-    pairs = find_pairs(
-        prediction, truth, chosen["ldr"], partial=chosen["partial"], listener=lambda event: left_out.append(event.note)
-    )
+    choice = {"partial": chosen["partial"], "gain_maps": chosen["use_gain_map"]}
+    pairs = find_pairs(prediction, truth, chosen["ldr"], **choice, listener=lambda event: left_out.append(event.note))
     with display() as shown:
         report = evaluate(pairs, settings, silent if chosen["quiet"] else shown)
     if not chosen["quiet"]:

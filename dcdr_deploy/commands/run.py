@@ -67,8 +67,8 @@ its minimum, median, 99th percentile and maximum in units of SDR white.
 def command(source: str, target: str, **chosen: Any) -> None:
     """Turn the picture INPUT into the HDR file OUTPUT, or all pictures of a folder.
 
-    INPUT is PNG, JPEG, WebP, TIFF or BMP. OUTPUT's suffix chooses the format: .exr, .hdr, .png or .tif; where OUTPUT is
-    a folder, --format does. An older file of the same name is replaced once the new one is whole.
+    INPUT is PNG, JPEG, WebP, TIFF, BMP, AVIF, HEIC or JPEG XL. OUTPUT's suffix chooses the format: .exr, .hdr, .png or
+    .tif; where OUTPUT is a folder, --format does. An older file of the same name is replaced once the new one is whole.
 
     A folder run reports bad files in OUTPUT/failures.jsonl, goes on, and ends with exit code 3. Files that an earlier
     run finished are skipped while input, model and settings are the same.
@@ -94,6 +94,7 @@ def command(source: str, target: str, **chosen: Any) -> None:
         plan = plan_folder(Path(source), Path(target), options, recursive=chosen["recursive"])
         for note in plan.notes:
             console.note(note)
+        console.left_out(Path(source), plan.left_out)
         with open_runner(chosen["model"], settings, console) as runner:
             report = convert_planned(
                 plan, Path(target), runner, options, overwrite=chosen["overwrite"], listener=console

@@ -13,7 +13,7 @@ from pathlib import Path
 from dcdr_deploy.errors import InputError
 from dcdr_deploy.imaging.formats import SUFFIXES
 from dcdr_deploy.imaging.pair_names import is_folder, partners, pictures_by_name
-from dcdr_deploy.imaging.read_hdr import HDR_SUFFIXES
+from dcdr_deploy.imaging.read_hdr import GAIN_MAP_SUFFIXES, HDR_SUFFIXES
 from dcdr_deploy.system.progress import Event, Listener, silent
 
 
@@ -39,6 +39,7 @@ def find_pairs(
     ldr: str | os.PathLike[str] | None = None,
     *,
     partial: bool = False,
+    gain_maps: bool = False,
     listener: Listener = silent,
 ) -> tuple[PairFiles, ...]:
     """Pair two files, or the pictures of two folders and their sub-folders.
@@ -49,6 +50,7 @@ def find_pairs(
     Args:
         prediction, truth, ldr: files or folders.
         partial: leave truths without a prediction out, too.
+        gain_maps: look for JPEG too, which is HDR by a gain map only.
         listener: told what is left out, in notes.
 
     Raises:
@@ -66,13 +68,14 @@ def find_pairs(
         return (PairFiles(truths.stem, predictions, truths, sdr),)
     if sdr is not None and not kinds[sdr]:
         raise InputError(f"{sdr}: is a file, but {truths} is a folder; name a folder")
-    return _pairs_of_folders(predictions, truths, sdr, partial, listener)
+    suffixes = (*HDR_SUFFIXES, *(GAIN_MAP_SUFFIXES if gain_maps else ()))
+    return _pairs_of_folders(predictions, truths, sdr, suffixes, partial, listener)
 
 
 def _pairs_of_folders(
-    predictions: Path, truths: Path, sdr: Path | None, partial: bool, listener: Listener
+    predictions: Path, truths: Path, sdr: Path | None, suffixes: tuple[str, ...], partial: bool, listener: Listener
 ) -> tuple[PairFiles, ...]:
-    predicted, expected = pictures_by_name(predictions, HDR_SUFFIXES), pictures_by_name(truths, HDR_SUFFIXES)
+    predicted, expected = pictures_by_name(predictions, suffixes), pictures_by_name(truths, suffixes)
     partner = partners(expected, predicted)
     lonely = sorted(expected.keys() - partner.keys())
     if lonely and not (partial and partner):

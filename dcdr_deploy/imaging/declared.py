@@ -1,9 +1,10 @@
 """What a file says about the light of its samples, and which of its statements holds.
 
-Order of precedence: cICP, ICC profile, sRGB, gAMA/cHRM (W3C PNG, third edition, 4.3), then Exif's ColorSpace with the
-interoperability index of DCF (JEITA CP-3461), then TIFF's TransferFunction, WhitePoint and PrimaryChromaticities
-(TIFF 6.0, section 20). A statement that is broken or says nothing is passed over, which is told. Samples of which
-nothing is said are sRGB in an SDR picture and linear in an HDR file; that is for the reader to decide.
+Order of precedence: cICP, ICC profile, fields of a format's own (HEIF, AVIF, JPEG XL), sRGB, gAMA/cHRM (W3C PNG, third
+edition, 4.3), then Exif's ColorSpace with the interoperability index of DCF (JEITA CP-3461), then TIFF's
+TransferFunction, WhitePoint and PrimaryChromaticities (TIFF 6.0, section 20). A statement that is broken or says
+nothing is passed over, which is told. Samples of which nothing is said are sRGB in an SDR picture and linear in an HDR
+file; that is for the reader to decide.
 """
 
 from __future__ import annotations
@@ -31,6 +32,23 @@ _GAMMA_RANGE = (0.2, 20.0)
 _SPACE_OF_CHANNELS = {1: "GRAY", 3: "RGB", 4: "CMYK"}
 
 
+@dataclass(frozen=True)
+class Stated:
+    """Primaries and curve of RGB samples by fields of a format's own, such as HEIF's box ``colr`` of type ``nclx``.
+
+    Attributes:
+        by: what says so, as users know it.
+        primaries: chromaticities, or a code point of ITU-T H.273; 2 (unspecified) counts as Rec. 709.
+        transfer: code point of ITU-T H.273; 2 (unspecified) counts as sRGB. Not looked at beside a ``gamma``.
+        gamma: exponent of encoding, 0.45455 for a display's 2.2.
+    """
+
+    by: str
+    primaries: int | p.Chromaticities
+    transfer: int
+    gamma: float | None = None
+
+
 @dataclass
 class Declared:
     """The statements of one file, as found.
@@ -38,6 +56,7 @@ class Declared:
     Attributes:
         cicp: primaries, transfer, matrix, full-range flag of a cICP chunk (ITU-T H.273).
         icc: the embedded ICC profile.
+        stated: primaries and curve by fields of the format.
         srgb: whether an sRGB chunk, or another plain statement of sRGB, is there.
         gamma: gAMA: the exponent of encoding, 0.45455 for a display's 2.2.
         chromaticities: cHRM.
@@ -51,6 +70,7 @@ class Declared:
 
     cicp: tuple[int, int, int, int] | None = None
     icc: bytes | None = None
+    stated: Stated | None = None
     srgb: bool = False
     gamma: float | None = None
     chromaticities: p.Chromaticities | None = None
@@ -165,6 +185,33 @@ def _hdr_of(profile: icc.Profile) -> str:
     return h273.TRANSFERS[code].name if code in (h273.PQ, h273.HLG) else ""
 
 
+def _by_stated(declared: Declared, channels: int) -> Encoding | None:
+    stated = declared.stated
+    if stated is None:
+        return None
+    if isinstance(stated.primaries, int):
+        code = 1 if stated.primaries == h273.UNSPECIFIED else stated.primaries
+        if code not in h273.PRIMARIES:
+            raise _PassedOver(f"primaries {code} name no colour space")
+        colours = h273.PRIMARIES[code]
+    else:
+        colours = stated.primaries
+    matrix = _matrix(colours, channels)
+    if stated.gamma is not None:
+        if not _GAMMA_RANGE[0] <= 1 / stated.gamma <= _GAMMA_RANGE[1]:
+            raise _PassedOver(f"a gamma of {stated.gamma:g}")
+        exponent = 1 / stated.gamma
+        return Encoding(f"{p.name_of(colours)}, gamma {exponent:.4g}", stated.by, (_power(exponent),), matrix)
+    transfer = h273.TRANSFERS.get(h273.SRGB if stated.transfer == h273.UNSPECIFIED else stated.transfer)
+    if transfer is None:
+        raise _PassedOver(f"transfer {stated.transfer} names no curve")
+    name = f"{p.name_of(colours)}, {transfer.name}"
+    if transfer.curve is None:
+        return Encoding(name, stated.by, (), matrix, hdr=transfer.name)
+    encoding = Encoding(name, stated.by, (transfer.curve,), matrix)
+    return Encoding("sRGB", stated.by, (_srgb,)) if encoding.is_srgb else encoding
+
+
 def _by_srgb(declared: Declared, channels: int) -> Encoding | None:
     return Encoding("sRGB", "sRGB chunk", (_srgb,)) if declared.srgb else None
 
@@ -228,10 +275,11 @@ def _from_table(codes: NDArray[np.uint16]) -> Curve:
 
 
 _Statement = Callable[[Declared, int], "Encoding | None"]
-_ORDER: tuple[_Statement, ...] = (_by_cicp, _by_icc, _by_srgb, _by_gamma, _by_exif, _by_tiff)
+_ORDER: tuple[_Statement, ...] = (_by_cicp, _by_icc, _by_stated, _by_srgb, _by_gamma, _by_exif, _by_tiff)
 _STATEMENT: dict[_Statement, str] = {
     _by_cicp: "cICP chunk",
     _by_icc: "ICC profile",
+    _by_stated: "colour description",
     _by_srgb: "sRGB chunk",
     _by_gamma: "gAMA/cHRM chunks",
     _by_exif: "Exif colour space",

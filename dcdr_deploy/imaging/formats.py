@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from dcdr_deploy.imaging.decoders import bmp, jpeg, png, tiff, with_pillow
+from dcdr_deploy.imaging import isobmff, jxl_header
+from dcdr_deploy.imaging.decoders import avif, bmp, heif, jpeg, jxl, png, tiff, with_pillow
 from dcdr_deploy.imaging.decoders.common import Stored, UnreadableError
 
 SIGNATURE_BYTES = 64
@@ -38,60 +39,35 @@ def _is_tiff(head: bytes) -> bool:
     return classic_or_big and head[8:10] != b"CR"  # Canon CR2 is a TIFF with this mark
 
 
+_AVIF_BRANDS = frozenset({b"avif", b"avis"})
+_HEIF_BRANDS = frozenset(
+    {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"mif2", b"msf1"}
+)
+
+
+def _is_avif(head: bytes) -> bool:
+    return not isobmff.brands(head).isdisjoint(_AVIF_BRANDS)
+
+
+def _is_heif(head: bytes) -> bool:
+    return not isobmff.brands(head).isdisjoint(_HEIF_BRANDS)
+
+
 FORMATS: tuple[PictureFormat, ...] = (
     PictureFormat("PNG", (".png",), _starts(png.SIGNATURE), png.decode_png),
     PictureFormat("JPEG", (".jpg", ".jpeg", ".jpe"), _starts(b"\xff\xd8\xff"), jpeg.decode_jpeg),
     PictureFormat("WebP", (".webp",), lambda h: h[:4] == b"RIFF" and h[8:12] == b"WEBP", with_pillow.decode_webp),
     PictureFormat("TIFF", (".tif", ".tiff"), _is_tiff, tiff.decode_tiff),
     PictureFormat("BMP", (".bmp", ".dib"), _starts(b"BM"), bmp.decode_bmp),
+    PictureFormat("AVIF", (".avif",), _is_avif, avif.decode_avif),
+    PictureFormat("HEIC", (".heic", ".heif", ".hif"), _is_heif, heif.decode_heif),
+    PictureFormat("JPEG XL", (".jxl",), _starts(jxl_header.CODESTREAM, jxl_header.CONTAINER), jxl.decode_jxl),
 )
 
 SUFFIXES: frozenset[str] = frozenset(suffix for picture in FORMATS for suffix in picture.suffixes)
 """Suffixes (lower case, with the dot) under which folder runs look for pictures."""
 
-PASSED_OVER: frozenset[str] = frozenset(
-    {
-        ".heic",
-        ".heif",
-        ".avif",
-        ".gif",
-        ".jxl",
-        ".jp2",
-        ".j2k",
-        ".jxr",
-        ".psd",
-        ".psb",
-        ".tga",
-        ".ppm",
-        ".pgm",
-        ".svg",
-        ".pdf",
-        ".cr2",
-        ".cr3",
-        ".nef",
-        ".nrw",
-        ".arw",
-        ".dng",
-        ".raf",
-        ".orf",
-        ".rw2",
-        ".pef",
-        ".srw",
-        ".mp4",
-        ".mov",
-        ".mkv",
-        ".avi",
-        ".mxf",
-        ".webm",
-        ".m4v",
-        ".mts",
-    }
-)
-"""Suffixes of pictures and videos that folder runs leave out, which is told."""
-
 READABLE = "8- or 16-bit SDR picture as " + ", ".join(f.name for f in FORMATS[:-1]) + f" or {FORMATS[-1].name}"
-
-_HEIF_BRANDS = frozenset({b"heic", b"heix", b"hevc", b"mif1", b"msf1", b"avif", b"avis", b"heim", b"heis"})
 
 _RAW = "a camera RAW file"
 _VIDEO = "a video"
@@ -102,9 +78,7 @@ _REFUSED: tuple[tuple[str, Callable[[bytes], bool]], ...] = (
     ("a portable float map, which is HDR already", _starts(b"PF\n", b"Pf\n")),
     (_RAW, _starts(b"II*\0\x10\0\0\0CR", b"IIRO", b"IIRS", b"MMOR", b"IIU\0", b"FUJIFILM")),
     (_RAW, lambda h: h[4:12] == b"ftypcrx "),
-    ("HEIF or AVIF", lambda h: h[4:8] == b"ftyp" and h[8:12] in _HEIF_BRANDS),
     (_VIDEO, lambda h: h[4:8] == b"ftyp" or h[:4] == b"\x1a\x45\xdf\xa3" or (h[:4] == b"RIFF" and h[8:12] == b"AVI ")),
-    ("JPEG XL", _starts(b"\xff\x0a", b"\0\0\0\x0cJXL ")),
     ("JPEG 2000", _starts(b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51")),
     ("JPEG XR", _starts(b"II\xbc")),
     ("GIF", _starts(b"GIF8")),

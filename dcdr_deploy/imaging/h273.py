@@ -32,7 +32,7 @@ PRIMARIES: dict[int, p.Chromaticities] = {
 }
 """ColourPrimaries (table 2)."""
 
-PQ, HLG = 16, 18
+UNSPECIFIED, SRGB, PQ, HLG = 2, 13, 16, 18
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ TRANSFERS: dict[int, Transfer] = {
     10: Transfer("logarithmic, 316:1", _logarithmic(2.5)),
     11: _BT709,  # xvYCC and BT.1361 differ from it outside [0, 1] only
     12: _BT709,
-    13: Transfer("sRGB", _srgb),
+    SRGB: Transfer("sRGB", _srgb),
     14: _BT709,
     15: _BT709,
     PQ: Transfer("PQ", None),

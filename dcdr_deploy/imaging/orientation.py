@@ -43,6 +43,11 @@ def upright(stored: NDArray[Any], orientation: int) -> NDArray[Any]:
     return np.ascontiguousarray(_TO_UPRIGHT[orientation](stored))
 
 
+def orientation_of(stored: NDArray[Any], turned: NDArray[Any]) -> int:
+    """Which of the eight makes ``turned`` of ``stored``; both hold every number once and are not square."""
+    return next(number for number, turn in _TO_UPRIGHT.items() if np.array_equal(turn(stored), turned))
+
+
 def exif_of_block(block: bytes) -> Image.Exif:
     """The tags of a bare Exif block (TIFF header and tags, as in PNG's eXIf chunk); none of a damaged one."""
     from PIL import Image

@@ -14,21 +14,23 @@ from dcdr_deploy.imaging.decoders.common import Stored, UnreadableError, quiet_d
 from dcdr_deploy.imaging.formats import SIGNATURE_BYTES, PictureFormat, identify
 from dcdr_deploy.imaging.frame import Frame
 from dcdr_deploy.imaging.orientation import upright
+from dcdr_deploy.imaging.read_gain_map import GAIN_MAP_FORMATS, note_of
 from dcdr_deploy.system.files import refuse_url
 
 
 def read_image(path: str | os.PathLike[str]) -> Frame:
-    """Read a PNG, JPEG, WebP, TIFF or BMP picture, whatever its suffix says.
+    """Read a PNG, JPEG, WebP, TIFF, BMP, AVIF, HEIC or JPEG XL picture, whatever its suffix says.
 
     The orientation of Exif/TIFF is applied, palette, gray, 1-bit and CMYK become RGB, alpha is split off, samples are
     converted to sRGB from what the file declares them to be (``declared.py`` says in which order, ``colour.to_srgb``
-    how), linear ones included, and 16-bit samples keep their depth. Of animations and files
-    with several pages the first is taken. The size in the header is checked before anything is decoded.
+    how), linear ones included, and samples of more than 8 bits keep their depth. Of animations and files
+    with several pages the first is taken, of pictures with a gain map the SDR base, which is noted. The size in the
+    header is checked before anything is decoded.
 
     Returns:
         A :class:`Frame`: (H, W, 3) uint8 or uint16, sRGB-encoded. Its metadata:
 
-        - ``source_format``: ``"PNG"``, ``"JPEG"``, ``"WebP"``, ``"TIFF"`` or ``"BMP"``;
+        - ``source_format``: the name of one of ``formats.FORMATS``, such as ``"PNG"``;
         - ``source_mode``: the file's sample layout, such as ``"RGB"``, ``"P"``, ``"CMYK"``, ``"I;16"``;
         - ``bit_depth``: 8 or 16, of ``pixels``;
         - ``orientation``: 1..8 as the file states it (already applied);
@@ -47,6 +49,8 @@ def read_image(path: str | os.PathLike[str]) -> Frame:
         picture, data = _load(path)
         with quiet_decoders():
             stored = picture.decode(data)
+            if picture.name in GAIN_MAP_FORMATS:
+                stored.notes += filter(None, [note_of(data)])
             del data
             return _to_frame(stored, picture.name)
     except UnreadableError as refusal:
@@ -91,6 +95,8 @@ def _load(path: Path, *, header_only: bool = False) -> tuple[PictureFormat, byte
 
 
 def _refuse_hdr(stored: Stored, format_name: str) -> None:
+    if stored.colour.dtype == np.float32:
+        raise UnreadableError(f"holds floating-point samples ({format_name}), which is HDR; give an SDR picture")
     encoding = resolve(stored.declared, 1 if stored.colour.ndim == 2 else stored.colour.shape[2])
     # Programs that make an SDR picture of one of ours may keep its texts.
     still_linear = stored.colour.dtype == np.uint16 and (not encoding.by or encoding.is_linear)

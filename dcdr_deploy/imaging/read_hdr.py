@@ -2,7 +2,8 @@
 
 OpenEXR and Radiance files, floating-point TIFF and NumPy arrays hold light as it is. 16-bit PNG and TIFF without a word
 about their light hold linear codes, by this project's convention the network's [0, 1] x 65535; where the file declares
-an encoding (``declared.py``), that is undone. Whatever is converted to linear Rec. 709 is told in the notes.
+an encoding (``declared.py``), that is undone. AVIF, HEIC and JPEG XL are taken where they say PQ or linear light, and
+pictures with a gain map where that is asked for. Whatever is converted to linear Rec. 709 is told in the notes.
 """
 
 from __future__ import annotations
@@ -25,14 +26,19 @@ from dcdr_deploy.imaging.decoders.linear import Linear
 from dcdr_deploy.imaging.decoders.numpy_array import MAGIC as NUMPY_MAGIC
 from dcdr_deploy.imaging.decoders.numpy_array import decode_numpy, ratio_beside
 from dcdr_deploy.imaging.encoding import Encoding
+from dcdr_deploy.imaging.formats import SIGNATURE_BYTES, identify
 from dcdr_deploy.imaging.hdr_transfer import pq_decode
 from dcdr_deploy.imaging.light import SDR_WHITE_NITS
 from dcdr_deploy.imaging.orientation import upright
+from dcdr_deploy.imaging.read_gain_map import GAIN_MAP_FORMATS, decode_with_gain_map, has_gain_map
 from dcdr_deploy.imaging.transfer import srgb_to_linear
 from dcdr_deploy.system.files import refuse_url
 
-HDR_SUFFIXES = (".exr", ".hdr", ".png", ".tif", ".tiff", ".npy")
+HDR_SUFFIXES = (".exr", ".hdr", ".png", ".tif", ".tiff", ".npy", ".avif", ".jxl", ".heic", ".heif", ".hif")
 """Under which names folders are searched, in lower case."""
+
+GAIN_MAP_SUFFIXES = (".jpg", ".jpeg", ".jpe")
+"""Further ones where gain maps are asked for."""
 
 _READABLE = "give an OpenEXR, a Radiance .hdr, a 16-bit PNG or TIFF, or a floating-point TIFF"
 _CODE_MAXIMUM = np.float32(65535)
@@ -46,11 +52,13 @@ class HdrOptions:
         part: name or number of the part of an OpenEXR file of several.
         layer: name of the layer, in OpenEXR files with layers.
         strict: refuse NaN and infinity, which are masked otherwise.
+        use_gain_map: take JPEG, HEIC and AVIF, each as its base x its gain map.
     """
 
     part: str | None = None
     layer: str | None = None
     strict: bool = False
+    use_gain_map: bool = False
 
 
 DEFAULT_OPTIONS = HdrOptions()
@@ -130,6 +138,32 @@ def _tiff(path: Path, data: bytes, options: HdrOptions) -> Linear:
     if stored.colour.dtype == np.float32:
         return _from_floats(stored)
     return _with_ratio(path, _from_stored(stored))
+
+
+def _still(path: Path, data: bytes, options: HdrOptions) -> Linear:
+    """AVIF, HEIC, JPEG XL and JPEG: HDR by what they declare, or by a gain map."""
+    picture = identify(data[:SIGNATURE_BYTES])
+    if options.use_gain_map and (picture.name == "JPEG" or has_gain_map(data)):
+        return decode_with_gain_map(data)
+    if picture.name == "JPEG":
+        raise UnreadableError(f"is a JPEG, which is SDR; `use_gain_map` takes it with its gain map, or {_READABLE}")
+    stored = picture.decode(data)
+    if stored.colour.dtype == np.float32:
+        return _from_floats(stored)
+    encoding = resolve(stored.declared, 1 if stored.colour.ndim == 2 else stored.colour.shape[2])
+    if not encoding.hdr and not encoding.is_linear:
+        without = " without a gain map" if options.use_gain_map else ""
+        raise UnreadableError(f"is an SDR {picture.name}{without} ({encoding.name}); {_READABLE}")
+    if stored.colour.dtype == np.uint8:
+        stored.colour = stored.colour.astype(np.uint16) * np.uint16(257)
+    return _from_stored(stored)
+
+
+def _is_still(data: bytes) -> bool:
+    try:
+        return identify(data[:SIGNATURE_BYTES]).name in (*GAIN_MAP_FORMATS, "JPEG XL")
+    except UnreadableError:
+        return False
 
 
 def _numpy(path: Path, data: bytes, options: HdrOptions) -> Linear:
@@ -217,6 +251,7 @@ _READERS: tuple[tuple[Callable[[bytes], bool], _Read], ...] = (
     (lambda data: data.startswith(png.SIGNATURE), _png),
     (lambda data: data.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")), _tiff),
     (lambda data: data.startswith(NUMPY_MAGIC), _numpy),
+    (_is_still, _still),
 )
 
 

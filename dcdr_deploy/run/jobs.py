@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from dcdr_deploy.errors import InputError, OutputError
-from dcdr_deploy.imaging.formats import PASSED_OVER, READABLE, SUFFIXES
+from dcdr_deploy.imaging.formats import READABLE, SUFFIXES
 from dcdr_deploy.imaging.write import OUTPUT_SUFFIXES
 from dcdr_deploy.run.outputs import (
     PREVIEW_SUFFIX,
@@ -21,6 +21,8 @@ from dcdr_deploy.run.outputs import (
     preview_path,
 )
 from dcdr_deploy.system.files import refuse_url
+
+_FAILURES_SUFFIX = ".jsonl"
 
 
 @dataclass(frozen=True)
@@ -45,19 +47,22 @@ class FolderPlan:
     Attributes:
         jobs: in natural order of the inputs' names.
         notes: sentences about what may surprise.
+        left_out: how many files are not taken, by suffix in lower case; ``""`` are those without one.
     """
 
     jobs: tuple[Job, ...]
     notes: tuple[str, ...]
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
 
 def plan_folder(source: Path, target: Path, options: ConvertOptions, *, recursive: bool) -> FolderPlan:
     """Find the pictures below ``source`` and name their outputs below ``target``.
 
-    Pictures are told by their suffix. Left out are hidden files and folders, previews (``*.preview.png``), linked
-    folders, and the output folder where it lies inside the input folder. The tree is mirrored. ``a.png`` becomes
-    ``a.exr``; where that name would be written twice (there is an ``a.jpg`` too), both keep their whole name:
-    ``a.png.exr`` and ``a.jpg.exr``.
+    Pictures are told by their suffix; other files are counted. Left out without a word are hidden files and folders,
+    linked folders, the output folder where it lies inside the input folder, and what an earlier run wrote where both
+    are one; previews (``*.preview.png``) with a word. The tree is mirrored. ``a.png`` becomes ``a.exr``; where that
+    name would be written twice (there is an ``a.jpg`` too), both keep their whole name: ``a.png.exr`` and
+    ``a.jpg.exr``.
 
     Raises:
         InputError: the input is no folder, cannot be listed, holds no pictures, or would be overwritten; the output is
@@ -65,9 +70,12 @@ def plan_folder(source: Path, target: Path, options: ConvertOptions, *, recursiv
         OutputError: the output folder cannot be written.
     """
     _check_folders(source, target, options.suffix)
-    pictures, previews, passed_over = find_pictures(source, recursive=recursive, exclude=target)
+    pictures, previews, left_out = find_pictures(source, recursive=recursive, exclude=target)
+    if os.path.realpath(source) == os.path.realpath(target):
+        for own in (options.suffix, _FAILURES_SUFFIX):
+            left_out.pop(own, None)
     if not pictures:
-        raise InputError(_nothing_found(source, recursive, passed_over))
+        raise InputError(_nothing_found(source, recursive, left_out))
     names = name_outputs(pictures, options.suffix, previews=options.preview)
     jobs = tuple(
         Job(source / picture, target / name, name.as_posix()) for picture, name in zip(pictures, names, strict=True)
@@ -78,8 +86,8 @@ def plan_folder(source: Path, target: Path, options: ConvertOptions, *, recursiv
     free = (job.output for job in jobs if not os.path.isdir(job.output))  # noqa: PTH112 - as in _check_folders
     check_place(next(free, jobs[0].output), options)
     notes = []
-    if passed_over:
-        notes.append(f"{source}: {_counted(passed_over)} left out; give an {READABLE}")
+    if left_out:
+        notes.append(f"{source}: {_counted(left_out)} left out; give an {READABLE}")
     if previews:
         notes.append(f"{source}: {previews} files named *{PREVIEW_SUFFIX} left out: previews of an earlier run")
     renamed = [job.name for job in jobs if job.output.name == job.source.name + options.suffix]
@@ -88,19 +96,19 @@ def plan_folder(source: Path, target: Path, options: ConvertOptions, *, recursiv
             f"{source}: {len(renamed)} pictures share a name with another but for the suffix; "
             f"their outputs keep it: {renamed[0]}" + (", ..." if len(renamed) > 1 else "")
         )
-    return FolderPlan(jobs, tuple(notes))
+    return FolderPlan(jobs, tuple(notes), dict(sorted(left_out.items())))
 
 
 def find_pictures(folder: Path, *, recursive: bool, exclude: Path) -> tuple[list[Path], int, Counter[str]]:
     """Return the pictures relative to ``folder``, in natural order; how many previews were left out; and how many
-    pictures and videos of other formats, by suffix.
+    other files there are, by suffix.
 
     Raises:
         InputError: a folder cannot be listed.
     """
     excluded = os.path.realpath(exclude)
     pictures: list[Path] = []
-    previews, passed_over = 0, Counter[str]()
+    previews, left_out = 0, Counter[str]()
     for root, folders, files in os.walk(folder, onerror=_refuse):
         here = Path(root)
         folders[:] = [
@@ -113,14 +121,14 @@ def find_pictures(folder: Path, *, recursive: bool, exclude: Path) -> tuple[list
             if name.startswith("."):
                 continue
             if path.suffix.lower() not in SUFFIXES:
-                passed_over.update({path.suffix.lower()} & PASSED_OVER)
+                left_out[path.suffix.lower()] += 1
             elif name.lower().endswith(PREVIEW_SUFFIX):
                 previews += 1
             # A broken link, or one that may not be looked at, is told as a failure; pipes and devices are not. Path's
             # methods raise below a folder without permission.
             elif os.path.isfile(path) or not os.path.exists(path):  # noqa: PTH110, PTH113
                 pictures.append(path.relative_to(folder))
-    return sorted(pictures, key=_natural), previews, passed_over
+    return sorted(pictures, key=_natural), previews, left_out
 
 
 def name_outputs(pictures: Sequence[Path], suffix: str, *, previews: bool) -> list[Path]:
@@ -186,11 +194,11 @@ def _check_gain_maps(jobs: Sequence[Job], options: ConvertOptions, source: Path,
 
 
 def _counted(suffixes: Counter[str]) -> str:
-    return ", ".join(f"{count} {suffix}" for suffix, count in sorted(suffixes.items()))
+    return ", ".join(f"{count} {suffix or 'without suffix'}" for suffix, count in sorted(suffixes.items()))
 
 
-def _nothing_found(folder: Path, recursive: bool, passed_over: Counter[str]) -> str:
-    others = f", only {_counted(passed_over)}" if passed_over else ""
+def _nothing_found(folder: Path, recursive: bool, left_out: Counter[str]) -> str:
+    others = f", only {_counted(left_out)}" if left_out else ""
     sentence = f"{folder}: holds no pictures ({', '.join(sorted(SUFFIXES))}){others}"
     inside = any(entry.is_dir() and not entry.name.startswith(".") for entry in folder.iterdir())
     return sentence + ("; `recursive` looks into its folders too" if inside and not recursive else "")

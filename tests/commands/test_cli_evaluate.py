@@ -238,3 +238,21 @@ def test_help_needs_none_of_the_heavy_packages():
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert "Test Set 2" in done.stdout
+
+
+def test_pictures_with_a_gain_map_are_the_truth_where_that_is_asked_for(dcdr):
+    """The folder of a telephone: its pictures are the SDR pictures and, with their maps, the truth."""
+    import imagecodecs
+
+    light = np.full((32, 40, 4), 0.5, np.float16)
+    light[:, 20:] = 3
+    Path("phone").mkdir()
+    Path("phone/a.jpg").write_bytes(imagecodecs.ultrahdr_encode(light, 95))
+    write_image("made/a.exr", light[..., :3].astype(np.float32) / 8, peak=8, metadata={"peak": "8"})
+    done = dcdr("evaluate", "made", "phone", "--ldr", "phone", "--use-gain-map", "--json", *FAST)
+    assert done.exit_code == 0, done.stderr
+    assert json.loads(done.stdout)["regions"]["image"]["mean"]["psnr-l"] > 40
+    assert "base x gain map (ISO 21496-1)" in done.stderr
+    refused = dcdr("evaluate", "made/a.exr", "phone/a.jpg", *FAST)
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert "--use-gain-map takes it" in refused.stderr

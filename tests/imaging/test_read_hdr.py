@@ -81,7 +81,7 @@ def test_eight_bits_are_refused(tmp_path):
     Image.new("RGB", (8, 8)).save(tmp_path / "sdr.jpg")
     with pytest.raises(InputError, match=r"sdr\.png: has 8 bits"):
         read_hdr(tmp_path / "sdr.png")
-    with pytest.raises(InputError, match=r"sdr\.jpg: is no HDR picture"):
+    with pytest.raises(InputError, match=r"sdr\.jpg: is a JPEG, which is SDR"):
         read_hdr(tmp_path / "sdr.jpg")
 
 

@@ -32,22 +32,29 @@ def test_every_picture_is_converted_in_natural_order(tmp_path, photos, runner):
 def test_hidden_files_other_files_and_previews_are_left_out(tmp_path, photos, runner, make_picture):
     for name in (".hidden.png", "old.preview.png", ".cache/a.png"):
         make_picture(photos / name)
-    (photos / "notes.txt").write_text("x")
     os.mkfifo(photos / "pipe.png")
     plan = plan_folder(photos, tmp_path / "hdr", EXR, recursive=True)
     assert [job.name for job in plan.jobs] == ["Frame1.exr", "frame2.exr", "frame10.exr"]
     assert plan.notes == (f"{photos}: 1 files named *.preview.png left out: previews of an earlier run",)
 
 
-def test_pictures_and_videos_of_other_formats_are_counted_by_suffix(tmp_path, photos, runner):
-    for name in ("x.heic", "y.HEIC", "z.gif", "clip.mp4", "notes.txt", "old.exr"):
+def test_what_is_not_taken_is_counted_by_suffix(tmp_path, photos, runner):
+    for name in ("x.cr2", "y.CR2", "z.gif", "clip.mp4", "notes.txt", "README", ".hidden.gif"):
         (photos / name).write_bytes(b"x")
-    (note,) = plan_folder(photos, tmp_path / "hdr", EXR, recursive=False).notes
-    assert note.startswith(f"{photos}: 1 .gif, 2 .heic, 1 .mp4 left out; give an 8- or 16-bit SDR picture as PNG")
+    plan = plan_folder(photos, tmp_path / "hdr", EXR, recursive=False)
+    (note,) = plan.notes
+    assert note.startswith(f"{photos}: 1 without suffix, 2 .cr2, 1 .gif, 1 .mp4, 1 .txt left out; give an 8- or 16-bit")
+    assert plan.left_out == {"": 1, ".cr2": 2, ".gif": 1, ".mp4": 1, ".txt": 1}
     (tmp_path / "phone").mkdir()
-    (tmp_path / "phone/x.heic").write_bytes(b"x")
-    with pytest.raises(InputError, match=r"phone: holds no pictures \(.*\), only 1 \.heic"):
+    (tmp_path / "phone/x.cr2").write_bytes(b"x")
+    with pytest.raises(InputError, match=r"phone: holds no pictures \(.*\), only 1 \.cr2"):
         convert_folder(tmp_path / "phone", tmp_path / "hdr", runner)
+
+
+def test_what_an_earlier_run_wrote_into_the_same_folder_is_not_counted(photos, runner):
+    convert_folder(photos, photos, runner)
+    plan = plan_folder(photos, photos, EXR, recursive=False)
+    assert (plan.notes, plan.left_out) == ((), {})
 
 
 def test_subfolders_are_taken_with_recursive_only_and_mirrored(tmp_path, photos, runner, make_picture):
@@ -120,7 +127,7 @@ def test_both_pictures_of_one_name_are_converted_and_told(tmp_path, photos, runn
 
 def test_a_folder_without_pictures_is_an_error(tmp_path, runner):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match=r"empty: holds no pictures \(\.bmp, "):
+    with pytest.raises(InputError, match=r"empty: holds no pictures \(\.avif, \.bmp, "):
         convert_folder(tmp_path / "empty", tmp_path / "hdr", runner)
     assert not (tmp_path / "hdr").exists()
 

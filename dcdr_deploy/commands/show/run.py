@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -106,6 +107,11 @@ class Console(Display):
         self.line(f"failed: {failure.error}")
         if self._as_json:
             self.line(json.dumps({"status": "failed", **failure.as_dict()}), err=False)
+
+    def left_out(self, folder: Path, suffixes: Mapping[str, int]) -> None:
+        """With --json, print how many files of a folder are not taken, by suffix; in text a note says so."""
+        if self._as_json and suffixes:
+            self.line(json.dumps({"status": "left out", "input": str(folder), "suffixes": dict(suffixes)}), err=False)
 
     def folder_done(self, report: FolderReport, target: Path) -> None:
         """Show the sums of a folder run."""

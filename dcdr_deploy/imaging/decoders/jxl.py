@@ -1,0 +1,126 @@
+"""JPEG XL (ISO/IEC 18181) by imagecodecs, which brings libjxl; the extra ``formats``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dcdr_deploy.imaging import exif, isobmff, jxl_header
+from dcdr_deploy.imaging.declared import Declared
+from dcdr_deploy.imaging.decoders import items
+from dcdr_deploy.imaging.decoders.common import PILLOW_ERRORS, Stored, UnreadableError, check_size, damaged
+from dcdr_deploy.imaging.decoders.jpeg import decode_jpeg
+from dcdr_deploy.imaging.orientation import exif_of_block
+from dcdr_deploy.system import packages
+
+_LONGEST_TEXT = 2**24
+
+
+def decode_jxl(data: bytes) -> Stored:
+    """Decode the first frame at its full depth; libjxl turns it upright.
+
+    A JPEG that was packed without loss is unpacked and read as the JPEG that it was.
+
+    Returns:
+        Integers, or float32 where the file holds floating point: of the file's own curve and primaries.
+
+    Raises:
+        UnreadableError: damaged, too many pixels, colours that nobody here can tell, or imagecodecs is not installed.
+    """
+    try:
+        parts = list(_boxes(data))
+        codestream = b"".join(body for kind, body in parts if kind == b"jxlc")
+        header = jxl_header.parse(codestream)
+    except (jxl_header.BrokenHeaderError, isobmff.BrokenContainerError) as error:
+        raise damaged(error) from error
+    check_size(header.width, header.height)
+    if not packages.installed("imagecodecs"):
+        raise items.missing("JPEG XL", "imagecodecs", packages.install_line("formats"))
+    kinds = {kind for kind, _ in parts}
+    if b"jbrd" in kinds:
+        stored = decode_jpeg(_packed_jpeg(data))
+        stored.mode = f"JPEG in JPEG XL, {stored.mode}"
+        return stored
+    if header.colours is None:
+        what = "by an ICC profile, which imagecodecs does not hand out" if header.has_icc else "in no known terms"
+        raise UnreadableError(f"describes its colours {what}; export it as PNG or TIFF")
+    samples = _samples(data)
+    if samples.dtype == np.float32:
+        colour, alpha = items.split(samples)
+    else:
+        colour, alpha = items.split(items.expanded(samples, header.bits))
+    if alpha is not None and header.alpha_premultiplied and alpha.dtype != np.float32:
+        colour = items.unmultiplied(colour, alpha)
+    declared = Declared(stated=header.colours)
+    block = exif_of(parts)
+    if block:
+        exif.declare(exif_of_block(block), declared)
+    notes = []
+    if header.extra_channels > (alpha is not None):
+        notes.append(f"{header.extra_channels} extra channels; all but alpha left out")
+    mode = ("L" if colour.ndim == 2 else "RGB") + ("A" if alpha is not None else "")
+    return Stored(
+        colour,
+        alpha,
+        declared,
+        stated_orientation=header.orientation,
+        mode=f"{mode};{'float ' if header.floats else ''}{header.bits}",
+        notes=notes,
+    )
+
+
+def exif_of(parts: list[tuple[bytes, bytes]]) -> bytes | None:
+    """The Exif block (TIFF header and tags) of a file's boxes (18181-2, 9.4)."""
+    body = next((body for kind, body in parts if kind == b"Exif"), b"")
+    return body[4 + int.from_bytes(body[:4], "big") :] or None
+
+
+def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """(type, body) of a container's boxes, or of a bare codestream as one; pieces of one codestream are all ``jxlc``.
+
+    Boxes that are packed by Brotli are unpacked where imagecodecs can, and left out where they are damaged.
+    """
+    if data.startswith(jxl_header.CODESTREAM):
+        yield b"jxlc", data
+        return
+    for box in isobmff.boxes(data):
+        stated = int.from_bytes(data[box.header : box.header + 4], "big")
+        if stated > 1 and box.header + stated > len(data):
+            raise isobmff.BrokenContainerError("the file ends too early")
+        body = data[box.begin : box.end]
+        if box.kind == b"jxlp":
+            yield b"jxlc", body[4:]
+        elif box.kind == b"brob":
+            if packages.installed("imagecodecs"):
+                import imagecodecs
+
+                with suppress(imagecodecs.BrotliError, ValueError):
+                    yield body[:4], bytes(imagecodecs.brotli_decode(body[4:], out=_LONGEST_TEXT))
+        else:
+            yield box.kind, body
+
+
+def _packed_jpeg(data: bytes) -> bytes:
+    import imagecodecs
+
+    try:
+        return bytes(imagecodecs.jpegxl_decode_jpeg(data, numthreads=1))
+    except (*PILLOW_ERRORS, imagecodecs.JpegxlError) as error:
+        raise damaged(error) from error
+
+
+def _samples(data: bytes) -> NDArray[Any]:
+    """(H, W) or (H, W, 2..4), uint8, uint16 or float32, upright."""
+    import imagecodecs
+
+    try:
+        samples = np.asarray(imagecodecs.jpegxl_decode(data, index=0))
+    except (*PILLOW_ERRORS, imagecodecs.JpegxlError) as error:
+        raise damaged(error) from error
+    if samples.ndim not in (2, 3) or (samples.ndim == 3 and samples.shape[2] > 4):
+        raise damaged(f"decoded as {samples.shape}")
+    return samples.astype(np.float32) if samples.dtype == np.float16 else samples

@@ -1,0 +1,106 @@
+"""The segments of a JPEG (ITU-T T.81, annex B) and the pictures that lie behind the first (CIPA DC-007, MPF).
+
+Read from untrusted bytes: what reaches beyond the end is not there.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+EXIF = b"Exif\0\0"
+XMP = b"http://ns.adobe.com/xap/1.0/\0"
+MULTI_PICTURE = b"MPF\0"
+GAIN_MAP = b"urn:iso:std:iso:ts:21496:-1\0"
+PHOTOSHOP = b"Photoshop 3.0\0"
+APP1, APP2, APP13 = 0xE1, 0xE2, 0xED
+
+_START_OF_SCAN, _END = 0xDA, 0xD9
+_NO_LENGTH = frozenset({0x01, *range(0xD0, 0xD8)})
+_IPTC_RESOURCE = 0x0404
+_MP_ENTRY = 0xB002
+_ENTRY_SIZE = 16
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A marker segment: its marker's second byte, and where its body lies."""
+
+    marker: int
+    begin: int
+    end: int
+
+
+def segments(data: bytes) -> Iterator[Segment]:
+    """The segments before the first scan, in order; ends where they are damaged."""
+    at = 2
+    while at + 4 <= len(data) and data[at] == 0xFF:
+        marker = data[at + 1]
+        if marker == 0xFF:  # fill
+            at += 1
+            continue
+        if marker in _NO_LENGTH:
+            at += 2
+            continue
+        end = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+        if marker in (_START_OF_SCAN, _END) or end > len(data) or end < at + 4:
+            return
+        yield Segment(marker, at + 4, end)
+        at = end
+
+
+def body_of(data: bytes, marker: int, name: bytes) -> bytes | None:
+    """The body, without its name, of the first segment of a kind."""
+    for segment in segments(data):
+        if segment.marker == marker and data.startswith(name, segment.begin):
+            return data[segment.begin + len(name) : segment.end]
+    return None
+
+
+def iptc_of(data: bytes) -> bytes | None:
+    """IPTC's records (IIM) in Photoshop's resource block."""
+    block = body_of(data, APP13, PHOTOSHOP) or b""
+    at = 0
+    while at + 12 <= len(block) and block[at : at + 4] == b"8BIM":
+        number, name_length = int.from_bytes(block[at + 4 : at + 6], "big"), block[at + 6]
+        at += 6 + (name_length + 2) // 2 * 2
+        size = int.from_bytes(block[at : at + 4], "big")
+        body = block[at + 4 : at + 4 + size]
+        if number == _IPTC_RESOURCE and len(body) == size:
+            return body or None
+        at += 4 + (size + 1) // 2 * 2
+    return None
+
+
+def pictures_behind(data: bytes) -> list[bytes]:
+    """The other pictures of a file by its MP index; none of a damaged one."""
+    for segment in segments(data):
+        if segment.marker == APP2 and data.startswith(MULTI_PICTURE, segment.begin):
+            start = segment.begin + len(MULTI_PICTURE)
+            try:
+                found = list(_entries(data[start : segment.end]))
+            except struct.error:
+                return []
+            # Offsets count from the index's own header; 0 is the first picture.
+            places = [(start + offset, size) for offset, size in found if offset]
+            return [
+                data[at : at + size]
+                for at, size in places
+                if at + size <= len(data) and data[at : at + 2] == b"\xff\xd8"
+            ]
+    return []
+
+
+def _entries(index: bytes) -> Iterator[tuple[int, int]]:
+    """(offset, size) of each picture in an MP index (DC-007, 5.2)."""
+    order = "<" if index[:2] == b"II" else ">"
+    (at,) = struct.unpack_from(f"{order}I", index, 4)
+    (count,) = struct.unpack_from(f"{order}H", index, at)
+    for entry in range(count):
+        tag, _, size, value = struct.unpack_from(f"{order}HHII", index, at + 2 + 12 * entry)
+        if tag != _MP_ENTRY:
+            continue
+        for each in range(value, value + size - size % _ENTRY_SIZE, _ENTRY_SIZE):
+            _, length, offset = struct.unpack_from(f"{order}III", index, each)
+            yield offset, length

@@ -1,0 +1,49 @@
+"""XMP packets (ISO 16684-1): simple properties by namespace and name, whatever way they are written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from xml.etree import ElementTree
+
+RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
+_DESCRIPTION, _ITEM = f"{{{RDF}}}Description", f"{{{RDF}}}li"
+LONGEST = 2**22
+"""Bytes; packets of real pictures have some kilobytes."""
+
+
+class BrokenPacketError(ValueError):
+    """Bytes that are no XMP packet, or one that is not looked into."""
+
+
+def parse(packet: bytes) -> ElementTree.Element:
+    """Read a packet, whose names are ``{namespace}name``.
+
+    Raises:
+        BrokenPacketError: no well-formed XML, longer than :data:`LONGEST`, or with entities of its own, which expand.
+    """
+    if len(packet) > LONGEST:
+        raise BrokenPacketError(f"{len(packet):,} bytes of XMP")
+    if b"<!DOCTYPE" in packet or b"<!ENTITY" in packet:
+        raise BrokenPacketError("XMP with a document type")
+    try:
+        return ElementTree.fromstring(packet.strip(b"\0 \t\r\n"))
+    except (ElementTree.ParseError, ValueError, LookupError) as error:  # LookupError: an encoding that is not known
+        raise BrokenPacketError(f"no XMP: {error}") from error
+
+
+def descriptions(root: ElementTree.Element) -> Iterator[ElementTree.Element]:
+    """The elements that hold the properties."""
+    return root.iter(_DESCRIPTION)
+
+
+def values(root: ElementTree.Element, namespace: str, name: str) -> list[str]:
+    """The texts of a property: one, or those of its list; empty where it is not there."""
+    full = f"{{{namespace}}}{name}"
+    for description in descriptions(root):
+        if full in description.attrib:
+            return [description.attrib[full]]
+        element = description.find(full)
+        if element is not None:
+            listed = [item.text or "" for item in element.iter(_ITEM)]
+            return listed or [element.text or ""]
+    return []
