@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from dcdr_deploy.commands.options import engine, output, restoring, talk
+from dcdr_deploy.commands.options import engine, light, output, restoring, talk
 from dcdr_deploy.commands.show.run import Console
 from dcdr_deploy.run.events import FilesFound
 from dcdr_deploy.run.file import PreparedFile
@@ -29,6 +29,8 @@ Examples:
   dcdr-deploy run photos/ hdr/ --format tif --tile 512 --json > report.jsonl
   dcdr-deploy run photo.jpg photo.exr --strength 0.7 --max-boost 2
   dcdr-deploy run photo.jpg photo.exr --scale native     the paper's way, tiled
+  dcdr-deploy run photo.jpg photo.exr --primaries acescg --tag scene
+  dcdr-deploy run photo.jpg photo.png --transfer pq      for showing, up to 1000 cd/m2
 
 \b
 Scale: the network sees 83 px to each side, so large pictures go through it
@@ -47,10 +49,11 @@ and where it was found, is told on stderr, with -q too. Files in the working
 directory that carry no metadata of dcdr-deploy are never taken.
 
 \b
-Numbers: EXR and HDR hold scene-linear Rec. 709 light where 1.0 is SDR white;
-PNG and TIFF hold 16 bits, linear, where 65535 is the model's peak, and end there;
-EXR and HDR keep what is above. Below 0 is written as 0. Each file's line gives
-its minimum, median, 99th percentile and maximum in units of SDR white.
+Numbers: EXR and HDR hold linear light where 1.0 is SDR white; PNG and TIFF hold
+16 bits, linear, where 65535 is the model's peak, and end there; EXR, HDR and
+TIFF with --float keep what is above. Below 0 is written as 0. PQ and HLG hold
+cd/m2: linear light x --reference-white, ending at --peak-nits. Each file's line
+gives its minimum, median, 99th percentile and maximum in units of SDR white.
 """
 
 
@@ -61,6 +64,7 @@ its minimum, median, 99th percentile and maximum in units of SDR white.
 @engine.tile_options
 @restoring.options
 @output.options
+@light.options
 @click.option("-r", "--recursive", is_flag=True, help="Go into sub-folders and mirror them.")
 @click.option("--overwrite", is_flag=True, help="Folders: convert again what is up to date.")
 @talk.options

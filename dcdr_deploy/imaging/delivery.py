@@ -92,8 +92,8 @@ class Delivery:
         Args:
             light: with transfer ``"pq"`` or ``"hlg"``; primaries ``None`` are Rec. 2020.
             peak: linear value of 1.0 of the pictures, in units of SDR white.
-            largest: where the pictures' light ends, in units of SDR white, which the roll-off maps onto the peak in
-                cd/m2; what is brighter all the same ends there too. ``None`` is ``peak``.
+            largest: where the pictures' light ends, in units of SDR white: the roll-off maps it onto ``peak_nits``, if
+                that is less, and what is brighter all the same ends there too. ``None`` is ``peak``.
 
         Raises:
             ValueError: light that is linear (a bug of the caller).
@@ -106,7 +106,7 @@ class Delivery:
         self._matrix = np.ascontiguousarray(matrix, np.float32)
         source = min((peak if largest is None else largest) * light.reference_white, PQ_PEAK_NITS)
         target = min(light.peak_nits, HLG_PEAK_NITS if light.transfer == HLG else PQ_PEAK_NITS)
-        self._knee = np.float32(eetf_knee_bt2390(source, target))
+        self._knee = np.float32(eetf_knee_bt2390(source, target) if target < source else target)
         self._eetf = _eetf_table(source, target)
 
     def codes(
@@ -201,4 +201,7 @@ def _hlg_factors() -> Table:
 
 @functools.lru_cache(maxsize=4)
 def _eetf_table(source: float, target: float) -> Table:
+    """The roll-off of cd/m2; where there is room for all light it only ends at the target."""
+    if target >= source:
+        return table_of(lambda nits: np.minimum(nits, target))
     return table_of(lambda nits: np.minimum(eetf_bt2390(nits, source, target), target))

@@ -1,4 +1,4 @@
-"""The ICC profile of linear Rec. 709 (ICC.1:2022, a display profile of version 4.3)."""
+"""ICC profiles of linear light (ICC.1:2022, display profiles of version 4.3)."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from numpy.typing import NDArray
 from dcdr_deploy.imaging import primaries as p
 from dcdr_deploy.imaging.icc import SRGB_TO_PCS
 
-NAME = "Linear Rec. 709"
-
 _D50 = np.array([0.9642, 1.0, 0.8249])
 _D50_XY = (0.34567, 0.35850)
 _IDENTITY_CURVE = b"curv" + bytes(8)  # no samples: light is as stored (10.6)
 
 
 @functools.cache
-def linear_rec709() -> bytes:
-    """The profile, about 600 bytes."""
-    red, green, blue = (_xyz(SRGB_TO_PCS[:, channel]) for channel in range(3))
+def linear_profile(chromaticities: p.Chromaticities) -> bytes:
+    """The profile, about 600 bytes; it is called for instance ``"Linear Rec. 709"``."""
+    white = chromaticities[6:]
+    to_pcs = SRGB_TO_PCS if p.is_rec709(chromaticities) else p.adaptation(white, _D50_XY) @ p.to_xyz(chromaticities)
+    red, green, blue = (_xyz(to_pcs[:, channel]) for channel in range(3))
     tags = {
-        b"desc": _text(NAME),
+        b"desc": _text(f"Linear {p.name_of(chromaticities)}"),
         b"cprt": _text("No rights reserved"),
         b"wtpt": _xyz(_D50),
-        b"chad": b"sf32" + bytes(4) + _fixed(p.adaptation(p.REC709[6:], _D50_XY)),
+        b"chad": b"sf32" + bytes(4) + _fixed(p.adaptation(white, _D50_XY)),
         b"rXYZ": red,
         b"gXYZ": green,
         b"bXYZ": blue,

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dcdr_deploy.imaging.primaries import REC709, Chromaticities
+
 RGBE_MAX = 255.0 * 2.0**119
 """The largest value: mantissa 255, exponent byte 255."""
 
@@ -25,20 +27,23 @@ _SHORTEST_RUN = 4  # as in Radiance's own writer: shorter runs cost more than th
 _LONGEST_RUN, _LONGEST_LITERAL = 127, 128
 
 
-def write_radiance(path: Path, scene: NDArray[np.float32], *, metadata: dict[str, str]) -> None:
+def write_radiance(
+    path: Path, scene: NDArray[np.float32], *, metadata: dict[str, str], chromaticities: Chromaticities = REC709
+) -> None:
     """Write a .hdr file: new-style RLE where the width allows it (8..32767), flat pixels otherwise.
 
     Args:
         path: where to write; not atomic by itself.
-        scene: (H, W, 3) linear Rec. 709, finite, >= 0, at most :data:`RGBE_MAX`; 1.0 is SDR diffuse white.
+        scene: (H, W, 3) linear light, finite, >= 0, at most :data:`RGBE_MAX`; 1.0 is SDR diffuse white.
         metadata: written as ``KEY=value`` lines of the header.
+        chromaticities: of the light; the header's line PRIMARIES, which many programs do not read.
 
     Raises:
         OSError: the file could not be written.
     """
     height, width = scene.shape[:2]
     with path.open("wb") as stream:
-        stream.write(_header(width, height, metadata))
+        stream.write(_header(width, height, metadata, chromaticities))
         for row in range(0, height, _ROWS_AT_ONCE):
             rgbe = encode_rgbe(scene[row : row + _ROWS_AT_ONCE])
             stream.write(run_length_encode(rgbe) if width in RLE_WIDTHS else rgbe.tobytes())
@@ -130,16 +135,17 @@ def _segments(
     return starts[index] + offset, np.minimum(lengths[index] - offset, longest[index]), kind[index], in_run
 
 
-def _header(width: int, height: int, metadata: dict[str, str]) -> bytes:
-    return "".join(f"{line}\n" for line in _header_lines(width, height, metadata)).encode("ascii", "replace")
+def _header(width: int, height: int, metadata: dict[str, str], chromaticities: Chromaticities) -> bytes:
+    lines = _header_lines(width, height, metadata, chromaticities)
+    return "".join(f"{line}\n" for line in lines).encode("ascii", "replace")
 
 
-def _header_lines(width: int, height: int, metadata: dict[str, str]) -> Iterator[str]:
+def _header_lines(width: int, height: int, metadata: dict[str, str], chromaticities: Chromaticities) -> Iterator[str]:
     yield "#?RADIANCE"
     for key, value in metadata.items():
         yield f"{key.upper().replace('=', '_')}={value}".replace("\n", " ")
     yield "FORMAT=32-bit_rle_rgbe"
     yield "EXPOSURE=1"
-    yield "PRIMARIES=0.64 0.33 0.30 0.60 0.15 0.06 0.3127 0.3290"
+    yield "PRIMARIES=" + " ".join(f"{each:g}" for each in chromaticities)
     yield ""
     yield f"-Y {height} +X {width}"

@@ -197,7 +197,8 @@ def _from_stored(stored: Stored) -> Linear:
     if encoding.hdr == "PQ":
         codes = np.repeat(colour[..., None], 3, axis=2) if colour.ndim == 2 else colour
         nits = pq_decode(encoding.signal(65535)).astype(np.float32)
-        light = nits[codes] / np.float32(SDR_WHITE_NITS)
+        # Files of this tool say which luminance their SDR white has.
+        light = nits[codes] / np.float32(_positive(stored.texts.get("referencewhite")) or SDR_WHITE_NITS)
         if encoding.matrix is not None:
             light = p.convert(light, encoding.matrix)
         return Linear(light, False, stored.texts, [*notes, _converted(encoding)])

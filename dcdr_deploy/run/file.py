@@ -20,11 +20,18 @@ from dcdr_deploy.imaging.frame import Frame
 from dcdr_deploy.imaging.preview import write_preview
 from dcdr_deploy.imaging.read import read_image
 from dcdr_deploy.imaging.statistics import light_summary
-from dcdr_deploy.imaging.write import stored_light, write_gain_map, write_image
+from dcdr_deploy.imaging.write import stored_light, wants_gain, write_gain_map, write_image
 from dcdr_deploy.modelfile.metadata import ABSOLUTE
 from dcdr_deploy.run.dials import as_text
 from dcdr_deploy.run.events import FileBegun, FileConverted, FilesFound
-from dcdr_deploy.run.outputs import DEFAULT_OPTIONS, ConvertOptions, check_target, output_path, preview_path
+from dcdr_deploy.run.outputs import (
+    DEFAULT_OPTIONS,
+    ConvertOptions,
+    check_target,
+    for_output,
+    output_path,
+    preview_path,
+)
 from dcdr_deploy.run.reports import FileReport
 from dcdr_deploy.run.restore import Restored
 from dcdr_deploy.run.restore import begin as begin_restoring
@@ -83,9 +90,9 @@ class PreparedFile:
             InputError: the picture cannot be read, or would be overwritten by its own output.
             OutputError: the target cannot be written.
         """
-        self._options = options
         self._output = output_path(Path(source), target, options)
         check_target(Path(source), self._output, options)
+        self._options = for_output(options, self._output)
         self._decoded: Decoded | None = decode(Path(source))
 
     def convert(self, runner: Runner, listener: Listener = silent) -> FileReport:
@@ -173,7 +180,10 @@ def begin(
     """
     started = time.perf_counter()
     frame, source, seconds = decoded.frame, decoded.source, decoded.seconds
-    wishes: dict[str, Any] = {"keep_gain": options.gain_map is not None, "listener": listener}
+    wishes: dict[str, Any] = {
+        "keep_gain": options.gain_map is not None or wants_gain(options.suffix),
+        "listener": listener,
+    }
     with _naming(source):
         if options.wrap:
             whole = restore_panorama(frame, runner, options.scale, options.dials, **wishes)
@@ -224,19 +234,20 @@ def encode(
     linear, metadata = restored.linear, file_metadata(inferred.source, info, options, restored)
     preview = preview_path(output) if options.preview else None
     try:
-        write_image(
-            output,
-            linear,
-            peak=peak,
-            alpha=inferred.alpha,
-            options=options.write,
-            metadata=metadata,
-        )
+        given: dict[str, Any] = {
+            "peak": peak,
+            "alpha": inferred.alpha,
+            "options": options.write,
+            "source": inferred.source,
+            "gain_stops": restored.gain_stops if wants_gain(output.suffix) else None,
+            "largest": peak * 2**options.dials.exposure,
+        }
+        write_image(output, linear, metadata=metadata, **given)
         if gain_map is not None and restored.gain_stops is not None:
             write_gain_map(gain_map, restored.gain_stops, metadata)
         if preview is not None:
             write_preview(preview, linear, peak)
-        statistics = light_summary(stored_light(output, linear, peak=peak, alpha=inferred.alpha, options=options.write))
+        statistics = light_summary(stored_light(output, linear, **given))
     except MemoryError as error:
         raise OutputError(f"{output}: there is no memory to encode it; close other programs") from error
     stages = {**inferred.stages, "encode": time.perf_counter() - started}

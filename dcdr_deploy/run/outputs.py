@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from dcdr_deploy.errors import InputError, OutputError
@@ -25,7 +25,7 @@ class ConvertOptions:
     """What is made of a picture, and what is written.
 
     Attributes:
-        write: compression and depth.
+        write: compression, depth, light.
         preview: write a tone-mapped 8-bit PNG beside each output.
         format: output format where the output is a folder: ``"exr"``, ``"hdr"``, ``"png"`` or ``"tif"``; ``None`` is
             EXR.
@@ -76,6 +76,11 @@ def output_path(source: Path, target: str | os.PathLike[str], options: ConvertOp
     if options.format is not None and path.suffix.lower() != options.suffix:
         raise OutputError(f"{path}: its suffix contradicts the format {options.format}; leave one of them out")
     return path
+
+
+def for_output(options: ConvertOptions, output: Path) -> ConvertOptions:
+    """Return the options with the format of a single output, which its name alone may say."""
+    return replace(options, format=output.suffix.lower().lstrip("."))
 
 
 def preview_path(output: Path) -> Path:
@@ -132,9 +137,7 @@ def check_place(output: Path, options: ConvertOptions) -> None:
     """Refuse an output whose suffix is unknown or cannot hold what was asked for, or whose place cannot be written.
 
     Raises:
-        OutputError: as :func:`check_output`; or 32-bit floats are asked of another format than EXR.
+        OutputError, MissingDependency: as :func:`check_output`.
     """
     refuse_url(output, OutputError)
-    check_output(output)
-    if options.write.float32 and output.suffix.lower() != ".exr":
-        raise OutputError(f"{output}: cannot hold 32-bit floats; write .exr, or leave `float32` out")
+    check_output(output, options.write)

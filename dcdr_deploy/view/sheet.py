@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from dcdr_deploy.errors import InputError, OutputError
-from dcdr_deploy.imaging.exr import SDR_WHITE_NITS
+from dcdr_deploy.imaging.light import SDR_WHITE_NITS
 from dcdr_deploy.imaging.preview import preview_sdr
 from dcdr_deploy.system.files import atomic_path, refuse_overwriting
 from dcdr_deploy.view import histogram

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dcdr_deploy.errors import DcdrError, InputError
-from dcdr_deploy.imaging.exr import SDR_WHITE_NITS
+from dcdr_deploy.imaging.light import SDR_WHITE_NITS
 from dcdr_deploy.imaging.pair_names import SHEET_SUFFIX
 from dcdr_deploy.view.pairs import Files, with_inputs
 from dcdr_deploy.view.picture import load

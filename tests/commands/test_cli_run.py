@@ -290,7 +290,7 @@ def test_ctrl_c_in_a_single_file_leaves_the_older_output(tmp_path, make_picture,
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(5)
 
-    monkeypatch.setattr("dcdr_deploy.imaging.exr.write_exr", interrupted)
+    monkeypatch.setattr("dcdr_deploy.imaging.writers.exr._write", interrupted)
     done = dcdr("run", "in.png", "out.exr", "-m", tiny_model, *ORT)
     assert done.exit_code == 130
     assert Path("out.exr").read_bytes() == b"old"

@@ -23,7 +23,8 @@ def linear() -> np.ndarray:
 @pytest.mark.parametrize("suffix", [".exr", ".hdr", ".png", ".tif"])
 def test_what_the_tool_writes_is_read_back_with_its_peak(tmp_path, linear, suffix):
     path = tmp_path / f"out{suffix}"
-    write_image(path, linear, peak=8, options=WriteOptions(float32=True), metadata={"software": "x", "peak": "8"})
+    options = WriteOptions(float32=suffix == ".exr")
+    write_image(path, linear, peak=8, options=options, metadata={"software": "x", "peak": "8"})
     picture = read_hdr(path)
     assert picture.peak == 8
     assert picture.integer == (suffix in (".png", ".tif"))

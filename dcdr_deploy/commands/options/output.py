@@ -7,9 +7,10 @@ from typing import Any
 
 import click
 
+from dcdr_deploy.commands.options import light
 from dcdr_deploy.commands.options.group import group
-from dcdr_deploy.imaging.exr import COMPRESSIONS
-from dcdr_deploy.imaging.write import OUTPUT_SUFFIXES, WriteOptions
+from dcdr_deploy.imaging.write import OUTPUT_SUFFIXES
+from dcdr_deploy.imaging.writers.base import EXR_COMPRESSIONS, WriteOptions
 
 options = group(
     click.option(
@@ -21,15 +22,15 @@ options = group(
     click.option("--preview", is_flag=True, help="Write a tone-mapped 8-bit NAME.preview.png beside each output."),
     click.option(
         "--exr-compression",
-        type=click.Choice(COMPRESSIONS),
+        type=click.Choice(EXR_COMPRESSIONS),
         default=WriteOptions.exr_compression,
         show_default=True,
         help="Compression of EXR; dwaa loses a little, the others nothing.",
     ),
-    click.option("--float", "float32", is_flag=True, help="32-bit floats in EXR instead of halves."),
+    click.option("--float", "float32", is_flag=True, help="32-bit floats in EXR and TIFF."),
 )
 
 
 def write_options(chosen: Mapping[str, Any]) -> WriteOptions:
-    """Compression and depth."""
-    return WriteOptions(chosen["exr_compression"], chosen["float32"])
+    """Compression, depth and light."""
+    return WriteOptions(chosen["exr_compression"], chosen["float32"], light.light(chosen))

@@ -1,0 +1,220 @@
+"""What every output format has in common: the picture to write, what may be chosen about it, and what a format says.
+
+What lies outside of the network's range is decided here alone. Below 0 becomes 0: there is no negative light. Above the
+model's peak is kept where the format can hold it, since a network overshoots on the brightest lights and ``exposure``
+raises all; integers end at the peak, delivered light at ``peak_nits``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dcdr_deploy.errors import InputError, MissingDependency, OutputError
+from dcdr_deploy.imaging import primaries as p
+from dcdr_deploy.imaging.delivery import Delivery
+from dcdr_deploy.imaging.hdr_transfer import HLG_PEAK_NITS
+from dcdr_deploy.imaging.light import COLOUR_CODE, HLG, LINEAR, PRIMARIES, Light
+from dcdr_deploy.system.packages import install_line, installed
+from dcdr_deploy.system.strips import ROWS, for_strips
+
+EXR_COMPRESSIONS = ("zip", "zips", "piz", "dwaa", "none")
+"""zip: lossless, 16 rows a block; zips: lossless, row by row; piz: lossless, wavelet, fast; dwaa: lossy, small (level
+45); none."""
+
+_MUCH = np.float32(1e30)  # times a matrix this is still finite
+
+
+@dataclass(frozen=True)
+class WriteOptions:
+    """What a user may choose about the output. A format refuses what it does not take (:attr:`Format.takes`).
+
+    Attributes:
+        exr_compression: one of :data:`EXR_COMPRESSIONS`.
+        float32: 32-bit floats instead of halves in EXR, and instead of integers in TIFF.
+        light: absolute light, primaries, curve.
+
+    Raises:
+        InputError: an unknown compression.
+    """
+
+    exr_compression: str = "zip"
+    float32: bool = False
+    light: Light = field(default_factory=Light)
+
+    def __post_init__(self) -> None:
+        if self.exr_compression not in EXR_COMPRESSIONS:
+            raise InputError(
+                f"unknown EXR compression {self.exr_compression!r}; choose one of {', '.join(EXR_COMPRESSIONS)}"
+            )
+
+    def changed(self) -> set[str]:
+        """Names of the fields, ``light`` aside, that are not at their defaults."""
+        return {each.name for each in fields(self) if each.name != "light" and getattr(self, each.name) != each.default}
+
+
+@dataclass(frozen=True)
+class Job:
+    """One picture on its way into one file.
+
+    Attributes:
+        linear: (H, W, 3) linear Rec. 709 in network units, as it was given: NaN, negative and infinite values too.
+        peak: linear value of 1.0 in units of SDR white.
+        alpha: (H, W) float32 in [0, 1], not multiplied into the colours; ``None`` without.
+        options: what the user chose.
+        light: as the format writes it: primaries and transfer are those of the file, ``None`` only where the format has
+            no such choice.
+        metadata: strings for the file's header.
+        source: the SDR picture's file, for formats that keep it; ``None`` where there is none.
+        gain_stops: (H, W, 3) half floats, log2 of the gain over the SDR picture's light; ``None`` unless the format
+            asks for it (:attr:`Format.wants_gain`).
+        largest: where the light ends, in units of SDR white; single pixels may exceed it.
+    """
+
+    linear: NDArray[np.floating[Any]]
+    peak: float
+    alpha: NDArray[np.float32] | None
+    options: WriteOptions
+    light: Light
+    metadata: dict[str, str]
+    source: Path | None
+    gain_stops: NDArray[np.float16] | None
+    largest: float
+
+    def delivery(self) -> Delivery:
+        """What turns the picture into PQ or HLG."""
+        return Delivery(self.light, self.peak, self.largest)
+
+    def relative(self, scale: float, most: float) -> Callable[[int, int], NDArray[np.float32]]:
+        """What gives rows ``start`` to ``stop`` of the light in the file's primaries.
+
+        Args:
+            scale: of a network value of 1.
+            most: values end here.
+
+        Returns:
+            A function of two row numbers: (rows, W, 3) float32, C-contiguous, in [0, most], no NaN.
+        """
+        same = p.is_rec709(self.light.chromaticities)
+        matrix = np.asarray(p.from_rec709(self.light.chromaticities) * scale, np.float32)
+
+        def rows(start: int, stop: int) -> NDArray[np.float32]:
+            block = not_negative(self.linear[start:stop])
+            if same:
+                block = block * np.float32(scale)
+            else:
+                import cv2
+
+                block = np.asarray(cv2.transform(np.minimum(block, _MUCH), matrix), np.float32)
+                np.maximum(block, np.float32(0), out=block)
+            return np.minimum(block, np.float32(most), out=block)
+
+        return rows
+
+    def scene(
+        self, largest: float, kind: type[np.floating[Any]] = np.float32, scale: float | None = None
+    ) -> NDArray[Any]:
+        """(H, W, 3) in the file's primaries and in units of SDR white, at most ``largest``; no NaN, nothing negative.
+
+        Made a few rows at a time: a large picture has no room for copies that only lead from one to the next.
+        """
+        scene = np.empty(self.linear.shape, kind)
+        rows = self.relative(self.peak if scale is None else scale, largest)
+
+        def fill(start: int, stop: int) -> None:
+            block = rows(start, stop)
+            scene[start:stop] = to_half(block) if kind is np.float16 else block
+
+        for _ in for_strips(len(scene), fill):
+            pass
+        return scene
+
+    def pieces(self) -> Iterator[Job]:
+        """A few rows at a time."""
+        for row in range(0, len(self.linear), ROWS):
+            block = slice(row, row + ROWS)
+            alpha = None if self.alpha is None else self.alpha[block]
+            stops = None if self.gain_stops is None else self.gain_stops[block]
+            yield replace(self, linear=self.linear[block], alpha=alpha, gain_stops=stops)
+
+
+@dataclass(frozen=True)
+class Format:
+    """An output format.
+
+    Attributes:
+        suffixes: lower case, with the dot.
+        write: writes a job into a file; not atomic by itself. Raises OSError.
+        held: the light that the file of a job holds, (rows, W, 3) float32 in units of SDR white and in the file's
+            primaries, its rounding included; what a lossy compression changes may be left out.
+        transfers: curves that it can hold, its own first; empty where there is no such choice.
+        primaries: likewise, in linear light; in PQ and HLG those of them that H.273 has a code for, Rec. 2020 by
+            default.
+        takes: fields of :class:`WriteOptions` beside ``light`` that mean something here.
+        wants_gain: whether it needs :attr:`Job.gain_stops`.
+        needs: a module and the extra that brings it, where one is needed.
+    """
+
+    suffixes: tuple[str, ...]
+    write: Callable[[Path, Job], None]
+    held: Callable[[Job], NDArray[np.float32]]
+    transfers: tuple[str, ...] = (LINEAR,)
+    primaries: tuple[str, ...] = tuple(PRIMARIES)
+    takes: frozenset[str] = frozenset()
+    wants_gain: bool = False
+    needs: tuple[str, str] | None = None
+
+    def check(self, options: WriteOptions) -> Light:
+        """Refuse what this format cannot do; return the light as it writes it.
+
+        Raises:
+            OutputError: choices that mean nothing here, or that contradict each other.
+            MissingDependency: the package that writes it is not installed.
+        """
+        name = self.suffixes[0]
+        if self.needs is not None and not installed(self.needs[0]):
+            raise MissingDependency(f"{name} needs the package {self.needs[0]}; {install_line(self.needs[1])}")
+        for unknown in sorted(options.changed() - self.takes):
+            raise OutputError(f"{name} has no `{unknown}`; leave it out, or write another format")
+        transfer = _choice("transfer", options.light.transfer, self.transfers, name)
+        light = replace(options.light, transfer=transfer)
+        known = tuple(each for each in self.primaries if not light.is_delivery or each in COLOUR_CODE)
+        own = "rec2020" if light.is_delivery and "rec2020" in known else None
+        light = replace(light, primaries=_choice("primaries", light.primaries or own, known, name))
+        if light.transfer != LINEAR and light.peak_nits < light.reference_white:
+            raise OutputError(
+                f"`peak_nits` {light.peak_nits:g} is below the reference white, {light.reference_white:g} cd/m2; "
+                "raise it, or lower `reference_white`"
+            )
+        if light.transfer == HLG and light.peak_nits > HLG_PEAK_NITS:
+            raise OutputError(f"HLG ends at {HLG_PEAK_NITS:g} cd/m2; lower `peak_nits`, or take the transfer pq")
+        return light
+
+
+def _choice(what: str, asked: str | None, known: tuple[str, ...], format_name: str) -> str | None:
+    if asked is None:
+        return known[0] if known else None
+    if asked not in known:
+        choices = f"it has {', '.join(known)}" if known else "leave it out"
+        raise OutputError(f"{format_name} cannot hold `{what}` {asked}; {choices}")
+    return asked
+
+
+def not_negative(values: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
+    """float32, C-contiguous, NaN and negative values 0 (fmax takes the number where one side is NaN)."""
+    return np.ascontiguousarray(np.fmax(values.astype(np.float32, copy=False), np.float32(0)))
+
+
+def to_half(values: NDArray[np.float32]) -> NDArray[np.float16]:
+    """float32 of at most three axes -> half floats, rounded to nearest; OpenCV is ten times as fast as numpy."""
+    import cv2
+
+    if hasattr(cv2, "convertFp16"):  # before OpenCV 5
+        return np.asarray(cv2.convertFp16(values)).view(np.float16).reshape(values.shape)
+    halves = cv2.addWeighted(values, 1, values, 0, 0, dtype=cv2.CV_16F)
+    return np.asarray(halves).view(np.float16).reshape(values.shape)

@@ -1,0 +1,125 @@
+"""OpenEXR files: linear light, 1.0 = SDR diffuse white, in the primaries asked for.
+
+What the light is, is said once, as the Color Interop Forum's draft on OpenEXR files (04, May 2026) asks for: by
+``colorInteropID`` or by ``chromaticities``, not both, and no ID by a guess. Its list of IDs has scene-linear light and
+encoded display light, and none for linear display light, which this is. So a file tagged ``"display"`` has
+chromaticities and, as its 1.0 is meant as so many cd/m2, ``whiteLuminance``; one tagged ``"scene"`` has the ID of
+scene-linear light.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dcdr_deploy.imaging.light import SCENE, Light
+from dcdr_deploy.imaging.writers.base import Format, Job, to_half
+
+SCENE_ID = {
+    "rec709": "lin_rec709_scene",
+    "p3": "lin_p3d65_scene",
+    "rec2020": "lin_rec2020_scene",
+    "acescg": "lin_ap1_scene",
+    "aces2065-1": "lin_ap0_scene",
+}
+"""The Color Interop Forum's names ("Color Space Encodings for Texture Assets and CG Rendering")."""
+
+HALF_MAX = 65504.0
+"""The largest finite half float."""
+
+_FLOAT_MAX = float(np.finfo(np.float32).max)
+
+_COMPRESSION = {
+    "zip": "ZIP_COMPRESSION",
+    "zips": "ZIPS_COMPRESSION",
+    "piz": "PIZ_COMPRESSION",
+    "dwaa": "DWAA_COMPRESSION",
+    "none": "NO_COMPRESSION",
+}
+
+
+def write_exr(path: Path, job: Job) -> None:
+    """Write one single-part scanline file (OpenEXR Technical Introduction).
+
+    Halves have relative steps of 1/2048 to 1/1024. OpenEXR's colours are premultiplied (associated) by convention, so
+    R, G and B are multiplied by an alpha: colour under full transparency is lost.
+
+    Raises:
+        OSError: the file could not be written.
+    """
+    # The colour attributes cannot be overridden by strings of the same name.
+    header: dict[str, Any] = {key: value for key, value in job.metadata.items() if key not in _COLOUR_ATTRIBUTES}
+    header |= colour_attributes(job.light)
+    _write(path, "RGB" if job.alpha is None else "RGBA", _samples(job), job.options.exr_compression, header)
+
+
+_COLOUR_ATTRIBUTES = ("chromaticities", "whiteLuminance", "colorInteropID", "adoptedNeutral", "acesImageContainerFlag")
+
+
+def colour_attributes(light: Light) -> dict[str, Any]:
+    """Return the standard attributes that say what linear light is."""
+    if light.tag == SCENE:
+        return {"colorInteropID": SCENE_ID[light.primaries or "rec709"]}
+    return {"chromaticities": light.chromaticities, "whiteLuminance": float(light.reference_white)}
+
+
+def _samples(job: Job) -> NDArray[Any]:
+    """(H, W, 3), or (H, W, 4) with alpha: what is stored."""
+    if job.alpha is None:
+        return job.scene(_FLOAT_MAX) if job.options.float32 else job.scene(HALF_MAX, np.float16)
+    scene = job.scene(_FLOAT_MAX if job.options.float32 else HALF_MAX)
+    samples = np.dstack([scene * job.alpha[..., None], job.alpha])
+    return samples if job.options.float32 else to_half(samples)
+
+
+def _held(job: Job) -> NDArray[np.float32]:
+    return _samples(job)[..., :3].astype(np.float32)
+
+
+FORMAT = Format((".exr",), write_exr, _held, takes=frozenset({"exr_compression", "float32"}))
+
+
+def write_data(path: Path, values: NDArray[np.float16], *, metadata: dict[str, str]) -> None:
+    """Write numbers that are no light, (H, W, 3) halves, as channels R, G and B (colorInteropID ``data``).
+
+    Raises:
+        OSError: the file could not be written.
+    """
+    _write(path, "RGB", values, "zip", {**metadata, "colorInteropID": "data"})
+
+
+def _write(path: Path, channels: str, pixels: NDArray[Any], compression: str, attributes: dict[str, Any]) -> None:
+    """Write one single-part scanline file of interleaved channels."""
+    import OpenEXR
+
+    _start_threads()
+    header = {
+        **attributes,
+        "compression": getattr(OpenEXR, _COMPRESSION[compression]),
+        "type": OpenEXR.scanlineimage,
+    }
+    # OpenEXR writes arrays that are not C-contiguous wrongly, without an error.
+    stored = {channels: np.ascontiguousarray(pixels)}
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        raise OSError("the name is not valid UTF-8, which OpenEXR needs") from error
+    try:
+        OpenEXR.File(header, stored).write(str(path))
+    except RuntimeError as error:  # how the binding reports every failure of the C++ library, disk errors included
+        raise OSError(str(error).replace(f' "{path}"', "")) from error
+
+
+@functools.cache
+def _start_threads() -> None:
+    """Let OpenEXR compress on all cores: its default is none but the caller's."""
+    import OpenEXR
+
+    # The binding has these two functions since 3.4; older ones compress on the calling thread.
+    if hasattr(OpenEXR, "set_global_thread_count") and OpenEXR.global_thread_count() == 0:
+        OpenEXR.set_global_thread_count(os.cpu_count() or 1)

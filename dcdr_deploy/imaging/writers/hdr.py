@@ -1,0 +1,29 @@
+"""Radiance .hdr: RGBE with rounded mantissas, in units of SDR white."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dcdr_deploy.imaging import radiance
+from dcdr_deploy.imaging.writers.base import Format, Job
+
+
+def write_hdr(path: Path, job: Job) -> None:
+    """Write light without alpha, which the format has no place for.
+
+    Raises:
+        OSError: the file could not be written.
+    """
+    radiance.write_radiance(
+        path, job.scene(radiance.RGBE_MAX), metadata=job.metadata, chromaticities=job.light.chromaticities
+    )
+
+
+def _held(job: Job) -> NDArray[np.float32]:
+    return radiance.decode_rgbe(radiance.encode_rgbe(job.scene(radiance.RGBE_MAX)))
+
+
+FORMAT = Format((".hdr",), write_hdr, _held)

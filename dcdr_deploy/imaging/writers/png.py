@@ -1,0 +1,100 @@
+"""16-bit PNG (W3C PNG, third edition): linear light, or PQ and HLG."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dcdr_deploy.imaging.delivery import CodeRange, ContentLight
+from dcdr_deploy.imaging.light import COLOUR_CODE, COLOUR_VOLUME, HLG, LINEAR, PQ, TRANSFER_CODE, Light
+from dcdr_deploy.imaging.writers import codes16
+from dcdr_deploy.imaging.writers.base import Format, Job
+
+_SIGNATURE_AND_IHDR = 8 + 25
+_CODES = CodeRange(16)
+
+LEAST_NITS = 0.0001
+"""Darkest light that files name, cd/m2: the smallest number of SMPTE ST 2086."""
+
+
+def write_png16(path: Path, job: Job) -> None:
+    """Write RGB or RGBA; alpha is not multiplied into the colours, which is PNG's convention.
+
+    Linear light is marked by gAMA and cHRM; PQ and HLG by cICP, PQ by mDCV and cLLI too. PQ and HLG are not dithered: a
+    step of 16 bits is 1/64 of a 10-bit one.
+
+    Raises:
+        OSError: the file could not be written, or OpenCV cannot encode pictures of this size.
+    """
+    import cv2
+
+    codes, chunks = _encoded(job)
+    samples = codes16.with_alpha(codes, job.alpha)
+    swap = cv2.COLOR_RGB2BGR if job.alpha is None else cv2.COLOR_RGBA2BGRA
+    try:
+        done, packed = cv2.imencode(".png", cv2.cvtColor(samples, swap))
+    except cv2.error as error:
+        raise OSError(f"OpenCV cannot encode it: {error.err}") from error
+    if not done:
+        raise OSError("OpenCV cannot encode it as PNG")
+    encoded = packed.data
+    texts = [_chunk(b"iTXt", _text(key, value)) for key, value in job.metadata.items()]
+    with path.open("wb") as stream:
+        stream.writelines([encoded[:_SIGNATURE_AND_IHDR], *chunks, *texts, encoded[_SIGNATURE_AND_IHDR:]])
+
+
+def _encoded(job: Job) -> tuple[NDArray[np.uint16], list[bytes]]:
+    """Codes, and the chunks that say what they are."""
+    if job.light.transfer == LINEAR:
+        return codes16.linear_codes(job), list(_linear_chunks(job.light))
+    codes, level = job.delivery().codes(job.linear, _CODES, seed=None)
+    return codes, list(_delivery_chunks(job.light, level))
+
+
+def _linear_chunks(light: Light) -> Iterator[bytes]:
+    """GAMA 1.0 and cHRM, both times 100,000 (11.3.2.1 and 11.3.2.2): white, red, green, blue."""
+    *colours, white_x, white_y = light.chromaticities
+    yield _chunk(b"gAMA", struct.pack(">I", 100000))
+    yield _chunk(b"cHRM", struct.pack(">8I", *(round(each * 100000) for each in (white_x, white_y, *colours))))
+
+
+def _delivery_chunks(light: Light, level: ContentLight) -> Iterator[bytes]:
+    """cICP (11.3.2.6); mDCV and cLLI (11.3.2.7 and 8), which speak of absolute light, and so of PQ."""
+    code = COLOUR_CODE[str(light.primaries)], TRANSFER_CODE[str(light.transfer)]
+    yield _chunk(b"cICP", bytes([*code, 0, 1]))  # RGB, full range
+    if light.transfer == PQ:
+        colours = [round(each * 50000) for each in COLOUR_VOLUME]
+        nits = [round(each * 10000) for each in (light.peak_nits, LEAST_NITS)]
+        yield _chunk(b"mDCV", struct.pack(">8H2I", *colours, *nits))
+        yield _chunk(b"cLLI", struct.pack(">2I", round(level.max_cll * 10000), round(level.max_fall * 10000)))
+
+
+def _held(job: Job) -> NDArray[np.float32]:
+    if job.light.transfer == LINEAR:
+        return codes16.held(job)
+    return job.delivery().nits(job.linear) / np.float32(job.light.reference_white)
+
+
+def _chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def _text(key: str, value: str) -> bytes:
+    """The body of an uncompressed iTXt chunk; ``software`` is spelt as the standard's keyword."""
+    keyword = ("Software" if key == "software" else key).encode("latin-1", "replace")[:79]
+    return keyword + b"\0\0\0\0\0" + value.replace("\0", " ").encode("utf-8")
+
+
+# cHRM has no negative numbers, which ACES2065-1's blue needs.
+FORMAT = Format(
+    (".png",),
+    write_png16,
+    _held,
+    transfers=(LINEAR, PQ, HLG),
+    primaries=("rec709", "p3", "rec2020", "acescg"),
+)

@@ -1,0 +1,96 @@
+"""TIFF 6.0 of linear light: 16-bit integers or 32-bit floats, with an ICC profile that says so.
+
+Our own writer, because OpenCV's leaves out ExtraSamples (TIFF 6.0, section 18) and the text tags.
+"""
+
+from __future__ import annotations
+
+import os
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dcdr_deploy.imaging import tiff_file as t
+from dcdr_deploy.imaging.icc_write import linear_profile
+from dcdr_deploy.imaging.writers import codes16
+from dcdr_deploy.imaging.writers.base import Format, Job
+
+_DEFLATE_LEVEL = 4  # half the time of the default 6 for a few percent of size
+_ROWS_PER_STRIP = 64
+_FLOAT_MAX = float(np.finfo(np.float32).max)
+_UNSIGNED, _FLOAT = 1, 3  # SampleFormat
+
+
+def write_tiff(path: Path, job: Job) -> None:
+    """Write RGB or RGBA; alpha is stored unassociated (ExtraSamples = 2).
+
+    16-bit integers are the network's [0, 1] x 65535; floats are in units of SDR white, without a limit, and alpha
+    beside them is in [0, 1]. Deflate with a predictor, in strips of 64 rows that are packed on all cores. Of the
+    strings ``software`` goes into the tag Software, all the rest as ``key=value`` lines into ImageDescription.
+
+    Raises:
+        OSError: the file could not be written, or would pass the 4 GiB of a classic TIFF.
+    """
+    floats = job.options.float32
+    samples = _floats(job) if floats else codes16.with_alpha(codes16.linear_codes(job), job.alpha)
+    height, width, count = samples.shape
+    pack = _pack_floats if floats else _pack_integers
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        strips = list(pool.map(pack, (samples[y : y + _ROWS_PER_STRIP] for y in range(0, height, _ROWS_PER_STRIP))))
+    tags: dict[int, t.Value] = {
+        t.WIDTH: width,
+        t.HEIGHT: height,
+        t.BITS: [8 * samples.itemsize] * count,
+        t.COMPRESSION: t.DEFLATE,
+        t.PHOTOMETRIC: 2,
+        t.SAMPLES_PER_PIXEL: count,
+        t.ROWS_PER_STRIP: _ROWS_PER_STRIP,
+        t.PLANAR: 1,
+        t.PREDICTOR: t.FLOATING_PREDICTOR if floats else t.HORIZONTAL_PREDICTOR,
+        t.SAMPLE_FORMAT: [_FLOAT if floats else _UNSIGNED] * count,
+        t.ICC_PROFILE: linear_profile(job.light.chromaticities),
+    }
+    if count == 4:
+        tags[t.EXTRA_SAMPLES] = t.UNASSOCIATED_ALPHA
+    described = {key: value for key, value in job.metadata.items() if key != "software"}
+    if "software" in job.metadata:
+        tags[t.SOFTWARE] = job.metadata["software"]
+    if described:
+        tags[t.DESCRIPTION] = "\n".join(f"{key}={value}" for key, value in described.items())
+    try:
+        path.write_bytes(t.assemble(tags, strips))
+    except ValueError as error:
+        raise OSError(str(error)) from error
+
+
+def _floats(job: Job) -> NDArray[np.float32]:
+    scene = job.scene(_FLOAT_MAX)
+    return scene if job.alpha is None else np.dstack([scene, job.alpha])
+
+
+def _held(job: Job) -> NDArray[np.float32]:
+    return _floats(job)[..., :3] if job.options.float32 else codes16.held(job)
+
+
+def _pack_integers(rows: NDArray[np.uint16]) -> bytes:
+    """Horizontal differences modulo 65536 (TIFF 6.0, section 14), little-endian, deflated."""
+    differences = rows.copy()
+    differences[:, 1:] -= rows[:, :-1]
+    return zlib.compress(differences.astype("<u2", copy=False), _DEFLATE_LEVEL)
+
+
+def _pack_floats(rows: NDArray[np.float32]) -> bytes:
+    """Bytes of a row by significance, differences of bytes a pixel apart (Adobe TIFF Technical Note 3), deflated."""
+    height, width, samples = rows.shape
+    planes: NDArray[Any] = rows.astype(">f4").view(np.uint8).reshape(height, width * samples, 4)
+    by_significance = np.ascontiguousarray(planes.transpose(0, 2, 1)).reshape(height, -1)
+    differences = by_significance.copy()
+    differences[:, samples:] -= by_significance[:, :-samples]
+    return zlib.compress(differences, _DEFLATE_LEVEL)
+
+
+FORMAT = Format((".tif", ".tiff"), write_tiff, _held, takes=frozenset({"float32"}))
