@@ -20,6 +20,7 @@ from dcdr_deploy.building.request import (
 )
 from dcdr_deploy.building.settings import BuildSettings
 from dcdr_deploy.building.worker import settings_to_data
+from dcdr_deploy.engines.compare import BUILT
 from dcdr_deploy.engines.cuda.compiler import source_hash
 from dcdr_deploy.engines.tensorrt import trt_api
 from dcdr_deploy.engines.tensorrt.plugin import FORMS
@@ -28,7 +29,6 @@ from dcdr_deploy.modelfile.metadata import encode
 from dcdr_deploy.modelfile.names import DCRB, DOMAIN
 from dcdr_deploy.modelfile.onnx_file import OnnxModel, read_model
 from dcdr_deploy.modelfile.sidecar import Sidecar, atomic_pair, mark_verified, read_sidecar, write
-from dcdr_deploy.run.gate import MIN_PSNR
 from dcdr_deploy.system import packages
 from dcdr_deploy.system.files import file_sha256
 from dcdr_deploy.system.progress import Event, Listener, silent
@@ -156,7 +156,7 @@ def _verify(source: Path, engine: Path, sidecar: Sidecar, listener: Listener) ->
     request = {"onnx": str(source), "engine": str(engine)}
     result = run_job("gate", request, listener)
     if not result["passed"]:
-        needed = MIN_PSNR[sidecar.precision]
+        needed = BUILT[sidecar.precision].min_psnr
         figure = f"PSNR {result['figures']['psnr']:.1f} dB, {needed:.0f} needed"
         found = figure if result["finite"] else "NaN or infinity"
         raise EngineError(

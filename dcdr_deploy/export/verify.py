@@ -10,17 +10,14 @@ import onnx
 import torch
 from numpy.typing import NDArray
 
+from dcdr_deploy.engines.compare import EXPORTED, Difference, compare, sample_tiles
 from dcdr_deploy.errors import ExportError
 from dcdr_deploy.export.operators import register_schemas
-from dcdr_deploy.metrics.psnr import psnr_from_mse
 from dcdr_deploy.models import HdrNetwork
 from dcdr_deploy.system.faults import one_line
 
 SIZES = ((64, 96), (136, 88))
 """(height, width) of the comparisons; the second differs from the traced example in both and is not square."""
-
-MAX_ABS_ERROR = 1e-4
-MIN_PSNR_FP16 = 60.0
 
 
 @dataclass(frozen=True)
@@ -30,7 +27,7 @@ class Comparison:
     Attributes:
         size: (height, width).
         max_abs_error: largest absolute difference, network units.
-        psnr: in dB, full scale 1.0.
+        psnr: of the worst picture in dB, full scale 1.0.
     """
 
     size: tuple[int, int]
@@ -44,8 +41,8 @@ def verify(path: Path, network: HdrNetwork, fp16: bool, static: tuple[int, int] 
     Args:
         path: ONNX file.
         network: evaluation mode; computes the reference in FP32.
-        fp16: judge by PSNR (>= 60 dB) instead of the largest error (<= 1e-4). ONNX Runtime's CPU computes such files
-            in FP32, so this covers weights, types and structure, not the rounding of FP16 arithmetic on a GPU.
+        fp16: judge by the bounds of such files. ONNX Runtime's CPU computes them in FP32, so this covers weights, types
+            and structure, not the rounding of FP16 arithmetic on a GPU.
         static: the one size that the file takes; otherwise :data:`SIZES` are tried, with batches of 1 and 2.
 
     Returns:
@@ -62,23 +59,22 @@ def verify(path: Path, network: HdrNetwork, fp16: bool, static: tuple[int, int] 
     results = []
     for number, size in enumerate((static,) if static else SIZES):
         batch = 1 if static else number + 1
-        picture = _test_picture(batch, *size)
+        picture = _pictures(batch, *size)
         with torch.no_grad():
             reference = network(torch.from_numpy(picture)).numpy()
-        result = _compare(_run(path, picture), reference, size)
-        _judge(result, fp16)
-        results.append(result)
+        found = _run(path, picture)
+        if found.shape != reference.shape:
+            raise ExportError(f"the exported file returns shape {found.shape} instead of {reference.shape}")
+        difference = compare(found, reference)
+        _judge(difference, size, fp16)
+        results.append(Comparison(size, difference.max_abs_error, difference.psnr))
     return results
 
 
-def _test_picture(batch: int, height: int, width: int) -> NDArray[np.float32]:
-    """A picture with smooth parts, edges and clipped areas, (batch, 3, height, width) in [0, 1]."""
-    rng = np.random.default_rng(0)
-    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
-    smooth = 0.6 + 0.5 * np.sin(x / 17 + rng.uniform(0, 6, (batch, 3, 1, 1))) * np.cos(y / 11)
-    edges = 0.3 * (((x // 16 + y // 12) % 2) - 0.5)
-    noise = rng.normal(0, 0.02, (batch, 3, height, width))
-    return np.clip(smooth + edges + noise, 0, 1).astype(np.float32)
+def _pictures(batch: int, height: int, width: int) -> NDArray[np.float32]:
+    """The first ``batch`` of the sample pictures, at most two, as (batch, 3, height, width) in [0, 1]."""
+    codes = sample_tiles(height, width)[:batch].transpose(0, 3, 1, 2)
+    return np.ascontiguousarray(codes, np.float32) / np.float32(255)
 
 
 def _run(path: Path, picture: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -93,23 +89,17 @@ def _run(path: Path, picture: NDArray[np.float32]) -> NDArray[np.float32]:
         raise ExportError(f"ONNX Runtime cannot run the exported file: {one_line(error)}") from error
 
 
-def _compare(result: NDArray[np.float32], reference: NDArray[np.float32], size: tuple[int, int]) -> Comparison:
-    if result.shape != reference.shape:
-        raise ExportError(f"the exported file returns shape {result.shape} instead of {reference.shape}")
-    difference = result.astype(np.float64) - reference
-    return Comparison(size, float(np.abs(difference).max()), psnr_from_mse(float(np.mean(difference**2))))
-
-
-def _judge(result: Comparison, fp16: bool) -> None:
-    height, width = result.size
-    # Written so that a NaN fails as well.
-    if fp16 and not result.psnr >= MIN_PSNR_FP16:
+def _judge(difference: Difference, size: tuple[int, int], fp16: bool) -> None:
+    bounds = EXPORTED["fp16" if fp16 else "fp32"]
+    if bounds.hold(difference):
+        return
+    place = f"{size[1]}x{size[0]}"
+    if fp16:
         raise ExportError(
-            f"the FP16 file differs from torch at {width}x{height} by {result.psnr:.1f} dB PSNR, under "
-            f"{MIN_PSNR_FP16:.0f} dB; export without `fp16`"
+            f"the FP16 file differs from torch at {place} by {difference.psnr:.1f} dB PSNR, under "
+            f"{bounds.min_psnr:.0f} dB; export without `fp16`"
         )
-    if not fp16 and not result.max_abs_error <= MAX_ABS_ERROR:
-        raise ExportError(
-            f"the file differs from torch at {width}x{height} by {result.max_abs_error:.2e}, more than "
-            f"{MAX_ABS_ERROR:.0e}"
-        )
+    raise ExportError(
+        f"the file differs from torch at {place} by {difference.max_abs_error:.2e}, more than "
+        f"{bounds.max_abs_error:.0e}"
+    )

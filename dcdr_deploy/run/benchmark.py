@@ -19,9 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcdr_deploy.engines.base import DEVICE_CPU, DEVICE_CUDA, Engine, EngineOptions
+from dcdr_deploy.engines.compare import sample_tiles
 from dcdr_deploy.engines.registry import BACKENDS, Backend, get_backend
 from dcdr_deploy.errors import DcdrError, EngineError, InputError
-from dcdr_deploy.run.gate import sample_tiles
+from dcdr_deploy.metrics.psnr import psnr_l
 from dcdr_deploy.run.runner import Runner
 from dcdr_deploy.run.selection import DEMO_MODEL
 from dcdr_deploy.system import hardware
@@ -262,8 +263,7 @@ def _compare(entries: Sequence[_Entry], listener: Listener) -> None:
     if exact is None:
         return
     for number, found in results.items():
-        square = float(np.mean((found.astype(np.float64) - exact) ** 2))
-        entries[number].result.agreement = float("inf") if square == 0 else float(-10 * np.log10(square))
+        entries[number].result.agreement = psnr_l(found, exact)
 
 
 _REFERENCES = ("onnxruntime", "torch")

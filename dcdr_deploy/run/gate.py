@@ -8,7 +8,6 @@ run.
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,18 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcdr_deploy.engines.base import DEVICE_CPU, Engine, EngineOptions
+from dcdr_deploy.engines.compare import BUILT, compare, sample_tiles
 from dcdr_deploy.errors import DcdrError, EngineError, ModelError, OutputError
-from dcdr_deploy.metrics.psnr import psnr_from_mse
 from dcdr_deploy.modelfile.names import ONNX_SUFFIX
 from dcdr_deploy.modelfile.sidecar import REBUILD, Sidecar, mark_verified
 from dcdr_deploy.system.faults import one_line
 from dcdr_deploy.system.files import file_sha256
-
-MIN_PSNR = {"fp16": 50.0, "fp32": 80.0}
-"""Decibels at full scale 1.0 that an engine of a precision must reach."""
-
-LARGEST_PSNR = 200.0
-"""Decibels; stands for "no difference", as JSON has no infinity."""
 
 TILE_EDGE = 256
 """Pixels of the tiles for an engine that takes many sizes; small enough for a reference on the CPU."""
@@ -77,12 +70,8 @@ def run_gate(engine: Engine, onnx_path: Path) -> GateResult:
 
 def _compare(engine: Engine, tiles: NDArray[np.uint8], expected: NDArray[np.float32]) -> GateResult:
     found = np.concatenate([engine.infer_codes(tiles) for _ in range(_REPEATS)])
-    if not np.isfinite(found).all():
-        return GateResult(math.nan, finite=False, passed=False)
-    difference = found.astype(np.float64) - np.concatenate([expected] * _REPEATS)
-    worst = min(psnr_from_mse(float(mse)) for mse in np.mean(difference**2, axis=(1, 2, 3)))
-    psnr = min(worst, LARGEST_PSNR)
-    return GateResult(psnr, finite=True, passed=psnr >= MIN_PSNR[engine.info.precision])
+    difference = compare(found, np.concatenate([expected] * _REPEATS))
+    return GateResult(difference.psnr, difference.finite, BUILT[engine.info.precision].hold(difference))
 
 
 def verify_first_run(engine: Engine, path: Path, sidecar: Sidecar) -> None:
@@ -111,7 +100,7 @@ def verify_first_run(engine: Engine, path: Path, sidecar: Sidecar) -> None:
         return
     result = _compare(engine, tiles, expected)
     if not result.passed:
-        found = f"PSNR {result.psnr:.1f} dB, {MIN_PSNR[sidecar.precision]:.0f} needed" if result.finite else "NaN"
+        found = f"PSNR {result.psnr:.1f} dB, {BUILT[sidecar.precision].min_psnr:.0f} needed" if result.finite else "NaN"
         raise ModelError(
             f"{path} does not give on this GPU what ONNX Runtime gives for {source} ({found}); {REBUILD}"
             f"{' --plugin none' if sidecar.plugin else ''}, or run {source.name} instead"
@@ -176,43 +165,3 @@ def _reference(onnx_path: Path, tiles: NDArray[np.uint8]) -> NDArray[np.float32]
             raise EngineError("the reference does not run on the CPU")
         runner = Runner(reference)
         return np.stack([runner.run(tile).transpose(2, 0, 1) for tile in tiles])
-
-
-def sample_tiles(height: int, width: int) -> NDArray[np.uint8]:
-    """Return two pictures (2, height, width, 3) that hold what a network has to cope with; always the same ones.
-
-    The first is photographic in its statistics: structures of all sizes with a 1/f spectrum, a bright light that clips
-    and a dark corner. The second is graphic: hard edges, fine stripes, saturated and clipped colours.
-    """
-    rng = np.random.default_rng(2024)
-    y, x = (axis.astype(np.float32) for axis in np.mgrid[0:height, 0:width])
-    return np.stack([_photographic(rng, y, x), _graphic(y, x)])
-
-
-def _photographic(rng: np.random.Generator, y: NDArray[np.float32], x: NDArray[np.float32]) -> NDArray[np.uint8]:
-    picture = np.full((*y.shape, 3), 0.4, np.float32)
-    for octave in range(7):
-        wave, strength = 512.0 / 2**octave, 0.12 / 1.4**octave
-        for _ in range(3):
-            angle, phase, colour = rng.uniform(0, 2 * np.pi), rng.uniform(0, 2 * np.pi), rng.uniform(0.6, 1.0, 3)
-            along = (x * np.cos(angle) + y * np.sin(angle)) * (2 * np.pi / wave)
-            picture += (strength * np.sin(along + phase))[..., None] * colour.astype(np.float32)
-    height, width = y.shape
-    distance = np.hypot((y / height - 0.3) * 4, (x / width - 0.65) * 4)
-    picture += (1.6 * np.exp(-distance * 3))[..., None] * np.array(
-        [1.0, 0.95, 0.8], np.float32
-    )  # a lamp, clipped in its middle
-    picture *= np.clip(0.15 + 1.3 * np.hypot(1 - y / height, x / width), 0, 1)[..., None]
-    picture += rng.normal(0, 0.008, picture.shape)
-    return np.clip(np.rint(picture * 255), 0, 255).astype(np.uint8)
-
-
-def _graphic(y: NDArray[np.float32], x: NDArray[np.float32]) -> NDArray[np.uint8]:
-    checks = ((x // 24 + y // 16) % 2).astype(np.uint8)
-    stripes = ((x + y) // 2 % 2).astype(np.uint8)
-    ramp = (x / max(x.shape[1] - 1, 1) * 255).astype(np.uint8)
-    disc = (np.hypot(y - y.shape[0] / 2, x - x.shape[1] / 2) < min(y.shape) / 4).astype(np.uint8)
-    upper = np.stack([checks * 255, ramp, (1 - checks) * 200], axis=-1)
-    lower = np.stack([stripes * 180 + 40, 255 - ramp, stripes * 90], axis=-1)
-    picture = np.where((y < y.shape[0] / 2)[..., None], upper, lower)
-    return np.where(disc[..., None] == 1, np.array([255, 255, 250], np.uint8), picture).astype(np.uint8)

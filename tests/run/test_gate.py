@@ -12,7 +12,7 @@ from dcdr_deploy.engines import EngineOptions, load_engine
 from dcdr_deploy.engines.base import Engine, EngineInfo
 from dcdr_deploy.errors import ModelError
 from dcdr_deploy.modelfile.metadata import ModelMetadata
-from dcdr_deploy.run.gate import GateResult, run_gate, sample_tiles
+from dcdr_deploy.run.gate import GateResult, run_gate
 from dcdr_deploy.run.selection import DEMO_MODEL
 
 
@@ -94,21 +94,6 @@ def test_a_model_that_onnx_runtime_refuses_is_an_error(tmp_path: Path):
 
 def test_figures_are_numbers_that_json_can_hold():
     assert GateResult(61.2345, finite=True, passed=True).figures() == {"psnr": 61.23}
-
-
-@pytest.mark.parametrize("size", [(4, 4), (64, 96), (256, 256)])
-def test_sample_tiles_are_the_same_every_time(size: tuple[int, int]):
-    tiles = sample_tiles(*size)
-    assert (tiles.shape, tiles.dtype) == ((2, *size, 3), np.uint8)
-    np.testing.assert_array_equal(tiles, sample_tiles(*size))
-
-
-def test_sample_tiles_hold_clipped_lights_dark_corners_and_edges():
-    for tile in sample_tiles(256, 256).astype(int):
-        assert (tile >= 250).all(axis=-1).mean() > 0.005
-        assert (tile.max(axis=-1) < 60).any() or (tile.min(axis=-1) < 10).any()
-        assert len(np.unique(tile)) > 100
-    assert np.abs(np.diff(sample_tiles(256, 256)[1].astype(int), axis=1)).max() > 200
 
 
 def test_the_demo_network_in_half_precision_passes_and_a_broken_one_does_not(tmp_path: Path):
