@@ -13,6 +13,8 @@ pytest.importorskip("torch")
 
 import gpu_kernels
 import gpu_nvrtc
+from fake_cuda import DEVICE, FakeDriver, Launch
+from fake_libcuda import Libcuda
 
 from dcdr_deploy.engines.cuda.block import BlockArguments, DcrbKernels
 from dcdr_deploy.engines.cuda.compiler import SOURCES, compile_text, source_text
@@ -128,61 +130,6 @@ def test_the_kernel_compiles_with_nvcc_too():
     assert b"dcrb_first_half" in cubin
 
 
-class FakeCuda:
-    """The driver's library as ctypes would call it: answers by writing to the addresses it is given."""
-
-    def __init__(self) -> None:
-        self.launches: list[tuple[int, list[int], int, list[int]]] = []
-        self.shared: dict[int, int] = {}
-        self.images: list[bytes] = []
-        self.kernels: dict[int, str] = {}
-        self.result = 0
-
-    @staticmethod
-    def store(reference: object, value: int) -> int:
-        reference._obj.value = value  # type: ignore[attr-defined] - what byref points to
-        return 0
-
-    def cuInit(self, flags: ctypes.c_uint) -> int:  # noqa: N802
-        return 0
-
-    def cuGetErrorString(self, code: ctypes.c_int, text: object) -> int:  # noqa: N802
-        text._obj.value = b"it went wrong"  # type: ignore[attr-defined]
-        return 0
-
-    def cuCtxGetDevice(self, device: object) -> int:  # noqa: N802
-        return self.store(device, 0)
-
-    def cuDeviceGetAttribute(self, value: object, attribute: ctypes.c_int, device: ctypes.c_int) -> int:  # noqa: N802
-        return self.store(value, {16: 10, 75: 8, 76: 6}[attribute.value])
-
-    def cuLibraryLoadData(self, library: object, image: ctypes.Array, *options: object) -> int:  # noqa: N802
-        self.images.append(image.raw)
-        assert len(options) == 6
-        return self.store(library, 1 << 40)
-
-    def cuLibraryGetKernel(self, kernel: object, library: ctypes.c_void_p, name: bytes) -> int:  # noqa: N802
-        assert library.value == 1 << 40
-        handle = (1 << 41) + len(self.kernels)
-        self.kernels[handle] = name.decode()
-        return self.store(kernel, handle)
-
-    def cuKernelSetAttribute(self, attribute, value, kernel, device) -> int:  # noqa: N802
-        assert attribute.value == 8
-        self.shared[kernel.value] = value.value
-        return 0
-
-    def cuOccupancyMaxActiveBlocksPerMultiprocessor(self, count, kernel, block, shared) -> int:  # noqa: N802
-        return self.store(count, 1)
-
-    def cuLaunchKernel(self, kernel, *rest) -> int:  # noqa: N802
-        *sizes, stream, pointers, extra = rest
-        assert extra is None
-        first = [ctypes.c_uint64.from_address(pointers[number]).value for number in range(2)]
-        self.launches.append((kernel.value, [size.value for size in sizes], stream.value or 0, first))
-        return self.result
-
-
 def arguments() -> BlockArguments:
     names = ("z", "offset", "s1", "t1", "s2", "t2", "w1", "b1", "w2", "b2", "out", "workspace")
     addresses = {name: (1 << 44) + 256 * number for number, name in enumerate(names)}
@@ -190,23 +137,26 @@ def arguments() -> BlockArguments:
 
 
 def test_a_block_is_launched_through_ctypes():
-    cuda = FakeCuda()
-    kernels = DcrbKernels({86: b"cubin"}, gpu_kernels.CtypesDriver(cuda))
+    pointers: list[list[int]] = []
+
+    def run(launch: Launch) -> int:
+        pointers.append([ctypes.c_uint64.from_address(address).value for address in launch.values[:2]])
+        return 0
+
+    cuda = FakeDriver(run=run)
+    kernels = DcrbKernels({86: b"cubin"}, gpu_kernels.CtypesDriver(Libcuda(cuda)))
     call = arguments()
     kernels.launch(call, stream=1 << 45)
     assert cuda.images == [b"cubin\0"]
-    names = [cuda.kernels[kernel] for kernel, *_ in cuda.launches]
-    assert names == ["dcrb_sft_half", "dcrb_first_half", "dcrb_second_half"]
-    assert [stream for _, _, stream, _ in cuda.launches] == [1 << 45] * 3
-    assert cuda.launches[0][3] == [call.z, call.s1]
-    assert cuda.launches[1][3] == [call.out, call.offset]
-    for kernel, (_, _, _, threads, *_, shared), _, _ in cuda.launches[1:]:
-        assert (threads, shared) == (256, cuda.shared[kernel])
+    assert [each.kernel for each in cuda.launches] == ["dcrb_sft_half", "dcrb_first_half", "dcrb_second_half"]
+    assert [each.stream for each in cuda.launches] == [1 << 45] * 3
+    assert pointers[:2] == [[call.z, call.s1], [call.out, call.offset]]
+    for each in cuda.launches[1:]:
+        assert (each.block[0], each.shared) == (256, cuda.shared_allowed[each.kernel, DEVICE])
 
 
 def test_an_error_of_the_driver_is_told_in_its_words():
-    cuda = FakeCuda()
-    kernels = DcrbKernels({86: b"cubin"}, gpu_kernels.CtypesDriver(cuda))
-    cuda.result = 700
-    with pytest.raises(EngineError, match=r"cuLaunchKernel failed: it went wrong \(700\)"):
+    cuda = FakeDriver(run=lambda launch: 700)
+    kernels = DcrbKernels({86: b"cubin"}, gpu_kernels.CtypesDriver(Libcuda(cuda)))
+    with pytest.raises(EngineError, match=r"cuLaunchKernel failed: illegal address \(700\)"):
         kernels.launch(arguments(), stream=0)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.ear import Ear
+from ear import Ear
 
 from dcdr_deploy.building import build, worker
 from dcdr_deploy.building.build import BuildReport, BuildRequest, build_engine

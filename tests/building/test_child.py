@@ -12,7 +12,7 @@ import sys
 import time
 
 import pytest
-from helpers.ear import Ear
+from ear import Ear
 
 from dcdr_deploy.building import child, worker
 from dcdr_deploy.building.child import WorkerBug, log_tail, run_job

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_tensorrt import STRONGLY_TYPED, RtxConfig, fake_tensorrt, layer
-from helpers.ear import Ear
+from ear import Ear
+from fake_tensorrt import STRONGLY_TYPED, FakeTensorRT, RtxConfig, layer
 from models_for_engines import BLOCKS, CUBINS, FULL, demo, one_block, settings
 
 from dcdr_deploy.building import network
@@ -111,7 +111,7 @@ def build_fake(**changes: Any) -> BuiltEngine:
 
 
 def test_strong_typing_is_asked_for_where_it_must_be(use: Any) -> None:
-    old, new = use(fake_tensorrt(PLUGINS)), fake_tensorrt(PLUGINS, version="11.4", strongly_typed=False)
+    old, new = use(FakeTensorRT(PLUGINS)), FakeTensorRT(PLUGINS, version="11.4", strongly_typed=False)
     build_fake()
     use(new)
     build_fake()
@@ -120,7 +120,7 @@ def test_strong_typing_is_asked_for_where_it_must_be(use: Any) -> None:
 
 
 def test_full_tensorrt_builds_for_the_gpu_that_is_there(use: Any) -> None:
-    trt = use(fake_tensorrt(PLUGINS))
+    trt = use(FakeTensorRT(PLUGINS))
     assert build_fake(sms=(90,)).engine == b"engine"
     assert not hasattr(trt.built.configs[0], "num_compute_capabilities")
     with pytest.raises(EngineError, match="one GPU architecture at a time"):
@@ -128,7 +128,7 @@ def test_full_tensorrt_builds_for_the_gpu_that_is_there(use: Any) -> None:
 
 
 def test_rtx_is_given_its_targets(use: Any) -> None:
-    trt = use(fake_tensorrt(PLUGINS, config=RtxConfig))
+    trt = use(FakeTensorRT(PLUGINS, rtx=True))
     build_fake(package="tensorrt-rtx", sms=(86, 120))
     assert trt.built.configs[0].num_compute_capabilities == 2
     assert trt.built.configs[0].targets == {0: "SM86", 1: "SM120"}
@@ -140,36 +140,36 @@ def test_a_target_that_rtx_refuses_fails_the_build(use: Any) -> None:
     class Choosy(RtxConfig):
         refused = "SM120"
 
-    trt = use(fake_tensorrt(PLUGINS, config=Choosy))
+    trt = use(FakeTensorRT(PLUGINS, rtx=True, config=Choosy))
     with pytest.raises(EngineError, match=r"tensorrt-rtx .* refuses to build for SM 120; leave it out of `sms`"):
         build_fake(package="tensorrt-rtx", sms=(86, 120))
     assert trt.built.configs[0].targets == {0: "SM86"}
 
 
 def test_full_tensorrt_with_the_names_of_rtx_still_builds_for_the_gpu_that_is_there(use: Any) -> None:
-    trt = use(fake_tensorrt(PLUGINS, config=RtxConfig))
+    trt = use(FakeTensorRT(PLUGINS, rtx=True))
     assert build_fake(sms=(90,)).engine == b"engine"
     assert (trt.built.configs[0].num_compute_capabilities, trt.built.configs[0].targets) == (0, {})
 
 
 def test_rtx_keeps_no_timing_cache(use: Any, tmp_path: Path) -> None:
-    trt = use(fake_tensorrt(PLUGINS, config=RtxConfig))
+    trt = use(FakeTensorRT(PLUGINS, rtx=True))
     build_fake(package="tensorrt-rtx", sms=(86,), timing_cache=tmp_path / "timings")
     assert trt.built.configs[0].caches == []
     assert list(tmp_path.iterdir()) == []
 
 
 def test_engines_leave_allocation_to_the_caller_where_that_can_be_asked_for(use: Any) -> None:
-    rtx = use(fake_tensorrt(PLUGINS, config=RtxConfig))
+    rtx = use(FakeTensorRT(PLUGINS, rtx=True))
     build_fake(package="tensorrt-rtx", sms=(86,))
     assert rtx.built.configs[0].raised == ["user allocation"]
-    full = use(fake_tensorrt(PLUGINS))
+    full = use(FakeTensorRT(PLUGINS))
     build_fake()
     assert full.built.configs[0].raised == []
 
 
 def test_settings_reach_the_configuration(use: Any) -> None:
-    trt = use(fake_tensorrt(PLUGINS))
+    trt = use(FakeTensorRT(PLUGINS))
     build_fake(workspace=1.5, max_batch=4)
     config = trt.built.configs[0]
     assert config.limits == {"workspace": 3 * GIB // 2}
@@ -178,7 +178,7 @@ def test_settings_reach_the_configuration(use: Any) -> None:
 
 
 def test_a_version_without_progress_builds_without(use: Any) -> None:
-    use(fake_tensorrt(PLUGINS, monitor=False))
+    use(FakeTensorRT(PLUGINS, monitor=False))
     assert build_fake().plugin_layers == 8
 
 
@@ -189,7 +189,7 @@ def test_a_version_without_progress_builds_without(use: Any) -> None:
 def test_the_timing_cache_is_kept_or_begun_anew(
     use: Any, tmp_path: Path, stored: bytes | None, tried: list[bytes]
 ) -> None:
-    trt = use(fake_tensorrt(PLUGINS))
+    trt = use(FakeTensorRT(PLUGINS))
     path = tmp_path / "new" / "timings"
     if stored is not None:
         path.parent.mkdir()
@@ -201,7 +201,7 @@ def test_the_timing_cache_is_kept_or_begun_anew(
 
 
 def test_a_timing_cache_that_cannot_be_used_is_told(use: Any, tmp_path: Path) -> None:
-    use(fake_tensorrt(PLUGINS))
+    use(FakeTensorRT(PLUGINS))
     with pytest.raises(EngineError, match=r"timing cache .* cannot be read: Is a directory"):
         build_fake(timing_cache=tmp_path)
     (tmp_path / "file").write_bytes(b"")
@@ -210,19 +210,19 @@ def test_a_timing_cache_that_cannot_be_used_is_told(use: Any, tmp_path: Path) ->
 
 
 def test_blocks_that_went_elsewhere_fail_the_build_and_are_told(use: Any) -> None:
-    use(fake_tensorrt([*PLUGINS[:5], layer("CONVOLUTION", "c")]))
+    use(FakeTensorRT([*PLUGINS[:5], layer("CONVOLUTION", "c")]))
     with pytest.raises(EngineError, match=r"gave 5 of 8 DCRB nodes to the plugin and made 0 other .* among 6 layers"):
         build_fake()
 
 
 def test_plugins_where_none_was_asked_for_fail_an_rtx_build(use: Any) -> None:
-    use(fake_tensorrt([layer("PLUGIN_V3", "stray")], config=RtxConfig))
+    use(FakeTensorRT([layer("PLUGIN_V3", "stray")], rtx=True))
     with pytest.raises(EngineError, match=r"gave 0 of 0 DCRB nodes to the plugin and made 1 other plugin layers"):
         build_fake(package="tensorrt-rtx", plugin=False)
 
 
 def test_full_tensorrt_may_use_its_own_plugin_for_deformable_convolutions(use: Any) -> None:
-    use(fake_tensorrt([layer("PLUGIN_V2", "conv1"), layer("CONVOLUTION", "c")]))
+    use(FakeTensorRT([layer("PLUGIN_V2", "conv1"), layer("CONVOLUTION", "c")]))
     built = build_fake(plugin=False)
     assert built.plugin_layers == 0
     assert built.layer_types == {"PLUGIN_V2": 1, "CONVOLUTION": 1}
@@ -231,12 +231,12 @@ def test_full_tensorrt_may_use_its_own_plugin_for_deformable_convolutions(use: A
 
 def test_a_build_that_fails_says_why(use: Any) -> None:
     words = (("INFO", "fine"), ("ERROR", "first"), ("INTERNAL_ERROR", "out of\nluck"))
-    use(fake_tensorrt(PLUGINS, engine=None, words=words))
+    use(FakeTensorRT(PLUGINS, engine=None, words=words))
     with pytest.raises(EngineError, match=r"^tensorrt could not build the engine: out of luck$"):
         build_fake()
 
 
 def test_a_model_that_the_parser_refuses_says_why(use: Any) -> None:
-    use(fake_tensorrt(PLUGINS, parses=False))
+    use(FakeTensorRT(PLUGINS, parses=False))
     with pytest.raises(EngineError, match=r"^the ONNX parser refuses the model: no importer for X$"):
         build_fake()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.ear import Ear
+from ear import Ear
 from PIL import Image
 
 from dcdr_deploy.errors import EngineError, InputError

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from helpers.ear import Ear
+from ear import Ear
 
 from dcdr_deploy.errors import InputError
 from dcdr_deploy.evaluation.pairing import find_pairs

@@ -2,7 +2,8 @@
 
 Streams are queues whose work is done late: not before somebody waits for it. So a missing wait shows as a wrong result,
 where a driver that did everything at once would hide it. With a seed, work is also done at random moments before, in
-any order that the events allow. Memory starts out full of rubbish, has bounds, and is gone when it was freed.
+any order that the events allow. Memory starts out full of rubbish, has bounds, and is gone when it was freed. Launches
+run the kernels of frames.cu in numpy, or are handed at once to whoever emulates others.
 """
 
 # ruff: noqa: N802 - the names are the driver's
@@ -11,7 +12,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from types import SimpleNamespace
@@ -22,13 +23,17 @@ import numpy as np
 RUBBISH = 0xA5
 DEVICE_BASE = 1 << 60  # above every address of this process
 SM = 86
+DEVICE = 40
+"""The first device's handle, which is not its index."""
 
 
 class CUresult(IntEnum):
     CUDA_SUCCESS = 0
     CUDA_ERROR_OUT_OF_MEMORY = 2
     CUDA_ERROR_INVALID_DEVICE = 101
+    CUDA_ERROR_NO_BINARY_FOR_GPU = 209
     CUDA_ERROR_NOT_READY = 600
+    CUDA_ERROR_ILLEGAL_ADDRESS = 700
     CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED = 900
     CUDA_ERROR_STREAM_CAPTURE_INVALIDATED = 901
 
@@ -59,22 +64,70 @@ class Capture:
     valid: bool = True
 
 
+@dataclass(frozen=True)
+class Launch:
+    """What one call of cuLaunchKernel said."""
+
+    kernel: str
+    grid: tuple[int, int, int]
+    block: tuple[int, int, int]
+    shared: int
+    stream: int
+    values: tuple[Any, ...]
+    types: tuple[Any, ...]
+
+
 class FakeDriver:
-    """See the module. ``calls`` counts by name; ``trace`` lists what was put where, in order."""
+    """See the module.
+
+    Attributes:
+        called: names of the functions that were called, in order.
+        trace: what was put where, in order.
+        launches: what was launched, in order.
+        images: cubins that were loaded.
+        shared_allowed: bytes of dynamic shared memory, by kernel and device.
+        device: the current device's handle.
+        resident: blocks that a multiprocessor holds at a time.
+    """
 
     CUresult = CUresult
     CUevent_flags = SimpleNamespace(CU_EVENT_DISABLE_TIMING=2)
     CUstream_flags = SimpleNamespace(CU_STREAM_NON_BLOCKING=1)
     CUstreamCaptureMode = SimpleNamespace(CU_STREAM_CAPTURE_MODE_THREAD_LOCAL=1)
+    CUfunction_attribute = SimpleNamespace(CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES=8)
     CUdevice_attribute = SimpleNamespace(
-        CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR=75, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR=76
+        CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR=75,
+        CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR=76,
+        CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT=16,
     )
     CUfunction = int
 
-    def __init__(self, seed: int | None = None, memory: int = 1 << 30) -> None:
+    def __init__(
+        self,
+        seed: int | None = None,
+        memory: int = 1 << 30,
+        *,
+        sms: Sequence[int] = (SM,),
+        multiprocessors: int = 3,
+        run: Callable[[Launch], int] | None = None,
+    ) -> None:
+        """Set up.
+
+        Args:
+            seed: of what is done early; nothing is without one.
+            memory: bytes of the device.
+            sms: compute capabilities, a device each.
+            multiprocessors: of each device.
+            run: computes a launch when it is made and returns a CUresult; by default a launch is put into its stream.
+        """
         self.memory, self.used = memory, 0
-        self.calls: Counter[str] = Counter()
+        self.sms, self.multiprocessors, self.run = tuple(sms), multiprocessors, run
+        self.device, self.resident = DEVICE, 1
+        self.called: list[str] = []
         self.trace: list[tuple[str, int]] = []
+        self.launches: list[Launch] = []
+        self.images: list[bytes] = []
+        self.shared_allowed: dict[tuple[str, int], int] = {}
         self._random = None if seed is None else random.Random(seed)
         self._blocks: dict[int, np.ndarray] = {}
         self._pinned: dict[int, np.ndarray] = {}
@@ -104,6 +157,11 @@ class FakeDriver:
 
     def capturing(self, stream: int) -> bool:
         return stream in self._captures
+
+    @property
+    def calls(self) -> Counter[str]:
+        """How often each function was called."""
+        return Counter(self.called)
 
     @property
     def idle(self) -> bool:
@@ -153,7 +211,7 @@ class FakeDriver:
     def __getattribute__(self, name: str) -> Any:
         value = object.__getattribute__(self, name)
         if name.startswith("cu") and callable(value):
-            self.calls[name] += 1
+            self.called.append(name)
             self._sometimes()
         return value
 
@@ -168,17 +226,27 @@ class FakeDriver:
 
     # The driver's functions
 
-    def cuGetErrorString(self, status: CUresult) -> tuple:
-        return OK, status.name.lower().encode()
+    def cuInit(self, flags: int) -> tuple:
+        return (OK,)
+
+    def cuGetErrorString(self, status: int) -> tuple:
+        return OK, CUresult(status).name.removeprefix("CUDA_ERROR_").lower().replace("_", " ").encode()
+
+    def cuDeviceGetCount(self) -> tuple:
+        return OK, len(self.sms)
 
     def cuDeviceGet(self, index: int) -> tuple:
-        return (OK, 40 + index) if index == 0 else (CUresult.CUDA_ERROR_INVALID_DEVICE, None)
+        return (OK, DEVICE + index) if index < len(self.sms) else (CUresult.CUDA_ERROR_INVALID_DEVICE, None)
+
+    def cuCtxGetDevice(self) -> tuple:
+        return OK, self.device
 
     def cuDeviceGetName(self, length: int, device: int) -> tuple:
         return OK, b"Fake GPU\0\0"
 
     def cuDeviceGetAttribute(self, attribute: int, device: int) -> tuple:
-        return OK, {75: SM // 10, 76: SM % 10}[attribute]
+        sm = self.sms[device - DEVICE]
+        return OK, {75: sm // 10, 76: sm % 10, 16: self.multiprocessors}[attribute]
 
     def cuDevicePrimaryCtxRetain(self, device: int) -> tuple:
         self.retained += 1
@@ -329,6 +397,10 @@ class FakeDriver:
         return (OK,)
 
     def cuLibraryLoadData(self, image: bytes, *options: Any) -> tuple:
+        assert len(options) == 6
+        if not image:
+            return CUresult.CUDA_ERROR_NO_BINARY_FOR_GPU, None
+        self.images.append(image)
         return OK, self._handle()
 
     def cuLibraryGetKernel(self, library: int, name: bytes) -> tuple:
@@ -336,12 +408,24 @@ class FakeDriver:
         self._kernels[handle] = name.decode()
         return OK, handle
 
+    def cuKernelSetAttribute(self, attribute: int, value: int, kernel: int, device: int) -> tuple:
+        assert attribute == self.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+        self.shared_allowed[self._kernels[kernel], device] = value
+        return (OK,)
+
+    def cuOccupancyMaxActiveBlocksPerMultiprocessor(self, kernel: int, block: int, shared: int) -> tuple:
+        return OK, self.resident
+
     def cuLaunchKernel(self, kernel: int, *arguments: Any) -> tuple:
-        *grid_and_block, _shared, stream, (values, types), _extra = arguments
+        gx, gy, gz, bx, by, bz, shared, stream, (values, types), extra = arguments
+        assert not extra
         assert len(values) == len(types)
-        assert all(number >= 1 for number in grid_and_block)
-        name = self._kernels[kernel]
-        self.put(stream, lambda: getattr(self, f"_{name}")(*values), name)
+        launch = Launch(self._kernels[kernel], (gx, gy, gz), (bx, by, bz), shared, stream, values, types)
+        assert min(launch.grid + launch.block) >= 1
+        self.launches.append(launch)
+        if self.run is not None:
+            return (self.run(launch),)
+        self.put(stream, lambda: getattr(self, f"_{launch.kernel}")(*values), launch.kernel)
         return (OK,)
 
     # The kernels of frames.cu, in numpy

@@ -1,17 +1,21 @@
-"""A package with the API's names and none of its arithmetic: what differs between versions, without installing them."""
+"""TensorRT without its arithmetic: what differs between packages and versions, without installing them.
+
+Its builder takes any model for the layers it is told of; its runtime runs the engines of :mod:`fake_trt_engine`.
+"""
+
+# ruff: noqa: N802 - the names are the API's
 
 from __future__ import annotations
 
 import enum
-from types import ModuleType, SimpleNamespace
+from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any
 
+from fake_cuda import FakeDriver
+from fake_trt_engine import DataType, FakeContext, FakeEngine, Mode, Strategy, settings_in
+
 STRONGLY_TYPED = 3
-
-
-class DataType(enum.Enum):
-    FLOAT = 0
-    HALF = 1
 
 
 class TensorFormat(enum.Enum):
@@ -118,93 +122,112 @@ class Network:
         return SimpleNamespace(name="sdr")
 
 
-def fake_tensorrt(
-    layers: list[Any] | None = None,
-    *,
-    version: str = "10.8.0",
-    strongly_typed: bool = True,
-    monitor: bool = True,
-    config: type[Config] = Config,
-    engine: bytes | None = b"engine",
-    parses: bool = True,
-    words: tuple[tuple[str, str], ...] = (),
-) -> Any:
-    """Make a package.
+class FakeTensorRT:
+    """The module. ``built`` holds the networks and configurations that were used, ``contexts`` those that were made."""
 
-    Args:
-        layers: what its parser finds in any model.
-        version: its version.
-        strongly_typed: has the flag for strong typing, as TensorRT 10.
-        monitor: has ``IProgressMonitor``.
-        config: class of its configurations.
-        engine: what its builder returns.
-        parses: its parser takes the model.
-        words: (severity, message) its builder logs.
+    DataType, TensorFormat, TensorIOMode = DataType, TensorFormat, Mode
+    ExecutionContextAllocationStrategy = Strategy
+    PluginField, PluginFieldCollection, DimsExprs = PluginField, list, list
+    PluginFieldType = SimpleNamespace(CHAR="char", INT32="int32")
+    MemoryPoolType = SimpleNamespace(WORKSPACE="workspace")
 
-    Returns:
-        A module; ``built`` holds the networks and configurations that were used.
-    """
-    trt: Any = ModuleType("fake_tensorrt")
-    trt.__version__ = version
-    trt.built = SimpleNamespace(networks=[], configs=[], phases=[])
-    trt.DataType, trt.TensorFormat, trt.PluginField, trt.PluginFieldCollection = (
-        DataType,
-        TensorFormat,
-        PluginField,
-        list,
-    )
-    trt.PluginFieldType = SimpleNamespace(CHAR="char", INT32="int32")
-    trt.DimsExprs = list
-    for name in ("IPluginV3", "IPluginV3OneCore", "IPluginV3OneBuild", "IPluginV3OneRuntime", "IPluginCreatorV3One"):
-        setattr(trt, name, type(name, (), {}))
-    trt.ILogger = type("ILogger", (), {})
-    flags = {"STRONGLY_TYPED": STRONGLY_TYPED} if strongly_typed else {}
-    trt.NetworkDefinitionCreationFlag = SimpleNamespace(**flags)
-    trt.BuilderFlag = SimpleNamespace(TF32="tf32")
-    trt.MemoryPoolType = SimpleNamespace(WORKSPACE="workspace")
-    if issubclass(config, RtxConfig):
-        names = ("SM86", "SM120", "NONE", "CURRENT")
-        trt.BuilderFlag.REQUIRE_USER_ALLOCATION = "user allocation"
-        trt.ComputeCapability = SimpleNamespace(__members__=dict.fromkeys(names), **{name: name for name in names})
-    if monitor:
-        trt.IProgressMonitor = type("IProgressMonitor", (), {})
-    registry = Registry()
-    trt.get_plugin_registry = lambda: registry
+    def __init__(
+        self,
+        layers: Sequence[Any] = (),
+        *,
+        driver: FakeDriver | None = None,
+        rtx: bool = False,
+        version: str = "10.8.0",
+        strongly_typed: bool = True,
+        monitor: bool = True,
+        config: type[Config] | None = None,
+        engine: bytes | None = b"engine",
+        parses: bool = True,
+        words: tuple[tuple[str, str], ...] = (),
+        capturable: bool = True,
+    ) -> None:
+        """Make a package.
 
-    class Builder:
-        def __init__(self, logger: Any) -> None:
-            self.logger = logger
+        Args:
+            layers: what its parser finds in any model.
+            driver: of the GPU that its engines run on.
+            rtx: TensorRT-RTX, with what only that has.
+            version: its version.
+            strongly_typed: has the flag for strong typing, as TensorRT 10.
+            monitor: has ``IProgressMonitor``.
+            config: class of its configurations.
+            engine: what its builder returns.
+            parses: its parser takes the model.
+            words: (severity, message) its builder logs.
+            capturable: runs of its engines can be recorded.
+        """
+        self.__version__ = version
+        self.built = SimpleNamespace(networks=[], configs=[])
+        self.layers, self.engine, self.parses, self.words = list(layers), engine, parses, words
+        self.config = config or (RtxConfig if rtx else Config)
+        self.driver, self.rtx, self.capturable = driver, rtx, capturable
+        self.contexts: list[FakeContext] = []
+        self.most_contexts: int | None = None
+        self.logger: Any = None
+        bases = ("IPluginV3", "IPluginV3OneCore", "IPluginV3OneBuild", "IPluginV3OneRuntime", "IPluginCreatorV3One")
+        for name in (*bases, "ILogger", *(["IProgressMonitor"] if monitor else [])):
+            setattr(self, name, type(name, (), {}))
+        flags = {"STRONGLY_TYPED": STRONGLY_TYPED} if strongly_typed else {}
+        self.NetworkDefinitionCreationFlag = SimpleNamespace(**flags)
+        self.BuilderFlag = SimpleNamespace(TF32="tf32")
+        if rtx:
+            names = ("SM86", "SM120", "NONE", "CURRENT")
+            self.BuilderFlag.REQUIRE_USER_ALLOCATION = "user allocation"
+            self.ComputeCapability = SimpleNamespace(__members__=dict.fromkeys(names), **{name: name for name in names})
+            self.DynamicShapesKernelSpecializationStrategy = SimpleNamespace(EAGER="eager", LAZY="lazy")
+        self._registry = Registry()
 
-        def create_network(self, flags: int) -> Network:
-            trt.built.networks.append(Network(flags, list(layers or [])))
-            return trt.built.networks[-1]
+    def get_plugin_registry(self) -> Registry:
+        return self._registry
 
-        def create_builder_config(self) -> Config:
-            trt.built.configs.append(config())
-            return trt.built.configs[-1]
+    def say(self, message: str) -> None:
+        """Log an error."""
+        self.logger.log(SimpleNamespace(name="ERROR"), message)
 
-        def create_optimization_profile(self) -> Profile:
-            return Profile()
+    def Builder(self, logger: Any) -> Builder:
+        return Builder(self, logger)
 
-        def build_serialized_network(self, network: Network, config: Config) -> bytes | None:
-            for severity, message in words:
-                self.logger.log(SimpleNamespace(name=severity), message)
-            if config.progress_monitor is not None:
-                config.progress_monitor.phase_start("tactics", None, 2)
-                assert config.progress_monitor.step_complete("tactics", 0)
-                config.progress_monitor.phase_finish("tactics")
-            return engine
+    def OnnxParser(self, network: Network, logger: Any) -> Any:
+        error = SimpleNamespace(desc=lambda: "no importer\nfor X")
+        return SimpleNamespace(num_errors=1, parse=lambda model: self.parses, get_error=lambda number: error)
 
-    class OnnxParser:
-        num_errors = 1
+    def Runtime(self, logger: Any) -> Any:
+        self.logger = logger
+        return SimpleNamespace(deserialize_cuda_engine=self._deserialise)
 
-        def __init__(self, network: Network, logger: Any) -> None: ...
+    def _deserialise(self, content: bytes) -> FakeEngine | None:
+        settings = settings_in(content)
+        if settings is None:
+            self.say("magicTag does not match")
+            return None
+        return FakeEngine(self, settings)
 
-        def parse(self, model: bytes) -> bool:
-            return parses
 
-        def get_error(self, number: int) -> Any:
-            return SimpleNamespace(desc=lambda: "no importer\nfor X")
+class Builder:
+    def __init__(self, trt: FakeTensorRT, logger: Any) -> None:
+        self.trt, self.logger = trt, logger
 
-    trt.Builder, trt.OnnxParser = Builder, OnnxParser
-    return trt
+    def create_network(self, flags: int) -> Network:
+        self.trt.built.networks.append(Network(flags, self.trt.layers))
+        return self.trt.built.networks[-1]
+
+    def create_builder_config(self) -> Config:
+        self.trt.built.configs.append(self.trt.config())
+        return self.trt.built.configs[-1]
+
+    def create_optimization_profile(self) -> Profile:
+        return Profile()
+
+    def build_serialized_network(self, network: Network, config: Config) -> bytes | None:
+        for severity, message in self.trt.words:
+            self.logger.log(SimpleNamespace(name=severity), message)
+        if config.progress_monitor is not None:
+            config.progress_monitor.phase_start("tactics", None, 2)
+            assert config.progress_monitor.step_complete("tactics", 0)
+            config.progress_monitor.phase_finish("tactics")
+        return self.trt.engine

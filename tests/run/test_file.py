@@ -10,8 +10,8 @@ import numpy as np
 import OpenEXR
 import pytest
 from bright_engine import BrightEngine
+from ear import Ear
 from gain_net import GAIN, PEAK
-from helpers.ear import Ear
 from PIL import Image
 
 import dcdr_deploy

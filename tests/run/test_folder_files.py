@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from helpers.ear import Ear
+from ear import Ear
 from run_results import files_below
 
 from dcdr_deploy.errors import InputError, OutputError

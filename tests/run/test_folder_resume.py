@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
-from helpers.ear import Ear
+from ear import Ear
 from run_results import converted
 
 from dcdr_deploy.engines.registry import load_engine

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from helpers.ear import Ear
+from ear import Ear
 
 from dcdr_deploy.engines.base import EngineOptions
 from dcdr_deploy.engines.registry import AUTO, load_engine, model_suffixes

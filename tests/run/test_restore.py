@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from bright_engine import PEAK, BrightEngine
-from helpers.ear import Ear
+from ear import Ear
 from PIL import Image
 
 from dcdr_deploy.engines.registry import load_engine

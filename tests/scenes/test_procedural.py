@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from helpers.ear import Ear
+from ear import Ear
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

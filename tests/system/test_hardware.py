@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
+from fake_cuda import FakeDriver
+from fake_libcuda import Libcuda
 
 from dcdr_deploy.system import hardware
 
@@ -49,36 +50,17 @@ def test_gpus_are_read_from_the_table_of_nvidia_smi():
     assert (gpu.index, gpu.name, gpu.memory_free, gpu.compute_capability) == (0, "NVIDIA H200", 143000 << 20, "9.0")
 
 
-class FakeDriver:
-    """The part of the CUDA driver library that is asked: two GPUs, of which the second is 12.0."""
-
-    def cuInit(self, flags: int) -> int:  # noqa: N802 - the library's names
-        return 0
-
-    def cuDeviceGetCount(self, count: Any) -> int:  # noqa: N802
-        count._obj.value = 2
-        return 0
-
-    def cuDeviceGet(self, device: Any, index: int) -> int:  # noqa: N802
-        device._obj.value = index
-        return 0
-
-    def cuDeviceGetAttribute(self, value: Any, attribute: int, device: Any) -> int:  # noqa: N802
-        value._obj.value = {75: (8, 12), 76: (6, 0)}[attribute][device.value]
-        return 0
-
-
 def test_compute_capabilities_come_from_the_driver(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(hardware.sys, "platform", "linux")
-    monkeypatch.setattr(hardware.ctypes, "CDLL", lambda name: FakeDriver())
+    monkeypatch.setattr(hardware.ctypes, "CDLL", lambda name: Libcuda(FakeDriver(sms=(86, 120))))
     assert hardware.compute_capabilities() == [86, 120]
     assert hardware.cuda_device_count() == 2
 
 
 def test_a_driver_without_a_gpu_or_no_driver_gives_none(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(hardware.sys, "platform", "linux")
-    monkeypatch.setattr(FakeDriver, "cuInit", lambda self, flags: 100)
-    monkeypatch.setattr(hardware.ctypes, "CDLL", lambda name: FakeDriver())
+    monkeypatch.setattr(FakeDriver, "cuInit", lambda self, flags: (100,))
+    monkeypatch.setattr(hardware.ctypes, "CDLL", lambda name: Libcuda(FakeDriver()))
     assert (hardware.compute_capabilities(), hardware.cuda_device_count()) == ([], 0)
 
     def absent(name: str) -> None:

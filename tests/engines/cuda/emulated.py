@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from fake_driver import FakeDriver, Launch
+from fake_cuda import FakeDriver, Launch
 from numpy.typing import DTypeLike, NDArray
 
 from dcdr_deploy.engines.cuda import compiler, convolution_table
@@ -79,7 +79,7 @@ class EmulatedGpu:
         self._code = ctypes.CDLL(str(library))
         self._code.guarded_alloc.restype = ctypes.c_void_p
         self._at_end, self._backwards = at_end, backwards
-        self.driver = FakeDriver(sm, self.run)
+        self.driver = FakeDriver(sms=[sm], run=self.run)
 
     def empty(self, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray:
         """Return an array in guarded memory, filled with NaN of whatever type."""

@@ -6,12 +6,13 @@ import ctypes
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from emulated import build
-from fake_driver import FakeDriver, Launch
+from fake_cuda import DEVICE, FakeDriver, Launch
 from hypothesis import given
 from hypothesis import strategies as st
 from test_kernel_emulated import TOLERANCE, block, relative_error
@@ -34,6 +35,11 @@ STREAM = 0x77
 SCRIPT = Path(__file__).with_name("launch_by_bindings.py")
 
 
+def gpu_of(sm: int, run: Callable[[Launch], int] = lambda launch: 0, multiprocessors: int = 3) -> FakeDriver:
+    """A machine with two GPUs that take a launch and do nothing."""
+    return FakeDriver(sms=(sm, sm), run=run, multiprocessors=multiprocessors)
+
+
 def call(fp16: bool = True, **changes) -> BlockArguments:
     sizes = {"batch": BATCH, "height": HEIGHT, "width": WIDTH, "fp16": fp16, "offset_strides": STRIDES}
     return BlockArguments(**{**POINTERS, **sizes, **changes})
@@ -46,7 +52,7 @@ def launches(gpu: FakeDriver, arguments: BlockArguments) -> list[Launch]:
 
 @pytest.mark.parametrize(("fp16", "kind"), [(True, "half"), (False, "float")])
 def test_a_block_is_three_launches_with_out_and_workspace_in_turn(fp16, kind):
-    sft, first, second = launches(FakeDriver(86), call(fp16))
+    sft, first, second = launches(gpu_of(86), call(fp16))
     p, size = POINTERS, (BATCH, HEIGHT, WIDTH, *STRIDES)
     assert [launch.kernel for launch in (sft, first, second)] == [
         f"dcrb_{part}_{kind}" for part in ("sft", "first", "second")
@@ -62,63 +68,63 @@ def test_a_block_is_three_launches_with_out_and_workspace_in_turn(fp16, kind):
 
 
 def test_in_fp16_a_convolution_has_as_many_blocks_as_the_gpu_holds_and_not_more_than_there_are_tiles():
-    gpu = FakeDriver(86, multiprocessors=4)
+    gpu = gpu_of(86, multiprocessors=4)
     gpu.resident = 2
     tiles = BATCH * 3 * 4  # of 16 x 16 pixels
     sft, first, second = launches(gpu, call())
     assert (first.grid, second.grid) == ((8, 1, 1), (8, 1, 1))
     assert sft.grid == (-(-BATCH * HEIGHT * WIDTH * 64 // (256 * 8)), 1, 1)
-    _, first, second = launches(FakeDriver(86, multiprocessors=100), call())
+    _, first, second = launches(gpu_of(86, multiprocessors=100), call())
     assert first.grid == second.grid == (tiles, 1, 1)
 
 
 def test_in_fp32_every_tile_has_its_block():
-    sft, first, second = launches(FakeDriver(86, multiprocessors=1), call(fp16=False))
+    sft, first, second = launches(gpu_of(86, multiprocessors=1), call(fp16=False))
     assert first.grid == second.grid == (BATCH * 19 * 2, 1, 1)  # of 2 x 32 pixels
     assert sft.grid == (BATCH * HEIGHT * WIDTH * 64 // 256, 1, 1)
 
 
 @pytest.mark.parametrize(("sm", "weights"), [(75, 2 * 8192), (80, 9 * 8192), (120, 9 * 8192)])
 def test_the_weights_of_nine_taps_are_in_shared_memory_where_it_is_large_enough(sm, weights):
-    gpu = FakeDriver(sm)
+    gpu = gpu_of(sm)
     _, first, second = launches(gpu, call())
     assert first.shared == second.shared == weights
-    allowed = {(name, 0): weights for name in ("dcrb_first_half", "dcrb_second_half")}
+    allowed = {(name, DEVICE): weights for name in ("dcrb_first_half", "dcrb_second_half")}
     assert gpu.shared_allowed == (allowed if weights > 48 * 1024 else {})
 
 
 def test_the_sft_and_the_fp32_kernels_need_no_dynamic_shared_memory():
-    assert {launch.shared for launch in launches(FakeDriver(80), call(fp16=False))} == {0}
-    assert launches(FakeDriver(80), call())[0].shared == 0
+    assert {launch.shared for launch in launches(gpu_of(80), call(fp16=False))} == {0}
+    assert launches(gpu_of(80), call())[0].shared == 0
 
 
 def test_once_prepared_a_launch_does_nothing_but_launch():
-    gpu = FakeDriver(86)
+    gpu = gpu_of(86)
     kernels = DcrbKernels(CUBINS, driver=gpu)
     kernels.prepare()
-    gpu.calls.clear()
+    gpu.called.clear()
     for fp16 in (True, False, True):
         kernels.launch(call(fp16), STREAM)
     # Which device is current is a question to the thread, not to the device.
-    assert gpu.calls == ["cuCtxGetDevice", *["cuLaunchKernel"] * 3] * 3
+    assert gpu.called == ["cuCtxGetDevice", *["cuLaunchKernel"] * 3] * 3
 
 
 def test_nothing_is_loaded_before_it_is_needed_and_once_for_each_device():
-    gpu = FakeDriver(86)
+    gpu = gpu_of(86)
     kernels = DcrbKernels(CUBINS, driver=gpu)
-    assert gpu.calls == []
+    assert gpu.called == []
     for device in (0, 1, 0, 1):
-        gpu.device = device
+        gpu.device = DEVICE + device
         kernels.launch(call(), STREAM)
     assert gpu.images == [b"sm86", b"sm86"]
     assert set(gpu.shared_allowed) == {
-        (f"dcrb_{part}_half", device) for part in ("first", "second") for device in (0, 1)
+        (f"dcrb_{part}_half", DEVICE + device) for part in ("first", "second") for device in (0, 1)
     }
 
 
 @pytest.mark.parametrize(("sm", "image"), [(75, b"sm75"), (80, b"sm80"), (86, b"sm86"), (89, b"sm86"), (121, b"sm120")])
 def test_the_cubin_is_the_gpus_own_or_the_next_lower_of_its_generation(sm, image):
-    gpu = FakeDriver(sm)
+    gpu = gpu_of(sm)
     DcrbKernels(CUBINS, driver=gpu).prepare()
     assert gpu.images == [image]
 
@@ -126,7 +132,7 @@ def test_the_cubin_is_the_gpus_own_or_the_next_lower_of_its_generation(sm, image
 def test_a_gpu_without_a_cubin_is_named_with_what_there_is():
     message = r"this GPU is SM90, the kernels were compiled for SM75, SM80, SM86, SM120; build again with --sm 90"
     with pytest.raises(EngineError, match=message):
-        DcrbKernels(CUBINS, driver=FakeDriver(90)).prepare()
+        DcrbKernels(CUBINS, driver=gpu_of(90)).prepare()
 
 
 @given(st.sets(st.sampled_from(compiler.SUPPORTED_SMS)), st.sampled_from(compiler.SUPPORTED_SMS))
@@ -146,10 +152,10 @@ def test_the_workspace_is_one_feature_map(fp16, size):
 
 
 def test_errors_of_the_driver_become_one_line():
-    with pytest.raises(EngineError, match=r"^CUDA: cuLibraryLoadData failed: no kernel image \(209\)$"):
-        DcrbKernels({86: b""}, driver=FakeDriver(86)).prepare()
+    with pytest.raises(EngineError, match=r"^CUDA: cuLibraryLoadData failed: no binary for gpu \(209\)$"):
+        DcrbKernels({86: b""}, driver=gpu_of(86)).prepare()
     with pytest.raises(EngineOutOfMemory, match=r"^CUDA: cuLaunchKernel failed: out of memory \(2\)$"):
-        launches(FakeDriver(86, run=lambda launch: 2), call())
+        launches(gpu_of(86, run=lambda launch: 2), call())
 
 
 @pytest.mark.parametrize("size", [{"batch": 0}, {"height": 0}, {"width": -1}, {"height": 70000, "width": 70000}])
@@ -166,13 +172,13 @@ def test_crooked_pointers_are_refused_where_they_are_read_in_sixteens():
 
 
 def test_a_kernel_counts_its_arguments():
-    kernel = Kernel(FakeDriver(86), 1, "ppi", block=32)
+    kernel = Kernel(gpu_of(86), 1, "ppi", block=32)
     with pytest.raises(ValueError, match="takes 3 arguments, not 2"):
         kernel.launch(1, STREAM, (1, 2))
 
 
 def test_other_kernels_are_loaded_and_launched_the_same_way():
-    gpu = FakeDriver(86)
+    gpu = gpu_of(86)
     kernel = Library(gpu, b"frames").kernel("codes", "plf", block=128)
     kernel.launch((4, 5, 6), STREAM, (16, 2**40, 0.5))
     types = (ctypes.c_void_p, ctypes.c_int64, ctypes.c_float)

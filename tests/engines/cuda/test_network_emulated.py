@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from emulated import EmulatedGpu, build, build_convolution
-from fake_driver import FakeDriver, Launch
+from fake_cuda import FakeDriver, Launch
 from numpy.typing import NDArray
 
 from dcdr_deploy.engines.base import normalise
@@ -53,7 +53,7 @@ class Emulated:
         prefixes = {"convolution": "convolution_", "dcrb2": "dcrb2_", "picture": ""}
         self.parts = {prefix: EmulatedGpu(emulators(source, sm), sm) for source, prefix in prefixes.items()}
         self.memory = next(iter(self.parts.values()))
-        self.driver = FakeDriver(sm, self.run)
+        self.driver = FakeDriver(sms=[sm], run=self.run)
         self.convolution = ConvolutionKernels({sm: b"cubin"}, self.driver)
         self.block = DcrbKernels2({sm: b"cubin"}, self.driver)
         self.picture = PictureKernels(Library(self.driver, b"cubin"))

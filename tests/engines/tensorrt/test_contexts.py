@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from fake_cuda import FakeDriver
-from fake_trt_runtime import FakeTrt, engine_bytes
+from fake_tensorrt import FakeTensorRT
+from fake_trt_engine import engine_bytes
 
 from dcdr_deploy.engines.cuda import memory as cuda
 from dcdr_deploy.engines.cuda.memory import Device
@@ -21,7 +22,7 @@ class Setup:
 
     def __init__(self, memory: int = 1 << 30, **package: bool) -> None:
         self.driver = FakeDriver(memory=memory)
-        self.trt = FakeTrt(self.driver, **package)
+        self.trt = FakeTensorRT(driver=self.driver, **package)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(cuda, "load_driver", lambda: self.driver)
             self.device = Device(0)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fake_tensorrt import DataType, TensorFormat, fake_tensorrt
+from fake_tensorrt import DataType, FakeTensorRT, TensorFormat
 from hypothesis import given
 from hypothesis import strategies as st
 from models_for_engines import BLOCKS, CUBINS, FLOAT, HALF, demo, one_block, settings
@@ -338,7 +338,7 @@ def desc(shape: tuple[int, ...], kind: str, layout: str) -> Any:
 def test_a_run_hands_pointers_shape_and_stream_to_the_kernels(
     recorder: Recorder, feature: str, layout: str, strides: tuple[int, int, int]
 ) -> None:
-    trt = fake_tensorrt()
+    trt = FakeTensorRT()
     register(trt, CUBINS)
     inputs = [desc((2, 64, 6, 8), feature, "LINEAR") for _ in DCRB_INPUTS]
     inputs[1] = desc((2, 18, 6, 8), feature, layout)
@@ -353,7 +353,7 @@ def test_a_run_hands_pointers_shape_and_stream_to_the_kernels(
 
 
 def test_a_run_of_version_2_makes_the_first_sft_layer_and_then_the_block(recorder: Recorder) -> None:
-    trt = fake_tensorrt()
+    trt = FakeTensorRT()
     register(trt, CUBINS)
     inputs = [desc((2, 64, 6, 8), "HALF", "HWC8") for _ in HIDDEN_INPUTS]
     inputs[2] = desc((2, 128, 6, 8), "HALF", "HWC8")
@@ -371,7 +371,7 @@ def test_a_run_of_version_2_makes_the_first_sft_layer_and_then_the_block(recorde
 
 
 def test_a_context_loads_the_kernels_before_anything_is_captured(recorder: Recorder) -> None:
-    trt = fake_tensorrt()
+    trt = FakeTensorRT()
     register(trt, CUBINS)
     attached = plugin(trt).attach_to_context(None)
     assert recorder.prepared == 1
@@ -380,7 +380,7 @@ def test_a_context_loads_the_kernels_before_anything_is_captured(recorder: Recor
 
 
 def test_what_goes_wrong_in_a_run_is_noted_once(recorder: Recorder) -> None:
-    trt = fake_tensorrt()
+    trt = FakeTensorRT()
     registration = register(trt, CUBINS)
     recorder.problem = EngineError("this GPU is SM90,\nthe kernels are not")
     for _ in range(3):
@@ -391,7 +391,7 @@ def test_what_goes_wrong_in_a_run_is_noted_once(recorder: Recorder) -> None:
 
 @pytest.mark.parametrize("feature", ["HALF", "FLOAT"])
 def test_the_workspace_is_what_the_kernels_need_for_the_largest_shape(recorder: Recorder, feature: str) -> None:
-    trt = fake_tensorrt()
+    trt = FakeTensorRT()
     register(trt, CUBINS)
     tensor = SimpleNamespace(desc=desc((-1, 64, -1, -1), feature, "LINEAR"), max=(4, 64, 540, 960))
     wanted = DcrbKernels.workspace_bytes(4, 540, 960, fp16=feature == "HALF")
@@ -399,7 +399,7 @@ def test_the_workspace_is_what_the_kernels_need_for_the_largest_shape(recorder: 
 
 
 def test_the_workspace_of_version_2_is_a_map(recorder: Recorder) -> None:
-    trt = fake_tensorrt()
+    trt = FakeTensorRT()
     register(trt, CUBINS)
     tensor = SimpleNamespace(desc=desc((-1, 64, -1, -1), "HALF", "HWC8"), max=(4, 64, 540, 960))
     wanted = DcrbKernels2.workspace_bytes(4, 540, 960)
@@ -407,7 +407,7 @@ def test_the_workspace_of_version_2_is_a_map(recorder: Recorder) -> None:
 
 
 def test_registering_again_replaces_the_kernels_only() -> None:
-    trt = fake_tensorrt()
+    trt = FakeTensorRT()
     first, second = register(trt, CUBINS), register(trt, {75: b"x"})
     assert first is second
     assert second.cubins == {75: b"x"}
@@ -415,7 +415,7 @@ def test_registering_again_replaces_the_kernels_only() -> None:
 
 
 def test_a_name_that_is_taken_is_told() -> None:
-    trt = fake_tensorrt()
+    trt = FakeTensorRT()
     stranger = SimpleNamespace(name="DCRB", plugin_version="1", plugin_namespace="dcdr")
     trt.get_plugin_registry().register_creator(stranger, "dcdr")
     with pytest.raises(EngineError, match="another plugin dcdr::DCRB 1 is registered in this process"):

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fake_cuda import SM, FakeDriver
-from fake_trt_runtime import FakeContext, FakeEngine, FakeTrt, engine_bytes
+from fake_tensorrt import FakeTensorRT
+from fake_trt_engine import FakeContext, FakeEngine, engine_bytes
 from gain_net import METADATA, write_gain_net
 
 from dcdr_deploy.engines import EngineOptions, load_engine, registry
@@ -34,7 +35,7 @@ class Machine:
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.driver = FakeDriver()
-        self.apis = {name: FakeTrt(self.driver, rtx=name == "tensorrt-rtx") for name in INSTALLED}
+        self.apis = {name: FakeTensorRT(driver=self.driver, rtx=name == "tensorrt-rtx") for name in INSTALLED}
         self.installed = dict(INSTALLED)
         self.sms = [SM]
         patch.setattr(memory, "load_driver", lambda: self.driver)

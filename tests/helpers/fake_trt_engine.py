@@ -1,16 +1,19 @@
-"""TensorRT's Python API with engines that multiply by a gain, on the memory of :mod:`fake_cuda`."""
+"""Engines of :mod:`fake_tensorrt`: they multiply by a gain, on the memory of :mod:`fake_cuda`."""
 
 from __future__ import annotations
 
+import enum
 import json
-from enum import Enum
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from fake_cuda import FakeDriver
+
+if TYPE_CHECKING:
+    from fake_tensorrt import FakeTensorRT
 
 RUBBISH_FLOAT = np.float32(-1e30)
+_MAGIC = b"FAKE"
 
 
 def engine_bytes(
@@ -21,59 +24,33 @@ def engine_bytes(
     half: bool = False,
     ends: tuple[str, ...] = ("sdr", "hdr"),
 ) -> bytes:
-    """The content of an engine file that :class:`FakeTrt` loads."""
+    """The content of an engine file that the fake loads."""
     settings = {"gain": gain, "smallest": smallest, "largest": largest, "half": half, "ends": ends}
-    return b"FAKE" + json.dumps(settings).encode()
+    return _MAGIC + json.dumps(settings).encode()
 
 
-class Mode(Enum):
-    INPUT = 1
-    OUTPUT = 2
+def settings_in(content: bytes) -> dict[str, Any] | None:
+    """What :func:`engine_bytes` was given; ``None`` for other files."""
+    return json.loads(content[len(_MAGIC) :]) if content.startswith(_MAGIC) else None
 
 
-class Strategy(Enum):
-    STATIC = 0
-    USER_MANAGED = 2
-
-
-class Type(Enum):
+class DataType(enum.Enum):
     FLOAT = 0
     HALF = 1
 
 
-class FakeTrt:
-    """The module: ``rtx`` adds what only TensorRT-RTX has."""
+class Mode(enum.Enum):
+    INPUT = 1
+    OUTPUT = 2
 
-    TensorIOMode, DataType, ExecutionContextAllocationStrategy = Mode, Type, Strategy
 
-    class ILogger:
-        def __init__(self) -> None:
-            pass
-
-    def __init__(self, driver: FakeDriver, *, rtx: bool = False, capturable: bool = True) -> None:
-        self.driver, self.rtx, self.capturable = driver, rtx, capturable
-        self.contexts: list[FakeContext] = []
-        self.most_contexts: int | None = None
-        self.logger: Any = None
-        if rtx:
-            self.DynamicShapesKernelSpecializationStrategy = SimpleNamespace(EAGER="eager", LAZY="lazy")
-
-    def Runtime(self, logger: Any) -> Any:  # noqa: N802 - the API's name
-        self.logger = logger
-        return SimpleNamespace(deserialize_cuda_engine=self._deserialise)
-
-    def say(self, message: str) -> None:
-        self.logger.log(SimpleNamespace(name="ERROR"), message)
-
-    def _deserialise(self, content: bytes) -> FakeEngine | None:
-        if not content.startswith(b"FAKE"):
-            self.say("magicTag does not match")
-            return None
-        return FakeEngine(self, json.loads(content[4:]))
+class Strategy(enum.Enum):
+    STATIC = 0
+    USER_MANAGED = 2
 
 
 class FakeEngine:
-    def __init__(self, trt: FakeTrt, settings: dict[str, Any]) -> None:
+    def __init__(self, trt: FakeTensorRT, settings: dict[str, Any]) -> None:
         self.trt = trt
         self.gain, self.half = np.float32(settings["gain"]), settings["half"]
         self.smallest, self.largest = settings["smallest"], settings["largest"]
@@ -87,8 +64,8 @@ class FakeEngine:
     def get_tensor_mode(self, name: str) -> Mode:
         return Mode.INPUT if name == self.ends[0] else Mode.OUTPUT
 
-    def get_tensor_dtype(self, name: str) -> Type:
-        return Type.FLOAT
+    def get_tensor_dtype(self, name: str) -> DataType:
+        return DataType.FLOAT
 
     def create_runtime_config(self) -> Any:
         config = SimpleNamespace(strategy=None, dynamic_shapes_kernel_specialization_strategy="lazy")
