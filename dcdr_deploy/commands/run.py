@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from dcdr_deploy.run.folder import convert_planned
 from dcdr_deploy.run.jobs import plan_folder
 from dcdr_deploy.run.opening import open_runner
 from dcdr_deploy.run.outputs import ConvertOptions
+from dcdr_deploy.run.several import named, plan_several
 from dcdr_deploy.run.working_scale import parse_scale
 
 EXIT_SOME_FAILED = 3
@@ -25,6 +28,9 @@ Examples:
   dcdr-deploy run photo.jpg photo.exr          one picture
   dcdr-deploy run photo.jpg out/ --preview     out/photo.exr, out/photo.preview.png
   dcdr-deploy run photos/ hdr/ --recursive     a tree; again to go on after a stop
+  dcdr-deploy run a.jpg b.heic shots/*.png out/      several: OUTPUT is a folder
+  find . -name "*.jpg" | dcdr-deploy run - out/      a list, one path a line
+  dcdr-deploy run shot.%04d.png out/shot.%04d.exr    numbered files
   dcdr-deploy run scan.tif scan.exr -m my.onnx --float --exr-compression piz
   dcdr-deploy run photos/ hdr/ --format tif --tile 512 --json > report.jsonl
   dcdr-deploy run photo.jpg photo.exr --strength 0.7 --max-boost 2
@@ -58,8 +64,7 @@ gives its minimum, median, 99th percentile and maximum in units of SDR white.
 
 
 @click.command("run", epilog=EPILOG)
-@click.argument("source", metavar="INPUT")
-@click.argument("target", metavar="OUTPUT")
+@click.argument("paths", metavar="INPUT... OUTPUT", nargs=-1)
 @engine.options
 @engine.tile_options
 @restoring.options
@@ -68,14 +73,17 @@ gives its minimum, median, 99th percentile and maximum in units of SDR white.
 @click.option("-r", "--recursive", is_flag=True, help="Go into sub-folders and mirror them.")
 @click.option("--overwrite", is_flag=True, help="Folders: convert again what is up to date.")
 @talk.options
-def command(source: str, target: str, **chosen: Any) -> None:
-    """Turn the picture INPUT into the HDR file OUTPUT, or all pictures of a folder.
+def command(paths: tuple[str, ...], **chosen: Any) -> None:
+    """Turn the picture INPUT into the HDR file OUTPUT, or several pictures, or all of a folder.
 
     INPUT is PNG, JPEG, WebP, TIFF, BMP, AVIF, HEIC or JPEG XL. OUTPUT's suffix chooses the format: .exr, .hdr, .png or
     .tif; where OUTPUT is a folder, --format does. An older file of the same name is replaced once the new one is whole.
 
-    A folder run reports bad files in OUTPUT/failures.jsonl, goes on, and ends with exit code 3. Files that an earlier
-    run finished are skipped while input, model and settings are the same.
+    The last name is OUTPUT. Several inputs need a folder there, or for numbered files a name with a number. Patterns
+    that a shell has left alone are expanded; - is a list of inputs on standard input.
+
+    Runs of folders and of several inputs report bad files in OUTPUT/failures.jsonl, go on, and end with exit code 3.
+    Files that an earlier run finished are skipped while input, model and settings are the same.
     """
     options = ConvertOptions(
         output.write_options(chosen),
@@ -87,22 +95,36 @@ def command(source: str, target: str, **chosen: Any) -> None:
         chosen["wrap"],
     )
     settings = engine.runner_settings(chosen)
+    if len(paths) < 2:
+        raise click.UsageError(f"Missing argument '{'OUTPUT' if paths else 'INPUT'}'.")
+    *sources, target = paths
     with Console(verbosity=talk.verbosity(chosen), as_json=chosen["as_json"]) as console:
         # What can be refused without a model is, before one is loaded.
-        if not os.path.isdir(source):  # noqa: PTH112 - Path.is_dir raises for overlong names
-            prepared = PreparedFile(source, target, options)
+        inputs = named(sources, _listed)
+        for note in inputs.notes if not inputs.several else ():
+            console.note(note)
+        if not inputs.several and inputs.files:
+            prepared = PreparedFile(inputs.files[0], target, options)
             console(FilesFound(total=1))
             with open_runner(chosen["model"], settings, console) as runner:
                 prepared.convert(runner, console)
             return
-        plan = plan_folder(Path(source), Path(target), options, recursive=chosen["recursive"])
+        if inputs.several:
+            plan, folder = plan_several(inputs, target, options, recursive=chosen["recursive"])
+        else:
+            folder = Path(target)
+            plan = plan_folder(inputs.folders[0], folder, options, recursive=chosen["recursive"])
         for note in plan.notes:
             console.note(note)
-        console.left_out(Path(source), plan.left_out)
+        console.left_out(plan.left_out)
         with open_runner(chosen["model"], settings, console) as runner:
-            report = convert_planned(
-                plan, Path(target), runner, options, overwrite=chosen["overwrite"], listener=console
-            )
-        console.folder_done(report, Path(target))
+            report = convert_planned(plan, folder, runner, options, overwrite=chosen["overwrite"], listener=console)
+        console.folder_done(report, folder)
     if report.failures:
         click.get_current_context().exit(EXIT_SOME_FAILED)
+
+
+def _listed() -> Iterator[str]:
+    """The paths on standard input, one a line, whatever their encoding."""
+    for line in sys.stdin.buffer:
+        yield os.fsdecode(line.rstrip(b"\r\n"))

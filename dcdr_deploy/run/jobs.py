@@ -17,6 +17,7 @@ from dcdr_deploy.run.outputs import (
     ConvertOptions,
     check_gain_map,
     check_place,
+    check_replaced,
     gain_map_path,
     preview_path,
 )
@@ -80,14 +81,16 @@ def plan_folder(source: Path, target: Path, options: ConvertOptions, *, recursiv
     jobs = tuple(
         Job(source / picture, target / name, name.as_posix()) for picture, name in zip(pictures, names, strict=True)
     )
-    _check_overwriting(jobs, options.preview)
-    _check_gain_maps(jobs, options, source, target)
+    check_overwriting(jobs, options.preview)
+    check_gain_maps(jobs, options, source, target)
     # One stands for all; a folder in the place of a single output is that file's failure.
     free = (job.output for job in jobs if not os.path.isdir(job.output))  # noqa: PTH112 - as in _check_folders
     check_place(next(free, jobs[0].output), options)
+    for job in jobs:
+        check_replaced(job.output)
     notes = []
     if left_out:
-        notes.append(f"{source}: {_counted(left_out)} left out; give an {READABLE}")
+        notes.append(f"{source}: {counted(left_out)} left out; give an {READABLE}")
     if previews:
         notes.append(f"{source}: {previews} files named *{PREVIEW_SUFFIX} left out: previews of an earlier run")
     renamed = [job.name for job in jobs if job.output.name == job.source.name + options.suffix]
@@ -128,7 +131,7 @@ def find_pictures(folder: Path, *, recursive: bool, exclude: Path) -> tuple[list
             # methods raise below a folder without permission.
             elif os.path.isfile(path) or not os.path.exists(path):  # noqa: PTH110, PTH113
                 pictures.append(path.relative_to(folder))
-    return sorted(pictures, key=_natural), previews, left_out
+    return sorted(pictures, key=natural), previews, left_out
 
 
 def name_outputs(pictures: Sequence[Path], suffix: str, *, previews: bool) -> list[Path]:
@@ -149,8 +152,8 @@ def name_outputs(pictures: Sequence[Path], suffix: str, *, previews: bool) -> li
         whole |= clashing
 
 
-def _natural(path: Path) -> list[list[str | int]]:
-    """Sort key: frame2 before frame10."""
+def natural(path: Path) -> list[list[str | int]]:
+    """Give the key that sorts frame2 before frame10."""
     return [
         # Splitting at digits gives text at even places and numbers at odd ones: likes are compared with likes.
         [int(part) if place % 2 else part.casefold() for place, part in enumerate(re.split(r"(\d+)", name))]
@@ -174,7 +177,12 @@ def _check_folders(source: Path, target: Path, suffix: str) -> None:
         raise InputError(f"{target}: {suffix} outputs would become inputs of the next run; name another folder")
 
 
-def _check_overwriting(jobs: Sequence[Job], preview: bool) -> None:
+def check_overwriting(jobs: Sequence[Job], preview: bool) -> None:
+    """Refuse outputs, previews included, that would replace an input.
+
+    Raises:
+        InputError: one would.
+    """
     sources = {os.path.realpath(job.source) for job in jobs}
     for job in jobs:
         for written in (job.output, preview_path(job.output)) if preview else (job.output,):
@@ -182,23 +190,29 @@ def _check_overwriting(jobs: Sequence[Job], preview: bool) -> None:
                 raise InputError(f"{written}: is an input and would be overwritten; name another output folder")
 
 
-def _check_gain_maps(jobs: Sequence[Job], options: ConvertOptions, source: Path, target: Path) -> None:
-    """Refuse a folder of gain maps in which they would replace inputs or outputs."""
+def check_gain_maps(jobs: Sequence[Job], options: ConvertOptions, *folders: Path) -> None:
+    """Refuse a folder of gain maps in which they would replace inputs or outputs, which lie in ``folders``.
+
+    Raises:
+        InputError: it is one of them.
+        OutputError: it cannot be written.
+    """
     if options.gain_map is None:
         return
-    if os.path.realpath(options.gain_map) in (os.path.realpath(source), os.path.realpath(target)):
+    if os.path.realpath(options.gain_map) in map(os.path.realpath, folders):
         raise InputError(f"{options.gain_map}: gain maps need a folder of their own; name another one")
     first = gain_map_path(options, jobs[0].name)
     if first is not None:
         check_gain_map(first)
 
 
-def _counted(suffixes: Counter[str]) -> str:
+def counted(suffixes: Counter[str]) -> str:
+    """Numbers of files by suffix, in words."""
     return ", ".join(f"{count} {suffix or 'without suffix'}" for suffix, count in sorted(suffixes.items()))
 
 
 def _nothing_found(folder: Path, recursive: bool, left_out: Counter[str]) -> str:
-    others = f", only {_counted(left_out)}" if left_out else ""
+    others = f", only {counted(left_out)}" if left_out else ""
     sentence = f"{folder}: holds no pictures ({', '.join(sorted(SUFFIXES))}){others}"
     inside = any(entry.is_dir() and not entry.name.startswith(".") for entry in folder.iterdir())
     return sentence + ("; `recursive` looks into its folders too" if inside and not recursive else "")

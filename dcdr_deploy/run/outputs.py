@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import mmap
 import os
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from dcdr_deploy.errors import InputError, OutputError
+from dcdr_deploy.imaging.formats import SUFFIXES
 from dcdr_deploy.imaging.pair_names import PREVIEW_SUFFIX
 from dcdr_deploy.imaging.read import probe
 from dcdr_deploy.imaging.write import OUTPUT_SUFFIXES, WriteOptions, check_output
@@ -18,6 +21,9 @@ from dcdr_deploy.system.files import refuse_overwriting, refuse_url
 DEFAULT_FORMAT = "exr"
 
 GAIN_MAP_SUFFIX = ".exr"
+
+OWN_MARK = b"dcdr-deploy"
+"""What every file that this tool writes holds, in the name of the software."""
 
 
 @dataclass(frozen=True)
@@ -129,8 +135,28 @@ def check_target(source: Path, output: Path, options: ConvertOptions) -> None:
     check_place(output, options)
     for written in (output, preview_path(output)) if options.preview else (output,):
         refuse_overwriting(Path(written), source)
+    check_replaced(output)
     if options.gain_map is not None:
         check_gain_map(options.gain_map, source, output, *([preview_path(output)] if options.preview else []))
+
+
+def check_replaced(output: Path) -> None:
+    """Refuse to replace a picture that this tool has not written, where outputs and inputs have one kind of file.
+
+    ``run a.jpg b.jpg`` is a forgotten output, and b.jpg perhaps the only copy.
+
+    Raises:
+        InputError: there is such a picture.
+    """
+    if output.suffix.lower() not in SUFFIXES or not os.path.isfile(output):  # noqa: PTH113 - as in output_path
+        return
+    with suppress(OSError, ValueError), output.open("rb") as file:  # what cannot be read fails where it is written
+        if not os.fstat(file.fileno()).st_size:
+            return
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            if content.find(OWN_MARK) >= 0:
+                return
+        raise InputError(f"{output}: is a picture that dcdr-deploy has not written; choose another name, or delete it")
 
 
 def check_place(output: Path, options: ConvertOptions) -> None:

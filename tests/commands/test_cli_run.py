@@ -407,3 +407,64 @@ def test_what_cannot_be_had_says_what_to_do_instead(dcdr, make_picture, monkeypa
     done = dcdr("run", "in.png", "out.exr", *arguments)
     assert done.exit_code == 2
     assert remedy in done.stderr.splitlines()[-1]
+
+
+# Several inputs
+
+
+def test_several_inputs_give_a_line_each_and_are_resumed(dcdr, make_picture, tiny_model):
+    for name in ("a.png", "shots/b.jpg", "shots/c.jpg"):
+        make_picture(Path(name))
+    arguments = ("run", "a.png", "shots/*.jpg", "out/", "--model", tiny_model, *ORT)
+    done = dcdr(*arguments)
+    assert done.exit_code == 0, done.stderr
+    assert [line.split("  ")[0] for line in sorted(done.stdout.splitlines())] == ["out/a.exr", "out/b.exr", "out/c.exr"]
+    assert "3 converted into out" in done.stderr
+    again = dcdr(*arguments)
+    assert (again.exit_code, again.stdout) == (0, "")
+    assert "3 unchanged since an earlier run" in again.stderr
+
+
+def test_a_list_on_standard_input_is_read_and_bad_files_end_with_exit_code_3(dcdr, make_picture, tiny_model):
+    from dcdr_deploy.cli import main
+
+    make_picture(Path("a b.png"))
+    lines = b"a b.png\r\nmissing.png\n"
+    done = CliRunner().invoke(main, ["run", "-", "out", "--model", str(tiny_model), *ORT], input=lines)
+    assert done.exit_code == 3
+    assert Path("out/a b.exr").is_file()
+    assert json.loads(Path("out/failures.jsonl").read_text())["input"] == "missing.png"
+
+
+def test_numbered_files_keep_their_numbers_and_gaps_are_told(dcdr, make_picture, tiny_model):
+    for number in (8, 9, 11):
+        make_picture(Path(f"shot.{number:04d}.png"))
+    done = dcdr("run", "shot.%04d.png", "out/s.%03d.exr", "--model", tiny_model, *ORT)
+    assert done.exit_code == 0, done.stderr
+    assert sorted(path.name for path in Path("out").glob("*.exr")) == ["s.008.exr", "s.009.exr", "s.011.exr"]
+    assert "note: shot.%04d.png: missing between 8 and 11: 10" in done.stderr
+
+
+def test_a_forgotten_output_costs_no_picture(dcdr, make_picture):
+    for name in ("a.png", "b.png", "c.png"):
+        make_picture(Path(name))
+    before = Path("b.png").read_bytes()
+    for names, words in (
+        (("a.png",), "Missing argument 'OUTPUT'"),
+        (("a.png", "b.png"), "b.png: is a picture that dcdr-deploy has not written"),
+        (("a.png", "b.png", "c.png"), "c.png: is a file, but several inputs need a folder"),
+    ):
+        done = dcdr("run", *names)
+        assert (done.exit_code, done.stdout) == (2, "")
+        assert words in done.stderr
+    assert Path("b.png").read_bytes() == before
+
+
+def test_what_a_folder_holds_and_is_not_taken_is_a_line_of_json(dcdr, make_picture, tiny_model):
+    make_picture(Path("photos/a.png"))
+    Path("photos/b.cr2").write_bytes(b"x")
+    done = dcdr("run", "photos", "out", "--model", tiny_model, *ORT, "--json")
+    first, second = map(json.loads, done.stdout.splitlines())
+    assert first == {"status": "left out", "suffixes": {".cr2": 1}}
+    assert second["status"] == "converted"
+    assert "note: photos: 1 .cr2 left out" in done.stderr

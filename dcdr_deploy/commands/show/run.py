@@ -108,10 +108,10 @@ class Console(Display):
         if self._as_json:
             self.line(json.dumps({"status": "failed", **failure.as_dict()}), err=False)
 
-    def left_out(self, folder: Path, suffixes: Mapping[str, int]) -> None:
-        """With --json, print how many files of a folder are not taken, by suffix; in text a note says so."""
+    def left_out(self, suffixes: Mapping[str, int]) -> None:
+        """With --json, print how many files of folders are not taken, by suffix; in text a note says so."""
         if self._as_json and suffixes:
-            self.line(json.dumps({"status": "left out", "input": str(folder), "suffixes": dict(suffixes)}), err=False)
+            self.line(json.dumps({"status": "left out", "suffixes": dict(suffixes)}), err=False)
 
     def folder_done(self, report: FolderReport, target: Path) -> None:
         """Show the sums of a folder run."""

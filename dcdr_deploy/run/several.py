@@ -1,0 +1,195 @@
+"""Several inputs and one output folder: names, patterns, numbered files, folders, and lists of any of these.
+
+What stands last is the output. Names in which ``*``, ``?`` or ``[`` stand are patterns where no file is called so:
+shells of Windows hand them on as they are.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dcdr_deploy.errors import InputError, OutputError
+from dcdr_deploy.imaging.formats import READABLE, SUFFIXES
+from dcdr_deploy.imaging.write import OUTPUT_SUFFIXES
+from dcdr_deploy.run import sequence
+from dcdr_deploy.run.jobs import (
+    FolderPlan,
+    Job,
+    check_gain_maps,
+    check_overwriting,
+    counted,
+    find_pictures,
+    natural,
+)
+from dcdr_deploy.run.outputs import ConvertOptions, check_place, check_replaced, output_path, preview_path
+from dcdr_deploy.system.files import refuse_url
+
+LIST = "-"
+"""Stands for a list of inputs, one a line, on standard input."""
+
+
+@dataclass
+class Inputs:
+    """What was named.
+
+    Attributes:
+        files: single files, in order, those of patterns among them.
+        folders: folders, in order.
+        sequences: numbered files, in order.
+        several: whether the output must be a folder: not for one file that was named, or that a pattern found.
+        notes: sentences about what may surprise.
+    """
+
+    files: list[Path] = field(default_factory=list)
+    folders: list[Path] = field(default_factory=list)
+    sequences: list[sequence.Sequence] = field(default_factory=list)
+    several: bool = False
+    notes: list[str] = field(default_factory=list)
+
+
+def named(arguments: Sequence[str], listed: Callable[[], Iterable[str]]) -> Inputs:
+    """Tell files, folders, patterns and sequences apart, and look up what they stand for.
+
+    Args:
+        arguments: the inputs, one or more.
+        listed: gives what :data:`LIST` stands for; asked once at most.
+
+    Raises:
+        InputError: a pattern that nothing fits, a sequence that is none, an empty list, an address.
+    """
+    inputs = Inputs()
+    if arguments.count(LIST) > 1:
+        raise InputError(f"{LIST} stands for one list on standard input; name it once")
+    for argument in arguments:
+        if argument != LIST:
+            _add(inputs, argument)
+            continue
+        inputs.several = True
+        lines = [line for line in listed() if line]
+        if not lines:
+            raise InputError("standard input lists no files; give one path a line")
+        for line in lines:
+            _add(inputs, line)
+    _once(inputs)
+    inputs.several |= len(inputs.files) + len(inputs.folders) > 1 or bool(inputs.sequences)
+    return inputs
+
+
+def _add(inputs: Inputs, name: str) -> None:
+    refuse_url(Path(name), InputError)
+    # os.path and not pathlib: Path.exists and its like raise for names that are too long.
+    if os.path.isdir(name):  # noqa: PTH112
+        inputs.folders.append(Path(name))
+    elif os.path.lexists(name):
+        inputs.files.append(Path(name))
+    elif (numbered := sequence.parse(name)) is not None:
+        inputs.sequences.append(numbered)
+    elif glob.has_magic(name):
+        # Not Path.glob: it takes no absolute patterns.
+        found = sorted((Path(each) for each in glob.glob(name, recursive=True)), key=natural)  # noqa: PTH207
+        if not found:
+            raise InputError(f"{name}: no file fits this pattern; check folder and suffix")
+        for each in found:
+            _add(inputs, str(each))
+    else:
+        inputs.files.append(Path(name))  # reading it will say that it is not there
+
+
+def _once(inputs: Inputs) -> None:
+    """Take what is named twice once."""
+    unique: dict[str, Path] = {}
+    for file in inputs.files:
+        unique.setdefault(os.path.abspath(file), file)  # noqa: PTH100 - Path.absolute leaves .. in
+    twice = len(inputs.files) - len(unique)
+    if twice:
+        inputs.notes.append(f"{twice} files are named more than once; each is taken once")
+    inputs.files = list(unique.values())
+
+
+def plan_several(inputs: Inputs, target: str, options: ConvertOptions, *, recursive: bool) -> tuple[FolderPlan, Path]:
+    """Name the outputs of several inputs.
+
+    A file's output is called after it; those of a folder's pictures lie as they do in it; those of a sequence keep
+    their numbers, and may be named by a pattern.
+
+    Args:
+        inputs: from :func:`named`.
+        target: output folder, or for one sequence a pattern.
+        options: what is written.
+        recursive: go into the folders' sub-folders.
+
+    Returns:
+        The plan, and the output folder.
+
+    Raises:
+        InputError: the output is no folder, would replace an input, or two inputs would have one output.
+        OutputError: the output cannot be written.
+    """
+    refuse_url(target, OutputError)
+    notes = list(inputs.notes)
+    pattern = sequence.parse(target)
+    folder = _folder(inputs, target, pattern)
+    left_out = Counter[str]()
+    pairs = [(file, folder / f"{file.stem}{options.suffix}") for file in inputs.files]
+    for source in inputs.folders:
+        pictures, _, others = find_pictures(source, recursive=recursive, exclude=folder)
+        left_out += others
+        pairs += [(source / picture, folder / picture.with_suffix(options.suffix)) for picture in pictures]
+    for numbered in inputs.sequences:
+        files = numbered.files()
+        missing = sequence.gaps(list(files))
+        if missing:
+            notes.append(f"{numbered.text}: missing between {min(files)} and {max(files)}: {missing}")
+        if pattern is None:
+            pairs += [(file, folder / f"{file.stem}{options.suffix}") for file in files.values()]
+        else:
+            output_path(numbered.folder, target, options)  # refuses a suffix that contradicts the format
+            pairs += [(file, pattern.path(number)) for number, file in files.items()]
+    if not pairs:
+        raise InputError(f"{inputs.folders[0]}: holds no pictures ({', '.join(sorted(SUFFIXES))}), nor do the others")
+    if left_out:
+        notes.append(f"{counted(left_out)} in the folders left out; give an {READABLE}")
+    jobs = [Job(source, output, output.relative_to(folder).as_posix()) for source, output in pairs]
+    _check_collisions(jobs, previews=options.preview)
+    check_overwriting(jobs, options.preview)
+    check_gain_maps(jobs, options, folder, *inputs.folders)
+    check_place(jobs[0].output, options)
+    for job in jobs:
+        check_replaced(job.output)
+    return FolderPlan(tuple(jobs), tuple(notes), dict(sorted(left_out.items()))), folder
+
+
+def _folder(inputs: Inputs, target: str, pattern: sequence.Sequence | None) -> Path:
+    """The output folder."""
+    if pattern is not None and not os.path.isdir(target):  # noqa: PTH112 - as in _add
+        if len(inputs.sequences) != 1 or inputs.files or inputs.folders:
+            raise InputError(f"{target}: numbers its files, which needs one sequence as input, such as shot.%04d.png")
+        return pattern.folder
+    exists = os.path.lexists(target)
+    like_a_file = not target.endswith((os.sep, "/")) and Path(target).suffix.lower() in {*OUTPUT_SUFFIXES, *SUFFIXES}
+    if exists and not os.path.isdir(target):  # noqa: PTH112
+        raise InputError(f"{target}: is a file, but several inputs need a folder to write into as the last name")
+    if not exists and like_a_file:
+        numbers = " or a name with a number, such as out.%04d.exr" if inputs.sequences else ""
+        raise InputError(
+            f"{target}: is the name of a file, but several inputs need a folder{numbers} to write into as the last name"
+        )
+    return Path(target)
+
+
+def _check_collisions(jobs: Sequence[Job], *, previews: bool) -> None:
+    """Refuse two inputs with one output; upper and lower case count as the same, as on Windows and macOS."""
+    writers: dict[str, Job] = {}
+    for job in jobs:
+        for written in (job.output, preview_path(job.output)) if previews else (job.output,):
+            other = writers.setdefault(str(written).casefold(), job)
+            if other is not job:
+                raise InputError(
+                    f"{other.source} and {job.source} would both become {written}; rename one, or give them folders "
+                    "of their own"
+                )
