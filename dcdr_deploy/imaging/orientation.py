@@ -48,6 +48,14 @@ def orientation_of(stored: NDArray[Any], turned: NDArray[Any]) -> int:
     return next(number for number, turn in _TO_UPRIGHT.items() if np.array_equal(turn(stored), turned))
 
 
+_INVERSE = {6: 8, 8: 6}  # the others are their own
+
+
+def stored_layout(picture: NDArray[Any], orientation: int) -> NDArray[Any]:
+    """Lay (H, W) or (H, W, C) of an upright picture out as its file stores it, undoing :func:`upright`; a view."""
+    return _TO_UPRIGHT[_INVERSE.get(orientation, orientation)](picture)
+
+
 def exif_of_block(block: bytes) -> Image.Exif:
     """The tags of a bare Exif block (TIFF header and tags, as in PNG's eXIf chunk); none of a damaged one."""
     from PIL import Image

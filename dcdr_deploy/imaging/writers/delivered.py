@@ -1,0 +1,67 @@
+"""What the formats of delivery share: 10 and 12 bits of PQ or HLG, and what a file says of its light."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dcdr_deploy.imaging.delivery import CodeRange, ContentLight
+from dcdr_deploy.imaging.isobmff_write import content_light
+from dcdr_deploy.imaging.light import COLOUR_CODE, COLOUR_VOLUME, LEAST_NITS_NAMED, PQ, TRANSFER_CODE, Light
+from dcdr_deploy.imaging.writers.base import Job
+from dcdr_deploy.imaging.xmp_write import own_description, packet
+
+LOSSLESS = 100
+"""Quality of a file that gives back its codes."""
+
+_IDENTITY, _REC709, _REC2020 = 0, 1, 9
+
+
+def encoded(job: Job, bits: int) -> tuple[NDArray[np.uint16], ContentLight]:
+    """Return (H, W, 3) codes, or (H, W, 4) with alpha, and how bright the picture is."""
+    codes, level = job.delivery().codes(job.linear, CodeRange(bits))
+    if job.alpha is None:
+        return codes, level
+    top = np.float32((1 << bits) - 1)
+    return np.dstack([codes, np.rint(job.alpha * top).astype(np.uint16)]), level
+
+
+def held(job: Job) -> NDArray[np.float32]:
+    """Light of the codes before they are rounded, in units of SDR white."""
+    return job.delivery().nits(job.linear) / np.float32(job.light.reference_white)
+
+
+def code_points(light: Light, *, lossless: bool = False) -> tuple[int, int, int]:
+    """Return primaries, transfer and matrix by ITU-T H.273; lossless files hold R, G and B themselves."""
+    colours = COLOUR_CODE[str(light.primaries)]
+    matrix = _IDENTITY if lossless else _REC2020 if colours == COLOUR_CODE["rec2020"] else _REC709
+    return colours, TRANSFER_CODE[str(light.transfer)], matrix
+
+
+def properties(light: Light, level: ContentLight) -> dict[bytes, bytes]:
+    """Return bodies of the boxes that say how bright a picture is: ``clli``; of PQ, which is absolute, ``mdcv`` too."""
+    found = {b"clli": content_light(level.max_cll, level.max_fall)}
+    if light.transfer == PQ:
+        red, green, blue, white = (COLOUR_VOLUME[at : at + 2] for at in (0, 2, 4, 6))
+        places = [round(number * 50000) for number in (*green, *blue, *red, *white)]  # ISO/IEC 14496-12, 12.1.5
+        nits = [round(number * 10000) for number in (light.peak_nits, LEAST_NITS_NAMED)]
+        found[b"mdcv"] = struct.pack(">8H2I", *places, *nits)
+    return found
+
+
+def xmp_of(job: Job) -> bytes:
+    """Return the packet that says what made the picture; empty where nothing is said."""
+    return packet(own_description(job.metadata)) if job.metadata else b""
+
+
+@contextmanager
+def encoder_errors(name: str) -> Iterator[None]:
+    """Make what an encoder library raises an OSError, which is told with the file's name."""
+    try:
+        yield
+    except (RuntimeError, ValueError) as error:  # imagecodecs' errors are RuntimeErrors, pillow-heif's both
+        raise OSError(f"{name} cannot encode it: {' '.join(str(error).split())}") from error
