@@ -6,8 +6,10 @@ ISO/IEC 14496-12 (MetaBox and its tables) and ISO/IEC 23008-12 (item properties)
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+
+from dcdr_deploy.imaging.isobmff import BrokenContainerError, boxes
 
 _HEADER = 8
 _OF_FULL_BOX = 4  # version and flags
@@ -60,8 +62,8 @@ def extended(data: bytes, properties: Mapping[bytes, bytes], items: Sequence[Met
         UnknownLayoutError: tables of another form.
     """
     try:
-        meta = next(box for box in _boxes(data, 0, len(data)) if box.kind == b"meta")
-        inner = {box.kind: box.body(data) for box in _boxes(data, meta.begin + _OF_FULL_BOX, meta.end)}
+        meta = next(each for each in boxes(data) if each.kind == b"meta")
+        inner = bodies(data, meta.begin + _OF_FULL_BOX, meta.end)
         primary = _primary(inner[b"pitm"])
         inner[b"iprp"] = _with_properties(inner[b"iprp"], primary, properties)
         first = max((entry.item for entry in _locations(inner[b"iloc"])), default=0) + 1
@@ -78,24 +80,13 @@ def extended(data: bytes, properties: Mapping[bytes, bytes], items: Sequence[Met
                 locations.append(_Location(number, 0, ((end, len(item.payload)),)))
                 end += len(item.payload)
             tables = {**inner, b"iloc": _location_table(locations)}
-            return _box(b"meta", head + b"".join(_box(kind, body) for kind, body in tables.items()))
+            return box(b"meta", head + b"".join(box(kind, body) for kind, body in tables.items()))
 
         shift = len(whole(0)) - (meta.end - meta.header)  # how long the tables are does not depend on their numbers
-        appended = _box(b"mdat", b"".join(item.payload for item in items)) if items else b""
+        appended = box(b"mdat", b"".join(item.payload for item in items)) if items else b""
         return data[: meta.header] + whole(shift) + data[meta.end :] + appended
-    except (StopIteration, KeyError, IndexError, struct.error) as error:
+    except (StopIteration, KeyError, IndexError, struct.error, BrokenContainerError) as error:
         raise UnknownLayoutError(f"no picture file as expected: {error!r}") from error
-
-
-@dataclass(frozen=True)
-class _Box:
-    kind: bytes
-    header: int
-    begin: int
-    end: int
-
-    def body(self, data: bytes) -> bytes:
-        return data[self.begin : self.end]
 
 
 @dataclass(frozen=True)
@@ -113,23 +104,21 @@ class _Location:
         return replace(self, extents=tuple((at + shift if at >= behind else at, size) for at, size in self.extents))
 
 
-def _box(kind: bytes, body: bytes) -> bytes:
+def box(kind: bytes, body: bytes) -> bytes:
+    """Return a box."""
     return struct.pack(">I4s", _HEADER + len(body), kind) + body
 
 
-def _boxes(data: bytes, at: int, end: int) -> Iterator[_Box]:
-    while at + _HEADER <= end:
-        size, kind = struct.unpack_from(">I4s", data, at)
-        begin = at + _HEADER
-        if size == 1:
-            (size,) = struct.unpack_from(">Q", data, begin)
-            begin += 8
-        elif size == 0:
-            size = end - at
-        if size < begin - at or at + size > end:
-            raise UnknownLayoutError(f"a box of {size} bytes")
-        yield _Box(kind, at, begin, at + size)
-        at += size
+def bodies(data: bytes, begin: int = 0, end: int | None = None) -> dict[bytes, bytes]:
+    """Return the bodies of boxes between two offsets, of which each kind is there once, in their order.
+
+    Raises:
+        UnknownLayoutError: two of a kind.
+    """
+    found = list(boxes(data, begin, end))
+    if len({each.kind for each in found}) < len(found):
+        raise UnknownLayoutError("two boxes of a kind")
+    return {each.kind: data[each.begin : each.end] for each in found}
 
 
 def _primary(body: bytes) -> int:
@@ -138,10 +127,10 @@ def _primary(body: bytes) -> int:
 
 def _with_properties(body: bytes, primary: int, properties: Mapping[bytes, bytes]) -> bytes:
     """Add properties to ``iprp``: to their container ``ipco``, and by number to the picture in ``ipma``."""
-    parts = {box.kind: box.body(body) for box in _boxes(body, 0, len(body))}
-    known = sum(1 for _ in _boxes(parts[b"ipco"], 0, len(parts[b"ipco"])))
+    parts = bodies(body)
+    known = sum(1 for _ in boxes(parts[b"ipco"]))
     added = range(known + 1, known + 1 + len(properties))
-    parts[b"ipco"] += b"".join(_box(kind, value) for kind, value in properties.items())
+    parts[b"ipco"] += b"".join(box(kind, value) for kind, value in properties.items())
     table = parts[b"ipma"]
     version, wide = table[0], bool(table[3] & _WIDE_INDEX)
     form = ">H" if version == 0 else ">I"
@@ -156,7 +145,7 @@ def _with_properties(body: bytes, primary: int, properties: Mapping[bytes, bytes
             indexes += added
         entries += struct.pack(form, item) + bytes([len(indexes)]) + struct.pack(f">{len(indexes)}H", *indexes)
     parts[b"ipma"] = entries
-    return b"".join(_box(kind, value) for kind, value in parts.items())
+    return b"".join(box(kind, value) for kind, value in parts.items())
 
 
 def _indexes(table: bytes, at: int, wide: bool) -> tuple[list[int], int]:
@@ -213,11 +202,11 @@ def _with_entries(body: bytes, numbers: Sequence[int], items: Sequence[MetadataI
     new = b""
     for number, item in zip(numbers, items, strict=True):
         entry = bytes([2, 0, 0, 0]) + struct.pack(">HH", number, 0) + item.kind + b"\0"
-        new += _box(b"infe", entry + (item.content_type + b"\0" if item.kind == b"mime" else b""))
+        new += box(b"infe", entry + (item.content_type + b"\0" if item.kind == b"mime" else b""))
     return body[:_OF_FULL_BOX] + struct.pack(form, count + len(items)) + old + new
 
 
 def _with_references(body: bytes, numbers: Sequence[int], primary: int) -> bytes:
     """Add to ``iref`` that items describe a picture (23008-12, 10.2.1: ``cdsc``)."""
     form = ">HHH" if body[0] == 0 else ">IHI"
-    return body + b"".join(_box(b"cdsc", struct.pack(form, number, 1, primary)) for number in numbers)
+    return body + b"".join(box(b"cdsc", struct.pack(form, number, 1, primary)) for number in numbers)

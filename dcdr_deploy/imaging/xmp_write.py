@@ -1,13 +1,13 @@
-"""XMP packets (ISO 16684-1): ours, and those of a picture with ours put in."""
+"""Writing XMP packets (ISO 16684-1): ours, and those of a picture with ours put in."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from xml.dom import XMLNS_NAMESPACE, minidom
-from xml.parsers.expat import ExpatError
 from xml.sax.saxutils import quoteattr
 
-RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
+from dcdr_deploy.imaging import xmp
+from dcdr_deploy.imaging.xmp import RDF, BrokenPacketError
 
 OWN = "urn:dcdr-deploy:1.0"
 """Namespace of what this tool says of a picture: model, weights, scale, dials."""
@@ -49,16 +49,17 @@ def extended(existing: bytes, *descriptions: str, without: Collection[str] = ())
         without: namespaces whose properties the old descriptions lose.
 
     Raises:
-        ValueError: the packet cannot be read.
+        BrokenPacketError: the packet cannot be read.
     """
+    xmp.parse(existing)  # refuses what expands
     try:
         root = _root(existing.strip(b"\0 \r\n\t"))
         graph = (
             root if (root.namespaceURI, root.localName) == (RDF, "RDF") else root.getElementsByTagNameNS(RDF, "RDF")[0]
         )
         added = _root(_graph(descriptions).encode())
-    except (ExpatError, UnicodeError, IndexError) as error:
-        raise ValueError(f"no XMP packet: {error}") from error
+    except IndexError as error:
+        raise BrokenPacketError("XMP without descriptions") from error
     about = ""
     for old in [node for node in graph.childNodes if isinstance(node, minidom.Element)]:
         about = old.getAttributeNS(RDF, "about") or about

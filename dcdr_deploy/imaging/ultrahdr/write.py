@@ -38,6 +38,7 @@ from dcdr_deploy.imaging.ultrahdr.segments import (
     segment,
     split,
 )
+from dcdr_deploy.imaging.xmp import BrokenPacketError
 from dcdr_deploy.imaging.xmp_write import OWN, extended, own_description, packet
 
 _logger = logging.getLogger(__name__)
@@ -145,7 +146,7 @@ def _xmp(others: list[Segment], length: int, metadata: Mapping[str, str]) -> tup
     rest = [each for each in others if each is not old]
     try:
         new = extended(old.payload[len(XMP_SIGNATURE) :], *ours, without=_OUTDATED)
-    except ValueError:  # what no reader understands cannot be kept beside what all have to
+    except BrokenPacketError:  # what no reader understands cannot be kept beside what all have to
         return [segment(APP1, XMP_SIGNATURE + packet(*ours))], rest
     if len(XMP_SIGNATURE) + len(new) > LARGEST_PAYLOAD:
         _logger.warning("no room for the gain map beside the picture's own XMP; only readers of ISO 21496-1 find it")

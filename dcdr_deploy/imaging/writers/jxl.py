@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcdr_deploy.imaging.delivery import Delivery
-from dcdr_deploy.imaging.isobmff_write import box, boxes
+from dcdr_deploy.imaging.isobmff_write import bodies, box
 from dcdr_deploy.imaging.jxl_header_write import (
     ENCODER_NITS,
     P3,
@@ -101,15 +101,10 @@ def _with(data: bytes, colour: Colour, bits: int, xmp: bytes) -> bytes:
     """Put a codestream of imagecodecs, bare or in its container, into one that says its colours and its maker."""
     said = box(b"xml ", xmp) if xmp else b""
     if data.startswith(SIGNATURE):
-        return _CONTAINER + said + box(b"jxlc", recoloured(data, colour, bits))
-    parts = []
-    for each in boxes(data):
-        body = each.body(data)
-        if each.kind == b"jxlc":
-            parts += [said, box(b"jxlc", recoloured(body, colour, bits))]
-        else:
-            parts.append(box(each.kind, body))
-    return b"".join(parts)
+        return _CONTAINER + box(b"jxlc", recoloured(data, colour, bits)) + said
+    parts = bodies(data)
+    parts[b"jxlc"] = recoloured(parts[b"jxlc"], colour, bits)
+    return b"".join(box(kind, body) for kind, body in parts.items()) + said
 
 
 def distance_of(quality: int) -> float:
