@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from dcdr_deploy.commands.options import engine, light, output, restoring, talk
+from dcdr_deploy.commands.options import encoding, engine, light, output, restoring, talk
 from dcdr_deploy.commands.show.run import Console
 from dcdr_deploy.run.events import FilesFound
 from dcdr_deploy.run.file import PreparedFile
@@ -32,6 +32,8 @@ Examples:
   find . -name "*.jpg" | dcdr-deploy run - out/      a list, one path a line
   dcdr-deploy run shot.%04d.png out/shot.%04d.exr    numbered files
   dcdr-deploy run scan.tif scan.exr -m my.onnx --float --exr-compression piz
+  dcdr-deploy run photo.jpg share/photo.jpg    Ultra HDR: the same JPEG, and a gain map
+  dcdr-deploy run photos/ hdr/ --format avif --bits 12 --peak-nits 1600
   dcdr-deploy run photos/ hdr/ --format tif --tile 512 --json > report.jsonl
   dcdr-deploy run photo.jpg photo.exr --strength 0.7 --max-boost 2
   dcdr-deploy run photo.jpg photo.exr --scale native     the paper's way, tiled
@@ -69,6 +71,7 @@ gives its minimum, median, 99th percentile and maximum in units of SDR white.
 @engine.tile_options
 @restoring.options
 @output.options
+@encoding.options
 @light.options
 @click.option("-r", "--recursive", is_flag=True, help="Go into sub-folders and mirror them.")
 @click.option("--overwrite", is_flag=True, help="Folders: convert again what is up to date.")
@@ -76,8 +79,9 @@ gives its minimum, median, 99th percentile and maximum in units of SDR white.
 def command(paths: tuple[str, ...], **chosen: Any) -> None:
     """Turn the picture INPUT into the HDR file OUTPUT, or several pictures, or all of a folder.
 
-    INPUT is PNG, JPEG, WebP, TIFF, BMP, AVIF, HEIC or JPEG XL. OUTPUT's suffix chooses the format: .exr, .hdr, .png or
-    .tif; where OUTPUT is a folder, --format does. An older file of the same name is replaced once the new one is whole.
+    INPUT is PNG, JPEG, WebP, TIFF, BMP, AVIF, HEIC or JPEG XL. OUTPUT's suffix chooses the format: .exr, .hdr, .png,
+    .tif, .avif, .jxl, .heic or .jpg (Ultra HDR); where OUTPUT is a folder, --format does. An older file of the same
+    name is replaced once the new one is whole.
 
     The last name is OUTPUT. Several inputs need a folder there, or for numbered files a name with a number. Patterns
     that a shell has left alone are expanded; - is a list of inputs on standard input.

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from dcdr_deploy.errors import MissingDependency, OutputError
 from dcdr_deploy.imaging.light import Light
-from dcdr_deploy.imaging.writers import exr, hdr, png, tiff
+from dcdr_deploy.imaging.writers import avif, exr, hdr, heic, jpeg, jxl, png, tiff
 from dcdr_deploy.imaging.writers.base import Format, Job, WriteOptions, not_negative
 from dcdr_deploy.system.files import atomic_path, refuse_url
 
@@ -21,17 +21,15 @@ _WRITERS: tuple[Format, ...] = (
     hdr.FORMAT,
     png.FORMAT,
     tiff.FORMAT,
+    avif.FORMAT,
+    jxl.FORMAT,
+    heic.FORMAT,
+    jpeg.FORMAT,
 )
 _FORMATS: dict[str, Format] = {suffix: form for form in _WRITERS for suffix in form.suffixes}
 
 OUTPUT_SUFFIXES: tuple[str, ...] = tuple(_FORMATS)
 """Suffixes (lower case, with the dot) that :func:`write_image` knows."""
-
-
-def wants_gain(suffix: str) -> bool:
-    """Tell whether a format needs the gain over the SDR picture's light."""
-    form = _FORMATS.get(suffix.lower())
-    return form is not None and form.wants_gain
 
 
 def write_image(
@@ -43,7 +41,6 @@ def write_image(
     options: WriteOptions | None = None,
     metadata: Mapping[str, str] | None = None,
     source: Path | None = None,
-    gain_stops: NDArray[np.float16] | None = None,
     largest: float | None = None,
 ) -> None:
     """Write one HDR picture; the suffix chooses the format, ``options.light`` primaries and curve.
@@ -55,6 +52,10 @@ def write_image(
     ``.hdr``  value x peak, RGBE with rounded mantissas                                      left out
     ``.png``  value x 65535, 16 bits, linear, above 1 clipped; or PQ or HLG                  4th sample, straight
     ``.tif``  value x 65535, 16 bits, linear, above 1 clipped; float: value x peak           4th sample, straight
+    ``.avif`` PQ or HLG, 10 or 12 bits                                                       4th sample, straight
+    ``.jxl``  PQ, 10 or 12 bits; or value x peak, halves                                     4th sample, straight
+    ``.heic`` PQ or HLG, 10 bits                                                             4th sample, straight
+    ``.jpg``  Ultra HDR: the SDR picture of ``source``, and the gain of value x peak over it  left out
     ========  ============================================================================  =====================
 
     Args:
@@ -66,7 +67,6 @@ def write_image(
         options: compression, depth, light.
         metadata: strings for the file's header, such as ``software``.
         source: file of the SDR picture, for formats that keep it.
-        gain_stops: (H, W, 3) log2 of the gain over the SDR picture's light, for formats that :func:`wants_gain` names.
         largest: where the light ends, in units of SDR white, which PQ and HLG roll off; ``None`` is ``peak``.
 
     Raises:
@@ -76,7 +76,7 @@ def write_image(
     """
     path = Path(path)
     form = _format(path)
-    job = _job(path, linear, peak, alpha, options, metadata, source, gain_stops, largest)
+    job = _job(path, linear, peak, alpha, options, metadata, source, largest)
     with atomic_path(path) as temporary:
         form.write(temporary, job)
 
@@ -89,7 +89,6 @@ def stored_light(
     alpha: NDArray[np.floating[Any]] | None = None,
     options: WriteOptions | None = None,
     source: Path | None = None,
-    gain_stops: NDArray[np.float16] | None = None,
     largest: float | None = None,
 ) -> Iterator[NDArray[np.float32]]:
     """Give the light that the file of :func:`write_image` holds for the same arguments, a few rows at a time.
@@ -103,7 +102,7 @@ def stored_light(
         ValueError: wrong shapes or peak (a bug of the caller).
     """
     held = _format(Path(path)).held
-    for piece in _job(Path(path), linear, peak, alpha, options, {}, source, gain_stops, largest).pieces():
+    for piece in _job(Path(path), linear, peak, alpha, options, {}, source, largest).pieces():
         yield held(piece)
 
 
@@ -115,7 +114,6 @@ def _job(
     options: WriteOptions | None,
     metadata: Mapping[str, str] | None,
     source: Path | None,
-    gain_stops: NDArray[np.float16] | None,
     largest: float | None,
 ) -> Job:
     """Check and bring together the arguments of :func:`write_image`."""
@@ -124,8 +122,6 @@ def _job(
         raise ValueError(f"linear has the shape {pixels.shape}, not (H, W, 3)")
     if alpha is not None and np.shape(alpha) != pixels.shape[:2]:
         raise ValueError(f"alpha has the shape {np.shape(alpha)}, the picture {pixels.shape[:2]}")
-    if gain_stops is not None and np.shape(gain_stops) != pixels.shape:
-        raise ValueError(f"the gain has the shape {np.shape(gain_stops)}, the picture {pixels.shape}")
     if not (np.isfinite(peak) and peak > 0):
         raise ValueError(f"peak is {peak}, not a positive number")
     options = options or WriteOptions()
@@ -141,7 +137,6 @@ def _job(
         light=light,
         metadata=texts,
         source=source,
-        gain_stops=gain_stops,
         largest=float(peak if largest is None else largest),
     )
 

@@ -20,7 +20,7 @@ from dcdr_deploy.imaging.frame import Frame
 from dcdr_deploy.imaging.preview import write_preview
 from dcdr_deploy.imaging.read import read_image
 from dcdr_deploy.imaging.statistics import light_summary
-from dcdr_deploy.imaging.write import stored_light, wants_gain, write_gain_map, write_image
+from dcdr_deploy.imaging.write import stored_light, write_gain_map, write_image
 from dcdr_deploy.modelfile.metadata import ABSOLUTE
 from dcdr_deploy.run.dials import as_text
 from dcdr_deploy.run.events import FileBegun, FileConverted, FilesFound
@@ -181,7 +181,7 @@ def begin(
     started = time.perf_counter()
     frame, source, seconds = decoded.frame, decoded.source, decoded.seconds
     wishes: dict[str, Any] = {
-        "keep_gain": options.gain_map is not None or wants_gain(options.suffix),
+        "keep_gain": options.gain_map is not None,
         "listener": listener,
     }
     with _naming(source):
@@ -239,7 +239,6 @@ def encode(
             "alpha": inferred.alpha,
             "options": options.write,
             "source": inferred.source,
-            "gain_stops": restored.gain_stops if wants_gain(output.suffix) else None,
             "largest": peak * 2**options.dials.exposure,
         }
         write_image(output, linear, metadata=metadata, **given)

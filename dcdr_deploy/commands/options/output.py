@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from dcdr_deploy.commands.options import light
+from dcdr_deploy.commands.options import encoding, light
 from dcdr_deploy.commands.options.group import group
 from dcdr_deploy.imaging.write import OUTPUT_SUFFIXES
 from dcdr_deploy.imaging.writers.base import EXR_COMPRESSIONS, WriteOptions
@@ -32,5 +32,5 @@ options = group(
 
 
 def write_options(chosen: Mapping[str, Any]) -> WriteOptions:
-    """Compression, depth and light."""
-    return WriteOptions(chosen["exr_compression"], chosen["float32"], light.light(chosen))
+    """Compression, depth, encoding and light."""
+    return WriteOptions(chosen["exr_compression"], chosen["float32"], light.light(chosen), **encoding.encoding(chosen))

@@ -11,14 +11,11 @@ import struct
 from dataclasses import dataclass
 from fractions import Fraction
 
+from dcdr_deploy.imaging.gain_map import HDRGM
+from dcdr_deploy.imaging.jpeg_file import GAIN_MAP, MULTI_PICTURE
 from dcdr_deploy.imaging.ultrahdr.segments import APP2, Segment, segment
 from dcdr_deploy.imaging.xmp_write import description
 
-ISO_SIGNATURE = b"urn:iso:std:iso:ts:21496:-1\0"
-MPF_SIGNATURE = b"MPF\0"
-XMP_SIGNATURE = b"http://ns.adobe.com/xap/1.0/\0"
-
-HDRGM = "http://ns.adobe.com/hdr-gain-map/1.0/"
 CONTAINER = "http://ns.google.com/photos/1.0/container/"
 ITEM = "http://ns.google.com/photos/1.0/container/item/"
 
@@ -55,7 +52,7 @@ class GainMap:
 
 def iso_of_base() -> Segment:
     """Return the segment that says of the SDR picture that a gain map follows: its version."""
-    return segment(APP2, ISO_SIGNATURE + struct.pack(">HH", 0, 0))
+    return segment(APP2, GAIN_MAP + struct.pack(">HH", 0, 0))
 
 
 def iso_of_map(gain_map: GainMap) -> Segment:
@@ -64,7 +61,7 @@ def iso_of_map(gain_map: GainMap) -> Segment:
     body = struct.pack(">HHB", 0, 0, flags) + _unsigned(0) + _unsigned(gain_map.headroom)
     channel = _signed(gain_map.least) + _signed(gain_map.most) + _unsigned(1)
     channel += _signed(gain_map.offset) + _signed(gain_map.offset)
-    return segment(APP2, ISO_SIGNATURE + body + channel * gain_map.channels)
+    return segment(APP2, GAIN_MAP + body + channel * gain_map.channels)
 
 
 def xmp_of_map(gain_map: GainMap) -> str:
@@ -117,7 +114,7 @@ def mpf(primary: int, secondary: int, offset: int) -> Segment:
     directory += struct.pack(">HHII", 0xB001, 4, 1, 2)
     at = len(_MPF_HEADER) + len(directory) + 12 + 4
     directory += struct.pack(">HHII", 0xB002, 7, len(entries), at) + struct.pack(">I", 0)
-    return segment(APP2, MPF_SIGNATURE + _MPF_HEADER + directory + entries)
+    return segment(APP2, MULTI_PICTURE + _MPF_HEADER + directory + entries)
 
 
 def as_stored(value: float) -> float:

@@ -11,16 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcdr_deploy.errors import OutputError
+from dcdr_deploy.imaging.gain_map import HDRGM
+from dcdr_deploy.imaging.jpeg_file import EXIF, GAIN_MAP, MULTI_PICTURE, XMP
 from dcdr_deploy.imaging.orientation import stored_layout
 from dcdr_deploy.imaging.ultrahdr.base import Base, base_of, encode_jpeg
 from dcdr_deploy.imaging.ultrahdr.gain import LARGEST, encoded, measured
 from dcdr_deploy.imaging.ultrahdr.metadata import (
     CONTAINER,
-    HDRGM,
-    ISO_SIGNATURE,
     ITEM,
-    MPF_SIGNATURE,
-    XMP_SIGNATURE,
     iso_of_base,
     iso_of_map,
     mpf,
@@ -43,11 +41,10 @@ from dcdr_deploy.imaging.xmp_write import OWN, extended, own_description, packet
 
 _logger = logging.getLogger(__name__)
 
-_EXIF = b"Exif\0"
 _MPF_HEADER_AT = 8
 """Bytes from the begin of an MPF segment to its TIFF header, from which its offsets count."""
 
-_REPLACED = ((APP2, ISO_SIGNATURE), (APP2, MPF_SIGNATURE))
+_REPLACED = ((APP2, GAIN_MAP), (APP2, MULTI_PICTURE))
 """Segments of a source that speak of pictures which are not there any more."""
 
 _CAMERA = "http://ns.google.com/photos/1.0/camera/"
@@ -104,7 +101,7 @@ def _gain_map_jpeg(base: Base, light: NDArray[np.floating[Any]], peak: float, qu
 
     codes, meaning = encoded(measured(*base.size, lights))
     jpeg = split(encode_jpeg(codes, quality))
-    added = (segment(APP1, XMP_SIGNATURE + packet(xmp_of_map(meaning))), iso_of_map(meaning))
+    added = (segment(APP1, XMP + packet(xmp_of_map(meaning))), iso_of_map(meaning))
     first, others = _after_jfif(jpeg.segments)
     return join((*first, *added, *others), jpeg.scans)
 
@@ -132,7 +129,7 @@ def assembled(segments: Sequence[Segment], scans: bytes, gain_map: bytes, metada
 def _after_jfif(segments: Sequence[Segment]) -> tuple[list[Segment], list[Segment]]:
     """Part segments where ours come in: JFIF's and Exif's are to be the first ones."""
     count = 0
-    while count < len(segments) and (segments[count].marker == APP0 or segments[count].begins(APP1, _EXIF)):
+    while count < len(segments) and (segments[count].marker == APP0 or segments[count].begins(APP1, EXIF)):
         count += 1
     return list(segments[:count]), list(segments[count:])
 
@@ -140,15 +137,15 @@ def _after_jfif(segments: Sequence[Segment]) -> tuple[list[Segment], list[Segmen
 def _xmp(others: list[Segment], length: int, metadata: Mapping[str, str]) -> tuple[list[Segment], list[Segment]]:
     """Return the XMP of the SDR picture with ours in it, and the segments that are left."""
     ours = (xmp_of_base(length), own_description(metadata))
-    old = next((each for each in others if each.begins(APP1, XMP_SIGNATURE)), None)
+    old = next((each for each in others if each.begins(APP1, XMP)), None)
     if old is None:
-        return [segment(APP1, XMP_SIGNATURE + packet(*ours))], others
+        return [segment(APP1, XMP + packet(*ours))], others
     rest = [each for each in others if each is not old]
     try:
-        new = extended(old.payload[len(XMP_SIGNATURE) :], *ours, without=_OUTDATED)
+        new = extended(old.payload[len(XMP) :], *ours, without=_OUTDATED)
     except BrokenPacketError:  # what no reader understands cannot be kept beside what all have to
-        return [segment(APP1, XMP_SIGNATURE + packet(*ours))], rest
-    if len(XMP_SIGNATURE) + len(new) > LARGEST_PAYLOAD:
+        return [segment(APP1, XMP + packet(*ours))], rest
+    if len(XMP) + len(new) > LARGEST_PAYLOAD:
         _logger.warning("no room for the gain map beside the picture's own XMP; only readers of ISO 21496-1 find it")
         return [old], rest
-    return [segment(APP1, XMP_SIGNATURE + new)], rest
+    return [segment(APP1, XMP + new)], rest

@@ -48,7 +48,7 @@ def write_avif(path: Path, job: Job) -> None:
             numthreads=hardware.cpu_threads(),
         )
         xmp = xmp_of(job)
-        path.write_bytes(extended(data, properties(job.light, level), [xmp_item(xmp)] if xmp else []))
+        path.write_bytes(extended(bytes(data), properties(job.light, level), [xmp_item(xmp)] if xmp else []))
 
 
 FORMAT = Format(

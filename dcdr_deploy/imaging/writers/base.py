@@ -27,6 +27,10 @@ EXR_COMPRESSIONS = ("zip", "zips", "piz", "dwaa", "none")
 """zip: lossless, 16 rows a block; zips: lossless, row by row; piz: lossless, wavelet, fast; dwaa: lossy, small (level
 45); none."""
 
+FAST, SLOW = "fast", "slow"
+SPEEDS = (FAST, SLOW)
+DEPTHS = (10, 12)
+
 _MUCH = np.float32(1e30)  # times a matrix this is still finite
 
 
@@ -38,16 +42,29 @@ class WriteOptions:
         exr_compression: one of :data:`EXR_COMPRESSIONS`.
         float32: 32-bit floats instead of halves in EXR, and instead of integers in TIFF.
         light: absolute light, primaries, curve.
+        quality: 1 to 100, of what is compressed with loss; 100 is lossless in AVIF and JPEG XL. ``None`` is the
+            format's own.
+        bits: 10 or 12, of PQ and HLG samples; ``None`` is 10.
+        speed: ``"fast"``, or ``"slow"`` for smaller files.
 
     Raises:
-        InputError: an unknown compression.
+        InputError: an unknown compression, or a value out of range.
     """
 
     exr_compression: str = "zip"
     float32: bool = False
     light: Light = field(default_factory=Light)
+    quality: int | None = None
+    bits: int | None = None
+    speed: str = FAST
 
     def __post_init__(self) -> None:
+        if self.quality is not None and not 1 <= self.quality <= 100:
+            raise InputError(f"quality must be 1 to 100, not {self.quality}")
+        if self.bits is not None and self.bits not in DEPTHS:
+            raise InputError(f"bits must be {' or '.join(map(str, DEPTHS))}, not {self.bits}")
+        if self.speed not in SPEEDS:
+            raise InputError(f"unknown speed {self.speed!r}; choose one of {', '.join(SPEEDS)}")
         if self.exr_compression not in EXR_COMPRESSIONS:
             raise InputError(
                 f"unknown EXR compression {self.exr_compression!r}; choose one of {', '.join(EXR_COMPRESSIONS)}"
@@ -71,8 +88,6 @@ class Job:
             no such choice.
         metadata: strings for the file's header.
         source: the SDR picture's file, for formats that keep it; ``None`` where there is none.
-        gain_stops: (H, W, 3) half floats, log2 of the gain over the SDR picture's light; ``None`` unless the format
-            asks for it (:attr:`Format.wants_gain`).
         largest: where the light ends, in units of SDR white; single pixels may exceed it.
     """
 
@@ -83,7 +98,6 @@ class Job:
     light: Light
     metadata: dict[str, str]
     source: Path | None
-    gain_stops: NDArray[np.float16] | None
     largest: float
 
     def delivery(self) -> Delivery:
@@ -139,8 +153,7 @@ class Job:
         for row in range(0, len(self.linear), ROWS):
             block = slice(row, row + ROWS)
             alpha = None if self.alpha is None else self.alpha[block]
-            stops = None if self.gain_stops is None else self.gain_stops[block]
-            yield replace(self, linear=self.linear[block], alpha=alpha, gain_stops=stops)
+            yield replace(self, linear=self.linear[block], alpha=alpha)
 
 
 @dataclass(frozen=True)
@@ -156,7 +169,6 @@ class Format:
         primaries: likewise, in linear light; in PQ and HLG those of them that H.273 has a code for, Rec. 2020 by
             default.
         takes: fields of :class:`WriteOptions` beside ``light`` that mean something here.
-        wants_gain: whether it needs :attr:`Job.gain_stops`.
         needs: a module and the extra that brings it, where one is needed.
     """
 
@@ -166,7 +178,6 @@ class Format:
     transfers: tuple[str, ...] = (LINEAR,)
     primaries: tuple[str, ...] = tuple(PRIMARIES)
     takes: frozenset[str] = frozenset()
-    wants_gain: bool = False
     needs: tuple[str, str] | None = None
 
     def check(self, options: WriteOptions) -> Light:

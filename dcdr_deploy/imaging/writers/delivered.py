@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from dcdr_deploy.imaging.delivery import CodeRange, ContentLight
 from dcdr_deploy.imaging.isobmff_write import content_light
-from dcdr_deploy.imaging.light import COLOUR_CODE, COLOUR_VOLUME, LEAST_NITS_NAMED, PQ, TRANSFER_CODE, Light
+from dcdr_deploy.imaging.light import COLOUR_CODE, COLOUR_VOLUME, PQ, TRANSFER_CODE, Light
 from dcdr_deploy.imaging.writers.base import Job
+from dcdr_deploy.imaging.writers.png import LEAST_NITS
 from dcdr_deploy.imaging.xmp_write import own_description, packet
 
 LOSSLESS = 100
@@ -48,7 +49,7 @@ def properties(light: Light, level: ContentLight) -> dict[bytes, bytes]:
     if light.transfer == PQ:
         red, green, blue, white = (COLOUR_VOLUME[at : at + 2] for at in (0, 2, 4, 6))
         places = [round(number * 50000) for number in (*green, *blue, *red, *white)]  # ISO/IEC 14496-12, 12.1.5
-        nits = [round(number * 10000) for number in (light.peak_nits, LEAST_NITS_NAMED)]
+        nits = [round(number * 10000) for number in (light.peak_nits, LEAST_NITS)]
         found[b"mdcv"] = struct.pack(">8H2I", *places, *nits)
     return found
 

@@ -22,7 +22,9 @@ def write_jpeg(path: Path, job: Job) -> None:
         OutputError: there is no SDR picture.
     """
     if job.source is None:
-        raise OutputError(f"{path}: an Ultra HDR file holds the SDR picture too; give `source`, or write another format")
+        raise OutputError(
+            f"{path}: an Ultra HDR file holds the SDR picture too; give `source`, or write another format"
+        )
     quality = job.options.quality or QUALITY
     write_ultrahdr(path, job.linear, job.peak, source=job.source, quality=quality, metadata=job.metadata)
 
@@ -32,6 +34,4 @@ def _held(job: Job) -> NDArray[np.float32]:
     return held
 
 
-FORMAT = Format(
-    (".jpg", ".jpeg"), write_jpeg, _held, transfers=(), primaries=(), takes=frozenset({"quality"})
-)
+FORMAT = Format((".jpg", ".jpeg"), write_jpeg, _held, transfers=(), primaries=(), takes=frozenset({"quality"}))

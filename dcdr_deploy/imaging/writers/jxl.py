@@ -5,7 +5,6 @@ libjxl by imagecodecs, which calls everything linear sRGB; ``imaging/jxl_header_
 
 from __future__ import annotations
 
-import struct
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -60,7 +59,7 @@ def write_jxl(path: Path, job: Job) -> None:
         data = imagecodecs.jpegxl_encode(
             samples, effort=_EFFORT[job.options.speed], numthreads=hardware.cpu_threads(), **settings
         )
-        path.write_bytes(_with(data, colour, HALF_BITS if linear else bits, xmp_of(job)))
+        path.write_bytes(_with(bytes(data), colour, HALF_BITS if linear else bits, xmp_of(job)))
 
 
 def _samples(job: Job, bits: int, *, lossless: bool) -> NDArray[Any]:
@@ -108,7 +107,7 @@ def _with(data: bytes, colour: Colour, bits: int, xmp: bytes) -> bytes:
 
 
 def distance_of(quality: int) -> float:
-    """Return libjxl's Butteraugli distance of a quality, 1 to 99, as its own tools count (JxlEncoderDistanceFromQuality)."""
+    """Return the Butteraugli distance of a quality, 1 to 99, as libjxl counts (JxlEncoderDistanceFromQuality)."""
     if quality >= 30:
         return 0.1 + (100 - quality) * 0.09
     return 53 / 3000 * quality**2 - 23 / 20 * quality + 25

@@ -14,10 +14,13 @@ from PIL import Image, ImageCms, MpoImagePlugin
 
 from dcdr_deploy.errors import InputError, OutputError
 from dcdr_deploy.imaging import read_image
+from dcdr_deploy.imaging.gain_map import HDRGM
+from dcdr_deploy.imaging.jpeg_file import GAIN_MAP, MULTI_PICTURE, XMP
 from dcdr_deploy.imaging.orientation import stored_layout
 from dcdr_deploy.imaging.ultrahdr import segments
-from dcdr_deploy.imaging.ultrahdr.metadata import CONTAINER, HDRGM, ISO_SIGNATURE, ITEM, MPF_SIGNATURE, XMP_SIGNATURE
-from dcdr_deploy.imaging.xmp_write import OWN, RDF
+from dcdr_deploy.imaging.ultrahdr.metadata import CONTAINER, ITEM
+from dcdr_deploy.imaging.xmp import RDF
+from dcdr_deploy.imaging.xmp_write import OWN
 
 TYPICAL, SELDOM, WORST = 0.02, 0.15, 0.45
 """Stops that a decoded file may be off, for half of its samples, for 99 % of them and for all: 8 bits twice, and JPEG's
@@ -62,8 +65,7 @@ def test_the_original_jpeg_stays_to_the_byte_but_for_added_metadata(tmp_path):
     added = [each.payload for each in after.segments if each.raw not in kept]
     assert len(added) == 3
     assert all(
-        payload.startswith(signature)
-        for payload, signature in zip(added, (XMP_SIGNATURE, ISO_SIGNATURE, MPF_SIGNATURE), strict=True)
+        payload.startswith(signature) for payload, signature in zip(added, (XMP, GAIN_MAP, MULTI_PICTURE), strict=True)
     )
 
 
@@ -109,14 +111,14 @@ def test_libultrahdr_finds_the_restored_light(tmp_path):
     assert light.max() == pytest.approx(4, abs=0.01)
 
 
-@pytest.mark.parametrize("left", [ISO_SIGNATURE, XMP_SIGNATURE])
+@pytest.mark.parametrize("left", [GAIN_MAP, XMP])
 def test_either_standards_words_are_enough(tmp_path, left):
     source = jpeg(tmp_path / "in.jpg", smooth())
     light = light_of(source)
     data = written(tmp_path / "out.jpg", source, light)
-    other = {ISO_SIGNATURE: XMP_SIGNATURE, XMP_SIGNATURE: ISO_SIGNATURE}[left]
+    other = {GAIN_MAP: XMP, XMP: GAIN_MAP}[left]
     # The index of pictures counts bytes of the segments that are gone; libultrahdr looks for the second itself.
-    close(libultrahdr(without(data, other, MPF_SIGNATURE)), light)
+    close(libultrahdr(without(data, other, MULTI_PICTURE)), light)
 
 
 def test_on_a_display_without_headroom_the_picture_is_the_sdr_one(tmp_path):
@@ -319,7 +321,7 @@ def test_the_bytes_of_the_map_are_where_the_index_says(tmp_path, cut):
     """A reader that trusts CIPA DC-007 alone: offsets count from the index's TIFF header."""
     source = jpeg(tmp_path / "in.jpg", smooth(), comment=b"x" * cut)
     data = written(tmp_path / "out.jpg", source, light_of(source))
-    at = data.index(MPF_SIGNATURE) + 4
+    at = data.index(MULTI_PICTURE) + 4
     primary, secondary = (struct.unpack_from(">IIIHH", data, at + 50 + 16 * number) for number in (0, 1))
     assert data[primary[1] - 2 : primary[1]] == segments.END
     assert data[at + secondary[2] : at + secondary[2] + 2] == segments.START
