@@ -131,7 +131,7 @@ CASES = [
     Case("empty folder", _folder_with("empty"), "empty", "out", "empty: holds no pictures"),
     Case("folder to a file name", _folder_with("photos"), "photos", "out.exr", "out.exr: is the name of a file"),
     Case("folder to a file", _picture, ".", "in.png", "in.png: is a file, but . is a folder"),
-    Case("unknown suffix", _picture, "in.png", "out.jpg", "out.jpg: unknown output format '.jpg'; use one of .exr"),
+    Case("unknown suffix", _picture, "in.png", "out.gif", "out.gif: unknown output format '.gif'; use one of .exr"),
     Case("no suffix", _picture, "in.png", "out", "out: the output name has no suffix"),
     Case("truncated png", _truncated(".png"), "in.png", "out.exr", "in.png: is damaged or incomplete"),
     Case("truncated jpeg", _truncated(".jpg"), "in.jpg", "out.exr", "in.jpg: is damaged or incomplete"),
