@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from dcdr_deploy.commands.options import encoding, engine, light, output, restoring, talk
+from dcdr_deploy.commands.options import encoding, engine, light, output, restoring, talk, video
 from dcdr_deploy.commands.show.run import Console
 from dcdr_deploy.run.events import FilesFound
 from dcdr_deploy.run.file import PreparedFile
@@ -19,6 +19,8 @@ from dcdr_deploy.run.jobs import plan_folder
 from dcdr_deploy.run.opening import open_runner
 from dcdr_deploy.run.outputs import ConvertOptions
 from dcdr_deploy.run.several import named, plan_several
+from dcdr_deploy.run.video.convert import PreparedVideo, VideoSettings
+from dcdr_deploy.run.video.source import is_video
 from dcdr_deploy.run.working_scale import parse_scale
 
 EXIT_SOME_FAILED = 3
@@ -39,6 +41,8 @@ Examples:
   dcdr-deploy run photo.jpg photo.exr --scale native     the paper's way, tiled
   dcdr-deploy run photo.jpg photo.exr --primaries acescg --tag scene
   dcdr-deploy run photo.jpg photo.png --transfer pq      for showing, up to 1000 cd/m2
+  dcdr-deploy run film.mkv film.hdr.mkv        a video: HEVC, HDR10, sound kept
+  dcdr-deploy run film.mp4 film.mov --start 1:30 --frames 240       ProRes, PQ
 
 \b
 Scale: the network sees 83 px to each side, so large pictures go through it
@@ -73,6 +77,7 @@ gives its minimum, median, 99th percentile and maximum in units of SDR white.
 @output.options
 @encoding.options
 @light.options
+@video.options
 @click.option("-r", "--recursive", is_flag=True, help="Go into sub-folders and mirror them.")
 @click.option("--overwrite", is_flag=True, help="Folders: convert again what is up to date.")
 @talk.options
@@ -85,6 +90,9 @@ def command(paths: tuple[str, ...], **chosen: Any) -> None:
 
     The last name is OUTPUT. Several inputs need a folder there, or for numbered files a name with a number. Patterns
     that a shell has left alone are expanded; - is a list of inputs on standard input.
+
+    INPUT may be a video too, and OUTPUT then .mp4, .mkv or .mov. What is done so far is kept in OUTPUT.parts; the same
+    command goes on from there.
 
     Runs of folders and of several inputs report bad files in OUTPUT/failures.jsonl, go on, and end with exit code 3.
     Files that an earlier run finished are skipped while input, model and settings are the same.
@@ -108,7 +116,12 @@ def command(paths: tuple[str, ...], **chosen: Any) -> None:
         for note in inputs.notes if not inputs.several else ():
             console.note(note)
         if not inputs.several and inputs.files:
-            prepared = PreparedFile(inputs.files[0], target, options)
+            prepared: PreparedFile | PreparedVideo
+            if is_video(inputs.files[0]):
+                part = VideoSettings(options.scale, options.dials, video.video_options(chosen), light.light(chosen))
+                prepared = PreparedVideo(Path(inputs.files[0]), Path(target), part)
+            else:
+                prepared = PreparedFile(inputs.files[0], target, options)
             console(FilesFound(total=1))
             with open_runner(chosen["model"], settings, console) as runner:
                 prepared.convert(runner, console)

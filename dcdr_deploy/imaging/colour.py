@@ -59,7 +59,7 @@ def to_srgb(colour: NDArray[Any], declared: Declared) -> Converted:
     report = f"{encoding.name} by {encoding.by}, converted to sRGB"
     # A 16-bit picture keeps its depth where a profile has a matrix beside its tables.
     if encoding.profile is None or (encoding.curves and colour.dtype == np.uint16):
-        return Converted(_apply(colour, encoding), encoding, report)
+        return Converted(by_encoding(colour, encoding), encoding, report)
     reduced = " at 8 bits" if colour.dtype == np.uint16 else ""
     if colour.ndim == 2 and encoding.profile[_SPACE] == b"RGB ":  # JPEG writers drop the colour, not the profile
         colour = _gray_to_rgb(colour)
@@ -86,7 +86,7 @@ def to_linear(colour: NDArray[np.uint16], encoding: Encoding) -> NDArray[np.floa
     return linear @ encoding.matrix.T.astype(np.float32)
 
 
-def _apply(colour: NDArray[Any], encoding: Encoding) -> NDArray[Any]:
+def by_encoding(colour: NDArray[Any], encoding: Encoding) -> NDArray[Any]:
     """Tone curves by table, primaries by matrix, then the sRGB curve; same dtype as ``colour``."""
     top = int(np.iinfo(colour.dtype).max)
     tables = encoding.tables(top)

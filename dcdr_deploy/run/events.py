@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dcdr_deploy.run.reports import Failure, FileReport
+from dcdr_deploy.run.video.reports import VideoReport
 from dcdr_deploy.system.progress import Event
 
 if TYPE_CHECKING:
@@ -50,6 +51,20 @@ class FileConverted(Event):
     """A file's outputs are written."""
 
     report: FileReport
+
+
+@dataclass(frozen=True, kw_only=True)
+class FramesDone(Event):
+    """So many frames of the video begun last are written, and so many a second since this run began."""
+
+    fps: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoConverted(Event):
+    """A video is written."""
+
+    report: VideoReport
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,21 +4,38 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
+from dcdr_deploy.commands.show import video
 from dcdr_deploy.commands.show.progress import BAR, CAPTION, ELAPSED, LEFT, NAME, PERCENT, REMAINING, Display
-from dcdr_deploy.run.events import EngineReady, FileBegun, FileConverted, FileFailed, FilesFound, ModelChosen
+from dcdr_deploy.commands.show.text import duration, recovered
+from dcdr_deploy.run.events import (
+    EngineReady,
+    FileBegun,
+    FileConverted,
+    FileFailed,
+    FilesFound,
+    FramesDone,
+    ModelChosen,
+    VideoConverted,
+)
 from dcdr_deploy.system.progress import Event
 
 if TYPE_CHECKING:
-    from dcdr_deploy.run.recovery import Recovery
     from dcdr_deploy.run.reports import Failure, FileReport, FolderReport
+    from dcdr_deploy.run.video.reports import VideoReport
+
+Report = TypeVar("Report", "FileReport", "VideoReport")
 
 QUIET, NORMAL, VERBOSE = range(3)
 """Results, errors and a model that was found only; notes and progress too; everything."""
+
+_LINE_EVERY = 60.0
+"""Seconds between two lines that say how far a video is, where there is no bar."""
 
 _COLUMNS = (CAPTION, NAME, BAR, PERCENT, ELAPSED, LEFT, REMAINING)
 
@@ -43,6 +60,7 @@ class Console(Display):
         self._verbosity = verbosity
         self._as_json = as_json
         self._files = self._begun = 0
+        self._told = time.monotonic()
         self._handler = _LogHandler(self)
 
     def __enter__(self) -> Console:
@@ -76,15 +94,32 @@ class Console(Display):
                 self._draw(source.name, 0)
             case FileConverted(report=report):
                 self._tell_converted(report)
+            case VideoConverted(report=report):
+                self._tell_video(report)
+            case FramesDone():
+                self._tell_frames(event)
             case FileFailed(failure=failure):
                 self._tell_failed(failure)
             case Event(done=done, total=int(total)):
                 self._draw(None, done / max(total, 1))
 
-    def _draw(self, name: str | None, part: float) -> None:
+    def _draw(self, name: str | None, part: float, more: str = "") -> None:
         """Show where the run is: at a part of the file begun last."""
         if self._bar is not None and self._begun:
-            self._bar.draw(name, self._begun - 1 + part, self._files, f"{self._begun}/{self._files}")
+            caption = f"{self._begun}/{self._files}" + (f"  {more}" if more else "")
+            self._bar.draw(name, self._begun - 1 + part, self._files, caption)
+
+    def _tell_frames(self, event: FramesDone) -> None:
+        """Move the bar on; without one, say every minute how far the video is."""
+        line = video.progress_line(event)
+        self._draw(None, event.done / event.total if event.total else 0.0, line)
+        now = time.monotonic()
+        if self._bar is None and self._verbosity > QUIET and now - self._told >= _LINE_EVERY:
+            self._told = now
+            self.line(line)
+
+    def _tell_video(self, report: VideoReport) -> None:
+        self._tell_result(report, video.details, video.summary)
 
     def _tell_unchanged(self, outputs: tuple[Path, ...]) -> None:
         for path in outputs:
@@ -94,6 +129,9 @@ class Console(Display):
                 self.line(f"unchanged: {path}")
 
     def _tell_converted(self, report: FileReport) -> None:
+        self._tell_result(report, details, summary)
+
+    def _tell_result(self, report: Report, details: Callable[[Report], str], summary: Callable[[Report], str]) -> None:
         if self._verbosity > QUIET:
             for sentence in report.notes:
                 self.line(f"note: {report.source}: {sentence}")
@@ -156,15 +194,6 @@ def summary(report: FileReport) -> str:
     return "  ".join(fields)
 
 
-def recovered(recovery: Recovery) -> str:
-    """Return what was recovered: share of clipped pixels, stops, and whether it was restored or guessed."""
-    if not recovery.clipped:
-        return recovery.word
-    share = recovery.clipped_share
-    shown = f"{share:.1%}" if share >= 0.0005 else "under 0.1%"
-    return f"{shown} clipped, {recovery.stops_recovered:.1f} stops recovered, {recovery.word}"
-
-
 def details(report: FileReport) -> str:
     """Return how a file was made: colours of the input, seconds by stage, tiles, retries."""
     stages = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in report.stages.items())
@@ -176,13 +205,3 @@ def details(report: FileReport) -> str:
     scale = f"scale {report.scale}, {worked}{dials}"
     retries = f"{report.run.retries} retries for lack of memory"
     return f"{report.source}: {report.colour}; {stages}; {scale}; {tiles}; {retries}"
-
-
-def duration(seconds: float) -> str:
-    """Return a time as people read it: 0.42 s, 12.3 s, 3 min 20 s, 2 h 05 min."""
-    if seconds < 60:
-        return f"{seconds:.2f} s" if seconds < 10 else f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest:02d} s"
-    return f"{minutes // 60} h {minutes % 60:02d} min"

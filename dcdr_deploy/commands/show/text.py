@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from dcdr_deploy.run.recovery import Recovery
 
 _BIDIRECTIONAL = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f"
 """Characters that turn the writing direction: with them a name can look like another one."""
@@ -36,6 +40,25 @@ def with_options(text: str, command: click.Command | None = None) -> str:
         command = context.command
     options = {each.name: max(each.opts, key=len) for each in command.params if isinstance(each, click.Option)}
     return re.sub(r"`(\w+)`", lambda field: options.get(field[1], field[0]), text)
+
+
+def duration(seconds: float) -> str:
+    """Return a time as people read it: 0.42 s, 12.3 s, 3 min 20 s, 2 h 05 min."""
+    if seconds < 60:
+        return f"{seconds:.2f} s" if seconds < 10 else f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def recovered(recovery: Recovery) -> str:
+    """Return what was recovered: share of clipped pixels, stops, and whether it was restored or guessed."""
+    if not recovery.clipped:
+        return recovery.word
+    share = recovery.clipped_share
+    shown = f"{share:.1%}" if share >= 0.0005 else "under 0.1%"
+    return f"{shown} clipped, {recovery.stops_recovered:.1f} stops recovered, {recovery.word}"
 
 
 def _acts(character: str) -> bool:

@@ -1,0 +1,136 @@
+"""What a video's samples stand for: tags of ITU-T H.273, and what is taken where a file says nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from dcdr_deploy.errors import InputError
+from dcdr_deploy.imaging import h273
+from dcdr_deploy.imaging import primaries as p
+from dcdr_deploy.imaging.encoding import Encoding
+from dcdr_deploy.imaging.h273 import Curve
+from dcdr_deploy.imaging.transfer import srgb_to_linear
+
+UNSPECIFIED = frozenset({0, 2, 3})
+"""Code points that say nothing: reserved ones and "unspecified" (H.273, tables 2 to 4)."""
+
+RGB_MATRIX = 0
+FULL_RANGE = 2
+"""FFmpeg's AVCOL_RANGE_JPEG; 1 is limited, 0 is not said."""
+
+LUMA: dict[int, tuple[float, float]] = {
+    1: (0.2126, 0.0722),
+    4: (0.30, 0.11),
+    5: (0.299, 0.114),
+    6: (0.299, 0.114),
+    7: (0.212, 0.087),
+    9: (0.2627, 0.0593),
+}
+"""K_R and K_B by MatrixCoefficients (H.273, table 4), without constant luminance and without those that are no linear
+combination."""
+
+SCREEN_TRANSFERS = frozenset({1, 6, 11, 12, 13, 14, 15})
+"""Video cameras' curves and sRGB. What is meant is the light of a screen (BT.1886), not of the camera's sensor, and
+the network was trained on sRGB codes, whose curve is a screen's in a lit room: samples stay as they are."""
+
+HD_WIDTH, HD_HEIGHT = 1280, 576
+"""A picture at least so wide, or higher than this, is taken for BT.709; mpv's rule."""
+
+
+@dataclass(frozen=True)
+class Tags:
+    """Code points as a decoder reports them.
+
+    Attributes:
+        primaries, transfer, matrix: of H.273; 2 is unspecified.
+        range: FFmpeg's: 0 not said, 1 limited, 2 full.
+    """
+
+    primaries: int = 2
+    transfer: int = 2
+    matrix: int = 2
+    range: int = 0
+
+
+@dataclass(frozen=True)
+class Colours:
+    """How samples become sRGB-encoded Rec. 709 RGB.
+
+    Attributes:
+        luma: K_R, K_B of the matrix; ``None`` for RGB.
+        full_range: whether black and white are the first and the last code.
+        convert: from R'G'B' to sRGB-encoded Rec. 709, where they are something else.
+        name: in words.
+        note: what was taken for want of a tag; empty where all was said.
+    """
+
+    luma: tuple[float, float] | None
+    full_range: bool
+    convert: Encoding | None
+    name: str
+    note: str = ""
+
+
+def resolve(tags: Tags, width: int, height: int, *, is_rgb: bool, full_by_format: bool = False) -> Colours:
+    """Return what the samples of a video are.
+
+    Args:
+        tags: what the file says.
+        width, height: pixels as coded.
+        is_rgb: samples are RGB, by their pixel format.
+        full_by_format: the pixel format says full range (FFmpeg's yuvj420p and its like).
+
+    Raises:
+        InputError: the video is HDR, or its matrix is none of :data:`LUMA`.
+    """
+    if tags.transfer in (h273.PQ, h273.HLG):
+        name = h273.TRANSFERS[tags.transfer].name
+        raise InputError(f"is HDR already ({name}); this tool makes HDR of SDR")
+    hd = width >= HD_WIDTH or height > HD_HEIGHT
+    guessed = []
+    luma = None
+    if not is_rgb:
+        matrix = tags.matrix
+        if matrix in UNSPECIFIED or matrix == RGB_MATRIX:
+            matrix = 1 if hd else 6
+            guessed.append("matrix BT.709" if hd else "matrix BT.601")
+        if matrix not in LUMA:
+            raise InputError(f"has matrix coefficients {matrix} of H.273, which are not read; convert it to BT.709")
+        luma = LUMA[matrix]
+    primaries = tags.primaries
+    if primaries not in h273.PRIMARIES:
+        primaries = 1 if hd or is_rgb else {576: 5, 480: 6, 486: 6}.get(height, 1)
+        if primaries != 1:
+            guessed.append(f"primaries BT.601 of {height} lines")
+    full = full_by_format or tags.range == FULL_RANGE or (is_rgb and tags.range == 0)
+    encoding = _encoding(primaries, tags.transfer)
+    name = _name(luma, primaries, encoding, full)
+    note = f"its colours are not tagged: taken as {' and '.join(guessed)}" if guessed else ""
+    return Colours(luma, full, encoding, name, note)
+
+
+def _encoding(primaries: int, transfer: int) -> Encoding | None:
+    """Return what must be converted; ``None`` where samples are taken as sRGB."""
+    colours = h273.PRIMARIES[primaries]
+    matrix = None if p.is_rec709(colours) else p.to_rec709(colours)
+    known = h273.TRANSFERS.get(transfer)
+    curve: Curve
+    if known is None or known.curve is None or transfer in SCREEN_TRANSFERS:
+        curve, name = _srgb, "as shown on a screen"
+    else:
+        curve, name = known.curve, known.name
+    if matrix is None and curve is _srgb:
+        return None
+    return Encoding(f"{p.name_of(colours)}, {name}", "tags", (curve,), matrix)
+
+
+def _srgb(encoded: np.ndarray) -> np.ndarray:
+    return np.asarray(srgb_to_linear(encoded), np.float64)
+
+
+def _name(luma: tuple[float, float] | None, primaries: int, encoding: Encoding | None, full: bool) -> str:
+    matrix = "RGB" if luma is None else {LUMA[1]: "BT.709", LUMA[6]: "BT.601", LUMA[9]: "BT.2020"}.get(luma, "YCbCr")
+    space = p.name_of(h273.PRIMARIES[primaries]) if encoding is None else encoding.name
+    return f"{matrix}, {space}, {'full' if full else 'limited'} range"

@@ -1,0 +1,135 @@
+"""Which frames of a source are written, and at which stamps: the part asked for, what was lost, what repeats."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dcdr_deploy.errors import InputError
+from dcdr_deploy.run.video.options import REPEAT, SKIP, VideoOptions
+from dcdr_deploy.run.video.source import LostFrame, Seen, SourceFrame, VideoSource, rgb_of
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A frame to be written.
+
+    Attributes:
+        number: from 0, over what this run does.
+        stamp: when it is shown, in ticks of the source.
+        duration: for how long, in ticks; 0 if not known.
+        rgb: what the network takes, (H, W, 3) uint16; ``None`` where it is the same as the picture before.
+        seen: the frame of the source that was decoded last; ``None`` if none was.
+        lost: stamps since the picture before of frames that could not be decoded; -1 where not even that is known.
+        mended: its stamp did not come after that of the picture before and was moved.
+    """
+
+    number: int
+    stamp: int
+    duration: int
+    rgb: NDArray[np.uint16] | None
+    seen: Seen | None
+    lost: tuple[int, ...] = ()
+    mended: bool = False
+
+
+class Selection:
+    """Gives the pictures of a source one after the other; from one thread at a time.
+
+    Attributes:
+        ended: no further picture comes.
+        complete: that is so because the source ended, and not because no more was wanted.
+    """
+
+    def __init__(
+        self,
+        source: VideoSource,
+        options: VideoOptions,
+        done: int = 0,
+        last: int | None = None,
+        seen: Seen | None = None,
+    ) -> None:
+        """Set up.
+
+        Args:
+            source: of the frames.
+            options: which part, and what becomes of frames that cannot be decoded.
+            done: frames that an earlier run wrote.
+            last: stamp of the last of them.
+            seen: the frame that it decoded last.
+        """
+        self.ended = self.complete = False
+        self._source = source
+        self._options = options
+        self._last = last
+        self._room = None if options.frames is None else options.frames - done
+        begin = None if options.start is None else _stamp_at(source, options.start)
+        self._end = None if options.end is None else _stamp_at(source, options.end)
+        self._frames: Iterator[SourceFrame | LostFrame] = source.frames(begin, seen)
+        self._before: SourceFrame | None = None
+        self._number = 0
+
+    def next(self) -> Picture | None:
+        """Return the next picture, ``None`` after the last one.
+
+        Raises:
+            InputError: a frame cannot be decoded and that is to end the run; or as :meth:`VideoSource.frames`.
+        """
+        lost: list[int] = []
+        while not self.ended:
+            frame = next(self._frames, None) if self._room is None or self._number < self._room else None
+            if frame is None:
+                self.ended = True
+                self.complete = self._room is None or self._number < self._room
+            elif frame.stamp is not None and self._end is not None and frame.stamp >= self._end:
+                self.ended = True
+            elif isinstance(frame, SourceFrame):
+                return self._picture(frame, frame.stamp, frame.duration, tuple(lost))
+            elif self._last is None or frame.stamp is None or frame.stamp > self._last:
+                lost.append(-1 if frame.stamp is None else frame.stamp)
+                repeated = self._repeated(frame)
+                if repeated is not None:
+                    return self._picture(repeated, frame.stamp or 0, repeated.duration, tuple(lost))
+        return None
+
+    def _repeated(self, frame: LostFrame) -> SourceFrame | None:
+        """Return what stands in for a lost frame, ``None`` if it is left out."""
+        if self._options.on_error not in (SKIP, REPEAT):
+            where = "somewhere" if frame.stamp is None else f"at {self._source.info.seconds_of(frame.stamp):.3f} s"
+            raise InputError(
+                f"{self._source.info.path}: the frame {where} cannot be decoded; `on_error` skip leaves such frames "
+                "out, repeat shows the one before instead"
+            )
+        return self._source.last if self._options.on_error == REPEAT and frame.stamp is not None else None
+
+    def _picture(self, frame: SourceFrame, stamp: int, duration: int, lost: tuple[int, ...]) -> Picture:
+        mended = self._last is not None and stamp <= self._last
+        if mended and self._last is not None:
+            stamp = self._last + 1
+        same = self._before is not None and _are_equal(self._before, frame)
+        picture = Picture(
+            self._number,
+            stamp,
+            duration,
+            None if same else rgb_of(frame, self._source.info),
+            Seen(frame.stamp, frame.checksum),
+            lost,
+            mended,
+        )
+        self._number += 1
+        self._last, self._before = stamp, frame
+        return picture
+
+
+def _stamp_at(source: VideoSource, seconds: Fraction) -> int:
+    return source.info.begin + -int(-seconds // source.info.time_base)  # the first tick at that time or later
+
+
+def _are_equal(before: SourceFrame, after: SourceFrame) -> bool:
+    if before is after:
+        return True
+    return before.checksum == after.checksum and all(map(np.array_equal, before.planes, after.planes))

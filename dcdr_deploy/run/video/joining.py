@@ -1,0 +1,131 @@
+"""Segments, sound and the rest become one file, in which the brightness of the brightest frame is stated."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dcdr_deploy.run.video import timing
+from dcdr_deploy.run.video.bitstream import Hdr10, with_boxes
+from dcdr_deploy.run.video.package import load
+from dcdr_deploy.run.video.segments import Segment, Workplace
+from dcdr_deploy.run.video.streams import Companions, Window
+from dcdr_deploy.run.video.target import Geometry, Target
+from dcdr_deploy.system.files import atomic_path
+
+_OPTIONS = {"fflags": "+bitexact", "avoid_negative_ts": "disabled"}
+"""Without the first Matroska's writer draws numbers by chance; without the second it moves the pictures where sound
+begins before them, as that of AAC does by its priming."""
+
+
+@dataclass(frozen=True)
+class Join:
+    """What is put together.
+
+    Attributes:
+        target: with codec and container.
+        picture: of the frames.
+        source: the file whose sound and subtitles go along.
+        window: which part of it.
+        hdr10: what is stated of the light; ``None`` for HLG.
+        metadata: entries of the file's header.
+    """
+
+    target: Target
+    picture: Geometry
+    source: Path
+    window: Window
+    hdr10: Hdr10 | None
+    metadata: dict[str, str]
+
+
+def join(path: Path, job: Join, place: Workplace, segments: Sequence[Segment]) -> None:
+    """Write a whole file, or leave what was there.
+
+    Args:
+        path: the file to write, in the target's format.
+        job: what goes into it.
+        place: where the segments lie.
+        segments: at least one.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    av = load()
+    first = next(place.packets(segments[0]))
+    with (
+        atomic_path(path) as temporary,
+        _template(job, first) as template,
+        Companions(job.source, job.target.container) as companions,
+        av.open(str(temporary), "w", format=job.target.container, options=_OPTIONS) as output,
+    ):
+        video = output.add_stream_from_template(template.streams.video[0], opaque=True)
+        tag = job.target.codec.tags.get(job.target.container)
+        if tag:
+            video.codec_context.codec_tag = tag
+        video.codec_context.sample_aspect_ratio = job.picture.sar
+        video.time_base = job.picture.time_base
+        output.metadata.update(job.metadata)
+        companions.add_to(output)
+        companions.set_chapters(output, job.window)
+        pictures = _pictures(job, place, segments, video)
+        waiting = next(pictures, None)
+        for moment, packet in companions.packets(job.window):
+            while waiting is not None and waiting.dts * job.picture.time_base <= moment:
+                output.mux(waiting)
+                waiting = next(pictures, None)
+            output.mux(packet)
+        while waiting is not None:
+            output.mux(waiting)
+            waiting = next(pictures, None)
+
+
+def _pictures(job: Join, place: Workplace, segments: Sequence[Segment], stream: Any) -> Iterator[Any]:
+    """Yield the packets of all segments, with stamps as if one encoder had made them."""
+    av = load()
+    base = job.picture.time_base
+    shift = round(job.window.origin / base)
+    shown = [stamp - shift for segment in segments for stamp in segment.stamps()]
+    delay = max(timing.reordering([stamp for stamp, _, _ in segment.packets]) for segment in segments)
+    decoded = iter(timing.decoding_stamps(shown, delay))
+    lengths = dict(zip(shown, timing.durations(shown, segments[-1].last_duration), strict=True))
+    for segment in segments:
+        for stamp, data, is_key in place.packets(segment):
+            packet = av.Packet(job.target.codec.wrap(data, job.hdr10 if is_key else None))
+            packet.pts, packet.dts = stamp - shift, next(decoded)
+            packet.duration, packet.time_base = lengths[stamp - shift], base
+            packet.is_keyframe = is_key
+            packet.stream = stream
+            yield packet
+
+
+def _template(job: Join, first: tuple[int, bytes, bool]) -> Any:
+    """Return a file of one frame, open for reading, whose track says what the whole one's is to say.
+
+    FFmpeg writes the metadata of a track into any container, but takes it only from a file: so it is put into the boxes
+    of a small one.
+    """
+    av = load()
+    _, data, _ = first
+    small = io.BytesIO()
+    is_mov = job.target.has_hdr10_boxes
+    muxer = ("mov" if job.target.codec.tags.keys() == {"mov"} else "mp4") if is_mov else job.target.container
+    with av.open(small, "w", format=muxer, options=_OPTIONS) as output:
+        stream = output.add_stream(job.target.encoder.name, rate=job.picture.rate)
+        job.target.configure(stream.codec_context, job.picture)
+        tag = job.target.codec.tags.get(muxer)
+        if tag:
+            stream.codec_context.codec_tag = tag
+        stream.time_base = job.picture.time_base
+        packet = av.Packet(data)
+        packet.pts = packet.dts = 0
+        packet.duration, packet.time_base = 1, job.picture.time_base
+        packet.is_keyframe, packet.stream = True, stream
+        output.mux(packet)
+    content = small.getvalue()
+    if job.hdr10 is not None and is_mov:
+        content = with_boxes(content, job.hdr10)
+    return av.open(io.BytesIO(content))

@@ -1,0 +1,76 @@
+"""What a user may say about a video beside what is said about pictures."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+from dcdr_deploy.errors import InputError
+from dcdr_deploy.run.video.target import CODECS, ENCODERS, EncodeOptions
+
+STOP, SKIP, REPEAT = "stop", "skip", "repeat"
+ON_ERROR = (STOP, SKIP, REPEAT)
+
+SEGMENT_FRAMES = 240
+"""Frames of a segment: ten seconds of film. So much is computed again after a kill, and there a key frame stands."""
+
+_TIME = re.compile(r"(?:(?:(\d+):)?(\d{1,2}):)?(\d+(?:\.\d*)?|\.\d+)")
+
+
+@dataclass(frozen=True)
+class VideoOptions:
+    """How a video is read and written.
+
+    Attributes:
+        encode: codec, quality, encoder.
+        start: seconds from the first frame on at which to begin; the output's clock begins there.
+        end: seconds from the first frame on at which to end.
+        frames: most frames to write.
+        deinterlace: make whole frames of fields.
+        on_error: what becomes of a frame that cannot be decoded: ``"stop"`` ends the run, ``"skip"`` leaves it out,
+            ``"repeat"`` puts the one before in its place.
+        segment_frames: frames of a segment.
+
+    Raises:
+        InputError: a value out of range, or an unknown name.
+    """
+
+    encode: EncodeOptions = field(default_factory=EncodeOptions)
+    start: Fraction | None = None
+    end: Fraction | None = None
+    frames: int | None = None
+    deinterlace: bool = False
+    on_error: str = STOP
+    segment_frames: int = SEGMENT_FRAMES
+
+    def __post_init__(self) -> None:
+        for name, value, known in (
+            ("codec", self.encode.codec, tuple(CODECS)),
+            ("encoder", self.encode.encoder, ENCODERS),
+            ("on_error", self.on_error, ON_ERROR),
+        ):
+            if value is not None and value not in known:
+                raise InputError(f"unknown {name} {value!r}; choose one of {', '.join(known)}")
+        if self.frames is not None and self.frames < 1:
+            raise InputError(f"frames must be at least 1, not {self.frames}")
+        if self.segment_frames < 1:
+            raise InputError(f"a segment has at least 1 frame, not {self.segment_frames}")
+        if self.start is not None and self.end is not None and self.end <= self.start:
+            raise InputError(f"the end at {float(self.end):g} s must come after the start at {float(self.start):g} s")
+
+
+DEFAULT_VIDEO_OPTIONS = VideoOptions()
+
+
+def parse_time(text: str) -> Fraction:
+    """Read seconds, minutes and seconds, or hours too: ``90``, ``1:30.5``, ``0:01:30``.
+
+    Raises:
+        InputError: anything else.
+    """
+    match = _TIME.fullmatch(text.strip())
+    if match is None:
+        raise InputError(f"{text!r} is no time; write seconds or h:mm:ss, for example 90 or 0:01:30.5")
+    hours, minutes, seconds = (Fraction(part or 0) for part in match.groups())
+    return hours * 3600 + minutes * 60 + seconds

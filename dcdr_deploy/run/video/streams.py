@@ -1,0 +1,242 @@
+"""What goes along with the pictures: sound, subtitles, chapters, attachments, titles. Copied, not made anew.
+
+Packets of sound go over byte for byte. Subtitles that a container cannot hold as they are become plain text in the form
+that it can.
+"""
+
+from __future__ import annotations
+
+import io
+import itertools
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from dcdr_deploy.errors import OutputError
+from dcdr_deploy.run.video.package import load, reason
+
+_TEXT_CODEC = {"mp4": "mov_text", "mov": "mov_text", "matroska": "subrip"}
+"""Subtitles as text, by muxer."""
+
+_TEXTS = frozenset({"subrip", "srt", "ass", "ssa", "webvtt", "mov_text", "text"})
+_NATIVE_TEXTS = {"mp4": {"mov_text"}, "mov": {"mov_text"}, "matroska": _TEXTS - {"mov_text"}}
+
+_DROPPED_TAGS = frozenset({"encoder", "major_brand", "minor_version", "compatible_brands", "duration", "handler_name"})
+_DROPPED_BEGINNINGS = ("bps", "number_of_", "_statistics")
+"""Statistics that Matroska's writers leave about the tracks of the source."""
+
+_QUICKTIME_LANGUAGES = {"deu": "ger", "nld": "dut", "ell": "gre", "isl": "ice", "zho": "chi", "fre": "fra"}
+"""Where FFmpeg's table of QuickTime's languages knows another of a language's two codes (ISO 639-2)."""
+
+_TRIED = 500
+"""Packets that are written for a try at most: some formats refuse a track only when all is done."""
+
+_ASS_HEADER = (
+    "[Script Info]\nScriptType: v4.00+\nPlayResX: 384\nPlayResY: 288\n\n[V4+ Styles]\n"
+    "Format: Name, Fontname, Fontsize, PrimaryColour, SecondaryColour, OutlineColour, BackColour, Bold, Italic, "
+    "Underline, StrikeOut, ScaleX, ScaleY, Spacing, Angle, BorderStyle, Outline, Shadow, Alignment, MarginL, MarginR, "
+    "MarginV, Encoding\n"
+    "Style: Default,Arial,16,&Hffffff,&Hffffff,&H0,&H0,0,0,0,0,100,100,0,0,1,1,0,2,10,10,10,1\n\n[Events]\n"
+    "Format: Layer, Start, End, Style, Name, MarginL, MarginR, MarginV, Effect, Text\n"
+)
+"""What FFmpeg's text decoders state; its encoders want one before they open."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """Which part of the source is taken, in seconds of its own clock.
+
+    Attributes:
+        begin: the first moment; ``None`` for all that there is.
+        end: the moment after the last; ``None`` for all that there is.
+        origin: seconds that are taken off all stamps.
+    """
+
+    begin: Fraction | None = None
+    end: Fraction | None = None
+    origin: Fraction = Fraction(0)
+
+    def holds(self, moment: Fraction, length: Fraction = Fraction(0)) -> bool:
+        """Tell whether something that begins then is taken; what has a length is if any of it is seen."""
+        begun = self.begin is None or moment >= self.begin or moment + length > self.begin
+        return begun and (self.end is None or moment < self.end)
+
+
+@dataclass(frozen=True)
+class _Copy:
+    """A track that goes along: its new stream, and the text codec that its packets become, if any."""
+
+    stream: Any
+    text: str = ""
+
+
+class Companions:
+    """The tracks of a source beside its pictures, on their way into an output."""
+
+    def __init__(self, path: Path, muxer: str) -> None:
+        """Open a source.
+
+        Args:
+            path: the file.
+            muxer: FFmpeg's name of the output's format.
+        """
+        self._container = load().open(str(path), metadata_errors="replace")
+        self._muxer = muxer
+        self._copies: dict[int, _Copy] = {}
+        self.left_out: list[str] = []
+
+    def __enter__(self) -> Companions:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._container.close()
+
+    def add_to(self, output: Any) -> None:
+        """Add the tracks, attachments and titles to an output that has its video track already.
+
+        Raises:
+            ValueError: the output cannot hold a track of sound; :func:`check` says so before.
+        """
+        output.metadata.update(_kept(self._container.metadata))
+        for stream in self._container.streams:
+            if stream.type == "audio":
+                self._copies[stream.index] = _Copy(self._copied(stream, output))
+            elif stream.type == "subtitle":
+                self._add_subtitle(stream, output)
+            elif stream.type == "attachment":
+                self._attach(stream, output)
+            elif stream.type == "data" and not self._container.chapters():  # MP4 has its chapters in such a track
+                self.left_out.append(f"track {stream.index}, data, is left out")
+
+    @property
+    def copies(self) -> list[_Copy]:
+        """The tracks that go along."""
+        return list(self._copies.values())
+
+    def set_chapters(self, output: Any, window: Window) -> None:
+        """Set those chapters that lie in the window, moved with it."""
+        chapters = []
+        for chapter in self._container.chapters():
+            base = chapter["time_base"]
+            begin, end = (Fraction(chapter[edge]) * base for edge in ("start", "end"))
+            if window.begin is not None:
+                begin = max(begin, window.begin)
+            if window.end is not None:
+                end = min(end, window.end)
+            if begin < end:
+                ticks = [round((moment - window.origin) / base) for moment in (begin, end)]
+                chapters.append({**chapter, "start": ticks[0], "end": ticks[1]})
+        if chapters:
+            output.set_chapters(chapters)
+
+    def packets(self, window: Window) -> Iterator[tuple[Fraction, Any]]:
+        """Yield the packets of all tracks with the second at which each is to be decoded, in the order of the file."""
+        wanted = [self._container.streams[number] for number in self._copies]
+        if not wanted:
+            return
+        for packet in self._container.demux(wanted):
+            stamp = packet.dts if packet.dts is not None else packet.pts
+            if stamp is None or not packet.size:
+                continue
+            base = packet.time_base
+            copy = self._copies[packet.stream.index]
+            is_text = copy.stream.type == "subtitle"
+            shown = packet.pts if packet.pts is not None else stamp
+            length = (packet.duration or 0) if is_text else 0
+            if not window.holds(shown * base, length * base):
+                continue
+            new = _as_text(packet, copy.text) if copy.text else packet
+            if new is None:
+                continue
+            shift = round(window.origin / base)
+            late = max(shift - shown, 0) if is_text and window.begin is not None else 0  # it was there before the cut
+            for name in ("pts", "dts"):
+                value = getattr(packet, name)
+                if value is not None:
+                    setattr(new, name, value + late - shift)
+            if late:
+                new.duration = packet.duration - late
+            new.stream = copy.stream
+            yield (stamp + late - shift) * base, new
+
+    def _copied(self, stream: Any, output: Any) -> Any:
+        return _named(output.add_stream_from_template(stream, opaque=True), stream, self._muxer)
+
+    def _add_subtitle(self, stream: Any, output: Any) -> None:
+        codec = _codec(stream)
+        native = _NATIVE_TEXTS[self._muxer]
+        if codec in _TEXTS and codec not in native:
+            text = _TEXT_CODEC[self._muxer]
+            new = output.add_stream(text)
+            new.codec_context.subtitle_header = _ASS_HEADER.encode()
+            new.time_base = new.codec_context.time_base = Fraction(1, 1000)
+            self._copies[stream.index] = _Copy(_named(new, stream, self._muxer), text)
+        elif codec not in _TEXTS and self._muxer != "matroska":
+            self.left_out.append(f"subtitles of track {stream.index} ({codec}) are pictures; only .mkv holds them")
+        else:
+            self._copies[stream.index] = _Copy(self._copied(stream, output))
+
+    def _attach(self, stream: Any, output: Any) -> None:
+        name = stream.metadata.get("filename") or f"attachment-{stream.index}"
+        if self._muxer == "matroska":
+            output.add_attachment(name, stream.mimetype or "application/octet-stream", stream.data)
+        else:
+            self.left_out.append(f"the attachment {name} is left out; only .mkv holds it")
+
+
+def check(path: Path, target: Path, muxer: str) -> list[str]:
+    """Return sentences about what an output of a format will lack, before any work.
+
+    Raises:
+        OutputError: it cannot hold a track of sound.
+    """
+    av = load()
+    try:
+        with Companions(path, muxer) as companions, av.open(io.BytesIO(), "w", format=muxer) as output:
+            companions.add_to(output)
+            waiting = {copy.stream.index for copy in companions.copies}
+            for _, packet in itertools.islice(companions.packets(Window()), _TRIED if waiting else 0):
+                waiting.discard(packet.stream.index)
+                output.mux(packet)
+                if not waiting:
+                    break
+    except (ValueError, av.error.FFmpegError) as error:
+        raise OutputError(f"{target}: cannot hold the tracks of {path}: {reason(error)}; write .mkv") from error
+    return companions.left_out
+
+
+def _named(new: Any, stream: Any, muxer: str) -> Any:
+    tags = _kept(stream.metadata)
+    if muxer == "mov" and "language" in tags:
+        tags["language"] = _QUICKTIME_LANGUAGES.get(tags["language"], tags["language"])
+    new.metadata.update(tags)
+    new.disposition = stream.disposition
+    return new
+
+
+def _kept(metadata: dict[str, str]) -> dict[str, str]:
+    return {
+        key: value
+        for key, value in metadata.items()
+        if key.lower() not in _DROPPED_TAGS and not key.lower().startswith(_DROPPED_BEGINNINGS)
+    }
+
+
+def _codec(stream: Any) -> str:
+    return stream.codec_context.name if stream.codec_context is not None else "an unknown codec"
+
+
+def _as_text(packet: Any, codec: str) -> Any:
+    """Return a packet with a subtitle's plain text; ``None`` for one without."""
+    lines = [part.dialogue.decode("utf-8", "replace") for part in packet.decode() if hasattr(part, "dialogue")]
+    data = "\n".join(lines).replace("\\N", "\n").strip().encode()
+    if not data:
+        return None
+    if codec == "mov_text":
+        data = struct.pack(">H", len(data)) + data  # 3GPP TS 26.245, 5.17
+    new = load().Packet(data)
+    new.pts, new.dts, new.duration, new.time_base = packet.pts, packet.dts, packet.duration, packet.time_base
+    return new

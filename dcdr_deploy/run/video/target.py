@@ -1,0 +1,299 @@
+"""What a video is written as: codecs, their encoders, and which files hold them. Data, and the checks of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from dcdr_deploy.errors import OutputError
+from dcdr_deploy.imaging.light import COLOUR_CODE, HLG, PQ, TRANSFER_CODE
+from dcdr_deploy.run.video import bitstream
+from dcdr_deploy.run.video.bitstream import Hdr10
+from dcdr_deploy.run.video.package import load, reason
+from dcdr_deploy.run.video.yuv import Layout
+
+AUTO, SOFTWARE, NVENC = "auto", "software", "nvenc"
+ENCODERS = (AUTO, SOFTWARE, NVENC)
+
+CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
+"""FFmpeg's muxer by suffix."""
+
+BT2020_NC = 9
+LIMITED = 1
+
+Wrap = Callable[[bytes, "Hdr10 | None"], bytes]
+
+
+def _as_it_is(packet: bytes, hdr10: Hdr10 | None) -> bytes:
+    return packet
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """One of FFmpeg's encoders.
+
+    Attributes:
+        name: FFmpeg's.
+        pixel_format: FFmpeg's, planar, little-endian, or p010le.
+        preset: the default; empty where there is no such option.
+        options: for quality and preset, and for PQ or HLG.
+    """
+
+    name: str
+    pixel_format: str
+    preset: str
+    options: Callable[[int, str, str], dict[str, str]]
+
+
+@dataclass(frozen=True)
+class Codec:
+    """A codec and how it is written.
+
+    Attributes:
+        title: for people.
+        layout: of the planes.
+        suffixes: of files that hold it, the usual one first.
+        tags: code of the sample entry by muxer, where it is not FFmpeg's own choice.
+        crf: the default and the largest of the quality option; ``None`` for codecs without.
+        software, nvenc: encoders.
+        states_sar: its bit stream says how wide pixels are; of others only MP4 and MOV do, as PyAV writes them.
+        wrap: puts HDR10's metadata into a packet and gives it the form that files hold.
+    """
+
+    title: str
+    layout: Layout
+    suffixes: tuple[str, ...]
+    tags: Mapping[str, str]
+    crf: tuple[int, int] | None
+    software: Encoder
+    nvenc: Encoder | None = None
+    states_sar: bool = False
+    wrap: Wrap = _as_it_is
+
+
+def _x265(crf: int, preset: str, transfer: str) -> dict[str, str]:
+    # Parameter sets stand in the sample entry alone, as `hvc1` wants; the HDR10 messages are put in by bitstream.py.
+    fixed = "log-level=none:repeat-headers=0:open-gop=0:annexb=1:range=limited"
+    return {"preset": preset, "crf": str(crf), "x265-params": f"{fixed}:hdr10-opt={int(transfer == PQ)}"}
+
+
+def _svt(crf: int, preset: str, transfer: str) -> dict[str, str]:
+    return {"preset": preset, "crf": str(crf)}
+
+
+def _nvenc(crf: int, preset: str, transfer: str) -> dict[str, str]:
+    return {"preset": preset, "rc": "vbr", "cq": str(crf), "tune": "hq", "spatial-aq": "1"}
+
+
+def _prores(profile: str) -> Callable[[int, str, str], dict[str, str]]:
+    return lambda crf, preset, transfer: {"profile": profile, "vendor": "apl0"}
+
+
+def _ffv1(crf: int, preset: str, transfer: str) -> dict[str, str]:
+    return {"level": "3", "slices": "16", "slicecrc": "1"}
+
+
+CODECS: dict[str, Codec] = {
+    "hevc": Codec(
+        title="HEVC Main 10",
+        layout=Layout(10, 2, 2),
+        suffixes=(".mp4", ".m4v", ".mkv", ".mov"),
+        tags={"mp4": "hvc1", "mov": "hvc1"},
+        crf=(18, 51),
+        software=Encoder("libx265", "yuv420p10le", "medium", _x265),
+        nvenc=Encoder("hevc_nvenc", "p010le", "p5", _nvenc),
+        states_sar=True,
+        wrap=bitstream.hevc_sample,
+    ),
+    "av1": Codec(
+        title="AV1, 10 bits",
+        layout=Layout(10, 2, 2),
+        suffixes=(".mp4", ".mkv"),
+        tags={},
+        crf=(25, 63),
+        software=Encoder("libsvtav1", "yuv420p10le", "8", _svt),
+        nvenc=Encoder("av1_nvenc", "p010le", "p5", _nvenc),
+        wrap=bitstream.av1_sample,
+    ),
+    "prores": Codec(
+        title="ProRes 422 HQ",
+        layout=Layout(10, 2, 1),
+        suffixes=(".mov", ".mkv"),
+        tags={"mov": "apch"},
+        crf=None,
+        software=Encoder("prores_ks", "yuv422p10le", "", _prores("3")),
+    ),
+    "prores4444": Codec(
+        title="ProRes 4444",
+        layout=Layout(10),
+        suffixes=(".mov", ".mkv"),
+        tags={"mov": "ap4h"},
+        crf=None,
+        software=Encoder("prores_ks", "yuv444p10le", "", _prores("4")),
+    ),
+    "ffv1": Codec(
+        title="FFV1, 12 bits, 4:4:4",
+        layout=Layout(12),
+        suffixes=(".mkv",),
+        tags={},
+        crf=None,
+        software=Encoder("ffv1", "yuv444p12le", "", _ffv1),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """What an encoder is told of the pictures that come.
+
+    Attributes:
+        size: (height, width) in pixels, multiples of what the codec's chroma needs.
+        time_base: seconds of a tick.
+        rate: frames a second, which rate control goes by; stamps need not follow it.
+        sar: width of a pixel over its height.
+    """
+
+    size: tuple[int, int]
+    time_base: Fraction
+    rate: Fraction
+    sar: Fraction = Fraction(1)
+
+
+_BY_SUFFIX = {".mp4": "hevc", ".m4v": "hevc", ".mkv": "hevc", ".mov": "prores"}
+
+
+@dataclass(frozen=True)
+class EncodeOptions:
+    """How a video is encoded.
+
+    Attributes:
+        codec: a key of :data:`CODECS`; ``None`` by suffix: ProRes 422 HQ for .mov, HEVC for the others.
+        crf: quality, lower is better; ``None`` is the codec's default.
+        preset: of the encoder; ``None`` is its default here.
+        encoder: one of :data:`ENCODERS`; ``"auto"`` takes NVENC where it opens.
+    """
+
+    codec: str | None = None
+    crf: int | None = None
+    preset: str | None = None
+    encoder: str = AUTO
+
+
+@dataclass(frozen=True)
+class Target:
+    """A file to be written, with all choices made.
+
+    Attributes:
+        path: the file.
+        name: key of the codec.
+        codec: what it is.
+        encoder: FFmpeg's, and its settings.
+        crf: quality; 0 where the codec has none.
+        preset: of the encoder.
+        transfer: ``"pq"`` or ``"hlg"``.
+    """
+
+    path: Path
+    name: str
+    codec: Codec
+    encoder: Encoder
+    crf: int
+    preset: str
+    transfer: str
+
+    @property
+    def container(self) -> str:
+        """FFmpeg's muxer."""
+        return CONTAINERS[self.path.suffix.lower()]
+
+    @property
+    def has_hdr10_boxes(self) -> bool:
+        """Whether the metadata can be put into the container: it is read from an index of MP4's kind."""
+        return self.transfer == PQ and self.name != "ffv1"
+
+    @property
+    def code_points(self) -> dict[str, int]:
+        """What is said of the colours, by PyAV's names for it."""
+        return {
+            "color_primaries": COLOUR_CODE["rec2020"],
+            "color_trc": TRANSFER_CODE[self.transfer],
+            "colorspace": BT2020_NC,
+            "color_range": LIMITED,
+        }
+
+    def settings(self) -> dict[str, Any]:
+        """Return all that decides about the bytes, as plain data."""
+        return {
+            "codec": self.name,
+            "encoder": self.encoder.name,
+            "crf": self.crf,
+            "preset": self.preset,
+            "transfer": self.transfer,
+            "container": self.container,
+        }
+
+    def configure(self, context: Any, picture: Geometry) -> None:
+        """Set up one of PyAV's encoder contexts that is not opened yet."""
+        context.height, context.width = picture.size
+        context.pix_fmt = self.encoder.pixel_format
+        context.time_base, context.framerate = picture.time_base, picture.rate
+        context.sample_aspect_ratio = picture.sar
+        for name, code in self.code_points.items():
+            setattr(context, name, code)
+        context.options = self.encoder.options(self.crf, self.preset, self.transfer)
+
+
+def resolve(path: Path, options: EncodeOptions, transfer: str) -> Target:
+    """Make all choices for a file.
+
+    Raises:
+        OutputError: the suffix cannot hold the codec, a value is out of range, or the encoder does not open.
+    """
+    suffix = path.suffix.lower()
+    name = options.codec or _BY_SUFFIX[suffix]
+    codec = CODECS[name]
+    if suffix not in codec.suffixes:
+        raise OutputError(f"{path}: {suffix} files cannot hold {codec.title}; write {' or '.join(codec.suffixes)}")
+    if transfer not in (PQ, HLG):
+        raise OutputError(f"{path}: a video is written in pq or hlg, not {transfer}; linear light needs .exr frames")
+    if codec.crf is None and options.crf is not None:
+        raise OutputError(f"{path}: {codec.title} has no `crf`; leave it out")
+    if codec.crf is not None and options.crf is not None and not 0 <= options.crf <= codec.crf[1]:
+        raise OutputError(f"{path}: `crf` of {codec.title} is 0 to {codec.crf[1]}, not {options.crf}")
+    encoder = _encoder(path, codec, options.encoder)
+    if options.preset is not None and not encoder.preset:
+        raise OutputError(f"{path}: {codec.title} has no `preset`; leave it out")
+    crf = options.crf if options.crf is not None else codec.crf[0] if codec.crf else 0
+    target = Target(path, name, codec, encoder, crf, options.preset or encoder.preset, transfer)
+    fault = opening_fault(target)
+    if fault:
+        raise OutputError(f"{path}: the encoder {encoder.name} does not open: {fault}")
+    return target
+
+
+def _encoder(path: Path, codec: Codec, wanted: str) -> Encoder:
+    if wanted == SOFTWARE:
+        return codec.software
+    if codec.nvenc is None:
+        if wanted == NVENC:
+            raise OutputError(f"{path}: NVENC makes no {codec.title}; leave `encoder` out")
+        return codec.software
+    if wanted == NVENC:
+        return codec.nvenc
+    trial = Target(path, "", codec, codec.nvenc, codec.crf[0] if codec.crf else 0, codec.nvenc.preset, PQ)
+    return codec.software if opening_fault(trial) else codec.nvenc
+
+
+def opening_fault(target: Target) -> str:
+    """Open an encoder for a small picture; return what went wrong, empty if it opened."""
+    av = load()
+    try:
+        context = av.CodecContext.create(target.encoder.name, "w")
+        target.configure(context, Geometry((256, 256), Fraction(1, 24), Fraction(24)))
+        context.open()
+    except (av.error.FFmpegError, ValueError) as error:  # ValueError: this build of FFmpeg has no such encoder
+        return reason(error)
+    return ""

@@ -1,0 +1,78 @@
+"""Videos on the command line."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import pytest
+
+pytest.importorskip("av")
+
+from videos import Clip, read_clip, write_clip
+
+
+@pytest.fixture
+def film(tmp_path):
+    return write_clip(tmp_path / "film.mp4", Clip(frames=6, sounds=1))
+
+
+def test_a_video_becomes_an_hdr_video(dcdr, film, tiny_model):
+    done = dcdr("run", film, "film.hdr.mp4", "-m", tiny_model, "--preset", "ultrafast")
+    assert done.exit_code == 0, done.output
+    assert read_clip(film.with_name("film.hdr.mp4")).code_points == (9, 16, 9, 1)
+    assert "film.hdr.mp4  96x64  6 frames  HEVC Main 10, PQ  MaxCLL " in done.stdout
+    assert "fps" in done.stdout
+
+
+def test_json_says_what_was_made(dcdr, film, tiny_model):
+    done = dcdr("run", film, "film.mov", "-m", tiny_model, "--json", "--start", "0:00.1", "--frames", 2, "-q")
+    found = json.loads(done.stdout)
+    assert (found["status"], found["frames"], found["codec"]) == ("converted", 2, "ProRes 422 HQ")
+    assert found["max_cll"] > found["max_fall"] > 0
+
+
+def test_verbose_tells_colours_and_stages(dcdr, film, tiny_model):
+    done = dcdr("run", film, "film.mkv", "-m", tiny_model, "-v", "--codec", "ffv1")
+    assert "BT.709, Rec. 709, limited range; decode " in done.stderr
+    assert "ffv1; 6 frames" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("film.avi",), "a video is written as .m4v, .mkv, .mov, .mp4"),
+        (("film.mp4",), "would be overwritten by its own output"),
+        (("o.mov", "--crf", "20"), "ProRes 422 HQ has no --crf; leave it out"),
+        (("o.mp4", "--start", "soon"), "'soon' is no time"),
+        (("o.mp4", "--start", "2", "--end", "1"), "must come after the start"),
+        (("https://host/o.mp4",), "is an address"),
+    ],
+)
+def test_a_slip_is_one_line_and_exit_2(dcdr, film, options, words):
+    done = dcdr("run", film, *options)
+    assert done.exit_code == 2
+    assert words in done.stderr
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_an_interlaced_video_is_refused_in_words_of_the_command(dcdr, tmp_path):
+    source = write_clip(tmp_path / "tv.mkv", Clip(frames=2, options={"preset": "ultrafast", "x264-params": "tff=1"}))
+    done = dcdr("run", source, "o.mkv")
+    assert done.exit_code == 2
+    assert "is interlaced; --deinterlace makes whole frames of it" in done.stderr
+
+
+def test_without_pyav_the_line_that_installs_it_is_told(dcdr, film, monkeypatch):
+    from dcdr_deploy.run.video import package
+
+    package.load.cache_clear()
+    monkeypatch.setitem(sys.modules, "av", None)
+    try:
+        done = dcdr("run", film, "o.mp4")
+    finally:
+        package.load.cache_clear()
+    assert done.exit_code == 2
+    assert "videos need PyAV" in done.stderr
+    assert 'pip install "av' in done.stderr

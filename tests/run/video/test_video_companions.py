@@ -1,0 +1,115 @@
+"""Sound, subtitles, chapters, attachments and titles go along."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import pytest
+from videos import packet_times, packets, read_clip
+
+from dcdr_deploy.errors import OutputError
+from dcdr_deploy.run.video.convert import VideoSettings, convert_video
+from dcdr_deploy.run.video.options import VideoOptions
+from dcdr_deploy.run.video.target import EncodeOptions
+
+FAST = EncodeOptions("hevc", preset="ultrafast")
+EVERYTHING = {"sounds": 2, "subtitles": True, "chapters": True}
+
+
+def converted(source, runner, name, **wishes):
+    settings = VideoSettings(video=VideoOptions(FAST, segment_frames=5, **wishes))
+    return convert_video(source, source.with_name(name), runner, settings)
+
+
+def opened(path):
+    import av
+
+    return av.open(str(path))
+
+
+@pytest.mark.parametrize("before", ["in.mp4", "in.mkv"])
+@pytest.mark.parametrize("after", ["o.mp4", "o.mkv", "o.mov"])
+def test_every_track_goes_along(make_clip, runner, before, after):
+    source = make_clip(before, attachment=before.endswith("mkv"), **EVERYTHING)
+    report = converted(source, runner, after)
+    stamps = [round(stamp, 3) for stamp in read_clip(source).stamps]
+    assert [round(stamp, 3) for stamp in read_clip(report.output).stamps] == stamps
+    assert len(packets(source, "audio")) == 2
+    assert packets(report.output, "audio") == packets(source, "audio")  # byte for byte
+    tick = Fraction(1, 1000) if "mkv" in before + after else 0  # Matroska counts milliseconds
+    for track in (0, 1):
+        pairs = zip(packet_times(source, "audio", track), packet_times(report.output, "audio", track), strict=True)
+        assert max(abs(a - b) for a, b in pairs) <= tick
+    with opened(report.output) as found:
+        kinds = [stream.type for stream in found.streams]
+        assert kinds[:4] == ["video", "audio", "audio", "subtitle"]
+        assert [stream.language for stream in list(found.streams)[1:4]] == [
+            "eng",
+            "ger" if after == "o.mov" else "deu",
+            "eng",
+        ]
+        (line,) = [part for packet in found.demux(subtitles=0) if packet.size for part in packet.decode() if part]
+        assert "Hello there" in line.dialogue.decode()
+        chapters = [
+            (chapter["metadata"]["title"], float(chapter["start"] * chapter["time_base"]))
+            for chapter in found.chapters()
+        ]
+        assert chapters == [("part 1", 0.0), ("part 2", 0.2)]
+        assert found.metadata["title"] == "Bars and a lamp"
+        attached = [(stream.name, stream.data) for stream in found.streams.attachments]
+    assert attached == ([("font.ttf", b"not really a font")] if before.endswith("mkv") and after == "o.mkv" else [])
+    left_out = [note for note in report.notes if "only .mkv holds it" in note]
+    assert len(left_out) == (1 if before.endswith("mkv") and after != "o.mkv" else 0)
+
+
+def test_a_subtitle_is_shown_when_it_was(make_clip, runner):
+    source = make_clip("in.mkv", subtitles=True)
+    for name in ("o.mkv", "o.mp4"):
+        report = converted(source, runner, name)
+        times = [time for time in packet_times(report.output, "subtitle") if time > 0]
+        assert times[0] == Fraction(1, 10)
+
+
+def test_a_part_takes_its_own_sound_text_and_chapters(make_clip, runner):
+    source = make_clip("in.mkv", frames=24, **EVERYTHING)
+    report = converted(source, runner, "o.mkv", start=Fraction(1, 4), end=Fraction(1, 2))
+    times = packet_times(report.output, "audio")
+    assert 0 <= times[0] < Fraction(3, 100)
+    assert times[-1] < Fraction(1, 4)
+    assert set(packets(report.output, "audio")[0]) < set(packets(source, "audio")[0])
+    assert packet_times(report.output, "subtitle") == [0]  # it was shown from 0.1 s to 0.3 s
+    with opened(report.output) as found:
+        chapters = [float(chapter["start"] * chapter["time_base"]) for chapter in found.chapters()]
+        assert chapters == [0.0]
+
+
+def test_sound_that_a_container_cannot_hold_is_refused_before_any_work(tmp_path, runner, make_clip):
+    import av
+    import numpy as np
+
+    source = make_clip("in.mkv", frames=2)
+    with av.open(str(source)) as before, av.open(str(tmp_path / "pcm.mkv"), "w") as output:
+        video = output.add_stream_from_template(before.streams.video[0], opaque=True)
+        sound = output.add_stream("pcm_s16le", rate=48000)
+        for packet in before.demux(video=0):
+            if packet.size:
+                packet.stream = video
+                output.mux(packet)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 9600), np.int16), format="s16", layout="stereo")
+        frame.sample_rate, frame.pts = 48000, 0
+        output.mux(sound.encode(frame))
+    with pytest.raises(OutputError, match=r"o\.mp4: cannot hold the tracks of .*pcm\.mkv: .*; write \.mkv"):
+        converted(tmp_path / "pcm.mkv", runner, "o.mp4")
+    assert converted(tmp_path / "pcm.mkv", runner, "o.mov").frames == 2
+
+
+def test_broadcasts_begin_at_zero_with_sound_and_picture_together(make_clip, runner):
+    source = make_clip("in.ts", sounds=1)
+    before = read_clip(source).stamps[0]
+    assert before > 1  # a broadcast's clock
+    report = converted(source, runner, "o.mkv")
+    lag = packet_times(source, "audio")[0] - before
+    found = read_clip(report.output).stamps[0]
+    assert 0 <= found < Fraction(1, 10)
+    assert abs(packet_times(report.output, "audio")[0] - found - lag) <= Fraction(2, 1000)
+    assert packets(report.output, "audio")[0]

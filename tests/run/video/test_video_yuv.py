@@ -1,0 +1,104 @@
+"""Y'CbCr and R'G'B': every code is what the standards' formulae give."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dcdr_deploy.run.video.yuv import BT2020_LUMA, TOP, Layout, from_rgb, rgb_codes, to_rgb
+
+LAYOUTS = [Layout(10, 2, 2), Layout(10, 2, 1), Layout(10), Layout(12)]
+BT709, BT601 = (0.2126, 0.0722), (0.299, 0.114)
+
+
+def by_the_standard(rgb, luma, bits, full=False):
+    """BT.709-6, items 3.2 to 3.5 in double precision: unrounded codes, (..., 3)."""
+    red, blue = luma
+    y = red * rgb[..., 0] + (1 - red - blue) * rgb[..., 1] + blue * rgb[..., 2]
+    cb, cr = (rgb[..., 2] - y) / (2 * (1 - blue)), (rgb[..., 0] - y) / (2 * (1 - red))
+    if full:
+        top = 2**bits - 1
+        return np.stack([y * top, cb * top + 2 ** (bits - 1), cr * top + 2 ** (bits - 1)], -1)
+    step = 2 ** (bits - 8)
+    return np.stack([(219 * y + 16) * step, (224 * cb + 128) * step, (224 * cr + 128) * step], -1)
+
+
+def patches(seed=1):
+    """8 x 8 patches of 16 x 16 pixels in random colours: their own values, and the picture."""
+    colours = np.random.default_rng(seed).random((8, 8, 3)).astype(np.float32)
+    return colours, np.repeat(np.repeat(colours, 16, axis=0), 16, axis=1)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_codes_are_within_half_of_the_standards_value(layout):
+    colours, picture = patches()
+    y, cb, cr = from_rgb(picture, layout)
+    expected = by_the_standard(colours.astype(np.float64), BT2020_LUMA, layout.bits)
+    middle = slice(8, None, 16)
+    of_chroma = slice(8 // layout.down, None, 16 // layout.down), slice(8 // layout.across, None, 16 // layout.across)
+    for found, place in ((y[middle, middle], 0), (cb[of_chroma], 1), (cr[of_chroma], 2)):
+        assert np.abs(found - expected[..., place]).max() <= 0.501
+
+
+@pytest.mark.parametrize("luma", [BT709, BT601, BT2020_LUMA])
+@pytest.mark.parametrize("full", [False, True])
+@pytest.mark.parametrize("layout", [Layout(8, 2, 2), Layout(8, 2, 1), Layout(10), Layout(8, 2, 2, centred=True)])
+def test_what_was_encoded_comes_back(layout, full, luma):
+    colours, _ = patches()
+    codes = np.rint(by_the_standard(colours.astype(np.float64), luma, layout.bits, full)).astype(np.uint16)
+    kind = np.uint8 if layout.bits == 8 else np.uint16
+    whole = np.repeat(np.repeat(codes, 16, axis=0), 16, axis=1).clip(0, 2**layout.bits - 1).astype(kind)
+    chroma = whole[:: layout.down, :: layout.across]
+    rgb = to_rgb((whole[..., 0], chroma[..., 1], chroma[..., 2]), layout, luma, full_range=full)
+    found = rgb[8::16, 8::16] / TOP
+    # A code of luma and one of chroma, of 219 and of 224 steps, both off by half at most.
+    assert np.abs(found - colours).max() < (0.5 + 1.9 * 0.5) / 219 * 2 ** (8 - layout.bits)
+
+
+def test_black_white_and_what_lies_beyond():
+    luma = np.array([[0, 16, 235, 255]], np.uint8)
+    neutral = np.full((1, 2), 128, np.uint8)
+    rgb = to_rgb((luma, neutral, neutral), Layout(8, 2, 2), BT709, full_range=False)
+    assert rgb[0, :, 0].tolist() == [0, 0, TOP, TOP]
+    assert to_rgb((luma,), Layout(8), BT709, full_range=True)[0, :, 2].tolist() == [0, 16 * 257, 235 * 257, TOP]
+
+
+def test_planes_of_rgb_need_no_matrix():
+    planes = tuple(np.array([[value]], np.uint8) for value in (0, 128, 255))
+    assert rgb_codes(planes, 8, full_range=True).tolist() == [[[0, 128 * 257, TOP]]]
+
+
+@given(st.integers(1, 9), st.integers(1, 9), st.sampled_from([(2, 2), (2, 1), (1, 1)]), st.integers(0, 255))
+def test_a_flat_picture_of_any_size_stays_flat(rows, columns, sampling, chroma):
+    layout = Layout(8, *sampling)
+    planes = [np.full((rows, columns), 120, np.uint8)]
+    planes += [np.full(layout.chroma_size(rows, columns), chroma, np.uint8)] * 2
+    rgb = to_rgb(tuple(planes), layout, BT709, full_range=False)
+    assert (rgb == rgb[0, 0]).all()
+
+
+def test_chroma_on_the_left_and_in_the_middle_are_two_things():
+    """A step in chroma between samples 1 and 2: on the left, luma sample 3 is half way; centred, 2 and 5 are."""
+    luma = np.full((2, 8), 126, np.uint8)
+    step = np.array([[128, 128, 168, 168]], np.uint8)
+    flat = np.full((1, 4), 128, np.uint8)
+    left, middle = (
+        to_rgb((luma, step, flat), Layout(8, 2, 2, centred=centred), BT709, full_range=False)[0, :, 2].astype(int)
+        for centred in (False, True)
+    )
+    rise = left[-1] - left[0]
+    assert (left[3] - left[0]) / rise == pytest.approx(0.5, abs=1e-3)
+    assert (middle[3] - middle[0]) / rise == pytest.approx(0.25, abs=1e-3)
+    assert (middle[4] - middle[0]) / rise == pytest.approx(0.75, abs=1e-3)
+
+
+def test_the_same_picture_whatever_its_strips():
+    """Rows beyond a strip's end count too: a picture of many strips is the one of a single strip, row for row."""
+    rng = np.random.default_rng(3)
+    luma = rng.integers(16, 236, (150, 6), np.uint8)
+    chroma = [rng.integers(16, 241, (75, 3), np.uint8) for _ in range(2)]
+    whole = to_rgb((luma, *chroma), Layout(8, 2, 2), BT709, full_range=False)
+    part = to_rgb((luma[60:70], *(plane[30:35] for plane in chroma)), Layout(8, 2, 2), BT709, full_range=False)
+    assert (whole[62:68] == part[2:8]).all()
