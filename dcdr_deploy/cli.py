@@ -58,6 +58,7 @@ COMMANDS: dict[str, LazyCommand] = {
     "train": LazyCommand("dcdr_deploy.commands.train:command", "Train a network.", "train"),
     "evaluate": LazyCommand("dcdr_deploy.commands.evaluate:command", "Compare HDR pictures with their ground truth."),
     "preview": LazyCommand("dcdr_deploy.commands.preview:command", "Draw a sheet of exposures of an HDR picture."),
+    "view": LazyCommand("dcdr_deploy.commands.view:command", "Make a page that shows HDR pictures in the browser."),
     "benchmark": LazyCommand(
         "dcdr_deploy.commands.benchmark:command", "Time every backend that works on this machine."
     ),

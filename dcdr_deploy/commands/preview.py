@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from dcdr_deploy.commands.options import seeing
 from dcdr_deploy.commands.show.text import printable, with_options
 
 EPILOG = """\b
@@ -34,16 +35,8 @@ EXIT_SOME_FAILED = 3
     type=click.Path(path_type=Path),
     help="PNG or JPEG to write; a folder for several. [HDR's name with .sheet.png, here]",
 )
-@click.option(
-    "--reference-white", type=float, default=203.0, show_default=True, metavar="NITS", help="cd/m2 of SDR white."
-)
 @click.option("--cell", type=int, default=480, show_default=True, metavar="PIXELS", help="Longest edge of one picture.")
-@click.option(
-    "--full-scale",
-    type=float,
-    metavar="N",
-    help="What 65535 means in PNG and TIFF, in units of SDR white. [what the file says]",
-)
+@seeing.options
 @click.option("--json", "as_json", is_flag=True, help="Print a line of JSON for each sheet.")
 def command(
     sources: tuple[Path, ...],
@@ -56,9 +49,9 @@ def command(
 ) -> None:
     """Draw a sheet for an HDR picture: exposures from -4 to +4 EV, false colour with its legend, histogram, input.
 
-    HDR is an OpenEXR, Radiance .hdr, 16-bit PNG or TIFF, a TIFF of floats or a NumPy array; several of them, or a
-    folder. With folders, --input is the folder of the inputs, which are found by name; a picture without one
-    is drawn all the same.
+    HDR is an OpenEXR, Radiance .hdr, 16-bit PNG or TIFF, a TIFF of floats, a NumPy array, AVIF, HEIC or JPEG XL in PQ,
+    or a picture with a gain map; several of them, or a folder. With folders, --input is the folder of the inputs, which
+    are found by name; a picture without one is drawn all the same.
     """
     from dcdr_deploy.view.sheets import SheetSettings, make_sheets, plan_sheets
 

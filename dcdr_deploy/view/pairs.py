@@ -10,7 +10,7 @@ from dcdr_deploy.errors import InputError
 from dcdr_deploy.imaging.decoders import exr, numpy_array, radiance
 from dcdr_deploy.imaging.formats import SUFFIXES
 from dcdr_deploy.imaging.pair_names import is_folder, partners, pictures_by_name
-from dcdr_deploy.imaging.read_hdr import HDR_SUFFIXES
+from dcdr_deploy.imaging.read_hdr import GAIN_MAP_SUFFIXES, HDR_SUFFIXES
 
 _ALWAYS_HDR = (exr.MAGIC, radiance.MAGIC, numpy_array.MAGIC)
 """How formats begin that no SDR picture has."""
@@ -59,7 +59,7 @@ def of_folder(hdr: Path, sdr: Path | None = None) -> tuple[Files, ...]:
     Raises:
         InputError: no folders, or nothing in them that goes together.
     """
-    outputs = pictures_by_name(hdr, HDR_SUFFIXES)
+    outputs = _hdr_pictures(hdr)
     if sdr is None:
         return tuple(Files(name, path) for name, path in sorted(outputs.items()))
     if not is_folder(sdr):
@@ -91,6 +91,14 @@ def with_inputs(hdr: Sequence[Path], sdr: Path | None) -> tuple[Files, ...]:
     inputs = pictures_by_name(sdr, SUFFIXES)
     partner = partners({path.stem: path for path in hdr}, inputs)
     return tuple(Files(path.name, path, inputs[partner[path.stem]] if path.stem in partner else None) for path in hdr)
+
+
+def _hdr_pictures(folder: Path) -> dict[str, Path]:
+    """Those of formats for HDR; JPEGs, which may have a gain map, where there is nothing else."""
+    try:
+        return pictures_by_name(folder, HDR_SUFFIXES)
+    except InputError:
+        return pictures_by_name(folder, (*HDR_SUFFIXES, *GAIN_MAP_SUFFIXES))
 
 
 def _of_files(paths: Sequence[Path]) -> tuple[Files, ...]:

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcdr_deploy.errors import InputError
+from dcdr_deploy.imaging.light import LEAST_NITS, MOST_NITS
 from dcdr_deploy.imaging.read import read_image
-from dcdr_deploy.imaging.read_hdr import Picture, read_hdr
+from dcdr_deploy.imaging.read_hdr import HdrOptions, Picture, read_hdr
 from dcdr_deploy.imaging.transfer import linear_to_srgb, srgb_to_linear
 
 LIGHT_OF_CODE = srgb_to_linear(np.arange(256) / 255).astype(np.float32)
@@ -54,7 +55,7 @@ class Shown:
 
 
 def load(path: Path, sdr: Path | None = None, *, full_scale: float | None = None) -> Shown:
-    """Read a picture of any format that ``read_hdr`` takes, and its input.
+    """Read a picture of any format that ``read_hdr`` takes, with its gain map if it has one, and its input.
 
     Args:
         path: the HDR file.
@@ -67,7 +68,7 @@ def load(path: Path, sdr: Path | None = None, *, full_scale: float | None = None
     """
     if full_scale is not None and not (math.isfinite(full_scale) and full_scale > 0):
         raise InputError(f"`full_scale` = {full_scale}: must be a number above 0")
-    picture = read_hdr(path)
+    picture = read_hdr(path, HdrOptions(use_gain_map=True))
     scale, notes = _scale(picture, full_scale)
     codes = None
     if sdr is not None:
@@ -97,6 +98,16 @@ def _eight_bits(pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> NDArray[np.ui
     if pixels.dtype == np.uint8:
         return np.asarray(pixels, np.uint8)
     return ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
+
+
+def check_reference_white(nits: float) -> None:
+    """Refuse a luminance that SDR white cannot have.
+
+    Raises:
+        InputError: it is none of 1 to 10000 cd/m2.
+    """
+    if not LEAST_NITS <= nits <= MOST_NITS:
+        raise InputError(f"`reference_white` = {nits:g}: must be {LEAST_NITS:g} to {MOST_NITS:g} cd/m2")
 
 
 def _scale(picture: Picture, full_scale: float | None) -> tuple[float, list[str]]:

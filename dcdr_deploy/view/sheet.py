@@ -15,7 +15,7 @@ from dcdr_deploy.imaging.preview import preview_sdr
 from dcdr_deploy.system.files import atomic_path, refuse_overwriting
 from dcdr_deploy.view import histogram
 from dcdr_deploy.view.false_colour import BANDS, LOWEST, band_of, edges, false_colour
-from dcdr_deploy.view.picture import LIGHT_OF_CODE, Shown, fitting, to_codes
+from dcdr_deploy.view.picture import LIGHT_OF_CODE, Shown, check_reference_white, fitting, to_codes
 
 EXPOSURES = (-4, -3, -2, -1, 0, 1, 2, 3, 4)
 """Stops by which the picture is shown brighter."""
@@ -76,8 +76,7 @@ def check_sheet(output: Path, *, reference_white: float, cell: int) -> None:
     """
     if output.suffix.lower() not in SUFFIXES:
         raise OutputError(f"{output}: a sheet is written as {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}")
-    if not 0 < reference_white <= 10000:
-        raise InputError(f"`reference_white` = {reference_white:g}: must be above 0 and at most 10000 cd/m2")
+    check_reference_white(reference_white)
     if cell not in CELLS:
         raise InputError(f"`cell` = {cell}: must be {CELLS.start} to {CELLS.stop - 1} pixels")
 

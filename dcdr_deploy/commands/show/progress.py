@@ -163,6 +163,18 @@ class Display:
             click.echo(printable(text), err=err)
 
 
+_LINES = 10
+"""At most about so many lines of progress, where stderr is no terminal."""
+
+
+def few_lines(event: Event) -> str:
+    """The line of something that is done, for about every tenth: ``3/10 name``."""
+    if not event.done or event.total is None:
+        return ""
+    due = event.done % max(1, event.total // _LINES) == 0 or event.done == event.total
+    return f"{event.done}/{event.total} {event.stage}" if due else ""
+
+
 def stage_line(event: Event) -> str:
     """The line of a stage that begins; steps within one pass in silence."""
     return f"{event.stage} ..." if event.stage and event.total is None else ""
