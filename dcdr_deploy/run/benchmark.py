@@ -24,7 +24,7 @@ from dcdr_deploy.engines.registry import BACKENDS, Backend, get_backend
 from dcdr_deploy.errors import DcdrError, EngineError, InputError
 from dcdr_deploy.metrics.psnr import psnr_l
 from dcdr_deploy.run.runner import Runner
-from dcdr_deploy.run.selection import DEMO_MODEL
+from dcdr_deploy.run.selection import DEMO_MODEL, DEMO_SUFFIXES
 from dcdr_deploy.system import hardware
 from dcdr_deploy.system.progress import Event, Listener, silent
 
@@ -138,7 +138,8 @@ def contenders(backends: str, models: Sequence[Path]) -> list[Contender]:
         EngineError: a backend is not known.
         InputError: a backend that was named takes none of the files.
     """
-    given = list(models) or [path for path in (DEMO_MODEL, DEMO_MODEL.with_suffix(".safetensors")) if path.is_file()]
+    demo = (DEMO_MODEL.with_suffix(suffix) for suffix in DEMO_SUFFIXES)
+    given = list(models) or [path for path in demo if path.is_file()]
     chosen = list(BACKENDS.values()) if backends == ALL else [get_backend(name) for name in backends.split(",")]
     found = []
     for backend in chosen:
@@ -202,7 +203,7 @@ class _Entry:
     def _load(self) -> Engine:
         backend, model, options = self.contender.backend, self.contender.model, self.options
         if model is None:
-            raise EngineError(f"it takes {', '.join(backend.suffixes)} files; name one with --model")
+            raise EngineError(f"it takes {', '.join(backend.suffixes)} files; name one with `models`")
         state = backend.state_for(model, options)
         if not state.ok:
             raise EngineError(state.reason)
