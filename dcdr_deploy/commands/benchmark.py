@@ -14,7 +14,8 @@ from dcdr_deploy.commands.show.text import with_options
 from dcdr_deploy.engines.base import PRECISIONS, EngineOptions
 from dcdr_deploy.engines.registry import backend_names
 from dcdr_deploy.errors import InputError, ModelError
-from dcdr_deploy.run.benchmark import ALL, Wishes, as_dict, benchmark, contenders
+from dcdr_deploy.run.benchmark import ALL, Wishes, benchmark, contenders
+from dcdr_deploy.run.timings import as_dict
 from dcdr_deploy.system.progress import silent
 
 EPILOG = """\b

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from dcdr_deploy.commands.show.text import printable, with_options
-from dcdr_deploy.run.benchmark import Result, Size, Timing, fastest
+from dcdr_deploy.run.timings import Result, Size, Timing, fastest
 
 _HEADER: tuple[str, ...] = (
     "backend",
