@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Mapping
 from xml.dom import XMLNS_NAMESPACE, minidom
 from xml.sax.saxutils import quoteattr
@@ -11,6 +12,10 @@ from dcdr_deploy.imaging.xmp import RDF, BrokenPacketError
 
 OWN = "urn:dcdr-deploy:1.0"
 """Namespace of what this tool says of a picture: model, weights, scale, dials."""
+
+_NOT_OF_NAMES = re.compile(r"^[^A-Za-z_]|[^A-Za-z0-9_.-]")
+_NOT_OF_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""Characters outside of production 2 of XML 1.0."""
 
 _XMPMETA = "adobe:ns:meta/"
 _BEGIN = '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>'
@@ -31,8 +36,12 @@ def description(namespaces: Mapping[str, str], attributes: Mapping[str, str], in
 
 
 def own_description(metadata: Mapping[str, str]) -> str:
-    """Return what made a picture, by the names that a file's header has; empty where nothing is said."""
-    return description({"dcdr": OWN}, {f"dcdr:{key}": value for key, value in metadata.items()}) if metadata else ""
+    """Return what made a picture, by the names that a file's header has; empty where nothing is said.
+
+    What XML has no place for becomes ``_`` in names and ``?`` in values.
+    """
+    stated = {f"dcdr:{_NOT_OF_NAMES.sub('_', key)}": _NOT_OF_XML.sub("?", value) for key, value in metadata.items()}
+    return description({"dcdr": OWN}, stated) if stated else ""
 
 
 def packet(*descriptions: str) -> bytes:

@@ -25,6 +25,5 @@ SIZE_MULTIPLE = 4
 """Two halvings: height and width of an input must be multiples of 4."""
 
 ONNX_SUFFIX, ENGINE_SUFFIX = ".onnx", ".engine"
-SAFETENSORS_SUFFIX = ".safetensors"
-CHECKPOINT_SUFFIXES = (".pth", ".pt", SAFETENSORS_SUFFIX)
+CHECKPOINT_SUFFIXES = (".pth", ".pt", ".safetensors")
 """Of the files that hold a network; lower case."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dcdr_deploy.imaging.ultrahdr.metadata import GainMap, as_stored
+from dcdr_deploy.system.strips import for_strips
 
 Light = NDArray[np.float32]
 
@@ -30,8 +31,6 @@ LEAST_RANGE = 1 / 64
 GRAY_STOPS = 0.01
 """A map whose channels differ by no more has one channel."""
 
-_ROWS = 64
-
 
 @dataclass(frozen=True)
 class Stops:
@@ -39,10 +38,16 @@ class Stops:
 
     Attributes:
         values: (h, w, 3) halves; one value for ``factor`` x ``factor`` pixels.
+        lowest: the least of them.
+        highest: the most.
+        spread: most stops between the channels of one value.
         brightest: most light of a pixel's channel that the whole gain gives, in units of SDR white.
     """
 
     values: NDArray[np.float16]
+    lowest: float
+    highest: float
+    spread: float
     brightest: float
 
 
@@ -52,30 +57,31 @@ def reduction(height: int, width: int) -> int:
 
 
 def measured(height: int, width: int, lights: Callable[[int, int], tuple[Light, Light]]) -> Stops:
-    """Return the gain of a picture, a strip at a time.
+    """Return the gain of a picture, a strip at a time and on all cores.
 
     Args:
         height: of the picture, pixels.
         width: of the picture, pixels.
         lights: gives for rows ``start`` to ``stop`` the SDR and the HDR light, each (n, W, 3), linear, in the SDR
-            picture's colour space and in units of SDR white, finite and not negative.
+            picture's colour space and in units of SDR white, finite and not negative; the second is overwritten.
     """
     factor = reduction(height, width)
-    values = np.zeros((-(-height // factor), -(-width // factor), 3), np.float16)
-    brightest = 0.0
-    for start, stop in _strips(height, factor):
-        sdr, hdr = lights(start, stop)
-        hdr = np.minimum(hdr, np.float32(LARGEST))
-        brightest = max(brightest, float(hdr.max()))
-        stops = np.log2((hdr + np.float32(OFFSET)) / (sdr + np.float32(OFFSET)))
-        values[start // factor : -(-stop // factor)] = _means(stops, factor)
-    return Stops(values, brightest)
+    values = np.empty((-(-height // factor), -(-width // factor), 3), np.float16)
 
+    def work(start: int, stop: int) -> tuple[float, float, float, float]:
+        sdr, hdr = lights(start * factor, min(stop * factor, height))
+        np.minimum(hdr, np.float32(LARGEST), out=hdr)
+        brightest = float(hdr.max())
+        hdr += np.float32(OFFSET)
+        hdr /= sdr + np.float32(OFFSET)
+        stops = _means(np.log2(hdr, out=hdr), factor)
+        values[start:stop] = stops
+        red, green, blue = (stops[..., channel] for channel in range(3))
+        most, least = np.maximum(np.maximum(red, green), blue), np.minimum(np.minimum(red, green), blue)
+        return -float(least.min()), float(most.max()), float((most - least).max()), brightest
 
-def _strips(height: int, factor: int) -> Iterator[tuple[int, int]]:
-    step = factor * max(1, _ROWS // factor)
-    for start in range(0, height, step):
-        yield start, min(start + step, height)
+    below, highest, spread, brightest = map(max, zip(*for_strips(len(values), work), strict=True))
+    return Stops(values, -below, highest, spread, brightest)
 
 
 def _means(stops: Light, factor: int) -> Light:
@@ -90,16 +96,18 @@ def _means(stops: Light, factor: int) -> Light:
 
 def encoded(stops: Stops) -> tuple[NDArray[np.uint8], GainMap]:
     """Return the codes, (h, w) or (h, w, 3), and what they mean."""
-    values = stops.values
-    if _is_gray(values):
-        values = np.ascontiguousarray(values[..., 1:2])
-    least, most = _ends(float(values.min()), float(values.max()))
+    values = stops.values if stops.spread > GRAY_STOPS else np.ascontiguousarray(stops.values[..., 1:2])
+    least, most = _ends(stops.lowest, stops.highest)
     headroom = max(as_stored(math.log2(max(stops.brightest, 1))), LEAST_RANGE)
     codes = np.empty(values.shape, np.uint8)
     scale = np.float32(255 / (most - least))
-    for row in range(0, len(values), _ROWS):
-        part = values[row : row + _ROWS].astype(np.float32)
-        codes[row : row + _ROWS] = np.clip((part - np.float32(least)) * scale + np.float32(0.5), 0, 255)
+
+    def work(start: int, stop: int) -> None:
+        part = (values[start:stop].astype(np.float32) - np.float32(least)) * scale
+        codes[start:stop] = np.clip(part + np.float32(0.5), 0, 255)
+
+    for _ in for_strips(len(values), work):
+        pass
     gain_map = GainMap(least, most, OFFSET, headroom, values.shape[2])
     return codes[..., 0] if values.shape[2] == 1 else codes, gain_map
 
@@ -114,11 +122,3 @@ def _ends(lowest: float, highest: float) -> tuple[float, float]:
     below = math.ceil(-least / step)
     step = as_stored(math.ceil(step * 1e6) / 1e6)
     return as_stored(-below * step), as_stored((255 - below) * step)
-
-
-def _is_gray(values: NDArray[np.float16]) -> bool:
-    for row in range(0, len(values), _ROWS):
-        part = values[row : row + _ROWS].astype(np.float32)
-        if (part.max(axis=-1) - part.min(axis=-1)).max() > GRAY_STOPS:
-            return False
-    return True
