@@ -26,7 +26,7 @@ from dcdr_deploy.engines.base import (
 )
 from dcdr_deploy.engines.cuda import weights as weight_files
 from dcdr_deploy.engines.cuda.memory import Device
-from dcdr_deploy.engines.cuda.tiles import CHANNELS, TilePipeline
+from dcdr_deploy.engines.cuda.tiles import CHANNELS, TilesInFlight
 from dcdr_deploy.engines.cuda.weights import Weights
 from dcdr_deploy.errors import EngineError
 from dcdr_deploy.modelfile.names import ONNX_SUFFIX
@@ -150,7 +150,7 @@ class CudaEngine(Engine):
             resources.callback(self._device.close)
             self._network = CudaNetwork(self._device, weights, compile_kernels(self._device))
             resources.callback(self._network.close)
-            self._tiles = TilePipeline(self._device, self._network, (1, TILES_TOGETHER))
+            self._tiles = TilesInFlight(self._device, self._network, (1, TILES_TOGETHER))
             resources.callback(self._tiles.close)
             pixels = int(np.prod(_TYPICAL))
             copies = _SLOTS * CHANNELS * (np.dtype(np.float32).itemsize + self._network.outgoing.itemsize)

@@ -126,7 +126,7 @@ class _Slot:
             event.close()
 
 
-class TilePipeline:
+class TilesInFlight:
     """Runs batches of any number of tiles through a network that takes a few at a time."""
 
     def __init__(self, device: Device, network: DeviceNetwork, images: tuple[int, int]) -> None:
@@ -229,7 +229,7 @@ class TilePipeline:
                 stream.synchronise()
 
     def release(self) -> None:
-        """Give all memory back, results' excepted; the pipeline can be used again."""
+        """Give all memory back, results' excepted; it can be used again."""
         with self._lock:
             self._wait()
             self._release()

@@ -28,7 +28,7 @@ from dcdr_deploy.engines.base import (
 )
 from dcdr_deploy.engines.cuda.frames import FrameKernels, load_frame_kernels
 from dcdr_deploy.engines.cuda.memory import Device
-from dcdr_deploy.engines.cuda.tiles import TilePipeline
+from dcdr_deploy.engines.cuda.tiles import TilesInFlight
 from dcdr_deploy.engines.tensorrt import trt_api
 from dcdr_deploy.engines.tensorrt.contexts import Contexts, LibraryLog
 from dcdr_deploy.engines.tensorrt.planar import PlanarNetwork
@@ -188,7 +188,7 @@ class TensorRTEngine(Engine):
         self._frames = _frame_kernels(self._device)
         images = sidecar.min_shape[0], sidecar.max_batch
         network = PlanarNetwork(contexts, self._frames, half=sidecar.precision == "fp16")
-        self._tiles = TilePipeline(self._device, network, images)
+        self._tiles = TilesInFlight(self._device, network, images)
         self._resources.callback(self._tiles.close)
         largest = int(np.prod(sidecar.max_shape, dtype=np.int64))
         scratch = int(engine.device_memory_size_v2)

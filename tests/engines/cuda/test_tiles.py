@@ -14,7 +14,7 @@ from dcdr_deploy.engines.base import normalise
 from dcdr_deploy.engines.cuda import memory as cuda
 from dcdr_deploy.engines.cuda.frames import FrameKernels
 from dcdr_deploy.engines.cuda.memory import Device, Event, Memory, Stream
-from dcdr_deploy.engines.cuda.tiles import TilePipeline
+from dcdr_deploy.engines.cuda.tiles import TilesInFlight
 from dcdr_deploy.engines.tensorrt.planar import PlanarNetwork
 from dcdr_deploy.errors import EngineError, EngineOutOfMemory
 
@@ -57,7 +57,7 @@ class Network:
 
 
 class Setup:
-    """A pipeline over a fake driver."""
+    """Tiles in flight over a fake driver."""
 
     def __init__(
         self,
@@ -73,7 +73,7 @@ class Setup:
             self.device = Device(0)
         self.network = Network(self.driver, self.device)
         frames = FrameKernels(self.device.load_library(b"cubin")) if kernels else None
-        self.pipeline = TilePipeline(self.device, PlanarNetwork(self.network, frames, half=half), images)
+        self.tiles = TilesInFlight(self.device, PlanarNetwork(self.network, frames, half=half), images)
 
 
 def codes(tiles: int = 5, height: int = 4, width: int = 8, dtype: type = np.uint8, seed: int = 1) -> np.ndarray:
@@ -97,7 +97,7 @@ def test_any_number_of_tiles_gives_what_each_alone_would(
     batch = normalise(codes(tiles)) if dtype == np.float32 else codes(tiles, dtype=dtype)
     expected = (batch if dtype == np.float32 else normalise(batch)) / 2
     for _ in range(2):
-        found = setup.pipeline.run(batch)
+        found = setup.tiles.run(batch)
         assert found.dtype == np.float32
         np.testing.assert_array_equal(found, expected.astype(np.float16) if half else expected)
     assert setup.driver.idle
@@ -105,22 +105,22 @@ def test_any_number_of_tiles_gives_what_each_alone_would(
 
 def test_results_do_not_share_memory_with_later_calls():
     setup = Setup()
-    first = setup.pipeline.run(codes(seed=1))
+    first = setup.tiles.run(codes(seed=1))
     kept = first.copy()
-    setup.pipeline.run(codes(seed=2))
+    setup.tiles.run(codes(seed=2))
     np.testing.assert_array_equal(first, kept)
 
 
 def test_the_last_group_is_as_small_as_what_is_left():
     setup = Setup(images=(1, 4))
-    setup.pipeline.run(codes(6))
+    setup.tiles.run(codes(6))
     assert setup.network.ran == [(4, 4, 8), (2, 4, 8)]
 
 
 def test_a_network_that_takes_no_fewer_gets_black_tiles_to_fill_up():
     setup = Setup(images=(4, 4))
     batch = codes(5)
-    np.testing.assert_array_equal(setup.pipeline.run(batch), normalise(batch) / 2)
+    np.testing.assert_array_equal(setup.tiles.run(batch), normalise(batch) / 2)
     assert setup.network.ran == [(4, 4, 8), (4, 4, 8)]
 
 
@@ -134,14 +134,14 @@ RUN = ["upload", "codes8_to_planes", "network", "copy", "download"]
 
 def test_two_groups_are_under_way_before_the_host_waits():
     setup = Setup(images=(1, 1))
-    setup.pipeline.run(codes(4))
+    setup.tiles.run(codes(4))
     assert traffic(setup) == [*RUN, *RUN, "host waits", *RUN, "host waits", *RUN, "host waits"]
 
 
 def test_a_batch_is_begun_while_the_one_before_is_computed():
     setup = Setup()
     first, second = codes(1, seed=1), codes(1, seed=2)
-    pending = [setup.pipeline.start(batch) for batch in (first, second)]
+    pending = [setup.tiles.start(batch) for batch in (first, second)]
     assert traffic(setup) == [*RUN, *RUN]
     for batch, finish in zip((first, second), pending, strict=True):
         np.testing.assert_array_equal(finish(), normalise(batch) / 2)
@@ -154,7 +154,7 @@ def test_batches_that_are_begun_one_after_the_other_keep_their_results(counts: l
     batches = [codes(count, seed=number) for number, count in enumerate(counts)]
     results, pending = [], []
     for batch in batches:
-        pending.append(setup.pipeline.start(batch))
+        pending.append(setup.tiles.start(batch))
         if len(pending) > ahead:
             results.append(pending.pop(0)())
     results += [finish() for finish in pending]
@@ -166,24 +166,24 @@ def test_batches_that_are_begun_one_after_the_other_keep_their_results(counts: l
 def test_one_picture_at_a_time_needs_one_slot_only():
     setup = Setup(images=(1, 1))
     for _ in range(3):
-        setup.pipeline.run(codes(1))
+        setup.tiles.run(codes(1))
     held = setup.driver.used
-    setup.pipeline.run(codes(2))
+    setup.tiles.run(codes(2))
     assert setup.driver.used > held
 
 
-def test_arrays_of_the_pipeline_go_up_from_where_they_are():
+def test_arrays_in_flight_go_up_from_where_they_are():
     setup = Setup()
-    batch = setup.pipeline.empty((1, 4, 8, 3), np.uint8)
+    batch = setup.tiles.empty((1, 4, 8, 3), np.uint8)
     batch[...] = codes(1)
     locked = setup.driver.calls["cuMemHostAlloc"]
-    np.testing.assert_array_equal(setup.pipeline.run(batch), normalise(batch) / 2)
+    np.testing.assert_array_equal(setup.tiles.run(batch), normalise(batch) / 2)
     assert setup.driver.calls["cuMemHostAlloc"] == locked + 1  # the result's
 
 
 def test_each_way_and_the_network_have_a_stream():
     setup = Setup(images=(1, 1))
-    setup.pipeline.run(codes(3))
+    setup.tiles.run(codes(3))
     streams = {name: {stream for n, stream in setup.driver.trace if n == name} for name in RUN}
     assert streams["network"] == streams["copy"] == streams["codes8_to_planes"]
     assert len({*streams["upload"], *streams["download"], *streams["network"]}) == 3
@@ -203,14 +203,14 @@ def test_codes_travel_as_they_are_and_results_in_the_networks_precision(
             original(self, target, source, count)
 
         monkeypatch.setattr(Stream, name, counted)
-    Setup(half=half).pipeline.run(codes(1, 4, 8, dtype))
+    Setup(half=half).tiles.run(codes(1, 4, 8, dtype))
     assert travelled == {"upload": 96 * size, "download": 96 * back}
 
 
 def test_without_kernels_floats_travel_both_ways():
     setup = Setup(half=True, kernels=False)
     batch = normalise(codes())
-    np.testing.assert_array_equal(setup.pipeline.run(batch), batch / 2)
+    np.testing.assert_array_equal(setup.tiles.run(batch), batch / 2)
     assert setup.driver.calls["cuLaunchKernel"] == 0
 
 
@@ -219,7 +219,7 @@ def outcomes(seed: int | None) -> bool:
     try:
         setup = Setup(seed, images=(1, 1))
         batch = codes(6)
-        return bool((setup.pipeline.run(batch) == normalise(batch) / 2).all())
+        return bool((setup.tiles.run(batch) == normalise(batch) / 2).all())
     except AssertionError:  # memory used in a way that the fake forbids
         return False
 
@@ -257,23 +257,23 @@ def test_buffers_grow_and_are_kept():
     setup = Setup(half=True)
     for size in ((4, 4), (8, 16), (4, 8)):
         batch = codes(3, *size)
-        np.testing.assert_array_equal(setup.pipeline.run(batch), (normalise(batch) / 2).astype(np.float16))
+        np.testing.assert_array_equal(setup.tiles.run(batch), (normalise(batch) / 2).astype(np.float16))
     for _ in range(3):
-        setup.pipeline.run(codes(3, 8, 16))
+        setup.tiles.run(codes(3, 8, 16))
     before = setup.driver.calls["cuMemHostAlloc"]
     for _ in range(3):
-        setup.pipeline.run(codes(3, 8, 16))
+        setup.tiles.run(codes(3, 8, 16))
     assert setup.driver.calls["cuMemHostAlloc"] == before
 
 
 def test_lack_of_memory_gives_everything_back_for_a_smaller_try():
     setup = Setup(memory=200_000)
-    setup.pipeline.run(codes(4, 8, 8))
+    setup.tiles.run(codes(4, 8, 8))
     with pytest.raises(EngineOutOfMemory):
-        setup.pipeline.run(codes(4, 128, 128))
+        setup.tiles.run(codes(4, 128, 128))
     assert setup.driver.used == 0
     batch = codes(4, 8, 8)
-    np.testing.assert_array_equal(setup.pipeline.run(batch), normalise(batch) / 2)
+    np.testing.assert_array_equal(setup.tiles.run(batch), normalise(batch) / 2)
 
 
 def test_after_a_failure_nothing_is_under_way():
@@ -287,16 +287,16 @@ def test_after_a_failure_nothing_is_under_way():
 
     setup.network.enqueue = failing
     with pytest.raises(EngineError, match="broke"):
-        setup.pipeline.run(codes(4))
+        setup.tiles.run(codes(4))
     assert setup.driver.idle
     batch = codes(4, seed=3)
-    np.testing.assert_array_equal(setup.pipeline.run(batch), normalise(batch) / 2)
+    np.testing.assert_array_equal(setup.tiles.run(batch), normalise(batch) / 2)
 
 
 def test_closing_leaves_nothing_behind():
     setup = Setup()
-    setup.pipeline.run(codes())
-    setup.pipeline.close()
+    setup.tiles.run(codes())
+    setup.tiles.close()
     setup.network.release()
     setup.network.stream.close()
     setup.device.close()
