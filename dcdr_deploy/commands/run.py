@@ -105,6 +105,7 @@ def command(paths: tuple[str, ...], **chosen: Any) -> None:
         restoring.dials(chosen),
         chosen["gain_map"],
         chosen["wrap"],
+        chosen["strip"],
     )
     settings = engine.runner_settings(chosen)
     if len(paths) < 2:

@@ -10,6 +10,21 @@ from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
+class Kept:
+    """What a file says beside its pixels: blocks as they stand in it, ``None`` where there is none.
+
+    Attributes:
+        exif: TIFF header and directories.
+        xmp: an XMP packet.
+        iptc: records of IPTC's Information Interchange Model.
+    """
+
+    exif: bytes | None = None
+    xmp: bytes | None = None
+    iptc: bytes | None = None
+
+
+@dataclass(frozen=True)
 class Frame:
     """One SDR picture, decoded and normalised to the project's colour convention.
 
@@ -17,11 +32,13 @@ class Frame:
         pixels: (H, W, 3) uint8 or uint16, sRGB-encoded (IEC 61966-2-1), Rec. 709 primaries, C-contiguous.
         alpha: (H, W) float32 in [0, 1], or ``None`` when the file has no alpha.
         metadata: what was learnt on the way: ``"source_format"``, ``"orientation"``, ``"icc"`` and the like.
+        kept: Exif, XMP and IPTC of the file.
     """
 
     pixels: NDArray[np.uint8] | NDArray[np.uint16]
     alpha: NDArray[np.float32] | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
+    kept: Kept = field(default_factory=Kept)
 
     @property
     def size(self) -> tuple[int, int]:

@@ -13,6 +13,9 @@ from dcdr_deploy.imaging.isobmff import BrokenContainerError, boxes
 
 _HEADER = 8
 _OF_FULL_BOX = 4  # version and flags
+_NARROW_END = 2**32 - 2**20
+"""Files that end before this have offsets of 4 bytes, wherever their tables come to an end."""
+
 _WIDE_INDEX = 1  # flag of ipma: indexes of 15 bits
 
 
@@ -79,7 +82,7 @@ def extended(data: bytes, properties: Mapping[bytes, bytes], items: Sequence[Met
             for number, item in zip(numbers, items, strict=True):
                 locations.append(_Location(number, 0, ((end, len(item.payload)),)))
                 end += len(item.payload)
-            tables = {**inner, b"iloc": _location_table(locations)}
+            tables = {**inner, b"iloc": _location_table(locations, wide=end > _NARROW_END)}
             return box(b"meta", head + b"".join(box(kind, body) for kind, body in tables.items()))
 
         shift = len(whole(0)) - (meta.end - meta.header)  # how long the tables are does not depend on their numbers
@@ -185,12 +188,16 @@ def _locations(body: bytes) -> list[_Location]:
     return found
 
 
-def _location_table(locations: Sequence[_Location]) -> bytes:
-    """Write ``iloc`` in version 1, offsets of 8 bytes and lengths of 4."""
-    body = bytes([1, 0, 0, 0, 0x84, 0]) + struct.pack(">H", len(locations))
+def _location_table(locations: Sequence[_Location], *, wide: bool) -> bytes:
+    """Write ``iloc`` in version 1, lengths of 4 bytes and offsets of as many, or of 8.
+
+    Exiv2, by which many programs find metadata, reads no others than those of 4.
+    """
+    size, form = (8, ">QI") if wide else (4, ">II")
+    body = bytes([1, 0, 0, 0, size << 4 | 4, 0]) + struct.pack(">H", len(locations))
     for entry in locations:
         body += struct.pack(">HHHH", entry.item, entry.method, 0, len(entry.extents))
-        body += b"".join(struct.pack(">QI", at, size) for at, size in entry.extents)
+        body += b"".join(struct.pack(form, at, length) for at, length in entry.extents)
     return body
 
 

@@ -73,6 +73,12 @@ def iptc_of(data: bytes) -> bytes | None:
     return None
 
 
+def iptc_resource(records: bytes) -> bytes:
+    """IPTC's records in a resource of Photoshop's (Adobe Photoshop File Formats, image resource blocks)."""
+    head = b"8BIM" + _IPTC_RESOURCE.to_bytes(2, "big") + b"\0\0" + len(records).to_bytes(4, "big")
+    return head + records + bytes(len(records) % 2)
+
+
 def pictures_behind(data: bytes) -> list[bytes]:
     """The other pictures of a file by its MP index; none of a damaged one."""
     for segment in segments(data):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from dcdr_deploy.imaging.declared import resolve
 from dcdr_deploy.imaging.decoders.common import Stored, UnreadableError, quiet_decoders
 from dcdr_deploy.imaging.formats import SIGNATURE_BYTES, PictureFormat, identify
 from dcdr_deploy.imaging.frame import Frame
+from dcdr_deploy.imaging.kept import kept_of
 from dcdr_deploy.imaging.orientation import upright
 from dcdr_deploy.imaging.read_gain_map import GAIN_MAP_FORMATS, note_of
 from dcdr_deploy.system.files import refuse_url
@@ -51,8 +53,9 @@ def read_image(path: str | os.PathLike[str]) -> Frame:
             stored = picture.decode(data)
             if picture.name in GAIN_MAP_FORMATS:
                 stored.notes += filter(None, [note_of(data)])
+            kept = kept_of(data, picture.name)
             del data
-            return _to_frame(stored, picture.name)
+            return replace(_to_frame(stored, picture.name), kept=kept)
     except UnreadableError as refusal:
         raise InputError(f"{path}: {refusal}") from refusal
     except MemoryError as error:

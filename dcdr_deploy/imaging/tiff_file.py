@@ -8,6 +8,8 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping, Sequence
 
+from dcdr_deploy.imaging.exif_block import Entry, Exif, directories
+
 WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, FILL_ORDER = 256, 257, 258, 259, 262, 266
 DESCRIPTION, STRIP_OFFSETS, SAMPLES_PER_PIXEL, ROWS_PER_STRIP, STRIP_BYTES = 270, 273, 277, 278, 279
 PLANAR, SOFTWARE, PREDICTOR = 284, 305, 317
@@ -28,13 +30,19 @@ ICC_PROFILE = 34675
 Value = int | str | bytes | Sequence[int]
 
 
-def assemble(tags: Mapping[int, Value], segments: Sequence[bytes | memoryview], byte_order: str = "<") -> bytes:
+def assemble(
+    tags: Mapping[int, Value],
+    segments: Sequence[bytes | memoryview],
+    byte_order: str = "<",
+    described: Exif | None = None,
+) -> bytes:
     """Build a classic TIFF of one page.
 
     Args:
         tags: all but the offsets and byte counts. The presence of TILE_WIDTH says that the segments are tiles.
         segments: the encoded strips or tiles, in order.
         byte_order: ``"<"`` or ``">"``; also the order of the samples inside the segments.
+        described: Exif of the picture, in little-endian files; ``tags`` take precedence.
 
     Raises:
         ValueError: the file would pass 4 GiB, which a classic TIFF cannot address.
@@ -57,7 +65,11 @@ def assemble(tags: Mapping[int, Value], segments: Sequence[bytes | memoryview], 
     parts: list[bytes | memoryview] = [mark, struct.pack(f"{byte_order}HI", 42, start)]
     for segment, size in zip(segments, sizes, strict=True):
         parts += [segment, b"\0" * (size & 1)]
-    parts.append(_directory(complete, start, byte_order))
+    if described is None:
+        parts.append(_directory(complete, start, byte_order))
+    else:
+        own = {tag: Entry(*_field(tag, value, byte_order)) for tag, value in complete.items()}
+        parts.append(directories({**described.picture, **own}, described, start))
     return b"".join(parts)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcdr_deploy.errors import MissingDependency, OutputError
+from dcdr_deploy.imaging.carried import NOTHING, Carried
 from dcdr_deploy.imaging.light import Light
 from dcdr_deploy.imaging.writers import avif, exr, hdr, heic, jpeg, jxl, png, tiff
 from dcdr_deploy.imaging.writers.base import Format, Job, WriteOptions, not_negative
@@ -42,6 +44,7 @@ def write_image(
     metadata: Mapping[str, str] | None = None,
     source: Path | None = None,
     largest: float | None = None,
+    carried: Carried = NOTHING,
 ) -> None:
     """Write one HDR picture; the suffix chooses the format, ``options.light`` primaries and curve.
 
@@ -68,6 +71,7 @@ def write_image(
         metadata: strings for the file's header, such as ``software``.
         source: file of the SDR picture, for formats that keep it.
         largest: where the light ends, in units of SDR white, which PQ and HLG roll off; ``None`` is ``peak``.
+        carried: Exif, XMP and IPTC of the SDR picture; :func:`left_behind` says what the format has no place for.
 
     Raises:
         OutputError: unknown suffix, choices that the format cannot hold, a place that cannot be written, a full disk.
@@ -76,9 +80,14 @@ def write_image(
     """
     path = Path(path)
     form = _format(path)
-    job = _job(path, linear, peak, alpha, options, metadata, source, largest)
+    job = replace(_job(path, linear, peak, alpha, options, metadata, source, largest), carried=carried)
     with atomic_path(path) as temporary:
         form.write(temporary, job)
+
+
+def left_behind(path: str | os.PathLike[str], carried: Carried) -> list[str]:
+    """Return sentences about metadata of a picture that the format of an output has no place for."""
+    return _format(Path(path)).left_behind(carried)
 
 
 def stored_light(

@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 from dcdr_deploy._version import __version__
 from dcdr_deploy.engines.base import EngineInfo
 from dcdr_deploy.errors import DcdrError, OutputError
-from dcdr_deploy.imaging.frame import Frame
+from dcdr_deploy.imaging.carried import STRIPPED, carry
+from dcdr_deploy.imaging.frame import Frame, Kept
 from dcdr_deploy.imaging.preview import write_preview
 from dcdr_deploy.imaging.read import read_image
 from dcdr_deploy.imaging.statistics import light_summary
-from dcdr_deploy.imaging.write import stored_light, write_gain_map, write_image
+from dcdr_deploy.imaging.write import left_behind, stored_light, write_gain_map, write_image
 from dcdr_deploy.modelfile.metadata import ABSOLUTE
 from dcdr_deploy.run.dials import as_text
 from dcdr_deploy.run.events import FileBegun, FileConverted, FilesFound
@@ -61,6 +62,7 @@ class Inferred:
         colour: what the reader took the samples for.
         info: the engine.
         stages: seconds so far.
+        kept: Exif, XMP and IPTC of the input.
     """
 
     source: Path
@@ -70,6 +72,7 @@ class Inferred:
     colour: str
     info: EngineInfo
     stages: dict[str, float]
+    kept: Kept = field(default_factory=Kept)
 
     @property
     def pixels(self) -> int:
@@ -201,6 +204,7 @@ def begin(
             colour=str(frame.metadata.get("colour", "")),
             info=runner.engine.info,
             stages={"decode": seconds, "infer": time.perf_counter() - started},
+            kept=frame.kept,
         )
 
     return finished
@@ -233,6 +237,10 @@ def encode(
     info, restored, peak = inferred.info, inferred.restored, inferred.info.metadata.peak
     linear, metadata = restored.linear, file_metadata(inferred.source, info, options, restored)
     preview = preview_path(output) if options.preview else None
+    damaged: list[str] = []
+    carried = STRIPPED
+    if not options.strip:
+        carried, damaged = carry(inferred.kept, (linear.shape[1], linear.shape[0]), metadata["software"])
     try:
         given: dict[str, Any] = {
             "peak": peak,
@@ -241,7 +249,7 @@ def encode(
             "source": inferred.source,
             "largest": peak * 2**options.dials.exposure,
         }
-        write_image(output, linear, metadata=metadata, **given)
+        write_image(output, linear, metadata=metadata, carried=carried, **given)
         if gain_map is not None and restored.gain_stops is not None:
             write_gain_map(gain_map, restored.gain_stops, metadata)
         if preview is not None:
@@ -268,8 +276,10 @@ def encode(
         working_sizes=restored.working_sizes,
         dials=options.dials.turned(),
         recovery=restored.recovery,
-        notes=inferred.notes,
+        notes=(*inferred.notes, *damaged),
         colour=inferred.colour,
+        carried=carried.kinds,
+        left_behind=tuple(left_behind(output, carried)),
         light=info.metadata.light,
     )
 
@@ -296,7 +306,7 @@ def file_metadata(source: Path, info: EngineInfo, options: ConvertOptions, resto
         "weightsSha256": info.metadata.extra.get("weights_sha256", ""),
         "peak": f"{info.metadata.peak:g}",
         "light": info.metadata.light,
-        "source": source.name,
+        "source": "" if options.strip else source.name,
         "scale": str(options.scale),
         "wrap": "yes" if options.wrap else "",
         "workingSize": " ".join("{1}x{0}".format(*size) for size in restored.working_sizes),

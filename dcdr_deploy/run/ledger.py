@@ -48,7 +48,12 @@ def run_settings(info: EngineInfo, tile: object, overlap: object, options: Conve
             batch.
         options: what is made of a picture.
     """
-    picture = {"scale": str(options.scale), "dials": options.dials.turned(), "wrap": options.wrap}
+    picture = {
+        "scale": str(options.scale),
+        "dials": options.dials.turned(),
+        "wrap": options.wrap,
+        "strip": options.strip,
+    }
     return settings_key(info, write=asdict(options.write), **picture, tile=tile, overlap=overlap)
 
 

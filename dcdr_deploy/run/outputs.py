@@ -39,6 +39,7 @@ class ConvertOptions:
         dials: how much of what was restored.
         gain_map: .exr file for the gain over the SDR picture's light; in folder runs the folder for such files, which
             are called as the outputs are.
+        strip: carry no Exif, XMP and IPTC over, nor the input's name.
         wrap: pictures are panoramas whose left and right edges are neighbours (wrap.py).
 
     Raises:
@@ -53,6 +54,7 @@ class ConvertOptions:
     dials: Dials = NEUTRAL
     gain_map: Path | None = None
     wrap: bool = False
+    strip: bool = False
 
     def __post_init__(self) -> None:
         working_scale.checked(self.scale)

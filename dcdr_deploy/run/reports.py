@@ -55,6 +55,8 @@ class FileReport:
         notes: sentences about what the reader left out or reduced, and what is special about the network.
         colour: what the input's samples were taken for, by which statement of the file, and whether they were
             converted, such as ``"Display P3 by ICC profile, converted to sRGB"``.
+        carried: which of Exif, XMP and IPTC came along.
+        left_behind: sentences about what of them the output's format has no place for; the same for all such files.
         light: ``"relative"``, or ``"absolute"`` where 1.0 is 203 cd/m2.
     """
 
@@ -77,6 +79,8 @@ class FileReport:
     recovery: Recovery
     notes: tuple[str, ...] = ()
     colour: str = ""
+    carried: tuple[str, ...] = ()
+    left_behind: tuple[str, ...] = ()
     light: str = RELATIVE
 
     def as_dict(self) -> dict[str, Any]:
@@ -105,6 +109,8 @@ class FileReport:
             "retries": self.run.retries,
             "notes": list(self.notes),
             "colour": self.colour,
+            "metadata": list(self.carried),
+            "metadata_left_out": list(self.left_behind),
             "light": self.light,
         }
 

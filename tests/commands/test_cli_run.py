@@ -468,3 +468,38 @@ def test_what_a_folder_holds_and_is_not_taken_is_a_line_of_json(dcdr, make_pictu
     assert first == {"status": "left out", "suffixes": {".cr2": 1}}
     assert second["status"] == "converted"
     assert "note: photos: 1 .cr2 left out" in done.stderr
+
+
+# Metadata
+
+
+@pytest.fixture
+def with_exif(dcdr) -> Path:
+    exif = Image.Exif()
+    exif[0x010F], exif[0x0112] = "Acme", 6
+    exif.get_ifd(0x8769)[0x9003] = "2024:05:06 07:08:09"
+    exif.get_ifd(0x8825).update({1: "N", 2: (47.0, 30.0, 0.0), 3: "E", 4: (8.0, 15.0, 0.0)})
+    for name in ("a", "b"):
+        Image.new("RGB", (24, 32), (152, 115, 89)).save(f"{name}.jpg", exif=exif.tobytes())
+    return Path("a.jpg")
+
+
+def test_date_camera_and_place_are_carried_and_what_has_no_place_is_told_once(dcdr, with_exif, tiny_model):
+    done = dcdr("run", "a.jpg", "b.jpg", "out", "--model", tiny_model, *ORT, "--json")
+    assert done.exit_code == 0, done.stderr
+    header = OpenEXR.File("out/a.exr").header()
+    assert (header["capDate"], header["cameraMake"], header["latitude"]) == ("2024:05:06 07:08:09", "Acme", 47.5)
+    report = json.loads(done.stdout.splitlines()[0])
+    assert report["metadata"] == ["Exif"]
+    told = [line for line in done.stderr.splitlines() if "holds of Exif only" in line]
+    assert told == [f"note: {report['metadata_left_out'][0]}"]
+
+
+def test_strip_carries_nothing_and_makes_other_files(dcdr, with_exif, tiny_model):
+    arguments = ("run", "a.jpg", "b.jpg", "out", "--model", tiny_model, *ORT)
+    dcdr(*arguments)
+    done = dcdr(*arguments, "--strip")
+    assert "2 converted" in done.stderr  # those of before had other contents
+    header = OpenEXR.File("out/a.exr").header()
+    assert not {"capDate", "cameraMake", "latitude", "source"} & set(header)
+    assert header["model"]

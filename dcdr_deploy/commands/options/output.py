@@ -27,6 +27,11 @@ options = group(
         show_default=True,
         help="Compression of EXR; dwaa loses a little, the others nothing.",
     ),
+    click.option(
+        "--strip",
+        is_flag=True,
+        help="Carry no Exif (date, camera, GPS), XMP and IPTC over, nor the input's name. [carried]",
+    ),
     click.option("--float", "float32", is_flag=True, help="32-bit floats in EXR and TIFF."),
 )
 

@@ -61,6 +61,7 @@ class Console(Display):
         self._as_json = as_json
         self._files = self._begun = 0
         self._told = time.monotonic()
+        self._left_behind: set[str] = set()
         self._handler = _LogHandler(self)
 
     def __enter__(self) -> Console:
@@ -129,6 +130,10 @@ class Console(Display):
                 self.line(f"unchanged: {path}")
 
     def _tell_converted(self, report: FileReport) -> None:
+        new = [each for each in report.left_behind if each not in self._left_behind]  # the same for a format's files
+        self._left_behind.update(new)
+        for sentence in new if self._verbosity > QUIET else ():
+            self.line(f"note: {sentence}")
         self._tell_result(report, details, summary)
 
     def _tell_result(self, report: Report, details: Callable[[Report], str], summary: Callable[[Report], str]) -> None:

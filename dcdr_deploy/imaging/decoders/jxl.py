@@ -32,7 +32,7 @@ def decode_jxl(data: bytes) -> Stored:
         UnreadableError: damaged, too many pixels, colours that nobody here can tell, or imagecodecs is not installed.
     """
     try:
-        parts = list(_boxes(data))
+        parts = list(boxes_of(data))
         codestream = b"".join(body for kind, body in parts if kind == b"jxlc")
         header = jxl_header.parse(codestream)
     except (jxl_header.BrokenHeaderError, isobmff.BrokenContainerError) as error:
@@ -79,7 +79,7 @@ def exif_of(parts: list[tuple[bytes, bytes]]) -> bytes | None:
     return body[4 + int.from_bytes(body[:4], "big") :] or None
 
 
-def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+def boxes_of(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     """(type, body) of a container's boxes, or of a bare codestream as one; pieces of one codestream are all ``jxlc``.
 
     Boxes that are packed by Brotli are unpacked where imagecodecs can, and left out where they are damaged.

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -182,6 +183,17 @@ def _declared(chunks: dict[bytes, bytes]) -> Declared:
             white_x, white_y, *colours_xy = (number / _PER_UNIT for number in struct.unpack(">8i", body))
             declared.chromaticities = (*colours_xy, white_x, white_y)
     return declared
+
+
+def ancillary(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """(type, body) of the chunks with texts and Exif, in order.
+
+    Raises:
+        UnreadableError: the file ends too early.
+    """
+    for kind, offset, size in _walk(data):
+        if kind in (b"eXIf", b"tEXt", b"zTXt", b"iTXt"):
+            yield kind, data[offset + 8 : offset + size - 4]
 
 
 def _texts(data: bytes) -> dict[str, str]:

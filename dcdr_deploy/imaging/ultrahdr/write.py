@@ -11,9 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcdr_deploy.errors import OutputError
+from dcdr_deploy.imaging.carried import NOTHING, Carried
+from dcdr_deploy.imaging.exif_block import ORIENTATION, Exif, number_entry
+from dcdr_deploy.imaging.exif_block import assembled as assembled_exif
 from dcdr_deploy.imaging.gain_map import HDRGM
-from dcdr_deploy.imaging.jpeg_file import EXIF, GAIN_MAP, MULTI_PICTURE, XMP
-from dcdr_deploy.imaging.orientation import stored_layout
+from dcdr_deploy.imaging.jpeg_file import APP13, EXIF, GAIN_MAP, MULTI_PICTURE, PHOTOSHOP, XMP, iptc_resource
+from dcdr_deploy.imaging.orientation import UPRIGHT, stored_layout
 from dcdr_deploy.imaging.ultrahdr.base import Base, base_of, encode_jpeg
 from dcdr_deploy.imaging.ultrahdr.gain import LARGEST, encoded, measured
 from dcdr_deploy.imaging.ultrahdr.metadata import (
@@ -50,6 +53,8 @@ _REPLACED = ((APP2, GAIN_MAP), (APP2, MULTI_PICTURE))
 _CAMERA = "http://ns.google.com/photos/1.0/camera/"
 """Namespace in which phones say that a film follows the picture."""
 
+_COMMENT = 0xFE
+
 _OUTDATED = (HDRGM, CONTAINER, ITEM, _CAMERA, OWN)
 
 
@@ -61,6 +66,7 @@ def write_ultrahdr(
     source: Path,
     quality: int,
     metadata: Mapping[str, str],
+    carried: Carried = NOTHING,
 ) -> None:
     """Write a picture that is the source in an SDR viewer and the restored light in an HDR one.
 
@@ -73,6 +79,7 @@ def write_ultrahdr(
             maps, previews and films behind it are left out.
         quality: 1 to 100, of the gain map, and of the base where the source is no JPEG.
         metadata: what made the picture; goes into its XMP.
+        carried: Exif, XMP and IPTC for a base that is made; or that a base which is kept is to be stripped of its own.
 
     Raises:
         InputError: the source cannot be read.
@@ -84,7 +91,38 @@ def write_ultrahdr(
     if light.shape[:2] != base.size:
         raise OutputError(f"{source}: has become another picture since it was read; run it again")
     gain_map = _gain_map_jpeg(base, light, peak, quality)
-    path.write_bytes(assembled(base.jpeg.segments, base.jpeg.scans, gain_map, metadata))
+    path.write_bytes(assembled(described(base, carried), base.jpeg.scans, gain_map, metadata))
+
+
+def described(base: Base, carried: Carried) -> list[Segment]:
+    """Return the segments of a base with the metadata that it is to have.
+
+    A base that is kept has its own already. Stripped, it has none, but for an orientation that it needs.
+    """
+    segments = list(base.jpeg.segments)
+    if carried.strip:
+        segments = [each for each in segments if not _describes(each)]
+        if base.orientation != UPRIGHT:
+            needed = assembled_exif(Exif({ORIENTATION: number_entry(base.orientation)}))
+            segments.insert(0, segment(APP1, EXIF + needed))
+        return segments
+    if any(_describes(each) for each in segments):
+        return segments
+    block, resource = carried.exif_bytes, iptc_resource(carried.iptc) if carried.iptc is not None else None
+    wanted = ((APP1, EXIF, block), (APP1, XMP, carried.xmp), (APP13, PHOTOSHOP, resource))
+    added = []
+    for marker, name, body in wanted:
+        if body is not None and len(name) + len(body) <= LARGEST_PAYLOAD:
+            added.append(segment(marker, name + body))
+        elif body is not None:
+            _logger.warning("a JPEG has no room for %d bytes of metadata; they are left out", len(body))
+    first, others = _after_jfif(segments)
+    return [*first, *added, *others]
+
+
+def _describes(each: Segment) -> bool:
+    """Tell whether a segment says something of the picture, and not how to decode it."""
+    return each.marker in (APP1, APP13, _COMMENT)
 
 
 def held_light(scene: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -7,17 +7,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dcdr_deploy.imaging.isobmff_write import extended, xmp_item
+from dcdr_deploy.imaging.isobmff_write import extended
 from dcdr_deploy.imaging.light import HLG, PQ
 from dcdr_deploy.imaging.writers.base import FAST, SLOW, Format, Job
 from dcdr_deploy.imaging.writers.delivered import (
+    EXIF_AND_XMP,
     LOSSLESS,
     code_points,
     encoded,
     encoder_errors,
     held,
+    items_of,
     properties,
-    xmp_of,
 )
 from dcdr_deploy.system import hardware
 
@@ -47,8 +48,7 @@ def write_avif(path: Path, job: Job) -> None:
             matrix=matrix,
             numthreads=hardware.cpu_threads(),
         )
-        xmp = xmp_of(job)
-        path.write_bytes(extended(bytes(data), properties(job.light, level), [xmp_item(xmp)] if xmp else []))
+        path.write_bytes(extended(bytes(data), properties(job.light, level), items_of(job)))
 
 
 FORMAT = Format(
@@ -58,4 +58,5 @@ FORMAT = Format(
     transfers=(PQ, HLG),
     takes=frozenset({"quality", "bits", "speed"}),
     needs=("imagecodecs", "formats"),
+    carries=EXIF_AND_XMP,
 )

@@ -7,7 +7,7 @@ raises all; integers end at the peak, delivered light at ``peak_nits``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from dcdr_deploy.errors import InputError, MissingDependency, OutputError
 from dcdr_deploy.imaging import primaries as p
+from dcdr_deploy.imaging.carried import NOTHING, Carried
 from dcdr_deploy.imaging.delivery import Delivery
 from dcdr_deploy.imaging.hdr_transfer import HLG_PEAK_NITS
 from dcdr_deploy.imaging.light import COLOUR_CODE, HLG, LINEAR, PRIMARIES, Light
@@ -89,6 +90,7 @@ class Job:
         metadata: strings for the file's header.
         source: the SDR picture's file, for formats that keep it; ``None`` where there is none.
         largest: where the light ends, in units of SDR white; single pixels may exceed it.
+        carried: Exif, XMP and IPTC of the SDR picture, fit for the file.
     """
 
     linear: NDArray[np.floating[Any]]
@@ -99,6 +101,7 @@ class Job:
     metadata: dict[str, str]
     source: Path | None
     largest: float
+    carried: Carried = NOTHING
 
     def delivery(self) -> Delivery:
         """What turns the picture into PQ or HLG."""
@@ -170,6 +173,8 @@ class Format:
             default.
         takes: fields of :class:`WriteOptions` beside ``light`` that mean something here.
         needs: a module and the extra that brings it, where one is needed.
+        carries: which of :data:`~dcdr_deploy.imaging.carried.KINDS` it has a place for; with what of them where it is a
+            part, in words.
     """
 
     suffixes: tuple[str, ...]
@@ -179,6 +184,19 @@ class Format:
     primaries: tuple[str, ...] = tuple(PRIMARIES)
     takes: frozenset[str] = frozenset()
     needs: tuple[str, str] | None = None
+    carries: Mapping[str, str] = field(default_factory=dict)
+
+    def left_behind(self, carried: Carried) -> list[str]:
+        """Sentences about metadata of a picture that the format has no place for."""
+        name = self.suffixes[0]
+        sentences = []
+        for kind in carried.kinds:
+            part = self.carries.get(kind)
+            if part is None:
+                sentences.append(f"{name} has no place for {kind}, which is left out")
+            elif part:
+                sentences.append(f"{name} holds of {kind} only {part}")
+        return sentences
 
     def check(self, options: WriteOptions) -> Light:
         """Refuse what this format cannot do; return the light as it writes it.

@@ -9,12 +9,14 @@ from contextlib import contextmanager
 import numpy as np
 from numpy.typing import NDArray
 
+from dcdr_deploy.imaging.carried import EXIF, XMP
 from dcdr_deploy.imaging.delivery import CodeRange, ContentLight
-from dcdr_deploy.imaging.isobmff_write import content_light
+from dcdr_deploy.imaging.isobmff_write import MetadataItem, content_light, exif_item, xmp_item
 from dcdr_deploy.imaging.light import COLOUR_CODE, COLOUR_VOLUME, PQ, TRANSFER_CODE, Light
 from dcdr_deploy.imaging.writers.base import Job
 from dcdr_deploy.imaging.writers.png import LEAST_NITS
-from dcdr_deploy.imaging.xmp_write import own_description, packet
+from dcdr_deploy.imaging.xmp import BrokenPacketError
+from dcdr_deploy.imaging.xmp_write import OWN, extended, own_description, packet
 
 LOSSLESS = 100
 """Quality of a file that gives back its codes."""
@@ -54,9 +56,24 @@ def properties(light: Light, level: ContentLight) -> dict[bytes, bytes]:
     return found
 
 
+EXIF_AND_XMP = {EXIF: "", XMP: ""}
+"""What these formats carry: none has a place for IPTC."""
+
+
 def xmp_of(job: Job) -> bytes:
-    """Return the packet that says what made the picture; empty where nothing is said."""
-    return packet(own_description(job.metadata)) if job.metadata else b""
+    """Return the picture's packet with what made it in it, or one of that alone; empty where nothing is said."""
+    if job.carried.xmp is None:
+        return packet(own_description(job.metadata)) if job.metadata else b""
+    try:
+        return extended(job.carried.xmp, own_description(job.metadata), without=(OWN,))
+    except BrokenPacketError:  # well-formed, but nothing that has descriptions
+        return packet(own_description(job.metadata))
+
+
+def items_of(job: Job) -> list[MetadataItem]:
+    """Return XMP and Exif as items of HEIF."""
+    xmp, block = xmp_of(job), job.carried.exif_bytes
+    return [*([xmp_item(xmp)] if xmp else []), *([exif_item(block)] if block is not None else [])]
 
 
 @contextmanager

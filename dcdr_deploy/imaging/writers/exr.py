@@ -17,8 +17,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dcdr_deploy.imaging.carried import EXIF, XMP
 from dcdr_deploy.imaging.light import SCENE, Light
 from dcdr_deploy.imaging.writers.base import Format, Job, to_half
+from dcdr_deploy.imaging.writers.capture import exr_attributes
 
 SCENE_ID = {
     "rec709": "lin_rec709_scene",
@@ -54,6 +56,10 @@ def write_exr(path: Path, job: Job) -> None:
     """
     # The colour attributes cannot be overridden by strings of the same name.
     header: dict[str, Any] = {key: value for key, value in job.metadata.items() if key not in _COLOUR_ATTRIBUTES}
+    if job.carried.exif is not None:
+        header |= exr_attributes(job.carried.exif)
+    if job.carried.xmp is not None:
+        header["xmp"] = job.carried.xmp.decode("utf-8", "replace")
     header |= colour_attributes(job.light)
     _write(path, "RGB" if job.alpha is None else "RGBA", _samples(job), job.options.exr_compression, header)
 
@@ -81,7 +87,13 @@ def _held(job: Job) -> NDArray[np.float32]:
     return _samples(job)[..., :3].astype(np.float32)
 
 
-FORMAT = Format((".exr",), write_exr, _held, takes=frozenset({"exr_compression", "float32"}))
+FORMAT = Format(
+    (".exr",),
+    write_exr,
+    _held,
+    takes=frozenset({"exr_compression", "float32"}),
+    carries={EXIF: "what OpenEXR has attributes for, such as date, place, camera, lens and exposure", XMP: ""},
+)
 
 
 def write_data(path: Path, values: NDArray[np.float16], *, metadata: dict[str, str]) -> None:

@@ -8,7 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcdr_deploy.imaging import radiance
+from dcdr_deploy.imaging.carried import EXIF
 from dcdr_deploy.imaging.writers.base import Format, Job
+from dcdr_deploy.imaging.writers.capture import radiance_lines
 
 
 def write_hdr(path: Path, job: Job) -> None:
@@ -17,8 +19,12 @@ def write_hdr(path: Path, job: Job) -> None:
     Raises:
         OSError: the file could not be written.
     """
+    captured = radiance_lines(job.carried.exif) if job.carried.exif is not None else {}
     radiance.write_radiance(
-        path, job.scene(radiance.RGBE_MAX), metadata=job.metadata, chromaticities=job.light.chromaticities
+        path,
+        job.scene(radiance.RGBE_MAX),
+        metadata={**captured, **job.metadata},
+        chromaticities=job.light.chromaticities,
     )
 
 
@@ -26,4 +32,4 @@ def _held(job: Job) -> NDArray[np.float32]:
     return radiance.decode_rgbe(radiance.encode_rgbe(job.scene(radiance.RGBE_MAX)))
 
 
-FORMAT = Format((".hdr",), write_hdr, _held)
+FORMAT = Format((".hdr",), write_hdr, _held, carries={EXIF: "date and place"})

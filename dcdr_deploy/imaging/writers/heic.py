@@ -12,7 +12,15 @@ from typing import Any
 from dcdr_deploy.imaging.isobmff_write import extended
 from dcdr_deploy.imaging.light import HLG, PQ
 from dcdr_deploy.imaging.writers.base import FAST, SLOW, Format, Job
-from dcdr_deploy.imaging.writers.delivered import code_points, encoded, encoder_errors, held, properties, xmp_of
+from dcdr_deploy.imaging.writers.delivered import (
+    EXIF_AND_XMP,
+    code_points,
+    encoded,
+    encoder_errors,
+    held,
+    items_of,
+    properties,
+)
 
 QUALITY = 90
 BITS = 10
@@ -35,14 +43,13 @@ def write_heic(path: Path, job: Job) -> None:
         "matrix_coefficients": matrix,
         "full_range_flag": 1,
         "enc_params": {"preset": _PRESET[job.options.speed]},
-        "xmp": xmp_of(job) or None,
     }
     mode = "RGB;16" if job.alpha is None else "RGBA;16"
     with encoder_errors("libheif"):
         picture = pillow_heif.from_bytes(mode=mode, size=samples.shape[1::-1], data=samples.tobytes())
         stream = io.BytesIO()
         picture.save(stream, **settings)
-        path.write_bytes(extended(stream.getvalue(), properties(job.light, level)))
+        path.write_bytes(extended(stream.getvalue(), properties(job.light, level), items_of(job)))
 
 
 FORMAT = Format(
@@ -52,4 +59,5 @@ FORMAT = Format(
     transfers=(PQ, HLG),
     takes=frozenset({"quality", "speed"}),
     needs=("pillow_heif", "heif"),
+    carries=EXIF_AND_XMP,
 )

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcdr_deploy.errors import OutputError
+from dcdr_deploy.imaging.carried import WHOLE
 from dcdr_deploy.imaging.ultrahdr.gain import LARGEST
 from dcdr_deploy.imaging.ultrahdr.write import write_ultrahdr
 from dcdr_deploy.imaging.writers.base import Format, Job
@@ -26,7 +27,9 @@ def write_jpeg(path: Path, job: Job) -> None:
             f"{path}: an Ultra HDR file holds the SDR picture too; give `source`, or write another format"
         )
     quality = job.options.quality or QUALITY
-    write_ultrahdr(path, job.linear, job.peak, source=job.source, quality=quality, metadata=job.metadata)
+    write_ultrahdr(
+        path, job.linear, job.peak, source=job.source, quality=quality, metadata=job.metadata, carried=job.carried
+    )
 
 
 def _held(job: Job) -> NDArray[np.float32]:
@@ -34,4 +37,6 @@ def _held(job: Job) -> NDArray[np.float32]:
     return held
 
 
-FORMAT = Format((".jpg", ".jpeg"), write_jpeg, _held, transfers=(), primaries=(), takes=frozenset({"quality"}))
+FORMAT = Format(
+    (".jpg", ".jpeg"), write_jpeg, _held, transfers=(), primaries=(), takes=frozenset({"quality"}), carries=WHOLE
+)

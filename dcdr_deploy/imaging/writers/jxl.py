@@ -59,7 +59,7 @@ def write_jxl(path: Path, job: Job) -> None:
         data = imagecodecs.jpegxl_encode(
             samples, effort=_EFFORT[job.options.speed], numthreads=hardware.cpu_threads(), **settings
         )
-        path.write_bytes(_with(bytes(data), colour, HALF_BITS if linear else bits, xmp_of(job)))
+        path.write_bytes(_with(bytes(data), colour, HALF_BITS if linear else bits, _said(job)))
 
 
 def _samples(job: Job, bits: int, *, lossless: bool) -> NDArray[Any]:
@@ -96,9 +96,15 @@ def _light(job: Job) -> NDArray[np.float16]:
     return halves
 
 
-def _with(data: bytes, colour: Colour, bits: int, xmp: bytes) -> bytes:
+def _said(job: Job) -> bytes:
+    """Return boxes of XMP and of Exif (18181-2, 9.4 and 9.5)."""
+    xmp, block = xmp_of(job), job.carried.exif_bytes
+    boxes = box(b"xml ", xmp) if xmp else b""
+    return boxes + (box(b"Exif", bytes(4) + block) if block is not None else b"")
+
+
+def _with(data: bytes, colour: Colour, bits: int, said: bytes) -> bytes:
     """Put a codestream of imagecodecs, bare or in its container, into one that says its colours and its maker."""
-    said = box(b"xml ", xmp) if xmp else b""
     if data.startswith(SIGNATURE):
         return _CONTAINER + box(b"jxlc", recoloured(data, colour, bits)) + said
     parts = bodies(data)
@@ -127,4 +133,5 @@ FORMAT = Format(
     primaries=tuple(PRIMARIES),
     takes=frozenset({"quality", "bits", "speed"}),
     needs=("imagecodecs", "formats"),
+    carries=delivered.EXIF_AND_XMP,
 )

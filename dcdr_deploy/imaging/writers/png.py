@@ -10,13 +10,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from dcdr_deploy.imaging.carried import WHOLE, Carried
 from dcdr_deploy.imaging.delivery import CodeRange, ContentLight
+from dcdr_deploy.imaging.jpeg_file import iptc_resource
+from dcdr_deploy.imaging.kept import RAW_IPTC, XMP_KEYWORD
 from dcdr_deploy.imaging.light import COLOUR_CODE, COLOUR_VOLUME, HLG, LINEAR, PQ, TRANSFER_CODE, Light
 from dcdr_deploy.imaging.writers import codes16
 from dcdr_deploy.imaging.writers.base import Format, Job
 
 _SIGNATURE_AND_IHDR = 8 + 25
 _CODES = CodeRange(16)
+_HEX_DIGITS = 72  # of a line
 
 LEAST_NITS = 0.0001
 """Darkest light that files name, cd/m2: the smallest number of SMPTE ST 2086."""
@@ -44,6 +48,7 @@ def write_png16(path: Path, job: Job) -> None:
         raise OSError("OpenCV cannot encode it as PNG")
     encoded = packed.data
     texts = [_chunk(b"iTXt", _text(key, value)) for key, value in job.metadata.items()]
+    texts += _described(job.carried)
     with path.open("wb") as stream:
         stream.writelines([encoded[:_SIGNATURE_AND_IHDR], *chunks, *texts, encoded[_SIGNATURE_AND_IHDR:]])
 
@@ -74,6 +79,20 @@ def _delivery_chunks(light: Light, level: ContentLight) -> Iterator[bytes]:
         yield _chunk(b"cLLI", struct.pack(">2I", round(level.max_cll * 10000), round(level.max_fall * 10000)))
 
 
+def _described(carried: Carried) -> Iterator[bytes]:
+    """EXIf (11.3.3.2), the text that XMP's part 3 names, and IPTC as ImageMagick began to write it."""
+    block = carried.exif_bytes
+    if block is not None:
+        yield _chunk(b"eXIf", block)
+    if carried.xmp is not None:
+        yield _chunk(b"iTXt", XMP_KEYWORD + b"\0\0\0\0\0" + carried.xmp)
+    if carried.iptc is not None:
+        digits = iptc_resource(carried.iptc).hex()
+        lines = "\n".join(digits[at : at + _HEX_DIGITS] for at in range(0, len(digits), _HEX_DIGITS))
+        text = f"\niptc\n{len(digits) // 2:8d}\n{lines}\n"
+        yield _chunk(b"zTXt", RAW_IPTC + b"\0\0" + zlib.compress(text.encode()))
+
+
 def _held(job: Job) -> NDArray[np.float32]:
     if job.light.transfer == LINEAR:
         return codes16.held(job)
@@ -97,4 +116,5 @@ FORMAT = Format(
     _held,
     transfers=(LINEAR, PQ, HLG),
     primaries=("rec709", "p3", "rec2020", "acescg"),
+    carries=WHOLE,
 )

@@ -15,7 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcdr_deploy.imaging import tiff_file as t
+from dcdr_deploy.imaging.carried import WHOLE
 from dcdr_deploy.imaging.icc_write import linear_profile
+from dcdr_deploy.imaging.kept import TIFF_IPTC, TIFF_XMP
 from dcdr_deploy.imaging.writers import codes16
 from dcdr_deploy.imaging.writers.base import Format, Job
 
@@ -61,8 +63,12 @@ def write_tiff(path: Path, job: Job) -> None:
         tags[t.SOFTWARE] = job.metadata["software"]
     if described:
         tags[t.DESCRIPTION] = "\n".join(f"{key}={value}" for key, value in described.items())
+    if job.carried.xmp is not None:
+        tags[TIFF_XMP] = job.carried.xmp
+    if job.carried.iptc is not None:
+        tags[TIFF_IPTC] = job.carried.iptc
     try:
-        path.write_bytes(t.assemble(tags, strips))
+        path.write_bytes(t.assemble(tags, strips, described=job.carried.exif))
     except ValueError as error:
         raise OSError(str(error)) from error
 
@@ -93,4 +99,4 @@ def _pack_floats(rows: NDArray[np.float32]) -> bytes:
     return zlib.compress(differences, _DEFLATE_LEVEL)
 
 
-FORMAT = Format((".tif", ".tiff"), write_tiff, _held, takes=frozenset({"float32"}))
+FORMAT = Format((".tif", ".tiff"), write_tiff, _held, takes=frozenset({"float32"}), carries=WHOLE)
