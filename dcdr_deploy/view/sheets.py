@@ -69,8 +69,9 @@ def plan_sheets(
     Args:
         sources: HDR files, or one folder of them.
         inputs: the SDR picture, or the folder of them.
-        output: the sheet of one picture, or a folder; by default ``a.sheet.png`` in the working directory for
-            ``hdr/a.exr``. Several sheets need a folder, in which they are called as the pictures are.
+        output: the sheet of one picture, or a folder, which is what a name without a suffix means; by default
+            ``a.sheet.png`` in the working directory for ``hdr/a.exr``. Several sheets need a folder, in which they are
+            called as the pictures are.
         settings: how they are drawn.
 
     Raises:
@@ -81,7 +82,7 @@ def plan_sheets(
     several = len(pairs) > 1 or (len(sources) == 1 and sources[0].is_dir())
     if several and (output is None or output.is_file() or output.suffix.lower() in (".png", ".jpg", ".jpeg")):
         raise InputError(f"{len(pairs)} pictures make as many sheets: `output` must name a folder for them")
-    if not several and output is not None and not output.is_dir():
+    if not several and output is not None and output.suffix and not output.is_dir():
         targets = [output]
     else:
         folder = output or Path()

@@ -36,6 +36,12 @@ def test_a_folder_makes_sheets_in_another(dcdr):
     assert all(Path(report["output"]).is_file() for report in reports)
 
 
+@pytest.mark.parametrize("folder", ["new", "new/", "sdr"])
+def test_a_name_without_a_suffix_is_a_folder(dcdr, folder):
+    assert dcdr("preview", "hdr/a.exr", "-o", folder).exit_code == 0
+    assert Path(folder, "a.sheet.png").is_file()
+
+
 def test_the_sheets_of_a_folder_are_none_of_its_pictures(dcdr):
     for _ in range(2):
         done = dcdr("preview", "hdr", "-o", "hdr", "--cell", "64")
