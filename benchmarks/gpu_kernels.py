@@ -21,7 +21,7 @@ from gpu_nvrtc import compile_with_nvrtc, toolkits
 
 from dcdr_deploy.engines.cuda import driver as launching
 from dcdr_deploy.engines.cuda.block import DcrbKernels
-from dcdr_deploy.engines.cuda.compiler import SOURCES, compile_cubin, source_text
+from dcdr_deploy.engines.cuda.compiler import SOURCES, compile_cubin, source_text, target_sm
 from dcdr_deploy.engines.torch import fused
 from dcdr_deploy.errors import MissingDependency
 
@@ -35,7 +35,7 @@ def kernels_for(sm: int) -> tuple[DcrbKernels, str]:
         MissingDependency: neither NVRTC nor nvcc can be used.
         EngineError: there is no kernel for this GPU, or it does not compile.
     """
-    target = fused.cubin_sm(sm)
+    target = target_sm(sm)
     cubin, compiler = _compiled(fused.SOURCE, target)
     driver, launcher = _driver()
     return DcrbKernels({target: cubin}, driver), f"SM{target} by {compiler}, launched through {launcher}"

@@ -108,12 +108,11 @@ def main() -> int:
 
 def compile_all() -> None:
     """Compile the kernels for this GPU into the cache, sources beside each other, and say how long it took."""
-    from dcdr_deploy.engines.cuda.compiler import SUPPORTED_SMS, compile_cubin
-    from dcdr_deploy.engines.cuda.driver import choose_sm
+    from dcdr_deploy.engines.cuda.compiler import compile_cubin, target_sm
     from dcdr_deploy.engines.cuda.network import SOURCES
     from dcdr_deploy.system import hardware
 
-    sm = choose_sm(SUPPORTED_SMS, hardware.compute_capabilities()[0])
+    sm = target_sm(hardware.compute_capabilities()[0])
 
     def compiled(source: str) -> str:
         started = time.perf_counter()

@@ -91,11 +91,10 @@ def half_block_times(height: int, width: int) -> list[float]:
     """Milliseconds of half a block from hidden maps: a deformable convolution with all that is done in its epilogue."""
     from gpu_dcrb_checks import SOURCE, Block
 
-    from dcdr_deploy.engines.cuda.compiler import SUPPORTED_SMS, compile_cubin
+    from dcdr_deploy.engines.cuda.compiler import compile_cubin, target_sm
     from dcdr_deploy.engines.cuda.dcrb import DcrbKernels2
-    from dcdr_deploy.engines.cuda.driver import choose_sm
 
-    sm = choose_sm(SUPPORTED_SMS, hardware.compute_capabilities()[0])
+    sm = target_sm(hardware.compute_capabilities()[0])
     kernels, block = DcrbKernels2({sm: compile_cubin(SOURCE, sm)}), Block(1, height, width, 1.0)
     arguments = block.arguments()
     return [time / 2 for time in measure.device_times(lambda: kernels.launch(arguments, measure.stream()))]

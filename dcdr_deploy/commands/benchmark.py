@@ -10,10 +10,12 @@ import click
 
 from dcdr_deploy.commands.options.types import SizeType
 from dcdr_deploy.commands.show.progress import Display
+from dcdr_deploy.commands.show.text import with_options
 from dcdr_deploy.engines.base import PRECISIONS, EngineOptions
 from dcdr_deploy.engines.registry import backend_names
 from dcdr_deploy.errors import InputError, ModelError
-from dcdr_deploy.run.benchmark import ALL, Wishes, as_dict, benchmark, contenders
+from dcdr_deploy.run.benchmark import ALL, Wishes, benchmark, contenders
+from dcdr_deploy.run.timings import as_dict
 from dcdr_deploy.system.progress import silent
 
 EPILOG = """\b
@@ -79,6 +81,6 @@ def command(models: tuple[str, ...], backend: str, sizes: tuple[tuple[int, int],
     results = benchmark(contenders(backend, paths), wishes, listener)
     machine = report()
     if chosen["as_json"]:
-        click.echo(json.dumps({"machine": machine, "results": as_dict(results)}, indent=2))
+        click.echo(with_options(json.dumps({"machine": machine, "results": as_dict(results)}, indent=2)))
     else:
         click.echo(format_results(results, machine))

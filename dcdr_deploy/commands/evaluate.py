@@ -7,11 +7,10 @@ from typing import Any
 
 import click
 
-from dcdr_deploy.commands.show.evaluate import display
-from dcdr_deploy.commands.show.text import printable, printable_lines, with_options
+from dcdr_deploy.commands.show.evaluate import display, tell
+from dcdr_deploy.commands.show.text import printable_lines, with_options
 from dcdr_deploy.evaluation.align import ALIGNMENTS, NONE
 from dcdr_deploy.evaluation.comparison import EvaluationSettings
-from dcdr_deploy.evaluation.report import EvaluationReport
 from dcdr_deploy.evaluation.scale import GT_MAX
 from dcdr_deploy.imaging.light import SDR_WHITE_NITS
 from dcdr_deploy.imaging.read_hdr import HdrOptions
@@ -144,51 +143,10 @@ def command(prediction: str, truth: str, **chosen: Any) -> None:
     with display() as shown:
         report = evaluate(pairs, settings, silent if chosen["quiet"] else shown)
     if not chosen["quiet"]:
-        _tell(report, left_out, as_table=not (chosen["as_json"] or chosen["as_csv"]))
+        tell(report, left_out, as_table=not (chosen["as_json"] or chosen["as_csv"]))
     if chosen["as_json"]:
         click.echo(with_options(json.dumps(report.as_dict(), indent=2)))
     elif chosen["as_csv"]:
         click.echo(printable_lines(with_options(report.as_csv(summary=chosen["summary"]))), nl=False)
     else:
         click.echo(printable_lines(with_options(report.as_table(summary=chosen["summary"]))))
-
-
-def _tell(report: EvaluationReport, left_out: list[str], *, as_table: bool) -> None:
-    """Notes on stderr; the table says by itself what was not computed."""
-    for note in left_out:
-        click.echo(printable(f"note: {note}"), err=True)
-    for note in _summed_up(report.notes):
-        click.echo(printable(f"note: {note}"), err=True)
-    if report.masked:
-        click.echo(f"note: {report.masked:,} pixels with NaN or infinity do not count", err=True)
-    if report.misaligned and report.align == NONE:
-        first = report.misaligned[0]
-        click.echo(
-            printable(
-                f"note: {len(report.misaligned)} of {len(report.pairs)} predictions differ from their truths by more "
-                f"than half a stop in the median ({first.name} by {first.stops:+.1f}); where light is relative, "
-                "--align gain takes that out"
-            ),
-            err=True,
-        )
-    if report.beyond:
-        click.echo(
-            f"note: {report.beyond} truths have values above full scale; PSNR-L, SSIM, LPIPS and the paper's HDR-VDP-2 "
-            "take them as full scale, as 16-bit files would",
-            err=True,
-        )
-    if not as_table:
-        for name, reason in report.reasons.items():
-            click.echo(with_options(f"note: {name}: not computed: {reason}"), err=True)
-
-
-def _summed_up(notes: tuple[str, ...]) -> list[str]:
-    """One line for each sentence, with the first of its files and how many others it is true of."""
-    files: dict[str, list[str]] = {}
-    for note in notes:
-        file, _, sentence = note.partition(": ")
-        files.setdefault(sentence, []).append(file)
-    return [
-        f"{names[0]}{f' and {len(names) - 1} others' if names[1:] else ''}: {sentence}"
-        for sentence, names in files.items()
-    ]

@@ -25,5 +25,6 @@ SIZE_MULTIPLE = 4
 """Two halvings: height and width of an input must be multiples of 4."""
 
 ONNX_SUFFIX, ENGINE_SUFFIX = ".onnx", ".engine"
-CHECKPOINT_SUFFIXES = (".pth", ".pt", ".safetensors")
+SAFETENSORS_SUFFIX = ".safetensors"
+CHECKPOINT_SUFFIXES = (".pth", ".pt", SAFETENSORS_SUFFIX)
 """Of the files that hold a network; lower case."""

@@ -6,10 +6,9 @@ a backend with the model file that it takes; all are loaded before the first is 
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,12 +23,10 @@ from dcdr_deploy.engines.registry import BACKENDS, Backend, get_backend
 from dcdr_deploy.errors import DcdrError, EngineError, InputError
 from dcdr_deploy.metrics.psnr import psnr_l
 from dcdr_deploy.run.runner import Runner
-from dcdr_deploy.run.selection import DEMO_MODEL
+from dcdr_deploy.run.selection import DEMO_MODEL, DEMO_SUFFIXES
+from dcdr_deploy.run.timings import Result, Size, Timing
 from dcdr_deploy.system import hardware
 from dcdr_deploy.system.progress import Event, Listener, silent
-
-Size = tuple[int, int]
-"""(height, width) of a picture."""
 
 ALL = "all"
 
@@ -49,66 +46,6 @@ class Contender:
 
     backend: Backend
     model: Path | None
-
-
-@dataclass(frozen=True)
-class Timing:
-    """Seconds of whole frames of one size, from codes in host memory to floats in host memory.
-
-    Attributes:
-        size: (height, width).
-        seconds: of each frame, in order; the first, which is told apart, is not among them.
-        first: seconds of the first frame of this size.
-        tiles: tiles of a frame.
-        note: why there are no times.
-    """
-
-    size: Size
-    seconds: tuple[float, ...] = ()
-    first: float = 0.0
-    tiles: int = 0
-    note: str = ""
-
-    @property
-    def median(self) -> float:
-        """Median of the seconds."""
-        return statistics.median(self.seconds)
-
-    @property
-    def spread(self) -> tuple[float, float]:
-        """10th and 90th percentile of the seconds."""
-        low, high = np.percentile(self.seconds, [10, 90])
-        return float(low), float(high)
-
-
-@dataclass
-class Result:
-    """What was found out about a contender.
-
-    Attributes:
-        backend: its name.
-        model: its model file.
-        note: why it does not take part; empty if it does.
-        device: where it runs, in words.
-        device_kind: ``"cpu"`` or ``"cuda"``.
-        precision: of its arithmetic.
-        load_seconds: seconds until it was ready.
-        agreement: PSNR in dB against the reference in FP32, a full scale of 1.0; ``None`` without a reference.
-        memory: bytes that it took of its device to load and for the first frames; ``None`` where the system does not
-            tell.
-        timings: one for each size.
-    """
-
-    backend: str
-    model: Path | None
-    note: str = ""
-    device: str = ""
-    device_kind: str = DEVICE_CPU
-    precision: str = ""
-    load_seconds: float = 0.0
-    agreement: float | None = None
-    memory: int | None = None
-    timings: list[Timing] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -138,7 +75,8 @@ def contenders(backends: str, models: Sequence[Path]) -> list[Contender]:
         EngineError: a backend is not known.
         InputError: a backend that was named takes none of the files.
     """
-    given = list(models) or [path for path in (DEMO_MODEL, DEMO_MODEL.with_suffix(".safetensors")) if path.is_file()]
+    demo = (DEMO_MODEL.with_suffix(suffix) for suffix in DEMO_SUFFIXES)
+    given = list(models) or [path for path in demo if path.is_file()]
     chosen = list(BACKENDS.values()) if backends == ALL else [get_backend(name) for name in backends.split(",")]
     found = []
     for backend in chosen:
@@ -202,7 +140,7 @@ class _Entry:
     def _load(self) -> Engine:
         backend, model, options = self.contender.backend, self.contender.model, self.options
         if model is None:
-            raise EngineError(f"it takes {', '.join(backend.suffixes)} files; name one with --model")
+            raise EngineError(f"it takes {', '.join(backend.suffixes)} files; name one with `models`")
         state = backend.state_for(model, options)
         if not state.ok:
             raise EngineError(state.reason)
@@ -333,39 +271,3 @@ class _failures:  # noqa: N801 - used like a function
         self._happened = True
         self._entry.result.timings.append(Timing(self._size, note=str(error)))
         return True
-
-
-def as_dict(results: Iterable[Result]) -> list[dict[str, Any]]:
-    """Return results as plain data for ``--json``: times in seconds, memory in bytes, agreement in dB."""
-    return [
-        {
-            **{key: value for key, value in vars(result).items() if key != "timings"},
-            "model": None if result.model is None else str(result.model),
-            "agreement": result.agreement if result.agreement is None or np.isfinite(result.agreement) else "exact",
-            "timings": [
-                {
-                    "size": list(timing.size),
-                    "first": timing.first,
-                    "tiles": timing.tiles,
-                    "note": timing.note,
-                    **(
-                        {"median": timing.median, "spread": timing.spread, "rounds": len(timing.seconds)}
-                        if timing.seconds
-                        else {}
-                    ),
-                }
-                for timing in result.timings
-            ],
-        }
-        for result in results
-    ]
-
-
-def fastest(results: Iterable[Result], size: Size) -> float | None:
-    """Return the least median for a size in seconds, ``None`` if nobody ran it."""
-    medians = [timing.median for result in results for timing in _of(result, size)]
-    return min(medians, default=None)
-
-
-def _of(result: Result, size: Size) -> Iterator[Timing]:
-    return (timing for timing in result.timings if timing.size == size and timing.seconds)

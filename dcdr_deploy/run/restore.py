@@ -18,6 +18,7 @@ from dcdr_deploy.run.gain import (
     BEGIN,
     Codes,
     ExcessField,
+    WorkingPicture,
     code_tables,
     excess_field,
     is_gray,
@@ -35,6 +36,11 @@ LARGE_PICTURE = 6_000_000
 
 MODEST_AREA = 140_000
 """Pixels of such tiles: some 600 MB of working memory, so that 24 megapixels stay below 1 GB in all."""
+
+
+Steady = Callable[[ExcessField, WorkingPicture], ExcessField]
+"""For frames of a video: takes what the network found in one, and the picture in which it did, both at the finest
+working size, and returns what is put onto the full picture."""
 
 
 @dataclass(frozen=True)
@@ -94,8 +100,14 @@ def begin(
     *,
     keep_gain: bool = False,
     listener: Listener = silent,
+    steady: Steady | None = None,
 ) -> Callable[[], Restored]:
     """Begin what :func:`restore` does: at scale ``"native"`` as :meth:`Runner.start` does, at others all of it.
+
+    Args:
+        frame, runner, scale, dials, keep_gain, listener: as for :func:`restore`.
+        steady: what is done with the excess at the working size before it goes onto the full picture; called once a
+            frame, on the calling thread, in the order of the calls; not at scale ``"native"``.
 
     Returns:
         What waits for the rest; to be called once, while the engine is open.
@@ -107,7 +119,7 @@ def begin(
     codes = pixels_of(frame)
     started = time.perf_counter()
     with _naming_memory(codes):
-        finish = _begun(codes, runner, scale, dials, keep_gain, listener)
+        finish = _begun(codes, runner, scale, dials, keep_gain, listener, steady)
 
     def finished() -> Restored:
         with _naming_memory(codes):
@@ -128,7 +140,13 @@ def _naming_memory(codes: Codes) -> Iterator[None]:
 
 
 def _begun(
-    codes: Codes, runner: Runner, scale: Scale, dials: Dials, keep_gain: bool, listener: Listener
+    codes: Codes,
+    runner: Runner,
+    scale: Scale,
+    dials: Dials,
+    keep_gain: bool,
+    listener: Listener,
+    steady: Steady | None,
 ) -> Callable[[], Restored]:
     height, width = codes.shape[:2]
     protected = BEGIN if dials.protect_below is None else dials.protect_below
@@ -148,7 +166,10 @@ def _begun(
 
         return native
     wanted = working_sizes(height, width, scale)
-    field, run = _excess(codes, second, wanted, runner, listener)
+    finest = average_down(codes, second.tables, wanted[0][0])
+    field, run = _excess(codes, finest, second, wanted, runner, listener)
+    if steady is not None:
+        field = steady(field, finest)
     outcome = second.from_field(field)
     sizes = tuple(size for size, _ in wanted)
     restored = Restored(outcome.linear, sizes, outcome.recovery, outcome.gain_stops, run)
@@ -157,13 +178,13 @@ def _begun(
 
 def _excess(
     codes: Codes,
+    finest: WorkingPicture,
     second: SecondPass,
     wanted: list[tuple[tuple[int, int], float]],
     runner: Runner,
     listener: Listener,
 ) -> tuple[ExcessField, RunStatistics]:
     """Return what the network finds at its working sizes, and what that took; not run where nothing clips."""
-    finest = average_down(codes, second.tables, wanted[0][0])
     needed, gray, fields, run = bool(finest.clipped.any()), is_gray(codes), [], RunStatistics()
     modest = runner.engine.info.device_kind == DEVICE_CPU and codes.shape[0] * codes.shape[1] > LARGE_PICTURE
     area = MODEST_AREA if modest else None

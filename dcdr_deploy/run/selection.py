@@ -14,7 +14,7 @@ from pathlib import Path
 
 from dcdr_deploy.engines.tensorrt import trt_api
 from dcdr_deploy.errors import DcdrError, ModelError
-from dcdr_deploy.modelfile.names import ENGINE_SUFFIX, ONNX_SUFFIX
+from dcdr_deploy.modelfile.names import ENGINE_SUFFIX, ONNX_SUFFIX, SAFETENSORS_SUFFIX
 from dcdr_deploy.modelfile.onnx_file import read_model
 from dcdr_deploy.modelfile.sidecar import REBUILD, Sidecar, check_fit, read_sidecar
 from dcdr_deploy.system import hardware
@@ -24,7 +24,7 @@ ENVIRONMENT_VARIABLE = "DCDR_MODEL"
 DEMO_MODEL = Path(__file__).parents[1] / "weights" / "dcdr-unet-demo.onnx"
 """The weights that come with the package."""
 
-DEMO_SUFFIXES = (ONNX_SUFFIX, ".safetensors")
+DEMO_SUFFIXES = (ONNX_SUFFIX, SAFETENSORS_SUFFIX)
 """Forms in which they come, best first."""
 
 

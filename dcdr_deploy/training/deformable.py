@@ -21,8 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from dcdr_deploy.engines.cuda.columns import ALIGNMENT, CHANNEL_MULTIPLE, SOURCE, ColumnKernels, Features
-from dcdr_deploy.engines.cuda.compiler import SUPPORTED_SMS, compile_cubin
-from dcdr_deploy.engines.cuda.driver import choose_sm
+from dcdr_deploy.engines.cuda.compiler import compile_cubin, target_sm
 from dcdr_deploy.errors import DcdrError, EngineError
 from dcdr_deploy.modelfile.names import OFFSET_CHANNELS
 from dcdr_deploy.models import HdrNetwork
@@ -81,7 +80,7 @@ def kernels_for(capability: tuple[int, int]) -> ColumnKernels:
         MissingDependency: the compiler's packages are not installed.
         EngineError: there are no kernels for this GPU, or the compiler is too old for it.
     """
-    sm = choose_sm(SUPPORTED_SMS, 10 * capability[0] + capability[1])
+    sm = target_sm(10 * capability[0] + capability[1])
     return ColumnKernels({sm: compile_cubin(SOURCE, sm)})
 
 

@@ -280,6 +280,44 @@ def test_ctrl_c_leaves_whole_files_only_and_the_next_run_goes_on(tmp_path, make_
     assert {path.name for path in hdr.glob("*.exr")} == {name.replace("png", "exr") for name in names}
 
 
+# Light
+
+
+def test_light_goes_into_the_file_as_asked_for(dcdr, make_picture, tiny_model):
+    make_picture(Path("in.png"))
+    base = ("-m", tiny_model, *ORT, *NATIVE)
+    assert dcdr("run", "in.png", "a.exr", *base, "--primaries", "acescg", "--tag", "scene").exit_code == 0
+    with OpenEXR.File("a.exr") as file:
+        assert file.header()["colorInteropID"] == "lin_ap1_scene"
+    options = ("--transfer", "pq", "--reference-white", "100", "--peak-nits", "600")
+    assert dcdr("run", "in.png", "a.png", *base, *options).exit_code == 0
+    with Image.open("a.png") as image:
+        assert (image.text["referenceWhite"], image.text["peakNits"]) == ("100", "600")
+    refused = dcdr("run", "a.png", "b.exr", *base)
+    assert refused.exit_code == 2
+    assert "a.png: is an HDR picture already (PNG with PQ transfer by its cICP)" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("target", "options", "said"),
+    [
+        ("a.exr", ("--transfer", "pq"), ".exr cannot hold --transfer pq; it has linear"),
+        ("a.png", ("--primaries", "aces2065-1"), ".png cannot hold --primaries aces2065-1; it has rec709, p3"),
+        ("a.png", ("--transfer", "pq", "--peak-nits", "100"), "--peak-nits 100 is below the reference white"),
+        ("a.png", ("--reference-white", "0"), "reference white must be 1 to 10000 cd/m2, not 0"),
+        ("a.hdr", ("--float",), ".hdr has no --float; leave it out"),
+        ("a.png", ("--exr-compression", "piz"), ".png has no --exr-compression"),
+    ],
+)
+def test_light_that_the_format_cannot_hold_is_one_line(dcdr, make_picture, tiny_model, target, options, said):
+    make_picture(Path("in.png"))
+    done = dcdr("run", "in.png", target, "-m", tiny_model, *ORT, *options)
+    assert done.exit_code == 2
+    (line,) = done.stderr.splitlines()
+    assert said in line
+    assert not Path(target).exists()
+
+
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 def test_ctrl_c_in_a_single_file_leaves_the_older_output(tmp_path, make_picture, tiny_model, monkeypatch, dcdr):
     make_picture(tmp_path / "in.png")

@@ -16,7 +16,8 @@ from dcdr_deploy.engines.base import Availability, Engine, EngineInfo, EngineOpt
 from dcdr_deploy.engines.registry import Backend
 from dcdr_deploy.errors import EngineError, EngineOutOfMemory, InputError
 from dcdr_deploy.modelfile.metadata import ModelMetadata
-from dcdr_deploy.run.benchmark import FEWEST_ROUNDS, Contender, Result, Timing, Wishes, as_dict, benchmark, contenders
+from dcdr_deploy.run.benchmark import FEWEST_ROUNDS, Contender, Wishes, benchmark, contenders
+from dcdr_deploy.run.timings import Result, Timing, as_dict
 
 MODEL = Path("net.fake")
 SIZE = (8, 12)
@@ -93,7 +94,7 @@ def test_whoever_cannot_be_loaded_stays_in_the_list(field, monkeypatch: pytest.M
     registry.BACKENDS["other"] = Backend("other", "fake_good", "-", (".engine",), {"cpu": 1})
     good, full, other = run()
     assert (good.note, full.note) == ("", "no room")
-    assert other.note == "it takes .engine files; name one with --model"
+    assert other.note == "it takes .engine files; name one with `models`"
     del registry.BACKENDS["good"]
     with pytest.raises(EngineError, match=r"no backend can be timed here \(full: no room; other: it takes"):
         run()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -17,10 +18,15 @@ from PIL import Image
 import dcdr_deploy
 from dcdr_deploy.engines.registry import load_engine
 from dcdr_deploy.errors import EngineError, InputError, ModelError, NonFiniteError, OutputError
+from dcdr_deploy.imaging import write
+from dcdr_deploy.imaging.light import Light
 from dcdr_deploy.imaging.read_hdr import read_hdr
 from dcdr_deploy.imaging.write import WriteOptions
+from dcdr_deploy.imaging.writers.base import Format, Job
+from dcdr_deploy.run.dials import Dials
 from dcdr_deploy.run.events import EngineReady, FileBegun, FileConverted, FilesFound, ModelChosen
 from dcdr_deploy.run.file import PreparedFile, convert_file
+from dcdr_deploy.run.folder import convert_folder
 from dcdr_deploy.run.opening import RunnerSettings, open_runner
 from dcdr_deploy.run.outputs import ConvertOptions, preview_path
 from dcdr_deploy.run.runner import Runner
@@ -204,6 +210,40 @@ def test_floats_are_refused_where_the_format_cannot_hold_them(tmp_path, make_pic
     options = ConvertOptions(WriteOptions(float32=True))
     with pytest.raises(OutputError, match=r"out\.png: \.png has no `float32`; leave it out, or write another format"):
         PreparedFile(make_picture(tmp_path / "in.png"), tmp_path / "out.png", options)
+
+
+@pytest.mark.parametrize("folder", [False, True])
+def test_a_format_is_given_the_source_and_the_light_as_it_writes_it(tmp_path, monkeypatch, runner, folder):
+    jobs: list[Job] = []
+
+    def remember(path: Path, job: Job) -> None:
+        jobs.append(job)
+        path.write_bytes(b"file")
+
+    form = Format((".tst",), remember, lambda job: job.scene(1e9), transfers=("pq",))
+    monkeypatch.setitem(write._FORMATS, ".tst", form)
+    (tmp_path / "in").mkdir()
+    Image.new("RGB", (32, 24), (100, 100, 100)).save(tmp_path / "in" / "a.jpg")
+    options = ConvertOptions(WriteOptions(light=Light(peak_nits=600)), dials=Dials(exposure=1))
+    monkeypatch.setattr("dcdr_deploy.run.outputs.OUTPUT_SUFFIXES", (*write.OUTPUT_SUFFIXES, ".tst"))
+    if folder:
+        convert_folder(tmp_path / "in", tmp_path / "out", runner, replace(options, format="tst"))
+    else:
+        convert_file(tmp_path / "in" / "a.jpg", tmp_path / "a.tst", runner, options)
+    (job,) = jobs
+    assert job.source == tmp_path / "in" / "a.jpg"
+    assert (job.light.transfer, job.light.primaries, job.light.peak_nits) == ("pq", "rec2020", 600)
+    assert job.largest == 2 * PEAK
+    assert job.metadata["peakNits"] == "600"
+
+
+def test_pq_holds_the_light_of_the_linear_file(tmp_path, runner, make_picture):
+    source = make_picture(tmp_path / "in.png", level=51)
+    linear = convert_file(source, tmp_path / "out.exr", runner, NATIVE)
+    absolute = replace(NATIVE, write=WriteOptions(light=Light(transfer="pq", peak_nits=5000)))
+    shown = convert_file(source, tmp_path / "out.png", runner, absolute)
+    np.testing.assert_allclose(read_hdr(shown.output).pixels, read_hdr(linear.output).pixels, rtol=2e-3, atol=1e-4)
+    assert shown.statistics["max"] == pytest.approx(linear.statistics["max"], rel=2e-3)
 
 
 def test_an_unknown_format_is_refused():

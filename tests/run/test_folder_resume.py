@@ -12,6 +12,7 @@ from run_results import converted
 
 from dcdr_deploy.engines.registry import load_engine
 from dcdr_deploy.errors import OutputError
+from dcdr_deploy.imaging.light import Light
 from dcdr_deploy.imaging.write import WriteOptions
 from dcdr_deploy.run.events import FilesFound
 from dcdr_deploy.run.folder import convert_folder
@@ -115,7 +116,14 @@ def test_an_output_that_is_gone_is_made_again(photos, finished, runner):
 
 @pytest.mark.parametrize(
     "options",
-    [ConvertOptions(WriteOptions(float32=True)), ConvertOptions(WriteOptions("piz")), ConvertOptions(format="hdr")],
+    [
+        ConvertOptions(WriteOptions(float32=True)),
+        ConvertOptions(WriteOptions("piz")),
+        ConvertOptions(format="hdr"),
+        ConvertOptions(WriteOptions(light=Light(primaries="acescg"))),
+        ConvertOptions(WriteOptions(light=Light(tag="scene"))),
+        ConvertOptions(WriteOptions(light=Light(reference_white=100))),
+    ],
 )
 def test_other_write_options_convert_all_again(photos, finished, runner, options):
     assert len(convert_folder(photos, finished, runner, options).files) == 3

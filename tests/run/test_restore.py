@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from dcdr_deploy.imaging.frame import Frame
 from dcdr_deploy.imaging.transfer import linear_to_srgb, srgb_to_linear
 from dcdr_deploy.metrics.psnr import clipped_region
 from dcdr_deploy.run.dials import Dials
-from dcdr_deploy.run.restore import MODEST_AREA, restore
+from dcdr_deploy.run.restore import MODEST_AREA, begin, restore
 from dcdr_deploy.run.runner import Runner
 from dcdr_deploy.run.selection import DEMO_MODEL
 from dcdr_deploy.run.working_scale import working_sizes
@@ -178,3 +179,17 @@ def test_with_the_demo_weights_gray_stays_gray_and_unclipped_light_stays():
                     assert np.ptp(light, axis=-1).max() == 0
                 far = ~clipped_region(codes, surround=16)
                 np.testing.assert_allclose(light[far], linear_of(codes)[far], rtol=0.01)
+
+
+def test_what_was_found_can_be_steadied_before_it_goes_onto_the_picture(engine, photo):
+    """Called once a frame with the finest working picture; a field without excess leaves the SDR picture's light."""
+    runner, seen = Runner(engine), []
+
+    def nothing(field, picture):
+        seen.append((field.near.shape, picture.light.shape))
+        return replace(field, weighted=np.zeros_like(field.weighted))
+
+    found = begin(photo, runner, 64, steady=nothing)()
+    assert seen == [((*found.working_sizes[0], 1), (*found.working_sizes[0], 3))]
+    assert np.array_equal(found.linear, restore(photo, runner, 64, Dials(strength=0)).linear)
+    assert not np.array_equal(found.linear, restore(photo, runner, 64).linear)

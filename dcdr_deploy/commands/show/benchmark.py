@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from dcdr_deploy.commands.show.text import printable
-from dcdr_deploy.run.benchmark import Result, Size, Timing, fastest
+from dcdr_deploy.commands.show.text import printable, with_options
+from dcdr_deploy.run.timings import Result, Size, Timing, fastest
 
 _HEADER: tuple[str, ...] = (
     "backend",
@@ -49,7 +49,7 @@ def _lines(results: Sequence[Result], machine: Mapping[str, Any]) -> Iterator[st
             yield f"{result.backend}: {result.device}"
     for result in results:
         if result.note:
-            yield printable(f"not timed: {result.backend}: {result.note}")
+            yield printable(with_options(f"not timed: {result.backend}: {result.note}"))
 
 
 def _table(results: Sequence[Result], size: Size) -> Iterator[str]:

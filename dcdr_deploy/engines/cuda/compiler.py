@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from dcdr_deploy.engines.cuda import convolution_table
+from dcdr_deploy.engines.cuda.driver import nearest_sm
 from dcdr_deploy.errors import EngineError, MissingDependency, OutputError
 from dcdr_deploy.system.faults import one_line
 from dcdr_deploy.system.files import atomic_path, cache_folder
@@ -69,6 +70,19 @@ def source_hash(source: str) -> str:
     """Return the SHA-256, in hexadecimal digits, of a source for all SMs and the options it is compiled with."""
     generated = [GENERATED[source](sm) for sm in SUPPORTED_SMS] if source in GENERATED else []
     return hashlib.sha256("\0".join((source_text(source), *generated, *OPTIONS)).encode()).hexdigest()
+
+
+def target_sm(sm: int) -> int:
+    """Return what to compile for on a GPU: its own compute capability, or the nearest lower one that it runs.
+
+    Raises:
+        EngineError: the GPU is too old, or of a generation that is not known yet.
+    """
+    nearest = nearest_sm(SUPPORTED_SMS, sm)
+    if nearest is None:
+        known = ", ".join(f"SM{each}" for each in SUPPORTED_SMS)
+        raise EngineError(f"there is no kernel for a GPU of SM{sm}, only for {known}")
+    return nearest
 
 
 def compile_cubin(source: str, sm: int) -> bytes:

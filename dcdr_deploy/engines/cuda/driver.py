@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import importlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from dcdr_deploy.errors import EngineError, EngineOutOfMemory, MissingDependency
@@ -128,14 +128,19 @@ def device_sm(driver: Any, device: Any) -> int:
     return 10 * major + minor
 
 
+def nearest_sm(available: Iterable[int], sm: int) -> int | None:
+    """Return the SM whose cubin runs on a device: its own, else the highest lower one of the same major number."""
+    return max((each for each in available if each // 10 == sm // 10 and each <= sm), default=None)
+
+
 def choose_sm(available: Sequence[int], sm: int) -> int:
-    """Return the SM whose cubin runs on a device: its own, else the highest lower one of the same major number.
+    """Return of compiled kernels those that run on a device.
 
     Raises:
-        EngineError: none does.
+        EngineError: none do.
     """
-    fitting = [each for each in available if each // 10 == sm // 10 and each <= sm]
-    if not fitting:
+    nearest = nearest_sm(available, sm)
+    if nearest is None:
         listed = ", ".join(f"SM{each}" for each in sorted(available)) or "none"
         raise EngineError(f"this GPU is SM{sm}, the kernels were compiled for {listed}; build again with --sm {sm}")
-    return max(fitting)
+    return nearest

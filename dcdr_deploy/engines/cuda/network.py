@@ -16,10 +16,9 @@ from typing import Any
 import numpy as np
 
 from dcdr_deploy.engines.cuda import picture
-from dcdr_deploy.engines.cuda.compiler import SUPPORTED_SMS, compile_cubin
+from dcdr_deploy.engines.cuda.compiler import compile_cubin, target_sm
 from dcdr_deploy.engines.cuda.convolution import ConvolutionArguments, ConvolutionKernels
 from dcdr_deploy.engines.cuda.dcrb import DcrbArguments, DcrbKernels2
-from dcdr_deploy.engines.cuda.driver import choose_sm
 from dcdr_deploy.engines.cuda.launches import IMAGE, SMALL, Shape
 from dcdr_deploy.engines.cuda.memory import Device, Memory, Place, Stream
 from dcdr_deploy.engines.cuda.picture import PictureArguments, PictureKernels
@@ -77,7 +76,7 @@ def compile_kernels(device: Device) -> NetworkKernels:
         MissingDependency: the compiler is not installed.
         EngineError: it, the GPU or its driver refuses the kernels.
     """
-    sm = choose_sm(SUPPORTED_SMS, device.sm)
+    sm = target_sm(device.sm)
     with ThreadPoolExecutor(len(SOURCES)) as pool:  # seconds, the first time
         cubins = list(pool.map(lambda source: compile_cubin(source, sm), SOURCES))
     return NetworkKernels(device, {source: (sm, cubin) for source, cubin in zip(SOURCES, cubins, strict=True)})

@@ -20,9 +20,8 @@ from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
 
 from dcdr_deploy.engines.cuda.block import BlockArguments, DcrbKernels
-from dcdr_deploy.engines.cuda.compiler import SUPPORTED_SMS, compile_cubin
+from dcdr_deploy.engines.cuda.compiler import compile_cubin, target_sm
 from dcdr_deploy.engines.cuda.packing import pack_weight, plain_weight
-from dcdr_deploy.errors import EngineError
 from dcdr_deploy.modelfile.names import OFFSET_CHANNELS, WIDTH
 from dcdr_deploy.models import ops
 from dcdr_deploy.models.blocks import DCRB
@@ -207,19 +206,6 @@ def compute_capability(device: int) -> int:
     return major * 10 + minor
 
 
-def cubin_sm(sm: int) -> int:
-    """Return what to compile for on a GPU: its own compute capability, or the nearest lower one that it runs.
-
-    Raises:
-        EngineError: the GPU is too old, or of a generation that is not known yet.
-    """
-    fitting = [each for each in SUPPORTED_SMS if each // 10 == sm // 10 and each <= sm]
-    if not fitting:
-        known = ", ".join(f"SM{each}" for each in SUPPORTED_SMS)
-        raise EngineError(f"there is no fused kernel for a GPU of SM{sm}, only for {known}")
-    return max(fitting)
-
-
 @functools.cache
 def kernels_for(sm: int) -> DcrbKernels:
     """Return the kernel for GPUs of a compute capability; it is compiled once, and then taken from the disk.
@@ -228,7 +214,7 @@ def kernels_for(sm: int) -> DcrbKernels:
         MissingDependency: the compiler's packages are not installed.
         EngineError: there is no kernel for this GPU, or the compiler is too old for it.
     """
-    target = cubin_sm(sm)
+    target = target_sm(sm)
     return DcrbKernels({target: compile_cubin(SOURCE, target)})
 
 

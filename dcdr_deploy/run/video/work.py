@@ -19,6 +19,7 @@ from dcdr_deploy.errors import DcdrError
 from dcdr_deploy.imaging.delivery import ContentLight, Delivery
 from dcdr_deploy.run.dials import Dials
 from dcdr_deploy.run.recovery import Recovery
+from dcdr_deploy.run.restore import Steady
 from dcdr_deploy.run.restore import begin as begin_restoring
 from dcdr_deploy.run.runner import Runner
 from dcdr_deploy.run.stages import Begun, Pipeline, Stages, workers_for
@@ -39,12 +40,22 @@ DECODE, INFER, LIGHT, ENCODE = "decode", "infer", "light", "encode"
 
 @dataclass(frozen=True)
 class Restoring:
-    """What is done with every frame: the network, at which scale, and how its light is delivered."""
+    """What is done with every frame.
+
+    Attributes:
+        runner: with the network.
+        scale: at which size it works.
+        dials: how much of what it found.
+        delivery: how its light is written.
+        steady: what is done with it before, frame after frame; ``None`` leaves every frame on its own. A picture that
+            repeats the one before is not shown to it.
+    """
 
     runner: Runner
     scale: Scale
     dials: Dials
     delivery: Delivery
+    steady: Steady | None = None
 
 
 @dataclass(frozen=True)
@@ -185,7 +196,7 @@ class Work:
             return None if picture is None else _Late(picture, None, Recovery())
         started = time.perf_counter()
         do = self._restoring
-        finish = begin_restoring(picture.rgb, do.runner, do.scale, do.dials)
+        finish = begin_restoring(picture.rgb, do.runner, do.scale, do.dials, steady=do.steady)
         self.seconds[INFER] += time.perf_counter() - started
         without = Picture(**{**vars(picture), "rgb": None})
 

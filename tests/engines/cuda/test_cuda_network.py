@@ -160,10 +160,10 @@ def test_lack_of_memory_names_the_size_and_leaves_the_engine_usable(monkeypatch:
 
 def test_pictures_that_other_backends_take_in_tiles_stay_in_one_piece(monkeypatch: pytest.MonkeyPatch):
     runner = Runner(Setup(monkeypatch, memory=80 << 30).engine)
-    assert len(runner._plan(4320, 7680)) == 1
+    assert len(runner._sizing.plan(4320, 7680)) == 1
     small = Runner(Setup(monkeypatch, memory=8 << 30).engine)
-    assert len(small._plan(2160, 3840)) == 1
-    assert len(small._plan(4320, 7680)) > 1
+    assert len(small._sizing.plan(2160, 3840)) == 1
+    assert len(small._sizing.plan(4320, 7680)) > 1
 
 
 def test_the_runner_goes_on_with_smaller_tiles(monkeypatch: pytest.MonkeyPatch):

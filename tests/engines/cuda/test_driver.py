@@ -19,6 +19,7 @@ from test_kernel_emulated import TOLERANCE, block, relative_error
 
 from dcdr_deploy.engines.cuda import compiler, driver
 from dcdr_deploy.engines.cuda.block import BlockArguments, DcrbKernels, shared_kernels
+from dcdr_deploy.engines.cuda.compiler import target_sm
 from dcdr_deploy.engines.cuda.dcrb import DcrbKernels2
 from dcdr_deploy.engines.cuda.driver import Kernel, Library, choose_sm
 from dcdr_deploy.engines.cuda.packing import pack_weight
@@ -133,6 +134,17 @@ def test_a_gpu_without_a_cubin_is_named_with_what_there_is():
     message = r"this GPU is SM90, the kernels were compiled for SM75, SM80, SM86, SM120; build again with --sm 90"
     with pytest.raises(EngineError, match=message):
         DcrbKernels(CUBINS, driver=gpu_of(90)).prepare()
+
+
+@pytest.mark.parametrize(("sm", "target"), [(75, 75), (86, 86), (90, 90), (101, 100), (121, 121)])
+def test_a_gpu_gets_the_kernel_of_its_own_or_the_nearest_lower_capability(sm: int, target: int):
+    assert target_sm(sm) == target
+
+
+@pytest.mark.parametrize("sm", [61, 70, 140])
+def test_a_gpu_without_a_kernel_is_refused(sm: int):
+    with pytest.raises(EngineError, match=f"no kernel for a GPU of SM{sm}, only for SM75"):
+        target_sm(sm)
 
 
 @given(st.sets(st.sampled_from(compiler.SUPPORTED_SMS)), st.sampled_from(compiler.SUPPORTED_SMS))

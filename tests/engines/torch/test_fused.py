@@ -15,7 +15,6 @@ from hypothesis import strategies as st  # noqa: E402
 
 from dcdr_deploy.engines.torch import fused  # noqa: E402
 from dcdr_deploy.engines.torch.fused import Block  # noqa: E402
-from dcdr_deploy.errors import EngineError  # noqa: E402
 from dcdr_deploy.models import PRESETS, DCDRUNet, DCDRUNetConfig, ops  # noqa: E402
 from dcdr_deploy.system import hardware  # noqa: E402
 
@@ -233,20 +232,6 @@ def test_weights_in_any_order_are_packed_alike():
     torch.testing.assert_close(
         fused.run_block(FakeKernels(), last, stream=0), fused.run_block(FakeKernels(), block, stream=0)
     )
-
-
-# Which kernel
-
-
-@pytest.mark.parametrize(("sm", "target"), [(75, 75), (86, 86), (90, 90), (101, 100), (121, 121)])
-def test_a_gpu_gets_the_kernel_of_its_own_or_the_nearest_lower_capability(sm: int, target: int):
-    assert fused.cubin_sm(sm) == target
-
-
-@pytest.mark.parametrize("sm", [61, 70, 140])
-def test_a_gpu_without_a_kernel_is_refused(sm: int):
-    with pytest.raises(EngineError, match=f"no fused kernel for a GPU of SM{sm}, only for SM75"):
-        fused.cubin_sm(sm)
 
 
 # Networks

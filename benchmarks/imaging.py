@@ -1,0 +1,178 @@
+"""What writing a 4K result costs, as a ratio to the library call alone.
+
+    python benchmarks/imaging.py [--size 2160x3840] [--rounds 5] [--only png]
+
+The library call gets samples that are ready, with the same compression and threads, and writes into the same folder.
+What this package adds is all the rest: limits, primaries, roll-off, curve, brightness, tags, whole files or none. Both
+are timed in turn, round by round, and the least of each counts: other work on the machine only ever adds. The column
+`all` adds the line of numbers that a run tells of the file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from dcdr_deploy.imaging import WriteOptions, read_image, srgb_to_linear, write_image
+from dcdr_deploy.imaging.delivery import CodeRange, Delivery
+from dcdr_deploy.imaging.light import Light
+from dcdr_deploy.imaging.statistics import light_summary
+from dcdr_deploy.imaging.write import stored_light
+
+ROOT = Path(__file__).resolve().parents[1]
+PEAK = 8.0
+
+Picture = NDArray[np.float32]
+Prepared = Callable[[Path], Any]
+
+
+def picture(height: int, width: int) -> Picture:
+    """A photograph enlarged, with grain of two 8-bit codes, its brightest parts up to the peak; network units."""
+    small = cv2.resize(read_image(ROOT / "samples" / "china.jpg").normalised(), (width, height), cv2.INTER_CUBIC)
+    noise = np.random.default_rng(1).standard_normal(small.shape, np.float32) * np.float32(2 / 255)
+    light = np.asarray(srgb_to_linear(np.clip(small + noise, 0, 1)), np.float32)
+    light += np.float32(PEAK - 1) * np.clip((light - np.float32(0.8)) / np.float32(0.2), 0, 1) ** 2
+    return light / np.float32(PEAK)
+
+
+def exr(name: str, kind: type) -> Callable[[Picture], Prepared]:
+    """OpenEXR's own writer, with a thread for each core."""
+
+    def prepare(linear: Picture) -> Prepared:
+        import OpenEXR
+
+        OpenEXR.set_global_thread_count(os.cpu_count() or 1)
+        pixels = np.ascontiguousarray((linear * np.float32(PEAK)).astype(kind))
+        header = {"compression": getattr(OpenEXR, f"{name}_COMPRESSION"), "type": OpenEXR.scanlineimage}
+        return lambda path: OpenEXR.File(header, {"RGB": pixels}).write(str(path))
+
+    return prepare
+
+
+def png(codes_of: Callable[[Picture], NDArray[np.uint16]]) -> Callable[[Picture], Prepared]:
+    """OpenCV's PNG encoder."""
+
+    def prepare(linear: Picture) -> Prepared:
+        bgr = np.ascontiguousarray(codes_of(linear)[..., ::-1])
+        return lambda path: path.write_bytes(cv2.imencode(".png", bgr)[1].data)
+
+    return prepare
+
+
+def tiff(kind: type) -> Callable[[Picture], Prepared]:
+    """tifffile's writer, deflate with predictor, on all cores."""
+
+    def prepare(linear: Picture) -> Prepared:
+        import tifffile
+
+        codes = np.rint(np.clip(linear, 0, 1) * 65535).astype(kind) if kind is np.uint16 else linear * np.float32(PEAK)
+        given = {
+            "compression": "zlib",
+            "compressionargs": {"level": 4},
+            "predictor": True,
+            "rowsperstrip": 64,
+            "maxworkers": os.cpu_count(),
+            "photometric": "rgb",
+        }
+        return lambda path: tifffile.imwrite(path, codes, **given)
+
+    return prepare
+
+
+def radiance(linear: Picture) -> Prepared:
+    """OpenCV's Radiance writer."""
+    bgr = np.ascontiguousarray((linear * np.float32(PEAK))[..., ::-1])
+    return lambda path: path.write_bytes(cv2.imencode(".hdr", bgr)[1].data)
+
+
+def linear_codes(linear: Picture) -> NDArray[np.uint16]:
+    """The network's [0, 1] x 65535."""
+    return np.rint(np.clip(linear, 0, 1) * 65535).astype(np.uint16)
+
+
+def pq_codes(linear: Picture) -> NDArray[np.uint16]:
+    """What a PNG in PQ holds."""
+    return Delivery(Light(transfer="pq"), PEAK).codes(linear, CodeRange(16), seed=None)[0]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One kind of file: how a run writes it, and what the library is given."""
+
+    name: str
+    suffix: str
+    options: WriteOptions
+    library: Callable[[Picture], Prepared]
+
+
+ACESCG, PQ = Light(primaries="acescg"), Light(transfer="pq")
+
+CASES = (
+    Case("exr half zip", ".exr", WriteOptions("zip"), exr("ZIP", np.float16)),
+    Case("exr half zip, ACEScg", ".exr", WriteOptions("zip", light=ACESCG), exr("ZIP", np.float16)),
+    Case("exr half zips", ".exr", WriteOptions("zips"), exr("ZIPS", np.float16)),
+    Case("exr half piz", ".exr", WriteOptions("piz"), exr("PIZ", np.float16)),
+    Case("exr half dwaa", ".exr", WriteOptions("dwaa"), exr("DWAA", np.float16)),
+    Case("exr half none", ".exr", WriteOptions("none"), exr("NO", np.float16)),
+    Case("exr float zip", ".exr", WriteOptions("zip", True), exr("ZIP", np.float32)),
+    Case("png linear", ".png", WriteOptions(), png(linear_codes)),
+    Case("png pq", ".png", WriteOptions(light=PQ), png(pq_codes)),
+    Case("tif 16 bits", ".tif", WriteOptions(), tiff(np.uint16)),
+    Case("tif float", ".tif", WriteOptions(float32=True), tiff(np.float32)),
+    Case("hdr", ".hdr", WriteOptions(), radiance),
+)
+
+
+def seconds(work: Callable[[], Any]) -> float:
+    """Wall time of one call."""
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def measure(case: Case, linear: Picture, folder: Path, rounds: int) -> tuple[float, float, float]:
+    """Least milliseconds of the library call, of our writing, and of our writing with the line of numbers."""
+    library, path = case.library(linear), folder / f"out{case.suffix}"
+
+    def ours() -> None:
+        write_image(path, linear, peak=PEAK, options=case.options)
+
+    def told() -> None:
+        light_summary(stored_light(path, linear, peak=PEAK, options=case.options))
+
+    works = (lambda: library(path), ours, told)
+    times = [[seconds(work) for work in works] for _ in range(rounds + 1)][1:]  # the first fills tables and caches
+    alone, own, line = (1e3 * min(column) for column in zip(*times, strict=True))
+    return alone, own, own + line
+
+
+def main() -> None:
+    """Print a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", default="2160x3840", metavar="HxW", help="of the picture [%(default)s]")
+    parser.add_argument("--rounds", type=int, default=5, help="timed rounds [%(default)s]")
+    parser.add_argument("--only", default="", metavar="WORD", help="cases whose name has this word")
+    arguments = parser.parse_args()
+    height, width = map(int, arguments.size.split("x"))
+    linear = picture(height, width)
+    print(f"{width}x{height}, {os.cpu_count()} cores, least of {arguments.rounds} rounds\n")
+    print("| file | library alone, ms | written, ms | ratio | all, ms |\n|---|---|---|---|---|")
+    with tempfile.TemporaryDirectory() as folder:
+        for case in CASES:
+            if arguments.only in case.name:
+                alone, own, whole = measure(case, linear, Path(folder), arguments.rounds)
+                print(f"| {case.name} | {alone:.0f} | {own:.0f} | {own / alone:.2f} | {whole:.0f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
