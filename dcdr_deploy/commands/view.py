@@ -25,8 +25,8 @@ display is HDR, it draws brighter than white.
 
 \b
 Pixels are kept as half floats, lossless: about 2 MB a megapixel with an input, 5
-without. Without --max-edge a page holds 8.3 megapixels in all; larger pictures
-are averaged down in linear light, which is told.
+without. Without --max-edge a picture has at most 8.3 megapixels and a page 16.6;
+larger ones are averaged down in linear light, which is told.
 """
 
 EXIT_SOME_FAILED = 3
@@ -38,7 +38,7 @@ EXIT_SOME_FAILED = 3
     "-o", "--output", type=click.Path(path_type=Path), help="Page to write. [HDR's name with .html, here; view.html]"
 )
 @click.option("--exposure", type=float, default=0.0, show_default=True, metavar="EV", help="With which the page opens.")
-@click.option("--max-edge", type=int, metavar="PIXELS", help="Longest edge on the page. [8.3 megapixels a page]")
+@click.option("--max-edge", type=int, metavar="PIXELS", help="Longest edge on the page. [see below]")
 @seeing.options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(

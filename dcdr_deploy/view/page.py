@@ -25,8 +25,11 @@ from dcdr_deploy.view.picture import Shown, check_reference_white, fitting, load
 
 SUFFIXES = (".html", ".htm")
 
-PIXELS_OF_A_PAGE = 3840 * 2160
-"""How many pixels a page holds in all where no longest edge is asked for; about 2 bytes each with an input, else 5."""
+PIXELS_OF_A_PICTURE = 3840 * 2160
+"""How many pixels of a picture a page holds at most where no longest edge is asked for."""
+
+PIXELS_OF_A_PAGE = 2 * PIXELS_OF_A_PICTURE
+"""How many it holds in all then; about 2 bytes each with an input, else 5."""
 
 LARGEST_EDGE = 4096
 """The longest edge that every browser draws (WebGL2 promises 2048; phones have 4096)."""
@@ -48,7 +51,7 @@ class PageSettings:
         reference_white: cd/m2 of SDR white.
         exposure: EV at which the page opens.
         max_edge: longest edge of a picture in pixels, larger ones are averaged down; ``None`` shares
-            :data:`PIXELS_OF_A_PAGE` among the pictures.
+            :data:`PIXELS_OF_A_PAGE` among the pictures, none of which gets more than :data:`PIXELS_OF_A_PICTURE`.
         full_scale: see :func:`dcdr_deploy.view.picture.load`.
 
     Raises:
@@ -71,7 +74,7 @@ class PageSettings:
         """(height, width) at which one of so many pictures is kept."""
         if self.max_edge is not None:
             return fitting(size, edge=self.max_edge)
-        return fitting(size, edge=LARGEST_EDGE, pixels=PIXELS_OF_A_PAGE / pictures)
+        return fitting(size, edge=LARGEST_EDGE, pixels=min(PIXELS_OF_A_PICTURE, PIXELS_OF_A_PAGE / pictures))
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,8 @@ from dcdr_deploy.imaging.transfer import linear_to_srgb, srgb_to_linear
 LIGHT_OF_CODE = srgb_to_linear(np.arange(256) / 255).astype(np.float32)
 """Linear light of the 8-bit sRGB codes."""
 
+_HALF_LIGHT_OF_CODE = LIGHT_OF_CODE.astype(np.float16).astype(np.float32)  # as EXR files and pages hold it
+
 
 @dataclass(frozen=True)
 class Shown:
@@ -47,11 +49,19 @@ class Shown:
         return self.light.shape[0], self.light.shape[1]
 
     def reduced(self, size: tuple[int, int]) -> Shown:
-        """The same averaged down in linear light to (height, width); its own size is the picture itself."""
+        """The same averaged down in linear light to (height, width); its own size is the picture itself.
+
+        With an input, it is what was added to the input's light that is averaged, and added to the light of the smaller
+        input's 8-bit codes: where nothing was added, both stay the same light. The result is the mean light but for
+        the rounding of those codes.
+        """
         if size == self.size:
             return self
-        sdr = None if self.sdr is None else to_codes(averaged(LIGHT_OF_CODE[self.sdr], size))
-        return replace(self, light=averaged(self.light, size), sdr=sdr)
+        if self.sdr is None:
+            return replace(self, light=averaged(self.light, size))
+        added = averaged(self.light - _HALF_LIGHT_OF_CODE[self.sdr], size)
+        sdr = to_codes(averaged(LIGHT_OF_CODE[self.sdr], size))
+        return replace(self, light=_HALF_LIGHT_OF_CODE[sdr] + added, sdr=sdr)
 
 
 def load(path: Path, sdr: Path | None = None, *, full_scale: float | None = None) -> Shown:

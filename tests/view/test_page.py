@@ -82,6 +82,7 @@ def test_every_asset_is_on_the_page_and_no_placeholder_is_left(pair, tmp_path):
 def test_pictures_of_a_page_share_its_pixels():
     settings = PageSettings()
     assert settings.size_on_page((2160, 3840), 1) == (2160, 3840)
+    assert settings.size_on_page((4320, 7680), 1) == settings.size_on_page((4320, 7680), 2) == (2160, 3840)
     height, width = settings.size_on_page((4000, 6000), 4)
     assert height * width <= PIXELS_OF_A_PAGE / 4
     assert height / width == pytest.approx(2 / 3, rel=2e-3)

@@ -337,6 +337,16 @@ def test_keys_and_the_list_choose_the_picture_and_one_without_input_has_nothing_
     assert np.abs(shown.seen() - exposed(shown.light)).max() <= 1
 
 
+def test_pictures_of_one_size_are_compared_at_one_place_and_exposure(shown):
+    shown.press("a", "[", "[", *"+" * 8)
+    shown.press("ArrowRight", "ArrowDown")
+    shown.press("Shift+ArrowRight")
+    before = (shown.zoom, shown.text("#place"), shown.stage())
+    shown.choose(1)
+    assert (shown.zoom, shown.text("#place")) == before[:2]
+    np.testing.assert_array_equal(shown.stage(), before[2])  # the file is the same
+
+
 def test_a_question_mark_lists_the_keys_and_escape_closes_the_list(shown):
     shown.press("?")
     assert shown.tab.locator("dialog").is_visible()
@@ -406,6 +416,51 @@ def test_a_lost_context_is_drawn_again(shown):
     )
     shown.settle()
     assert np.abs(shown.seen() - exposed(shown.light)).max() <= 1
+
+
+def opened_with(browser: Any, made: Shown, script: str) -> Any:
+    """The page in a browser that lacks something."""
+    tab = browser.new_page()
+    tab.add_init_script(script)
+    tab.goto(made.address)
+    tab.wait_for_selector("#stage[aria-busy='false']")
+    return tab
+
+
+def test_a_browser_without_webgpu_has_an_sdr_canvas_and_says_what_is_brighter(made, browser):
+    tab = opened_with(browser, made, "delete Navigator.prototype.gpu")
+    assert tab.locator("#hdr").is_hidden()
+    assert tab.locator("#canvas-kind").inner_text() == "SDR canvas"
+    share = 100 * (luminance(made.light) > 1.001).mean()
+    assert tab.locator("#hint").inner_text().startswith(f"{share:.1f} % of it is brighter than this canvas")
+    tab.keyboard.press("[")
+    tab.keyboard.press("h")
+    assert tab.locator("#hint").inner_text() == ""
+    tab.close()
+
+
+def test_a_browser_without_webgl2_is_told_so(made, browser):
+    tab = opened_with(browser, made, "HTMLCanvasElement.prototype.getContext = () => null")
+    assert "has no WebGL2" in tab.locator("#message").inner_text()
+    tab.close()
+
+
+def test_two_fingers_zoom_around_their_middle(made, browser):
+    context = browser.new_context(viewport={"width": 600, "height": 600}, has_touch=True)
+    tab = context.new_page()
+    tab.goto(made.address)
+    tab.wait_for_selector('#stage[data-drawn="0"]')
+    tab.keyboard.press("1")
+    box = tab.locator("#stage").bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    session = context.new_cdp_session(tab)
+    for kind, apart in (("touchStart", 20), ("touchMove", 30), ("touchMove", 40), ("touchMove", 60)):
+        points = [{"x": x - apart, "y": y, "id": 0}, {"x": x + apart, "y": y, "id": 1}]
+        session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+    session.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    zoom = int(tab.locator("#zoom-value").inner_text().rstrip(" %"))
+    context.close()
+    assert zoom == pytest.approx(300, abs=3)
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 // `changed` when they have something new to show.
 
 const EXPOSURES = { from: -8, to: 8 };
+const KEPT_PIXELS = 17e6; // of unpacked pictures, 19 bytes each
 
 class Viewer {
   // `settings` is what page.py says; `text(number, part)` gives the text of a part of a picture.
@@ -55,8 +56,9 @@ class Viewer {
   async show(number) {
     if (number === this.number) return;
     this.number = number;
+    const last = this.picture ?? this.last; // several may be chosen before one is there
+    this.last = last;
     this.picture = null;
-    this.probe = null;
     this.stage.setAttribute("aria-busy", "true");
     this.changed();
     const facts = this.facts;
@@ -71,10 +73,29 @@ class Viewer {
     }
     const picture = await this.decoded.get(number);
     if (number !== this.number) return; // another one was chosen meanwhile
+    this.forgetAllBut(number);
     this.picture = picture;
     this.renderer.load(picture);
-    this.fit();
+    // Pictures of one size are compared: what is looked at stays.
+    if (last?.width === picture.width && last.height === picture.height) {
+      this.draw();
+    } else {
+      this.probe = null;
+      this.fit();
+    }
     this.stage.setAttribute("aria-busy", "false");
+  }
+
+  // Pictures that were unpacked first go first.
+  forgetAllBut(number) {
+    const pixels = (one) => this.settings.pictures[one].width * this.settings.pictures[one].height;
+    let kept = [...this.decoded.keys()].reduce((sum, one) => sum + pixels(one), 0);
+    for (const one of [...this.decoded.keys()]) {
+      if (kept <= KEPT_PIXELS) return;
+      if (one === number) continue;
+      this.decoded.delete(one);
+      kept -= pixels(one);
+    }
   }
 
   get shownMode() {
