@@ -1,4 +1,4 @@
-"""Where pictures keep their gain map: behind a JPEG, or as an item of HEIF and AVIF.
+"""Where pictures keep their gain map: behind a JPEG, packed in JPEG XL or not, or as an item of HEIF and AVIF.
 
 ===============================  ==========================================  ========================================
 file                             the map                                     its description
@@ -8,6 +8,7 @@ JPEG (Ultra HDR)                 a picture of the MP index                   its
 HEIC, AVIF                       second input of an item ``tmap``            that item's bytes (ISO 21496-1)
 HEIC, JPEG of older iPhones      auxiliary picture of Apple's type, or a     XMP ``HDRGainMapHeadroom``, else the maker
                                  picture of the MP index                     note of the base
+JPEG XL                          that of the JPEG packed in it; one of its own (box ``jhgm``) is not looked into
 ===============================  ==========================================  ========================================
 """
 
@@ -16,9 +17,10 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-from dcdr_deploy.imaging import isobmff, jpeg_file, xmp
+from dcdr_deploy.imaging import isobmff, jpeg_file, jxl_header, xmp
 from dcdr_deploy.imaging.declared import Declared
-from dcdr_deploy.imaging.decoders import items
+from dcdr_deploy.imaging.decoders import items, jxl
+from dcdr_deploy.imaging.decoders.common import UnreadableError
 from dcdr_deploy.imaging.gain_map import (
     AppleRecipe,
     BrokenGainMapError,
@@ -27,10 +29,12 @@ from dcdr_deploy.imaging.gain_map import (
     from_iso,
     from_xmp,
 )
+from dcdr_deploy.system import packages
 
 _APPLE_AUXILIARY = b"urn:com:apple:photo:2020:aux:hdrgainmap"
 _APPLE_XMP = "http://ns.apple.com/HDRGainMap/1.0/"
 _APPLE_NOTE = b"Apple iOS\0"
+_OWN_OF_JPEG_XL = b"jhgm"
 _NOTE_HEADER = 14  # bytes before the note's directory
 _EXIF_DIRECTORY, _MAKER_NOTE = 34665, 37500
 
@@ -41,7 +45,7 @@ class GainMap:
 
     Attributes:
         recipe: how it is applied.
-        file: a picture file of its own, of the base's format.
+        file: a picture file of its own.
         by: what describes it, as users know it.
         alternate: what is said of the alternate's colours; its curve does not count.
         turned_alone: whether its own file says how it stands; else it stands as the base does.
@@ -55,7 +59,7 @@ class GainMap:
 
 
 def find(data: bytes) -> GainMap | None:
-    """The gain map of a JPEG, HEIC or AVIF; ``None`` where it has none.
+    """The gain map of a JPEG, HEIC, AVIF or JPEG XL; ``None`` where it has none.
 
     Raises:
         BrokenGainMapError: there is one, and it cannot be read.
@@ -63,6 +67,8 @@ def find(data: bytes) -> GainMap | None:
     if data.startswith(b"\xff\xd8"):
         return _of_jpeg(data)
     try:
+        if data.startswith((jxl_header.CODESTREAM, jxl_header.CONTAINER)):
+            return _of_jpeg_xl(data)
         container = isobmff.read(data)
         return _by_tmap(container) or _by_apple(container)
     except (isobmff.BrokenContainerError, struct.error) as error:
@@ -83,6 +89,18 @@ def _of_jpeg(data: bytes) -> GainMap | None:
         if packet is not None and _APPLE_AUXILIARY in packet:
             block = jpeg_file.body_of(data, jpeg_file.APP1, jpeg_file.EXIF)
             return GainMap(_apple_recipe(packet, block), picture, "Apple's gain map", Declared(), turned_alone=False)
+    return None
+
+
+def _of_jpeg_xl(data: bytes) -> GainMap | None:
+    kinds = {kind for kind, _ in jxl.boxes_of(data)}
+    if jxl.PACKED_JPEG in kinds and packages.installed("imagecodecs"):
+        try:
+            return _of_jpeg(jxl.packed_jpeg(data))
+        except UnreadableError as error:
+            raise BrokenGainMapError(str(error)) from error
+    if _OWN_OF_JPEG_XL in kinds:
+        raise BrokenGainMapError("it is of JPEG XL's own kind, which is not looked into")
     return None
 
 

@@ -14,12 +14,12 @@ from dcdr_deploy.imaging.declared import resolve
 from dcdr_deploy.imaging.decoders.common import Stored, UnreadableError, damaged
 from dcdr_deploy.imaging.decoders.linear import Linear
 from dcdr_deploy.imaging.encoding import Encoding
-from dcdr_deploy.imaging.formats import identify
+from dcdr_deploy.imaging.formats import SIGNATURE_BYTES, identify
 from dcdr_deploy.imaging.gain_map import BrokenGainMapError, enlarged
 from dcdr_deploy.imaging.gain_map_files import GainMap
 from dcdr_deploy.imaging.orientation import upright
 
-GAIN_MAP_FORMATS = ("JPEG", "AVIF", "HEIC")
+GAIN_MAP_FORMATS = ("JPEG", "AVIF", "HEIC", "JPEG XL")
 """Names of the formats in which gain maps are looked for."""
 
 _LEAST_SHARE = 1e-3
@@ -46,7 +46,7 @@ def note_of(data: bytes) -> str:
 
 
 def decode_with_gain_map(data: bytes) -> Linear:
-    """The HDR rendition of a JPEG, HEIC or AVIF, upright, in units of SDR white.
+    """The HDR rendition of a picture, upright, in units of SDR white.
 
     Raises:
         UnreadableError: no gain map, or one of the two that cannot be read, or a base that is HDR itself.
@@ -57,8 +57,8 @@ def decode_with_gain_map(data: bytes) -> Linear:
         raise UnreadableError(f"has a gain map that cannot be read ({reason}); export it again") from reason
     if found is None:
         raise UnreadableError("has no gain map, so that nothing says what its HDR picture is; leave it out")
-    picture = identify(data[:64])
-    base, samples = picture.decode(data), picture.decode(found.file)
+    picture = identify(data[:SIGNATURE_BYTES])
+    base, samples = picture.decode(data), identify(found.file[:SIGNATURE_BYTES]).decode(found.file)
     encoding = resolve(base.declared, 1 if base.colour.ndim == 2 else base.colour.shape[2])
     if encoding.hdr or not encoding.curves:
         raise UnreadableError(f"has a base of {encoding.name}, to which its gain map cannot be applied; export it anew")

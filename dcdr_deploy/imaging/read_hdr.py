@@ -161,7 +161,7 @@ def _still(path: Path, data: bytes, options: HdrOptions) -> Linear:
 
 def _is_still(data: bytes) -> bool:
     try:
-        return identify(data[:SIGNATURE_BYTES]).name in (*GAIN_MAP_FORMATS, "JPEG XL")
+        return identify(data[:SIGNATURE_BYTES]).name in GAIN_MAP_FORMATS
     except UnreadableError:
         return False
 

@@ -81,6 +81,19 @@ def parse(text: str) -> Sequence | None:
     return Sequence(Path(plain[0]), plain[1], plain[2], int(width or 0), text)
 
 
+def refuse_other_conversions(name: str) -> None:
+    """Refuse the name of a file that is not there where it looks like a pattern with another conversion than ``%d``.
+
+    Raises:
+        InputError: it does.
+    """
+    for found in _CONVERSION.finditer(name):
+        if found["kind"] and (found["width"] or found["kind"] in "siux"):
+            raise InputError(
+                f"{name}: no such file, and {found[0]} is no frame number; use %d, or %04d for four digits"
+            )
+
+
 def gaps(numbers: list[int]) -> str:
     """The numbers that lack between the first and the last, such as ``"3, 7-9"``; empty without any.
 

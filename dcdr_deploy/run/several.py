@@ -97,6 +97,7 @@ def _add(inputs: Inputs, name: str) -> None:
         for each in found:
             _add(inputs, str(each))
     else:
+        sequence.refuse_other_conversions(name)
         inputs.files.append(Path(name))  # reading it will say that it is not there
 
 
@@ -168,7 +169,9 @@ def _folder(inputs: Inputs, target: str, pattern: sequence.Sequence | None) -> P
     """The output folder."""
     if pattern is not None and not os.path.isdir(target):  # noqa: PTH112 - as in _add
         if len(inputs.sequences) != 1 or inputs.files or inputs.folders:
-            raise InputError(f"{target}: numbers its files, which needs one sequence as input, such as shot.%04d.png")
+            raise InputError(
+                f"{target}: has a number to fill in, so that the input must be one sequence, such as shot.%04d.png"
+            )
         return pattern.folder
     exists = os.path.lexists(target)
     like_a_file = not target.endswith((os.sep, "/")) and Path(target).suffix.lower() in {*OUTPUT_SUFFIXES, *SUFFIXES}

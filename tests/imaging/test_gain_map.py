@@ -13,8 +13,10 @@ from container_files import (
     APPLE_GAIN_MAP,
     assembled,
     avif_bytes,
+    box,
     heic_bytes,
     iso_gain_map,
+    jxl_bytes,
     picture_item,
     with_tmap,
 )
@@ -217,6 +219,22 @@ def test_a_picture_without_a_map_is_no_truth(tmp_path: Path) -> None:
     for data in (pillow_bytes(RGB, "JPEG"), heic_bytes(RGB), avif_bytes(RGB)):
         with pytest.raises(InputError, match=r"has no gain map|without a gain map"):
             truth(tmp_path, data)
+
+
+def test_the_map_of_a_jpeg_that_is_packed_in_jpeg_xl_is_that_jpegs(tmp_path: Path) -> None:
+    import imagecodecs
+
+    jpeg = ultra_hdr()
+    expected = truth(tmp_path, jpeg)
+    packed = imagecodecs.jpegxl_encode_jpeg(jpeg)
+    assert note(tmp_path, packed) == note(tmp_path, jpeg)
+    np.testing.assert_array_equal(truth(tmp_path, packed).pixels, expected.pixels)
+
+
+def test_a_map_of_jpeg_xls_own_kind_is_said(tmp_path: Path) -> None:
+    head = box(b"JXL ", b"\r\n\x87\n") + box(b"ftyp", b"jxl \0\0\0\0jxl ")
+    file = head + box(b"jhgm", bytes(9)) + box(b"jxlc", jxl_bytes(RGB))
+    assert "it is of JPEG XL's own kind, which is not looked into" in note(tmp_path, file)
 
 
 def test_an_hdr_picture_needs_no_map_to_be_a_truth(tmp_path: Path) -> None:

@@ -172,6 +172,8 @@ def test_gaps_are_told() -> None:
         ("shot%02d/a.png", "must be in the file's name"),
         ("t.%04d.png", "no file of this sequence is there"),
         ("nowhere/t.%04d.png", "cannot be listed"),
+        ("s.%s.png", "no such file, and %s is no frame number"),
+        ("s.%04i.png", "no such file, and %04i is no frame number"),
     ],
 )
 def test_patterns_that_are_no_sequence_are_refused(pattern: str, words: str) -> None:
@@ -183,7 +185,7 @@ def test_patterns_that_are_no_sequence_are_refused(pattern: str, words: str) -> 
 def test_a_numbered_output_needs_one_sequence() -> None:
     make("a.jpg", "b.jpg", "s.1.png")
     for arguments in (("a.jpg", "b.jpg"), ("s.%d.png", "a.jpg")):
-        with pytest.raises(InputError, match="numbers its files, which needs one sequence"):
+        with pytest.raises(InputError, match="has a number to fill in, so that the input must be one sequence"):
             outputs(*arguments, target="out/%04d.exr")
     with pytest.raises(InputError, match=r"out\.exr: is the name of a file, .* such as out\.%04d\.exr"):
         outputs("s.%d.png", target="out.exr")

@@ -17,6 +17,9 @@ from dcdr_deploy.imaging.decoders.jpeg import decode_jpeg
 from dcdr_deploy.imaging.orientation import exif_of_block
 from dcdr_deploy.system import packages
 
+PACKED_JPEG = b"jbrd"
+"""Type of the box that says how the JPEG comes back (18181-2, 9.7)."""
+
 _LONGEST_TEXT = 2**24
 
 
@@ -41,8 +44,8 @@ def decode_jxl(data: bytes) -> Stored:
     if not packages.installed("imagecodecs"):
         raise items.missing("JPEG XL", "imagecodecs", packages.install_line("formats"))
     kinds = {kind for kind, _ in parts}
-    if b"jbrd" in kinds:
-        stored = decode_jpeg(_packed_jpeg(data))
+    if PACKED_JPEG in kinds:
+        stored = decode_jpeg(packed_jpeg(data))
         stored.mode = f"JPEG in JPEG XL, {stored.mode}"
         return stored
     if header.colours is None:
@@ -104,7 +107,12 @@ def boxes_of(data: bytes) -> Iterator[tuple[bytes, bytes]]:
             yield box.kind, body
 
 
-def _packed_jpeg(data: bytes) -> bytes:
+def packed_jpeg(data: bytes) -> bytes:
+    """The JPEG that was packed without loss.
+
+    Raises:
+        UnreadableError: damaged.
+    """
     import imagecodecs
 
     try:
