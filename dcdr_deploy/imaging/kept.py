@@ -13,6 +13,7 @@ from dcdr_deploy.imaging.frame import Kept
 XMP_KEYWORD = b"XML:com.adobe.xmp"
 RAW_IPTC = b"Raw profile type iptc"
 TIFF_XMP, TIFF_IPTC = 700, 33723
+_RAW_EXIF = (b"Raw profile type exif", b"Raw profile type APP1")
 _LONGEST = 2**24
 
 
@@ -51,19 +52,24 @@ def _png(data: bytes) -> Kept:
             packed = rest[:1] == b"\1"
             text = rest[2:].split(b"\0", 2)[-1]
             xmp = _inflated(text) if packed else text
-        elif kind in (b"zTXt", b"tEXt") and keyword == RAW_IPTC:
-            iptc = _raw_profile(_inflated(rest[1:]) if kind == b"zTXt" else rest)
+        elif kind in (b"zTXt", b"tEXt") and keyword in (RAW_IPTC, *_RAW_EXIF):
+            block = _raw_profile(_inflated(rest[1:]) if kind == b"zTXt" else rest)
+            if keyword == RAW_IPTC:
+                iptc = _bare(block)
+            elif block.startswith(jpeg_file.EXIF):
+                exif = exif or block.removeprefix(jpeg_file.EXIF)
     return Kept(exif, xmp, iptc)
 
 
-def _raw_profile(text: bytes) -> bytes | None:
-    """ImageMagick's way to put a block into a text: a line with its name, one with its length, hexadecimal digits.
-
-    IPTC lies there bare, or in Photoshop's resources.
-    """
+def _raw_profile(text: bytes) -> bytes:
+    """ImageMagick's way to put a block into a text: a line with its name, one with its length, hexadecimal digits."""
     _, _, rest = text.lstrip(b"\n").partition(b"\n")
     _, _, digits = rest.partition(b"\n")
-    block = bytes.fromhex(digits.decode("ascii", "replace"))
+    return bytes.fromhex(digits.decode("ascii", "replace"))
+
+
+def _bare(block: bytes) -> bytes | None:
+    """IPTC's records, which lie in a text bare or in Photoshop's resources."""
     if not block.startswith(b"8BIM"):
         return block or None
     size = len(block) + 2 + len(jpeg_file.PHOTOSHOP)

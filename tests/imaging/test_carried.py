@@ -132,6 +132,7 @@ def test_an_ultra_hdr_file_of_another_input_gets_what_that_has(tmp_path: Path) -
     source = described(tmp_path, pillow_bytes(RGB, "PNG"), ".png", orientation=1)
     read = found(written(tmp_path, source, "out.jpg"))
     assert {key: read.get(key) for key in {**EXIF, **XMP, **IPTC}} == {**EXIF, **XMP, **IPTC}
+    assert read["Exif.Photo.ColorSpace"] == "1"  # the base that was made is sRGB
     assert read_image(tmp_path / "out.jpg").size == (48, 64)
 
 

@@ -26,7 +26,7 @@ from picture_files import SRGB_PARAMETRIC as SRGB_CURVE
 from PIL import Image, ImageOps
 
 from dcdr_deploy.errors import InputError
-from dcdr_deploy.imaging import MAX_PIXELS, SUFFIXES, Frame, probe, read_image
+from dcdr_deploy.imaging import MAX_PIXELS, SUFFIXES, Frame, isobmff, probe, read_image
 from dcdr_deploy.imaging.transfer import linear_to_srgb, srgb_to_linear
 from dcdr_deploy.system.packages import install_line
 
@@ -324,3 +324,19 @@ def test_a_changed_byte_gives_a_picture_or_a_refusal_never_a_crash(
     data[at % len(data)] = value
     with suppress(InputError):
         assert read(tmp_path, bytes(data)).pixels.ndim == 3
+
+
+def test_samples_of_another_depth_than_the_file_announces_are_refused(tmp_path: Path) -> None:
+    kind, payload, properties = picture_item(avif_bytes(RGB))
+    said = dict(properties)
+    said[b"pixi"] = bytes([0, 0, 0, 0, 3, 10, 10, 10])
+    said[b"av1C"] = bytes([*said[b"av1C"][:2], said[b"av1C"][2] | 0x40, *said[b"av1C"][3:]])
+    assert "announced with 10 bits" in refusal(tmp_path, assembled(b"avif", [(kind, payload, list(said.items()))]))
+
+
+def test_a_heic_of_many_tiles_is_one_picture(tmp_path: Path) -> None:
+    large = np.tile(RGB, (4, 5, 1))
+    data = heic_bytes(large, tile_size=64)
+    container = isobmff.read(data)
+    assert container.items[container.primary].kind == b"grid"
+    assert off(read(tmp_path, data).pixels, large) <= 2

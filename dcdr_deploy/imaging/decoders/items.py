@@ -106,7 +106,13 @@ def declared_of(item: isobmff.Item) -> Declared:
 
 
 def expanded(codes: NDArray[Any], bits: int) -> NDArray[np.uint8] | NDArray[np.uint16]:
-    """Codes of ``bits`` bits over the full range of 8 or 16 bits."""
+    """Codes of ``bits`` bits over the full range of 8 or 16 bits.
+
+    Raises:
+        UnreadableError: the decoder gave others than the file announces.
+    """
+    if codes.dtype != (np.uint8 if bits <= 8 else np.uint16):
+        raise damaged(f"decoded as {codes.dtype}, announced with {bits} bits")
     kind, full = (np.uint8, 255) if bits <= 8 else (np.uint16, 65535)
     top = 2**bits - 1
     if top == full:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from dcdr_deploy.errors import OutputError
 from dcdr_deploy.imaging.carried import NOTHING, Carried
-from dcdr_deploy.imaging.exif_block import ORIENTATION, Exif, number_entry
+from dcdr_deploy.imaging.exif_block import COLOR_SPACE, ORIENTATION, Exif, number_entry
 from dcdr_deploy.imaging.exif_block import assembled as assembled_exif
 from dcdr_deploy.imaging.gain_map import HDRGM
 from dcdr_deploy.imaging.jpeg_file import APP13, EXIF, GAIN_MAP, MULTI_PICTURE, PHOTOSHOP, XMP, iptc_resource
@@ -108,7 +109,11 @@ def described(base: Base, carried: Carried) -> list[Segment]:
         return segments
     if any(_describes(each) for each in segments):
         return segments
-    block, resource = carried.exif_bytes, iptc_resource(carried.iptc) if carried.iptc is not None else None
+    block = None
+    if carried.exif is not None:  # what is made as a base is sRGB
+        camera = {**carried.exif.camera, COLOR_SPACE: number_entry(1)}
+        block = assembled_exif(replace(carried.exif, camera=camera))
+    resource = iptc_resource(carried.iptc) if carried.iptc is not None else None
     wanted = ((APP1, EXIF, block), (APP1, XMP, carried.xmp), (APP13, PHOTOSHOP, resource))
     added = []
     for marker, name, body in wanted:
