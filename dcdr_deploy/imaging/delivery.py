@@ -31,7 +31,7 @@ from dcdr_deploy.imaging.hdr_transfer import (
     hlg_scene_factor,
     pq_encode,
 )
-from dcdr_deploy.imaging.light import HLG, PQ, Light
+from dcdr_deploy.imaging.light import HLG, Light
 from dcdr_deploy.imaging.lookup import Table, look_up, table_of
 from dcdr_deploy.system.strips import for_strips
 
@@ -103,9 +103,11 @@ class Delivery:
         self.light = light
         self._primaries = light.chromaticities if light.primaries else p.REC2020
         matrix = p.from_rec709(self._primaries) * (peak * light.reference_white)
-        self._matrix = np.ascontiguousarray(matrix, np.float32)
+        # No primaries here are narrower than Rec. 709: what is below 0 is a rounding.
+        self._matrix = np.ascontiguousarray(np.maximum(matrix, 0), np.float32)
         source = min((peak if largest is None else largest) * light.reference_white, PQ_PEAK_NITS)
-        target = min(light.peak_nits, HLG_PEAK_NITS if light.transfer == HLG else PQ_PEAK_NITS)
+        self._hlg = light.transfer == HLG
+        target = min(light.peak_nits, HLG_PEAK_NITS if self._hlg else PQ_PEAK_NITS)
         self._knee = np.float32(eetf_knee_bt2390(source, target) if target < source else target)
         self._eetf = _eetf_table(source, target)
 
@@ -127,10 +129,14 @@ class Delivery:
 
         def work(start: int, stop: int) -> tuple[float, float]:
             rolled, brightness = self._rolled(linear[start:stop])
-            values = self._signal(rolled)
-            values *= scale
-            values += black
-            out[start:stop] = quantised(values, codes.black, codes.white, seed=seed, first_row=start)
+            light = self._light_of_signal(rolled)
+            if seed is None:
+                out[start:stop] = look_up(_code_table(self._hlg, codes), light)
+            else:
+                values = look_up(_table(self._hlg), light)
+                values *= scale
+                values += black
+                out[start:stop] = quantised(values, codes.black, codes.white, seed=seed, first_row=start)
             return brightness
 
         return out, _content_light(for_strips(len(linear), work), linear)
@@ -141,7 +147,7 @@ class Delivery:
 
         def work(start: int, stop: int) -> tuple[float, float]:
             rolled, brightness = self._rolled(linear[start:stop])
-            out[start:stop] = self._signal(rolled)
+            out[start:stop] = look_up(_table(self._hlg), self._light_of_signal(rolled))
             return brightness
 
         return out, _content_light(for_strips(len(linear), work), linear)
@@ -158,21 +164,19 @@ class Delivery:
         block = np.fmin(np.fmax(np.asarray(linear, np.float32), np.float32(0)), np.float32(1e9))
         block = np.asarray(cv2.transform(block, self._matrix), np.float32)
         largest = np.asarray(cv2.max(cv2.max(block[..., 0], block[..., 1]), block[..., 2]), np.float32)
-        np.maximum(block, np.float32(0), out=block)  # primaries narrower than the light by a rounding
-        above = np.flatnonzero(largest > self._knee)
-        if above.size:
-            bright = largest.ravel()[above]
-            rolled = look_up(self._eetf, bright)
-            block.reshape(-1, 3)[above] *= (rolled / bright)[:, None]
-            largest.ravel()[above] = rolled
+        bright = largest > self._knee
+        if bright.any():
+            rolled = look_up(self._eetf, largest)
+            block *= np.divide(rolled, largest, out=np.ones_like(largest), where=bright)[..., None]
+            np.copyto(largest, rolled, where=bright)
         return block, (float(largest.max()), float(largest.sum(dtype=np.float64)))
 
-    def _signal(self, rolled: NDArray[np.float32]) -> NDArray[np.float32]:
-        if self.light.transfer == PQ:
-            return look_up(_pq_table(), rolled)
+    def _light_of_signal(self, rolled: NDArray[np.float32]) -> NDArray[np.float32]:
+        """What the curve is of: cd/m2 for PQ, scene light for HLG, in which 1000 stands for 1."""
+        if not self._hlg:
+            return rolled
         luminance = rolled @ np.asarray(p.luminance_weights(self._primaries), np.float32)
-        scene = rolled * look_up(_hlg_factors(), luminance)[..., None]
-        return look_up(_hlg_table(), scene)
+        return rolled * look_up(_hlg_factors(), luminance)[..., None]
 
 
 def _content_light(parts: Iterable[tuple[float, float]], linear: NDArray[Any]) -> ContentLight:
@@ -183,15 +187,18 @@ def _content_light(parts: Iterable[tuple[float, float]], linear: NDArray[Any]) -
 
 
 @functools.cache
-def _pq_table() -> Table:
-    """PQ signal of cd/m2; 0 is 0."""
+def _table(hlg: bool) -> Table:
+    """Signal of what :meth:`Delivery._light_of_signal` gives; 0 is 0."""
+    if hlg:
+        return table_of(lambda scene: hlg_encode(scene / HLG_PEAK_NITS))
     return table_of(lambda nits: np.where(nits > 0, pq_encode(nits), 0))
 
 
-@functools.cache
-def _hlg_table() -> Table:
-    """HLG signal of scene light, in which 1000 stands for 1."""
-    return table_of(lambda scene: hlg_encode(scene / HLG_PEAK_NITS))
+@functools.lru_cache(maxsize=4)
+def _code_table(hlg: bool, codes: CodeRange) -> NDArray[np.uint16]:
+    """The rounded code in place of the signal."""
+    values = _table(hlg) * np.float32(codes.white - codes.black) + np.float32(codes.black)
+    return quantised(values, codes.black, codes.white, seed=None)
 
 
 @functools.cache

@@ -7,12 +7,13 @@ to keep to.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 Table = NDArray[np.float32]
+Result = TypeVar("Result", bound=np.generic)
 
 _DROPPED = 11
 _NEGATIVE = 1 << (31 - _DROPPED)  # the first index of values with the sign bit set
@@ -36,8 +37,8 @@ def table_of(curve: Callable[[NDArray[np.float64]], NDArray[np.floating[Any]]]) 
     return table
 
 
-def look_up(table: Table, values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Apply a tabulated curve to values of any shape."""
+def look_up(table: NDArray[Result], values: NDArray[np.float32]) -> NDArray[Result]:
+    """Apply a tabulated curve, or what was made of its values, to values of any shape."""
     return np.take(table, _index(values))
 
 

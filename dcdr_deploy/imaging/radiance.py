@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcdr_deploy.imaging.primaries import REC709, Chromaticities
+from dcdr_deploy.system.strips import for_strips
 
 RGBE_MAX = 255.0 * 2.0**119
 """The largest value: mantissa 255, exponent byte 255."""
 
 RLE_WIDTHS = range(8, 32768)  # widths for which new-style run-length encoding exists
-_ROWS_AT_ONCE = 128
 # 2^(e - 136) of each exponent byte, exact in float32; an exponent byte of 0 is black.
 _SCALE = np.where(np.arange(256) > 0, np.ldexp(1.0, np.arange(256) - (128 + 8)), 0).astype(np.float32)
 _BLACK_EXPONENT = -120  # the scale 2^(8 - exponent) must not overflow float32
@@ -42,11 +42,14 @@ def write_radiance(
         OSError: the file could not be written.
     """
     height, width = scene.shape[:2]
+
+    def packed(start: int, stop: int) -> bytes:
+        rgbe = encode_rgbe(scene[start:stop])
+        return run_length_encode(rgbe) if width in RLE_WIDTHS else rgbe.tobytes()
+
     with path.open("wb") as stream:
         stream.write(_header(width, height, metadata, chromaticities))
-        for row in range(0, height, _ROWS_AT_ONCE):
-            rgbe = encode_rgbe(scene[row : row + _ROWS_AT_ONCE])
-            stream.write(run_length_encode(rgbe) if width in RLE_WIDTHS else rgbe.tobytes())
+        stream.writelines(for_strips(height, packed))
 
 
 def encode_rgbe(linear: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -99,20 +99,20 @@ def stored_light(
     options: WriteOptions | None = None,
     source: Path | None = None,
     largest: float | None = None,
-) -> Iterator[NDArray[np.float32]]:
-    """Give the light that the file of :func:`write_image` holds for the same arguments, a few rows at a time.
+) -> Callable[[int, int], NDArray[np.float32]]:
+    """Return what gives the light that the file of :func:`write_image` holds for the same arguments.
 
-    Yields:
-        (rows, W, 3) in units of SDR white and in the file's primaries: limits, roll-off, rounding and premultiplied
-        alpha of the format included, what a lossy compression changes left out.
+    Returns:
+        A function of two row numbers: (rows, W, 3) in units of SDR white and in the file's primaries. Limits, roll-off,
+        rounding and premultiplied alpha of the format are included, what a lossy compression changes is left out.
 
     Raises:
         OutputError: unknown suffix, or choices that the format cannot hold.
         ValueError: wrong shapes or peak (a bug of the caller).
     """
     held = _format(Path(path)).held
-    for piece in _job(Path(path), linear, peak, alpha, options, {}, source, largest).pieces():
-        yield held(piece)
+    job = _job(Path(path), linear, peak, alpha, options, {}, source, largest)
+    return lambda start, stop: held(job.part(start, stop))
 
 
 def _job(

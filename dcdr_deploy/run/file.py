@@ -29,7 +29,6 @@ from dcdr_deploy.run.outputs import (
     DEFAULT_OPTIONS,
     ConvertOptions,
     check_target,
-    for_output,
     output_path,
     preview_path,
 )
@@ -95,7 +94,7 @@ class PreparedFile:
         """
         self._output = output_path(Path(source), target, options)
         check_target(Path(source), self._output, options)
-        self._options = for_output(options, self._output)
+        self._options = options
         self._decoded: Decoded | None = decode(Path(source))
 
     def convert(self, runner: Runner, listener: Listener = silent) -> FileReport:
@@ -254,7 +253,7 @@ def encode(
             write_gain_map(gain_map, restored.gain_stops, metadata)
         if preview is not None:
             write_preview(preview, linear, peak)
-        statistics = light_summary(stored_light(output, linear, **given))
+        statistics = light_summary(len(linear), stored_light(output, linear, **given))
     except MemoryError as error:
         raise OutputError(f"{output}: there is no memory to encode it; close other programs") from error
     stages = {**inferred.stages, "encode": time.perf_counter() - started}

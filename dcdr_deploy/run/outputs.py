@@ -5,7 +5,7 @@ from __future__ import annotations
 import mmap
 import os
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from dcdr_deploy.errors import InputError, OutputError
@@ -84,11 +84,6 @@ def output_path(source: Path, target: str | os.PathLike[str], options: ConvertOp
     if options.format is not None and path.suffix.lower() != options.suffix:
         raise OutputError(f"{path}: its suffix contradicts the format {options.format}; leave one of them out")
     return path
-
-
-def for_output(options: ConvertOptions, output: Path) -> ConvertOptions:
-    """Return the options with the format of a single output, which its name alone may say."""
-    return replace(options, format=output.suffix.lower().lstrip("."))
 
 
 def preview_path(output: Path) -> Path:

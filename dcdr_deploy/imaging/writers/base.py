@@ -7,7 +7,7 @@ raises all; integers end at the peak, delivered light at ``peak_nits``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,11 @@ from dcdr_deploy.errors import InputError, MissingDependency, OutputError
 from dcdr_deploy.imaging import primaries as p
 from dcdr_deploy.imaging.carried import NOTHING, Carried
 from dcdr_deploy.imaging.delivery import Delivery
+from dcdr_deploy.imaging.half import to_half
 from dcdr_deploy.imaging.hdr_transfer import HLG_PEAK_NITS
 from dcdr_deploy.imaging.light import COLOUR_CODE, HLG, LINEAR, PRIMARIES, Light
 from dcdr_deploy.system.packages import install_line, installed
-from dcdr_deploy.system.strips import ROWS, for_strips
+from dcdr_deploy.system.strips import for_strips
 
 EXR_COMPRESSIONS = ("zip", "zips", "piz", "dwaa", "none")
 """zip: lossless, 16 rows a block; zips: lossless, row by row; piz: lossless, wavelet, fast; dwaa: lossy, small (level
@@ -123,7 +124,7 @@ class Job:
         def rows(start: int, stop: int) -> NDArray[np.float32]:
             block = not_negative(self.linear[start:stop])
             if same:
-                block = block * np.float32(scale)
+                block *= np.float32(scale)
             else:
                 import cv2
 
@@ -136,7 +137,9 @@ class Job:
     def scene(
         self, largest: float, kind: type[np.floating[Any]] = np.float32, scale: float | None = None
     ) -> NDArray[Any]:
-        """(H, W, 3) in the file's primaries and in units of SDR white, at most ``largest``; no NaN, nothing negative.
+        """(H, W, 3) in the file's primaries, at most ``largest``; no NaN, nothing negative.
+
+        In units of SDR white, or with a network value of 1 as ``scale``.
 
         Made a few rows at a time: a large picture has no room for copies that only lead from one to the next.
         """
@@ -151,12 +154,10 @@ class Job:
             pass
         return scene
 
-    def pieces(self) -> Iterator[Job]:
-        """A few rows at a time."""
-        for row in range(0, len(self.linear), ROWS):
-            block = slice(row, row + ROWS)
-            alpha = None if self.alpha is None else self.alpha[block]
-            yield replace(self, linear=self.linear[block], alpha=alpha)
+    def part(self, start: int, stop: int) -> Job:
+        """Rows ``start`` to ``stop`` of it."""
+        alpha = None if self.alpha is None else self.alpha[start:stop]
+        return replace(self, linear=self.linear[start:stop], alpha=alpha)
 
 
 @dataclass(frozen=True)
@@ -237,13 +238,3 @@ def _choice(what: str, asked: str | None, known: tuple[str, ...], format_name: s
 def not_negative(values: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
     """float32, C-contiguous, NaN and negative values 0 (fmax takes the number where one side is NaN)."""
     return np.ascontiguousarray(np.fmax(values.astype(np.float32, copy=False), np.float32(0)))
-
-
-def to_half(values: NDArray[np.float32]) -> NDArray[np.float16]:
-    """float32 of at most three axes -> half floats, rounded to nearest; OpenCV is ten times as fast as numpy."""
-    import cv2
-
-    if hasattr(cv2, "convertFp16"):  # before OpenCV 5
-        return np.asarray(cv2.convertFp16(values)).view(np.float16).reshape(values.shape)
-    halves = cv2.addWeighted(values, 1, values, 0, 0, dtype=cv2.CV_16F)
-    return np.asarray(halves).view(np.float16).reshape(values.shape)

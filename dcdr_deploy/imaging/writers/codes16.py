@@ -5,6 +5,8 @@ Not dithered: they are read as numbers, and a step is less than half of the dark
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,15 +19,25 @@ TOP = 65535
 def linear_codes(job: Job) -> NDArray[np.uint16]:
     """(H, W, 3) light in the file's primaries: 65535 is the model's peak, more is clipped."""
     codes = np.empty(job.linear.shape, np.uint16)
-    rows = job.relative(TOP, TOP)
+    rows = rows_of(job)
 
     def fill(start: int, stop: int) -> None:
-        block = rows(start, stop)
-        codes[start:stop] = np.rint(block, out=block)
+        codes[start:stop] = rows(start, stop)
 
     for _ in for_strips(len(codes), fill):
         pass
     return codes
+
+
+def rows_of(job: Job) -> Callable[[int, int], NDArray[np.uint16]]:
+    """What gives rows ``start`` to ``stop`` of :func:`linear_codes`."""
+    light = job.relative(TOP, TOP)
+
+    def rows(start: int, stop: int) -> NDArray[np.uint16]:
+        block = light(start, stop)
+        return np.rint(block, out=block).astype(np.uint16)
+
+    return rows
 
 
 def held(job: Job) -> NDArray[np.float32]:

@@ -18,8 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcdr_deploy.imaging.carried import EXIF, XMP
+from dcdr_deploy.imaging.half import to_half
 from dcdr_deploy.imaging.light import SCENE, Light
-from dcdr_deploy.imaging.writers.base import Format, Job, to_half
+from dcdr_deploy.imaging.writers.base import Format, Job
 from dcdr_deploy.imaging.writers.capture import exr_attributes
 
 SCENE_ID = {

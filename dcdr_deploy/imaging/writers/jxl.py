@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcdr_deploy.imaging.delivery import Delivery
+from dcdr_deploy.imaging.half import to_half
 from dcdr_deploy.imaging.isobmff_write import bodies, box
 from dcdr_deploy.imaging.jxl_header_write import (
     ENCODER_NITS,
@@ -27,7 +28,7 @@ from dcdr_deploy.imaging.jxl_header_write import LINEAR as LINEAR_CODE
 from dcdr_deploy.imaging.jxl_header_write import PQ as PQ_CODE
 from dcdr_deploy.imaging.light import LINEAR, PQ
 from dcdr_deploy.imaging.writers import delivered
-from dcdr_deploy.imaging.writers.base import FAST, SLOW, Format, Job, to_half
+from dcdr_deploy.imaging.writers.base import FAST, SLOW, Format, Job
 from dcdr_deploy.imaging.writers.delivered import LOSSLESS, encoder_errors, xmp_of
 from dcdr_deploy.system import hardware
 from dcdr_deploy.system.strips import for_strips
