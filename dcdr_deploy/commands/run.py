@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from dcdr_deploy.commands.options import encoding, engine, light, output, restoring, talk, video
+from dcdr_deploy.commands.options import cluster, encoding, engine, light, output, restoring, talk, video
 from dcdr_deploy.commands.show.run import Console
 from dcdr_deploy.run.events import FilesFound
 from dcdr_deploy.run.file import PreparedFile
@@ -41,6 +41,7 @@ Examples:
   dcdr-deploy run photo.jpg photo.exr --scale native     the paper's way, tiled
   dcdr-deploy run photo.jpg photo.exr --primaries acescg --tag scene
   dcdr-deploy run photo.jpg photo.png --transfer pq      for showing, up to 1000 cd/m2
+  dcdr-deploy run /mnt/photos /mnt/hdr --ray 10.0.0.1:6379          over a cluster
   dcdr-deploy run film.mkv film.hdr.mkv        a video: HEVC, HDR10, sound kept
   dcdr-deploy run film.mp4 film.mov --start 1:30 --frames 240       ProRes, PQ
 
@@ -80,6 +81,7 @@ gives its minimum, median, 99th percentile and maximum in units of SDR white.
 @video.options
 @click.option("-r", "--recursive", is_flag=True, help="Go into sub-folders and mirror them.")
 @click.option("--overwrite", is_flag=True, help="Folders: convert again what is up to date.")
+@cluster.options
 @talk.options
 def command(paths: tuple[str, ...], **chosen: Any) -> None:
     """Turn the picture INPUT into the HDR file OUTPUT, or several pictures, or all of a folder.
@@ -113,10 +115,16 @@ def command(paths: tuple[str, ...], **chosen: Any) -> None:
     *sources, target = paths
     with Console(verbosity=talk.verbosity(chosen), as_json=chosen["as_json"]) as console:
         # What can be refused without a model is, before one is loaded.
+        if cluster.is_asked_for(chosen) and any(map(is_url, paths)):
+            report = cluster.convert_addresses(sources, target, options, settings, chosen, console)
+            console.folder_done(report, target)
+            click.get_current_context().exit(EXIT_SOME_FAILED if report.failures else 0)
         inputs = named(sources, _listed)
         for note in inputs.notes if not inputs.several else ():
             console.note(note)
         if not inputs.several and inputs.files:
+            if cluster.is_asked_for(chosen):
+                raise InputError(f"{inputs.files[0]}: is one file; `ray` is for folders")
             prepared: PreparedFile | PreparedVideo
             if is_video(inputs.files[0]):
                 part = VideoSettings(options.scale, options.dials, video.video_options(chosen), light.light(chosen))
@@ -135,8 +143,11 @@ def command(paths: tuple[str, ...], **chosen: Any) -> None:
         for note in plan.notes:
             console.note(note)
         console.left_out(plan.left_out)
-        with open_runner(chosen["model"], settings, console) as runner:
-            report = convert_planned(plan, folder, runner, options, overwrite=chosen["overwrite"], listener=console)
+        if cluster.is_asked_for(chosen):
+            report = cluster.convert_planned(plan, folder, options, settings, chosen, console)
+        else:
+            with open_runner(chosen["model"], settings, console) as runner:
+                report = convert_planned(plan, folder, runner, options, overwrite=chosen["overwrite"], listener=console)
         console.folder_done(report, folder)
     if report.failures:
         click.get_current_context().exit(EXIT_SOME_FAILED)

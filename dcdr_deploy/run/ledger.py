@@ -16,7 +16,7 @@ from dcdr_deploy.engines.base import EngineInfo
 from dcdr_deploy.errors import DcdrError, EngineError, EngineOutOfMemory, NonFiniteError, OutputError
 from dcdr_deploy.run.events import FileConverted, FileFailed, FilesFound
 from dcdr_deploy.run.jobs import Job
-from dcdr_deploy.run.manifest import Entry, Manifest, Wanted, describe, settings_key
+from dcdr_deploy.run.manifest import Entry, Manifest, Wanted, describe, settings_key, size_of_file
 from dcdr_deploy.run.outputs import ConvertOptions, gain_map_path, preview_path
 from dcdr_deploy.run.reports import Failure, FileReport, FolderReport
 from dcdr_deploy.system.files import open_to_append
@@ -72,6 +72,18 @@ def entry_of(wanted: Wanted | None, job: Job, options: ConvertOptions) -> Entry 
     return None
 
 
+class Store:
+    """Where inputs and outputs lie: on file systems of this machine."""
+
+    def wanted(self, job: Job, settings: str, options: ConvertOptions) -> Wanted | None:
+        """Describe the present state of a job's input, ``None`` where it is gone."""
+        return wanted_of(job, settings, options)
+
+    def size(self, path: Path) -> int | None:
+        """Bytes of an output, ``None`` where there is none."""
+        return size_of_file(path)
+
+
 class Ledger:
     """The books of one run. Called on one thread, but for :meth:`enter`.
 
@@ -86,6 +98,7 @@ class Ledger:
         options: ConvertOptions,
         listener: Listener,
         *,
+        store: Store | None = None,
         keep_reports: bool = True,
     ) -> None:
         """Open the manifest of an output folder.
@@ -95,6 +108,7 @@ class Ledger:
             settings: of :func:`run_settings`.
             options: what is made of a picture.
             listener: told what is found, converted, failed.
+            store: where inputs and outputs lie.
             keep_reports: hold the report of every file to the end; without, memory does not grow with their number.
 
         Raises:
@@ -103,6 +117,7 @@ class Ledger:
         self.settings = settings
         self._options = options
         self._listener = listener
+        self._store = store or Store()
         self._keep_reports = keep_reports
         self._manifest = Manifest(target)
         self._failures_file = target / FAILURES_NAME
@@ -131,7 +146,7 @@ class Ledger:
     def _is_unchanged(self, job: Job) -> bool:
         # Inputs are known by their content. A folder that was never run is not read through for that before it begins.
         known = self._manifest.knows(job.name)
-        wanted = wanted_of(job, self.settings, self._options) if known else None
+        wanted = self._store.wanted(job, self.settings, self._options) if known else None
         if wanted is None:
             return False
         other = self._manifest.replaces(wanted)
@@ -140,7 +155,7 @@ class Ledger:
         gain_map = gain_map_path(self._options, job.name)
         if gain_map is not None and not (gain_map.is_file() and gain_map.stat().st_size):
             return False
-        return self._manifest.holds(wanted, job.output, preview_path(job.output))
+        return self._manifest.holds(wanted, job.output, preview_path(job.output), self._store.size)
 
     def enter(self, entry: Entry | None) -> None:
         """Write a finished output down; from any thread.

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -95,6 +96,15 @@ def settings_key(info: EngineInfo, **settings: Any) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
+def size_of_file(path: Path) -> int | None:
+    """Return a file's bytes, ``None`` where no regular file is."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_size if S_ISREG(found.st_mode) else None
+
+
 class Manifest:
     """The finished outputs of a folder; safe to use from several threads.
 
@@ -111,17 +121,19 @@ class Manifest:
         """Tell whether anything is recorded of an output."""
         return output in self._entries
 
-    def holds(self, wanted: Wanted, path: Path, preview: Path) -> bool:
+    def holds(
+        self, wanted: Wanted, path: Path, preview: Path, size_of: Callable[[Path], int | None] = size_of_file
+    ) -> bool:
         """Tell whether an output was made from this content with these settings and lies there as it was written.
 
-        A preview more than is wanted does no harm.
+        A preview more than is wanted does no harm. ``size_of`` gives a file's bytes, ``None`` where there is none.
         """
         known = self._entries.get(wanted.output)
         if known is None or (known.sha256, known.settings) != (wanted.sha256, wanted.settings):
             return False
-        if wanted.preview and not (known.preview_size and _has_size(preview, known.preview_size)):
+        if wanted.preview and not (known.preview_size and size_of(preview) == known.preview_size):
             return False
-        return _has_size(path, known.size)
+        return size_of(path) == known.size
 
     def replaces(self, wanted: Wanted) -> str:
         """Where the picture was that an output was made of, if it was another one that is still there; else empty."""
@@ -178,11 +190,3 @@ def _parse(line: str) -> Entry | None:
     numbers = (entry.size, entry.preview_size)
     fits = all(isinstance(text, str) for text in texts) and all(type(number) is int for number in numbers)
     return entry if fits else None
-
-
-def _has_size(path: Path, size: int) -> bool:
-    try:
-        found = path.stat()
-    except OSError:
-        return False
-    return S_ISREG(found.st_mode) and found.st_size == size

@@ -29,3 +29,8 @@ def without_openvino_telemetry() -> Iterator[None]:
         yield
     finally:
         del sys.modules[_OPENVINO_TELEMETRY]
+
+
+def silence_ray() -> None:
+    """Have Ray report nothing (its usage statistics), also what it starts."""
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"

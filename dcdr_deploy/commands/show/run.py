@@ -156,7 +156,7 @@ class Console(Display):
         if self._as_json and suffixes:
             self.line(json.dumps({"status": "left out", "suffixes": dict(suffixes)}), err=False)
 
-    def folder_done(self, report: FolderReport, target: Path) -> None:
+    def folder_done(self, report: FolderReport, target: Path | str) -> None:
         """Show the sums of a folder run."""
         if self._bar is not None:
             self._bar.close()

@@ -1,0 +1,117 @@
+"""Folders over the machines of a Ray cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from dcdr_deploy.commands.options.group import group
+from dcdr_deploy.errors import InputError
+from dcdr_deploy.run.jobs import FolderPlan
+from dcdr_deploy.run.opening import RunnerSettings
+from dcdr_deploy.run.outputs import ConvertOptions
+from dcdr_deploy.run.reports import FolderReport
+from dcdr_deploy.system.progress import Event, Listener
+
+if TYPE_CHECKING:
+    from dcdr_deploy.serving.addresses import Address
+
+options = group(
+    click.option(
+        "--ray",
+        metavar="local|ADDRESS",
+        help="Folders over the machines of a Ray cluster; INPUT and OUTPUT may be s3:// or gs:// addresses then. local "
+        "starts a cluster here.",
+    ),
+    click.option("--actors", type=int, metavar="N", help="--ray: engines. [one a GPU; without GPUs one a machine]"),
+    click.option(
+        "--cpus-per-actor",
+        type=int,
+        metavar="N",
+        help="--ray: processor cores of each. [what a machine has, shared out]",
+    ),
+    click.option(
+        "--gpus-per-actor", type=float, metavar="X", help="--ray: GPUs of each, such as 0.5. [1 where there are any]"
+    ),
+)
+
+_OTHERS = ("actors", "cpus_per_actor", "gpus_per_actor")
+
+
+def is_asked_for(chosen: Mapping[str, Any]) -> bool:
+    """Tell whether a run goes over a cluster.
+
+    Raises:
+        InputError: an option of this group is given without a cluster.
+    """
+    if chosen["ray"] is None and (given := [name for name in _OTHERS if chosen[name] is not None]):
+        raise InputError(f"`{given[0]}` is for runs over a cluster; name one with `ray`, or leave it out")
+    return chosen["ray"] is not None
+
+
+def convert_planned(
+    plan: FolderPlan,
+    target: Path,
+    options: ConvertOptions,
+    settings: RunnerSettings,
+    chosen: Mapping[str, Any],
+    listener: Listener,
+) -> FolderReport:
+    """Convert the pictures of folders over the cluster asked for.
+
+    Raises:
+        DcdrError: as :func:`dcdr_deploy.serving.cluster_folder.convert_over_cluster`.
+    """
+    return _convert(plan, None, target, options, settings, chosen, listener)
+
+
+def convert_addresses(
+    sources: Sequence[str],
+    target: str,
+    options: ConvertOptions,
+    settings: RunnerSettings,
+    chosen: Mapping[str, Any],
+    listener: Listener,
+) -> FolderReport:
+    """Convert the pictures at an address over the cluster asked for; input or output may be a folder, too.
+
+    Raises:
+        InputError: there are several inputs.
+        DcdrError: as :func:`dcdr_deploy.serving.addresses.plan_addresses` and
+            :func:`dcdr_deploy.serving.cluster_folder.convert_over_cluster`.
+    """
+    from dcdr_deploy.serving.addresses import address_of, plan_addresses
+
+    if len(sources) > 1:
+        raise InputError(f"{sources[1]}: of addresses one is taken at a time; put the pictures below one")
+    source, to = address_of(sources[0]), address_of(target)
+    plan = plan_addresses(source, to, options, recursive=chosen["recursive"])
+    for note in plan.notes:
+        listener(Event(note=note))
+    return _convert(plan, source, to, options, settings, chosen, listener)
+
+
+def _convert(
+    plan: FolderPlan,
+    source: Address | None,
+    target: Path | Address,
+    options: ConvertOptions,
+    settings: RunnerSettings,
+    chosen: Mapping[str, Any],
+    listener: Listener,
+) -> FolderReport:
+    from dcdr_deploy.serving.cluster import cluster, import_ray
+    from dcdr_deploy.serving.cluster_folder import choose, convert_over_cluster
+    from dcdr_deploy.serving.layout import Wishes
+
+    wishes = Wishes(*(chosen[name] for name in _OTHERS))
+    import_ray(chosen["ray"])  # what is missing is told first
+    choice = choose(chosen["model"], settings)
+    with cluster(chosen["ray"]) as ray:
+        return convert_over_cluster(
+            ray, plan, target, choice, options, settings, wishes,
+            source=source, overwrite=chosen["overwrite"], listener=listener,
+        )  # fmt: skip

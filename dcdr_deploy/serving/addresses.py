@@ -1,0 +1,317 @@
+"""Pictures at addresses (``s3://``, ``gs://``, ``file://`` and what else fsspec knows) for runs over a cluster.
+
+A worker fetches a picture into a temporary folder of its machine, converts it there and puts the outputs where they
+belong; the network of the cluster carries no pixels. Object stores show a file when it is whole; on other file systems
+it gets its name then.
+"""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path, PurePosixPath
+from typing import Any, cast
+
+from dcdr_deploy.errors import DcdrError, InputError, MissingDependency, OutputError
+from dcdr_deploy.imaging.formats import SUFFIXES
+from dcdr_deploy.run.jobs import FolderPlan, Job, name_outputs, natural
+from dcdr_deploy.run.ledger import Store
+from dcdr_deploy.run.manifest import Wanted
+from dcdr_deploy.run.outputs import PREVIEW_SUFFIX, ConvertOptions
+from dcdr_deploy.run.reports import FileReport
+from dcdr_deploy.system.faults import one_line
+from dcdr_deploy.system.files import is_url
+from dcdr_deploy.system.packages import install_line
+
+_WHOLE_OR_NOT = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "oss", "memory"})
+"""Stores in which a file that is being written is not seen."""
+
+_CONTENT_KEYS = ("ETag", "etag", "md5Hash", "content_md5")
+_TIME_KEYS = ("mtime", "LastModified", "last_modified", "updated", "created")
+
+
+class Address(PurePosixPath):
+    """An address that can be taken apart as a path can; its text keeps the two slashes."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        scheme, _, rest = super().__str__().partition(":/")
+        return f"{scheme}:///{rest}" if scheme == "file" else f"{scheme}://{rest}"
+
+    def __fspath__(self) -> str:
+        return str(self)
+
+    @property
+    def scheme(self) -> str:
+        """Such as ``"s3"``."""
+        return self.parts[0].rstrip(":")
+
+
+def address_of(place: str | Path) -> Address:
+    """Return an address as it is, and a local path as one, too."""
+    return Address(place) if is_url(place) else Address(Path(place).absolute().as_uri())
+
+
+def file_system(address: Address) -> tuple[Any, str]:
+    """Return the file system of an address and the path in it: fsspec's own, else pyarrow's.
+
+    Raises:
+        MissingDependency: a package is missing.
+        InputError: the address is of no kind that is known, or cannot be used.
+    """
+    try:
+        from fsspec.core import url_to_fs
+    except ImportError as error:
+        raise MissingDependency(f"{address} needs the package fsspec: {install_line('ray')}") from error
+    try:
+        return cast("tuple[Any, str]", url_to_fs(str(address)))
+    except ImportError as error:
+        found = _of_pyarrow(address)
+        if found is None:
+            raise MissingDependency(f"{address} needs another package: {one_line(error)}") from error
+        return found
+    except Exception as error:  # of any package
+        raise InputError(f"{address}: cannot be used ({one_line(error)})") from error
+
+
+def _of_pyarrow(address: Address) -> tuple[Any, str] | None:
+    try:
+        from fsspec.implementations.arrow import ArrowFSWrapper
+        from pyarrow.fs import FileSystem
+
+        system, path = FileSystem.from_uri(str(address))
+    except (ImportError, ValueError, OSError):  # pyarrow knows no such scheme, or is not here
+        return None
+    return ArrowFSWrapper(system), path
+
+
+def identity(info: Mapping[str, Any]) -> str:
+    """Return what tells one content at an address from another, of what its store says without being read."""
+    content = next((str(info[key]).strip('"') for key in _CONTENT_KEYS if info.get(key)), "")
+    known = content or next((_seconds(info[key]) for key in _TIME_KEYS if info.get(key)), "")
+    return f"{known} {info.get('size')}"
+
+
+def _seconds(when: Any) -> str:
+    """Write a time down; one question of a store gives it as a number, another one as a date."""
+    if isinstance(when, datetime):
+        when = when.timestamp()
+    return f"{when:.3f}" if isinstance(when, (int, float)) else str(when)
+
+
+def plan_addresses(source: Address, target: Address, options: ConvertOptions, *, recursive: bool) -> FolderPlan:
+    """Find the pictures below an address and name their outputs, as :func:`dcdr_deploy.run.jobs.plan_folder` does.
+
+    Raises:
+        InputError: nothing is there, or cannot be listed, or would be overwritten; or gain maps are asked for.
+    """
+    if options.gain_map is not None:
+        raise InputError("gain maps are written on file systems alone; copy the folder here, or leave `gain_map` out")
+    listed = _listed(source, recursive=recursive)
+    if listed is None:
+        raise InputError(f"{source}: no such folder; check the address")
+    pictures, previews, passed_over = [], 0, Counter[str]()
+    for name in listed:
+        path = PurePosixPath(name)
+        if any(part.startswith(".") for part in path.parts):
+            continue
+        if path.suffix.lower() not in SUFFIXES:
+            passed_over[path.suffix.lower()] += 1
+        elif name.lower().endswith(PREVIEW_SUFFIX):
+            previews += 1
+        else:
+            pictures.append(cast("Path", path))
+    if not pictures:
+        raise InputError(f"{source}: holds no pictures ({', '.join(sorted(SUFFIXES))})")
+    pictures.sort(key=natural)
+    names = name_outputs(pictures, options.suffix, previews=options.preview)
+    pairs = zip(pictures, names, strict=True)
+    jobs = tuple(Job(cast("Path", source / a), cast("Path", target / b), b.as_posix()) for a, b in pairs)
+    sources = {job.source for job in jobs}
+    for job in jobs:
+        if job.output in sources:
+            raise InputError(f"{job.output}: is an input and would be overwritten; name another output folder")
+    notes = []
+    if passed_over:
+        counted = ", ".join(f"{count} {suffix or 'without suffix'}" for suffix, count in sorted(passed_over.items()))
+        notes.append(f"{source}: {counted} left out")
+    if previews:
+        notes.append(f"{source}: {previews} files named *{PREVIEW_SUFFIX} left out: previews of an earlier run")
+    return FolderPlan(jobs, tuple(notes))
+
+
+def _listed(folder: Address, *, recursive: bool) -> dict[str, dict[str, Any]] | None:
+    """Return what is known of each file below a folder, by its name relative to it; ``None`` if there is none."""
+    system, root = file_system(folder)
+    try:
+        system.invalidate_cache()  # of an earlier run in this process
+        if not system.exists(root):
+            return None
+        found = system.find(root, maxdepth=None if recursive else 1, detail=True)
+    except Exception as error:  # of any package
+        raise InputError(f"{folder}: cannot be listed ({one_line(error)})") from error
+    start = root.rstrip("/") + "/"
+    return {name.removeprefix(start): info for name, info in found.items() if name.startswith(start)}
+
+
+class AddressStore(Store):
+    """Where inputs and outputs lie at addresses: both are listed once, when a run begins."""
+
+    def __init__(self, source: Address, target: Address) -> None:
+        self._inputs = {source / name: info for name, info in (_listed(source, recursive=True) or {}).items()}
+        self._outputs = {target / name: info for name, info in (_listed(target, recursive=True) or {}).items()}
+
+    def wanted(self, job: Job, settings: str, options: ConvertOptions) -> Wanted | None:
+        """Describe an input by what its store says of it."""
+        info = self._inputs.get(cast("Address", job.source))
+        return None if info is None else _wanted(job, info, settings, options)
+
+    def size(self, path: Path) -> int | None:
+        """Bytes of an output."""
+        info = self._outputs.get(cast("Address", path))
+        return None if info is None else int(info["size"])
+
+
+def _wanted(job: Job, info: Mapping[str, Any], settings: str, options: ConvertOptions) -> Wanted:
+    return Wanted(job.name, str(job.source), identity(info), settings, options.preview)
+
+
+@dataclass(frozen=True)
+class Staged:
+    """A picture that was fetched.
+
+    Attributes:
+        job: on this machine.
+        wanted: what the manifest is to say of it.
+        far: the job at its addresses.
+    """
+
+    job: Job
+    wanted: Wanted
+    far: Job
+
+    def told(self, report: FileReport) -> FileReport:
+        """Return a report with the addresses in the place of temporary files."""
+        preview = None if report.preview is None else self.far.output.with_name(report.preview.name)
+        return replace(report, source=self.far.source, output=self.far.output, preview=preview)
+
+
+@contextmanager
+def staged(job: Job, settings: str, options: ConvertOptions) -> Iterator[Staged]:
+    """Fetch a picture for the block, and put all that the block writes beside the output where that belongs.
+
+    Raises:
+        InputError: it cannot be fetched.
+        OutputError: an output cannot be put.
+        DcdrError: of the block, with the addresses in the place of temporary files.
+    """
+    source = cast("Address", job.source)
+    system, path = file_system(source)
+    with tempfile.TemporaryDirectory(prefix="dcdr-") as folder:
+        near = Job(Path(folder, "in", job.source.name), Path(folder, "out", job.output.name), job.name)
+        for made in (near.source.parent, near.output.parent):
+            made.mkdir()
+        try:
+            wanted = _wanted(job, system.info(path), settings, options)
+            system.get_file(path, str(near.source))
+        except FileNotFoundError as error:
+            raise InputError(f"{source}: no such file; check the address") from error
+        except Exception as error:  # of any package
+            raise InputError(f"{source}: cannot be fetched ({one_line(error)})") from error
+        try:
+            yield Staged(near, wanted, job)
+        except DcdrError as error:
+            told = str(error).replace(str(near.source), str(source)).replace(str(near.output), str(job.output))
+            raise type(error)(told) from error
+        for file in sorted(near.output.parent.iterdir()):
+            put(file, cast("Address", job.output.with_name(file.name)))
+
+
+def put(file: Path, address: Address) -> None:
+    """Put a file to an address: whole, or not at all.
+
+    Raises:
+        OutputError: it cannot be.
+    """
+    system, path = file_system(address)
+    try:
+        if address.scheme in _WHOLE_OR_NOT:
+            system.put_file(str(file), path)
+            return
+        parent, _, _ = path.rpartition("/")
+        temporary = f"{parent}/.dcdr-{secrets.token_hex(8)}.tmp"
+        system.makedirs(parent, exist_ok=True)
+        try:
+            system.put_file(str(file), temporary)
+            system.mv(temporary, path)
+        except BaseException:
+            if system.exists(temporary):
+                system.rm_file(temporary)
+            raise
+    except Exception as error:  # of any package
+        raise OutputError(f"{address}: cannot be written ({one_line(error)})") from error
+
+
+def fetch(address: Address, file: Path) -> bool:
+    """Get a file from an address; tell whether there was one.
+
+    Raises:
+        InputError: it cannot be fetched.
+    """
+    system, path = file_system(address)
+    try:
+        if not system.exists(path):
+            return False
+        system.get_file(path, str(file))
+    except Exception as error:  # of any package
+        raise InputError(f"{address}: cannot be fetched ({one_line(error)})") from error
+    return True
+
+
+def remove(address: Address) -> None:
+    """Remove what lies at an address, if anything does.
+
+    Raises:
+        OutputError: it cannot be removed.
+    """
+    system, path = file_system(address)
+    try:
+        if system.exists(path):
+            system.rm_file(path)
+    except Exception as error:  # of any package
+        raise OutputError(f"{address}: cannot be removed ({one_line(error)})") from error
+
+
+def begins(address: Address) -> bytes:
+    """Return the first bytes of the file at an address, for a look whether it can be read.
+
+    Raises:
+        OSError: it cannot.
+    """
+    system, path = file_system(address)
+    try:
+        with system.open(path, "rb") as file:
+            return cast("bytes", file.read(64))
+    except Exception as error:  # of any package
+        raise OSError(None, one_line(error)) from error
+
+
+def copy_out(folder: Path, target: Address, names: tuple[str, ...]) -> None:
+    """Put those files of a folder that are there to an address, and remove the others there.
+
+    Raises:
+        OutputError: it cannot be done.
+    """
+    for name in names:
+        if (folder / name).exists():
+            with tempfile.TemporaryDirectory(prefix="dcdr-") as still:  # the file grows meanwhile
+                put(Path(shutil.copy(folder / name, still)), target / name)
+        else:
+            remove(target / name)

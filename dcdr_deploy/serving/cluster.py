@@ -1,0 +1,246 @@
+"""A Ray cluster: one that is joined by its address, or one of our own on this machine that goes with us.
+
+Ray's usage statistics are off and its dashboard is not started. A cluster of our own listens on the network, as Ray has
+it; nobody takes part in it who does not hold its token, which is made up here and known to our processes alone.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from dcdr_deploy._version import __version__
+from dcdr_deploy.errors import EngineError, InputError, MissingDependency, OutputError
+from dcdr_deploy.serving.addresses import Address, begins, put, remove
+from dcdr_deploy.serving.layout import Node
+from dcdr_deploy.system.faults import one_line
+from dcdr_deploy.system.files import is_url
+from dcdr_deploy.system.packages import install_line
+from dcdr_deploy.system.privacy import silence_ray
+
+LOCAL = "local"
+
+OBJECT_STORE = 100_000_000
+"""Bytes of the object store of a cluster of our own: paths and reports go through it, no pixels. Ray takes a third of
+the memory otherwise."""
+
+CHECK_SECONDS = 60.0
+"""For a machine's answer to what it can reach."""
+
+_LONGEST_FOLDER = 40
+"""Characters of the temporary folder's path: Ray puts sockets below it, whose names end at 107."""
+
+_logger = logging.getLogger(__name__)
+
+
+def import_ray(address: str) -> Any:
+    """Return the package, told what it must be told before it is imported.
+
+    Args:
+        address: of the cluster it is for, see :func:`cluster`.
+
+    Raises:
+        MissingDependency: it is not installed.
+    """
+    silence_ray()
+    if address == LOCAL:
+        if "ray" not in sys.modules:
+            os.environ["RAY_AUTH_MODE"], os.environ["RAY_AUTH_TOKEN"] = "token", secrets.token_hex(32)
+        elif os.environ.get("RAY_AUTH_MODE") != "token":
+            _logger.warning("Ray was imported before: others on the network can take part in this cluster")
+    try:
+        import ray
+    except ImportError as error:
+        raise MissingDependency(f"`ray` needs the package ray: {install_line('ray')}") from error
+    return ray
+
+
+@contextmanager
+def cluster(address: str, cpus: int | None = None) -> Iterator[Any]:
+    """Give Ray, connected, for the block.
+
+    Args:
+        address: ``"local"`` starts a cluster of our own on this machine and stops it at the end of the block; anything
+            else is the address of one that runs, such as ``"10.0.0.1:6379"``, ``"ray://..."`` or ``"auto"``.
+        cpus: processor cores of a cluster of our own; by default those of this process.
+
+    Raises:
+        MissingDependency: Ray is not installed.
+        EngineError: there is no cluster at the address, or none can be started.
+    """
+    ray = import_ray(address)
+    handler = signal.getsignal(signal.SIGTERM)
+    folder = _folder() if address == LOCAL else None
+    try:
+        _keep_off_stdout()
+        try:
+            ray.init(**_own(folder, cpus) if folder is not None else {"address": address}, **_QUIET)
+        except Exception as error:  # Ray's own, and those of sockets and processes
+            where = "no cluster can be started here" if folder is not None else f"no Ray cluster answers at {address}"
+            raise EngineError(f"{where}: {one_line(error)}") from error
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, handler)  # Ray puts its own in
+        yield ray
+    finally:
+        ray.shutdown()
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+_QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+
+
+def _own(folder: Path, cpus: int | None) -> dict[str, Any]:
+    return {
+        "address": LOCAL,
+        "include_dashboard": False,
+        "num_cpus": cpus,
+        "object_store_memory": OBJECT_STORE,
+        "_temp_dir": str(folder),
+    }
+
+
+def _folder() -> Path:
+    made = Path(tempfile.mkdtemp(prefix="dcdr-ray-"))
+    if len(str(made)) > _LONGEST_FOLDER and os.path.isdir("/tmp"):  # noqa: PTH112
+        made.rmdir()
+        made = Path(tempfile.mkdtemp(prefix="dcdr-ray-", dir="/tmp"))
+    return made
+
+
+def _keep_off_stdout() -> None:
+    """Have what Ray tells of its processes go to the log: it would print it on stdout, among the results."""
+    import ray._private.worker as worker
+
+    def to_log(data: Any, *others: Any, **options: Any) -> None:
+        _logger.info("ray: %s", " ".join(map(str, data.get("lines", ()))))
+
+    worker.print_to_stdstream = to_log
+
+
+def nodes_of(ray: Any) -> list[Node]:
+    """Return the machines of the cluster that are up."""
+    return [
+        Node(
+            each["NodeManagerAddress"], each["Resources"].get("CPU", 0), each["Resources"].get("GPU", 0), each["NodeID"]
+        )
+        for each in ray.nodes()
+        if each["Alive"]
+    ]
+
+
+def unreachable(readable: Sequence[str], folders: Sequence[str], probes: Sequence[tuple[str, str]]) -> str:
+    """Return what this machine lacks of what the driver has, in words; empty if nothing.
+
+    Args:
+        readable: files that must be there.
+        folders: folders that must be there.
+        probes: files and their content, which the driver has just written into the folders that are written to.
+    """
+    for path in folders:
+        if not os.path.isdir(path):  # noqa: PTH112
+            return f"{path} is not there; mount it at the same place on every machine"
+    for path in readable:
+        try:
+            _begin_of(path)
+        except OSError as error:
+            return f"{path} cannot be read ({error.strerror}); mount it at the same place on every machine"
+    for path, content in probes:
+        folder = Address(path).parent if is_url(path) else Path(path).parent
+        try:
+            found = _begin_of(path)
+        except OSError:
+            found = b""
+        if found != content.encode():
+            return f"{folder} is another folder there; mount the same one on every machine"
+        if isinstance(folder, Path) and not os.access(folder, os.W_OK | os.X_OK):
+            return f"{folder} may not be written; mend its permissions"
+    return ""
+
+
+def _begin_of(path: str) -> bytes:
+    """The first bytes of a file or of what lies at an address."""
+    if is_url(path):
+        return begins(Address(path))
+    with open(path, "rb") as file:  # noqa: PTH123
+        return file.read(64)
+
+
+def _answer(readable: Sequence[str], folders: Sequence[str], probes: Sequence[tuple[str, str]]) -> tuple[str, str]:
+    """What a machine says of itself: its version of this package, and :func:`unreachable`."""
+    return __version__, unreachable(readable, folders, probes)
+
+
+def check_nodes(ray: Any, readable: Sequence[Path], folders: Sequence[Path], written: Sequence[Path | Address]) -> None:
+    """Ask every machine of the cluster whether it has this package and the same files at the same places.
+
+    Args:
+        ray: connected.
+        readable: files, at addresses too, that must be readable.
+        folders: folders that must be there.
+        written: folders, at addresses too, that must be the same as here, and writable.
+
+    Raises:
+        OutputError: this machine cannot write there.
+        InputError: a machine does not; the first is named, with what it lacks.
+    """
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    places = [folder / f".dcdr-{secrets.token_hex(8)}.probe" for folder in written]
+    probes = [(str(place), secrets.token_hex(16)) for place in places]
+    try:
+        for place, (_, content) in zip(places, probes, strict=True):
+            _write(place, content)
+        asked = {}
+        for node in nodes_of(ray):
+            here = NodeAffinitySchedulingStrategy(node.name, soft=False)
+            task = ray.remote(num_cpus=0, max_retries=1)(_answer).options(scheduling_strategy=here)
+            asked[node.address] = task.remote(list(map(str, readable)), list(map(str, folders)), probes)
+        for address, answer in asked.items():
+            _judge(ray, address, answer)
+    finally:
+        for place in places:
+            remove(place) if isinstance(place, Address) else place.unlink(missing_ok=True)
+
+
+def _write(place: Path | Address, content: str) -> None:
+    """Write a probe.
+
+    Raises:
+        OutputError: the place cannot be written.
+    """
+    with tempfile.TemporaryDirectory(prefix="dcdr-") as folder:
+        file = Path(folder) / "probe"
+        file.write_text(content, encoding="ascii")
+        if isinstance(place, Address):
+            put(file, place)
+            return
+        try:
+            shutil.copyfile(file, place)
+        except OSError as error:
+            raise OutputError(f"{place.parent}: cannot be written ({error.strerror}); choose another place") from error
+
+
+def _judge(ray: Any, address: str, answer: Any) -> None:
+    try:
+        version, lacks = ray.get(answer, timeout=CHECK_SECONDS)
+    except ray.exceptions.RayError as error:
+        # The last line is the reason; those before it are a traceback.
+        reason = [line for line in str(getattr(error, "cause", None) or error).splitlines() if line.strip()][-1].strip()
+        raise InputError(
+            f"{address}: this machine of the cluster cannot run dcdr-deploy {__version__} ({reason}); install it there"
+        ) from error
+    if version != __version__:
+        raise InputError(f"{address}: has dcdr-deploy {version}, not {__version__} as here; install the same")
+    if lacks:
+        raise InputError(f"{address}: {lacks}")

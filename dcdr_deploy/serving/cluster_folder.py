@@ -1,0 +1,222 @@
+"""A folder of pictures over the actors of a cluster: the same books as a run of one machine keeps."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+from dcdr_deploy.engines.base import EngineOptions
+from dcdr_deploy.engines.registry import model_suffixes
+from dcdr_deploy.errors import EngineError, OutputError
+from dcdr_deploy.run.events import EngineReady, FileBegun, ModelChosen
+from dcdr_deploy.run.jobs import FolderPlan, Job, plan_folder
+from dcdr_deploy.run.ledger import FAILURES_NAME, Ledger, StopError, Store
+from dcdr_deploy.run.manifest import MANIFEST_NAME
+from dcdr_deploy.run.opening import DEFAULT_SETTINGS, RunnerSettings
+from dcdr_deploy.run.outputs import DEFAULT_OPTIONS, ConvertOptions
+from dcdr_deploy.run.reports import FileReport, FolderReport
+from dcdr_deploy.run.selection import ModelChoice, choose_model
+from dcdr_deploy.serving.addresses import (
+    Address,
+    AddressStore,
+    address_of,
+    copy_out,
+    fetch,
+    plan_addresses,
+)
+from dcdr_deploy.serving.cluster import check_nodes, nodes_of
+from dcdr_deploy.serving.crew import Crew, Result
+from dcdr_deploy.serving.layout import Wishes, lay_out
+from dcdr_deploy.serving.worker import Finished, Ready, Worker, portable
+from dcdr_deploy.system.files import is_url
+from dcdr_deploy.system.progress import Event, Listener, silent
+
+_PATIENCE = 60.0
+"""Seconds that pictures under way get where a run is interrupted."""
+
+_COPY_SECONDS = 10.0
+_COPY_SHARE = 20
+"""The books of a run at addresses are copied there after so many seconds; at most a 20th of the time goes into it."""
+
+
+def choose(model: str | None, settings: RunnerSettings) -> ModelChoice:
+    """Apply the file name rule on this machine.
+
+    Raises:
+        ModelError: as :func:`choose_model`.
+    """
+    options = EngineOptions(settings.device, settings.threads, settings.precision)
+    return choose_model(model, suffixes=model_suffixes(settings.backend, options))
+
+
+def convert_over_cluster(
+    ray: Any,
+    planned: FolderPlan,
+    target: Path | Address,
+    choice: ModelChoice,
+    options: ConvertOptions = DEFAULT_OPTIONS,
+    settings: RunnerSettings = DEFAULT_SETTINGS,
+    wishes: Wishes | None = None,
+    *,
+    source: Address | None = None,
+    worker: type[Worker] = Worker,
+    overwrite: bool = False,
+    listener: Listener = silent,
+) -> FolderReport:
+    """Convert what :func:`~dcdr_deploy.run.jobs.plan_folder` and its like found.
+
+    The outputs, the manifest, ``failures.jsonl`` and what is left as it is are those of
+    :func:`dcdr_deploy.run.folder.convert_folder`; only the reports of the files are not kept.
+
+    Args:
+        ray: connected, from :func:`dcdr_deploy.serving.cluster.cluster`.
+        planned: what is converted.
+        target: folder or address for the outputs.
+        choice: the model, from :func:`choose`.
+        options: what is written.
+        settings: how each actor runs its model.
+        wishes: how many actors, and what each takes.
+        source: address of the pictures; input and output are both addresses, or none is.
+        worker: what an actor is.
+        overwrite: convert what is up to date again.
+        listener: told of progress.
+
+    Raises:
+        InputError: a machine does not reach the files, or the cluster has not what is asked for.
+        OutputError, EngineError: as :func:`convert_folder`; or all actors died.
+    """
+    layout = lay_out(nodes_of(ray), wishes or Wishes(), settings)
+    listener(ModelChosen(choice=choice))
+    for note in choice.notes:
+        listener(Event(note=note))
+    books = _far_books(target) if isinstance(target, Address) else _near_books(target)
+    with books as (folder, tick):
+        _check(ray, planned, target, choice.path, options)
+        sent = options if options.gain_map is None else replace(options, gain_map=options.gain_map.absolute())
+        with Crew(ray, layout, (portable(choice.path), layout.settings, sent), worker) as crew:
+            first = crew.first()
+            listener(EngineReady(info=first.info))
+            listener(Event(note=f"{layout.actors} actors on {len(nodes_of(ray))} machines"))
+            store = Store() if source is None else AddressStore(source, cast("Address", target))
+            ledger = Ledger(folder, first.settings, options, listener, store=store, keep_reports=False)
+            _Run(crew, ledger, listener, tick).convert(planned.jobs, overwrite=overwrite)
+            report = ledger.report()
+    if isinstance(target, Address) and report.failures:
+        report = replace(report, failures_file=cast("Path", target / FAILURES_NAME))
+    return report
+
+
+class _Run:
+    def __init__(self, crew: Crew, ledger: Ledger, listener: Listener, tick: Any) -> None:
+        self._crew = crew
+        self._ledger = ledger
+        self._listener = listener
+        self._tick = tick
+
+    def convert(self, jobs: Sequence[Job], *, overwrite: bool) -> None:
+        waiting = self._ledger.begin(jobs, overwrite=overwrite)
+        by_name = {job.name: job for job in waiting}
+
+        def done(sent: Job, result: Result) -> None:
+            self._done(by_name.pop(sent.name), sent, result)
+
+        try:
+            self._crew.run(map(_absolute, waiting), done, self._seen)
+        except StopError as stop:
+            raise stop.reason from stop
+        except KeyboardInterrupt:
+            self._crew.finish(done, _PATIENCE)
+            raise
+
+    def _done(self, job: Job, sent: Job, result: Result) -> None:
+        self._listener(FileBegun(job.source.name, source=job.source))
+        if isinstance(result, Finished):
+            self._ledger.engine_works()
+            self._ledger.enter(result.entry)
+            self._ledger.done(_as_named(result.report, job, sent))
+        else:
+            sentence = result.sentence.replace(str(sent.source), str(job.source))
+            error = replace(result, sentence=sentence.replace(str(sent.output), str(job.output))).error()
+            self._ledger.failed(job, error)
+        self._tick()
+
+    def _seen(self, ready: Ready) -> None:
+        if ready.settings != self._ledger.settings:
+            raise EngineError(
+                f"the machines of the cluster would not compute the same: {ready.info.backend} on {ready.info.device} "
+                f"works in {ready.info.precision} with another model or version than the first; set `precision`, or "
+                "copy the same model everywhere"
+            )
+
+
+def _absolute(job: Job) -> Job:
+    """A job for another process, whose working directory is another one."""
+    if isinstance(job.source, Address):
+        return job
+    return Job(job.source.absolute(), job.output.absolute(), job.name)
+
+
+def _as_named(report: FileReport, job: Job, sent: Job) -> FileReport:
+    """A report with the files as the user named them."""
+    if job == sent:
+        return report
+    preview = None if report.preview is None else job.output.with_name(report.preview.name)
+    return replace(report, source=job.source, output=job.output, preview=preview)
+
+
+def _check(ray: Any, planned: FolderPlan, target: Path | Address, model: Path, options: ConvertOptions) -> None:
+    """Have every machine look for the input, the output folder and the model.
+
+    Raises:
+        InputError: one does not reach them.
+    """
+    own = [] if portable(model) == model.name else [model.absolute()]
+    first = planned.jobs[0].source
+    if isinstance(target, Address):
+        check_nodes(ray, [first, *own], [], [target])
+        return
+    written = [target.absolute()]
+    if options.gain_map is not None:
+        options.gain_map.mkdir(parents=True, exist_ok=True)
+        written.append(options.gain_map.absolute())
+    # A picture that cannot be read here either is a failure of its own.
+    readable = [first.absolute()] if first.is_file() else []
+    check_nodes(ray, [*readable, *own], [first.absolute().parent], written)
+
+
+@contextmanager
+def _near_books(target: Path) -> Iterator[tuple[Path, Any]]:
+    """The manifest lies in the output folder."""
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{target}: cannot be made ({error.strerror}); choose another place") from error
+    yield target, lambda: None
+
+
+@contextmanager
+def _far_books(target: Address) -> Iterator[tuple[Path, Any]]:
+    """The manifest is fetched, kept here, and put back from time to time: nothing can be appended to at an address."""
+    names = (MANIFEST_NAME, FAILURES_NAME)
+    with tempfile.TemporaryDirectory(prefix="dcdr-") as temporary:
+        folder = Path(temporary)
+        fetch(target / MANIFEST_NAME, folder / MANIFEST_NAME)
+        due = time.monotonic() + _COPY_SECONDS
+
+        def tick() -> None:
+            nonlocal due
+            begun = time.monotonic()
+            if begun >= due:
+                copy_out(folder, target, names)
+                now = time.monotonic()
+                due = now + max(_COPY_SECONDS, _COPY_SHARE * (now - begun))
+
+        try:
+            yield folder, tick
+        finally:
+            copy_out(folder, target, names)

@@ -1,0 +1,220 @@
+"""Work for a number of actors: bounded, one picture after the other, and an actor that dies costs no picture.
+
+A picture that was with an actor when that died is done again. Which of several it died of is not known, so that each of
+them is tried alone; the one that an actor dies of alone, twice, is given up.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from dcdr_deploy.errors import EngineError
+from dcdr_deploy.run.jobs import Job
+from dcdr_deploy.serving.layout import Layout
+from dcdr_deploy.serving.worker import Finished, Ready, Trouble, Worker
+from dcdr_deploy.system.faults import one_line
+
+DEATHS_OF_A_PICTURE = 2
+"""So many actors die of a picture that each had alone, before it is given up."""
+
+DEATHS_IN_A_ROW = 5
+"""So often an actor dies without a picture done in between, before it is left alone."""
+
+FIRST_SECONDS = 300.0
+"""Until the first actor has its engine: until then the cluster may have no room, or load a large model."""
+
+_POLL = 1.0
+"""Seconds after which an interrupt is seen, and actors that died are asked again."""
+
+Result = Finished | Trouble
+Seen = Callable[[Ready], None]
+
+
+@dataclass
+class _Actor:
+    """An actor and how it stands.
+
+    Attributes:
+        handle: Ray's.
+        asked: reference of its answer whether it has its engine; ``None`` once it has answered, or while it is dead.
+        flight: what is with it, by reference.
+        deaths: how often it died since it did a picture.
+        dead_until: when it is to be asked again, on the clock of ``time.monotonic``; ``None`` while it lives.
+    """
+
+    handle: Any
+    asked: Any
+    flight: dict[Any, _Try] = field(default_factory=dict)
+    deaths: int = 0
+    dead_until: float | None = None
+
+    @property
+    def works(self) -> bool:
+        return self.asked is None and self.dead_until is None
+
+    def ask(self) -> None:
+        self.asked, self.dead_until = self.handle.ready.remote(), None
+
+
+@dataclass
+class _Try:
+    """A picture on its way."""
+
+    job: Job
+    alone: bool = False
+    deaths: int = 0
+
+
+class Crew:
+    """Actors of one run. A context manager, whose end kills them.
+
+    Attributes:
+        layout: how many there are, and what each takes.
+    """
+
+    def __init__(self, ray: Any, layout: Layout, arguments: tuple[Any, ...], kind: type = Worker) -> None:
+        """Ask Ray for the actors; it starts them when it has room.
+
+        Args:
+            ray: connected.
+            layout: how many, and what each takes.
+            arguments: of :class:`~dcdr_deploy.serving.worker.Worker`.
+            kind: their class.
+        """
+        self._ray = ray
+        self.layout = layout
+        remote = ray.remote(
+            num_cpus=layout.cpus,
+            num_gpus=layout.gpus,
+            max_restarts=-1,
+            max_task_retries=0,
+            max_concurrency=layout.pictures + 1,
+            scheduling_strategy="SPREAD",
+        )(kind)
+        handles = [remote.remote(*arguments) for _ in range(layout.actors)]
+        self._actors = [_Actor(handle, handle.ready.remote()) for handle in handles]
+        self._again: deque[_Try] = deque()  # what was with an actor that died; each goes alone
+
+    def __enter__(self) -> Crew:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for actor in self._actors:
+            self._ray.kill(actor.handle)
+
+    def first(self) -> Ready:
+        """Wait until one actor has its engine.
+
+        Raises:
+            DcdrError: it cannot load the engine.
+            EngineError: none has in time, or all died.
+        """
+        end = time.monotonic() + FIRST_SECONDS
+        while time.monotonic() < end:
+            for ready in self._hear(_nobody):
+                return ready
+        raise EngineError(
+            f"none of {self.layout.actors} actors began within {FIRST_SECONDS:g} seconds; the cluster may be full: "
+            f"each takes {self.layout.cpus:g} processor cores and {self.layout.gpus:g} GPUs"
+        )
+
+    def run(self, jobs: Iterator[Job], done: Callable[[Job, Result], None], seen: Seen) -> None:
+        """Have all jobs done; at most ``layout.pictures`` are with an actor, and one more that waits there.
+
+        Args:
+            jobs: taken when an actor has room.
+            done: called with each job and its outcome; what it raises ends the run.
+            seen: called with each actor that has got its engine.
+
+        Raises:
+            EngineError: all actors are dead.
+        """
+        more = True
+        while more or self._again or any(actor.flight for actor in self._actors):
+            more = self._hand_out(jobs) and more
+            for ready in self._hear(done):
+                seen(ready)
+
+    def finish(self, done: Callable[[Job, Result], None], seconds: float) -> None:
+        """Wait for what is with actors, but take nothing more; after so many seconds it is left."""
+        end = time.monotonic() + seconds
+        while any(actor.flight for actor in self._actors) and time.monotonic() < end:
+            for _ in self._hear(done):
+                pass
+
+    def _hand_out(self, jobs: Iterator[Job]) -> bool:
+        """Give every actor what it has room for; tell whether there may be more."""
+        for room in range(1, self.layout.pictures + 2):  # one for each before a second for any
+            for actor in self._actors:
+                if not actor.works or len(actor.flight) >= room or any(each.alone for each in actor.flight.values()):
+                    continue
+                if self._again:
+                    if not actor.flight:
+                        self._give(actor, self._again.popleft())
+                    continue
+                job = next(jobs, None)
+                if job is None:
+                    return False
+                self._give(actor, _Try(job))
+        return True
+
+    def _give(self, actor: _Actor, attempt: _Try) -> None:
+        actor.flight[actor.handle.convert.remote(attempt.job)] = attempt
+
+    def _hear(self, done: Callable[[Job, Result], None]) -> Iterator[Ready]:
+        """Wait for the next outcome, but not for long; yield the actors that have got their engines."""
+        now = time.monotonic()
+        for actor in self._actors:
+            if actor.dead_until is not None and now >= actor.dead_until:
+                actor.ask()
+        owners = {ref: actor for actor in self._actors for ref in (*actor.flight, actor.asked) if ref is not None}
+        if not owners:
+            if any(actor.dead_until is not None for actor in self._actors):
+                time.sleep(_POLL / 10)
+            return
+        refs, _ = self._ray.wait(list(owners), num_returns=1, timeout=_POLL)
+        for ref in refs:
+            actor = owners[ref]
+            try:
+                outcome = self._ray.get(ref)
+            except self._ray.exceptions.RayTaskError as error:
+                raise error.cause or error from error  # a bug of ours keeps its traceback
+            except self._ray.exceptions.RayError as error:
+                self._died(actor, error, done)
+                continue
+            if ref is actor.asked:
+                actor.asked = None
+                if isinstance(outcome, Trouble):
+                    raise outcome.error()
+                yield outcome
+            else:
+                actor.deaths = 0
+                done(actor.flight.pop(ref).job, outcome)
+
+    def _died(self, actor: _Actor, error: Exception, done: Callable[[Job, Result], None]) -> None:
+        """Keep what was with a dead actor for later, and ask for the actor again."""
+        lost, actor.flight, actor.asked = list(actor.flight.values()), {}, None
+        actor.deaths += 1
+        actor.dead_until = time.monotonic() + _POLL / 10 * actor.deaths
+        if actor.deaths >= DEATHS_IN_A_ROW:
+            self._actors.remove(actor)
+        for attempt in lost:
+            attempt.deaths += attempt.alone
+            attempt.alone = True
+            if attempt.deaths < DEATHS_OF_A_PICTURE:
+                self._again.append(attempt)
+            else:
+                done(attempt.job, Trouble(EngineError.__name__, _GIVEN_UP.format(attempt.job.source)))
+        if not self._actors:
+            raise EngineError(f"all actors died, the last one of this: {one_line(error)}")
+
+
+_GIVEN_UP = "{}: the process that worked on it crashed or was killed, twice; it may take more memory than there is"
+
+
+def _nobody(job: Job, result: Result) -> None:
+    """Hear of no picture: none was given out."""

@@ -1,0 +1,129 @@
+"""What an actor of the cluster is: a process with one engine that converts the pictures it is given the paths of."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from dcdr_deploy import errors
+from dcdr_deploy.engines.base import EngineInfo
+from dcdr_deploy.errors import DcdrError
+from dcdr_deploy.run.jobs import Job
+from dcdr_deploy.run.ledger import entry_of, run_settings, wanted_of
+from dcdr_deploy.run.manifest import Entry
+from dcdr_deploy.run.opening import RunnerSettings, open_runner
+from dcdr_deploy.run.outputs import ConvertOptions, gain_map_path
+from dcdr_deploy.run.reports import FileReport
+from dcdr_deploy.run.selection import DEMO_MODEL
+from dcdr_deploy.serving.addresses import Address, staged
+from dcdr_deploy.serving.desk import Desk
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """An error that a user can mend, on its way between processes.
+
+    Attributes:
+        kind: name of its class in errors.py.
+        sentence: its message.
+    """
+
+    kind: str
+    sentence: str
+
+    @staticmethod
+    def of(error: DcdrError) -> Trouble:
+        """Return an error as plain text."""
+        return Trouble(type(error).__name__, str(error))
+
+    def error(self) -> DcdrError:
+        """Return the error again."""
+        known = getattr(errors, self.kind, DcdrError)
+        return known(self.sentence) if issubclass(known, DcdrError) else DcdrError(self.sentence)
+
+
+@dataclass(frozen=True)
+class Ready:
+    """An actor's engine is loaded.
+
+    Attributes:
+        info: what it says of itself.
+        settings: digest of all that decides an output's numbers, see run/ledger.py: the same for all actors of a run.
+    """
+
+    info: EngineInfo
+    settings: str
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A picture is converted.
+
+    Attributes:
+        report: on it.
+        entry: the manifest's line, ``None`` where its files are gone again.
+    """
+
+    report: FileReport
+    entry: Entry | None
+
+
+def portable(model: Path) -> str:
+    """Return how actors are told of a model: our own weights by name, as each machine has its own copy of them."""
+    return model.name if model.parent == DEMO_MODEL.parent else str(model.absolute())
+
+
+class Worker:
+    """One engine; its methods are called by threads of the actor. The engine is loaded with the first of them."""
+
+    def __init__(self, model: str, settings: RunnerSettings, options: ConvertOptions) -> None:
+        """Take what is needed to load the engine, and load nothing: an actor that cannot be made tells no reason.
+
+        Args:
+            model: of :func:`portable`.
+            settings: how it runs.
+            options: what is made of a picture.
+        """
+        self._model = DEMO_MODEL.parent / model  # which an absolute path replaces
+        self._given = settings
+        self._options = options
+        self._lock = threading.Lock()
+        self._stack = ExitStack()
+        self._desk: Desk | None = None
+        self._settings = ""
+
+    def ready(self) -> Ready | Trouble:
+        """Load the engine, if it is not."""
+        try:
+            desk = self._open()
+        except DcdrError as error:
+            return Trouble.of(error)
+        return Ready(desk.runner.engine.info, self._settings)
+
+    def _open(self) -> Desk:
+        with self._lock:
+            if self._desk is None:
+                runner = self._stack.enter_context(open_runner(self._model, self._given))
+                self._settings = run_settings(runner.engine.info, runner.tile, runner.overlap, self._options)
+                self._desk = Desk(runner)
+            return self._desk
+
+    def convert(self, job: Job) -> Finished | Trouble:
+        """Convert one picture and write its files."""
+        try:
+            desk = self._open()
+            if isinstance(job.source, Address):
+                return self._convert_far(desk, job)
+            wanted = wanted_of(job, self._settings, self._options)  # before it is read: see run/folder.py
+            report = desk.convert(job.source, job.output, self._options, gain_map_path(self._options, job.name))
+            return Finished(report, entry_of(wanted, job, self._options))
+        except DcdrError as error:
+            return Trouble.of(error)
+
+    def _convert_far(self, desk: Desk, job: Job) -> Finished:
+        with staged(job, self._settings, self._options) as near:
+            report = desk.convert(near.job.source, near.job.output, self._options)
+            entry = entry_of(near.wanted, near.job, self._options)
+        return Finished(near.told(report), entry)

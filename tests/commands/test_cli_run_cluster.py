@@ -1,0 +1,66 @@
+"""``run --ray``: a cluster of its own, started and stopped; and what is refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_a_cluster_of_its_own_comes_and_goes(tmp_path, make_picture, tiny_model):
+    pytest.importorskip("ray")
+    for number in range(3):
+        make_picture(tmp_path / "photos" / f"{number}.png", level=255)
+    (tmp_path / "photos" / "bad.png").write_bytes(b"no picture")
+    temporary = tmp_path / "t"
+    temporary.mkdir()
+    command = [sys.executable, "-m", "dcdr_deploy", "run", "photos", "hdr", "--ray", "local", "-m", str(tiny_model)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(temporary)}
+    environment = {name: value for name, value in environment.items() if not name.startswith("RAY_")}
+    done = subprocess.run(
+        [*command, "--backend", "onnxruntime", "--json"],
+        cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 3, done.stderr
+    told = [json.loads(line) for line in done.stdout.splitlines()]  # nothing of Ray's among the results
+    assert sorted(line["status"] for line in told) == ["converted"] * 3 + ["failed"]
+    assert "3 converted into hdr; 1 failed, listed in hdr/failures.jsonl" in done.stderr
+    assert sorted(path.name for path in (tmp_path / "hdr").glob("*.exr")) == ["0.exr", "1.exr", "2.exr"]
+    assert list(temporary.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--actors", "2"), "--actors is for runs over a cluster; name one with --ray"),
+        (("--ray", "local", "--actors", "0"), "--actors must be 1 to 10000, not 0"),
+        (("--ray", "local", "--gpus-per-actor", "1.5"), "--gpus-per-actor must be 0 to 1"),
+        (("--ray", "local", "--actors", "many"), "'many' is not a valid integer"),
+    ],
+)
+def test_wrong_values_are_one_line_and_exit_2(dcdr, make_picture, options, said):
+    make_picture(Path("photos", "a.png"))
+    result = dcdr("run", "photos", "hdr", *options)
+    assert result.exit_code == 2
+    assert said in result.stderr
+    assert not Path("hdr").exists()
+
+
+def test_one_picture_is_refused(dcdr, make_picture):
+    make_picture(Path("a.png"))
+    result = dcdr("run", "a.png", "a.exr", "--ray", "local")
+    assert (result.exit_code, result.stderr) == (2, "error: a.png: is one file; --ray is for folders\n")
+
+
+def test_a_missing_package_is_told_with_its_install_line(dcdr, make_picture, monkeypatch):
+    make_picture(Path("photos", "a.png"))
+    monkeypatch.setitem(sys.modules, "ray", None)
+    result = dcdr("run", "photos", "hdr", "--ray", "auto")
+    assert result.exit_code == 2
+    assert "--ray needs the package ray: pip install" in result.stderr

@@ -1,0 +1,293 @@
+"""Folders over a Ray cluster of this machine: two actors, one cluster for all tests of this module."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+if find_spec("ray") is None or find_spec("fsspec") is None:  # an import would come before what Ray must be told
+    pytest.skip("needs ray and fsspec", allow_module_level=True)
+
+import cluster_workers
+from cluster_workers import LOG_NAME, Faulty, Mortal
+
+from dcdr_deploy._version import __version__
+from dcdr_deploy.engines.registry import load_engine
+from dcdr_deploy.errors import EngineError, InputError, OutputError
+from dcdr_deploy.run.events import EngineReady, FileConverted, FileFailed, FilesFound
+from dcdr_deploy.run.folder import convert_folder
+from dcdr_deploy.run.jobs import plan_folder
+from dcdr_deploy.run.manifest import MANIFEST_NAME
+from dcdr_deploy.run.opening import RunnerSettings
+from dcdr_deploy.run.outputs import ConvertOptions
+from dcdr_deploy.run.reports import FolderReport
+from dcdr_deploy.run.runner import Runner
+from dcdr_deploy.serving import cluster_folder
+from dcdr_deploy.serving.addresses import Address, address_of, plan_addresses
+from dcdr_deploy.serving.cluster import check_nodes, cluster, unreachable
+from dcdr_deploy.serving.layout import Wishes
+
+ROOT = Path(__file__).resolve().parents[2]
+SETTINGS = RunnerSettings(backend="onnxruntime")
+TWO = Wishes(actors=2, cpus=1)
+MANY = 24
+
+
+@pytest.fixture(scope="module")
+def ray() -> Iterator[Any]:
+    with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
+        patch.setenv("PYTHONPATH", str(ROOT))  # of the actors: this checkout, whatever is installed
+        started = stack.enter_context(cluster("local", cpus=2))
+        started.cloudpickle.register_pickle_by_value(cluster_workers)  # which actors cannot import
+        yield started
+
+
+@pytest.fixture
+def over(ray: Any, tiny_model: Path) -> Callable[..., FolderReport]:
+    """``over(source, target)``: a run over the cluster."""
+
+    def run(source: Any, target: Any, options: ConvertOptions | None = None, **more: Any) -> FolderReport:
+        wanted = options or ConvertOptions()
+        planned = cluster_folder.plan(str(source), str(target), wanted, recursive=more.pop("recursive", False))
+        choice = cluster_folder.choose(str(tiny_model), SETTINGS)
+        return cluster_folder.convert_over_cluster(
+            ray, planned, str(source), str(target), choice, wanted, SETTINGS, TWO, **more
+        )
+
+    return run
+
+
+@pytest.fixture
+def on_this_machine(tiny_model: Path) -> Callable[..., FolderReport]:
+    def run(source: Path, target: Path, options: ConvertOptions | None = None, **more: Any) -> FolderReport:
+        with load_engine(tiny_model, "onnxruntime") as engine:
+            return convert_folder(source, target, Runner(engine), options or ConvertOptions(), **more)
+
+    return run
+
+
+@pytest.fixture
+def photos(tmp_path: Path, make_picture: Callable[..., Path]) -> Path:
+    for number in range(8):
+        make_picture(tmp_path / "photos" / f"{number}.png", level=40 + 25 * number, size=(16, 24))
+    make_picture(tmp_path / "photos" / "more" / "a.jpg", level=255)
+    make_picture(tmp_path / "photos" / "more" / "a.png", level=250)
+    return tmp_path / "photos"
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """All files but the manifest, which is in the order of finishing."""
+    files = (path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST_NAME)
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
+def rows(folder: Path) -> list[dict[str, Any]]:
+    lines = (folder / MANIFEST_NAME).read_text().splitlines()
+    return sorted(map(json.loads, lines), key=lambda row: row["output"])
+
+
+def test_two_actors_give_the_files_and_the_books_of_one_machine(photos, tmp_path, over, on_this_machine):
+    (photos / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\ncut")
+    heard: list[Any] = []
+    near = ConvertOptions(preview=True, gain_map=tmp_path / "gain_near")
+    far = ConvertOptions(preview=True, gain_map=tmp_path / "gain_far")
+    here = on_this_machine(photos, tmp_path / "near", near, recursive=True)
+    there = over(photos, tmp_path / "far", far, recursive=True, listener=heard.append)
+    assert contents(tmp_path / "far") == contents(tmp_path / "near")
+    assert contents(tmp_path / "gain_far") == contents(tmp_path / "gain_near")
+    assert len(contents(tmp_path / "far")) == 2 * 10 + 1
+    assert rows(tmp_path / "far") == rows(tmp_path / "near")
+    assert (there.converted, there.unchanged, len(there.failures)) == (here.converted, (), 1) == (10, (), 1)
+    assert there.failures == here.failures
+    kinds = Counter(type(event) for event in heard)
+    assert (kinds[FilesFound], kinds[EngineReady], kinds[FileConverted], kinds[FileFailed]) == (1, 1, 10, 1)
+    (found,) = (event for event in heard if isinstance(event, FilesFound))
+    assert found.total == 11
+    outputs = {event.report.output for event in heard if isinstance(event, FileConverted)}
+    assert tmp_path / "far" / "more" / "a.png.exr" in outputs
+
+
+def test_a_run_goes_on_where_another_left_off_whoever_began_it(photos, tmp_path, over, on_this_machine):
+    over(photos, tmp_path / "hdr")
+    assert on_this_machine(photos, tmp_path / "hdr").converted == 0
+    (tmp_path / "hdr" / "3.exr").unlink()
+    report = over(photos, tmp_path / "hdr")
+    assert (report.converted, len(report.unchanged)) == (1, 7)
+    assert over(photos, tmp_path / "hdr", overwrite=True).converted == 8
+
+
+def test_an_actor_that_is_killed_is_replaced_and_nothing_is_lost_or_twice(photos, tmp_path, over, on_this_machine):
+    (photos / "4.png").rename(photos / "once.png")
+    report = over(photos, tmp_path / "far", worker=Mortal)
+    assert (report.converted, report.failures) == (8, ())
+    on_this_machine(photos, tmp_path / "near")
+    assert contents(tmp_path / "far") == contents(tmp_path / "near")
+    assert rows(tmp_path / "far") == rows(tmp_path / "near")
+    begun = [line.split() for line in (tmp_path / LOG_NAME).read_text().splitlines()]
+    killed, again = (process for process, name in begun if name == "once.exr")
+    assert killed != again
+
+
+def test_a_picture_that_actors_die_of_costs_one_row(photos, tmp_path, over):
+    (photos / "4.png").rename(photos / "deadly.png")
+    report = over(photos, tmp_path / "hdr", worker=Mortal)
+    assert report.converted == 7
+    (row,) = map(json.loads, (tmp_path / "hdr" / "failures.jsonl").read_text().splitlines())
+    assert (row["input"], row["kind"]) == (str(photos / "deadly.png"), "EngineError")
+    assert "crashed or was killed, twice" in row["error"]
+    assert len(rows(tmp_path / "hdr")) == 7
+
+
+def test_names_are_told_as_they_were_given(photos, tmp_path, over, monkeypatch):
+    (photos / "bad.png").write_bytes(b"no picture")
+    monkeypatch.chdir(tmp_path)
+    heard: list[Any] = []
+    report = over(Path("photos"), Path("hdr"), listener=heard.append)
+    assert report.failures[0].error.startswith("photos/bad.png: is no picture")
+    assert {str(event.report.output) for event in heard if isinstance(event, FileConverted)} == {
+        f"hdr/{number}.exr" for number in range(8)
+    }
+
+
+def test_a_bug_keeps_its_traceback(photos, tmp_path, over):
+    with pytest.raises(ZeroDivisionError):
+        over(photos, tmp_path / "hdr", worker=Faulty)
+
+
+def test_a_model_that_cannot_be_loaded_is_one_sentence(photos, tmp_path, ray, tiny_model):
+    broken = tmp_path / "broken.onnx"
+    broken.write_bytes(tiny_model.read_bytes()[:100])
+    planned = plan_folder(photos, tmp_path / "hdr", ConvertOptions(), recursive=False)
+    choice = cluster_folder.choose(str(broken), SETTINGS)
+    with pytest.raises(Exception, match=r"broken\.onnx") as raised:
+        cluster_folder.convert_over_cluster(
+            ray, planned, tmp_path / "hdr", choice, settings=SETTINGS, wishes=TWO
+        )
+    assert type(raised.value).__name__ == "ModelError"
+
+
+def test_an_output_that_cannot_be_written_stops_the_run_after_some(photos, tmp_path, over):
+    for number in range(1, 8):
+        (tmp_path / "hdr" / f"{number}.exr").mkdir(parents=True)
+    with pytest.raises(OutputError, match="stopped after 3 failures in a row"):
+        over(photos, tmp_path / "hdr")
+
+
+@pytest.fixture
+def many(tmp_path: Path, make_picture: Callable[..., Path]) -> Path:
+    for number in range(MANY):
+        make_picture(tmp_path / "many" / f"{number}.png", level=255, size=(300, 500))
+    return tmp_path / "many"
+
+
+def test_a_driver_that_is_killed_and_started_again_goes_on(many, tmp_path, over, ray, tiny_model):
+    """Over the command line, which joins the cluster by its address."""
+    address = ray.get_runtime_context().gcs_address
+    command = [sys.executable, "-m", "dcdr_deploy", "run", many, tmp_path / "hdr", "--ray", address]
+    command += ["-m", tiny_model, "--backend", "onnxruntime", "--actors", 2, "--cpus-per-actor", 1]
+    driver = subprocess.Popen(
+        list(map(str, command)),
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    manifest = tmp_path / "hdr" / MANIFEST_NAME
+    while not manifest.exists() or len(manifest.read_bytes().splitlines()) < 3:
+        assert driver.poll() is None, driver.communicate()
+        time.sleep(0.01)
+    driver.send_signal(signal.SIGKILL)
+    driver.communicate()
+    before = len(rows(tmp_path / "hdr"))
+    assert before < MANY
+    report = over(many, tmp_path / "hdr")
+    assert len(report.unchanged) == before
+    assert report.converted == MANY - before
+    assert [row["output"] for row in rows(tmp_path / "hdr")] == sorted(f"{number}.exr" for number in range(MANY))
+    assert over(many, tmp_path / "hdr").converted == 0
+    assert not list((tmp_path / "hdr").glob(".dcdr-*.probe"))
+
+
+def test_pictures_at_addresses_give_the_same_files_and_go_on(photos, tmp_path, over, on_this_machine):
+    (photos / "bad.png").write_bytes(b"no picture")
+    source, target = address_of(photos), address_of(tmp_path / "far")
+    report = over(source, target, ConvertOptions(preview=True), recursive=True)
+    on_this_machine(photos, tmp_path / "near", ConvertOptions(preview=True), recursive=True)
+    far, near = contents(tmp_path / "far"), contents(tmp_path / "near")
+    assert json.loads(far.pop("failures.jsonl")) == {
+        "input": f"{source}/bad.png",
+        "error": json.loads(near.pop("failures.jsonl"))["error"].replace(str(photos), str(source)),
+        "kind": "InputError",
+    }
+    assert far == near
+    assert str(report.failures_file) == f"{target}/failures.jsonl"
+    assert rows(tmp_path / "far")[0]["input"] == f"{source}/0.png"
+    (photos / "bad.png").unlink()
+    os.utime(photos / "2.png", ns=(1, 1))
+    again = over(source, target, ConvertOptions(preview=True), recursive=True)
+    assert (again.converted, len(again.unchanged), again.failures_file) == (1, 9, None)
+    assert not (tmp_path / "far" / "failures.jsonl").exists()
+
+
+def test_every_machine_is_asked_whether_it_reaches_the_files(ray, tmp_path):
+    with pytest.raises(InputError, match=r"^\S+: /no/such/folder is not there; mount it at the same place") as raised:
+        check_nodes(ray, [], [Path("/no/such/folder")], [tmp_path])
+    assert "\n" not in str(raised.value)
+    assert list(tmp_path.iterdir()) == []
+    check_nodes(ray, [], [tmp_path], [tmp_path])
+
+
+def test_a_machine_with_another_version_is_told_apart(ray, tmp_path, monkeypatch):
+    monkeypatch.setattr("dcdr_deploy.serving.cluster.__version__", "99")
+    with pytest.raises(InputError, match=f"has dcdr-deploy {__version__}, not 99 as here"):
+        check_nodes(ray, [], [tmp_path], [tmp_path])
+
+
+def test_what_a_machine_lacks_is_told(tmp_path):
+    (tmp_path / "probe").write_text("another")
+    assert unreachable([], [str(tmp_path)], []) == ""
+    assert "cannot be read" in unreachable([str(tmp_path / "gone.png")], [], [])
+    assert "is another folder there" in unreachable([], [], [(str(tmp_path / "probe"), "mine")])
+    assert "is another folder there" in unreachable([], [], [(str(tmp_path / "gone"), "mine")])
+    assert unreachable([], [], [(str(tmp_path / "probe"), "another")]) == ""
+
+
+def test_ray_reports_nothing_and_strangers_are_not_let_in(ray):
+    from ray._common.usage.usage_lib import usage_stats_enabled
+
+    assert not usage_stats_enabled()
+    assert os.environ["RAY_AUTH_MODE"] == "token"
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH")}
+    code = f"import ray; ray.init(address={ray.get_runtime_context().gcs_address!r})"
+    with pytest.raises(subprocess.TimeoutExpired) as raised:
+        subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, timeout=4, check=True)
+    assert b"InvalidAuthToken" in (raised.value.stderr or b"")
+
+
+def test_a_crew_whose_actors_all_die_says_so(ray, tmp_path, tiny_model, monkeypatch):
+    from dcdr_deploy.serving.crew import Crew
+    from dcdr_deploy.serving.layout import Layout
+
+    monkeypatch.setattr("dcdr_deploy.serving.crew.DEATHS_IN_A_ROW", 1)
+    layout = Layout(1, 1, 0, 1, SETTINGS)
+    from dcdr_deploy.run.jobs import Job
+
+    deadly = Job(tmp_path / "in" / "deadly.png", tmp_path / "deadly.exr", "deadly.exr")
+    deadly.source.parent.mkdir()
+    with Crew(ray, layout, (str(tiny_model), SETTINGS, ConvertOptions()), Mortal) as crew:
+        crew.first()
+        with pytest.raises(EngineError, match="all actors died, the last one of this: "):
+            crew.run(iter([deadly]), lambda job, result: None, lambda ready: None)
