@@ -12,6 +12,7 @@ import click
 
 from dcdr_deploy.commands.options import cluster, encoding, engine, light, output, restoring, talk, video
 from dcdr_deploy.commands.show.run import Console
+from dcdr_deploy.errors import InputError
 from dcdr_deploy.run.events import FilesFound
 from dcdr_deploy.run.file import PreparedFile
 from dcdr_deploy.run.folder import convert_planned
@@ -22,6 +23,7 @@ from dcdr_deploy.run.several import named, plan_several
 from dcdr_deploy.run.video.convert import PreparedVideo, VideoSettings
 from dcdr_deploy.run.video.source import is_video
 from dcdr_deploy.run.working_scale import parse_scale
+from dcdr_deploy.system.files import is_url
 
 EXIT_SOME_FAILED = 3
 
