@@ -7,11 +7,10 @@ from typing import Any
 
 import click
 
+from dcdr_deploy.commands.options import engine
 from dcdr_deploy.commands.show.run import NORMAL, QUIET, VERBOSE, Console
 from dcdr_deploy.commands.show.text import printable
-from dcdr_deploy.engines.base import PRECISIONS
-from dcdr_deploy.engines.registry import AUTO, backend_names
-from dcdr_deploy.run.opening import RunnerSettings, open_runner
+from dcdr_deploy.run.opening import open_runner
 from dcdr_deploy.serving.http import REPORT_HEADER, make_app
 from dcdr_deploy.serving.server import address_of, is_loopback, listening_socket, serve
 from dcdr_deploy.serving.service import Limits, Service
@@ -26,7 +25,7 @@ Examples:
 \b
 Routes:
   POST /restore   the picture is the body; the query takes format, scale, strength,
-                  exposure, max_boost, saturation, protect_below and wrap, as `run`
+                  exposure, max_boost, saturation, protect_below, wrap, strip, as `run`
                   does; the header {REPORT_HEADER} tells what was recovered
   GET /health     200 where pictures are taken, else 503
   GET /metrics    figures for Prometheus
@@ -35,15 +34,15 @@ Routes:
 Answers: 400 no picture or no such wish, 408 too slow a sender, 413 too large,
 415 a form, 429 all places are taken, 500 the engine failed, 503 stopping,
 504 not done in time, 507 disk full. The body is {{"error": "one sentence"}}.
+
+\b
+Model, without --model: the one that `dcdr-deploy run` takes.
 """
 
 
 @click.command("serve", epilog=EPILOG)
-@click.option("-m", "--model", metavar="FILE", help="ONNX model, engine or checkpoint; without it as `run`.")
-@click.option("--backend", default=AUTO, show_default=True, help=f"{AUTO}, {', '.join(backend_names())}.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:1.")
-@click.option("--precision", type=click.Choice(PRECISIONS), default="auto", show_default=True, help="As of `run`.")
-@click.option("--threads", type=int, help="Processor threads. [the backend's choice]")
+@engine.options
+@engine.tile_options
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 for all.")
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0 takes one that is free."
@@ -59,17 +58,17 @@ Answers: 400 no picture or no such wish, 408 too slow a sender, 413 too large,
 @click.option("--json", "as_json", is_flag=True, help="Print the address as a line of JSON.")
 @click.option("-q", "--quiet", "verbosity", flag_value=QUIET, type=int, help="Only the address and errors.")
 @click.option("-v", "--verbose", "verbosity", flag_value=VERBOSE, type=int, help="Log messages too.")
-def command(model: str | None, host: str, port: int, as_json: bool, verbosity: int | None, **chosen: Any) -> None:
+def command(host: str, port: int, as_json: bool, verbosity: int | None, **chosen: Any) -> None:
     """Serve one engine by HTTP until it is stopped (Ctrl-C, SIGTERM), which brings what is under way to its end.
 
     Without --host it can be reached from this machine alone. It knows no users and no encryption: between it and a
     network that is not trusted belongs a proxy that does.
     """
     limits = Limits(*(chosen[name] for name in ("max_megabytes", "max_megapixels", "timeout", "queue")))
-    settings = RunnerSettings(chosen["backend"], chosen["device"], chosen["threads"], precision=chosen["precision"])
+    settings = engine.runner_settings(chosen)
     with Console(verbosity=NORMAL if verbosity is None else verbosity) as console:
         bound = listening_socket(host, port)  # a port that is taken is told before a model is loaded
-        with bound, open_runner(model, settings, console) as runner, Service(runner, limits) as service:
+        with bound, open_runner(chosen["model"], settings, console) as runner, Service(runner, limits) as service:
             address = address_of(bound)
 
             def ready() -> None:

@@ -14,7 +14,7 @@ from dcdr_deploy.engines.base import EngineOptions
 from dcdr_deploy.engines.registry import model_suffixes
 from dcdr_deploy.errors import EngineError, OutputError
 from dcdr_deploy.run.events import EngineReady, FileBegun, ModelChosen
-from dcdr_deploy.run.jobs import FolderPlan, Job, plan_folder
+from dcdr_deploy.run.jobs import FolderPlan, Job
 from dcdr_deploy.run.ledger import FAILURES_NAME, Ledger, StopError, Store
 from dcdr_deploy.run.manifest import MANIFEST_NAME
 from dcdr_deploy.run.opening import DEFAULT_SETTINGS, RunnerSettings
@@ -24,16 +24,13 @@ from dcdr_deploy.run.selection import ModelChoice, choose_model
 from dcdr_deploy.serving.addresses import (
     Address,
     AddressStore,
-    address_of,
     copy_out,
     fetch,
-    plan_addresses,
 )
 from dcdr_deploy.serving.cluster import check_nodes, nodes_of
 from dcdr_deploy.serving.crew import Crew, Result
 from dcdr_deploy.serving.layout import Wishes, lay_out
 from dcdr_deploy.serving.worker import Finished, Ready, Worker, portable
-from dcdr_deploy.system.files import is_url
 from dcdr_deploy.system.progress import Event, Listener, silent
 
 _PATIENCE = 60.0

@@ -74,6 +74,7 @@ class Wish(BaseModel):
     saturation: float = NEUTRAL.saturation
     protect_below: int | None = NEUTRAL.protect_below
     wrap: bool = False
+    strip: bool = False
 
     def options(self) -> ConvertOptions:
         """Return what is made of the picture.
@@ -82,7 +83,8 @@ class Wish(BaseModel):
             InputError, OutputError: a value out of range.
         """
         dials = Dials(self.strength, self.exposure, self.max_boost, self.saturation, self.protect_below)
-        return ConvertOptions(format=self.format, scale=parse_scale(self.scale), dials=dials, wrap=self.wrap)
+        scale = parse_scale(self.scale)
+        return ConvertOptions(format=self.format, scale=scale, dials=dials, wrap=self.wrap, strip=self.strip)
 
 
 class RefusalError(Exception):

@@ -25,6 +25,9 @@ from dcdr_deploy.serving.desk import Desk
 AT_ONCE = 2
 """Pictures worked on at a time: one is read or written while the engine has the other. A third takes memory only."""
 
+SENDING_SECONDS = 10.0
+"""That results get to be sent when the service is closed."""
+
 FAILURES_IN_A_ROW = 3
 """So many failures of the engine one after the other, and the service calls itself unhealthy."""
 
@@ -91,7 +94,18 @@ class Ticket:
         deadline: on the clock of ``time.monotonic``.
     """
 
-    def __init__(self, folder: Path, deadline: float, leave: Callable[[], None]) -> None:
+    def __init__(
+        self, folder: Path, deadline: float, leave: Callable[[], None], ended: Callable[[], None] = lambda: None
+    ) -> None:
+        """Take a place.
+
+        Args:
+            folder: of its own.
+            deadline: on the clock of ``time.monotonic``.
+            leave: gives the place back.
+            ended: hears that the folder is removed.
+        """
+        self._ended = ended
         self.folder = folder
         self.source = folder / SOURCE_NAME
         self.deadline = deadline
@@ -137,6 +151,7 @@ class Ticket:
         if last:
             self.leave()
             shutil.rmtree(self.folder, ignore_errors=True)
+            self._ended()
 
 
 class Service:
@@ -152,6 +167,8 @@ class Service:
         self._folder = Path(tempfile.mkdtemp(prefix="dcdr-serve-"))
         self._threads = ThreadPoolExecutor(AT_ONCE, "dcdr-serve")
         self._lock = threading.Lock()
+        self._all_ended = threading.Condition(self._lock)
+        self._open = 0
         self._taken = 0
         self._tickets = 0
         self._failures = 0
@@ -185,15 +202,21 @@ class Service:
             if self._closing or self._taken >= self.limits.places:
                 raise BusyError
             self._taken += 1
+            self._open += 1
             self._tickets += 1
             folder = self._folder / str(self._tickets)
-        ticket = Ticket(folder, time.monotonic() + self.limits.timeout, self._left)
+        ticket = Ticket(folder, time.monotonic() + self.limits.timeout, self._left, self._ended)
         try:
             folder.mkdir()
         except OSError:
-            ticket.leave()
+            ticket.drop()
             raise
         return ticket
+
+    def _ended(self) -> None:
+        with self._all_ended:
+            self._open -= 1
+            self._all_ended.notify_all()
 
     def _left(self) -> None:
         with self._lock:
@@ -203,10 +226,12 @@ class Service:
         """Convert the picture of a ticket; the future raises what :meth:`Desk.convert` does, or GivenUpError."""
         ticket.hold()
         try:
-            return self._threads.submit(self._convert, ticket, options)
+            work = self._threads.submit(self._convert, ticket, options)
         except RuntimeError:  # closed meanwhile
             ticket.drop()
             raise BusyError from None
+        work.add_done_callback(lambda done: ticket.drop() if done.cancelled() else None)
+        return work
 
     def _convert(self, ticket: Ticket, options: ConvertOptions) -> FileReport:
         try:
@@ -230,9 +255,11 @@ class Service:
             self._failures = self._failures + 1 if failed else 0
 
     def close(self) -> None:
-        """Take nothing more, wait for what is being worked on, remove all files."""
+        """Take nothing more, wait for what is being worked on and sent, remove all files."""
         self._closing = True
         self._threads.shutdown(cancel_futures=True)
+        with self._all_ended:
+            self._all_ended.wait_for(lambda: not self._open, SENDING_SECONDS)
         shutil.rmtree(self._folder, ignore_errors=True)
 
 

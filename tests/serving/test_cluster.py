@@ -35,7 +35,7 @@ from dcdr_deploy.run.outputs import ConvertOptions
 from dcdr_deploy.run.reports import FolderReport
 from dcdr_deploy.run.runner import Runner
 from dcdr_deploy.serving import cluster_folder
-from dcdr_deploy.serving.addresses import Address, address_of, plan_addresses
+from dcdr_deploy.serving.addresses import address_of
 from dcdr_deploy.serving.cluster import check_nodes, cluster, unreachable
 from dcdr_deploy.serving.layout import Wishes
 
@@ -171,9 +171,7 @@ def test_a_model_that_cannot_be_loaded_is_one_sentence(photos, tmp_path, ray, ti
     planned = plan_folder(photos, tmp_path / "hdr", ConvertOptions(), recursive=False)
     choice = cluster_folder.choose(str(broken), SETTINGS)
     with pytest.raises(Exception, match=r"broken\.onnx") as raised:
-        cluster_folder.convert_over_cluster(
-            ray, planned, tmp_path / "hdr", choice, settings=SETTINGS, wishes=ONE
-        )
+        cluster_folder.convert_over_cluster(ray, planned, tmp_path / "hdr", choice, settings=SETTINGS, wishes=ONE)
     assert type(raised.value).__name__ == "ModelError"
 
 
