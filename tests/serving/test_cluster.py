@@ -35,7 +35,7 @@ from dcdr_deploy.run.outputs import ConvertOptions
 from dcdr_deploy.run.reports import FolderReport
 from dcdr_deploy.run.runner import Runner
 from dcdr_deploy.serving import cluster_folder
-from dcdr_deploy.serving.addresses import address_of
+from dcdr_deploy.serving.addresses import Address, address_of, plan_addresses
 from dcdr_deploy.serving.cluster import check_nodes, cluster, unreachable
 from dcdr_deploy.serving.layout import Wishes
 
@@ -59,12 +59,14 @@ def over(ray: Any, tiny_model: Path) -> Callable[..., FolderReport]:
     """``over(source, target)``: a run over the cluster."""
 
     def run(source: Any, target: Any, options: ConvertOptions | None = None, **more: Any) -> FolderReport:
-        wanted = options or ConvertOptions()
-        planned = cluster_folder.plan(str(source), str(target), wanted, recursive=more.pop("recursive", False))
-        choice = cluster_folder.choose(str(tiny_model), SETTINGS)
-        return cluster_folder.convert_over_cluster(
-            ray, planned, str(source), str(target), choice, wanted, SETTINGS, more.pop("wishes", TWO), **more
-        )
+        wanted, recursive = options or ConvertOptions(), more.pop("recursive", False)
+        if isinstance(source, Address):
+            planned = plan_addresses(source, target, wanted, recursive=recursive)
+            more["source"] = source
+        else:
+            planned = plan_folder(source, target, wanted, recursive=recursive)
+        choice, wishes = cluster_folder.choose(str(tiny_model), SETTINGS), more.pop("wishes", TWO)
+        return cluster_folder.convert_over_cluster(ray, planned, target, choice, wanted, SETTINGS, wishes, **more)
 
     return run
 
