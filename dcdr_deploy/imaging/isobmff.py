@@ -37,13 +37,14 @@ class Item:
         content_type: of ``mime`` items.
         properties: (type, body) in the order of association.
         extents: (offset, length) of the bytes in the file, in order.
-        in_idat: whether the bytes lie in the ``idat`` box; ``extents`` count from the file's begin all the same.
+        flags_at: offset of the byte whose lowest bit hides the item.
     """
 
     kind: bytes = b""
     content_type: bytes = b""
     properties: list[tuple[bytes, bytes]] = field(default_factory=list)
     extents: list[tuple[int, int]] = field(default_factory=list)
+    flags_at: int = 0
 
     def property(self, kind: bytes) -> bytes | None:
         """The first property of a type."""
@@ -124,9 +125,10 @@ class Container:
         raise BrokenContainerError("pictures derived of themselves")
 
     def with_primary(self, item: int) -> bytes:
-        """The file with another primary item: what a decoder that shows only that one is given to see others."""
+        """The file with another primary item, not hidden: what decoders that show only such ones are given."""
         at, size = self.primary_at
         changed = bytearray(self.data)
+        changed[self._item(item).flags_at] &= 0xFE
         changed[at : at + size] = item.to_bytes(size, "big")
         return bytes(changed)
 
@@ -207,7 +209,7 @@ def _items(container: Container, box: Box, others: dict[bytes, Box]) -> None:
             continue
         wide = 2 if version == 2 else 4
         at = entry.begin + 4
-        item = Item(data[at + wide + 2 : at + wide + 6])
+        item = Item(data[at + wide + 2 : at + wide + 6], flags_at=entry.begin + 3)
         if item.kind == b"mime":
             texts = data[at + wide + 6 : entry.end].split(b"\0")
             item.content_type = texts[1] if len(texts) > 1 else b""

@@ -133,11 +133,13 @@ def iso_gain_map(
 
 
 def with_tmap(brand: bytes, base: bytes, gain: bytes, description: bytes, alternate: bytes = b"") -> bytes:
-    """A file whose base is shown, and whose item ``tmap`` takes it to HDR by ``gain``."""
+    """A file whose base is shown, and whose item ``tmap`` takes it to HDR by ``gain``, which is hidden."""
     ispe = isobmff.read(base).items[isobmff.read(base).primary].property(b"ispe")
     properties = [(b"ispe", ispe)] + ([(b"colr", alternate)] if alternate else [])
     items = [picture_item(base), picture_item(gain), (b"tmap", b"\0" + description, properties)]
-    return assembled(brand, items, [(b"dimg", 3, (1, 2))])
+    file = assembled(brand, items, [(b"dimg", 3, (1, 2))])
+    flags = file.index(b"infe\x02\0\0\0\0\x02") + 7
+    return file[:flags] + b"\x01" + file[flags + 1 :]
 
 
 class Bits:
