@@ -11,9 +11,9 @@ from pathlib import Path
 
 from dcdr_deploy.errors import InputError, OutputError
 from dcdr_deploy.imaging.formats import READABLE, SUFFIXES
+from dcdr_deploy.imaging.pair_names import LOOKS
 from dcdr_deploy.imaging.write import OUTPUT_SUFFIXES
 from dcdr_deploy.run.outputs import (
-    PREVIEW_SUFFIX,
     ConvertOptions,
     check_gain_map,
     check_place,
@@ -92,7 +92,8 @@ def plan_folder(source: Path, target: Path, options: ConvertOptions, *, recursiv
     if left_out:
         notes.append(f"{source}: {counted(left_out)} left out; give an {READABLE}")
     if previews:
-        notes.append(f"{source}: {previews} files named *{PREVIEW_SUFFIX} left out: previews of an earlier run")
+        named = " or ".join(f"*{ending}" for ending in LOOKS)
+        notes.append(f"{source}: {previews} files named {named} left out: looks at what an earlier run made")
     renamed = [job.name for job in jobs if job.output.name == job.source.name + options.suffix]
     if renamed:
         notes.append(
@@ -103,8 +104,8 @@ def plan_folder(source: Path, target: Path, options: ConvertOptions, *, recursiv
 
 
 def find_pictures(folder: Path, *, recursive: bool, exclude: Path) -> tuple[list[Path], int, Counter[str]]:
-    """Return the pictures relative to ``folder``, in natural order; how many previews were left out; and how many
-    other files there are, by suffix.
+    """Return the pictures relative to ``folder``, in natural order; how many previews and sheets were left out; and how
+    many other files there are, by suffix.
 
     Raises:
         InputError: a folder cannot be listed.
@@ -125,7 +126,7 @@ def find_pictures(folder: Path, *, recursive: bool, exclude: Path) -> tuple[list
                 continue
             if path.suffix.lower() not in SUFFIXES:
                 left_out[path.suffix.lower()] += 1
-            elif name.lower().endswith(PREVIEW_SUFFIX):
+            elif name.lower().endswith(LOOKS):
                 previews += 1
             # A broken link, or one that may not be looked at, is told as a failure; pipes and devices are not. Path's
             # methods raise below a folder without permission.

@@ -97,7 +97,7 @@ def draw_sheet(picture: Shown, *, reference_white: float = SDR_WHITE_NITS, cell:
     top = [
         _input(small),
         _Cell("false colour, EV over SDR white", Image.fromarray(false_colour(small.light))),
-        _Cell("luminance, share of pixels", _draw_histogram(picture, size, reference_white)),
+        _Cell("luminance, root of the share of pixels", _draw_histogram(picture, size, reference_white)),
     ]
     exposures = [_exposure(small, stops, reference_white) for stops in EXPOSURES]
     width = _COLUMNS * (size[0] + _GAP) + _GAP

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from dcdr_deploy.errors import InputError
-from dcdr_deploy.imaging import srgb_to_linear, write_image
+from dcdr_deploy.imaging import WriteOptions, srgb_to_linear, write_image
+from dcdr_deploy.imaging.light import Light
 from dcdr_deploy.view.picture import fitting, load, to_codes
 
 
@@ -23,6 +24,21 @@ def test_every_format_that_run_writes_has_its_light_in_units_of_sdr_white(tmp_pa
     shown = load(tmp_path / f"a{suffix}")
     assert np.abs(shown.light - 8 * some_light()).max() < 0.04  # a step of RGBE
     assert shown.peak == 8
+
+
+def test_a_picture_with_a_gain_map_is_its_base_times_the_map(tmp_path):
+    light = np.tile(np.geomspace(0.1, 6, 64, dtype=np.float32)[None, :, None], (48, 1, 3))
+    Image.fromarray(to_codes(light)).save(tmp_path / "a.png")
+    write_image(tmp_path / "a.jpg", light / 8, peak=8, source=tmp_path / "a.png")
+    shown = load(tmp_path / "a.jpg", tmp_path / "a.png")
+    assert "gain map" in " ".join(shown.notes)
+    assert np.abs(np.log2(shown.light / light)).max() < 0.1
+
+
+def test_pq_is_light_in_units_of_its_own_sdr_white(tmp_path):
+    options = WriteOptions(light=Light(transfer="pq", peak_nits=10000, reference_white=100))
+    write_image(tmp_path / "a.png", some_light(), peak=8, options=options)
+    np.testing.assert_allclose(load(tmp_path / "a.png").light, 8 * some_light(), rtol=0.01, atol=2e-3)
 
 
 def test_an_array_is_light_as_it_is(tmp_path):

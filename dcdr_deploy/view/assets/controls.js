@@ -126,22 +126,28 @@ function useExtended(extended) {
   viewer.useCanvas(extended);
   element("hdr").setAttribute("aria-pressed", String(extended));
   const spoiled = extended && !highRange.matches ? "this display says it is SDR" : "";
-  element("canvas-kind").textContent = viewer.device ? spoiled : "SDR canvas";
+  element("canvas-kind").textContent = viewer.way ? spoiled : "SDR canvas";
   update();
 }
 
 function toggleExtended() {
+  if (viewer.way) chooseExtended(!viewer.renderer.extended);
+}
+
+// Without what an HDR canvas needs there is still the other one.
+function chooseExtended(extended) {
   try {
-    if (viewer.device) useExtended(!viewer.renderer.extended);
+    useExtended(extended && Boolean(viewer.way));
   } catch (error) {
-    fail(error);
+    if (extended) loseWay();
+    else fail(error);
   }
 }
 
-function loseDevice() {
-  viewer.device = null;
+function loseWay() {
+  viewer.way = null;
   element("hdr").hidden = true;
-  useExtended(false);
+  chooseExtended(false);
 }
 
 function onePixel(x, y) {
@@ -292,13 +298,13 @@ async function start() {
   on("stage", "dblclick", clickedTwice);
   stage.addEventListener("wheel", wheeled, { passive: false });
   document.addEventListener("keydown", pressed);
-  viewer.device = await extendedDevice();
-  element("hdr").hidden = !viewer.device;
-  viewer.device?.lost.then(loseDevice).catch(fail);
+  viewer.way = await extendedWay(settings);
+  element("hdr").hidden = !viewer.way;
+  viewer.way?.device.lost.then(loseWay);
   // A window that is moved to another display changes with it.
-  highRange.addEventListener("change", () => viewer.device && useExtended(highRange.matches));
-  useExtended(Boolean(viewer.device) && highRange.matches);
-  await choose(0);
+  highRange.addEventListener("change", () => viewer.way && chooseExtended(highRange.matches));
+  chooseExtended(highRange.matches);
+  if (viewer.renderer) await choose(0);
 }
 
 start().catch(fail);

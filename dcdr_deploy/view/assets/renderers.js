@@ -11,7 +11,7 @@ class WebGlRenderer {
     this.canvas = canvas;
     this.extended = false;
     const gl = canvas.getContext("webgl2", { alpha: false, antialias: false, depth: false });
-    if (!gl) throw new Error("This browser has no WebGL2, which the page draws with.");
+    if (!gl) throw new Error("This browser gives the page no WebGL2, which it draws with. If it did before, load the page again.");
     this.gl = gl;
     gl.disable(gl.DITHER);
     this.largest = gl.getParameter(gl.MAX_TEXTURE_SIZE);
@@ -67,9 +67,9 @@ class WebGlRenderer {
 
 const EXTENDED_CANVAS = { format: "rgba16float", colorSpace: "srgb", toneMapping: { mode: "extended" }, alphaMode: "opaque" };
 
-// A device whose canvases can be brighter than white, or null. A browser that does not know `toneMapping` ignores it,
-// so what was configured is read back.
-async function extendedDevice() {
+// A device whose canvases can be brighter than white, and the pipeline that draws on them; or null. A browser that does
+// not know `toneMapping` ignores it, so what was configured is read back.
+async function extendedWay(settings) {
   if (!navigator.gpu) return null;
   try {
     const adapter = await navigator.gpu.requestAdapter();
@@ -80,27 +80,27 @@ async function extendedDevice() {
     context.configure({ device, ...EXTENDED_CANVAS });
     const found = context.getConfiguration?.().toneMapping?.mode;
     context.unconfigure();
-    return found === "extended" ? device : null;
+    if (found !== "extended") return null;
+    const module = device.createShaderModule({ code: wgslSource(settings.bands, settings.lowest, settings.nudge) });
+    const pipeline = await device.createRenderPipelineAsync({
+      layout: "auto",
+      vertex: { module, entryPoint: "vertices" },
+      fragment: { module, entryPoint: "pixels", targets: [{ format: EXTENDED_CANVAS.format }] },
+      primitive: { topology: "triangle-list" },
+    });
+    return { device, pipeline };
   } catch {
     return null; // whatever is missing: there is WebGL2
   }
 }
 
 class WebGpuRenderer {
-  constructor(canvas, settings, device) {
-    this.canvas = canvas;
-    this.device = device;
+  constructor(canvas, { device, pipeline }) {
+    Object.assign(this, { canvas, device, pipeline });
     this.extended = true;
     this.largest = device.limits.maxTextureDimension2D;
     this.context = canvas.getContext("webgpu");
     this.context.configure({ device, ...EXTENDED_CANVAS });
-    const module = device.createShaderModule({ code: wgslSource(settings.bands, settings.lowest, settings.nudge) });
-    this.pipeline = device.createRenderPipeline({
-      layout: "auto",
-      vertex: { module, entryPoint: "vertices" },
-      fragment: { module, entryPoint: "pixels", targets: [{ format: EXTENDED_CANVAS.format }] },
-      primitive: { topology: "triangle-list" },
-    });
     this.uniforms = device.createBuffer({ size: 48, usage: GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST });
     this.textures = [];
   }

@@ -19,7 +19,7 @@ class Viewer {
     this.view = null;
     this.fits = true;
     this.room = { width: 1, height: 1 };
-    this.device = null;
+    this.way = null; // to canvases that are brighter than white
     const observer = new ResizeObserver((entries) => this.resized(entries[0]));
     try {
       observer.observe(stage, { box: "device-pixel-content-box" }); // tells of displays with other pixels, too
@@ -36,7 +36,7 @@ class Viewer {
   useCanvas(extended) {
     const canvas = document.createElement("canvas");
     const renderer = extended
-      ? new WebGpuRenderer(canvas, this.settings, this.device)
+      ? new WebGpuRenderer(canvas, this.way)
       : new WebGlRenderer(canvas, this.settings);
     this.renderer?.close();
     this.renderer?.canvas.remove();
