@@ -23,7 +23,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dcdr_deploy.imaging import WriteOptions, read_image, srgb_to_linear, write_image
+from dcdr_deploy.imaging import WriteOptions, linear_to_srgb, read_image, srgb_to_linear, write_image
 from dcdr_deploy.imaging.delivery import CodeRange, Delivery
 from dcdr_deploy.imaging.light import Light
 from dcdr_deploy.imaging.statistics import light_summary
@@ -105,6 +105,52 @@ def pq_codes(linear: Picture) -> NDArray[np.uint16]:
     return Delivery(Light(transfer="pq"), PEAK).codes(linear, CodeRange(16), seed=None)[0]
 
 
+def avif(bits: int) -> Callable[[Picture], Prepared]:
+    """libavif by imagecodecs, as fast as we ask for it."""
+
+    def prepare(linear: Picture) -> Prepared:
+        import imagecodecs
+
+        codes, _ = Delivery(PQ, PEAK).codes(linear, CodeRange(bits))
+        given = {"level": 90, "speed": 9, "bitspersample": bits, "primaries": 9, "transfer": 16, "matrix": 9}
+        return lambda path: path.write_bytes(imagecodecs.avif_encode(codes, numthreads=os.cpu_count(), **given))
+
+    return prepare
+
+
+def jxl(**given: Any) -> Callable[[Picture], Prepared]:
+    """libjxl by imagecodecs: light as halves, or lossless PQ codes of 10 bits."""
+
+    def prepare(linear: Picture) -> Prepared:
+        import imagecodecs
+
+        lossless = given.get("lossless")
+        samples = Delivery(PQ, PEAK).codes(linear, CodeRange(10))[0] if lossless else (linear * 6).astype(np.float16)
+        return lambda path: path.write_bytes(
+            imagecodecs.jpegxl_encode(samples, effort=3, numthreads=os.cpu_count(), **given)
+        )
+
+    return prepare
+
+
+def heic(linear: Picture) -> Prepared:
+    """libheif with x265 by pillow-heif, as fast as we ask for it."""
+    import pillow_heif
+
+    data = (Delivery(PQ, PEAK).codes(linear, CodeRange(10))[0] << 6).tobytes()
+    size = linear.shape[1::-1]
+    given = {"quality": 90, "chroma": 420, "enc_params": {"preset": "ultrafast"}}
+    return lambda path: pillow_heif.from_bytes("RGB;16", size, data).save(path, **given)
+
+
+def ultrahdr(linear: Picture) -> Prepared:
+    """libultrahdr by imagecodecs, which makes its own SDR picture and a map of a sixteenth of the pixels."""
+    import imagecodecs
+
+    light = np.dstack([linear * np.float32(PEAK), np.ones(linear.shape[:2], np.float32)]).astype(np.float16)
+    return lambda path: path.write_bytes(imagecodecs.ultrahdr_encode(light))
+
+
 @dataclass(frozen=True)
 class Case:
     """One kind of file: how a run writes it, and what the library is given."""
@@ -130,6 +176,13 @@ CASES = (
     Case("tif 16 bits", ".tif", WriteOptions(), tiff(np.uint16)),
     Case("tif float", ".tif", WriteOptions(float32=True), tiff(np.float32)),
     Case("hdr", ".hdr", WriteOptions(), radiance),
+    Case("avif pq, 10 bits", ".avif", WriteOptions(light=PQ), avif(10)),
+    Case("avif pq, 12 bits", ".avif", WriteOptions(bits=12, light=PQ), avif(12)),
+    Case("jxl pq", ".jxl", WriteOptions(light=PQ), jxl(distance=1.0)),
+    Case("jxl pq, lossless", ".jxl", WriteOptions(quality=100, light=PQ), jxl(lossless=True, bitspersample=10)),
+    Case("jxl linear", ".jxl", WriteOptions(light=Light(transfer="linear")), jxl(distance=1.0)),
+    Case("heic pq", ".heic", WriteOptions(light=PQ), heic),
+    Case("Ultra HDR", ".jpg", WriteOptions(), ultrahdr),
 )
 
 
@@ -143,9 +196,12 @@ def seconds(work: Callable[[], Any]) -> float:
 def measure(case: Case, linear: Picture, folder: Path, rounds: int) -> tuple[float, float, float]:
     """Least milliseconds of the library call, of our writing, and of our writing with the line of numbers."""
     library, path = case.library(linear), folder / f"out{case.suffix}"
+    source = folder / "in.jpg"
+    sdr = np.rint(linear_to_srgb(np.minimum(linear * PEAK, 1)) * 255).astype(np.uint8)
+    source.write_bytes(cv2.imencode(".jpg", sdr[..., ::-1])[1].data)
 
     def ours() -> None:
-        write_image(path, linear, peak=PEAK, options=case.options)
+        write_image(path, linear, peak=PEAK, options=case.options, source=source)
 
     def told() -> None:
         light_summary(len(linear), stored_light(path, linear, peak=PEAK, options=case.options))

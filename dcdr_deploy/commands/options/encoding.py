@@ -27,7 +27,7 @@ options = group(
         type=click.Choice(SPEEDS),
         default=WriteOptions.speed,
         show_default=True,
-        help="Of the encoders of AVIF, JPEG XL and HEIC; slow makes smaller files.",
+        help="Of the encoders of AVIF, JPEG XL and HEIC; slow ones make smaller or better files.",
     ),
 )
 

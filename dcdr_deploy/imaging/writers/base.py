@@ -47,7 +47,7 @@ class WriteOptions:
         quality: 1 to 100, of what is compressed with loss; 100 is lossless in AVIF and JPEG XL. ``None`` is the
             format's own.
         bits: 10 or 12, of PQ and HLG samples; ``None`` is 10.
-        speed: ``"fast"``, or ``"slow"`` for smaller files.
+        speed: ``"fast"``, or ``"slow"`` for smaller or better files.
 
     Raises:
         InputError: an unknown compression, or a value out of range.
