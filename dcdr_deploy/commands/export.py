@@ -29,7 +29,7 @@ Examples:
 @click.option(
     "--output-encoding",
     metavar="NAME",
-    help="What the layers give: linear, gamma:2.24, log or pq-bt2020. [the checkpoint's, else the published weights']",
+    help="What the layers give: linear, white, gamma:2.24, log, pq-bt2020. [the checkpoint's, or as published]",
 )
 @click.option(
     "--calibrate",

@@ -143,7 +143,7 @@ def fit_options(loaded: LoadedModel, options: ExportOptions) -> None:
         loaded.network.config = replace(config, output=options.output_encoding)
     encoding = loaded.network.encoding
     if options.peak is not None and encoding.peak is not None:
-        raise InputError(f"{loaded.source} ({architecture.title}) gives absolute light: leave `peak` out")
+        raise InputError(f"{loaded.source} ({architecture.title}) says its peak itself: leave `peak` out")
 
 
 def _assumptions(loaded: LoadedModel, options: ExportOptions) -> tuple[bool, str | None]:

@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 from dcdr_deploy.engines.compare import EXPORTED, Difference, compare, sample_tiles
 from dcdr_deploy.errors import ExportError
 from dcdr_deploy.export.operators import register_schemas
-from dcdr_deploy.models import HdrNetwork
+from dcdr_deploy.models import HdrNetwork, architecture_of
 from dcdr_deploy.system.faults import one_line
 
 SIZES = ((64, 96), (136, 88))
-"""(height, width) of the comparisons; the second differs from the traced example in both and is not square."""
+"""(height, width) of the comparisons, rounded up to what the network takes; the second differs from the traced example
+in both and is not square."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,9 @@ def verify(path: Path, network: HdrNetwork, fp16: bool, static: tuple[int, int] 
     except onnx.checker.ValidationError as error:
         raise ExportError(f"onnx.checker refuses the exported file: {one_line(error)}") from error
     results = []
-    for number, size in enumerate((static,) if static else SIZES):
+    multiple = architecture_of(network.config).size_multiple
+    fitting = [(-(-height // multiple) * multiple, -(-width // multiple) * multiple) for height, width in SIZES]
+    for number, size in enumerate([static] if static else fitting):
         batch = 1 if static else number + 1
         picture = _pictures(batch, *size)
         with torch.no_grad():

@@ -100,6 +100,9 @@ class HdrNetwork(nn.Module):
         """Share of its Kaiming values at which the weight of the convolution ``name`` starts."""
         return 1.0
 
+    def settle_start(self) -> None:
+        """Set layers whose start is not Kaiming's to their own; called behind :func:`initialise`."""
+
     def deformable_blocks(self) -> dict[str, DCRB]:
         """All DCRBs by module name, in the order of the data flow; none by default."""
         return {}
@@ -184,4 +187,6 @@ def initialise(network: HdrNetwork, seed: int = 0) -> None:
         nn.init.kaiming_normal_(module.weight, mode="fan_in", generator=generator)
         with torch.no_grad():
             module.weight *= network.initial_scale(name)
-            cast(Tensor, module.bias).zero_()
+            if module.bias is not None:
+                module.bias.zero_()
+    network.settle_start()

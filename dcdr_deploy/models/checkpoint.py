@@ -160,6 +160,8 @@ def _check_fit(network: HdrNetwork, state: Mapping[str, Tensor], path: Path) -> 
     if wrong:
         raise CheckpointError(f"{path} does not fit together as {title}: {some(wrong)}")
     for name, tensor in state.items():
+        if not wanted[name].is_floating_point():
+            continue  # a counter of batch normalisation
         if not tensor.is_floating_point():
             raise CheckpointError(f"{path}: {name} holds {tensor.dtype}, not floating-point weights")
         if not torch.isfinite(tensor).all():

@@ -1,8 +1,8 @@
 """What a network's layers take and give, as data: the normalisation of the picture, the encoding of the output.
 
-An encoding has a name that travels in configurations and files: ``linear``, ``gamma:2.24``, ``log``, ``pq-bt2020``,
-with a number behind a colon where the encoding has one. Decoding is part of every network's forward pass and so of
-exported graphs: whatever runs a network gets linear Rec. 709 light, and knows nothing of encodings.
+An encoding has a name that travels in configurations and files: ``linear``, ``white:8``, ``gamma:2.24``, ``log``,
+``pq-bt2020``, with a number behind a colon where the encoding has one. Decoding is part of every network's forward pass
+and so of exported graphs: whatever runs a network gets linear Rec. 709 light, and knows nothing of encodings.
 
 Relative light has 1.0 at the network's peak, a number of the weights. Absolute light (PQ) is in cd/m2; BT.2408 puts
 SDR white at 203 of them, which makes it light in units of SDR white like any other.
@@ -70,15 +70,17 @@ class Curve:
         decode: what layers give, (N, 3, H, W), and the encoding's number to linear Rec. 709 light of the same shape.
         encode: its inverse for light that is not negative.
         default: the number where the name has none; ``None`` where the family has none at all.
-        absolute: the light is absolute, and the number is the value of 1.0 in units of SDR white.
+        unit: the number is the value of 1.0 of the decoded light in units of SDR white.
+        absolute: the light is absolute.
         words: what the output means, for people; ``{}`` stands for the number.
     """
 
     decode: Callable[[Tensor, float], Tensor]
     encode: Callable[[Tensor, float], Tensor]
     default: float | None
-    absolute: bool
     words: str
+    unit: bool = False
+    absolute: bool = False
 
 
 def _gamma_decode(coded: Tensor, gamma: float) -> Tensor:
@@ -134,19 +136,23 @@ def _pq_bt2020_encode(light: Tensor, unit: float) -> Tensor:
 
 
 CURVES: Mapping[str, Curve] = {
-    "linear": Curve(lambda x, _: x, lambda x, _: x, None, False, "linear light, relative to the picture's white"),
-    "gamma": Curve(
-        _gamma_decode, _gamma_encode, 2.2, False, "light encoded by exponent 1/{}, relative to the picture's white"
+    "linear": Curve(lambda x, _: x, lambda x, _: x, None, "linear light, relative to the picture's white"),
+    "white": Curve(
+        lambda x, unit: x / unit,
+        lambda x, unit: x * unit,
+        1.0,
+        "linear light in units of the picture's white",
+        unit=True,
     ),
-    "log": Curve(
-        _log_decode, _log_encode, LOG_OFFSET, False, "natural logarithm of light + {}, relative to the picture's white"
-    ),
+    "gamma": Curve(_gamma_decode, _gamma_encode, 2.2, "light to the power 1/{}, relative to the picture's white"),
+    "log": Curve(_log_decode, _log_encode, LOG_OFFSET, "log(light + {}), relative to the picture's white"),
     "pq-bt2020": Curve(
         _pq_bt2020_decode,
         _pq_bt2020_encode,
         PQ_PEAK_CD_M2 / SDR_WHITE_CD_M2,
-        True,
         "PQ, BT.2020: absolute light of a graded display picture, 203 cd/m2 taken as SDR white",
+        unit=True,
+        absolute=True,
     ),
 }
 """All families of encodings by name. A further one is an entry here."""
@@ -200,7 +206,7 @@ class Encoding:
     @property
     def peak(self) -> float | None:
         """Value of 1.0 of the decoded light in units of SDR white, where the encoding itself says it."""
-        return self.number if self.curve.absolute else None
+        return self.number if self.curve.unit else None
 
     @property
     def words(self) -> str:

@@ -12,11 +12,18 @@ from torch import Tensor
 from dcdr_deploy.errors import CheckpointError, InputError
 from dcdr_deploy.models.architecture import Architecture, HdrNetwork
 from dcdr_deploy.models.config import NetworkConfig
+from dcdr_deploy.models.fhdr import FHDR_NET
+from dcdr_deploy.models.hdrcnn import HDR_CNN
+from dcdr_deploy.models.hdrtvnet import HDRTV_NET
 from dcdr_deploy.models.hdrunet import HDR_UNET
+from dcdr_deploy.models.kunet import KU_NET
 from dcdr_deploy.models.network import DCDR_UNET
 from dcdr_deploy.models.shapes import some
+from dcdr_deploy.models.singlehdr import SINGLE_HDR
 
-ARCHITECTURES: dict[str, Architecture] = {entry.name: entry for entry in (DCDR_UNET, HDR_UNET)}
+ARCHITECTURES: dict[str, Architecture] = {
+    entry.name: entry for entry in (DCDR_UNET, HDR_UNET, HDR_CNN, SINGLE_HDR, FHDR_NET, HDRTV_NET, KU_NET)
+}
 """All architectures by name."""
 
 LEAST_SHARE = 0.25

@@ -42,6 +42,15 @@ class Shapes:
             )
         return int(tensor.shape[0])
 
+    def edge(self, key: str) -> int:
+        """Size of a convolution's filter along its last axis.
+
+        Raises:
+            CheckpointError: as :meth:`width`.
+        """
+        self.width(key)
+        return int(self.state[key].shape[-1])
+
     def count(self, prefix: str) -> int:
         """Number of modules in a list, by the largest number that follows ``prefix`` and a dot."""
         numbers = [re.match(rf"{re.escape(prefix)}\.(\d+)\.", key) for key in self.state]

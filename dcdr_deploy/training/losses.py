@@ -14,6 +14,7 @@ from dcdr_deploy.errors import InputError
 from dcdr_deploy.metrics.chromaticity import DARKEST, uv_prime
 from dcdr_deploy.metrics.psnr import CLIPPED_CODE
 from dcdr_deploy.models.encodings import LINEAR, Encoding
+from dcdr_deploy.training.log_losses import illumination_reflectance, mu5000_l1, mu_variation
 from dcdr_deploy.training.mu_law import mu_law
 from dcdr_deploy.training.perceptual import PERCEPTUAL
 
@@ -164,6 +165,8 @@ TERMS: dict[str, Callable[[float], LossTerm]] = {
     "mu_mse": lambda peak: mu_mse,
     "mu_log_mse": lambda peak: mu_log_mse,
     "sdr_l1": lambda peak: partial(sdr_l1, peak=peak),
+    "mu5000_l1": lambda peak: mu5000_l1,
+    "mu_variation": lambda peak: mu_variation,
 }
 """Losses of prediction and truth without weights of their own, made for a peak, by the name used in a recipe."""
 
@@ -172,6 +175,7 @@ RELATIVE_TERMS: dict[str, Callable[[float], Callable[[Tensor, Tensor, Tensor], T
     "clipped_uv": lambda peak: clipped_uv,
     "clipped_l1": lambda peak: clipped_l1,
     "clipped_log_mse": lambda peak: clipped_log_mse,
+    "illumination_reflectance": lambda peak: partial(illumination_reflectance, peak=peak),
 }
 """Losses that look at the SDR input as well."""
 

@@ -217,9 +217,7 @@ def build_recipe(request: TrainingRequest) -> Recipe:
         )
     peak = Encoding.parse(config.output).peak
     if peak is not None and peak != request.peak:
-        raise InputError(
-            f"`peak` {request.peak:g}: preset {recipe.preset} gives absolute light, with a peak of {peak:g}"
-        )
+        raise InputError(f"`peak` {request.peak:g}: preset {recipe.preset} gives light with a peak of {peak:g}")
     if request.recipe == PUBLISHED and "losses" not in overrides and architecture.losses:
         recipe = replace(recipe, losses=dict(architecture.losses))
     if request.perceptual is not None:

@@ -78,7 +78,9 @@ class TrainingState:
             return
         decay = min(self.recipe.average, (1 + self.step) / (10 + self.step))
         values = self.network.state_dict()
-        torch._foreach_lerp_([self.average[name] for name in values], list(values.values()), 1 - decay)
+        weights = {name: value for name, value in values.items() if value.is_floating_point()}
+        torch._foreach_lerp_([self.average[name] for name in weights], list(weights.values()), 1 - decay)
+        self.average |= {name: value.clone() for name, value in values.items() if name not in weights}
 
     def metadata(self) -> ModelMetadata:
         """What an exported model will say of these weights."""

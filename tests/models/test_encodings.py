@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from dcdr_deploy.errors import InputError
 from dcdr_deploy.models.encodings import Encoding, Normalisation, pq_decode, pq_encode
 
-NAMES = ["linear", "gamma", "gamma:2.24", "log", "log:0.001", "pq-bt2020", "pq-bt2020:8"]
+NAMES = ["linear", "white", "white:8", "gamma", "gamma:2.24", "log", "log:0.001", "pq-bt2020", "pq-bt2020:8"]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -46,7 +46,8 @@ def test_a_colour_outside_rec_709_is_negative_there_and_not_clipped() -> None:
 
 
 def test_relative_encodings_say_no_peak() -> None:
-    assert [Encoding.parse(name).peak for name in NAMES[:5]] == [None] * 5
+    assert [Encoding.parse(name).peak for name in ("linear", "gamma", "log:0.1")] == [None] * 3
+    assert [Encoding.parse(name).peak for name in ("white", "white:8")] == [1.0, 8.0]
 
 
 @pytest.mark.parametrize("name", ["", "hlg", "gamma:", "gamma:-2", "gamma:inf", "linear:1", "pq-bt2020:0"])

@@ -207,7 +207,7 @@ def test_absolute_light_takes_no_peak(tmp_path: Path, monkeypatch: pytest.Monkey
     torch.save(BGRGain(CodedConfig(5)).state_dict(), tmp_path / "coded.pth")
     done = call("export", tmp_path / "coded.pth", "--peak", "4")
     assert done.exit_code == 2
-    assert "gives absolute light: leave --peak out" in done.stderr
+    assert "says its peak itself: leave --peak out" in done.stderr
     assert load_checkpoint(tmp_path / "coded.pth").metadata.peak == pytest.approx(10_000 / 203)
 
 
@@ -226,7 +226,7 @@ def test_it_trains_in_its_own_encoding_by_the_loss_of_its_publication(
     run += ["--patch", "16", "--batch", "1", "--steps", "3", "--device", "cpu"]
     refused = call(*run, "--peak", "4")
     assert refused.exit_code == 2
-    assert "preset coded gives absolute light, with a peak of 8" in refused.stderr
+    assert "preset coded gives light with a peak of 8" in refused.stderr
     done = call(*run)
     assert done.exit_code == 0, done.output
     loaded = load_checkpoint(tmp_path / "run" / "last.pth")
