@@ -21,6 +21,9 @@ from dcdr_deploy.models.shapes import Shapes
 
 Network = TypeVar("Network", bound="HdrNetwork")
 
+TORCH_START = 6**-0.5
+"""Share of Kaiming values at which torch's own start of a convolution lies: deviation 1 / sqrt(3 fan_in)."""
+
 
 @dataclass(frozen=True)
 class TonePart:
@@ -148,6 +151,7 @@ class Architecture:
         size_multiple: height and width of an input must be multiples of this.
         losses: weights of the losses that its publication trains by, names as in :mod:`dcdr_deploy.training.losses`;
             none for DCDR-UNet, whose loss is the recipe's.
+        forms: configurations with modules at the top that the default one has not, as checkpoints may have them.
         unseen: fields of the configuration that no tensor shows, with the values that checkpoints made by other tools
             have; files of this tool store them.
     """
@@ -160,6 +164,7 @@ class Architecture:
     presets: Mapping[str, NetworkConfig]
     size_multiple: int
     losses: Mapping[str, float] = field(default_factory=dict)
+    forms: tuple[NetworkConfig, ...] = ()
     unseen: Mapping[str, Any] = field(default_factory=dict)
 
     @property

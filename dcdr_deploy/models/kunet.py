@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dcdr_deploy.models.architecture import Architecture, HdrNetwork
+from dcdr_deploy.models.architecture import TORCH_START, Architecture, HdrNetwork
 from dcdr_deploy.models.blocks import conv3x3
 from dcdr_deploy.models.config import NetworkConfig
 from dcdr_deploy.models.hdrunet import NTIRE_OUTPUT, conv1x1, down3x3
@@ -25,9 +25,6 @@ from dcdr_deploy.models.shapes import Shapes
 
 RUNS = (4, 6, 4)
 """How often the dense block of each ``recon_trunk`` runs."""
-
-DEFAULT_INIT = 6**-0.5
-"""Share of Kaiming values that torch's own start of a convolution has, which the authors use."""
 
 
 @dataclass(frozen=True)
@@ -199,7 +196,7 @@ class KUNet(HdrNetwork):
 
     def initial_scale(self, name: str) -> float:
         """torch's own start, as published."""
-        return DEFAULT_INIT
+        return TORCH_START
 
     def upsamplers(self) -> list[nn.Conv2d]:
         """The convolutions before pixel shuffles by 2."""
@@ -238,5 +235,6 @@ KU_NET = Architecture(
     presets=PRESETS,
     size_multiple=4,
     losses={"coded_l1": 1.0},
+    forms=(KUNetConfig(affine_size=3, heads=True),),
     unseen={"output": NTIRE_OUTPUT},
 )

@@ -77,12 +77,17 @@ def recognise(state: Mapping[str, Tensor], source: Path) -> Architecture:
 
 @functools.cache
 def top_modules() -> Mapping[str, frozenset[str]]:
-    """For every module at the top of any known network: all such modules of that network."""
-    return {part: _parts(entry) for entry in ARCHITECTURES.values() for part in _parts(entry)}
+    """For every module at the top of any known network: all modules that networks of that architecture usually have."""
+    return {
+        part: _parts(entry)
+        for entry in ARCHITECTURES.values()
+        for form in (entry.config(), *entry.forms)
+        for part in _parts(entry, form)
+    }
 
 
 @functools.cache
-def _parts(entry: Architecture) -> frozenset[str]:
-    """Names of the modules at the top of an architecture's networks."""
+def _parts(entry: Architecture, form: NetworkConfig | None = None) -> frozenset[str]:
+    """Names of the modules at the top of an architecture's networks, by default of its default configuration."""
     with torch.device("meta"):  # names without memory for weights
-        return frozenset(name.partition(".")[0] for name in entry.network(entry.config()).state_dict())
+        return frozenset(name.partition(".")[0] for name in entry.network(form or entry.config()).state_dict())

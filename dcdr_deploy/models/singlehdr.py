@@ -134,6 +134,8 @@ class InverseCurve(nn.Module):
     mean_curve: Tensor
     basis: Tensor
     sobel: Tensor
+    centres: Tensor
+    densities: Tensor
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -154,14 +156,18 @@ class InverseCurve(nn.Module):
         self.register_buffer("mean_curve", inverse_srgb(x).float(), persistent=False)
         self.register_buffer("basis", sines.float(), persistent=False)
         self.register_buffer("sobel", torch.stack([edges, edges.T]).repeat(3, 1, 1)[:, None], persistent=False)
+        bins = [(step / bins, float(bins)) for bins in HISTOGRAMS for step in range(bins + 1)]
+        centres, densities = torch.tensor(bins).T.reshape(2, -1, 1, 1, 1)
+        self.register_buffer("centres", centres, persistent=False)
+        self.register_buffer("densities", densities, persistent=False)
 
     def forward(self, image: Tensor) -> Tensor:
         """Map SDR (N, 3, H, W) in [0, 1] to rising curves (N, :data:`SAMPLES`) from 0 to 1."""
         edges = F.conv2d(F.pad(image, (1, 1, 1, 1), mode="reflect"), self.sobel, groups=3)
-        planes = [image, edges]
-        for bins in HISTOGRAMS:
-            planes += [F.relu(1 - (image - step / bins).abs() * bins) for step in range(bins + 1)]
-        x = F.relu(self.first_norm(self.first(torch.cat(planes, 1))))
+        # Each bin's centre and its distance to the next, for planes (N, bins, 3, H, W).
+        distances = (image[:, None] - self.centres).abs() * self.densities
+        planes = torch.cat((image, edges, F.relu(1 - distances).flatten(1, 2)), 1)
+        x = F.relu(self.first_norm(self.first(planes)))
         features = self.blocks(F.max_pool2d(x, 3, 2, 1)).mean((2, 3))
         return rising(self.mean_curve + self.weights(features) @ self.basis)
 

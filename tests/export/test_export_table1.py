@@ -1,0 +1,69 @@
+"""The networks of Table 1 go through export, run and build-engine, each with its own encoding and size multiple."""
+
+from __future__ import annotations
+
+import json
+
+import cv2
+import numpy as np
+import OpenEXR
+import pytest
+import torch
+from click.testing import CliRunner, Result
+from table1_networks import TINY, tiny_network
+
+from dcdr_deploy.cli import main
+from dcdr_deploy.engines import load_engine
+from dcdr_deploy.export.checkpoint import ExportReport, export_checkpoint
+from dcdr_deploy.models import architecture_of, load_checkpoint
+
+pytestmark = pytest.mark.slow
+
+
+def call(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+@pytest.fixture(scope="module", params=TINY)
+def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> ExportReport:
+    """An ONNX file, made from the checkpoint of the same name beside it; export itself compares it with torch."""
+    path = tmp_path_factory.mktemp(request.param) / f"{request.param}.pth"
+    torch.save(tiny_network(request.param).state_dict(), path)
+    return export_checkpoint(path)
+
+
+def test_onnx_runtime_computes_what_torch_computes_at_every_multiple(exported: ExportReport) -> None:
+    assert [each.max_abs_error <= 1e-4 for each in exported.comparisons] == [True, True]
+    checkpoint = load_checkpoint(exported.path.with_suffix(".pth"))
+    multiple = architecture_of(checkpoint.network.config).size_multiple
+    assert exported.metadata.size_multiple == checkpoint.metadata.size_multiple == multiple
+    smallest = max(multiple, 8)
+    x = np.random.default_rng(0).random((1, 3, 2 * smallest, 3 * smallest), np.float32)
+    with load_engine(exported.path, "onnxruntime") as engine, torch.no_grad():
+        found = engine.infer(x)
+        expected = checkpoint.network(torch.from_numpy(x)).numpy()
+    assert np.abs((found - expected) / np.maximum(np.abs(expected), 1)).max() <= 1e-4
+    assert found.std() > 1e-5
+
+
+def test_run_pads_pictures_to_the_multiple_and_says_which_light_it_wrote(exported: ExportReport) -> None:
+    picture = np.random.default_rng(2).integers(0, 256, (41, 53, 3)).astype(np.uint8)
+    folder = exported.path.parent
+    cv2.imwrite(str(folder / "in.png"), picture)
+    done = call("run", folder / "in.png", folder / "out.exr", "--model", exported.path, "--scale", "native", "--json")
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["light"] == ("absolute" if exported.path.stem == "hdrtvnet" else "relative")
+    pixels = OpenEXR.File(str(folder / "out.exr")).channels()["RGB"].pixels
+    assert pixels.shape == picture.shape
+    assert np.isfinite(pixels).all()
+
+
+def test_an_engine_is_built_from_it_without_a_plugin(exported: ExportReport) -> None:
+    pytest.importorskip("tensorrt_rtx")
+    folder = exported.path.parent
+    done = call(
+        *("build-engine", exported.path, "-o", folder, "--plugin", "none", "--sm", "89", "--tile", "64x96", "--json")
+    )
+    assert done.exit_code == 0, done.output
+    facts = json.loads(next(folder.glob("*.engine.json")).read_text())
+    assert (facts["plugin"], facts["plugin_layers"]) == (None, 0)
