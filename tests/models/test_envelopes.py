@@ -144,7 +144,7 @@ def test_other_architectures_are_found_as_well(tmp_path: Path) -> None:
 
 
 def test_a_stranger_s_wrapped_weights_are_described_by_their_keys(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"is no DCDR-UNet.*fc\.bias"):
+    with pytest.raises(CheckpointError, match=r"of no known network .*fc\.bias"):
         loaded({"model_state_dict": {"fc.bias": torch.zeros(2)}}, tmp_path)
 
 
