@@ -20,8 +20,11 @@ from dcdr_deploy.run.jobs import plan_folder
 from dcdr_deploy.run.opening import open_runner
 from dcdr_deploy.run.outputs import ConvertOptions
 from dcdr_deploy.run.several import named, plan_several
-from dcdr_deploy.run.video.convert import PreparedVideo, VideoSettings
-from dcdr_deploy.run.video.source import is_video
+from dcdr_deploy.run.video.choice import prepare
+from dcdr_deploy.run.video.convert import PreparedVideo
+from dcdr_deploy.run.video.folder import convert_videos, means_videos, plan_videos
+from dcdr_deploy.run.video.opening import is_video
+from dcdr_deploy.run.video.stills import PreparedStills
 from dcdr_deploy.run.working_scale import parse_scale
 from dcdr_deploy.system.files import is_url
 
@@ -46,6 +49,8 @@ Examples:
   dcdr-deploy run /mnt/photos /mnt/hdr --ray 10.0.0.1:6379          over a cluster
   dcdr-deploy run film.mkv film.hdr.mkv        a video: HEVC, HDR10, sound kept
   dcdr-deploy run film.mp4 film.mov --start 1:30 --frames 240       ProRes, PQ
+  dcdr-deploy run film.mp4 shot.%06d.exr       a video's frames as pictures
+  dcdr-deploy run films/ hdr/ --format mp4     all videos of a folder
 
 \b
 Scale: the network sees 83 px to each side, so large pictures go through it
@@ -95,8 +100,8 @@ def command(paths: tuple[str, ...], **chosen: Any) -> None:
     The last name is OUTPUT. Several inputs need a folder there, or for numbered files a name with a number. Patterns
     that a shell has left alone are expanded; - is a list of inputs on standard input.
 
-    INPUT may be a video too, and OUTPUT then .mp4, .mkv or .mov. What is done so far is kept in OUTPUT.parts; the same
-    command goes on from there.
+    INPUT may be a video too, and OUTPUT then .mp4, .mkv, .mov or numbered pictures. What is done so far is kept in
+    OUTPUT.parts; the same command goes on from there.
 
     Runs of folders and of several inputs report bad files in OUTPUT/failures.jsonl, go on, and end with exit code 3.
     Files that an earlier run finished are skipped while input, model and settings are the same.
@@ -104,14 +109,14 @@ def command(paths: tuple[str, ...], **chosen: Any) -> None:
     options = ConvertOptions(
         output.write_options(chosen),
         chosen["preview"],
-        chosen["output_format"],
+        output.picture_format(chosen),
         parse_scale(chosen["scale"]),
         restoring.dials(chosen),
         chosen["gain_map"],
         chosen["wrap"],
         chosen["strip"],
     )
-    settings = engine.runner_settings(chosen)
+    settings, of_video = engine.runner_settings(chosen), video.video_options(chosen)
     if len(paths) < 2:
         raise click.UsageError(f"Missing argument '{'OUTPUT' if paths else 'INPUT'}'.")
     *sources, target = paths
@@ -127,29 +132,41 @@ def command(paths: tuple[str, ...], **chosen: Any) -> None:
         if not inputs.several and inputs.files:
             if cluster.is_asked_for(chosen):
                 raise InputError(f"{inputs.files[0]}: is one file; `ray` is for folders")
-            prepared: PreparedFile | PreparedVideo
+            prepared: PreparedFile | PreparedVideo | PreparedStills
             if is_video(inputs.files[0]):
-                part = VideoSettings(options.scale, options.dials, video.video_options(chosen), light.light(chosen))
-                prepared = PreparedVideo(Path(inputs.files[0]), Path(target), part)
+                prepared = prepare(inputs.files[0], target, of_video, options, chosen["output_format"])
             else:
                 prepared = PreparedFile(inputs.files[0], target, options)
             console(FilesFound(total=1))
             with open_runner(chosen["model"], settings, console) as runner:
                 prepared.convert(runner, console)
             return
-        if inputs.several:
+        folder = Path(target)
+        videos = means_videos(inputs, chosen["output_format"], recursive=chosen["recursive"], target=folder)
+        if videos:
+            form = chosen["output_format"]
+            plan = plan_videos(inputs, folder, of_video, options, form, recursive=chosen["recursive"])
+        elif inputs.several:
             plan, folder = plan_several(inputs, target, options, recursive=chosen["recursive"])
         else:
-            folder = Path(target)
             plan = plan_folder(inputs.folders[0], folder, options, recursive=chosen["recursive"])
         for note in plan.notes:
             console.note(note)
         console.left_out(plan.left_out)
         if cluster.is_asked_for(chosen):
+            if videos:
+                raise InputError(f"{sources[0]}: holds videos; `ray` is for folders of pictures")
             report = cluster.convert_planned(plan, folder, options, settings, chosen, console)
         else:
             with open_runner(chosen["model"], settings, console) as runner:
-                report = convert_planned(plan, folder, runner, options, overwrite=chosen["overwrite"], listener=console)
+                if videos:
+                    report = convert_videos(
+                        plan.jobs, folder, runner, of_video, options, overwrite=chosen["overwrite"], listener=console
+                    )
+                else:
+                    report = convert_planned(
+                        plan, folder, runner, options, overwrite=chosen["overwrite"], listener=console
+                    )
         console.folder_done(report, folder)
     if report.failures:
         click.get_current_context().exit(EXIT_SOME_FAILED)

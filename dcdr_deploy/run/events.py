@@ -50,7 +50,7 @@ class FileBegun(Event):
 class FileConverted(Event):
     """A file's outputs are written."""
 
-    report: FileReport
+    report: FileReport | VideoReport
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,13 +58,6 @@ class FramesDone(Event):
     """So many frames of the video begun last are written, and so many a second since this run began."""
 
     fps: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class VideoConverted(Event):
-    """A video is written."""
-
-    report: VideoReport
 
 
 @dataclass(frozen=True, kw_only=True)

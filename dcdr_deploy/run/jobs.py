@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -103,9 +103,17 @@ def plan_folder(source: Path, target: Path, options: ConvertOptions, *, recursiv
     return FolderPlan(jobs, tuple(notes), dict(sorted(left_out.items())))
 
 
-def find_pictures(folder: Path, *, recursive: bool, exclude: Path) -> tuple[list[Path], int, Counter[str]]:
+def find_pictures(
+    folder: Path, *, recursive: bool, exclude: Path, suffixes: Collection[str] = SUFFIXES
+) -> tuple[list[Path], int, Counter[str]]:
     """Return the pictures relative to ``folder``, in natural order; how many previews and sheets were left out; and how
     many other files there are, by suffix.
+
+    Args:
+        folder: where to look.
+        recursive: in its folders too.
+        exclude: a folder that is passed over.
+        suffixes: of what counts as a picture, lower case.
 
     Raises:
         InputError: a folder cannot be listed.
@@ -124,7 +132,7 @@ def find_pictures(folder: Path, *, recursive: bool, exclude: Path) -> tuple[list
             path = here / name
             if name.startswith("."):
                 continue
-            if path.suffix.lower() not in SUFFIXES:
+            if path.suffix.lower() not in suffixes:
                 left_out[path.suffix.lower()] += 1
             elif name.lower().endswith(LOOKS):
                 previews += 1

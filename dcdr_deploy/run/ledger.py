@@ -19,6 +19,7 @@ from dcdr_deploy.run.jobs import Job
 from dcdr_deploy.run.manifest import Entry, Manifest, Wanted, describe, settings_key, size_of_file
 from dcdr_deploy.run.outputs import ConvertOptions, gain_map_path, preview_path
 from dcdr_deploy.run.reports import Failure, FileReport, FolderReport
+from dcdr_deploy.run.video.reports import VideoReport
 from dcdr_deploy.system.files import open_to_append
 from dcdr_deploy.system.progress import Event, Listener
 
@@ -123,7 +124,7 @@ class Ledger:
         self._failures_file = target / FAILURES_NAME
         self._started = time.perf_counter()
         self._unchanged: tuple[Path, ...] = ()
-        self._files: list[FileReport] = []
+        self._files: list[FileReport | VideoReport] = []
         self._converted = 0
         self._failures: list[Failure] = []
         self._engine_failures = self._write_failures = 0  # in a row
@@ -166,7 +167,7 @@ class Ledger:
         if entry is not None:
             self._manifest.add(entry)
 
-    def done(self, report: FileReport) -> None:
+    def done(self, report: FileReport | VideoReport) -> None:
         """Count a file that was converted."""
         self._write_failures = 0
         self._converted += 1

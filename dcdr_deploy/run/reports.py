@@ -9,6 +9,7 @@ from typing import Any
 from dcdr_deploy.modelfile.metadata import RELATIVE
 from dcdr_deploy.run.recovery import Recovery
 from dcdr_deploy.run.runner import RunStatistics
+from dcdr_deploy.run.video.reports import VideoReport
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,7 @@ class FolderReport:
         converted: how many were converted.
     """
 
-    files: tuple[FileReport, ...]
+    files: tuple[FileReport | VideoReport, ...]
     unchanged: tuple[Path, ...]
     failures: tuple[Failure, ...]
     failures_file: Path | None

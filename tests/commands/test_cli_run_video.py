@@ -57,6 +57,34 @@ def test_a_slip_is_one_line_and_exit_2(dcdr, film, options, words):
     assert done.stderr.count("\n") == 1
 
 
+def test_frames_become_pictures_by_a_number_in_the_name(dcdr, film, tiny_model, tmp_path):
+    done = dcdr("run", film, "frames/f.%03d.exr", "-m", tiny_model, "--frames", 2)
+    assert done.exit_code == 0, done.output
+    assert sorted(path.name for path in (tmp_path / "frames").glob("*.exr")) == ["f.001.exr", "f.002.exr"]
+    assert "f.%03d.exr  96x64  2 frames  EXR" in done.stdout
+
+
+def test_a_folder_of_videos_is_converted_and_skipped_when_done(dcdr, film, tiny_model, tmp_path):
+    films = tmp_path / "films"
+    films.mkdir()
+    film.rename(films / "a.mp4")
+    (films / "b.mp4").write_bytes(b"nothing")
+    done = dcdr("run", films, "hdr", "-m", tiny_model, "--codec", "ffv1")
+    assert done.exit_code == 3
+    assert (tmp_path / "hdr" / "a.mkv").exists()
+    assert "1 converted into hdr; 1 failed" in done.stderr
+    (films / "b.mp4").unlink()
+    done = dcdr("run", films, "hdr", "-m", tiny_model, "--codec", "ffv1")
+    assert done.exit_code == 0
+    assert "1 unchanged since an earlier run" in done.stderr
+
+
+def test_options_of_pictures_are_refused_for_videos(dcdr, film):
+    done = dcdr("run", film, "o.mkv", "--preview")
+    assert done.exit_code == 2
+    assert "--preview is for pictures, not for videos; leave it out" in done.stderr
+
+
 def test_an_interlaced_video_is_refused_in_words_of_the_command(dcdr, tmp_path):
     source = write_clip(tmp_path / "tv.mkv", Clip(frames=2, options={"preset": "ultrafast", "x264-params": "tff=1"}))
     done = dcdr("run", source, "o.mkv")

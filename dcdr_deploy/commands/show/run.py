@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from dcdr_deploy.commands.show import video
 from dcdr_deploy.commands.show.progress import BAR, CAPTION, ELAPSED, LEFT, NAME, PERCENT, REMAINING, Display
@@ -21,15 +21,12 @@ from dcdr_deploy.run.events import (
     FilesFound,
     FramesDone,
     ModelChosen,
-    VideoConverted,
 )
+from dcdr_deploy.run.video.reports import VideoReport
 from dcdr_deploy.system.progress import Event
 
 if TYPE_CHECKING:
     from dcdr_deploy.run.reports import Failure, FileReport, FolderReport
-    from dcdr_deploy.run.video.reports import VideoReport
-
-Report = TypeVar("Report", "FileReport", "VideoReport")
 
 QUIET, NORMAL, VERBOSE = range(3)
 """Results, errors and a model that was found only; notes and progress too; everything."""
@@ -95,8 +92,6 @@ class Console(Display):
                 self._draw(source.name, 0)
             case FileConverted(report=report):
                 self._tell_converted(report)
-            case VideoConverted(report=report):
-                self._tell_video(report)
             case FramesDone():
                 self._tell_frames(event)
             case FileFailed(failure=failure):
@@ -119,9 +114,6 @@ class Console(Display):
             self._told = now
             self.line(line)
 
-    def _tell_video(self, report: VideoReport) -> None:
-        self._tell_result(report, video.details, video.summary)
-
     def _tell_unchanged(self, outputs: tuple[Path, ...]) -> None:
         for path in outputs:
             if self._as_json:
@@ -129,20 +121,19 @@ class Console(Display):
             elif self._verbosity == VERBOSE:
                 self.line(f"unchanged: {path}")
 
-    def _tell_converted(self, report: FileReport) -> None:
-        new = [each for each in report.left_behind if each not in self._left_behind]  # the same for a format's files
+    def _tell_converted(self, report: FileReport | VideoReport) -> None:
+        left_behind = () if isinstance(report, VideoReport) else report.left_behind
+        new = [each for each in left_behind if each not in self._left_behind]  # the same for a format's files
         self._left_behind.update(new)
         for sentence in new if self._verbosity > QUIET else ():
             self.line(f"note: {sentence}")
-        self._tell_result(report, details, summary)
-
-    def _tell_result(self, report: Report, details: Callable[[Report], str], summary: Callable[[Report], str]) -> None:
         if self._verbosity > QUIET:
             for sentence in report.notes:
                 self.line(f"note: {report.source}: {sentence}")
         if self._verbosity == VERBOSE:
-            self.line(details(report))
-        text = json.dumps({"status": "converted", **report.as_dict()}) if self._as_json else summary(report)
+            self.line(video.details(report) if isinstance(report, VideoReport) else details(report))
+        shown = video.summary(report) if isinstance(report, VideoReport) else summary(report)
+        text = json.dumps({"status": "converted", **report.as_dict()}) if self._as_json else shown
         self.line(text, err=False)
 
     def _tell_failed(self, failure: Failure) -> None:

@@ -27,8 +27,8 @@ def summary(report: VideoReport) -> str:
         str(report.output),
         f"{report.width}x{report.height}",
         f"{report.frames} frames" + (f", {len(report.lost)} lost" if report.lost else ""),
-        f"{report.codec}, {report.transfer.upper()}",
-        f"MaxCLL {report.max_cll} MaxFALL {report.max_fall} cd/m2",
+        ", ".join(part for part in (report.codec, report.transfer.upper()) if part),
+        *([] if report.max_cll is None else [f"MaxCLL {report.max_cll} MaxFALL {report.max_fall} cd/m2"]),
         report.model,
         f"{report.backend} on {report.device}",
         f"{duration(report.seconds)}, {report.fps:.3g} fps",
@@ -45,5 +45,5 @@ def details(report: VideoReport) -> str:
     repeated = f"; {report.repeated} the same as the one before" if report.repeated else ""
     return (
         f"{report.source}: {report.colour}; {stages or 'nothing left to do'}; scale {report.scale}{dials}; "
-        f"{report.encoder}; {report.frames} frames{repeated}{earlier}"
+        f"{report.encoder or 'pictures'}; {report.frames} frames{repeated}{earlier}"
     )

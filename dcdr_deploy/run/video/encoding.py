@@ -1,7 +1,8 @@
-"""Light becomes planes, planes become the packets of a segment."""
+"""Light becomes planes, planes become the packets of segments."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -9,13 +10,19 @@ from numpy.typing import NDArray
 
 from dcdr_deploy.errors import OutputError
 from dcdr_deploy.imaging.delivery import ContentLight, Delivery
+from dcdr_deploy.run.recovery import Recovery
+from dcdr_deploy.run.video.frames import Picture
 from dcdr_deploy.run.video.package import load, reason
 from dcdr_deploy.run.video.planes import frame_of
-from dcdr_deploy.run.video.segments import SegmentFile
+from dcdr_deploy.run.video.segments import Segment, SegmentFile, Workplace
+from dcdr_deploy.run.video.source import Seen
+from dcdr_deploy.run.video.sums import Sums
 from dcdr_deploy.run.video.target import Codec, Geometry, Target
 from dcdr_deploy.run.video.yuv import from_rgb
 
 Planes = tuple[NDArray[np.uint16], ...]
+Encoded = tuple[Planes, ContentLight]
+"""A picture's planes, and how bright it is."""
 
 
 def padded_size(size: tuple[int, int], codec: Codec) -> tuple[int, int]:
@@ -24,7 +31,7 @@ def padded_size(size: tuple[int, int], codec: Codec) -> tuple[int, int]:
     return -(-size[0] // layout.down) * layout.down, -(-size[1] // layout.across) * layout.across
 
 
-def planes_of_light(linear: NDArray[np.float32], delivery: Delivery, codec: Codec) -> tuple[Planes, ContentLight]:
+def planes_of_light(linear: NDArray[np.float32], delivery: Delivery, codec: Codec) -> Encoded:
     """Return a picture's planes in BT.2020, limited range, and how bright it is.
 
     Args:
@@ -92,3 +99,77 @@ class SegmentEncoder:
             raise OutputError(f"{self._target.path}: {self._target.encoder.name} failed: {reason(error)}") from error
         for packet in packets:
             self._file.add(packet.pts, bytes(packet), is_key=packet.is_keyframe)
+
+
+@dataclass
+class _Open:
+    """The segment being encoded."""
+
+    file: SegmentFile
+    encoder: SegmentEncoder
+    sums: Sums = field(default_factory=Sums)
+    seen: Seen | None = None
+    last_duration: int = 0
+
+    def finished(self, *, ends: bool) -> Segment:
+        """Empty the encoder and return what was written."""
+        self.encoder.finish()
+        return self.file.described(self.last_duration, self.seen, self.sums, ends=ends)
+
+
+class SegmentSink:
+    """Encodes pictures into segments of one length; a sink of work.py."""
+
+    def __init__(self, target: Target, picture: Geometry, place: Workplace, delivery: Delivery, frames: int) -> None:
+        """Set up.
+
+        Args:
+            target, picture: of the encoder.
+            place: where segments go.
+            delivery: how light is written.
+            frames: of a segment.
+        """
+        self._target = target
+        self._picture = picture
+        self._place = place
+        self._delivery = delivery
+        self._frames = frames
+        self._open: _Open | None = None
+
+    def make(self, picture: Picture, linear: NDArray[np.float32]) -> Encoded:
+        """Return the picture's planes."""
+        return planes_of_light(linear, self._delivery, self._target.codec)
+
+    def write(self, picture: Picture, made: Encoded, recovery: Recovery, *, repeated: bool) -> None:
+        """Encode a picture, and close the segment that it is the last of."""
+        planes, light = made
+        if self._open is None:
+            file = self._place.begin_segment()
+            self._open = _Open(file, SegmentEncoder(self._target, self._picture, file))
+        now = self._open
+        now.encoder.add(planes, picture.stamp)
+        now.seen, now.last_duration = picture.seen, picture.duration
+        now.sums += Sums.of(picture, recovery, light, repeated=repeated)
+        if now.sums.frames == self._frames:
+            self._close(ends=False)
+
+    def finish(self) -> None:
+        """Close the last segment."""
+        self._close(ends=True)
+
+    def stopped(self) -> Segment | None:
+        """Return the segment that was being encoded when the run ended early, ``None`` if there is none.
+
+        It can be read from the folder, but does not count as whole.
+        """
+        return None if self._open is None else self._open.finished(ends=False)
+
+    def release(self) -> None:
+        """Close the file that is open."""
+        if self._open is not None:
+            self._open.file.close()
+
+    def _close(self, *, ends: bool) -> None:
+        if self._open is not None:
+            now, self._open = self._open, None
+            self._place.close_segment(now.file, now.finished(ends=ends))

@@ -15,16 +15,16 @@ class VideoReport:
 
     Attributes:
         source: the input.
-        output: the file written.
+        output: the file written, or the pattern of the pictures' names.
         width, height: pixels.
         frames: that were written in all.
         fresh: of these, those that this run wrote; the others an earlier one had.
         repeated: those that were the same as the one before and were not computed.
         lost: seconds from the first frame on of frames that could not be decoded.
         codec: in words.
-        encoder: FFmpeg's name.
-        transfer: ``"pq"`` or ``"hlg"``.
-        max_cll, max_fall: of the brightest frame each, whole cd/m2.
+        encoder: FFmpeg's name; empty for pictures.
+        transfer: ``"pq"``, ``"hlg"`` or ``"linear"``; empty where the pictures' format decides.
+        max_cll, max_fall: of the brightest frame each, whole cd/m2; ``None`` where frames were written as pictures.
         model: file name of the model, or what it calls itself where it has no file.
         backend: registry name.
         device: in words.
@@ -48,8 +48,8 @@ class VideoReport:
     codec: str
     encoder: str
     transfer: str
-    max_cll: int
-    max_fall: int
+    max_cll: int | None
+    max_fall: int | None
     model: str
     backend: str
     device: str

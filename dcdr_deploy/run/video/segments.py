@@ -11,15 +11,13 @@ import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 
-import numpy as np
-
 from dcdr_deploy.errors import OutputError
-from dcdr_deploy.run.recovery import STOPS_BINS, Recovery
 from dcdr_deploy.run.video.source import Seen
+from dcdr_deploy.run.video.sums import Sums
 from dcdr_deploy.system.files import atomic_path
 from dcdr_deploy.system.locks import IsLocked, locked
 from dcdr_deploy.system.temporary import flush_to_disk
@@ -27,55 +25,6 @@ from dcdr_deploy.system.temporary import flush_to_disk
 PARTS_SUFFIX = ".parts"
 
 _RUN_FILE, _LOCK_FILE = "run.json", "lock"
-
-
-@dataclass(frozen=True)
-class Sums:
-    """What is counted over frames; parts add up.
-
-    Attributes:
-        frames: that were written.
-        repeated: of these, pictures that were the same as the one before, and were not computed again.
-        lost: stamps of frames that could not be decoded; -1 where not even that is known.
-        mended: stamps that did not rise, moved on by a tick.
-        max_cll, max_fall: of the brightest frame each, cd/m2.
-        recovery: what was recovered of what had clipped.
-    """
-
-    frames: int = 0
-    repeated: int = 0
-    lost: tuple[int, ...] = ()
-    mended: int = 0
-    max_cll: float = 0.0
-    max_fall: float = 0.0
-    recovery: Recovery = field(default_factory=Recovery)
-
-    def __add__(self, other: Sums) -> Sums:
-        return Sums(
-            self.frames + other.frames,
-            self.repeated + other.repeated,
-            self.lost + other.lost,
-            self.mended + other.mended,
-            max(self.max_cll, other.max_cll),
-            max(self.max_fall, other.max_fall),
-            self.recovery + other.recovery,
-        )
-
-    def as_json(self) -> dict[str, Any]:
-        """Return plain data; the histogram's filled bins only."""
-        (bins,) = np.nonzero(self.recovery.stops)
-        stops = {str(number): int(self.recovery.stops[number]) for number in bins}
-        counts = {name: getattr(self.recovery, name) for name in ("pixels", "clipped", "whole")}
-        return {**asdict(replace(self, recovery=Recovery())), "recovery": {**counts, "stops": stops}}
-
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> Sums:
-        """Read what :meth:`as_json` gives."""
-        found = dict(data["recovery"])
-        stops = np.zeros(STOPS_BINS, np.int64)
-        for number, count in found.pop("stops").items():
-            stops[int(number)] = count
-        return cls(**{**data, "lost": tuple(data["lost"]), "recovery": Recovery(**found, stops=stops)})
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The stages of a video run: decode, infer, light and encode, side by side, into segments.
+"""The stages of a video run: decode, infer, light and encode, side by side.
 
 Decoding and encoding each go in the order of the frames, light is made on several threads at a time. How many frames
 are between two stages is bounded, so that memory does not grow with the length of a video.
@@ -8,26 +8,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, replace
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dcdr_deploy.engines.base import DEVICE_CUDA
 from dcdr_deploy.errors import DcdrError
-from dcdr_deploy.imaging.delivery import ContentLight, Delivery
 from dcdr_deploy.run.dials import Dials
 from dcdr_deploy.run.recovery import Recovery
 from dcdr_deploy.run.restore import Steady
 from dcdr_deploy.run.restore import begin as begin_restoring
 from dcdr_deploy.run.runner import Runner
 from dcdr_deploy.run.stages import Begun, Pipeline, Stages, workers_for
-from dcdr_deploy.run.video.encoding import Planes, SegmentEncoder, planes_of_light
 from dcdr_deploy.run.video.frames import Picture, Selection
-from dcdr_deploy.run.video.segments import Segment, SegmentFile, Sums, Workplace
-from dcdr_deploy.run.video.source import Seen
-from dcdr_deploy.run.video.target import Geometry, Target
 from dcdr_deploy.run.video.turns import OutOfTurn, Turns
 from dcdr_deploy.run.working_scale import Scale
 from dcdr_deploy.system import hardware
@@ -46,7 +41,6 @@ class Restoring:
         runner: with the network.
         scale: at which size it works.
         dials: how much of what it found.
-        delivery: how its light is written.
         steady: what is done with it before, frame after frame; ``None`` leaves every frame on its own. A picture that
             repeats the one before is not shown to it.
     """
@@ -54,17 +48,41 @@ class Restoring:
     runner: Runner
     scale: Scale
     dials: Dials
-    delivery: Delivery
     steady: Steady | None = None
 
 
-@dataclass(frozen=True)
-class _Made:
-    """A picture's planes, with what was measured of it."""
+Made = TypeVar("Made")
 
-    planes: Planes
-    light: ContentLight
-    recovery: Recovery
+
+class Sink(Protocol[Made]):
+    """Where pictures go."""
+
+    def make(self, picture: Picture, linear: NDArray[np.float32]) -> Made:
+        """Make of light, (H, W, 3) float32 in network units, what is written; called on several threads at a time.
+
+        Raises:
+            OutputError, OSError: it cannot be written.
+        """
+
+    def write(self, picture: Picture, made: Made, recovery: Recovery, *, repeated: bool) -> None:
+        """Write a picture; called in their order.
+
+        Args:
+            picture: without its pixels.
+            made: of it, or of the picture before where it repeats that.
+            recovery: of what had clipped in it.
+            repeated: it is the same as the one before.
+
+        Raises:
+            OutputError, OSError: it cannot be written.
+        """
+
+    def finish(self) -> None:
+        """Write what is held back, after the last picture of a run that was not ended early.
+
+        Raises:
+            OutputError, OSError: it cannot be written.
+        """
 
 
 @dataclass(frozen=True)
@@ -76,17 +94,6 @@ class _Late:
     recovery: Recovery
 
 
-@dataclass
-class _Open:
-    """The segment being encoded."""
-
-    file: SegmentFile
-    encoder: SegmentEncoder
-    sums: Sums = field(default_factory=Sums)
-    seen: Seen | None = None
-    last_duration: int = 0
-
-
 class _StopError(Exception):
     """Ends a run for a reason; no DcdrError, which the pipeline would take for a failure of one frame."""
 
@@ -95,53 +102,40 @@ class _StopError(Exception):
         self.reason = reason
 
 
-class Work:
+class Work(Generic[Made]):
     """One run over what is left of a video.
 
     Attributes:
-        fresh: frames that were encoded.
+        fresh: frames that were written.
         seconds: of each stage, summed over its threads.
     """
 
     def __init__(
-        self,
-        selection: Selection,
-        restoring: Restoring,
-        target: Target,
-        picture: Geometry,
-        place: Workplace,
-        segment_frames: int,
-        progress: Callable[[int], None],
+        self, selection: Selection, restoring: Restoring, sink: Sink[Made], progress: Callable[[int], None]
     ) -> None:
         """Set up.
 
         Args:
             selection: gives the frames.
             restoring: what is done with them.
-            target, picture: of the encoder.
-            place: where segments go.
-            segment_frames: frames of a segment.
+            sink: where they go.
             progress: called with the number of frames done, on the thread of :meth:`run`.
         """
         self.fresh = 0
         self.seconds = dict.fromkeys((DECODE, INFER, LIGHT, ENCODE), 0.0)
         self._selection = selection
         self._restoring = restoring
-        self._target = target
-        self._picture = picture
-        self._place = place
-        self._segment_frames = segment_frames
+        self._sink = sink
         self._progress = progress
         self._turns = Turns()
-        self._open: _Open | None = None
-        self._before: _Made | None = None
+        self._before: tuple[Made, Recovery] | None = None
 
     def run(self) -> None:
-        """Write all frames; returns when the last segment is closed.
+        """Write all frames; returns when the sink has finished.
 
         Raises:
             DcdrError: a frame cannot be decoded, the network or the encoder fails.
-            OSError: a segment cannot be written.
+            OSError: the sink cannot write.
         """
         stages: Stages[int, Picture | None, _Late | None, None] = Stages(
             first=self._decode,
@@ -163,21 +157,7 @@ class Work:
             raise stop.reason from stop
         finally:
             self._turns.stop()
-        self._close(ends=True)
-
-    def stopped(self) -> Segment | None:
-        """Return the segment that was being encoded when the run ended early, ``None`` if there is none.
-
-        It can be read from the folder, but does not count as whole.
-        """
-        if self._open is None:
-            return None
-        return self._finished(self._open, ends=False)
-
-    def release(self) -> None:
-        """Close the file that is open."""
-        if self._open is not None:
-            self._open.file.close()
+        self._sink.finish()
 
     def _numbers(self) -> Iterator[int]:
         number = 0
@@ -198,7 +178,7 @@ class Work:
         do = self._restoring
         finish = begin_restoring(picture.rgb, do.runner, do.scale, do.dials, steady=do.steady)
         self.seconds[INFER] += time.perf_counter() - started
-        without = Picture(**{**vars(picture), "rgb": None})
+        without = replace(picture, rgb=None)
 
         def finished() -> _Late:
             started = time.perf_counter()
@@ -212,54 +192,25 @@ class Work:
         if late is None:
             return
         started, made = time.perf_counter(), None
-        if late.linear is not None:
-            planes, light = planes_of_light(late.linear, self._restoring.delivery, self._target.codec)
-            made = _Made(planes, light, late.recovery)
-        ready = time.perf_counter()
         try:
+            if late.linear is not None:
+                made = self._sink.make(late.picture, late.linear)
+            ready = time.perf_counter()
             with self._turns.turn(late.picture.number):
                 begun = time.perf_counter()
-                self._write(late.picture, made)
+                fresh = None if made is None else (made, late.recovery)
+                self._before = fresh or self._before
+                assert self._before is not None  # the first picture of a run is never a repetition
+                self._sink.write(late.picture, *self._before, repeated=fresh is None)
+                self.fresh += 1
                 self.seconds[LIGHT] += ready - started
                 self.seconds[ENCODE] += time.perf_counter() - begun
         except OutOfTurn:
             return  # what broke the row is reported
-
-    def _write(self, picture: Picture, made: _Made | None) -> None:
-        """Encode one picture; one after the other."""
-        repeated = made is None
-        made = made or self._before
-        assert made is not None  # the first picture of a run is never a repetition
-        self._before = made
-        if self._open is None:
-            file = self._place.begin_segment()
-            self._open = _Open(file, SegmentEncoder(self._target, self._picture, file))
-        now = self._open
-        now.encoder.add(made.planes, picture.stamp)
-        now.seen, now.last_duration = picture.seen, picture.duration
-        light = made.light
-        now.sums += Sums(
-            1, int(repeated), picture.lost, int(picture.mended), light.max_cll, light.max_fall, made.recovery
-        )
-        self.fresh += 1
-        if now.sums.frames == self._segment_frames:
-            self._close(ends=False)
-
-    def _close(self, *, ends: bool) -> None:
-        if self._open is not None:
-            now, self._open = self._open, None
-            self._place.close_segment(now.file, self._finished(now, ends=ends))
-
-    @staticmethod
-    def _finished(now: _Open, *, ends: bool) -> Segment:
-        now.encoder.finish()
-        return now.file.described(now.last_duration, now.seen, now.sums, ends=ends)
+        except BaseException:
+            self._turns.stop()
+            raise
 
     @staticmethod
     def _failed(number: int, error: DcdrError) -> None:
         raise _StopError(error)
-
-
-def partial_path(target: Path) -> Path:
-    """Return where what there is of a stopped run can be played."""
-    return target.with_name(f"{target.stem}.partial{target.suffix}")

@@ -8,8 +8,9 @@ import pytest
 from videos import packet_times, packets, read_clip
 
 from dcdr_deploy.errors import OutputError
-from dcdr_deploy.run.video.convert import VideoSettings, convert_video
+from dcdr_deploy.run.video.convert import convert_video
 from dcdr_deploy.run.video.options import VideoOptions
+from dcdr_deploy.run.video.prepared import VideoSettings
 from dcdr_deploy.run.video.target import EncodeOptions
 
 FAST = EncodeOptions("hevc", preset="ultrafast")

@@ -11,9 +11,11 @@ from videos import HEIGHT, PATCH, PATCH_LUMA, RATE, WIDTH, read_clip
 from dcdr_deploy.errors import InputError, OutputError
 from dcdr_deploy.imaging.hdr_transfer import pq_encode
 from dcdr_deploy.imaging.transfer import srgb_to_linear
-from dcdr_deploy.run.video.convert import VideoSettings, convert_video
+from dcdr_deploy.run.video.convert import convert_video
+from dcdr_deploy.run.video.opening import open_video
 from dcdr_deploy.run.video.options import VideoOptions, parse_time
-from dcdr_deploy.run.video.source import LostFrame, Seen, open_video, rgb_of
+from dcdr_deploy.run.video.prepared import VideoSettings
+from dcdr_deploy.run.video.source import LostFrame, Seen, rgb_of
 from dcdr_deploy.run.video.target import EncodeOptions
 
 LOSSLESS = {"codec": "ffv1", "options": {}}

@@ -18,9 +18,10 @@ from videos import Clip, read_clip, write_clip
 
 import dcdr_deploy
 from dcdr_deploy.errors import InputError, OutputError
-from dcdr_deploy.run.events import FramesDone, VideoConverted
-from dcdr_deploy.run.video.convert import VideoSettings, convert_video
+from dcdr_deploy.run.events import FileConverted, FramesDone
+from dcdr_deploy.run.video.convert import convert_video
 from dcdr_deploy.run.video.options import VideoOptions
+from dcdr_deploy.run.video.prepared import VideoSettings
 from dcdr_deploy.run.video.target import EncodeOptions
 
 FRAMES, SEGMENT = 14, 4
@@ -217,14 +218,15 @@ def test_progress_counts_what_an_earlier_run_did(source, runner, tmp_path):
     assert steps[0][0] > SEGMENT
     assert steps[-1] == (FRAMES, FRAMES)
     assert all(event.fps > 0 for event in ear.of(FramesDone))
-    assert ear.of(VideoConverted)[0].report.frames == FRAMES
+    assert ear.of(FileConverted)[0].report.frames == FRAMES
 
 
 RUN = """
 import sys
 from pathlib import Path
 from dcdr_deploy.run.opening import RunnerSettings, open_runner
-from dcdr_deploy.run.video.convert import VideoSettings, convert_video
+from dcdr_deploy.run.video.convert import convert_video
+from dcdr_deploy.run.video.prepared import VideoSettings
 from dcdr_deploy.run.video.options import VideoOptions
 from dcdr_deploy.run.video.target import EncodeOptions
 model, source, target = sys.argv[1:]

@@ -20,8 +20,9 @@ from dcdr_deploy.errors import InputError, OutputError
 from dcdr_deploy.imaging.hdr_transfer import hlg_encode, hlg_scene_factor, pq_encode
 from dcdr_deploy.imaging.light import HLG, Light
 from dcdr_deploy.imaging.transfer import srgb_to_linear
-from dcdr_deploy.run.video.convert import VideoSettings, convert_video
+from dcdr_deploy.run.video.convert import convert_video
 from dcdr_deploy.run.video.options import VideoOptions
+from dcdr_deploy.run.video.prepared import VideoSettings
 from dcdr_deploy.run.video.target import EncodeOptions
 
 NITS = float(srgb_to_linear(np.float64((PATCH_LUMA - 16) / 219))) * 203

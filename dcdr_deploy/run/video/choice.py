@@ -1,0 +1,84 @@
+"""What a video becomes, by the name that is given for it: one file, or numbered pictures."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from dcdr_deploy.errors import InputError, OutputError
+from dcdr_deploy.imaging.write import OUTPUT_SUFFIXES
+from dcdr_deploy.run import sequence
+from dcdr_deploy.run.outputs import ConvertOptions
+from dcdr_deploy.run.video.convert import PreparedVideo
+from dcdr_deploy.run.video.options import VideoOptions
+from dcdr_deploy.run.video.prepared import VideoSettings
+from dcdr_deploy.run.video.stills import PreparedStills
+
+FORMATS = ("mkv", "mp4", "mov")
+"""Formats of videos in an output folder; the first one, which holds every kind of track, is the default."""
+
+NUMBER = "%06d"
+
+
+def prepare(
+    source: Path, target: str, video: VideoOptions, options: ConvertOptions, form: str | None = None
+) -> PreparedVideo | PreparedStills:
+    """Prepare a video's conversion.
+
+    Args:
+        source: the video.
+        target: a file; a pattern such as ``shot.%06d.exr``; or a folder, which gets ``<name of source>.<form>``, or
+            ``<name of source>.%06d.<form>`` for pictures.
+        video: which part of it, and how it is encoded.
+        options: scale, dials, light, and how pictures are written.
+        form: format in a folder, one of :data:`FORMATS` or of pictures.
+
+    Raises:
+        InputError: the source cannot be read as a video, or something is asked for that videos do not have.
+        OutputError: the target cannot be written, or contradicts ``form``.
+        MissingDependency: PyAV is not installed.
+    """
+    refuse_picture_options(source, options)
+    settings = settings_of(video, options)
+    if is_folder(target):
+        form = form or FORMATS[0]
+        if form in FORMATS:
+            return PreparedVideo(source, Path(target) / f"{source.stem}.{form}", settings)
+        name = source.stem.replace("%", "%%")
+        target = os.path.join(target, f"{name}.{NUMBER}.{form}")  # noqa: PTH118 - a pattern, no path
+    suffix = Path(target).suffix.lower()
+    if form is not None and suffix != f".{form}":
+        raise OutputError(f"{target}: its suffix contradicts the format {form}; leave one of them out")
+    pattern = sequence.parse(target)
+    if pattern is not None:
+        return PreparedStills(source, pattern, settings, options.write)
+    if suffix in OUTPUT_SUFFIXES:
+        raise OutputError(f"{target}: a video has many pictures; number them: {Path(target).stem}.{NUMBER}{suffix}")
+    return PreparedVideo(source, Path(target), settings)
+
+
+def settings_of(video: VideoOptions, options: ConvertOptions) -> VideoSettings:
+    """Return the settings for a video."""
+    return VideoSettings(options.scale, options.dials, video, options.write.light)
+
+
+def is_folder(target: str) -> bool:
+    """Tell whether a target is a folder, or is to be one."""
+    return os.path.isdir(target) or target.endswith((os.sep, "/"))  # noqa: PTH112 - Path.is_dir raises for overlong names
+
+
+def refuse_picture_options(source: Path, options: ConvertOptions) -> None:
+    """Refuse what is made of pictures only.
+
+    Raises:
+        InputError: something of the kind is asked for.
+    """
+    wishes = {
+        "preview": options.preview,
+        "gain_map": options.gain_map is not None,
+        "wrap": options.wrap,
+        "strip": options.strip,
+    }
+    for name, wished in wishes.items():
+        if wished:
+            raise InputError(f"{source}: `{name}` is for pictures, not for videos; leave it out")

@@ -1,0 +1,143 @@
+"""Several videos, or folders of them: one after the other, with the books of a folder run."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from dcdr_deploy.errors import DcdrError, InputError, OutputError
+from dcdr_deploy.run.events import FileConverted
+from dcdr_deploy.run.jobs import FolderPlan, Job, counted, find_pictures, name_outputs, natural
+from dcdr_deploy.run.ledger import Ledger, StopError, entry_of, wanted_of
+from dcdr_deploy.run.manifest import settings_key
+from dcdr_deploy.run.outputs import ConvertOptions
+from dcdr_deploy.run.reports import FolderReport
+from dcdr_deploy.run.runner import Runner
+from dcdr_deploy.run.several import Inputs
+from dcdr_deploy.run.video.choice import FORMATS, refuse_picture_options, settings_of
+from dcdr_deploy.run.video.convert import PreparedVideo
+from dcdr_deploy.run.video.opening import SUFFIXES, is_video
+from dcdr_deploy.run.video.options import VideoOptions
+from dcdr_deploy.system.files import refuse_url
+from dcdr_deploy.system.progress import Event, Listener, silent
+
+
+def means_videos(inputs: Inputs, form: str | None, *, recursive: bool, target: Path) -> bool:
+    """Tell whether several inputs are a matter of videos: by the format, or because there is nothing else."""
+    if form is not None:
+        return form in FORMATS
+    if inputs.sequences or not all(map(is_video, inputs.files)):
+        return False
+    found = [find_pictures(folder, recursive=recursive, exclude=target) for folder in inputs.folders]
+    if any(pictures for pictures, _, _ in found):
+        return False
+    return bool(inputs.files) or any(left_out.keys() & SUFFIXES for _, _, left_out in found)
+
+
+def plan_videos(
+    inputs: Inputs, target: Path, video: VideoOptions, options: ConvertOptions, form: str | None, *, recursive: bool
+) -> FolderPlan:
+    """Name the outputs of videos below an output folder; trees are mirrored.
+
+    Args:
+        inputs: files and folders.
+        target: the output folder.
+        video, options: what is made of each.
+        form: one of :data:`FORMATS`, ``None`` for the first.
+        recursive: go into the folders' sub-folders.
+
+    Raises:
+        InputError: there are no videos, the output is a file, would replace an input, or two would have one name.
+        OutputError: an address.
+    """
+    refuse_url(target, OutputError)
+    if os.path.isfile(target):  # noqa: PTH113 - as in jobs.py
+        raise InputError(f"{target}: is a file; name a folder to write several videos into")
+    suffix = f".{form or FORMATS[0]}"
+    pairs = [(file, Path(file.name)) for file in inputs.files]
+    left_out = Counter[str]()
+    for folder in inputs.folders:
+        refuse_picture_options(folder, options)
+        videos, _, others = find_pictures(folder, recursive=recursive, exclude=target, suffixes=SUFFIXES)
+        left_out += others
+        # What an earlier run was stopped at is no source.
+        pairs += [(folder / each, each) for each in videos if not each.stem.endswith(".partial")]
+    if not pairs:
+        raise InputError(f"{inputs.folders[0]}: holds no videos ({', '.join(sorted(SUFFIXES))}), nor do the others")
+    names = name_outputs([name for _, name in pairs], suffix, previews=False)
+    jobs = [Job(source, target / name, name.as_posix()) for (source, _), name in zip(pairs, names, strict=True)]
+    sources = {os.path.realpath(job.source) for job in jobs}
+    outputs = Counter(job.name.casefold() for job in jobs)
+    for job in jobs:
+        if os.path.realpath(job.output) in sources:
+            raise InputError(f"{job.output}: is an input and would be overwritten; name another output folder")
+        if outputs[job.name.casefold()] > 1:
+            raise InputError(f"{job.output}: would be written twice; convert {job.source} apart from the others")
+    notes = list(inputs.notes)
+    if left_out:
+        notes.append(f"{counted(left_out)} in the folders left out: no videos")
+    return FolderPlan(
+        tuple(sorted(jobs, key=lambda job: natural(Path(job.name)))), tuple(notes), dict(sorted(left_out.items()))
+    )
+
+
+def convert_videos(
+    jobs: Sequence[Job],
+    target: Path,
+    runner: Runner,
+    video: VideoOptions,
+    options: ConvertOptions,
+    *,
+    overwrite: bool = False,
+    listener: Listener = silent,
+) -> FolderReport:
+    """Convert the videos of a plan.
+
+    One that cannot be converted is listed in ``failures.jsonl`` in the output folder, and the run goes on. Those that
+    an earlier run finished from the same content with the same settings are left as they are.
+
+    Args:
+        jobs: from :func:`plan_videos`.
+        target: output folder; made if need be.
+        runner: from :func:`~dcdr_deploy.run.opening.open_runner`.
+        video, options: what is made of each.
+        overwrite: convert what is up to date again.
+        listener: told of progress.
+
+    Raises:
+        OutputError: the output folder cannot be written, at the start or for several files in a row.
+        EngineError: the backend fails for several files in a row.
+    """
+    settings = settings_of(video, options)
+    part = asdict(replace(video, encode=video.encode)) | {"start": str(video.start), "end": str(video.end)}
+    key = settings_key(
+        runner.engine.info,
+        video=part,
+        light=asdict(settings.light),
+        scale=str(settings.scale),
+        dials=settings.dials.turned(),
+        tile=runner.tile,
+        overlap=runner.overlap,
+    )
+    ledger = Ledger(target, key, options, listener)
+
+    def heard(event: Event) -> None:
+        if not isinstance(event, FileConverted):  # the ledger tells
+            listener(event)
+
+    for job in ledger.begin(jobs, overwrite=overwrite):
+        wanted = wanted_of(job, key, options)
+        try:
+            report = PreparedVideo(job.source, job.output, settings).convert(runner, heard)
+            ledger.enter(entry_of(wanted, job, options))
+            ledger.engine_works()
+            ledger.done(report)
+        except DcdrError as error:
+            try:
+                ledger.failed(job, error)
+            except StopError as stop:
+                raise stop.reason from stop
+    return ledger.report()

@@ -1,0 +1,174 @@
+"""What every conversion of a video shares: the source, what is made of it, what is said of it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dcdr_deploy.errors import InputError
+from dcdr_deploy.imaging.light import Light
+from dcdr_deploy.run import working_scale
+from dcdr_deploy.run.dials import NEUTRAL, Dials
+from dcdr_deploy.run.events import FramesDone
+from dcdr_deploy.run.manifest import settings_key
+from dcdr_deploy.run.runner import Runner
+from dcdr_deploy.run.video.opening import open_video
+from dcdr_deploy.run.video.options import DEFAULT_VIDEO_OPTIONS, VideoOptions
+from dcdr_deploy.run.video.reports import VideoReport
+from dcdr_deploy.run.video.source import VideoInfo
+from dcdr_deploy.run.video.sums import Sums
+from dcdr_deploy.run.working_scale import Scale
+from dcdr_deploy.system.progress import Listener
+
+_SAMPLE, _SAMPLES = 1 << 16, 64
+
+
+@dataclass(frozen=True)
+class VideoSettings:
+    """What is made of a video.
+
+    Attributes:
+        scale: at which size the network works (run/working_scale.py).
+        dials: how much of what was restored.
+        video: which part of it, and how it is encoded.
+        light: reference white, peak and curve; a transfer of ``None`` is PQ.
+    """
+
+    scale: Scale = working_scale.AUTO
+    dials: Dials = NEUTRAL
+    video: VideoOptions = DEFAULT_VIDEO_OPTIONS
+    light: Light = field(default_factory=Light)
+
+
+DEFAULT_SETTINGS = VideoSettings()
+
+
+class Prepared:
+    """A video that can be read, and what is going to be made of it.
+
+    Attributes:
+        info: what is known of it.
+        settings: what is made of it.
+        frames: that are going to be written; ``None`` where the source does not say.
+        notes: sentences about what was taken for want of better, and what is left out.
+    """
+
+    def __init__(self, source: Path, settings: VideoSettings) -> None:
+        """Look at a source.
+
+        Raises:
+            InputError: it cannot be read as a video, is HDR or interlaced.
+            MissingDependency: PyAV is not installed.
+        """
+        self.settings = settings
+        with open_video(source, deinterlace=settings.video.deinterlace) as video:
+            self.info = video.info
+        self.frames = _expected(self.info, settings.video)
+        self.notes = list(self.info.notes)
+
+    def key(self, runner: Runner, **more: Any) -> str:
+        """Return a digest of all that decides about the pictures; what becomes of lost frames may change on the way.
+
+        Args:
+            runner: with the network.
+            more: what decides beside the source, its part, the network and its dials, as plain data.
+
+        Raises:
+            InputError: the source cannot be read.
+        """
+        settings, video = self.settings, self.settings.video
+        return settings_key(
+            runner.engine.info,
+            source=_digest(self.info.path),
+            scale=str(settings.scale),
+            dials=settings.dials.turned(),
+            part=[str(video.start), str(video.end), video.frames, video.deinterlace],
+            tile=runner.tile,
+            overlap=runner.overlap,
+            **more,
+        )
+
+    def teller(self, listener: Listener, before: int) -> Callable[[int], None]:
+        """Return what tells a listener how many frames this run has done.
+
+        Args:
+            listener: to be told.
+            before: frames that an earlier run did.
+        """
+        started = time.perf_counter()
+
+        def tell(done: int) -> None:
+            fps = done / max(time.perf_counter() - started, 1e-3)
+            listener(FramesDone(done=before + done, total=self.frames, fps=fps))
+
+        return tell
+
+    def empty(self) -> InputError:
+        """Return the error for a video of which nothing came out."""
+        return InputError(f"{self.info.path}: no frame came out; it is cut short or damaged, or ends before `start`")
+
+    def report(self, runner: Runner, sums: Sums, seconds: float, **made: Any) -> VideoReport:
+        """Describe what was done.
+
+        Args:
+            runner: with the network.
+            sums: over all frames.
+            seconds: of this run.
+            made: fields of the report that depend on what was written.
+        """
+        info, engine = self.info, runner.engine.info
+        notes = list(self.notes)
+        if sums.mended:
+            notes.append(f"{sums.mended} time stamps that did not rise were moved on by a tick")
+        return VideoReport(
+            source=info.path,
+            frames=sums.frames,
+            repeated=sums.repeated,
+            lost=tuple(round(info.seconds_of(stamp), 6) if stamp >= 0 else -1.0 for stamp in sums.lost),
+            model=engine.metadata.name if engine.model is None else engine.model.name,
+            backend=engine.backend,
+            device=engine.device,
+            seconds=seconds,
+            scale=str(self.settings.scale),
+            dials=self.settings.dials.turned(),
+            recovery=sums.recovery,
+            notes=tuple(notes),
+            colour=info.colours.name,
+            **made,
+        )
+
+
+def _expected(info: VideoInfo, video: VideoOptions) -> int | None:
+    frames = info.frames
+    if frames is None and info.seconds is not None:
+        frames = round(info.seconds * info.rate)
+    if video.start is not None or video.end is not None:
+        end = video.end if video.end is not None else info.seconds
+        part = None if end is None else max(round((end - (video.start or 0)) * info.rate), 1)
+        frames = part if frames is None or part is None else min(part, frames)
+    return video.frames if frames is None else min(frames, video.frames or frames)
+
+
+def _digest(path: Path) -> str:
+    """Return a digest of a file's size and of parts spread over it: whole films would be read for minutes.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            digest.update(str(size).encode())
+            step = max((size - _SAMPLE) // (_SAMPLES - 1), _SAMPLE)
+            for start in range(0, max(size, 1), step):
+                file.seek(start)
+                digest.update(file.read(_SAMPLE))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
+    return digest.hexdigest()

@@ -1,0 +1,261 @@
+"""One video in, numbered HDR pictures out: ``shot.%06d.exr``.
+
+A list beside them, ``.dcdr-frames.<name>.jsonl``, says which frame each is of, when it is shown, and by which settings
+it was made. A picture counts once it has a line there; a run that was killed goes on after the last one.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dcdr_deploy._version import __version__
+from dcdr_deploy.errors import OutputError
+from dcdr_deploy.imaging.write import check_output, write_image
+from dcdr_deploy.imaging.writers.base import WriteOptions
+from dcdr_deploy.run.dials import as_text
+from dcdr_deploy.run.events import FileBegun, FileConverted
+from dcdr_deploy.run.recovery import Recovery
+from dcdr_deploy.run.runner import Runner
+from dcdr_deploy.run.sequence import Sequence
+from dcdr_deploy.run.video.frames import Picture, Selection
+from dcdr_deploy.run.video.opening import open_video
+from dcdr_deploy.run.video.prepared import Prepared, VideoSettings
+from dcdr_deploy.run.video.reports import VideoReport
+from dcdr_deploy.run.video.source import Seen
+from dcdr_deploy.run.video.sums import Sums
+from dcdr_deploy.run.video.work import Restoring, Work
+from dcdr_deploy.system.files import atomic_path, open_to_append
+from dcdr_deploy.system.locks import IsLocked, locked
+from dcdr_deploy.system.progress import Listener, silent
+
+FIRST = 1
+"""Number of the first picture."""
+
+
+@dataclass(frozen=True)
+class _Line:
+    """A picture that is whole: its frame's stamp, the size of its file, and what was counted of it."""
+
+    stamp: int
+    size: int
+    seen: Seen | None
+    sums: Sums
+
+    def as_text(self) -> str:
+        content = {**asdict(self), "sums": self.sums.as_json()}
+        return json.dumps(content) + "\n"
+
+    @classmethod
+    def parse(cls, text: str) -> _Line:
+        data = json.loads(text)
+        seen = None if data["seen"] is None else Seen(**data["seen"])
+        return cls(**{**data, "seen": seen, "sums": Sums.from_json(data["sums"])})
+
+
+class StillSink:
+    """Writes pictures of one sequence; a sink of work.py."""
+
+    def __init__(
+        self,
+        pattern: Sequence,
+        done: int,
+        journal: IO[str],
+        peak: float,
+        largest: float,
+        write: WriteOptions,
+        metadata: Mapping[str, str],
+    ) -> None:
+        """Set up.
+
+        Args:
+            pattern: names of the files.
+            done: pictures that are there already.
+            journal: the list of those that are whole.
+            peak: linear value of 1.0, in units of SDR white.
+            largest: where the light ends, in units of SDR white.
+            write: compression, depth, light.
+            metadata: of every file's header.
+        """
+        self._pattern = pattern
+        self._done = done
+        self._journal = journal
+        self._peak = peak
+        self._largest = largest
+        self._write = write
+        self._metadata = metadata
+
+    def make(self, picture: Picture, linear: NDArray[np.float32]) -> Path:
+        """Write a picture."""
+        path = self._path(picture)
+        write_image(path, linear, peak=self._peak, options=self._write, metadata=self._metadata, largest=self._largest)
+        return path
+
+    def write(self, picture: Picture, made: Path, recovery: Recovery, *, repeated: bool) -> None:
+        """Put a picture on the list; one that repeats another is a copy of its file."""
+        path = self._path(picture)
+        if repeated:
+            with atomic_path(path) as temporary:
+                shutil.copyfile(made, temporary)
+        sums = Sums.of(picture, recovery, None, repeated=repeated)
+        self._journal.write(_Line(picture.stamp, path.stat().st_size, picture.seen, sums).as_text())
+        self._journal.flush()
+
+    def finish(self) -> None:
+        """Nothing is held back."""
+
+    def _path(self, picture: Picture) -> Path:
+        return self._pattern.path(FIRST + self._done + picture.number)
+
+
+class PreparedStills(Prepared):
+    """A video whose frames may be written as pictures; made before a model is loaded, converted once.
+
+    Attributes:
+        output: the pattern of their names.
+    """
+
+    def __init__(self, source: Path, pattern: Sequence, settings: VideoSettings, write: WriteOptions) -> None:
+        """Check source and target.
+
+        Raises:
+            InputError: as :class:`Prepared`.
+            OutputError: the pictures cannot be written.
+            MissingDependency: PyAV, or what writes the format, is not installed.
+        """
+        first = pattern.path(FIRST)
+        if first.suffix.lower() in (".jpg", ".jpeg"):
+            raise OutputError(f"{pattern.text}: Ultra HDR is made of pictures, not of videos; write .avif or .exr")
+        check_output(first, write)
+        super().__init__(source, settings)
+        if self.info.shown_sar != 1:
+            self.notes.append(f"pictures do not say that their pixels are {self.info.shown_sar} as wide as high")
+        self._pattern, self._write = pattern, write
+        self.output = Path(pattern.text)
+
+    def convert(self, runner: Runner, listener: Listener = silent) -> VideoReport:
+        """Run the network over every frame and write the results.
+
+        Raises:
+            InputError: a frame cannot be decoded and that is to end the run, or nothing comes out.
+            OutputError: a picture cannot be written, or another run is at them.
+            EngineError: the model cannot be run.
+        """
+        started = time.perf_counter()
+        listener(FileBegun(source=self.info.path))
+        video, peak = self.settings.video, runner.engine.info.metadata.peak
+        with ExitStack() as stack:
+            journal, before = stack.enter_context(_journal(self._pattern, self._key(runner)))
+            source = stack.enter_context(open_video(self.info.path, deinterlace=video.deinterlace))
+            last = before[-1] if before else None
+            stamp, seen = (None, None) if last is None else (last.stamp, last.seen)
+            selection = Selection(source, video, len(before), stamp, seen)
+            largest = peak * 2**self.settings.dials.exposure
+            sink = StillSink(self._pattern, len(before), journal, peak, largest, self._write, self._metadata(runner))
+            restoring = Restoring(runner, self.settings.scale, self.settings.dials)
+            work = Work(selection, restoring, sink, self.teller(listener, len(before)))
+            work.run()
+            lines = _lines(_journal_path(self._pattern), self._pattern)
+            if not lines:
+                _journal_path(self._pattern).unlink()
+                raise self.empty()
+            missing = source.shortfall(len(lines)) if selection.complete else ""
+            self.notes += [missing] if missing else []
+        height, width = self.info.shown_size
+        report = self.report(
+            runner,
+            sum((line.sums for line in lines), Sums()),
+            time.perf_counter() - started,
+            output=self.output,
+            height=height,
+            width=width,
+            fresh=work.fresh,
+            stages=work.seconds,
+            codec=self._pattern.path(FIRST).suffix.lstrip(".").upper(),
+            encoder="",
+            transfer=self._write.light.transfer or "",
+            max_cll=None,
+            max_fall=None,
+        )
+        listener(FileConverted(report=report))
+        return report
+
+    def _key(self, runner: Runner) -> str:
+        return self.key(runner, write=asdict(self._write))
+
+    def _metadata(self, runner: Runner) -> dict[str, str]:
+        stored = {
+            "software": f"dcdr-deploy {__version__}",
+            "model": runner.engine.info.metadata.name,
+            "peak": f"{runner.engine.info.metadata.peak:g}",
+            "scale": str(self.settings.scale),
+            **as_text(self.settings.dials.turned()),
+        }
+        return {name: value for name, value in stored.items() if value}
+
+
+def _journal_path(pattern: Sequence) -> Path:
+    return pattern.folder / f".dcdr-frames.{pattern.before}{pattern.after}.jsonl"
+
+
+@contextmanager
+def _journal(pattern: Sequence, key: str) -> Iterator[tuple[IO[str], list[_Line]]]:
+    """Give the list of a sequence, to be added to, and what stands in it by the same settings; keep others out.
+
+    Raises:
+        OutputError: another run is at it, or it cannot be written.
+    """
+    path = _journal_path(pattern)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _removed(path.with_suffix(".lock")), locked(path.with_suffix(".lock")):
+            lines = _lines(path, pattern) if _key_of(path) == key else []
+            with atomic_path(path) as temporary:
+                temporary.write_text("".join([json.dumps({"key": key}) + "\n", *(line.as_text() for line in lines)]))
+            with open_to_append(path) as stream:
+                yield stream, lines
+    except IsLocked as error:
+        raise OutputError(f"{pattern.text}: another run is at it; wait for its end, or name other files") from error
+    except OSError as error:
+        raise OutputError(f"{pattern.text}: cannot be written: {error.strerror or error}") from error
+
+
+@contextmanager
+def _removed(lock: Path) -> Iterator[None]:
+    """Remove a lock's file at the end, unless it is another run's."""
+    try:
+        yield
+    except IsLocked:
+        raise
+    except BaseException:
+        lock.unlink(missing_ok=True)
+        raise
+    lock.unlink(missing_ok=True)
+
+
+def _key_of(path: Path) -> str:
+    with suppress(OSError, ValueError, AttributeError), path.open(encoding="utf-8") as stream:
+        return str(json.loads(stream.readline()).get("key", ""))
+    return ""
+
+
+def _lines(path: Path, pattern: Sequence) -> list[_Line]:
+    """Return the lines up to the first that is broken or whose file is not there as it was written."""
+    found: list[_Line] = []
+    with suppress(OSError, ValueError, TypeError, KeyError), path.open(encoding="utf-8") as stream:
+        next(stream, None)
+        for text in stream:
+            line = _Line.parse(text)
+            if pattern.path(FIRST + len(found)).stat().st_size != line.size:
+                break
+            found.append(line)
+    return found
