@@ -164,6 +164,7 @@ EPILOG = """\b
 First steps:
   dcdr-deploy run photo.jpg photo.exr       one picture, with the demo weights
   dcdr-deploy run photos/ hdr/ --preview    a folder
+  dcdr-deploy view photo.jpg photo.exr      before and after, in the browser
   dcdr-deploy export model.pth              your own checkpoint -> model.onnx
   dcdr-deploy build-engine --fp16           model.onnx -> TensorRT engine
   dcdr-deploy doctor                        what works on this machine

@@ -37,7 +37,16 @@ LARGEST_EDGE = 4096
 EXPOSURES = 8.0
 """Stops up and down that the page's slider goes."""
 
-SCRIPTS = ("codec.js", "viewport.js", "shaders.js", "renderers.js", "viewer.js", "controls.js")
+SCRIPTS = (
+    "codec.js",
+    "viewport.js",
+    "shaders.js",
+    "renderers.js",
+    "viewer.js",
+    "panels.js",
+    "pointers.js",
+    "controls.js",
+)
 """The page's program, in the order in which its parts need each other."""
 
 _SURROUND = 0x1C / 255  # --stage of page.css

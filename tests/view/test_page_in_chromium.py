@@ -12,109 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 from chromium import chromium
+from opened_page import HEIGHT, NAMES, WHITE, WIDTH, OpenedPage, exposed
 from PIL import Image
 
-from dcdr_deploy.imaging import linear_to_srgb, luminance, srgb_to_linear, write_image
-from dcdr_deploy.view import codec
-from dcdr_deploy.view.false_colour import BANDS, LOWEST, NUDGE, false_colour
-from dcdr_deploy.view.page import PageSettings, write_page
-from dcdr_deploy.view.pairs import Files
+from dcdr_deploy.imaging import luminance, srgb_to_linear
+from dcdr_deploy.view.false_colour import BANDS, LOWEST, false_colour
 
-ASSETS = Path(codec.__file__).parent / "assets"
-HEIGHT, WIDTH = 48, 64
-WHITE = 100.0
-NAMES = ("first", "second <b>&amp;</b>", "alone")
 SURROUND = [0x1C] * 3
-
-
-def exposed(light: np.ndarray, stops: float = 0.0) -> np.ndarray:
-    return np.rint(linear_to_srgb(np.clip(light * 2.0**stops, 0, 1)) * 255).astype(int)
-
-
-class Shown:
-    """The page in a tab, and what it was made from."""
-
-    def __init__(self, browser: Any, folder: Path) -> None:
-        generator = np.random.default_rng(0)
-        light = 2.0 ** generator.uniform(-9, 4, (HEIGHT, WIDTH, 3)).astype(np.float32)
-        light[:8] = np.geomspace(2.0**-10, 2.0**7, WIDTH, dtype=np.float32)[None, :, None]
-        light[8:16, :, 1] = 0
-        light[16, :8] = (1, 1, 1)
-        self.codes = generator.integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
-        self.codes[:24] = exposed(light)[:24]
-        files = []
-        for name in NAMES:
-            write_image(folder / f"{name.replace('/', '')}.exr", light / 128, peak=128)
-            Image.fromarray(self.codes).save(folder / "input.png")
-            files.append(Files(name, folder / f"{name.replace('/', '')}.exr", folder / "input.png"))
-        files[-1] = Files(NAMES[-1], files[-1].hdr)
-        self.report = write_page(files, folder / "page.html", PageSettings(reference_white=WHITE))
-        self.light = light.astype(np.float16).astype(np.float32)
-        self.messages: list[str] = []
-        self.requests: list[str] = []
-        self.tab = browser.new_page(viewport={"width": 900, "height": 620})
-        self.tab.on("console", lambda message: self.messages.append(f"{message.type}: {message.text}"))
-        self.tab.on("pageerror", lambda error: self.messages.append(f"error: {error}"))
-        self.tab.on("request", lambda request: self.requests.append(request.url))
-        self.address = (folder / "page.html").as_uri()
-
-    def open(self) -> None:
-        """Load the page anew and wait for its first picture."""
-        self.tab.goto(self.address)
-        self.tab.wait_for_selector('#stage[data-drawn="0"]')
-        self.settle()
-
-    def settle(self) -> None:
-        """Wait until what was asked for is drawn."""
-        self.tab.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
-
-    def press(self, *keys: str) -> None:
-        for key in keys:
-            self.tab.keyboard.press(key)
-        self.settle()
-
-    def slide(self, slider: str, value: float) -> None:
-        """Put a slider somewhere as a user's drag does."""
-        self.tab.locator(slider).fill(str(value))
-        self.settle()
-
-    def choose(self, number: int) -> None:
-        self.tab.select_option("#picture", str(number))
-        self.tab.wait_for_selector(f'#stage[data-drawn="{number}"]')
-        self.settle()
-
-    def stage(self) -> np.ndarray:
-        """The stage as the user sees it."""
-        return np.asarray(Image.open(io.BytesIO(self.tab.locator("#stage").screenshot())).convert("RGB")).astype(int)
-
-    def corner(self, zoom: float = 1) -> tuple[int, int]:
-        """Where the picture's upper left pixel lies on the stage, (y, x), when it is smaller than the stage."""
-        box = self.tab.locator("#stage").bounding_box()
-        return (
-            math.floor((box["height"] - HEIGHT * zoom) / 2 + 0.5),
-            math.floor((box["width"] - WIDTH * zoom) / 2 + 0.5),
-        )
-
-    def seen(self, zoom: float = 1) -> np.ndarray:
-        """The picture as the user sees it."""
-        y, x = self.corner(zoom)
-        return self.stage()[y : y + round(HEIGHT * zoom), x : x + round(WIDTH * zoom)]
-
-    def point(self, x: int, y: int, zoom: float = 1) -> None:
-        """Put the cursor on a pixel of the picture."""
-        box, (top, left) = self.tab.locator("#stage").bounding_box(), self.corner(zoom)
-        self.tab.mouse.move(box["x"] + left + (x + 0.5) * zoom, box["y"] + top + (y + 0.5) * zoom)
-        self.settle()
-
-    def text(self, selector: str) -> str:
-        return self.tab.locator(selector).inner_text()
-
-    def nits(self, which: str) -> float:
-        return float(re.search(r"([\d.]+) cd/m²", self.text(f"#value-{which}"))[1])
-
-    @property
-    def zoom(self) -> int:
-        return int(self.text("#zoom-value").rstrip(" %"))
 
 
 @pytest.fixture(scope="module")
@@ -124,12 +28,12 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module")
-def made(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Shown:
-    return Shown(browser, tmp_path_factory.mktemp("page"))
+def made(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> OpenedPage:
+    return OpenedPage(browser, tmp_path_factory.mktemp("page"))
 
 
 @pytest.fixture
-def shown(made: Shown) -> Shown:
+def shown(made: OpenedPage) -> OpenedPage:
     """The page just opened, its first picture at 100 %."""
     made.open()
     made.press("1")
@@ -259,7 +163,7 @@ def test_beside_the_picture_nothing_is_read_out(shown):
     assert shown.text("#value-after") == ""
 
 
-def exposure(shown: Shown) -> float:
+def exposure(shown: OpenedPage) -> float:
     return float(shown.tab.input_value("#exposure"))
 
 
@@ -418,7 +322,7 @@ def test_a_lost_context_is_drawn_again(shown):
     assert np.abs(shown.seen() - exposed(shown.light)).max() <= 1
 
 
-def opened_with(browser: Any, made: Shown, script: str) -> Any:
+def opened_with(browser: Any, made: OpenedPage, script: str) -> Any:
     """The page in a browser that lacks something."""
     tab = browser.new_page()
     tab.add_init_script(script)
@@ -461,109 +365,3 @@ def test_two_fingers_zoom_around_their_middle(made, browser):
     zoom = int(tab.locator("#zoom-value").inner_text().rstrip(" %"))
     context.close()
     assert zoom == pytest.approx(300, abs=3)
-
-
-@pytest.fixture(scope="module")
-def bench(made: Shown, browser: Any) -> Iterator[Any]:
-    """An empty tab with the parts of the page that need none of it."""
-    tab = browser.new_page()
-    blank = Path(made.report.output).with_name("blank.html")
-    blank.write_text("<!doctype html><title>blank</title>", encoding="utf-8")
-    tab.goto(blank.as_uri())
-    for name in ("codec.js", "viewport.js", "shaders.js", "renderers.js"):
-        tab.add_script_tag(content=(ASSETS / name).read_text(encoding="utf-8"))
-    yield tab
-    tab.close()
-
-
-def samples() -> Iterator[np.ndarray]:
-    generator = np.random.default_rng(1)
-    for kind in (np.uint8, np.uint16):
-        top = np.iinfo(kind).max
-        for size in ((1, 1), (1, 9), (9, 1), (7, 5)):
-            yield generator.integers(0, top, (*size, 3), dtype=kind, endpoint=True)
-        ramp = np.linspace(0, top, 60).astype(kind).reshape(6, 10)
-        yield np.stack([ramp, ramp[::-1], ramp], axis=2)
-        yield np.stack([ramp] * 3, axis=2)
-        yield np.full((3, 4, 3), top, kind)
-
-
-def test_what_is_packed_comes_back_bit_by_bit(bench):
-    greens = set()
-    for each in samples():
-        packed = codec.pack(each)
-        greens.add(packed.green)
-        height, width = each.shape[:2]
-        planes = bench.evaluate(
-            "async (all) => [...(await unpacked(...all))]",
-            [packed.text, width, height, 8 * each.dtype.itemsize, packed.green],
-        )
-        np.testing.assert_array_equal(np.moveaxis(each, 2, 0).ravel(), planes)
-    assert greens == {False, True}
-
-
-def test_every_half_float_is_read_as_numpy_reads_it(bench):
-    bits = np.arange(65536, dtype=np.uint16)
-    finite = bits[np.isfinite(bits.view(np.float16))]
-    found = bench.evaluate("(all) => all.map(floatOfHalf)", finite.tolist())
-    np.testing.assert_array_equal(np.float32(found), finite.view(np.float16).astype(np.float32))
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [(0, "0"), (203, "203.0"), (1624, "1624"), (12992, "12992"), (0.0123456, "0.01235"), (-1.5, "-1.500")],
-)
-def test_numbers_have_four_digits(bench, value, text):
-    assert bench.evaluate("digits", value) == text
-
-
-def drawn_by_webgpu(bench: Any, light: np.ndarray, frame: dict[str, Any]) -> np.ndarray:
-    """What the renderer for HDR canvases draws, read from a texture in the canvas's place."""
-    height, width = light.shape[:2]
-    rgba = np.dstack([light, np.ones((height, width, 1))]).astype(np.float16).view(np.uint16)
-    halves = bench.evaluate(
-        """async ([bands, lowest, nudge, pixels, width, height, frame]) => {
-          const way = await extendedWay({ bands, lowest, nudge });
-          if (!way) return null;
-          const { device } = way;
-          device.addEventListener("uncapturederror", (event) => { throw event.error; });
-          const usage = GPUTextureUsage.RENDER_ATTACHMENT | GPUTextureUsage.COPY_SRC;
-          const target = device.createTexture({ size: [width, height], format: "rgba16float", usage });
-          const context = { configure() {}, unconfigure() {}, getCurrentTexture: () => target };
-          const renderer = new WebGpuRenderer({ getContext: () => context }, way);
-          const after = Uint16Array.from(pixels);
-          renderer.load({ width, height, after, before: null });
-          renderer.draw({ width, height, origin: [0, 0], zoom: 1, divider: 0, surround: 0, shows: 0, ...frame });
-          const stride = 256 * Math.ceil((8 * width) / 256);
-          const size = stride * height;
-          const buffer = device.createBuffer({ size, usage: GPUBufferUsage.COPY_DST | GPUBufferUsage.MAP_READ });
-          const commands = device.createCommandEncoder();
-          commands.copyTextureToBuffer({ texture: target }, { buffer, bytesPerRow: stride }, [width, height]);
-          device.queue.submit([commands.finish()]);
-          await buffer.mapAsync(GPUMapMode.READ);
-          const all = new Uint16Array(buffer.getMappedRange());
-          const row = (y) => [...all.slice((y * stride) / 2, (y * stride) / 2 + 4 * width)];
-          const rows = Array.from({ length: height }, (_, y) => row(y));
-          renderer.close();
-          return rows;
-        }""",
-        [BANDS, LOWEST, NUDGE, rgba.ravel().tolist(), width, height, frame],
-    )
-    if halves is None:
-        pytest.skip("this Chromium has no WebGPU with extended tone mapping")
-    return np.asarray(halves, np.uint16).view(np.float16).astype(np.float64).reshape(height, width, 4)[..., :3]
-
-
-@pytest.mark.parametrize("stops", [0, -1.5, 2])
-def test_an_hdr_canvas_is_drawn_in_srgb_that_goes_on_above_white_and_below_black(bench, made, stops):
-    light = made.light.copy()
-    light[0, :5] = [[-0.5, 1, 1], [-0.001, 0.2, 0.2], [0, 0, 0], [60, 60, 60], [1, 1, 1]]
-    drawn = drawn_by_webgpu(bench, light, {"gain": 2.0**stops})
-    wanted = linear_to_srgb(light.astype(np.float64) * 2.0**stops)
-    assert wanted.max() > 3
-    np.testing.assert_allclose(drawn, wanted, rtol=2e-3, atol=1e-4)
-
-
-def test_an_hdr_canvas_has_the_same_false_colours(bench, made):
-    drawn = drawn_by_webgpu(bench, made.light, {"gain": 1, "shows": 4})
-    np.testing.assert_array_equal(np.rint(drawn * 255), false_colour(made.light))
