@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from dcdr_deploy.engines.registry import load_engine
     from dcdr_deploy.errors import DcdrError
     from dcdr_deploy.imaging.frame import Frame
+    from dcdr_deploy.imaging.light import Light
     from dcdr_deploy.imaging.read import read_image
     from dcdr_deploy.imaging.write import WriteOptions, write_image
     from dcdr_deploy.run.dials import Dials
@@ -46,6 +47,7 @@ __all__ = [
     "FileReport",
     "FolderReport",
     "Frame",
+    "Light",
     "ModelChoice",
     "Restored",
     "Runner",
@@ -71,6 +73,7 @@ _HOMES = {
     "FileReport": "run.reports",
     "FolderReport": "run.reports",
     "Frame": "imaging.frame",
+    "Light": "imaging.light",
     "ModelChoice": "run.selection",
     "Restored": "run.restore",
     "Runner": "run.runner",

@@ -112,7 +112,7 @@ class Delivery:
         self._eetf = _eetf_table(source, target)
 
     def codes(
-        self, linear: NDArray[np.floating[Any]], codes: CodeRange, *, seed: int | None = 0
+        self, linear: NDArray[np.floating[Any]], codes: CodeRange, *, seed: int | None = 0, bgr: bool = False
     ) -> tuple[NDArray[np.uint16], ContentLight]:
         """Return a picture's R'G'B' as integers, and how bright it is.
 
@@ -120,6 +120,7 @@ class Delivery:
             linear: (H, W, 3) linear Rec. 709, 1.0 = ``peak`` x SDR white. NaN and negative values count as 0.
             codes: depth and range.
             seed: of the dither, see :func:`~dcdr_deploy.imaging.dither.quantised`; ``None`` rounds.
+            bgr: give B, G, R, as OpenCV has them.
 
         Returns:
             (H, W, 3) uint16, and its content light level.
@@ -128,8 +129,8 @@ class Delivery:
         scale, black = np.float32(codes.white - codes.black), np.float32(codes.black)
 
         def work(start: int, stop: int) -> tuple[float, float]:
-            rolled, brightness = self._rolled(linear[start:stop])
-            light = self._light_of_signal(rolled)
+            rolled, brightness = self._rolled(linear[start:stop], bgr)
+            light = self._light_of_signal(rolled, bgr)
             if seed is None:
                 out[start:stop] = look_up(_code_table(self._hlg, codes), light)
             else:
@@ -156,13 +157,15 @@ class Delivery:
         """Return the absolute light that the signals stand for, (rows, W, 3) cd/m2 in the primaries wanted."""
         return self._rolled(linear)[0]
 
-    def _rolled(self, linear: NDArray[np.floating[Any]]) -> tuple[NDArray[np.float32], tuple[float, float]]:
+    def _rolled(
+        self, linear: NDArray[np.floating[Any]], bgr: bool = False
+    ) -> tuple[NDArray[np.float32], tuple[float, float]]:
         """Absolute light after the roll-off, cd/m2; largest and sum of the pixels' largest channels."""
         import cv2
 
         # fmax takes the number where one side is NaN. Infinity times a matrix with zeros would be NaN.
         block = np.fmin(np.fmax(np.asarray(linear, np.float32), np.float32(0)), np.float32(1e9))
-        block = np.asarray(cv2.transform(block, self._matrix), np.float32)
+        block = np.asarray(cv2.transform(block, self._matrix[::-1].copy() if bgr else self._matrix), np.float32)
         largest = np.asarray(cv2.max(cv2.max(block[..., 0], block[..., 1]), block[..., 2]), np.float32)
         bright = largest > self._knee
         if bright.any():
@@ -171,11 +174,12 @@ class Delivery:
             np.copyto(largest, rolled, where=bright)
         return block, (float(largest.max()), float(largest.sum(dtype=np.float64)))
 
-    def _light_of_signal(self, rolled: NDArray[np.float32]) -> NDArray[np.float32]:
+    def _light_of_signal(self, rolled: NDArray[np.float32], bgr: bool = False) -> NDArray[np.float32]:
         """What the curve is of: cd/m2 for PQ, scene light for HLG, in which 1000 stands for 1."""
         if not self._hlg:
             return rolled
-        luminance = rolled @ np.asarray(p.luminance_weights(self._primaries), np.float32)
+        weights = np.asarray(p.luminance_weights(self._primaries), np.float32)
+        luminance = rolled @ (weights[::-1] if bgr else weights)
         return rolled * look_up(_hlg_factors(), luminance)[..., None]
 
 

@@ -108,26 +108,29 @@ class Job:
         """What turns the picture into PQ or HLG."""
         return Delivery(self.light, self.peak, self.largest)
 
-    def relative(self, scale: float, most: float) -> Callable[[int, int], NDArray[np.float32]]:
+    def relative(self, scale: float, most: float, *, bgr: bool = False) -> Callable[[int, int], NDArray[np.float32]]:
         """What gives rows ``start`` to ``stop`` of the light in the file's primaries.
 
         Args:
             scale: of a network value of 1.
             most: values end here.
+            bgr: give B, G, R, as OpenCV has them.
 
         Returns:
             A function of two row numbers: (rows, W, 3) float32, C-contiguous, in [0, most], no NaN.
         """
+        import cv2
+
         same = p.is_rec709(self.light.chromaticities)
         matrix = np.asarray(p.from_rec709(self.light.chromaticities) * scale, np.float32)
+        matrix = np.ascontiguousarray(matrix[::-1] if bgr else matrix)
 
         def rows(start: int, stop: int) -> NDArray[np.float32]:
             block = not_negative(self.linear[start:stop])
             if same:
+                block = np.asarray(cv2.cvtColor(block, cv2.COLOR_RGB2BGR), np.float32) if bgr else block
                 block *= np.float32(scale)
             else:
-                import cv2
-
                 block = np.asarray(cv2.transform(np.minimum(block, _MUCH), matrix), np.float32)
                 np.maximum(block, np.float32(0), out=block)
             return np.minimum(block, np.float32(most), out=block)

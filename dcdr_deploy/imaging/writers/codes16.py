@@ -16,10 +16,10 @@ from dcdr_deploy.system.strips import for_strips
 TOP = 65535
 
 
-def linear_codes(job: Job) -> NDArray[np.uint16]:
-    """(H, W, 3) light in the file's primaries: 65535 is the model's peak, more is clipped."""
+def linear_codes(job: Job, *, bgr: bool = False) -> NDArray[np.uint16]:
+    """(H, W, 3) light in the file's primaries, R, G, B or B, G, R: 65535 is the model's peak, more is clipped."""
     codes = np.empty(job.linear.shape, np.uint16)
-    rows = rows_of(job)
+    rows = rows_of(job, bgr=bgr)
 
     def fill(start: int, stop: int) -> None:
         codes[start:stop] = rows(start, stop)
@@ -29,9 +29,9 @@ def linear_codes(job: Job) -> NDArray[np.uint16]:
     return codes
 
 
-def rows_of(job: Job) -> Callable[[int, int], NDArray[np.uint16]]:
+def rows_of(job: Job, *, bgr: bool = False) -> Callable[[int, int], NDArray[np.uint16]]:
     """What gives rows ``start`` to ``stop`` of :func:`linear_codes`."""
-    light = job.relative(TOP, TOP)
+    light = job.relative(TOP, TOP, bgr=bgr)
 
     def rows(start: int, stop: int) -> NDArray[np.uint16]:
         block = light(start, stop)

@@ -38,10 +38,8 @@ def write_png16(path: Path, job: Job) -> None:
     import cv2
 
     codes, chunks = _encoded(job)
-    samples = codes16.with_alpha(codes, job.alpha)
-    swap = cv2.COLOR_RGB2BGR if job.alpha is None else cv2.COLOR_RGBA2BGRA
     try:
-        done, packed = cv2.imencode(".png", cv2.cvtColor(samples, swap))
+        done, packed = cv2.imencode(".png", codes16.with_alpha(codes, job.alpha))
     except cv2.error as error:
         raise OSError(f"OpenCV cannot encode it: {error.err}") from error
     if not done:
@@ -54,10 +52,10 @@ def write_png16(path: Path, job: Job) -> None:
 
 
 def _encoded(job: Job) -> tuple[NDArray[np.uint16], list[bytes]]:
-    """Codes, and the chunks that say what they are."""
+    """Codes in the order B, G, R, and the chunks that say what they are."""
     if job.light.transfer == LINEAR:
-        return codes16.linear_codes(job), list(_linear_chunks(job.light))
-    codes, level = job.delivery().codes(job.linear, _CODES, seed=None)
+        return codes16.linear_codes(job, bgr=True), list(_linear_chunks(job.light))
+    codes, level = job.delivery().codes(job.linear, _CODES, seed=None, bgr=True)
     return codes, list(_delivery_chunks(job.light, level))
 
 
