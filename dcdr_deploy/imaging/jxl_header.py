@@ -71,44 +71,40 @@ def parse(codestream: bytes) -> Header:
     """
     if not codestream.startswith(CODESTREAM):
         raise BrokenHeaderError("no codestream")
-    bits = _Bits(codestream, 16)
-    width, height = _size(bits)
+    bits = Bits(codestream, 16)
+    width, height = read_size(bits)
     header = Header(width, height, colours=_colours(_D65, _SRGB, h273.SRGB))
     if bits.flag():
         return header
     return _metadata(bits, header)
 
 
-def _metadata(bits: _Bits, header: Header) -> Header:
+def _metadata(bits: Bits, header: Header) -> Header:
     """ImageMetadata (D.3) up to the colours."""
     orientation = 1
     if bits.flag():  # extra fields
         orientation = 1 + bits.number(3)
         if bits.flag():
-            _size(bits)  # intrinsic
+            read_size(bits)  # intrinsic
         if bits.flag():
             _preview(bits)
         if bits.flag():
             _animation(bits)
-    floats, depth = _depth(bits)
-    bits.flag()  # modular 16-bit buffers
-    extra = bits.choice((0, 0), (1, 0), (2, 4), (1, 12))
-    if extra > _MOST_EXTRA_CHANNELS:
-        raise BrokenHeaderError(f"{extra} extra channels")
-    channels = [_extra_channel(bits) for _ in range(extra)]
+    floats, depth = read_depth(bits)
+    channels = read_channels(bits)
     header = replace(
         header,
         bits=depth,
         floats=floats,
         orientation=orientation,
         alpha_premultiplied=any(channels),
-        extra_channels=extra,
+        extra_channels=len(channels),
         xyb=bits.flag(),
     )
-    return _colour_encoding(bits, header)
+    return read_colours(bits, header)
 
 
-def _size(bits: _Bits) -> tuple[int, int]:
+def read_size(bits: Bits) -> tuple[int, int]:
     """SizeHeader (D.2): (width, height)."""
     small = bits.flag()
 
@@ -123,7 +119,7 @@ def _size(bits: _Bits) -> tuple[int, int]:
     return height * across // down, height
 
 
-def _preview(bits: _Bits) -> None:
+def _preview(bits: Bits) -> None:
     by_eight = bits.flag()
     sizes = ((16, 0), (32, 0), (1, 5), (33, 9)) if by_eight else ((1, 6), (65, 8), (321, 10), (1345, 12))
     bits.choice(*sizes)
@@ -131,14 +127,14 @@ def _preview(bits: _Bits) -> None:
         bits.choice(*sizes)
 
 
-def _animation(bits: _Bits) -> None:
+def _animation(bits: Bits) -> None:
     bits.choice((100, 0), (1000, 0), (1, 10), (1, 30))
     bits.choice((1, 0), (1001, 0), (1, 8), (1, 10))
     bits.choice((0, 0), (0, 3), (0, 16), (0, 32))
     bits.flag()
 
 
-def _depth(bits: _Bits) -> tuple[bool, int]:
+def read_depth(bits: Bits) -> tuple[bool, int]:
     """BitDepth: whether floating point, and bits of a sample."""
     floats = bits.flag()
     if not floats:
@@ -148,12 +144,21 @@ def _depth(bits: _Bits) -> tuple[bool, int]:
     return True, depth
 
 
-def _extra_channel(bits: _Bits) -> bool:
+def read_channels(bits: Bits) -> list[bool]:
+    """What comes between depth and colours: of each extra channel, whether it is multiplied into the colours."""
+    bits.flag()  # modular 16-bit buffers
+    extra = bits.choice((0, 0), (1, 0), (2, 4), (1, 12))
+    if extra > _MOST_EXTRA_CHANNELS:
+        raise BrokenHeaderError(f"{extra} extra channels")
+    return [_extra_channel(bits) for _ in range(extra)]
+
+
+def _extra_channel(bits: Bits) -> bool:
     """ExtraChannelInfo; whether it is an alpha channel that is multiplied into the colours."""
     if bits.flag():
         return False  # plain alpha of 8 bits
     kind = bits.enumerated()
-    _depth(bits)
+    read_depth(bits)
     bits.choice((0, 0), (3, 0), (4, 0), (1, 3))
     bits.number(8 * bits.choice((0, 0), (0, 4), (16, 5), (48, 10)))
     if kind == _SPOT:
@@ -163,8 +168,8 @@ def _extra_channel(bits: _Bits) -> bool:
     return bits.flag() if kind == _ALPHA else False
 
 
-def _colour_encoding(bits: _Bits, header: Header) -> Header:
-    """ColourEncoding (D.3.5)."""
+def read_colours(bits: Bits, header: Header) -> Header:
+    """ColourEncoding (D.3.5), put into a header."""
     if bits.flag():
         return header
     has_icc = bits.flag()
@@ -180,6 +185,7 @@ def _colour_encoding(bits: _Bits, header: Header) -> Header:
         custom = tuple(_coordinate(bits) for _ in range(6)) if primaries == _CUSTOM else None
     gamma = bits.number(24) / 1e7 if bits.flag() else None
     transfer = h273.UNSPECIFIED if gamma is not None else bits.enumerated()
+    bits.enumerated()  # rendering intent
     known = custom is not None or primaries in _PRIMARIES
     if (
         not known
@@ -202,26 +208,36 @@ def _colours(
     return Stated("JPEG XL header", xy, transfer, gamma)
 
 
-def _coordinate(bits: _Bits) -> float:
+def _coordinate(bits: Bits) -> float:
     packed = bits.choice((0, 19), (524288, 19), (1048576, 20), (2097152, 21))
     return (packed >> 1 if packed % 2 == 0 else -(packed >> 1) - 1) / 1e6
 
 
-class _Bits:
-    """Bits of a byte string, least significant first (B.2)."""
+class Bits:
+    """Bits of a byte string, least significant first (B.2).
 
-    def __init__(self, data: bytes, at: int) -> None:
-        self._data, self._at = data, at
+    Attributes:
+        at: number of the next bit.
+    """
+
+    def __init__(self, data: bytes, at: int = 0) -> None:
+        self._data, self.at = data, at
 
     def number(self, size: int) -> int:
-        begin, end = self._at // 8, (self._at + size + 7) // 8
+        """Return some bits as a number.
+
+        Raises:
+            BrokenHeaderError: there are no more.
+        """
+        begin, end = self.at // 8, (self.at + size + 7) // 8
         if end > len(self._data):
             raise BrokenHeaderError("the header ends too early")
-        value = int.from_bytes(self._data[begin:end], "little") >> self._at % 8
-        self._at += size
+        value = int.from_bytes(self._data[begin:end], "little") >> self.at % 8
+        self.at += size
         return value & ((1 << size) - 1)
 
     def flag(self) -> bool:
+        """Return one bit."""
         return bool(self.number(1))
 
     def choice(self, *forms: tuple[int, int]) -> int:
@@ -230,4 +246,5 @@ class _Bits:
         return base + self.number(size)
 
     def enumerated(self) -> int:
+        """Return a number of a table."""
         return self.choice((0, 0), (1, 0), (2, 4), (18, 6))

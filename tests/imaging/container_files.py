@@ -221,8 +221,8 @@ def jxl_bytes(samples: np.ndarray, *, bits: int = 8, **colours: Any) -> bytes:
 
 def _header_bytes(file: bytes) -> int:
     """Length of the header that libjxl wrote: its bundles, no extensions, the usual transform."""
-    bits = read_header._Bits(file, 16)
-    read_header._size(bits)
+    bits = read_header.Bits(file, 16)
+    read_header.read_size(bits)
     assert not bits.flag()
     read_header._metadata(bits, read_header.Header(0, 0))
-    return (bits._at + 3 + 7) // 8
+    return (bits.at + 3 + 7) // 8

@@ -130,11 +130,6 @@ def _describes(each: Segment) -> bool:
     return each.marker in (APP1, APP13, _COMMENT)
 
 
-def held_light(scene: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the light that the whole gain gives, in units of SDR white: what is lost to JPEG left out."""
-    return np.minimum(scene, np.float32(LARGEST))
-
-
 def _gain_map_jpeg(base: Base, light: NDArray[np.floating[Any]], peak: float, quality: int) -> bytes:
     """Return the gain map with its metadata."""
 

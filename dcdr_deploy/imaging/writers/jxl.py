@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from dcdr_deploy.imaging.delivery import Delivery
 from dcdr_deploy.imaging.half import to_half
 from dcdr_deploy.imaging.isobmff_write import bodies, box
+from dcdr_deploy.imaging.jxl_header import CODESTREAM
 from dcdr_deploy.imaging.jxl_header_write import (
     ENCODER_NITS,
     P3,
     REC2100,
-    SIGNATURE,
     SRGB,
     Colour,
     recoloured,
@@ -106,7 +106,7 @@ def _said(job: Job) -> bytes:
 
 def _with(data: bytes, colour: Colour, bits: int, said: bytes) -> bytes:
     """Put a codestream of imagecodecs, bare or in its container, into one that says its colours and its maker."""
-    if data.startswith(SIGNATURE):
+    if data.startswith(CODESTREAM):
         return _CONTAINER + box(b"jxlc", recoloured(data, colour, bits)) + said
     parts = bodies(data)
     parts[b"jxlc"] = recoloured(parts[b"jxlc"], colour, bits)

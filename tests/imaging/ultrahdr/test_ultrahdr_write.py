@@ -17,6 +17,7 @@ from dcdr_deploy.imaging import read_image
 from dcdr_deploy.imaging.gain_map import HDRGM
 from dcdr_deploy.imaging.jpeg_file import GAIN_MAP, MULTI_PICTURE, XMP
 from dcdr_deploy.imaging.orientation import stored_layout
+from dcdr_deploy.imaging.read_hdr import HdrOptions, read_hdr
 from dcdr_deploy.imaging.ultrahdr import segments
 from dcdr_deploy.imaging.ultrahdr.metadata import CONTAINER, ITEM
 from dcdr_deploy.imaging.xmp import RDF
@@ -217,6 +218,20 @@ def test_a_base_in_another_colour_space_keeps_its_profile_and_its_gain_is_meant_
     inside = ((codes > 0) & (codes < 255)).all(axis=-1)  # sRGB holds their colours
     found = decoded_by_the_formula(data)
     close(found[inside], light[inside], factor=1.5)  # clipped pixels are few among these
+
+
+@pytest.mark.parametrize("profile", ["none", "Adobe RGB"])
+def test_this_projects_own_reader_finds_the_light_too(tmp_path, profile):
+    """By its own mathematics, which follow the profile of the base, as libultrahdr does not."""
+    with Image.open("samples/rocket.jpg") as image:
+        extra = {} if profile == "none" else {"icc_profile": image.info["icc_profile"]}
+    source = jpeg(tmp_path / "in.jpg", smooth(), **extra)
+    light = light_of(source)
+    written(tmp_path / "out.jpg", source, light)
+    found = read_hdr(tmp_path / "out.jpg", HdrOptions(use_gain_map=True)).pixels
+    codes = read_image(source).pixels
+    inside = ((codes > 0) & (codes < 255)).all(axis=-1)  # sRGB holds their colours
+    close(np.maximum(found, 0)[inside], light[inside], factor=1.5)
 
 
 # What readers look for
