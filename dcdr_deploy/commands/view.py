@@ -57,13 +57,13 @@ def command(
     folders the first holds the inputs. An HDR picture without an input is shown alone.
     """
     from dcdr_deploy.commands.show.view import display, page_line, size_notes
-    from dcdr_deploy.view.page import PageSettings, default_page, write_page
+    from dcdr_deploy.view.page import PageSettings, place_of_page, write_page
     from dcdr_deploy.view.pairs import in_a_row
 
     settings = PageSettings(reference_white, exposure, max_edge, full_scale)
     pictures = in_a_row(paths)
     with display() as shown:
-        report = write_page(pictures, output or default_page(pictures), settings, shown)
+        report = write_page(pictures, place_of_page(pictures, output), settings, shown)
     for failure in report.failures:
         click.echo(printable(f"failed: {failure}"), err=True)
     for each in report.pictures:

@@ -145,9 +145,14 @@ class PageReport:
         }
 
 
-def default_page(pictures: Sequence[Files]) -> Path:
-    """``out.html`` in the working directory for one picture ``hdr/out.exr``, ``view.html`` for several."""
-    return Path(f"{pictures[0].hdr.stem}.html" if len(pictures) == 1 else "view.html")
+def place_of_page(pictures: Sequence[Files], output: Path | None) -> Path:
+    """Where a page goes: ``output``; in a folder, or in the working directory where nothing is said, under a name.
+
+    The name is ``out.html`` for one picture ``hdr/out.exr`` and ``view.html`` for several.
+    """
+    if output is not None and not output.is_dir():
+        return output
+    return (output or Path()) / (f"{pictures[0].hdr.stem}.html" if len(pictures) == 1 else "view.html")
 
 
 def write_page(

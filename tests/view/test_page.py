@@ -15,7 +15,7 @@ from PIL import Image
 from dcdr_deploy.errors import InputError, OutputError
 from dcdr_deploy.imaging import write_image
 from dcdr_deploy.view import page
-from dcdr_deploy.view.page import PIXELS_OF_A_PAGE, SCRIPTS, PageSettings, default_page, write_page
+from dcdr_deploy.view.page import PIXELS_OF_A_PAGE, SCRIPTS, PageSettings, place_of_page, write_page
 from dcdr_deploy.view.pairs import Files
 
 ASSETS = Path(page.__file__).parent / "assets"
@@ -145,9 +145,11 @@ def test_an_older_page_survives_and_inputs_are_not_written_over(pair, tmp_path):
         write_page([Files("a", pair.hdr, tmp_path / "in.html")], tmp_path / "in.html")
 
 
-def test_a_page_is_called_as_its_picture(pair):
-    assert default_page([pair]) == Path("a.html")
-    assert default_page([pair, pair]) == Path("view.html")
+def test_a_page_is_called_as_its_picture(pair, tmp_path):
+    assert place_of_page([pair], None) == Path("a.html")
+    assert place_of_page([pair, pair], None) == Path("view.html")
+    assert place_of_page([pair], tmp_path) == tmp_path / "a.html"
+    assert place_of_page([pair], tmp_path / "new.html") == tmp_path / "new.html"
 
 
 def luminance(colour: str) -> float:
