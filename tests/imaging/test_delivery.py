@@ -153,6 +153,30 @@ def test_dithered_codes_have_the_mean_of_the_signal():
     assert codes.mean() == pytest.approx(64 + signals[0, 0, 0] * 876, abs=0.02)
 
 
+def test_a_dark_ramp_in_ten_bits_does_not_band():
+    """From 1 to 1.2 cd/m2 over 1,024 columns: 6 codes of PQ."""
+    row = np.linspace(1, 1.2, 1024, dtype=np.float32) / (203 * PEAK)
+    linear = np.repeat(row[None, :, None], 128, axis=0).repeat(3, axis=2)
+    signals, _ = Delivery(pq(), PEAK).signals(linear)
+    banded, smooth = (Delivery(pq(), PEAK).codes(linear, FULL_10, seed=seed)[0] for seed in (None, 0))
+    errors = [
+        np.abs((codes - signals * 1023).reshape(128, -1, 32, 3).mean(axis=(0, 2, 3))).max()
+        for codes in (banded, smooth)
+    ]
+    assert errors[0] > 0.3
+    assert errors[1] < 0.05
+
+
+@pytest.mark.parametrize("transfer", ["pq", "hlg"])
+@pytest.mark.parametrize("seed", [None, 0])
+def test_codes_may_come_in_opencvs_order(transfer, seed):
+    delivery = Delivery(Light(transfer=transfer), PEAK)
+    codes, level = delivery.codes(picture(), FULL_10, seed=None)
+    turned, same = delivery.codes(picture(), FULL_10, seed=seed, bgr=True)
+    assert np.abs(turned[..., ::-1].astype(int) - codes).max() <= (0 if seed is None else 2)
+    assert same.max_cll == pytest.approx(level.max_cll, rel=1e-6)
+
+
 def test_linear_light_is_no_delivery():
     with pytest.raises(ValueError, match="linear"):
         Delivery(Light(transfer="linear"), PEAK)
