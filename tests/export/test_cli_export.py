@@ -59,7 +59,7 @@ def test_the_exported_file_runs(exported: ExportReport, tmp_path: Path) -> None:
         (["model.pth", "--static", "30x40"], "multiples of 4"),
         (["model.pth", "--static", "big"], "HEIGHTxWIDTH"),
         (["model.pth", "--peak", "-1"], "--peak"),
-        (["other.pth"], "is no DCDR-UNet"),
+        (["other.pth"], "is of no known network"),
         (["model.pth", "--calibrate", "nowhere"], "holds no pictures"),
     ],
 )
