@@ -302,7 +302,7 @@ def report(found: Mapping[str, Mapping[int, Figures]], options: argparse.Namespa
     height, width = options.frame
     words = [
         f"Budget of every run: {budget}; on {', '.join(devices)}.",
-        "PSNR in dB, mean ± standard deviation over seeds; 'curve': behind a tone curve that is fitted where nothing clips.",
+        "PSNR in dB, mean ± standard deviation over seeds; 'curve': behind a tone curve fitted where nothing clips;",
         f"ms and GiB of a {width}x{height} frame with torch.",
     ]
     return "\n".join([*words, "", tables(found, speeds, baseline), ""])

@@ -62,7 +62,7 @@ OVERRIDES = ("preset", "steps", "batch", "patch", "learning_rate", "precision", 
     help="Checkpoint whose weights a new run starts at; --resume goes on with the run's own.",
 )
 @click.option("--resume", is_flag=True, help="Go on with the run in the output folder.")
-@click.option("--preset", type=str, help="Network: paper or lite (DCDR-UNet), or hdrunet.")
+@click.option("--preset", type=str, help="Network: paper or lite (DCDR-UNet), hdrunet, or another of docs/networks.md.")
 @click.option("--steps", type=int, help="Optimiser steps of the whole run. [recipe's: paper 200000]")
 @click.option("--batch", type=int, help="Patches a step, over all GPUs. [recipe's: paper 16]")
 @click.option("--patch", type=int, help="Patch size in pixels. [recipe's: paper 512]")

@@ -52,7 +52,7 @@ class Normalisation:
     def input_range(self) -> tuple[float, float]:
         """Least and most that the layers see, for black and white."""
         pairs = list(zip(self.mean, self.std, strict=True))
-        return min(-mean / std for mean, std in pairs), max((1 - mean) / std for mean, std in pairs)
+        return min((0 - mean) / std for mean, std in pairs), max((1 - mean) / std for mean, std in pairs)
 
     def apply(self, picture: Tensor) -> Tensor:
         """Normalise (N, 3, H, W) in [0, 1]; where there is nothing to do, the picture itself."""

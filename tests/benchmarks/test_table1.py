@@ -53,7 +53,7 @@ def test_a_tone_curve_is_what_a_network_that_errs_in_the_curve_alone_is_judged_b
     rng = np.random.default_rng(0)
     light = np.sort(rng.uniform(0.05, 0.9, (64, 64, 3)), axis=0)
     ldr = np.rint(light ** (1 / 2.2) * 200).astype(np.uint8)
-    pair = HeldOutPair(ldr, (light * TARGET_MAX).astype(np.uint16))
+    pair = HeldOutPair("ramp", ldr, (light * TARGET_MAX).astype(np.uint16))
     figures = judged(lambda sdr: (light**1.3).astype(np.float32), [pair])
     assert figures["all_psnr_l_curve"] > figures["all_psnr_l"] + 15
     assert np.isnan(figures["over_psnr_l"])
