@@ -151,6 +151,23 @@ def test_the_read_out_is_the_luminance_under_the_cursor(shown, x, y):
     assert linear == pytest.approx(shown.light[y, x].tolist(), rel=6e-4, abs=1e-6)
 
 
+def test_figures_of_the_read_out_do_not_run_into_each_other(shown):
+    shown.point(20, 30)
+    place, before, after = (
+        shown.tab.eval_on_selector(
+            selector,
+            """(shown) => {
+                const text = document.createRange();
+                text.selectNodeContents(shown);
+                const { left, right } = text.getBoundingClientRect();
+                return [left, right];
+            }""",
+        )
+        for selector in ("#place", "#value-before", "#value-after")
+    )
+    assert place[1] < before[0] < before[1] < after[0]
+
+
 def test_the_exposure_does_not_change_the_read_out(shown):
     shown.point(20, 30)
     before = shown.text("#value-after")
