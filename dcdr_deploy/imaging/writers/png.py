@@ -29,8 +29,8 @@ LEAST_NITS = 0.0001
 def write_png16(path: Path, job: Job) -> None:
     """Write RGB or RGBA; alpha is not multiplied into the colours, which is PNG's convention.
 
-    Linear light is marked by gAMA and cHRM; PQ and HLG by cICP, PQ by mDCV and cLLI too. PQ and HLG are not dithered: a
-    step of 16 bits is 1/64 of a 10-bit one.
+    Linear light is marked by gAMA, cHRM and cICP; PQ and HLG by cICP, PQ by mDCV and cLLI too. PQ and HLG are not
+    dithered: a step of 16 bits is 1/64 of a 10-bit one.
 
     Raises:
         OSError: the file could not be written, or OpenCV cannot encode pictures of this size.
@@ -60,21 +60,27 @@ def _encoded(job: Job) -> tuple[NDArray[np.uint16], list[bytes]]:
 
 
 def _linear_chunks(light: Light) -> Iterator[bytes]:
-    """GAMA 1.0 and cHRM, both times 100,000 (11.3.2.1 and 11.3.2.2): white, red, green, blue."""
+    """gAMA 1.0 and cHRM, both times 100,000 (11.3.2.1 and 2): white, red, green, blue; cICP where there is a code."""
     *colours, white_x, white_y = light.chromaticities
+    if light.primaries in COLOUR_CODE:
+        yield _cicp(light)
     yield _chunk(b"gAMA", struct.pack(">I", 100000))
     yield _chunk(b"cHRM", struct.pack(">8I", *(round(each * 100000) for each in (white_x, white_y, *colours))))
 
 
 def _delivery_chunks(light: Light, level: ContentLight) -> Iterator[bytes]:
-    """cICP (11.3.2.6); mDCV and cLLI (11.3.2.7 and 8), which speak of absolute light, and so of PQ."""
-    code = COLOUR_CODE[str(light.primaries)], TRANSFER_CODE[str(light.transfer)]
-    yield _chunk(b"cICP", bytes([*code, 0, 1]))  # RGB, full range
+    """cICP; mDCV and cLLI (11.3.2.7 and 8), which speak of absolute light, and so of PQ."""
+    yield _cicp(light)
     if light.transfer == PQ:
         colours = [round(each * 50000) for each in COLOUR_VOLUME]
         nits = [round(each * 10000) for each in (light.peak_nits, LEAST_NITS)]
         yield _chunk(b"mDCV", struct.pack(">8H2I", *colours, *nits))
         yield _chunk(b"cLLI", struct.pack(">2I", round(level.max_cll * 10000), round(level.max_fall * 10000)))
+
+
+def _cicp(light: Light) -> bytes:
+    """Primaries and transfer by H.273, RGB, full range (11.3.2.6)."""
+    return _chunk(b"cICP", bytes([COLOUR_CODE[str(light.primaries)], TRANSFER_CODE[str(light.transfer)], 0, 1]))
 
 
 def _described(carried: Carried) -> Iterator[bytes]:

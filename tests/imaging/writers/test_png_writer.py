@@ -18,7 +18,7 @@ from dcdr_deploy.imaging.light import PRIMARIES, Light
 from dcdr_deploy.imaging.read_hdr import read_hdr
 
 PEAK = 8.0
-PQ, HLG = 16, 18
+LINEAR, PQ, HLG = 8, 16, 18
 """TransferCharacteristics of H.273."""
 
 
@@ -90,7 +90,8 @@ def test_chunks_of_colour_come_before_the_pixels_and_none_contradicts(tmp_path):
         names = [name for name, _ in chunks(written(tmp_path / "a.png", **light))]
         colour = {b"cICP", b"mDCV", b"cLLI", b"gAMA", b"cHRM", b"sRGB", b"iCCP"} & set(names)
         assert max(names.index(name) for name in colour) < names.index(b"IDAT")
-        assert (b"cICP" in colour) != (b"gAMA" in colour)
+        assert b"cICP" in colour
+        assert (b"gAMA" in colour) == (not light)
 
 
 def test_hlg_is_tagged_as_such_and_has_no_absolute_levels(tmp_path):
@@ -115,7 +116,11 @@ def test_libpng_reads_the_same_pixels(tmp_path):
 def test_linear_light_is_told_by_gamma_and_chromaticities(tmp_path, primaries):
     path = written(tmp_path / "a.png", picture() * np.float32(0.8), primaries=primaries)
     expected = np.clip(picture() * 0.8 @ p.from_rec709(PRIMARIES[primaries]).T, 0, 1) * 65535
-    np.testing.assert_allclose(read_by_ffmpeg(path)[0], expected, atol=0.51)
+    pixels, frame = read_by_ffmpeg(path)
+    np.testing.assert_allclose(pixels, expected, atol=0.51)
+    assert frame.color_trc == LINEAR
+    code = {"rec709": 1, "p3": 12, "rec2020": 9}.get(primaries)
+    assert dict(chunks(path)).get(b"cICP") == (None if code is None else bytes([code, LINEAR, 0, 1]))
     with Image.open(path) as image:
         assert image.info["gamma"] == 1.0
         *colours, white_x, white_y = PRIMARIES[primaries]
