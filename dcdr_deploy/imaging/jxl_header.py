@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 
 from dcdr_deploy.imaging import h273
 from dcdr_deploy.imaging.declared import Stated
+from dcdr_deploy.imaging.jpegxl.bits import Bits, BrokenStreamError
+from dcdr_deploy.imaging.jpegxl.icc import read_profile
 from dcdr_deploy.imaging.primaries import Chromaticities
 
 CODESTREAM = b"\xff\x0a"
@@ -29,8 +31,8 @@ _ALPHA, _SPOT, _CFA = 0, 2, 5
 _MOST_EXTRA_CHANNELS = 256
 
 
-class BrokenHeaderError(ValueError):
-    """Bits that are no header of a codestream, or end too early."""
+class BrokenHeaderError(BrokenStreamError):
+    """Bits that are no header of a codestream, or of one that has what is not looked into."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,10 @@ class Header:
         extra_channels: how many, alpha included.
         gray: whether there is one channel of colour.
         xyb: whether colours are coded as XYB; the decoder makes what ``colours`` says of them.
-        has_icc: whether an ICC profile, which is compressed in the codestream, says what the colours are.
+        has_icc: whether an ICC profile says what the colours are.
+        icc: that profile.
+        depth_at, colours_at, profile_at: bits from which to which depth, colour encoding and profile reach; of headers
+            with a profile only.
         colours: primaries and curve otherwise; ``None`` where the header calls them unknown.
     """
 
@@ -60,14 +65,19 @@ class Header:
     gray: bool = False
     xyb: bool = True
     has_icc: bool = False
+    icc: bytes | None = None
     colours: Stated | None = None
+    depth_at: tuple[int, int] = (0, 0)
+    colours_at: tuple[int, int] = (0, 0)
+    profile_at: tuple[int, int] = (0, 0)
 
 
 def parse(codestream: bytes) -> Header:
     """Read the header.
 
     Raises:
-        BrokenHeaderError: no codestream, or it ends too early.
+        BrokenHeaderError: no codestream.
+        BrokenStreamError: it ends too early, or its profile is damaged.
     """
     if not codestream.startswith(CODESTREAM):
         raise BrokenHeaderError("no codestream")
@@ -82,7 +92,8 @@ def parse(codestream: bytes) -> Header:
 def _metadata(bits: Bits, header: Header) -> Header:
     """ImageMetadata (D.3) up to the colours."""
     orientation = 1
-    if bits.flag():  # extra fields
+    more = bits.flag()
+    if more:
         orientation = 1 + bits.number(3)
         if bits.flag():
             read_size(bits)  # intrinsic
@@ -90,7 +101,9 @@ def _metadata(bits: Bits, header: Header) -> Header:
             _preview(bits)
         if bits.flag():
             _animation(bits)
+    begin = bits.at
     floats, depth = read_depth(bits)
+    depth_at = begin, bits.at
     channels = read_channels(bits)
     header = replace(
         header,
@@ -101,7 +114,59 @@ def _metadata(bits: Bits, header: Header) -> Header:
         extra_channels=len(channels),
         xyb=bits.flag(),
     )
-    return read_colours(bits, header)
+    begin = bits.at
+    header = read_colours(bits, header)
+    colours_at = begin, bits.at
+    if not header.has_icc:
+        return header
+    if more and not bits.flag():  # tone mapping (D.3.6)
+        bits.number(33)
+        bits.number(16)
+    if bits.long():
+        raise BrokenHeaderError("extensions before its profile")
+    if not bits.flag():  # the usual transform
+        raise BrokenHeaderError("a colour transform of its own before its profile")
+    begin = bits.at
+    profile = read_profile(bits)
+    return replace(header, icc=profile, depth_at=depth_at, colours_at=colours_at, profile_at=(begin, bits.at))
+
+
+def with_named_colours(codestream: bytes, header: Header) -> bytes:
+    """A codestream of XYB, whose colours are absolute, that asks for Rec. 2020 with sRGB's curve in 16 bits.
+
+    A decoder without colour management gives what has a profile as linear light in the file's depth, too coarse in 8
+    bits. Which colours are asked for changes nothing about those that are there.
+
+    Args:
+        codestream: the whole of it.
+        header: its header, with a profile.
+    """
+    every = int.from_bytes(codestream[: (header.profile_at[1] + 7) // 8], "little")
+    value, size = 0, 0
+
+    def add(number: int, count: int) -> None:
+        nonlocal value, size
+        value |= (number & ((1 << count) - 1)) << size
+        size += count
+
+    def copy(begin: int, end: int) -> None:
+        add(every >> begin, end - begin)
+
+    copy(0, header.depth_at[0])
+    add(0b001111_11_0, 9)  # integers of 1 + 15 bits
+    copy(header.depth_at[1], header.colours_at[0])
+    add(0, 2)  # neither defaults nor a profile
+    if header.gray:
+        add(0b01_01, 4)  # gray, D65
+    else:
+        add(0b0111_10_01_00, 10)  # RGB, D65, 2 + 7: Rec. 2100's primaries, which are Rec. 2020's
+    add(0b01_1011_10_0, 9)  # no gamma; 2 + 11: sRGB's curve; relative colorimetric
+    copy(header.colours_at[1], header.profile_at[0])
+    return value.to_bytes((size + 7) // 8, "little") + codestream[(header.profile_at[1] + 7) // 8 :]
+
+
+NAMED_COLOURS = Stated("JPEG XL's own colours", 9, h273.SRGB)
+"""What :func:`with_named_colours` asks for."""
 
 
 def read_size(bits: Bits) -> tuple[int, int]:
@@ -211,40 +276,3 @@ def _colours(
 def _coordinate(bits: Bits) -> float:
     packed = bits.choice((0, 19), (524288, 19), (1048576, 20), (2097152, 21))
     return (packed >> 1 if packed % 2 == 0 else -(packed >> 1) - 1) / 1e6
-
-
-class Bits:
-    """Bits of a byte string, least significant first (B.2).
-
-    Attributes:
-        at: number of the next bit.
-    """
-
-    def __init__(self, data: bytes, at: int = 0) -> None:
-        self._data, self.at = data, at
-
-    def number(self, size: int) -> int:
-        """Return some bits as a number.
-
-        Raises:
-            BrokenHeaderError: there are no more.
-        """
-        begin, end = self.at // 8, (self.at + size + 7) // 8
-        if end > len(self._data):
-            raise BrokenHeaderError("the header ends too early")
-        value = int.from_bytes(self._data[begin:end], "little") >> self.at % 8
-        self.at += size
-        return value & ((1 << size) - 1)
-
-    def flag(self) -> bool:
-        """Return one bit."""
-        return bool(self.number(1))
-
-    def choice(self, *forms: tuple[int, int]) -> int:
-        """U32: two bits choose a base, and how many bits are added to it."""
-        base, size = forms[self.number(2)]
-        return base + self.number(size)
-
-    def enumerated(self) -> int:
-        """Return a number of a table."""
-        return self.choice((0, 0), (1, 0), (2, 4), (18, 6))

@@ -14,10 +14,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dcdr_deploy.imaging.jpegxl.bits import Bits, BrokenStreamError
 from dcdr_deploy.imaging.jxl_header import (
     CODESTREAM,
-    Bits,
-    BrokenHeaderError,
     Header,
     read_channels,
     read_colours,
@@ -74,7 +73,7 @@ def recoloured(codestream: bytes, colour: Colour, bits: int) -> bytes:
     """
     try:
         return _rewritten(codestream, colour, bits)
-    except BrokenHeaderError as error:
+    except BrokenStreamError as error:
         raise UnknownHeaderError(str(error)) from error
 
 

@@ -11,6 +11,7 @@ from PIL import Image
 
 from dcdr_deploy.imaging import isobmff
 from dcdr_deploy.imaging import jxl_header as read_header
+from dcdr_deploy.imaging.jpegxl.bits import Bits as ReadBits
 
 _CONTENT_TYPES = {b"mime": b"application/rdf+xml\0"}
 APPLE_GAIN_MAP = b"urn:com:apple:photo:2020:aux:hdrgainmap"
@@ -221,8 +222,37 @@ def jxl_bytes(samples: np.ndarray, *, bits: int = 8, **colours: Any) -> bytes:
 
 def _header_bytes(file: bytes) -> int:
     """Length of the header that libjxl wrote: its bundles, no extensions, the usual transform."""
-    bits = read_header.Bits(file, 16)
+    bits = ReadBits(file, 16)
     read_header.read_size(bits)
-    assert not bits.flag()
+    if bits.flag():  # all defaults
+        return (bits.at + 1 + 7) // 8
     read_header._metadata(bits, read_header.Header(0, 0))
     return (bits.at + 3 + 7) // 8
+
+
+def jxl_with_profile(samples: np.ndarray, profile: bytes, *, lossy: bool) -> bytes:
+    """RGB whose colours a profile describes: libjxl's frames, and the profile as libjxl packs that of a JPEG.
+
+    Args:
+        samples: (H, W, 3) uint8; of lossy files sRGB, whatever the profile says.
+        profile: not one that has a name of its own in JPEG XL.
+        lossy: XYB, else the samples as they are.
+    """
+    import imagecodecs
+
+    stream = io.BytesIO()
+    Image.fromarray(samples).save(stream, "JPEG", icc_profile=profile)
+    packed = imagecodecs.jpegxl_encode_jpeg(stream.getvalue())
+    codestream = b"".join(
+        packed[each.begin + 4 * (each.kind == b"jxlp") : each.end]
+        for each in isobmff.boxes(packed)
+        if each.kind in (b"jxlc", b"jxlp")
+    )
+    begin, end = read_header.parse(codestream).profile_at
+    frames = imagecodecs.jpegxl_encode(samples, **({"distance": 0.1} if lossy else {"lossless": True}))
+    height, width = samples.shape[:2]
+    out = Bits().size(width, height).number(0, 3)  # neither defaults nor extra fields nor floats
+    out.number(0, 2).number(1, 1).number(0, 2).number(lossy, 1)  # 8 bits, 16-bit buffers, no extra channels
+    out.number(0, 1).number(1, 1).enumerated(0).number(0, 2).number(1, 1)  # a profile, RGB
+    out.number(int.from_bytes(codestream, "little") >> begin & ((1 << (end - begin)) - 1), end - begin)
+    return b"\xff\x0a" + out.bytes() + frames[_header_bytes(frames) :]

@@ -17,16 +17,29 @@ from container_files import (
     heic_bytes,
     jxl_bytes,
     jxl_header,
+    jxl_with_profile,
     picture_item,
 )
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from picture_files import PRIMARIES, matrix_profile, noise, parametric_curve, pillow_bytes, rgb_to_xyz, smooth_rgb
+from picture_files import (
+    PRIMARIES,
+    gamma_curve,
+    matrix_profile,
+    noise,
+    parametric_curve,
+    pillow_bytes,
+    rgb_to_xyz,
+    sampled_curve,
+    smooth_rgb,
+)
 from picture_files import SRGB_PARAMETRIC as SRGB_CURVE
 from PIL import Image, ImageOps
 
 from dcdr_deploy.errors import InputError
 from dcdr_deploy.imaging import MAX_PIXELS, SUFFIXES, Frame, isobmff, probe, read_image
+from dcdr_deploy.imaging.decoders import jxl
+from dcdr_deploy.imaging.jxl_header import parse as jxl_header_of
 from dcdr_deploy.imaging.transfer import linear_to_srgb, srgb_to_linear
 from dcdr_deploy.system.packages import install_line
 
@@ -231,8 +244,48 @@ def test_a_packed_jpeg_is_read_as_the_jpeg_that_it_was(tmp_path: Path) -> None:
     assert frame.metadata["source_format"] == "JPEG XL"
 
 
-def test_colours_that_only_a_profile_inside_jpeg_xl_tells_are_refused(tmp_path: Path) -> None:
-    assert "by an ICC profile, which imagecodecs does not hand out" in refusal(tmp_path, jxl_bytes(RGB, icc=True))
+ADOBE = matrix_profile("adobe-rgb", gamma_curve(2.2), "an Adobe RGB of ours")
+
+
+def test_a_profile_inside_jpeg_xl_says_what_lossless_samples_are(tmp_path: Path) -> None:
+    frame = read(tmp_path, jxl_with_profile(RGB, ADOBE, lossy=False))
+    expected = read(tmp_path, pillow_bytes(RGB, "PNG", icc_profile=ADOBE))
+    np.testing.assert_array_equal(frame.pixels, expected.pixels)
+    assert frame.metadata["colour"] == expected.metadata["colour"]
+    assert "an Adobe RGB of ours by ICC profile" in frame.metadata["colour"]
+
+
+def test_lossy_jpeg_xl_has_its_own_colours_whatever_its_profile(tmp_path: Path) -> None:
+    """Without colour management libjxl gives such files as linear light in 8 bits: darks would be gone."""
+    frame = read(tmp_path, jxl_with_profile(RGB, ADOBE, lossy=True))
+    assert frame.pixels.dtype == np.uint16
+    plain = off(read(tmp_path, imagecodecs_lossy(RGB)).pixels, RGB)
+    assert off(frame.pixels, RGB) <= plain + 1
+    assert frame.metadata["colour"].startswith("Rec. 2020")
+
+
+def imagecodecs_lossy(samples: np.ndarray) -> bytes:
+    import imagecodecs
+
+    return imagecodecs.jpegxl_encode(samples, distance=0.1)
+
+
+@pytest.mark.parametrize(
+    "profile",
+    [
+        *(matrix_profile("adobe-rgb", gamma_curve(1 + number / 7), "n" * number) for number in range(12)),
+        ADOBE,
+        matrix_profile("adobe-rgb", sampled_curve(lambda x: x**1.9, 2000), "sampled"),
+        matrix_profile("display-p3", gamma_curve(1.8), "a name of many letters " * 40),
+    ],
+    ids=[*map(str, range(12)), "gamma", "sampled", "long"],
+)
+def test_profiles_come_out_of_jpeg_xl_to_the_byte(profile: bytes) -> None:
+    import imagecodecs
+
+    packed = imagecodecs.jpegxl_encode_jpeg(pillow_bytes(RGB, "JPEG", icc_profile=profile))
+    codestream = b"".join(body for kind, body in jxl.boxes_of(packed) if kind == b"jxlc")
+    assert jxl_header_of(codestream).icc == profile
 
 
 @pytest.mark.parametrize("kept", [0.1, 0.5, 0.95, -1])
@@ -311,12 +364,17 @@ def test_folders_are_searched_for_them() -> None:
     assert {".heic", ".heif", ".hif", ".avif", ".jxl"} <= SUFFIXES
 
 
-_WHOLE = {"heic": heic_bytes(RGB[:16, :16].copy()), "avif": avif_bytes(RGB[:16, :16].copy()),
-          "jxl": jxl_bytes(RGB[:16, :16].copy())}  # fmt: skip
+_SMALL = RGB[:16, :16].copy()
+_WHOLE = {
+    "heic": heic_bytes(_SMALL),
+    "avif": avif_bytes(_SMALL),
+    "jxl": jxl_bytes(_SMALL),
+    "jxl with a profile": jxl_with_profile(_SMALL, ADOBE, lossy=True),
+}
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(kind=st.sampled_from(sorted(_WHOLE)), at=st.integers(0, 399), value=st.integers(0, 255))
+@given(kind=st.sampled_from(sorted(_WHOLE)), at=st.integers(0, 999), value=st.integers(0, 255))
 def test_a_changed_byte_gives_a_picture_or_a_refusal_never_a_crash(
     tmp_path: Path, kind: str, at: int, value: int
 ) -> None:

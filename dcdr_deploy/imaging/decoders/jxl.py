@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from dcdr_deploy.imaging.declared import Declared
 from dcdr_deploy.imaging.decoders import items
 from dcdr_deploy.imaging.decoders.common import PILLOW_ERRORS, Stored, UnreadableError, check_size, damaged
 from dcdr_deploy.imaging.decoders.jpeg import decode_jpeg
+from dcdr_deploy.imaging.jpegxl.bits import BrokenStreamError
 from dcdr_deploy.imaging.orientation import exif_of_block
 from dcdr_deploy.system import packages
 
@@ -38,7 +40,7 @@ def decode_jxl(data: bytes) -> Stored:
         parts = list(boxes_of(data))
         codestream = b"".join(body for kind, body in parts if kind == b"jxlc")
         header = jxl_header.parse(codestream)
-    except (jxl_header.BrokenHeaderError, isobmff.BrokenContainerError) as error:
+    except (BrokenStreamError, isobmff.BrokenContainerError) as error:
         raise damaged(error) from error
     check_size(header.width, header.height)
     if not packages.installed("imagecodecs"):
@@ -48,9 +50,12 @@ def decode_jxl(data: bytes) -> Stored:
         stored = decode_jpeg(packed_jpeg(data))
         stored.mode = f"JPEG in JPEG XL, {stored.mode}"
         return stored
-    if header.colours is None:
-        what = "by an ICC profile, which imagecodecs does not hand out" if header.has_icc else "in no known terms"
-        raise UnreadableError(f"describes its colours {what}; export it as PNG or TIFF")
+    declared = Declared(stated=header.colours, icc=header.icc)
+    if header.icc is not None and header.xyb:
+        declared = Declared(stated=jxl_header.NAMED_COLOURS)
+        data, header = jxl_header.with_named_colours(codestream, header), replace(header, bits=16, floats=False)
+    elif header.icc is None and header.colours is None:
+        raise UnreadableError("describes its colours in no known terms; export it as PNG or TIFF")
     samples = _samples(data)
     if samples.dtype == np.float32:
         colour, alpha = items.split(samples)
@@ -58,7 +63,6 @@ def decode_jxl(data: bytes) -> Stored:
         colour, alpha = items.split(items.expanded(samples, header.bits))
     if alpha is not None and header.alpha_premultiplied and alpha.dtype != np.float32:
         colour = items.unmultiplied(colour, alpha)
-    declared = Declared(stated=header.colours)
     block = exif_of(parts)
     if block:
         exif.declare(exif_of_block(block), declared)
