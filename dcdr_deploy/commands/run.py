@@ -165,7 +165,7 @@ def command(paths: tuple[str, ...], **chosen: Any) -> None:
                     )
                 else:
                     report = convert_planned(
-                        plan, folder, runner, options, overwrite=chosen["overwrite"], listener=console
+                        plan, folder, runner, options, overwrite=chosen["overwrite"], keep_reports=False, listener=console
                     )
         console.folder_done(report, folder)
     if report.failures:

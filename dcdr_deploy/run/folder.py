@@ -71,21 +71,27 @@ def convert_planned(
     options: ConvertOptions = DEFAULT_OPTIONS,
     *,
     overwrite: bool = False,
+    keep_reports: bool = True,
     listener: Listener = silent,
 ) -> FolderReport:
-    """Convert what :func:`~dcdr_deploy.run.jobs.plan_folder` found; the rest as :func:`convert_folder`."""
-    return _FolderRun(target, runner, options, listener).convert(plan.jobs, overwrite=overwrite)
+    """Convert what :func:`~dcdr_deploy.run.jobs.plan_folder` found; the rest as :func:`convert_folder`.
+
+    ``keep_reports`` is off for whoever hears of every file anyway: each report takes 15 kB.
+    """
+    return _FolderRun(target, runner, options, listener, keep_reports).convert(plan.jobs, overwrite=overwrite)
 
 
 class _FolderRun:
     """One run: the three stages of the pipeline, and its books."""
 
-    def __init__(self, target: Path, runner: Runner, options: ConvertOptions, listener: Listener) -> None:
+    def __init__(
+        self, target: Path, runner: Runner, options: ConvertOptions, listener: Listener, keep_reports: bool
+    ) -> None:
         self._runner = runner
         self._options = options
         self._listener = listener
         settings = run_settings(runner.engine.info, runner.tile, runner.overlap, options)
-        self._ledger = Ledger(target, settings, options, listener)
+        self._ledger = Ledger(target, settings, options, listener, keep_reports=keep_reports)
         self._pipeline: Pipeline[Job, tuple[Wanted | None, Decoded], tuple[Wanted | None, Inferred], FileReport]
         stages = Stages(
             self._decode, self._begun, self._infer, self._encode, _pixels, self._done, self._failed, _decoded_pixels

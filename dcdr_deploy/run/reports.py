@@ -121,7 +121,7 @@ class FolderReport:
     """What a folder run did.
 
     Attributes:
-        files: what was converted, in the order in which it was finished; not kept by runs over a cluster.
+        files: what was converted, in the order in which it was finished; kept where they were asked for.
         unchanged: outputs that an earlier run had finished from the same input with the same settings.
         failures: what could not be converted.
         failures_file: where the failures are listed; ``None`` without failures.

@@ -86,7 +86,9 @@ def _of_pyarrow(address: Address) -> tuple[Any, str] | None:
         from fsspec.implementations.arrow import ArrowFSWrapper
         from pyarrow.fs import FileSystem
 
-        system, path = FileSystem.from_uri(str(address))
+        # pyarrow would ask Google for a quarter of an hour where nobody is who could let it in.
+        patience = "?retry_limit_seconds=10" if address.scheme in ("gs", "gcs") else ""
+        system, path = FileSystem.from_uri(f"{address}{patience}")
     except (ImportError, ValueError, OSError):  # pyarrow knows no such scheme, or is not here
         return None
     return ArrowFSWrapper(system), path

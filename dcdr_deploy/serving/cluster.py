@@ -11,6 +11,7 @@ import os
 import secrets
 import shutil
 import signal
+import socket
 import sys
 import tempfile
 import threading
@@ -33,6 +34,9 @@ LOCAL = "local"
 OBJECT_STORE = 100_000_000
 """Bytes of the object store of a cluster of our own: paths and reports go through it, no pixels. Ray takes a third of
 the memory otherwise."""
+
+KNOCK_SECONDS = 10.0
+"""For the head of a cluster to answer at all."""
 
 CHECK_SECONDS = 60.0
 """For a machine's answer to what it can reach."""
@@ -71,13 +75,15 @@ def cluster(address: str, cpus: int | None = None) -> Iterator[Any]:
 
     Args:
         address: ``"local"`` starts a cluster of our own on this machine and stops it at the end of the block; anything
-            else is the address of one that runs, such as ``"10.0.0.1:6379"``, ``"ray://..."`` or ``"auto"``.
+            else is the address of one that runs: ``"10.0.0.1:6379"``, or ``"auto"`` for the one of this machine.
         cpus: processor cores of a cluster of our own; by default those of this process.
 
     Raises:
         MissingDependency: Ray is not installed.
+        InputError: the address is none.
         EngineError: there is no cluster at the address, or none can be started.
     """
+    _knock(address)
     ray = import_ray(address)
     handler = signal.getsignal(signal.SIGTERM)
     folder = _folder() if address == LOCAL else None
@@ -95,6 +101,22 @@ def cluster(address: str, cpus: int | None = None) -> Iterator[Any]:
         ray.shutdown()
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _knock(address: str) -> None:
+    """Look whether anybody listens at an address: Ray itself would try for minutes, and tell so."""
+    if address in (LOCAL, "auto"):
+        return
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal() or "/" in host:
+        raise InputError(
+            f"`ray` {address!r}: give local, auto, or HOST:PORT of the cluster's head, such as 10.0.0.1:6379"
+        )
+    try:
+        with socket.create_connection((host, int(port)), KNOCK_SECONDS):
+            pass
+    except (OSError, OverflowError) as error:
+        raise EngineError(f"no Ray cluster answers at {address} ({error})") from error
 
 
 _QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}

@@ -52,6 +52,23 @@ def test_wrong_values_are_one_line_and_exit_2(dcdr, make_picture, options, said)
     assert not Path("hdr").exists()
 
 
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("127.0.0.1:1", "no Ray cluster answers at 127.0.0.1:1 ("),
+        ("10.0.0.1", "--ray '10.0.0.1': give local, auto, or HOST:PORT"),
+        ("ray://10.0.0.1:10001", "--ray 'ray://10.0.0.1:10001': give local, auto, or HOST:PORT"),
+    ],
+)
+def test_an_address_at_which_no_cluster_is_costs_no_time(dcdr, make_picture, address, said):
+    pytest.importorskip("ray")
+    make_picture(Path("photos", "a.png"))
+    result = dcdr("run", "photos", "hdr", "--ray", address)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert said in result.stderr
+    assert not Path("hdr").exists()
+
+
 def test_one_picture_is_refused(dcdr, make_picture):
     make_picture(Path("a.png"))
     result = dcdr("run", "a.png", "a.exr", "--ray", "local")
