@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -28,10 +28,12 @@ from dcdr_deploy.imaging.decoders.numpy_array import decode_numpy, ratio_beside
 from dcdr_deploy.imaging.encoding import Encoding
 from dcdr_deploy.imaging.formats import SIGNATURE_BYTES, identify
 from dcdr_deploy.imaging.hdr_transfer import pq_decode
+from dcdr_deploy.imaging.kept import kept_of
 from dcdr_deploy.imaging.light import SDR_WHITE_NITS
 from dcdr_deploy.imaging.orientation import upright
 from dcdr_deploy.imaging.read_gain_map import GAIN_MAP_FORMATS, decode_with_gain_map, has_gain_map
 from dcdr_deploy.imaging.transfer import srgb_to_linear
+from dcdr_deploy.imaging.xmp import own_texts
 from dcdr_deploy.system.files import refuse_url
 
 HDR_SUFFIXES = (".exr", ".hdr", ".png", ".tif", ".tiff", ".npy", ".avif", ".jxl", ".heic", ".heif", ".hif")
@@ -143,11 +145,13 @@ def _tiff(path: Path, data: bytes, options: HdrOptions) -> Linear:
 def _still(path: Path, data: bytes, options: HdrOptions) -> Linear:
     """AVIF, HEIC, JPEG XL and JPEG: HDR by what they declare, or by a gain map."""
     picture = identify(data[:SIGNATURE_BYTES])
+    texts = own_texts(kept_of(data, picture.name).xmp)
     if options.use_gain_map and (picture.name == "JPEG" or has_gain_map(data)):
-        return decode_with_gain_map(data)
+        return replace(decode_with_gain_map(data), texts=texts)
     if picture.name == "JPEG":
         raise UnreadableError(f"is a JPEG, which is SDR; `use_gain_map` takes it with its gain map, or {_READABLE}")
     stored = picture.decode(data)
+    stored.texts = texts
     if stored.colour.dtype == np.float32:
         return _from_floats(stored)
     encoding = resolve(stored.declared, 1 if stored.colour.ndim == 2 else stored.colour.shape[2])

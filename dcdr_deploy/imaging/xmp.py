@@ -6,6 +6,9 @@ from collections.abc import Iterator
 from xml.etree import ElementTree
 
 RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
+OWN = "urn:dcdr-deploy:1.0"
+"""Namespace of what this tool says of a picture: model, weights, scale, dials."""
+
 _DESCRIPTION, _ITEM = f"{{{RDF}}}Description", f"{{{RDF}}}li"
 LONGEST = 2**22
 """Bytes; packets of real pictures have some kilobytes."""
@@ -47,3 +50,18 @@ def values(root: ElementTree.Element, namespace: str, name: str) -> list[str]:
             listed = [item.text or "" for item in element.iter(_ITEM)]
             return listed or [element.text or ""]
     return []
+
+
+def own_texts(packet: bytes | None) -> dict[str, str]:
+    """What this tool has said of a picture, by lower-case names; nothing where the packet cannot be read."""
+    try:
+        root = parse(packet or b"")
+    except BrokenPacketError:
+        return {}
+    begin = f"{{{OWN}}}"
+    return {
+        name.removeprefix(begin).lower(): value
+        for description in descriptions(root)
+        for name, value in description.attrib.items()
+        if name.startswith(begin)
+    }

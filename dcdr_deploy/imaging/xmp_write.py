@@ -8,10 +8,7 @@ from xml.dom import XMLNS_NAMESPACE, minidom
 from xml.sax.saxutils import quoteattr
 
 from dcdr_deploy.imaging import xmp
-from dcdr_deploy.imaging.xmp import RDF, BrokenPacketError
-
-OWN = "urn:dcdr-deploy:1.0"
-"""Namespace of what this tool says of a picture: model, weights, scale, dials."""
+from dcdr_deploy.imaging.xmp import OWN, RDF, BrokenPacketError
 
 _NOT_OF_NAMES = re.compile(r"^[^A-Za-z_]|[^A-Za-z0-9_.-]")
 _NOT_OF_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")

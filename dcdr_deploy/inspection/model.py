@@ -117,9 +117,9 @@ def _inspect_engine(path: Path) -> dict[str, Any]:
 
 
 def _inspect_picture(path: Path) -> dict[str, Any]:
-    from dcdr_deploy.imaging.read_hdr import read_hdr
+    from dcdr_deploy.imaging.read_hdr import HdrOptions, read_hdr
 
-    picture = read_hdr(path)
+    picture = read_hdr(path, HdrOptions(use_gain_map=True))
     height, width = picture.size
     return {
         "kind": "picture",
@@ -131,12 +131,14 @@ def _inspect_picture(path: Path) -> dict[str, Any]:
     }
 
 
+ULTRA_HDR_SUFFIXES = (".jpg", ".jpeg")
+
 _SHAPES = ("min_shape", "opt_shape", "max_shape")
 
 READERS = {
     ONNX_SUFFIX: _inspect_onnx,
     ENGINE_SUFFIX: _inspect_engine,
     **dict.fromkeys(CHECKPOINT_SUFFIXES, _inspect_checkpoint),
-    **dict.fromkeys(HDR_SUFFIXES, _inspect_picture),
+    **dict.fromkeys((*HDR_SUFFIXES, *ULTRA_HDR_SUFFIXES), _inspect_picture),
 }
 """How a file is described, by suffix."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from pathlib import Path
 
 import numpy as np
@@ -92,3 +93,12 @@ def test_exif_stays_in_the_base_and_turns_both_pictures(dcdr, photo, tiny_model)
         assert (base.getexif()[271], base.getexif()[274]) == ("Camera", 6)
         assert base.size == gain.size == (48, 32)
         assert 274 not in gain.getexif()
+
+
+@pytest.mark.parametrize("name", ["out.jpg", "out.avif"])
+def test_inspect_says_what_made_the_file(dcdr, photo, tiny_model, name):
+    assert dcdr("run", photo.name, name, "-m", tiny_model, *NATIVE).exit_code == 0
+    said = json.loads(dcdr("inspect", name, "--json").stdout)
+    assert (said["width"], said["height"]) == (48, 32)
+    assert (said["metadata"]["model"], said["metadata"]["source"]) == ("gain net", "in.jpg")
+    assert dcdr("inspect", photo.name).stderr.startswith("error: in.jpg: has no gain map")

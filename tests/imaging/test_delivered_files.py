@@ -25,8 +25,8 @@ from dcdr_deploy.errors import InputError, MissingDependency, OutputError
 from dcdr_deploy.imaging import WriteOptions, check_output, write_image
 from dcdr_deploy.imaging.delivery import CodeRange, Delivery
 from dcdr_deploy.imaging.light import Light
-from dcdr_deploy.imaging.xmp import parse, values
-from dcdr_deploy.imaging.xmp_write import OWN
+from dcdr_deploy.imaging.read_hdr import read_hdr
+from dcdr_deploy.imaging.xmp import OWN, parse, values
 
 pytest.importorskip("imagecodecs")
 
@@ -355,3 +355,14 @@ def test_the_light_reported_is_that_of_the_file(tmp_path):
     again = Delivery(light, 1.0, PEAK).signals(held)[0] * 1023
     assert np.abs(again - codes).max() > 5  # rolled off twice, it is no longer the same
     assert held.max() == pytest.approx(1000 / 203, rel=1e-3)
+
+
+@pytest.mark.parametrize("suffix", [".avif", ".heic", ".jxl"])
+def test_a_file_is_read_back_by_the_reference_white_that_it_was_written_with(tmp_path, suffix):
+    if suffix == ".heic":
+        pytest.importorskip("pillow_heif")
+    linear = np.full((32, 32, 3), 0.25, np.float32)
+    written(tmp_path / f"out{suffix}", linear, quality=95, light=Light(transfer="pq", reference_white=100))
+    found = read_hdr(tmp_path / f"out{suffix}")
+    assert np.median(found.pixels) == pytest.approx(2, rel=0.02)
+    assert (found.texts["model"], found.texts["referencewhite"]) == ("a <model>", "100")

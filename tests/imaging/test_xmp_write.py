@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dcdr_deploy.imaging.xmp import RDF, BrokenPacketError, descriptions, parse, values
-from dcdr_deploy.imaging.xmp_write import OWN, description, extended, own_description, packet
+from dcdr_deploy.imaging.xmp import OWN, RDF, BrokenPacketError, descriptions, parse, values
+from dcdr_deploy.imaging.xmp_write import description, extended, own_description, packet
 
 RATING = "http://ns.adobe.com/xap/1.0/"
 OTHER = f'<x:xmpmeta xmlns:x="adobe:ns:meta/"><{{p}}RDF xmlns{{d}}="{RDF}">{{body}}</{{p}}RDF></x:xmpmeta>'

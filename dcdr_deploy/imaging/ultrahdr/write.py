@@ -40,8 +40,8 @@ from dcdr_deploy.imaging.ultrahdr.segments import (
     segment,
     split,
 )
-from dcdr_deploy.imaging.xmp import BrokenPacketError
-from dcdr_deploy.imaging.xmp_write import OWN, extended, own_description, packet
+from dcdr_deploy.imaging.xmp import OWN, BrokenPacketError
+from dcdr_deploy.imaging.xmp_write import extended, own_description, packet
 
 _logger = logging.getLogger(__name__)
 

@@ -15,8 +15,8 @@ from dcdr_deploy.imaging.isobmff_write import MetadataItem, content_light, exif_
 from dcdr_deploy.imaging.light import COLOUR_CODE, COLOUR_VOLUME, PQ, TRANSFER_CODE, Light
 from dcdr_deploy.imaging.writers.base import Job
 from dcdr_deploy.imaging.writers.png import LEAST_NITS
-from dcdr_deploy.imaging.xmp import BrokenPacketError
-from dcdr_deploy.imaging.xmp_write import OWN, extended, own_description, packet
+from dcdr_deploy.imaging.xmp import OWN, BrokenPacketError
+from dcdr_deploy.imaging.xmp_write import extended, own_description, packet
 
 LOSSLESS = 100
 """Quality of a file that gives back its codes."""

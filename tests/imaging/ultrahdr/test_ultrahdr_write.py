@@ -20,8 +20,7 @@ from dcdr_deploy.imaging.orientation import stored_layout
 from dcdr_deploy.imaging.read_hdr import HdrOptions, read_hdr
 from dcdr_deploy.imaging.ultrahdr import segments
 from dcdr_deploy.imaging.ultrahdr.metadata import CONTAINER, ITEM
-from dcdr_deploy.imaging.xmp import RDF
-from dcdr_deploy.imaging.xmp_write import OWN
+from dcdr_deploy.imaging.xmp import OWN, RDF
 
 TYPICAL, SELDOM, WORST = 0.02, 0.15, 0.45
 """Stops that a decoded file may be off, for half of its samples, for 99 % of them and for all: 8 bits twice, and JPEG's
