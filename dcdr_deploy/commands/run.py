@@ -136,6 +136,7 @@ def command(paths: tuple[str, ...], **chosen: Any) -> None:
             if is_video(inputs.files[0]):
                 prepared = prepare(inputs.files[0], target, of_video, options, chosen["output_format"])
             else:
+                of_video.refuse_for(str(inputs.files[0]))
                 prepared = PreparedFile(inputs.files[0], target, options)
             console(FilesFound(total=1))
             with open_runner(chosen["model"], settings, console) as runner:
@@ -143,6 +144,8 @@ def command(paths: tuple[str, ...], **chosen: Any) -> None:
             return
         folder = Path(target)
         videos = means_videos(inputs, chosen["output_format"], recursive=chosen["recursive"], target=folder)
+        if not videos:
+            of_video.refuse_for(sources[0])
         if videos:
             form = chosen["output_format"]
             plan = plan_videos(inputs, folder, of_video, options, form, recursive=chosen["recursive"])

@@ -85,6 +85,16 @@ def test_options_of_pictures_are_refused_for_videos(dcdr, film):
     assert "--preview is for pictures, not for videos; leave it out" in done.stderr
 
 
+@pytest.mark.parametrize("option", [("--crf", 20), ("--deinterlace",), ("--start", "1")])
+def test_options_of_videos_are_refused_for_pictures(dcdr, make_picture, tmp_path, option):
+    done = dcdr("run", make_picture(tmp_path / "a.png"), "a.exr", *option)
+    assert done.exit_code == 2
+    assert f"{option[0]} is for videos; leave it out" in done.stderr
+    (tmp_path / "more").mkdir()
+    make_picture(tmp_path / "more" / "b.png")
+    assert f"{option[0]} is for videos" in dcdr("run", tmp_path / "more", "out", *option).stderr
+
+
 def test_an_interlaced_video_is_refused_in_words_of_the_command(dcdr, tmp_path):
     source = write_clip(tmp_path / "tv.mkv", Clip(frames=2, options={"preset": "ultrafast", "x264-params": "tff=1"}))
     done = dcdr("run", source, "o.mkv")

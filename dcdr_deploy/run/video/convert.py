@@ -31,7 +31,7 @@ from dcdr_deploy.run.video.sums import Sums
 from dcdr_deploy.run.video.target import CONTAINERS, Geometry, resolve
 from dcdr_deploy.run.video.work import Restoring, Work
 from dcdr_deploy.system.files import refuse_overwriting, refuse_url
-from dcdr_deploy.system.progress import Listener, silent
+from dcdr_deploy.system.progress import Event, Listener, silent
 
 
 class PreparedVideo(Prepared):
@@ -95,7 +95,7 @@ class PreparedVideo(Prepared):
                 sink = self._sink(runner, place)
                 restoring = Restoring(runner, self.settings.scale, self.settings.dials)
                 work = Work(selection, restoring, sink, self.teller(listener, before.frames))
-                self._run(work, sink, place)
+                self._run(work, sink, place, listener)
                 fresh, stages = work.fresh, work.seconds
                 missing = source.shortfall(_sum(place.segments).frames) if selection.complete else ""
                 self.notes += [missing] if missing else []
@@ -136,14 +136,16 @@ class PreparedVideo(Prepared):
         last = place.segments[-1]
         return Selection(source, video, done, last.stamps()[-1], last.seen)
 
-    def _run(self, work: Work[Encoded], sink: SegmentSink, place: Workplace) -> None:
+    def _run(self, work: Work[Encoded], sink: SegmentSink, place: Workplace, listener: Listener) -> None:
         try:
             work.run()
         except KeyboardInterrupt:
             last = sink.stopped()
             segments = [*place.segments, *([last] if last is not None else [])]
             if segments:
-                self._join(partial_path(self._target.path), place, segments)
+                path = partial_path(self._target.path)
+                self._join(path, place, segments)
+                listener(Event(note=f"{path} plays up to where it was stopped; the same command goes on"))
             raise
         finally:
             sink.release()

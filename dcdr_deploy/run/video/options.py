@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from fractions import Fraction
 
 from dcdr_deploy.errors import InputError
@@ -58,6 +58,21 @@ class VideoOptions:
             raise InputError(f"a segment has at least 1 frame, not {self.segment_frames}")
         if self.start is not None and self.end is not None and self.end <= self.start:
             raise InputError(f"the end at {float(self.end):g} s must come after the start at {float(self.start):g} s")
+
+    def refuse_for(self, picture: str) -> None:
+        """Refuse what is asked for of a video where there is none.
+
+        Args:
+            picture: name of what there is.
+
+        Raises:
+            InputError: something is not at its default.
+        """
+        plain = VideoOptions()
+        for owner, other in ((self.encode, plain.encode), (self, plain)):
+            for each in fields(owner):
+                if each.name != "encode" and getattr(owner, each.name) != getattr(other, each.name):
+                    raise InputError(f"{picture}: `{each.name}` is for videos; leave it out")
 
 
 DEFAULT_VIDEO_OPTIONS = VideoOptions()

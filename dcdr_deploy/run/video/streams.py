@@ -204,7 +204,8 @@ def check(path: Path, target: Path, muxer: str) -> list[str]:
                 if not waiting:
                     break
     except (ValueError, av.error.FFmpegError) as error:
-        raise OutputError(f"{target}: cannot hold the tracks of {path}: {reason(error)}; write .mkv") from error
+        way = "give them another codec first" if muxer == "matroska" else "write .mkv"
+        raise OutputError(f"{target}: cannot hold the tracks of {path}: {reason(error)}; {way}") from error
     return companions.left_out
 
 

@@ -101,8 +101,15 @@ def test_a_part_goes_on_where_it_was(source, runner, tmp_path):
 
 
 def test_stop_leaves_a_file_that_plays_and_the_next_run_goes_on(source, runner, whole, tmp_path):
+    notes = []
+
+    def listen(event):
+        notes.append(event.note)
+        ending_at(6, KeyboardInterrupt)(event)
+
     with pytest.raises(KeyboardInterrupt):
-        convert_video(source, tmp_path / "o.mp4", runner, settings(), listener=ending_at(6, KeyboardInterrupt))
+        convert_video(source, tmp_path / "o.mp4", runner, settings(), listener=listen)
+    assert "o.partial.mp4 plays up to where it was stopped" in notes[-1]
     found = read_clip(tmp_path / "o.partial.mp4")
     assert 6 <= len(found.stamps) < FRAMES
     assert found.code_points == (9, 16, 9, 1)
