@@ -168,7 +168,13 @@ def command(paths: tuple[str, ...], **chosen: Any) -> None:
                     )
                 else:
                     report = convert_planned(
-                        plan, folder, runner, options, overwrite=chosen["overwrite"], keep_reports=False, listener=console
+                        plan,
+                        folder,
+                        runner,
+                        options,
+                        overwrite=chosen["overwrite"],
+                        keep_reports=False,
+                        listener=console,
                     )
         console.folder_done(report, folder)
     if report.failures:

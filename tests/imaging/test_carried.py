@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
 import OpenEXR
 import pytest
-from container_files import avif_bytes, box, heic_bytes, jxl_bytes
+from container_files import avif_bytes, box, exif_bytes, heic_bytes, jxl_bytes
 from hypothesis import given
 from hypothesis import strategies as st
-from picture_files import pillow_bytes, smooth_rgb, tifffile_bytes
+from picture_files import chunk, pillow_bytes, png_bytes, smooth_rgb, tifffile_bytes
 from PIL import Image
 
 from dcdr_deploy.imaging import exif_block, read_image, write_image
@@ -287,3 +288,18 @@ def test_tiffs_with_iptc_as_numbers_of_four_bytes_keep_its_bytes() -> None:
             RGB, byteorder=order, photometric="rgb", extratags=[(33723, 4, len(numbers), numbers, True)]
         )
         assert kept_of(data, "TIFF").iptc == records
+
+
+def test_exif_and_iptc_that_imagemagick_put_into_texts_of_a_png_are_found() -> None:
+    exif, records = exif_bytes(1), b"\x1c\2\x78\0\7Harbour"
+
+    def text(name: str, block: bytes) -> bytes:
+        digits = block.hex()
+        lines = "\n".join(digits[at : at + 72] for at in range(0, len(digits), 72))
+        return f"\n{name}\n{len(block):8d}\n{lines}\n".encode()
+
+    chunks = chunk(b"zTXt", b"Raw profile type exif\0\0" + zlib.compress(text("exif", exif)))
+    chunks += chunk(b"tEXt", b"Raw profile type iptc\0" + text("iptc", records))
+    kept = kept_of(png_bytes(RGB, 2, chunks, depth=8), "PNG")
+    assert kept.exif == exif[6:]
+    assert kept.iptc == records
