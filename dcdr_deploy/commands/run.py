@@ -157,9 +157,8 @@ def command(paths: tuple[str, ...], **chosen: Any) -> None:
             console.note(note)
         console.left_out(plan.left_out)
         if cluster.is_asked_for(chosen):
-            if videos:
-                raise InputError(f"{sources[0]}: holds videos; `ray` is for folders of pictures")
-            report = cluster.convert_planned(plan, folder, options, settings, chosen, console)
+            part = of_video if videos else None
+            report = cluster.convert_planned(plan, folder, options, settings, chosen, console, part)
         else:
             with open_runner(chosen["model"], settings, console) as runner:
                 if videos:

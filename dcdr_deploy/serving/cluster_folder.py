@@ -21,6 +21,8 @@ from dcdr_deploy.run.opening import DEFAULT_SETTINGS, RunnerSettings
 from dcdr_deploy.run.outputs import DEFAULT_OPTIONS, ConvertOptions
 from dcdr_deploy.run.reports import FileReport, FolderReport
 from dcdr_deploy.run.selection import ModelChoice, choose_model
+from dcdr_deploy.run.video.options import VideoOptions
+from dcdr_deploy.run.video.reports import VideoReport
 from dcdr_deploy.serving.addresses import (
     Address,
     AddressStore,
@@ -61,6 +63,7 @@ def convert_over_cluster(
     wishes: Wishes | None = None,
     *,
     source: Address | None = None,
+    video: VideoOptions | None = None,
     worker: type[Worker] = Worker,
     overwrite: bool = False,
     listener: Listener = silent,
@@ -79,6 +82,7 @@ def convert_over_cluster(
         settings: how each actor runs its model.
         wishes: how many actors, and what each takes.
         source: address of the pictures; input and output are both addresses, or none is.
+        video: what is made of each, where the jobs are videos: an actor takes one at a time.
         worker: what an actor is.
         overwrite: convert what is up to date again.
         listener: told of progress.
@@ -88,6 +92,8 @@ def convert_over_cluster(
         OutputError, EngineError: as :func:`convert_folder`; or all actors died.
     """
     layout = lay_out(nodes_of(ray), wishes or Wishes(), settings)
+    if video is not None:
+        layout = replace(layout, pictures=0)  # one that waits behind a long one would be faster elsewhere
     listener(ModelChosen(choice=choice))
     for note in choice.notes:
         listener(Event(note=note))
@@ -95,7 +101,7 @@ def convert_over_cluster(
     with books as (folder, tick):
         _check(ray, planned, target, choice.path, options)
         sent = options if options.gain_map is None else replace(options, gain_map=options.gain_map.absolute())
-        with Crew(ray, layout, (portable(choice.path), layout.settings, sent), worker) as crew:
+        with Crew(ray, layout, (portable(choice.path), layout.settings, sent, video), worker) as crew:
             first = crew.first()
             listener(EngineReady(info=first.info))
             listener(Event(note=f"{layout.actors} actors on {len(nodes_of(ray))} machines"))
@@ -158,10 +164,12 @@ def _absolute(job: Job) -> Job:
     return Job(job.source.absolute(), job.output.absolute(), job.name)
 
 
-def _as_named(report: FileReport, job: Job, sent: Job) -> FileReport:
+def _as_named(report: FileReport | VideoReport, job: Job, sent: Job) -> FileReport | VideoReport:
     """A report with the files as the user named them."""
     if job == sent:
         return report
+    if isinstance(report, VideoReport):
+        return replace(report, source=job.source, output=job.output)
     preview = None if report.preview is None else job.output.with_name(report.preview.name)
     return replace(report, source=job.source, output=job.output, preview=preview)
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from dcdr_deploy.run.file import decode, encode, infer
@@ -26,6 +27,12 @@ class Desk:
     def __init__(self, runner: Runner) -> None:
         self.runner = runner
         self._engine = threading.Lock()
+
+    @contextmanager
+    def alone(self) -> Iterator[Runner]:
+        """Give the engine for the block; pictures and others wait."""
+        with self._engine:
+            yield self.runner
 
     def convert(
         self,

@@ -30,7 +30,8 @@ class Layout:
         actors: how many; each has one engine.
         cpus: processor cores of each.
         gpus: GPUs of each; parts of one share it.
-        pictures: that an actor works on at a time: one is with the engine, others are read or written.
+        pictures: that an actor works on at a time, beside one that waits there: one is with the engine, others are read
+            or written. 0: nothing is given to an actor that has something.
         settings: how each runs its model.
     """
 

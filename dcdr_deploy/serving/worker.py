@@ -16,7 +16,14 @@ from dcdr_deploy.run.manifest import Entry
 from dcdr_deploy.run.opening import RunnerSettings, open_runner
 from dcdr_deploy.run.outputs import ConvertOptions, gain_map_path
 from dcdr_deploy.run.reports import FileReport
+from dcdr_deploy.run.runner import Runner
 from dcdr_deploy.run.selection import DEMO_MODEL
+from dcdr_deploy.run.video.choice import settings_of
+from dcdr_deploy.run.video.convert import PreparedVideo
+from dcdr_deploy.run.video.folder import videos_key
+from dcdr_deploy.run.video.options import VideoOptions
+from dcdr_deploy.run.video.prepared import VideoSettings
+from dcdr_deploy.run.video.reports import VideoReport
 from dcdr_deploy.serving.addresses import Address, staged
 from dcdr_deploy.serving.desk import Desk
 
@@ -59,14 +66,14 @@ class Ready:
 
 @dataclass(frozen=True)
 class Finished:
-    """A picture is converted.
+    """A picture or a video is converted.
 
     Attributes:
         report: on it.
         entry: the manifest's line, ``None`` where its files are gone again.
     """
 
-    report: FileReport
+    report: FileReport | VideoReport
     entry: Entry | None
 
 
@@ -78,14 +85,18 @@ def portable(model: Path) -> str:
 class Worker:
     """One engine; its methods are called by threads of the actor. The engine is loaded with the first of them."""
 
-    def __init__(self, model: str, settings: RunnerSettings, options: ConvertOptions) -> None:
+    def __init__(
+        self, model: str, settings: RunnerSettings, options: ConvertOptions, video: VideoOptions | None = None
+    ) -> None:
         """Take what is needed to load the engine, and load nothing: an actor that cannot be made tells no reason.
 
         Args:
             model: of :func:`portable`.
             settings: how it runs.
             options: what is made of a picture.
+            video: what is made of a video, for actors that take videos.
         """
+        self._video = video
         self._model = DEMO_MODEL.parent / model  # which an absolute path replaces
         self._given = settings
         self._options = options
@@ -106,14 +117,21 @@ class Worker:
         with self._lock:
             if self._desk is None:
                 runner = self._stack.enter_context(open_runner(self._model, self._given))
-                self._settings = run_settings(runner.engine.info, runner.tile, runner.overlap, self._options)
+                self._settings = self._digest(runner)
                 self._desk = Desk(runner)
             return self._desk
 
+    def _digest(self, runner: Runner) -> str:
+        if self._video is not None:
+            return videos_key(runner, self._video, self._options)
+        return run_settings(runner.engine.info, runner.tile, runner.overlap, self._options)
+
     def convert(self, job: Job) -> Finished | Trouble:
-        """Convert one picture and write its files."""
+        """Convert one picture or video and write its files."""
         try:
             desk = self._open()
+            if self._video is not None:
+                return self._convert_video(desk, job, settings_of(self._video, self._options))
             if isinstance(job.source, Address):
                 return self._convert_far(desk, job)
             wanted = wanted_of(job, self._settings, self._options)  # before it is read: see run/folder.py
@@ -121,6 +139,13 @@ class Worker:
             return Finished(report, entry_of(wanted, job, self._options))
         except DcdrError as error:
             return Trouble.of(error)
+
+    def _convert_video(self, desk: Desk, job: Job, settings: VideoSettings) -> Finished:
+        wanted = wanted_of(job, self._settings, self._options)
+        prepared = PreparedVideo(job.source, job.output, settings)
+        with desk.alone() as runner:
+            report = prepared.convert(runner)
+        return Finished(report, entry_of(wanted, job, self._options))
 
     def _convert_far(self, desk: Desk, job: Job) -> Finished:
         with staged(job, self._settings, self._options) as near:

@@ -241,6 +241,39 @@ def test_pictures_at_addresses_give_the_same_files_and_go_on(photos, tmp_path, o
     assert not (tmp_path / "far" / "failures.jsonl").exists()
 
 
+def test_videos_go_one_to_an_actor_with_the_books_of_one_machine(tmp_path, ray, tiny_model):
+    pytest.importorskip("av")
+    from videos import Clip, write_clip
+
+    from dcdr_deploy.run.several import Inputs
+    from dcdr_deploy.run.video.folder import convert_videos, plan_videos
+    from dcdr_deploy.run.video.options import VideoOptions
+    from dcdr_deploy.run.video.target import EncodeOptions
+
+    films, wish, plain = tmp_path / "films", VideoOptions(EncodeOptions("ffv1")), ConvertOptions()
+    films.mkdir()
+    for name in ("a.mp4", "b.mp4"):
+        write_clip(films / name, Clip(frames=2))
+    (films / "broken.mp4").write_bytes(b"no video at all")
+    far, near = tmp_path / "far", tmp_path / "near"
+    plans = {to: plan_videos(Inputs(folders=[films]), to, wish, plain, None, recursive=False) for to in (far, near)}
+    choice = cluster_folder.choose(str(tiny_model), SETTINGS)
+    report = cluster_folder.convert_over_cluster(ray, plans[far], far, choice, plain, SETTINGS, TWO, video=wish)
+    assert (report.converted, len(report.failures)) == (2, 1)
+    with load_engine(tiny_model, "onnxruntime") as engine:
+        assert convert_videos(plans[far].jobs, far, Runner(engine), wish, plain).converted == 0
+        convert_videos(plans[near].jobs, near, Runner(engine), wish, plain)
+    for name in ("a.mkv", "b.mkv"):
+        assert frames_of(far / name) == frames_of(near / name)
+
+
+def frames_of(film: Path) -> list[bytes]:
+    import av
+
+    with av.open(str(film)) as container:
+        return [bytes(plane) for frame in container.decode(video=0) for plane in frame.planes]
+
+
 def test_every_machine_is_asked_whether_it_reaches_the_files(ray, tmp_path):
     with pytest.raises(InputError, match=r"^\S+: /no/such/folder is not there; mount it at the same place") as raised:
         check_nodes(ray, [], [Path("/no/such/folder")], [tmp_path])

@@ -14,6 +14,7 @@ from dcdr_deploy.run.jobs import FolderPlan
 from dcdr_deploy.run.opening import RunnerSettings
 from dcdr_deploy.run.outputs import ConvertOptions
 from dcdr_deploy.run.reports import FolderReport
+from dcdr_deploy.run.video.options import VideoOptions
 from dcdr_deploy.system.progress import Event, Listener
 
 if TYPE_CHECKING:
@@ -59,13 +60,14 @@ def convert_planned(
     settings: RunnerSettings,
     chosen: Mapping[str, Any],
     listener: Listener,
+    video: VideoOptions | None = None,
 ) -> FolderReport:
-    """Convert the pictures of folders over the cluster asked for.
+    """Convert the pictures, or the videos, of folders over the cluster asked for.
 
     Raises:
         DcdrError: as :func:`dcdr_deploy.serving.cluster_folder.convert_over_cluster`.
     """
-    return _convert(plan, None, target, options, settings, chosen, listener)
+    return _convert(plan, None, target, options, settings, chosen, listener, video)
 
 
 def convert_addresses(
@@ -102,6 +104,7 @@ def _convert(
     settings: RunnerSettings,
     chosen: Mapping[str, Any],
     listener: Listener,
+    video: VideoOptions | None = None,
 ) -> FolderReport:
     from dcdr_deploy.serving.cluster import cluster, import_ray
     from dcdr_deploy.serving.cluster_folder import choose, convert_over_cluster
@@ -113,5 +116,5 @@ def _convert(
     with cluster(chosen["ray"]) as ray:
         return convert_over_cluster(
             ray, plan, target, choice, options, settings, wishes,
-            source=source, overwrite=chosen["overwrite"], listener=listener,
+            source=source, video=video, overwrite=chosen["overwrite"], listener=listener,
         )  # fmt: skip

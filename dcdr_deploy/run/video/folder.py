@@ -84,6 +84,21 @@ def plan_videos(
     )
 
 
+def videos_key(runner: Runner, video: VideoOptions, options: ConvertOptions) -> str:
+    """Return the digest of all that decides about a video beside the input: what the books know it by."""
+    settings = settings_of(video, options)
+    part = asdict(replace(video, encode=video.encode)) | {"start": str(video.start), "end": str(video.end)}
+    return settings_key(
+        runner.engine.info,
+        video=part,
+        light=asdict(settings.light),
+        scale=str(settings.scale),
+        dials=settings.dials.turned(),
+        tile=runner.tile,
+        overlap=runner.overlap,
+    )
+
+
 def convert_videos(
     jobs: Sequence[Job],
     target: Path,
@@ -112,16 +127,7 @@ def convert_videos(
         EngineError: the backend fails for several files in a row.
     """
     settings = settings_of(video, options)
-    part = asdict(replace(video, encode=video.encode)) | {"start": str(video.start), "end": str(video.end)}
-    key = settings_key(
-        runner.engine.info,
-        video=part,
-        light=asdict(settings.light),
-        scale=str(settings.scale),
-        dials=settings.dials.turned(),
-        tile=runner.tile,
-        overlap=runner.overlap,
-    )
+    key = videos_key(runner, video, options)
     ledger = Ledger(target, key, options, listener)
 
     def heard(event: Event) -> None:
