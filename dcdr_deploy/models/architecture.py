@@ -137,6 +137,19 @@ class HdrNetwork(nn.Module):
         return None
 
 
+@dataclass(frozen=True)
+class Published:
+    """Weights that an architecture's authors made public.
+
+    Attributes:
+        licence: what their repository states, as an SPDX name.
+        place: where they are to be had.
+    """
+
+    licence: str
+    place: str
+
+
 @dataclass(frozen=True, eq=False)
 class Architecture:
     """One entry of the registry.
@@ -154,6 +167,9 @@ class Architecture:
         forms: configurations with modules at the top that the default one has not, as checkpoints may have them.
         unseen: fields of the configuration that no tensor shows, with the values that checkpoints made by other tools
             have; files of this tool store them.
+        parts: modules at the top whose weights are published in files of their own, under the names inside the module,
+            and what the publication calls each, in the order of the data flow.
+        published: its authors' weights, where there are any that can be read here.
     """
 
     name: str
@@ -166,6 +182,8 @@ class Architecture:
     losses: Mapping[str, float] = field(default_factory=dict)
     forms: tuple[NetworkConfig, ...] = ()
     unseen: Mapping[str, Any] = field(default_factory=dict)
+    parts: Mapping[str, str] = field(default_factory=dict)
+    published: Published | None = None
 
     @property
     def normalisation(self) -> Normalisation:

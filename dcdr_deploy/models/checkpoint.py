@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from dcdr_deploy.errors import CheckpointError, ModelError
 from dcdr_deploy.modelfile.metadata import (
@@ -31,7 +30,8 @@ from dcdr_deploy.modelfile.names import DOMAIN
 from dcdr_deploy.models.architecture import HdrNetwork
 from dcdr_deploy.models.config import NetworkConfig, overlap_for_offsets
 from dcdr_deploy.models.envelopes import find_state
-from dcdr_deploy.models.registry import architecture_of, build_network, recognise
+from dcdr_deploy.models.recognition import Reading, Wanted, join, outline, recognise
+from dcdr_deploy.models.registry import architecture_of, build_network
 from dcdr_deploy.models.shapes import Shapes, some
 from dcdr_deploy.models.untrusted import read_untrusted
 from dcdr_deploy.system.faults import one_line
@@ -52,6 +52,8 @@ class LoadedModel:
         source: the file.
         has_metadata: whether the file stored metadata; without it ``peak`` is an assumption.
         taken: what was taken of the file and what was left out, in words; empty where there was no choice.
+        assumed: fields of the configuration that neither tensors nor metadata nor the caller told, with the values of
+            the authors' weights, which they were given.
     """
 
     network: HdrNetwork
@@ -59,29 +61,58 @@ class LoadedModel:
     source: Path
     has_metadata: bool
     taken: str = ""
+    assumed: Mapping[str, Any] = field(default_factory=dict)
 
 
-def load_checkpoint(path: Path | str) -> LoadedModel:
+def load_checkpoint(
+    path: Path | str, *, architecture: str | None = None, part: Sequence[Path | str] = ()
+) -> LoadedModel:
     """Load a checkpoint of any supported kind and any known architecture.
 
+    Args:
+        path: the file.
+        architecture: what it is, where its tensors do not tell, as ``NAME`` or ``NAME:FIELD=VALUE,...``.
+        part: files of the other parts, for networks that are published in parts.
+
     Raises:
-        CheckpointError: the file is missing, cut short, asks for more than plain types, is of no known architecture, or
-            has NaN weights.
+        CheckpointError: the file is missing, cut short, asks for more than plain types, is of no known architecture or
+            of several, is a part of a network only, or has NaN weights.
+        InputError: no such architecture, or it does not have these fields.
     """
     path = Path(path)
+    wanted = None if architecture is None else Wanted.parse(architecture)
     content, header = read_untrusted(path)
     found = find_state(content, path)
-    state = found.tensors
-    metadata = _stored_metadata(content, header, path)
-    stored_config = (header or content).get(CONFIG_KEY)
-    network = build_network(_configuration(state, stored_config, metadata is not None, path))
-    _check_fit(network, state, path)
-    network.load_state_dict({name: tensor.float() for name, tensor in state.items()})
+    if part:
+        others = [(Path(file), find_state(read_untrusted(Path(file))[0], Path(file)).tensors) for file in part]
+        reading, metadata = join([(path, found.tensors), *others], wanted), None
+    else:
+        reading, metadata = recognise(found.tensors, path, wanted), _stored_metadata(content, header, path)
+    given = dict(wanted.fields) if wanted else {}
+    assumed = {} if metadata else dict(reading.architecture.unseen)
+    stored = (header or content).get(CONFIG_KEY) if metadata else None
+    config = _configuration(reading, _stored_fields(stored, reading, path) | assumed | given, path)
+    _check_fit(reading, config, path)
+    network = build_network(config)
+    network.load_state_dict({name: tensor.float() for name, tensor in reading.state.items()})
     chosen = described(network, metadata or ModelMetadata(name=path.stem))
     taken = found.describe()
     if taken:
         _logger.info("%s: %s", path, taken)
-    return LoadedModel(network.eval(), chosen, path, metadata is not None, taken)
+    assumed = {name: value for name, value in assumed.items() if name not in given}
+    _tell_assumptions(reading, assumed, path)
+    return LoadedModel(network.eval(), chosen, path, metadata is not None, taken, assumed)
+
+
+def _tell_assumptions(reading: Reading, assumed: Mapping[str, Any], path: Path) -> None:
+    """Warn where a network may compute something else than the weights were made for. Outputs are said elsewhere."""
+    entry, shown = reading.architecture, [f"{name}={value}" for name, value in assumed.items() if name != "output"]
+    if shown:
+        _logger.warning(
+            "%s: no tensor shows whether %s was trained with %s, as assumed; else say by `architecture` at its export, "
+            "such as %s:%s",
+            *(path, entry.title, " and ".join(shown), entry.name, shown[0]),
+        )
 
 
 def described(network: HdrNetwork, metadata: ModelMetadata) -> ModelMetadata:
@@ -107,22 +138,20 @@ def described(network: HdrNetwork, metadata: ModelMetadata) -> ModelMetadata:
     )
 
 
-def _configuration(state: Mapping[str, Tensor], stored: Any, own: bool, path: Path) -> NetworkConfig:
-    """The configuration of a state dict: what tensors show from them, the rest as stored or by origin.
+def _configuration(reading: Reading, fields: Mapping[str, Any], path: Path) -> NetworkConfig:
+    """The configuration that tensors show, with fields that they do not show."""
+    title = reading.architecture.title
+    try:
+        return replace(reading.architecture.deduce(Shapes(reading.state, path, title)), **fields)
+    except (ValueError, TypeError) as error:
+        raise CheckpointError(f"{path} does not fit together as {title}: {one_line(error)}") from error
 
-    Args:
-        state: tensors by name.
-        stored: the configuration that the file holds as JSON, if any.
-        own: the file was made by this tool.
-        path: for messages.
-    """
-    architecture = recognise(state, path)
-    deduced = architecture.deduce(Shapes(state, path, architecture.title))
-    if not own:
-        return replace(deduced, **architecture.unseen)
+
+def _stored_fields(stored: Any, reading: Reading, path: Path) -> dict[str, Any]:
+    """What a configuration, stored as JSON, says of the fields that no tensor shows."""
     try:
         values = json.loads(stored) if isinstance(stored, str) else {}
-        return replace(deduced, **{name: values[name] for name in architecture.unseen if name in values})
+        return {name: values[name] for name in reading.architecture.unseen if name in values}
     except (ValueError, TypeError) as error:
         raise CheckpointError(f"{path} stores a configuration that cannot be read: {one_line(error)}") from error
 
@@ -146,8 +175,9 @@ def save_safetensors(
         temporary.write_bytes(save(tensors, metadata=header))
 
 
-def _check_fit(network: HdrNetwork, state: Mapping[str, Tensor], path: Path) -> None:
-    wanted, title = network.state_dict(), architecture_of(network.config).title
+def _check_fit(reading: Reading, config: NetworkConfig, path: Path) -> None:
+    state, title = reading.state, reading.title
+    wanted = outline(reading.architecture, config)
     missing, extra = sorted(wanted.keys() - state.keys()), sorted(state.keys() - wanted.keys())
     if missing or extra:
         parts = [f"lacks {some(missing)}"] * bool(missing) + [f"has unknown {some(extra)}"] * bool(extra)

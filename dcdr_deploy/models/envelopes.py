@@ -16,11 +16,14 @@ from typing import Any
 from torch import Tensor
 
 from dcdr_deploy.errors import CheckpointError
-from dcdr_deploy.models.registry import top_modules
+from dcdr_deploy.models.recognition import module_names, readings
 from dcdr_deploy.models.shapes import some
 
 DEEPEST = 4
 """Dictionaries inside dictionaries that are searched."""
+
+LIKELY = 0.5
+"""Where names resemble a network this much, nothing is looked for inside of its modules."""
 
 _AVERAGE = re.compile(r"(^|[^a-z])(ema|swa|avg|average|averaged|shadow)([^a-z]|$)|ema_model|model_ema|averaged_model")
 """What tools call an average of the weights over the steps, as part of a key or of a prefix."""
@@ -55,7 +58,7 @@ class _Candidate:
     keys: tuple[str, ...]
     prefix: str
     tensors: dict[str, Tensor]
-    share: float
+    likeness: float
     left_out: tuple[str, ...]
 
     @property
@@ -81,9 +84,9 @@ def find_state(content: Mapping[str, Any], path: Path) -> FoundState:
     candidates = [candidate for keys, entries in dictionaries for candidate in _candidates(keys, entries)]
     if not candidates:
         return _unknown(dictionaries, content, path)
-    most = max(candidate.share for candidate in candidates)
+    most = max(candidate.likeness for candidate in candidates)
     # An average in which a part is missing is no better than the weights that have it.
-    whole = [candidate for candidate in candidates if candidate.share >= most]
+    whole = [candidate for candidate in candidates if candidate.likeness >= most]
     whole.sort(key=lambda candidate: not candidate.averaged)  # stable: else the file's order
     best, *others = whole
     return FoundState(
@@ -105,26 +108,29 @@ def _dictionaries(
 
 
 def _candidates(keys: tuple[str, ...], entries: Mapping[str, Tensor]) -> Iterator[_Candidate]:
-    """One candidate a prefix behind which a known network's modules stand.
+    """One candidate a prefix behind which modules of a known network stand, with its names' likeness to that network.
 
-    Of an architecture's modules most must be there: a name like ``conv_first`` alone is common to many networks.
+    The shortest prefixes come first: a network's parts may have names like another network's, but belong to it.
     """
     prefixes: dict[str, set[str]] = {}
-    known = top_modules()
+    known = module_names()
     for name in entries:
         parts = name.split(".")
         for place, part in enumerate(parts[:-1]):
             if part in known:
-                prefix = "".join(f"{each}." for each in parts[:place])
-                prefixes.setdefault(prefix, set()).add(part)
-                break  # deeper modules of the same name belong to this one
-    for prefix, modules in prefixes.items():
-        share = max(len(modules & parts) / len(parts) for parts in set(known.values()))
+                prefixes.setdefault("".join(f"{each}." for each in parts[:place]), set()).add(part)
+    likely: list[str] = []
+    for prefix in sorted(prefixes, key=lambda prefix: prefix.count(".")):
+        if any(prefix.startswith(outer) for outer in likely):
+            continue
         below = {name.removeprefix(prefix): value for name, value in entries.items() if name.startswith(prefix)}
         # What stands beside a network's modules, as counters do, is none of its parameters.
-        tensors = {name: value for name, value in below.items() if name.partition(".")[0] in modules}
+        tensors = {name: value for name, value in below.items() if name.partition(".")[0] in prefixes[prefix]}
         beside = sorted(name for name in entries if name.removeprefix(prefix) not in tensors)
-        yield _Candidate(keys, prefix, tensors, share, tuple(beside))
+        likeness = max(way.likeness() for way in readings(tensors))
+        if likeness >= LIKELY:
+            likely.append(prefix)
+        yield _Candidate(keys, prefix, tensors, likeness, tuple(beside))
 
 
 def _unknown(

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dcdr_deploy.models.architecture import TORCH_START, Architecture, HdrNetwork
+from dcdr_deploy.models.architecture import TORCH_START, Architecture, HdrNetwork, Published
 from dcdr_deploy.models.blocks import conv3x3
 from dcdr_deploy.models.config import NetworkConfig
 from dcdr_deploy.models.encodings import Normalisation
@@ -160,4 +160,5 @@ FHDR_NET = Architecture(
     size_multiple=1,
     losses={"mu5000_l1": 1.0},
     unseen={"iterations": 4},
+    published=Published("BSD-3-Clause", "github.com/mukulkhanna/FHDR (README, of one and of two iterations)"),
 )

@@ -3,7 +3,8 @@
 Three networks in a row, trained one after the other: adaptive global colour mapping (AGCM), a curve of each pixel that
 the picture as a whole decides on; local enhancement (LE), a residual network at half size; and highlight generation
 (HG), a U-Net whose result is added where the SDR picture clips. Its pictures are video: SDR in BT.709, HDR in PQ and
-BT.2020. Names inside ``agcm``, ``le`` and ``hg`` are those of the public checkpoints, which come one a part.
+BT.2020. Names inside ``agcm``, ``le`` and ``hg`` are those of the public checkpoints, which come one a part. Each part
+goes on from what the one before gives, and AGCM alone, or with LE, is a network as well.
 
 Where the public code takes HG's mask from what LE gives, this one takes it from the SDR picture, as the publication
 says (section 3.3).
@@ -11,14 +12,14 @@ says (section 3.3).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dcdr_deploy.models.architecture import Architecture, HdrNetwork
+from dcdr_deploy.models.architecture import Architecture, HdrNetwork, Published
 from dcdr_deploy.models.blocks import conv3x3
 from dcdr_deploy.models.config import NetworkConfig
 from dcdr_deploy.models.hdrunet import conv1x1
@@ -50,6 +51,7 @@ class HDRTVNetConfig(NetworkConfig):
         width: feature channels of LE.
         blocks: residual blocks of LE.
         highlight_width: channels of HG at full size; eight times as many at the small ones.
+        steps: how many of the three networks there are, AGCM first.
         output: see :class:`NetworkConfig`.
     """
 
@@ -59,12 +61,13 @@ class HDRTVNetConfig(NetworkConfig):
     width: int = 64
     blocks: int = 16
     highlight_width: int = 64
+    steps: int = 3
     output: str = field(default="pq-bt2020", kw_only=True)
 
     def __post_init__(self) -> None:
         widths = (self.map_width, self.condition_width, self.condition, self.width, self.highlight_width)
-        if min(widths) < 1 or self.blocks < 0:
-            raise ValueError(f"widths must be positive: {self}")
+        if min(widths) < 1 or self.blocks < 0 or self.steps not in (1, 2, 3):
+            raise ValueError(f"widths must be positive and steps 1, 2 or 3: {self}")
 
 
 PRESETS: dict[str, HDRTVNetConfig] = {"hdrtvnet": HDRTVNetConfig(output="pq-bt2020:8")}
@@ -247,17 +250,22 @@ class HDRTVNet(HdrNetwork):
         super().__init__()
         self.config = config = config or HDRTVNetConfig()
         self.agcm = GlobalColourMapping(config)
-        self.le = LocalEnhancement(config.width, config.blocks)
-        self.hg = HighlightGeneration(config.highlight_width)
+        if config.steps > 1:
+            self.le = LocalEnhancement(config.width, config.blocks)
+        if config.steps > 2:
+            self.hg = HighlightGeneration(config.highlight_width)
 
     def layers(self, image: Tensor) -> Tensor:
         """Map SDR (N, 3, H, W) in [0, 1] to coded HDR (N, 3, H, W)."""
-        out: Tensor = self.hg(self.le(self.agcm(image)), highlight_mask(image))
-        return out
+        out: Tensor = self.agcm(image)
+        if self.config.steps > 1:
+            out = self.le(out)
+        return self.hg(out, highlight_mask(image)) if self.config.steps > 2 else out
 
     def receptive_field(self) -> int:
         """One-sided extent in pixels of LE and HG; AGCM's numbers depend on all of the picture."""
-        return 6 + 4 * self.config.blocks + HIGHLIGHT_REACH
+        local = 6 + 4 * self.config.blocks if self.config.steps > 1 else 0
+        return local + HIGHLIGHT_REACH if self.config.steps > 2 else local
 
     def initial_scale(self, name: str) -> float:
         """LE starts at a tenth, as published."""
@@ -265,9 +273,9 @@ class HDRTVNet(HdrNetwork):
 
     def upsamplers(self) -> list[nn.Conv2d]:
         """The convolutions before pixel shuffles by 2."""
-        hg = self.hg
-        ups = (hg.Up_conv1, hg.Up_conv2, hg.Up_conv3, hg.Up_conv4, hg.Up_conv5)
-        return [self.le.upconv, *(cast(nn.Conv2d, up[0]) for up in ups)]
+        local = [self.le.upconv] if self.config.steps > 1 else []
+        ups = [getattr(self.hg, f"Up_conv{number}")[0] for number in range(1, 6)] if self.config.steps > 2 else []
+        return [*local, *ups]
 
 
 def highlight_mask(image: Tensor) -> Tensor:
@@ -281,14 +289,18 @@ def deduce_config(shapes: Shapes) -> HDRTVNetConfig:
     Raises:
         CheckpointError: keys are missing without which it is no HDRTVNet.
     """
-    return HDRTVNetConfig(
+    config = HDRTVNetConfig(
         map_width=shapes.width("agcm.conv_first.weight"),
         condition_width=shapes.width("agcm.classifier.model.0.weight"),
         condition=shapes.width(f"agcm.classifier.model.{4 * len(CONDITION_WIDTHS)}.weight"),
-        width=shapes.width("le.conv_first.weight"),
-        blocks=shapes.count("le.recon_trunk"),
-        highlight_width=shapes.width("hg.conv1.0.weight"),
+        steps=1,
     )
+    if shapes.begins("le.") or shapes.begins("hg."):
+        width, blocks = shapes.width("le.conv_first.weight"), shapes.count("le.recon_trunk")
+        config = replace(config, width=width, blocks=blocks, steps=2)
+    if shapes.begins("hg."):
+        config = replace(config, highlight_width=shapes.width("hg.conv1.0.weight"), steps=3)
+    return config
 
 
 HDRTV_NET = Architecture(
@@ -301,4 +313,6 @@ HDRTV_NET = Architecture(
     size_multiple=32,
     losses={"coded_l1": 1.0},
     unseen={"output": "pq-bt2020"},
+    parts={"agcm": "AGCM", "le": "LE", "hg": "HG"},
+    published=Published("MIT", "github.com/chxy95/HDRTVNet (links in its README)"),
 )

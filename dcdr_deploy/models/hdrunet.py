@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dcdr_deploy.modelfile.names import SIZE_MULTIPLE
-from dcdr_deploy.models.architecture import Architecture, HdrNetwork, RestorationPart, TonePart
+from dcdr_deploy.models.architecture import Architecture, HdrNetwork, Published, RestorationPart, TonePart
 from dcdr_deploy.models.blocks import LEAKY_SLOPE, conv3x3
 from dcdr_deploy.models.config import NetworkConfig
 from dcdr_deploy.models.shapes import Shapes
@@ -216,4 +216,5 @@ HDR_UNET = Architecture(
     size_multiple=SIZE_MULTIPLE,
     losses={"tanh_l1": 1.0},
     unseen={"output": NTIRE_OUTPUT},
+    published=Published("MIT", "github.com/chxy95/HDRUNet (links in its README)"),
 )

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dcdr_deploy.models.architecture import TORCH_START, Architecture, HdrNetwork
+from dcdr_deploy.models.architecture import TORCH_START, Architecture, HdrNetwork, Published
 from dcdr_deploy.models.blocks import conv3x3
 from dcdr_deploy.models.config import NetworkConfig
 from dcdr_deploy.models.hdrunet import NTIRE_OUTPUT, conv1x1, down3x3
@@ -237,4 +237,5 @@ KU_NET = Architecture(
     losses={"coded_l1": 1.0},
     forms=(KUNetConfig(affine_size=3, heads=True),),
     unseen={"output": NTIRE_OUTPUT},
+    published=Published("MIT", "github.com/wanghu178/KUNet (link in its README)"),
 )

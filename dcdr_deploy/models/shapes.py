@@ -15,6 +15,10 @@ SHOWN = 4
 """Keys that an error message lists before it says how many more there are."""
 
 
+FEW = 64
+"""Modules of a list that are built without asking whether there are tensors for them."""
+
+
 @dataclass(frozen=True)
 class Shapes:
     """A state dict of one architecture, asked for sizes.
@@ -52,9 +56,20 @@ class Shapes:
         return int(self.state[key].shape[-1])
 
     def count(self, prefix: str) -> int:
-        """Number of modules in a list, by the largest number that follows ``prefix`` and a dot."""
-        numbers = [re.match(rf"{re.escape(prefix)}\.(\d+)\.", key) for key in self.state]
-        return max((int(match.group(1)) + 1 for match in numbers if match), default=0)
+        """Number of modules in a list, by the largest number that follows ``prefix`` and a dot.
+
+        Raises:
+            CheckpointError: there are not even as many tensors.
+        """
+        numbers = [re.match(rf"{re.escape(prefix)}\.(\d{{1,9}})\.", key) for key in self.state]
+        count = max((int(match.group(1)) + 1 for match in numbers if match), default=0)
+        if count > max(len(self.state), FEW):
+            raise CheckpointError(f"{self.source} is no {self.title}: it numbers {prefix} up to {count - 1}")
+        return count
+
+    def begins(self, prefix: str) -> bool:
+        """Whether any key begins with ``prefix``."""
+        return any(key.startswith(prefix) for key in self.state)
 
     def has(self, text: str) -> bool:
         """Whether any key contains ``text``."""
