@@ -16,6 +16,7 @@ Examples:
   dcdr-deploy export model.pth                      writes model.onnx beside it
   dcdr-deploy export model.safetensors --fp16       writes model.fp16.onnx
   dcdr-deploy export model.pth -o out/net.onnx --static 1080x1920
+  dcdr-deploy export AGCM.pth --part LE.pth --part HG.pth -o hdrtvnet.onnx     a network published in three files
 """
 
 
@@ -32,6 +33,18 @@ Examples:
     help="What the layers give: linear, white, gamma:2.24, log, pq-bt2020. [the checkpoint's, or as published]",
 )
 @click.option(
+    "--part",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    metavar="FILE",
+    help="Checkpoint of another part, for networks published in parts.",
+)
+@click.option(
+    "--architecture",
+    metavar="NAME",
+    help="What CHECKPOINT is, where its tensors do not tell, such as hdrunet or fhdr:iterations=1.",
+)
+@click.option(
     "--calibrate",
     type=click.Path(path_type=Path),
     metavar="FOLDER",
@@ -46,6 +59,8 @@ def command(
     no_verify: bool,
     peak: float | None,
     output_encoding: str | None,
+    part: tuple[Path, ...],
+    architecture: str | None,
     calibrate: Path | None,
     as_json: bool,
 ) -> None:
@@ -60,6 +75,15 @@ def command(
     from dcdr_deploy.commands.show.export import as_data, as_text
     from dcdr_deploy.export.checkpoint import ExportOptions, export_checkpoint
 
-    options = ExportOptions(fp16, static, not no_verify, peak, calibrate, output_encoding=output_encoding)
+    options = ExportOptions(
+        fp16,
+        static,
+        not no_verify,
+        peak,
+        calibrate,
+        output_encoding=output_encoding,
+        architecture=architecture,
+        part=part,
+    )
     report = export_checkpoint(checkpoint, output, options, Display(lines=stage_line))
     click.echo(json.dumps(as_data(report)) if as_json else printable_lines(as_text(report)))

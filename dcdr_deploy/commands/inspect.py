@@ -36,9 +36,23 @@ Examples:
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), help="PNG to write. [IMAGE's name with .offsets.png, here]"
 )
+@click.option(
+    "--part",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    metavar="FILE",
+    help="Checkpoint of another part, for networks published in parts.",
+)
+@click.option("--architecture", metavar="NAME", help="What a checkpoint is, where its tensors do not tell.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(
-    file: Path, picture: Path | None, at: tuple[tuple[int, int], ...], output: Path | None, as_json: bool
+    file: Path,
+    picture: Path | None,
+    at: tuple[tuple[int, int], ...],
+    output: Path | None,
+    part: tuple[Path, ...],
+    architecture: str | None,
+    as_json: bool,
 ) -> None:
     """Show inputs, outputs, metadata, operators by domain, functions and parameters of FILE.
 
@@ -55,10 +69,12 @@ def command(
 
         if at or output:
             raise click.UsageError("--at and --output belong to --offsets IMAGE")
-        data, as_text = inspect_file(file), format_inspection
+        data, as_text = inspect_file(file, architecture=architecture, part=part), format_inspection
     else:
         from dcdr_deploy.commands.show.inspect import as_text as offsets_as_text
         from dcdr_deploy.inspection.drawing import inspect_offsets
 
+        if architecture is not None or part:
+            raise click.UsageError("--architecture and --part do not go with --offsets IMAGE")
         data, as_text = inspect_offsets(file, picture, output, at), offsets_as_text
     click.echo(json.dumps(data, indent=2) if as_json else printable_lines(as_text(data)))

@@ -36,6 +36,8 @@ class ExportOptions:
         form: body of ``dcdr::DeformConv2d``.
         output_encoding: encoding of what the layers give (:mod:`dcdr_deploy.models.encodings`), for architectures of
             which there are weights of several; ``None`` takes the checkpoint's, or that of the published weights.
+        architecture: what the checkpoint is, where its tensors do not tell.
+        part: files of the other parts, for networks that are published in parts.
     """
 
     fp16: bool = False
@@ -45,6 +47,8 @@ class ExportOptions:
     calibration: Path | None = None
     form: str = "native"
     output_encoding: str | None = None
+    architecture: str | None = None
+    part: tuple[Path, ...] = ()
 
     def __post_init__(self) -> None:
         if self.peak is not None:
@@ -104,9 +108,10 @@ def export_checkpoint(
     output = output or default_output(checkpoint, options.fp16)
     if output.suffix != ONNX_SUFFIX:
         raise InputError(f"{output}: an exported model needs the suffix .onnx")
-    refuse_overwriting(output, checkpoint)
+    for source in (checkpoint, *options.part):
+        refuse_overwriting(output, source)
     listener(Event("loading the checkpoint"))
-    loaded = load_checkpoint(checkpoint)
+    loaded = load_checkpoint(checkpoint, architecture=options.architecture, part=options.part)
     fit_options(loaded, options)
     listener(Event("measuring offsets"))
     metadata = describe(loaded, options)
@@ -151,7 +156,7 @@ def _assumptions(loaded: LoadedModel, options: ExportOptions) -> tuple[bool, str
     if loaded.has_metadata:
         return False, None
     network = loaded.network
-    ambiguous = "output" in architecture_of(network.config).unseen and options.output_encoding is None
+    ambiguous = "output" in loaded.assumed and options.output_encoding is None
     return options.peak is None and network.encoding.peak is None, network.config.output if ambiguous else None
 
 

@@ -5,28 +5,39 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from dcdr_deploy.errors import ModelError
+from dcdr_deploy.errors import InputError, ModelError
 from dcdr_deploy.export import require_export_packages
 from dcdr_deploy.imaging.read_hdr import HDR_SUFFIXES
 from dcdr_deploy.modelfile.names import CHECKPOINT_SUFFIXES, ENGINE_SUFFIX, ONNX_SUFFIX
 
+if TYPE_CHECKING:
+    from dcdr_deploy.models import Architecture
+    from dcdr_deploy.models.recognition import Reading
 
-def inspect_file(path: Path) -> dict[str, Any]:
+
+def inspect_file(path: Path, *, architecture: str | None = None, part: Sequence[Path] = ()) -> dict[str, Any]:
     """Describe a model file or an HDR picture as plain data.
+
+    Args:
+        path: the file.
+        architecture: of checkpoints, what they are, where their tensors do not tell.
+        part: of checkpoints, files of the network's other parts.
 
     Returns:
         ``kind`` ("onnx", "checkpoint", "engine" or "picture"), ``path``, ``metadata``; for pictures ``width``,
         ``height`` and the range of their numbers; for models ``parameters`` (count); for ONNX also ``inputs``,
-        ``outputs``, ``opsets``, ``operators`` (counts by domain), ``functions``; for checkpoints ``network`` and
-        ``architecture``.
+        ``outputs``, ``opsets``, ``operators`` (counts by domain), ``functions``; for checkpoints ``network``,
+        ``architecture``, what the ``output`` means, and for those of other tools the ``licence`` of the authors'
+        weights, where those are ``published``, and what was ``assumed``.
 
     Raises:
         ModelError: missing, of an unknown kind, or damaged.
         CheckpointError: a checkpoint that cannot be used.
-        InputError: a picture that cannot be read.
+        InputError: a picture that cannot be read, or arguments that do not fit.
     """
     if not path.is_file():
         raise ModelError(f"no such file: {path}")
@@ -35,7 +46,10 @@ def inspect_file(path: Path) -> dict[str, Any]:
         raise ModelError(
             f"{path}: cannot inspect {path.suffix or 'a file without suffix'}; known: {', '.join(READERS)}"
         )
-    return {"path": str(path), "bytes": path.stat().st_size, **reader(path)}
+    if reader is not _inspect_checkpoint and (architecture is not None or part):
+        raise InputError(f"{path} is no checkpoint: leave `architecture` and `part` out")
+    described = _inspect_checkpoint(path, architecture, part) if reader is _inspect_checkpoint else reader(path)
+    return {"path": str(path), "bytes": path.stat().st_size, **described}
 
 
 def _inspect_onnx(path: Path) -> dict[str, Any]:
@@ -85,24 +99,54 @@ def _tensor(value: Any) -> dict[str, Any]:
     }
 
 
-def _inspect_checkpoint(path: Path) -> dict[str, Any]:
+def _inspect_checkpoint(path: Path, architecture: str | None = None, part: Sequence[Path] = ()) -> dict[str, Any]:
     require_export_packages()
     from dcdr_deploy.modelfile.metadata import encode
     from dcdr_deploy.models import architecture_of, count_parameters, load_checkpoint
+    from dcdr_deploy.models.recognition import PartAlone
 
-    loaded = load_checkpoint(path)
+    try:
+        loaded = load_checkpoint(path, architecture=architecture, part=part)
+    except PartAlone as alone:
+        return _part_alone(alone.reading)
     network = loaded.network
+    entry = architecture_of(network.config)
     taken = {"taken": loaded.taken} if loaded.taken else {}
     return {
         "kind": "checkpoint",
         **taken,
-        "network": architecture_of(network.config).title,
+        "network": entry.name_of(network),
         "parameters": count_parameters(network),
         "architecture": json.loads(network.config.to_json()),
         "output": network.encoding.words,
+        **({} if loaded.has_metadata else _published(entry)),
+        **({"assumed": dict(loaded.assumed)} if loaded.assumed else {}),
         "deformable_blocks": sum(block.deformable for block in network.deformable_blocks().values()),
         "metadata": encode(loaded.metadata) if loaded.has_metadata else {},
     }
+
+
+def _part_alone(reading: Reading) -> dict[str, Any]:
+    """What a checkpoint is that is no network without others."""
+    from dcdr_deploy.models.encodings import Encoding
+
+    entry = reading.architecture
+    return {
+        "kind": "checkpoint",
+        "network": reading.title,
+        "needs": f"{reading.others}, by --part",
+        "parameters": sum(tensor.numel() for tensor in reading.state.values() if tensor.is_floating_point()),
+        "output": Encoding.parse(entry.published_output).words,
+        **_published(entry),
+        "metadata": {},
+    }
+
+
+def _published(entry: Architecture) -> dict[str, str]:
+    """What an architecture's authors state of their weights. Whether a file holds just those, it does not say."""
+    if entry.published is None:
+        return {}
+    return {"licence": f"{entry.published.licence}, of the authors' weights", "published": entry.published.place}
 
 
 def _inspect_engine(path: Path) -> dict[str, Any]:
@@ -135,7 +179,7 @@ ULTRA_HDR_SUFFIXES = (".jpg", ".jpeg")
 
 _SHAPES = ("min_shape", "opt_shape", "max_shape")
 
-READERS = {
+READERS: dict[str, Callable[[Path], dict[str, Any]]] = {
     ONNX_SUFFIX: _inspect_onnx,
     ENGINE_SUFFIX: _inspect_engine,
     **dict.fromkeys(CHECKPOINT_SUFFIXES, _inspect_checkpoint),

@@ -190,6 +190,11 @@ class Architecture:
         """What its networks' layers take."""
         return cast(Normalisation, self.network.normalisation)
 
+    def name_of(self, network: nn.Module) -> str:
+        """What one of its networks is called by people, where it has some of the parts only."""
+        there = [title for part, title in self.parts.items() if hasattr(network, part)]
+        return self.title if len(there) == len(self.parts) else f"{' and '.join(there)} of {self.title}"
+
     @property
     def published_output(self) -> str:
         """Encoding of the output of weights that say nothing of it: those of other tools."""

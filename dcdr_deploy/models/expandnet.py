@@ -105,6 +105,6 @@ EXPAND_NET = Architecture(
     deduce=deduce_config,
     presets=PRESETS,
     size_multiple=1,
-    losses={"l1_cosine": 1.0},
-    published=Published("BSD 3-Clause Clear", "github.com/dmarnerides/hdr-expandnet (weights.pth)"),
+    losses={"coded_l1": 1.0, "cosine": 5.0},
+    published=Published("BSD-3-Clause-Clear", "github.com/dmarnerides/hdr-expandnet (weights.pth)"),
 )

@@ -30,12 +30,16 @@ class FHDRConfig(NetworkConfig):
     Attributes:
         width: feature channels.
         growth: channels that each dense layer adds.
-        iterations: how often the feedback block runs; the publication's best is 4. No tensor shows it.
+        iterations: how often the feedback block runs; the publication's best is 4. No tensor shows it. There are public
+            weights for one and for two.
+        bgr: the layers give blue first, as those of the public weights do, which were trained on pairs of an RGB and a
+            BGR picture.
     """
 
     width: int = 64
     growth: int = 32
     iterations: int = 4
+    bgr: bool = False
 
     def __post_init__(self) -> None:
         if min(self.width, self.growth, self.iterations) < 1:
@@ -129,7 +133,8 @@ class FHDR(HdrNetwork):
         for _ in range(self.config.iterations):
             out, hidden = self.feedback_block(features, hidden)
         out = F.relu(self.hrb1(out + first))
-        return (torch.tanh(self.hrb2(self.reflect_pad(out))) + 1) / 2
+        light = (torch.tanh(self.hrb2(self.reflect_pad(out))) + 1) / 2
+        return light.flip(1) if self.config.bgr else light
 
     def receptive_field(self) -> int:
         """One-sided extent in pixels: 104 for four iterations, each through three dense blocks and a layer."""
@@ -159,6 +164,6 @@ FHDR_NET = Architecture(
     presets=PRESETS,
     size_multiple=1,
     losses={"mu5000_l1": 1.0},
-    unseen={"iterations": 4},
+    unseen={"iterations": 2, "bgr": True},
     published=Published("BSD-3-Clause", "github.com/mukulkhanna/FHDR (README, of one and of two iterations)"),
 )

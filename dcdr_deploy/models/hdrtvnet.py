@@ -312,7 +312,8 @@ HDRTV_NET = Architecture(
     presets=PRESETS,
     size_multiple=32,
     losses={"coded_l1": 1.0},
+    forms=(HDRTVNetConfig(steps=1), HDRTVNetConfig(steps=2)),
     unseen={"output": "pq-bt2020"},
     parts={"agcm": "AGCM", "le": "LE", "hg": "HG"},
-    published=Published("MIT", "github.com/chxy95/HDRTVNet (links in its README)"),
+    published=Published("MIT", "github.com/chxy95/HDRTVNet (README); AGCM also in github.com/xiaom233/HDRTVNet-plus"),
 )

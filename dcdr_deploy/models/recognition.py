@@ -91,6 +91,11 @@ class Reading:
         title = self.architecture.title
         return f"{self.architecture.parts[self.part]} of {title}" if self.part else title
 
+    @property
+    def others(self) -> str:
+        """The architecture's other parts, for people."""
+        return _and([title for part, title in self.architecture.parts.items() if part != self.part])
+
     def fits(self, source: Path) -> bool:
         """Whether these tensors are a whole network of the architecture, by names and shapes."""
         try:
@@ -106,6 +111,14 @@ class Reading:
         prefix = f"{self.part}." if self.part else ""
         usual = ({name for name in form if name.startswith(prefix)} for form in _usual_names(self.architecture))
         return max(len(names & form) / len(names | form) for form in usual)
+
+
+class PartAlone(CheckpointError):
+    """A checkpoint holds a part of a network that does nothing alone; ``reading`` says which."""
+
+    def __init__(self, source: Path, reading: Reading) -> None:
+        self.reading = reading
+        super().__init__(f"{source} is {reading.title} alone: add the file of {reading.others} by `part` at its export")
 
 
 def outline(architecture: Architecture, config: NetworkConfig) -> State:
@@ -167,8 +180,8 @@ def recognise(state: State, source: Path, wanted: Wanted | None = None) -> Readi
         wanted: what the user says it is.
 
     Raises:
-        CheckpointError: two architectures fit, or it is a part that is no network alone, or it resembles none or
-            several alike.
+        CheckpointError: two architectures fit, or it resembles none, or several alike.
+        PartAlone: it is a part that is no network by itself.
     """
     entries = [wanted.architecture] if wanted else None
     ways = list(readings(state, entries))
@@ -185,9 +198,7 @@ def recognise(state: State, source: Path, wanted: Wanted | None = None) -> Readi
     nearest = [way for likeness, way in likenesses if likeness >= NEAR * most]
     alone = [way for likeness, way in likenesses if likeness == 1.0 and way.part]
     if alone:
-        way, *_ = alone
-        others = _and([title for part, title in way.architecture.parts.items() if part != way.part])
-        raise CheckpointError(f"{source} is {way.title} alone: add the file of {others} by `part` at its export")
+        raise PartAlone(source, alone[0])
     if len({way.architecture for way in nearest}) > 1:
         raise CheckpointError(f"{source} is whole as neither {_titles(nearest)}, but like them: {_say_which(nearest)}")
     return max(likenesses, key=lambda entry: entry[0])[1]

@@ -1,4 +1,4 @@
-"""Losses of other publications' networks, on logarithms of light: see :mod:`dcdr_deploy.training.losses`."""
+"""Losses of other publications' networks, most on logarithms of light: see :mod:`dcdr_deploy.training.losses`."""
 
 from __future__ import annotations
 
@@ -63,3 +63,8 @@ def mu_variation(prediction: Tensor, truth: Tensor) -> Tensor:
     toned = mu_law(prediction)
     down, across = toned[:, :, 1:] - toned[:, :, :-1], toned[:, :, :, 1:] - toned[:, :, :, :-1]
     return down.abs().mean() + across.abs().mean()
+
+
+def cosine(prediction: Tensor, truth: Tensor) -> Tensor:
+    """Mean of 1 - the cosine between a pixel's colours as vectors (ExpandNet, eq. 2); both (N, 3, H, W) linear."""
+    return (1 - F.cosine_similarity(prediction, truth, dim=1, eps=1e-20)).mean()

@@ -14,7 +14,7 @@ from dcdr_deploy.errors import InputError
 from dcdr_deploy.metrics.chromaticity import DARKEST, uv_prime
 from dcdr_deploy.metrics.psnr import CLIPPED_CODE
 from dcdr_deploy.models.encodings import LINEAR, Encoding
-from dcdr_deploy.training.log_losses import illumination_reflectance, mu5000_l1, mu_variation
+from dcdr_deploy.training.log_losses import cosine, illumination_reflectance, mu5000_l1, mu_variation
 from dcdr_deploy.training.mu_law import mu_law
 from dcdr_deploy.training.perceptual import PERCEPTUAL
 
@@ -167,6 +167,7 @@ TERMS: dict[str, Callable[[float], LossTerm]] = {
     "sdr_l1": lambda peak: partial(sdr_l1, peak=peak),
     "mu5000_l1": lambda peak: mu5000_l1,
     "mu_variation": lambda peak: mu_variation,
+    "cosine": lambda peak: cosine,
 }
 """Losses of prediction and truth without weights of their own, made for a peak, by the name used in a recipe."""
 

@@ -101,11 +101,12 @@ def test_convolutions_have_the_names_of_the_public_checkpoints(preset: str) -> N
 
 @pytest.mark.parametrize("form", FORMS)
 def test_the_configuration_is_deduced_from_a_bare_state_dict(form: str, tmp_path: Path) -> None:
-    network = tiny_network(form.split()[0], FORMS[form])
+    architecture = architecture_of(FORMS[form])
+    config = replace(FORMS[form], **architecture.unseen)
+    network = tiny_network(form.split()[0], config)
     torch.save(network.state_dict(), tmp_path / "m.pth")
     loaded = load_checkpoint(tmp_path / "m.pth")
-    architecture = architecture_of(FORMS[form])
-    assert loaded.network.config == replace(FORMS[form], **architecture.unseen)
+    assert loaded.network.config == config
     assert loaded.metadata.size_multiple == architecture.size_multiple
     x = torch.rand(1, 3, 64, 96, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
