@@ -92,6 +92,30 @@ def extended(data: bytes, properties: Mapping[bytes, bytes], items: Sequence[Met
         raise UnknownLayoutError(f"no picture file as expected: {error!r}") from error
 
 
+def with_colours(data: bytes, primaries: int, transfer: int) -> bytes:
+    """Return a file whose ``nclx`` properties say other primaries and another curve (14496-12, 12.1.5.2), in place.
+
+    The matrix stays, by which samples were made of R, G and B.
+
+    Raises:
+        UnknownLayoutError: there is no such property.
+    """
+    changed, found = bytearray(data), False
+    try:
+        meta = next(each for each in boxes(data) if each.kind == b"meta")
+        (iprp,) = (each for each in boxes(data, meta.begin + _OF_FULL_BOX, meta.end) if each.kind == b"iprp")
+        (ipco,) = (each for each in boxes(data, iprp.begin, iprp.end) if each.kind == b"ipco")
+        for each in boxes(data, ipco.begin, ipco.end):
+            if each.kind == b"colr" and data.startswith(b"nclx", each.begin):
+                struct.pack_into(">HH", changed, each.begin + 4, primaries, transfer)
+                found = True
+    except (StopIteration, ValueError, struct.error) as error:
+        raise UnknownLayoutError(f"no picture file as expected: {error!r}") from error
+    if not found:
+        raise UnknownLayoutError("no property of colours")
+    return bytes(changed)
+
+
 @dataclass(frozen=True)
 class _Location:
     """Where an item's bytes lie: offsets and lengths, by a construction method."""

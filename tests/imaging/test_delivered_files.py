@@ -98,6 +98,29 @@ def test_an_avif_of_quality_100_gives_back_its_codes(tmp_path, bits):
     np.testing.assert_array_equal(np.stack([red, green, blue], axis=-1), codes)
 
 
+@pytest.mark.parametrize("quality", [95, 100])
+def test_an_imagecodecs_that_cannot_be_told_colours_writes_them_too(tmp_path, monkeypatch, quality):
+    """As those are that Python 3.10 has: the container tells the colours, and samples are made by their matrix."""
+    heif = pytest.importorskip("pillow_heif")
+    import imagecodecs
+
+    encode = imagecodecs.avif_encode
+    monkeypatch.setattr(
+        imagecodecs,
+        "avif_encode",
+        lambda data, level, speed, bitspersample, numthreads: encode(
+            data, level=level, speed=speed, bitspersample=bitspersample, numthreads=numthreads
+        ),
+    )
+    linear, light = picture(), Light(transfer="hlg")
+    data = written(tmp_path / "out.avif", linear, quality=quality, light=light)
+    colours = heif.open_heif(data).info["nclx_profile"]
+    assert (colours["color_primaries"], colours["transfer_characteristics"], colours["full_range_flag"]) == (9, 18, 1)
+    close(imagecodecs.avif_decode(data).astype(np.float64), expected(linear, light)[0], 1023)
+    with Image.open(io.BytesIO(data)) as image:
+        close(np.array(image).astype(np.float64) * (1023 / 255), expected(linear, light)[0], 1023)
+
+
 def test_libheif_reads_the_properties_of_an_avif(tmp_path):
     heif = pytest.importorskip("pillow_heif")
     linear = picture()

@@ -10,7 +10,14 @@ import pytest
 from PIL import Image
 
 from dcdr_deploy.imaging import isobmff
-from dcdr_deploy.imaging.isobmff_write import UnknownLayoutError, content_light, exif_item, extended, xmp_item
+from dcdr_deploy.imaging.isobmff_write import (
+    UnknownLayoutError,
+    content_light,
+    exif_item,
+    extended,
+    with_colours,
+    xmp_item,
+)
 
 
 def avif(mode: str = "RGB", **options) -> bytes:
@@ -81,3 +88,22 @@ def test_brightness_ends_at_what_two_bytes_hold():
 def test_other_bytes_are_refused(data):
     with pytest.raises(UnknownLayoutError):
         extended(data, {b"clli": bytes(4)})
+
+
+def test_colours_are_told_anew_and_the_samples_stay():
+    before = avif()
+    after = with_colours(before, 9, 16)
+    container = isobmff.read(after)
+    colours = container.items[container.primary].property(b"colr")
+    old = isobmff.read(before).items[container.primary].property(b"colr")
+    assert colours is not None
+    assert old is not None
+    assert colours == b"nclx" + struct.pack(">HH", 9, 16) + old[8:]
+    assert len(after) == len(before)
+    assert container.payload(container.primary) == isobmff.read(before).payload(container.primary)
+
+
+@pytest.mark.parametrize("data", [b"", b"no boxes at all", avif().replace(b"nclx", b"xxxx")])
+def test_colours_cannot_be_told_where_there_is_no_place_for_them(data):
+    with pytest.raises(UnknownLayoutError):
+        with_colours(data, 9, 16)

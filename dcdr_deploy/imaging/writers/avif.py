@@ -5,9 +5,11 @@ libavif with libaom by imagecodecs. It writes ``nclx`` and no brightness, which 
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
+from typing import Any
 
-from dcdr_deploy.imaging.isobmff_write import extended
+from dcdr_deploy.imaging.isobmff_write import extended, with_colours
 from dcdr_deploy.imaging.light import HLG, PQ
 from dcdr_deploy.imaging.writers.base import FAST, SLOW, Format, Job
 from dcdr_deploy.imaging.writers.delivered import (
@@ -37,18 +39,15 @@ def write_avif(path: Path, job: Job) -> None:
     quality, bits = options.quality or QUALITY, options.bits or BITS
     samples, level = encoded(job, bits)
     primaries, transfer, matrix = code_points(job.light, lossless=quality == LOSSLESS)
+    settings: dict[str, Any] = {"level": quality, "speed": _SPEED[options.speed], "bitspersample": bits}
+    tellable = "primaries" in inspect.signature(imagecodecs.avif_encode).parameters  # from 2025.11 on
+    if tellable:
+        settings |= {"primaries": primaries, "transfer": transfer, "matrix": matrix}
     with encoder_errors("libavif"):
-        data = imagecodecs.avif_encode(
-            samples,
-            level=quality,
-            speed=_SPEED[options.speed],
-            bitspersample=bits,
-            primaries=primaries,
-            transfer=transfer,
-            matrix=matrix,
-            numthreads=hardware.cpu_threads(),
-        )
-        path.write_bytes(extended(bytes(data), properties(job.light, level), items_of(job)))
+        data = bytes(imagecodecs.avif_encode(samples, numthreads=hardware.cpu_threads(), **settings))
+        if not tellable:
+            data = with_colours(data, primaries, transfer)
+        path.write_bytes(extended(data, properties(job.light, level), items_of(job)))
 
 
 FORMAT = Format(
