@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
 import os
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -24,6 +23,9 @@ GAIN_MAP_SUFFIX = ".exr"
 
 OWN_MARK = b"dcdr-deploy"
 """What every file that this tool writes holds, in the name of the software."""
+
+_MARK_WITHIN = 2**18
+"""Bytes from the begin or the end of a file within which that is: formats put texts before or behind the pixels."""
 
 
 @dataclass(frozen=True)
@@ -147,12 +149,11 @@ def check_replaced(output: Path) -> None:
     """
     if output.suffix.lower() not in SUFFIXES or not os.path.isfile(output):  # noqa: PTH113 - as in output_path
         return
-    with suppress(OSError, ValueError), output.open("rb") as file:  # what cannot be read fails where it is written
-        if not os.fstat(file.fileno()).st_size:
+    with suppress(OSError), output.open("rb") as file:  # what cannot be read fails where it is written
+        head = file.read(_MARK_WITHIN)
+        file.seek(-min(_MARK_WITHIN, os.fstat(file.fileno()).st_size), os.SEEK_END)
+        if not head or OWN_MARK in head or OWN_MARK in file.read():
             return
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            if content.find(OWN_MARK) >= 0:
-                return
         raise InputError(f"{output}: is a picture that dcdr-deploy has not written; choose another name, or delete it")
 
 
