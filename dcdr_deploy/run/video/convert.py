@@ -89,19 +89,19 @@ class PreparedVideo(Prepared):
             place = stack.enter_context(opened(path, self._key(runner)))
             source = stack.enter_context(open_video(self.info.path, deinterlace=deinterlace))
             before = _sum(place.segments)
-            fresh, stages = 0, dict[str, float]()
+            fresh, stages, trailing = 0, dict[str, float](), Sums()
             if not (place.segments and place.segments[-1].ends):
                 selection = self._rest(source, place, before.frames)
                 sink = self._sink(runner, place)
                 restoring = Restoring(runner, self.settings.scale, self.settings.dials)
                 work = Work(selection, restoring, sink, self.teller(listener, before.frames))
                 self._run(work, sink, place, listener)
-                fresh, stages = work.fresh, work.seconds
+                fresh, stages, trailing = work.fresh, work.seconds, Sums(lost=selection.trailing)
                 missing = source.shortfall(_sum(place.segments).frames) if selection.complete else ""
                 self.notes += [missing] if missing else []
             if not place.segments:
                 raise self.empty()
-            sums = self._join(path, place, place.segments)
+            sums = self._join(path, place, place.segments) + trailing
             place.remove()
         with suppress(OSError):
             partial_path(path).unlink(missing_ok=True)

@@ -43,6 +43,7 @@ class Selection:
     Attributes:
         ended: no further picture comes.
         complete: that is so because the source ended, and not because no more was wanted.
+        trailing: stamps of frames after the last picture that could not be decoded; as of :class:`Picture`.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Selection:
             seen: the frame that it decoded last.
         """
         self.ended = self.complete = False
+        self.trailing: tuple[int, ...] = ()
         self._source = source
         self._options = options
         self._last = last
@@ -94,6 +96,7 @@ class Selection:
                 repeated = self._repeated(frame)
                 if repeated is not None:
                     return self._picture(repeated, frame.stamp or 0, repeated.duration, tuple(lost))
+        self.trailing += tuple(lost)
         return None
 
     def _repeated(self, frame: LostFrame) -> SourceFrame | None:

@@ -15,6 +15,7 @@ from dcdr_deploy.run.video.colours import Tags
 from dcdr_deploy.run.video.package import load, reason
 from dcdr_deploy.run.video.planes import pixel_format
 from dcdr_deploy.run.video.source import VideoInfo, VideoSource
+from dcdr_deploy.run.video.streams import is_cover
 from dcdr_deploy.system.files import refuse_url
 
 _PROGRESSIVE = (0, 1)  # FFmpeg's AV_FIELD_UNKNOWN and AV_FIELD_PROGRESSIVE
@@ -64,7 +65,7 @@ def open_video(path: Path, *, deinterlace: bool = False) -> Iterator[VideoSource
 
 
 def _described(path: Path, container: Any, deinterlace: bool) -> VideoSource:
-    pictures = [stream for stream in container.streams.video if not _is_cover(stream)]
+    pictures = [stream for stream in container.streams.video if not is_cover(stream)]
     if not pictures:
         raise InputError(f"{path}: holds no video track")
     stream = pictures[0]
@@ -106,11 +107,6 @@ def _described(path: Path, container: Any, deinterlace: bool) -> VideoSource:
         notes=tuple(notes),
     )
     return VideoSource(container, stream, info, deinterlace=deinterlace)
-
-
-def _is_cover(stream: Any) -> bool:
-    dispositions = type(stream.disposition)
-    return bool(stream.disposition & (dispositions.attached_pic | dispositions.timed_thumbnails))
 
 
 def _seconds(container: Any, stream: Any, rate: Fraction) -> tuple[Fraction | None, Fraction]:

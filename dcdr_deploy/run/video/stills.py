@@ -173,7 +173,7 @@ class PreparedStills(Prepared):
         height, width = self.info.shown_size
         report = self.report(
             runner,
-            sum((line.sums for line in lines), Sums()),
+            sum((line.sums for line in lines), Sums(lost=selection.trailing)),
             time.perf_counter() - started,
             output=self.output,
             height=height,

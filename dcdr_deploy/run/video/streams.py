@@ -28,6 +28,9 @@ _DROPPED_TAGS = frozenset({"encoder", "major_brand", "minor_version", "compatibl
 _DROPPED_BEGINNINGS = ("bps", "number_of_", "_statistics")
 """Statistics that Matroska's writers leave about the tracks of the source."""
 
+_COVERS = {"png": (".png", "image/png"), "mjpeg": (".jpg", "image/jpeg")}
+"""Codecs of covers: suffix and media type, which Matroska wants to know."""
+
 _QUICKTIME_LANGUAGES = {"deu": "ger", "nld": "dut", "ell": "gre", "isl": "ice", "zho": "chi", "fre": "fra"}
 """Where FFmpeg's table of QuickTime's languages knows another of a language's two codes (ISO 639-2)."""
 
@@ -101,8 +104,13 @@ class Companions:
             ValueError: the output cannot hold a track of sound; :func:`check` says so before.
         """
         output.metadata.update(_kept(self._container.metadata))
+        pictures = [stream for stream in self._container.streams.video if not is_cover(stream)]
+        for before, after in zip(pictures[:1], output.streams.video, strict=False):
+            _named(after, before, self._muxer)
         for stream in self._container.streams:
-            if stream.type == "audio":
+            if stream.type == "video" and is_cover(stream):
+                self._add_cover(stream, output)
+            elif stream.type == "audio":
                 self._copies[stream.index] = _Copy(self._copied(stream, output))
             elif stream.type == "subtitle":
                 self._add_subtitle(stream, output)
@@ -138,11 +146,15 @@ class Companions:
         if not wanted:
             return
         for packet in self._container.demux(wanted):
+            copy = self._copies[packet.stream.index]
+            if packet.size and copy.stream.type == "video":  # a cover, which belongs to no moment
+                packet.pts, packet.dts, packet.stream = 0, 0, copy.stream
+                yield Fraction(0), packet
+                continue
             stamp = packet.dts if packet.dts is not None else packet.pts
             if stamp is None or not packet.size:
                 continue
             base = packet.time_base
-            copy = self._copies[packet.stream.index]
             is_text = copy.stream.type == "subtitle"
             shown = packet.pts if packet.pts is not None else stamp
             length = (packet.duration or 0) if is_text else 0
@@ -179,12 +191,33 @@ class Companions:
         else:
             self._copies[stream.index] = _Copy(self._copied(stream, output))
 
+    def _add_cover(self, stream: Any, output: Any) -> None:
+        kind = _COVERS.get(_codec(stream))
+        if self._muxer == "mp4" and kind is not None:
+            self._copies[stream.index] = _Copy(self._copied(stream, output))
+        elif self._muxer == "matroska" and kind is not None:
+            suffix, mimetype = kind
+            output.add_attachment(f"cover{suffix}", mimetype, _first_packet(self._container.name, stream.index))
+        else:
+            self.left_out.append("its cover is left out; only .mp4 and .mkv hold it")
+
     def _attach(self, stream: Any, output: Any) -> None:
         name = stream.metadata.get("filename") or f"attachment-{stream.index}"
         if self._muxer == "matroska":
             output.add_attachment(name, stream.mimetype or "application/octet-stream", stream.data)
         else:
             self.left_out.append(f"the attachment {name} is left out; only .mkv holds it")
+
+
+def is_cover(stream: Any) -> bool:
+    """Tell whether a video track is a still that stands for the whole file."""
+    dispositions = type(stream.disposition)
+    return bool(stream.disposition & (dispositions.attached_pic | dispositions.timed_thumbnails))
+
+
+def _first_packet(path: str, track: int) -> bytes:
+    with load().open(path) as container:
+        return next(bytes(packet) for packet in container.demux(container.streams[track]) if packet.size)
 
 
 def check(path: Path, target: Path, muxer: str) -> list[str]:

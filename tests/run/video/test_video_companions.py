@@ -84,6 +84,49 @@ def test_a_part_takes_its_own_sound_text_and_chapters(make_clip, runner):
         assert chapters == [0.0]
 
 
+def with_cover(clip, target):
+    """The clip with a cover beside its pictures, by PyAV."""
+    import io
+
+    import av
+    import numpy as np
+    from PIL import Image
+
+    picture = io.BytesIO()
+    Image.fromarray(np.full((32, 32, 3), 200, np.uint8)).save(picture, "PNG")
+    with av.open(str(clip)) as source, av.open(str(target), "w") as output:
+        source.streams.video[0].metadata["language"] = "fin"
+        video = output.add_stream_from_template(source.streams.video[0], opaque=True)
+        video.metadata.update(title="the film", language="fin")
+        with av.open(io.BytesIO(picture.getvalue()), format="png_pipe") as still:
+            cover = output.add_stream_from_template(still.streams.video[0], opaque=True)
+            cover.disposition = type(cover.disposition).attached_pic
+            for packet in source.demux(video=0):
+                if packet.size:
+                    packet.stream = video
+                    output.mux(packet)
+            packet = av.Packet(picture.getvalue())
+            packet.pts = packet.dts = 0
+            packet.time_base, packet.stream = Fraction(1, 24), cover
+            output.mux(packet)
+    return target, picture.getvalue()
+
+
+@pytest.mark.parametrize("name", ["o.mp4", "o.mkv", "o.mov"])
+def test_covers_go_along_and_are_not_taken_for_the_film(make_clip, runner, name):
+    source, cover = with_cover(make_clip("plain.mp4", frames=4), make_clip("in.mp4", frames=1))
+    report = converted(source, runner, name, start=Fraction(1, 24))
+    assert report.frames == 3
+    with opened(report.output) as found:
+        stills = [stream for stream in found.streams.video if stream.disposition.value & 1024]
+        assert found.streams.video[0].language == "fin"
+        data = [bytes(packet) for packet in found.demux(stills) if packet.size] if stills else []
+    if name == "o.mov":
+        assert report.notes == ("its cover is left out; only .mp4 and .mkv hold it",)
+    else:
+        assert (data, report.notes) == ([cover], ())
+
+
 def test_sound_that_a_container_cannot_hold_is_refused_before_any_work(tmp_path, runner, make_clip):
     import av
     import numpy as np

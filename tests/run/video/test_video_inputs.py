@@ -206,6 +206,12 @@ def test_lost_frames_are_left_out_or_show_the_one_before(make_clip, runner, poli
         assert (found.lumas[2] == found.lumas[4]).all()
 
 
+def test_frames_lost_at_the_end_are_reported_too(make_clip, runner):
+    source = damaged(make_clip(frames=8, options={"preset": "ultrafast", "g": "1"}), 7)
+    report, found = converted(source, runner, on_error="skip")
+    assert (len(found.stamps), report.lost) == (7, pytest.approx((7 / RATE,), abs=1e-4))
+
+
 def test_a_file_that_breaks_off_is_reported(make_clip, runner):
     source = make_clip("in.mkv", frames=24, options={"preset": "ultrafast", "g": "4"})
     content = source.read_bytes()
