@@ -4,8 +4,9 @@
 
 The library call gets samples that are ready, with the same compression and threads, and writes into the same folder.
 What this package adds is all the rest: limits, primaries, roll-off, curve, brightness, tags, whole files or none. Both
-are timed in turn, round by round, and the least of each counts: other work on the machine only ever adds. The column
-`all` adds the line of numbers that a run tells of the file.
+are timed in turn, round by round, and the least of each counts: other work on the machine only ever adds. Ratios are of
+wall time, which needs a machine without other work, and of the processor time of all threads, which hardly does. The
+column `all` adds the line of numbers that a run tells of the file.
 """
 
 from __future__ import annotations
@@ -186,15 +187,15 @@ CASES = (
 )
 
 
-def seconds(work: Callable[[], Any]) -> float:
-    """Wall time of one call."""
-    started = time.perf_counter()
+def seconds(work: Callable[[], Any]) -> tuple[float, float]:
+    """Wall and processor time of one call."""
+    started, used = time.perf_counter(), time.process_time()
     work()
-    return time.perf_counter() - started
+    return time.perf_counter() - started, time.process_time() - used
 
 
-def measure(case: Case, linear: Picture, folder: Path, rounds: int) -> tuple[float, float, float]:
-    """Least milliseconds of the library call, of our writing, and of our writing with the line of numbers."""
+def measure(case: Case, linear: Picture, folder: Path, rounds: int) -> NDArray[np.float64]:
+    """Least milliseconds, wall and processor, of the library call, our writing and the line of numbers: (3, 2)."""
     library, path = case.library(linear), folder / f"out{case.suffix}"
     source = folder / "in.jpg"
     sdr = np.rint(linear_to_srgb(np.minimum(linear * PEAK, 1)) * 255).astype(np.uint8)
@@ -208,8 +209,7 @@ def measure(case: Case, linear: Picture, folder: Path, rounds: int) -> tuple[flo
 
     works = (lambda: library(path), ours, told)
     times = [[seconds(work) for work in works] for _ in range(rounds + 1)][1:]  # the first fills tables and caches
-    alone, own, line = (1e3 * min(column) for column in zip(*times, strict=True))
-    return alone, own, own + line
+    return 1e3 * np.min(times, axis=0)
 
 
 def main() -> None:
@@ -222,12 +222,15 @@ def main() -> None:
     height, width = map(int, arguments.size.split("x"))
     linear = picture(height, width)
     print(f"{width}x{height}, {os.cpu_count()} cores, least of {arguments.rounds} rounds\n")
-    print("| file | library alone, ms | written, ms | ratio | all, ms |\n|---|---|---|---|---|")
+    print("| file | library alone, ms | written, ms | ratio | ratio of processor time | all, ms |")
+    print("|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
         for case in CASES:
             if arguments.only in case.name:
-                alone, own, whole = measure(case, linear, Path(folder), arguments.rounds)
-                print(f"| {case.name} | {alone:.0f} | {own:.0f} | {own / alone:.2f} | {whole:.0f} |", flush=True)
+                alone, own, line = measure(case, linear, Path(folder), arguments.rounds)
+                ratios = f"{own[0] / alone[0]:.2f} | {own[1] / alone[1]:.2f}"
+                whole = own[0] + line[0]
+                print(f"| {case.name} | {alone[0]:.0f} | {own[0]:.0f} | {ratios} | {whole:.0f} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -35,6 +35,8 @@ from dcdr_deploy.imaging.light import HLG, Light
 from dcdr_deploy.imaging.lookup import Table, look_up, table_of
 from dcdr_deploy.system.strips import for_strips
 
+_MUCH = np.float32(1e9)  # in network units; infinity times a matrix with zeros would be NaN
+
 _NARROW_BLACK, _NARROW_WHITE = 16, 235  # of 8 bits (ITU-R BT.2100-2, table 9)
 
 
@@ -163,14 +165,16 @@ class Delivery:
         """Absolute light after the roll-off, cd/m2; largest and sum of the pixels' largest channels."""
         import cv2
 
-        # fmax takes the number where one side is NaN. Infinity times a matrix with zeros would be NaN.
-        block = np.fmin(np.fmax(np.asarray(linear, np.float32), np.float32(0)), np.float32(1e9))
+        # fmax takes the number where one side is NaN.
+        block = np.fmax(np.asarray(linear, np.float32), np.float32(0))
+        np.minimum(block, _MUCH, out=block)
         block = np.asarray(cv2.transform(block, self._matrix[::-1].copy() if bgr else self._matrix), np.float32)
         largest = np.asarray(cv2.max(cv2.max(block[..., 0], block[..., 1]), block[..., 2]), np.float32)
         bright = largest > self._knee
         if bright.any():
             rolled = look_up(self._eetf, largest)
-            block *= np.divide(rolled, largest, out=np.ones_like(largest), where=bright)[..., None]
+            factor = np.divide(rolled, largest, out=np.ones_like(largest), where=bright)
+            cv2.multiply(block, cv2.merge([factor] * 3), dst=block)
             np.copyto(largest, rolled, where=bright)
         return block, (float(largest.max()), float(largest.sum(dtype=np.float64)))
 
