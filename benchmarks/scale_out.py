@@ -4,10 +4,9 @@
 
 The engine waits and computes nothing, so that what remains is reading, writing and the runner itself. First table: one
 engine of this process (run/folder.py), then 1, 2 and 4 actors, each with as many pictures an actor, by the last two
-thirds of them. Overhead is what a
-picture takes of its actor's time beyond the wait. Second table: the driver with pictures that are neither read nor
-written, at two numbers of entries: its memory, what the object store holds, milliseconds an entry. Needs the extra ray;
-takes two minutes on two cores.
+thirds of them. Overhead is what a picture takes of its actor's time beyond the wait. Second table: the driver with
+pictures that are neither read nor written, at two numbers of entries: its memory, what the object store holds,
+milliseconds an entry. Needs the extra ray; takes two minutes on two cores that have nothing else to do.
 """
 
 from __future__ import annotations
@@ -32,8 +31,7 @@ from dcdr_deploy.run.folder import convert_folder
 from dcdr_deploy.run.jobs import FolderPlan, Job, plan_folder
 from dcdr_deploy.run.ledger import run_settings
 from dcdr_deploy.run.manifest import Entry
-from dcdr_deploy.run.opening import RunnerSettings
-from dcdr_deploy.run.outputs import DEFAULT_OPTIONS, ConvertOptions
+from dcdr_deploy.run.outputs import DEFAULT_OPTIONS
 from dcdr_deploy.run.recovery import Recovery
 from dcdr_deploy.run.reports import FileReport
 from dcdr_deploy.run.runner import Runner, RunStatistics
@@ -81,13 +79,9 @@ class WaitingWorker(Worker):
 class SayingWorker(Worker):
     """An actor that says that it has done a picture, and has not."""
 
-    def __init__(self, model: str, settings: RunnerSettings, options: ConvertOptions) -> None:
-        super().__init__(model, settings, options)
-        self._info = WaitingEngine(0).info
-
     def ready(self) -> Ready:
         """Say that there is an engine."""
-        return Ready(self._info, "settings")
+        return Ready(WaitingEngine(0).info, "settings")
 
     def convert(self, job: Job) -> Finished:
         """Say that a picture is done."""
