@@ -9,7 +9,8 @@ import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from dcdr_deploy.imaging.isobmff import BrokenContainerError, boxes
+from dcdr_deploy.imaging import av1_header
+from dcdr_deploy.imaging.isobmff import BrokenContainerError, boxes, read
 
 _HEADER = 8
 _OF_FULL_BOX = 4  # version and flags
@@ -93,15 +94,18 @@ def extended(data: bytes, properties: Mapping[bytes, bytes], items: Sequence[Met
 
 
 def with_colours(data: bytes, primaries: int, transfer: int) -> bytes:
-    """Return a file whose ``nclx`` properties say other primaries and another curve (14496-12, 12.1.5.2), in place.
+    """Return an AVIF whose ``nclx`` properties and primary AV1 stream say other primaries and another curve, in place.
 
-    The matrix stays, by which samples were made of R, G and B.
+    The matrix stays, by which samples were made of R, G and B (14496-12, 12.1.5.2).
 
     Raises:
-        UnknownLayoutError: there is no such property.
+        UnknownLayoutError: there is no such property, or a stream that tells no colours.
     """
     changed, found = bytearray(data), False
     try:
+        container = read(data)
+        ((begin, size),) = container.items[container.primary].extents
+        changed[begin : begin + size] = av1_header.with_colours(data[begin : begin + size], primaries, transfer)
         meta = next(each for each in boxes(data) if each.kind == b"meta")
         (iprp,) = (each for each in boxes(data, meta.begin + _OF_FULL_BOX, meta.end) if each.kind == b"iprp")
         (ipco,) = (each for each in boxes(data, iprp.begin, iprp.end) if each.kind == b"ipco")

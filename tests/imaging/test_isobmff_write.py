@@ -7,9 +7,11 @@ import struct
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
-from dcdr_deploy.imaging import isobmff
+from dcdr_deploy.imaging import av1_header, isobmff
 from dcdr_deploy.imaging.isobmff_write import (
     UnknownLayoutError,
     content_light,
@@ -90,8 +92,15 @@ def test_other_bytes_are_refused(data):
         extended(data, {b"clli": bytes(4)})
 
 
+def untold() -> bytes:
+    """An AVIF of 10 bits whose encoder was told no colours."""
+    codecs = pytest.importorskip("imagecodecs")
+    codes = np.random.default_rng(4).integers(0, 1024, (32, 48, 3), dtype=np.uint16)
+    return bytes(codecs.avif_encode(codes, level=90, speed=10, bitspersample=10))
+
+
 def test_colours_are_told_anew_and_the_samples_stay():
-    before = avif()
+    before = untold()
     after = with_colours(before, 9, 16)
     container = isobmff.read(after)
     colours = container.items[container.primary].property(b"colr")
@@ -100,7 +109,16 @@ def test_colours_are_told_anew_and_the_samples_stay():
     assert old is not None
     assert colours == b"nclx" + struct.pack(">HH", 9, 16) + old[8:]
     assert len(after) == len(before)
-    assert container.payload(container.primary) == isobmff.read(before).payload(container.primary)
+    stream, old_stream = container.payload(container.primary), isobmff.read(before).payload(container.primary)
+    changed = [a ^ b for a, b in zip(stream, old_stream, strict=True)]
+    assert sum(each.bit_count() for each in changed) == (9 ^ 2).bit_count() + (16 ^ 2).bit_count()
+    assert not any(changed[20:])
+
+
+@given(st.binary(max_size=64))
+def test_a_stream_without_a_header_is_refused(stream):
+    with pytest.raises(av1_header.UnknownStreamError):
+        av1_header.with_colours(stream, 9, 16)
 
 
 @pytest.mark.parametrize("data", [b"", b"no boxes at all", avif().replace(b"nclx", b"xxxx")])
