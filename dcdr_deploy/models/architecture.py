@@ -21,9 +21,6 @@ from dcdr_deploy.models.shapes import Shapes
 
 Network = TypeVar("Network", bound="HdrNetwork")
 
-TORCH_START = 6**-0.5
-"""Share of Kaiming values at which torch's own start of a convolution lies: deviation 1 / sqrt(3 fan_in)."""
-
 
 @dataclass(frozen=True)
 class TonePart:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dcdr_deploy.models.architecture import TORCH_START, Architecture, HdrNetwork, Published
+from dcdr_deploy.models.architecture import Architecture, HdrNetwork, Published
 from dcdr_deploy.models.blocks import conv3x3
 from dcdr_deploy.models.config import NetworkConfig
 from dcdr_deploy.models.encodings import Normalisation
@@ -141,8 +141,8 @@ class FHDR(HdrNetwork):
         return 4 + self.config.iterations * (BLOCKS * DENSE_LAYERS * 2 + 1)
 
     def initial_scale(self, name: str) -> float:
-        """torch's own start (ours; the public code starts all weights at zero): Kaiming values saturate the end."""
-        return TORCH_START
+        """Ours (the public code starts all weights at zero): four iterations at Kaiming values saturate the end."""
+        return 0.6
 
 
 def deduce_config(shapes: Shapes) -> FHDRConfig:

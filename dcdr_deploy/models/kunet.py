@@ -17,11 +17,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dcdr_deploy.models.architecture import TORCH_START, Architecture, HdrNetwork, Published
+from dcdr_deploy.models.architecture import Architecture, HdrNetwork, Published
 from dcdr_deploy.models.blocks import conv3x3
 from dcdr_deploy.models.config import NetworkConfig
 from dcdr_deploy.models.hdrunet import NTIRE_OUTPUT, conv1x1, down3x3
 from dcdr_deploy.models.shapes import Shapes
+
+LEAST_SQUARE = 1e-7
+"""Least square of a length that is divided by; torch's own 1e-16 is zero in half floats."""
 
 RUNS = (4, 6, 4)
 """How often the dense block of each ``recon_trunk`` runs."""
@@ -133,8 +136,7 @@ class KnowledgeConnection(nn.Module):
 
     def forward(self, x: Tensor, guidance: Tensor) -> Tensor:
         """Map two (N, width, H, W) to one of the same shape."""
-        agreement = F.cosine_similarity(self.tmo(self.denosing(x)), guidance, dim=1).unsqueeze(1)
-        out: Tensor = self.refin(agreement * x)
+        out: Tensor = self.refin(cosine(self.tmo(self.denosing(x)), guidance) * x)
         return out
 
 
@@ -195,12 +197,19 @@ class KUNet(HdrNetwork):
         return 18 + 2 * (2 * 2 * outer) + 2 * (2 * 4 * inner)
 
     def initial_scale(self, name: str) -> float:
-        """torch's own start, as published."""
-        return TORCH_START
+        """Ours: blocks that run many times and multiply by maps of their input overflow at Kaiming values."""
+        return 0.55
 
     def upsamplers(self) -> list[nn.Conv2d]:
         """The convolutions before pixel shuffles by 2."""
         return [up[0] for up in (self.up_conv1, self.up_conv2) if isinstance(up[0], nn.Conv2d)]
+
+
+def cosine(a: Tensor, b: Tensor) -> Tensor:
+    """Cosine of the angle between the channels of two (N, C, H, W) at each pixel, (N, 1, H, W); 0 where one is zero."""
+    # Clamped below the root, whose gradient is infinite at zero.
+    lengths = [x.square().sum(1, keepdim=True).clamp(min=LEAST_SQUARE).sqrt() for x in (a, b)]
+    return (a * b).sum(1, keepdim=True) / (lengths[0] * lengths[1])
 
 
 def upsampler(width: int) -> nn.Sequential:

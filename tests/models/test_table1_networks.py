@@ -31,7 +31,7 @@ from dcdr_deploy.models.encodings import Normalisation
 from dcdr_deploy.models.fhdr import FHDRConfig
 from dcdr_deploy.models.hdrcnn import HDRCNNConfig
 from dcdr_deploy.models.hdrtvnet import HDRTVNetConfig, PictureNorm, quarter
-from dcdr_deploy.models.kunet import KUNetConfig
+from dcdr_deploy.models.kunet import KUNetConfig, cosine
 from dcdr_deploy.models.singlehdr import SAMPLES, SingleHDRConfig, apply_curve, rising
 
 FORMS: dict[str, NetworkConfig] = {**TINY, "kunet with heads": KUNetConfig(4, 3, True)}
@@ -268,3 +268,13 @@ def test_values_out_of_range_are_refused(config: NetworkConfig) -> None:
     with pytest.raises(ValueError, match="must be"):
         replace(config, **{"map_width" if isinstance(config, HDRTVNetConfig) else "width": 0})
     assert type(config).from_json(config.to_json()) == config
+
+
+def test_kunets_connections_weigh_by_the_cosine_also_where_features_are_zero() -> None:
+    a, b = torch.randn(2, 2, 5, 4, 3, generator=torch.Generator().manual_seed(4))
+    assert torch.allclose(cosine(a, b)[:, 0], F.cosine_similarity(a, b, dim=1), atol=1e-6)
+    assert (cosine(torch.zeros_like(a), b) == 0).all()
+    assert (cosine(torch.zeros_like(a).half(), b.half()) == 0).all()
+    zero = torch.zeros_like(a).requires_grad_()
+    cosine(zero, b).sum().backward()
+    assert torch.isfinite(zero.grad).all()
