@@ -27,7 +27,7 @@ class BuildRequest:
         fp16: convert an FP32 model; an FP16 model stays as it is anyway.
         plugin: the fused kernel takes the deformable blocks; ``None`` for a model that has them, and nothing else that
             the kernel would have to take.
-        tile: (height, width); ``None`` for a static model's own size, else the default.
+        tile: (height, width); ``None`` for a static model's own size, else the default in the network's multiples.
         max_batch: most images in a call.
         dynamic: heights and widths up to the tile's longer edge instead of the tile only.
         workspace: GiB.
@@ -124,7 +124,7 @@ def resolve(
         sms=sms,
         fp16=request.fp16 or model.precision == "fp16",
         plugin=has_blocks(model) if request.plugin is None else request.plugin,
-        tile=request.tile or model.fixed_size or DEFAULT_TILE,
+        tile=request.tile or model.fixed_size or default_tile(model.metadata.size_multiple),
         max_batch=request.max_batch,
         dynamic=request.dynamic,
         workspace=request.workspace,
@@ -132,6 +132,12 @@ def resolve(
     )
     _check_shapes(settings, model)
     return settings, builder
+
+
+def default_tile(multiple: int) -> tuple[int, int]:
+    """The tile where none was asked for, in multiples of what the network takes."""
+    height, width = (-(-edge // multiple) * multiple for edge in DEFAULT_TILE)
+    return height, width
 
 
 def has_blocks(model: OnnxModel) -> bool:
@@ -180,6 +186,12 @@ def _check_shapes(settings: BuildSettings, model: OnnxModel) -> None:
         raise ModelError(
             f"{model.path} was exported for {fixed[0]}x{fixed[1]} only; leave out `tile` and `dynamic`, "
             "or export it again without --static"
+        )
+    multiple = model.metadata.size_multiple
+    if any(edge % multiple for edge in settings.size):
+        height, width = settings.size
+        raise ModelError(
+            f"{model.path} takes heights and widths that are multiples of {multiple}, not {height}x{width}"
         )
     if model.max_batch is not None and settings.max_batch > model.max_batch:
         raise ModelError(

@@ -8,20 +8,15 @@ module ``decoder``) stays FP32 as a whole: its powers need more digits than FP16
 
 from __future__ import annotations
 
-import ast
-
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from dcdr_deploy.errors import ExportError
-from dcdr_deploy.models.encodings import DECODER
+from dcdr_deploy.modelfile.names import DECODING
 
 FP32_INPUTS = {("Resize", 1), ("Resize", 2)}
 """(operator, input number) pairs whose type is float32 by the operator's definition: region and scales."""
-
-_SCOPES = "pkg.torch.onnx.name_scopes"
-"""Key under which torch's exporter notes the modules that a node comes from, as a list written in Python."""
 
 LARGEST_HALF = 65504.0
 
@@ -60,9 +55,8 @@ def _float32_names(graph: onnx.GraphProto) -> set[str]:
 
 
 def decodes(node: onnx.NodeProto) -> bool:
-    """Whether a node is part of decoding the output, by the scope that torch's exporter notes down."""
-    scopes = next((entry.value for entry in node.metadata_props if entry.key == _SCOPES), "[]")
-    return DECODER in ast.literal_eval(scopes)
+    """Whether a node is part of decoding the output, by the name that the exporter gave it."""
+    return node.name.startswith(DECODING)
 
 
 def _set_apart(graph: onnx.GraphProto) -> set[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import logging
 import warnings
 from collections.abc import Callable
@@ -12,12 +13,16 @@ import torch
 from onnxscript import values
 
 from dcdr_deploy.export.operators import OPSET, function_bodies, register_schemas
-from dcdr_deploy.modelfile.names import DCRB, DOMAIN, DOMAIN_VERSION, INPUT_NAME, OUTPUT_NAME
+from dcdr_deploy.modelfile.names import DCRB, DECODING, DOMAIN, DOMAIN_VERSION, INPUT_NAME, OUTPUT_NAME
 from dcdr_deploy.models import HdrNetwork, architecture_of
+from dcdr_deploy.models.encodings import DECODER
 from dcdr_deploy.models.opaque import opaque_blocks
 
 IR_VERSION = 10
 """Newest format version that all runtimes of opset 20 read."""
+
+_SCOPES = "pkg.torch.onnx.name_scopes"
+"""Key under which torch's exporter notes the modules that a node comes from, as a list written in Python."""
 
 LARGEST_SIDE = 1 << 16
 EXAMPLE_SIZE = (64, 96)
@@ -42,6 +47,7 @@ def to_onnx(network: HdrNetwork, static: tuple[int, int] | None = None, form: st
     if any(node.domain == DOMAIN for node in model.graph.node):
         model.functions.extend(function_bodies(form))
     _name_blocks(model, network)
+    _name_decoding(model)
     model.ir_version = IR_VERSION
     return model
 
@@ -92,6 +98,14 @@ class _quiet:  # noqa: N801 - used like a function
         for name, logger in self._loggers.items():
             logger.setLevel(self._levels[name])
         self._filters.__exit__(None, None, None)
+
+
+def _name_decoding(model: onnx.ModelProto) -> None:
+    """Name the nodes that come from the network's decoder so that they are known in the file."""
+    for number, node in enumerate(model.graph.node):
+        scopes = next((entry.value for entry in node.metadata_props if entry.key == _SCOPES), "[]")
+        if DECODER in ast.literal_eval(scopes):
+            node.name = f"{DECODING}{number}"
 
 
 def _name_blocks(model: onnx.ModelProto, network: HdrNetwork) -> None:

@@ -24,6 +24,9 @@ OFFSET_CHANNELS = 18
 SIZE_MULTIPLE = 4
 """Two halvings: height and width of an input must be multiples of 4."""
 
+DECODING = "decoding/"
+"""Beginning of the names of nodes that decode a network's output, which are computed in FP32 in FP16 files too."""
+
 ONNX_SUFFIX, ENGINE_SUFFIX = ".onnx", ".engine"
 SAFETENSORS_SUFFIX = ".safetensors"
 CHECKPOINT_SUFFIXES = (".pth", ".pt", SAFETENSORS_SUFFIX)

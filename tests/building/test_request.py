@@ -248,3 +248,11 @@ def test_full_tensorrt_with_the_list_of_rtx_builds_for_its_own_gpu_all_the_same(
     monkeypatch.setattr(trt_api, "version", lambda name: "11.4")
     monkeypatch.setattr(trt_api, "load_api", lambda name: listing)
     assert {each.name: each.sms for each in installed_builders()} == {"tensorrt": (), "tensorrt-rtx": (86, 120)}
+
+
+def test_tiles_are_multiples_of_what_the_network_takes() -> None:
+    model = OnnxModel(Path("m.onnx"), ModelMetadata(size_multiple=32), "sdr", None, None)
+    settings, _ = resolve(BuildRequest(sms=(86,)), model, [RTX], None)
+    assert settings.tile == (1088, 1920)
+    with pytest.raises(ModelError, match=r"m\.onnx takes heights and widths that are multiples of 32, not 1080x1920"):
+        resolve(BuildRequest(sms=(86,), tile=(1080, 1920)), model, [RTX], None)

@@ -6,15 +6,19 @@ import json
 
 import cv2
 import numpy as np
+import onnx
 import OpenEXR
 import pytest
 import torch
 from click.testing import CliRunner, Result
 from table1_networks import TINY, tiny_network
 
+from dcdr_deploy.building.prepare import prepare
+from dcdr_deploy.building.settings import BuildSettings
 from dcdr_deploy.cli import main
 from dcdr_deploy.engines import load_engine
 from dcdr_deploy.export.checkpoint import ExportReport, export_checkpoint
+from dcdr_deploy.modelfile.names import DECODING
 from dcdr_deploy.models import architecture_of, load_checkpoint
 
 pytestmark = pytest.mark.slow
@@ -56,6 +60,18 @@ def test_run_pads_pictures_to_the_multiple_and_says_which_light_it_wrote(exporte
     pixels = OpenEXR.File(str(folder / "out.exr")).channels()["RGB"].pixels
     assert pixels.shape == picture.shape
     assert np.isfinite(pixels).all()
+
+
+def test_decoding_stays_exact_where_a_file_or_an_engine_is_in_half_floats(exported: ExportReport) -> None:
+    model = onnx.load(str(exported.path))
+    decoding = {node.op_type for node in model.graph.node if node.name.startswith(DECODING)}
+    assert ("Pow" in decoding) == (exported.path.stem in ("hdrtvnet", "kunet"))
+    settings = BuildSettings("tensorrt-rtx", sms=(89,), tile=(64, 96), fp16=True, plugin=False)
+    prepared = prepare(model, settings)
+    kinds = {tensor.name: tensor.data_type for tensor in prepared.graph.initializer}
+    inputs = {name for node in prepared.graph.node if node.name.startswith(DECODING) for name in node.input}
+    assert all(kinds[name] != onnx.TensorProto.FLOAT16 for name in inputs & kinds.keys())
+    assert onnx.TensorProto.FLOAT16 in kinds.values()
 
 
 def test_an_engine_is_built_from_it_without_a_plugin(exported: ExportReport) -> None:
