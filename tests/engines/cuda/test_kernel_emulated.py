@@ -180,7 +180,7 @@ def test_blocks_that_take_several_tiles_compute_the_same(emulator, sm):
     gpu = EmulatedGpu(emulator(sm), sm)
     results = []
     for multiprocessors in (1, 3, 100):
-        gpu.driver.attributes["multiprocessors"] = multiprocessors
+        gpu.driver.multiprocessors = multiprocessors
         results.append(compute(gpu, inputs, fp16=True))
     assert [launch.grid[0] for launch in gpu.driver.launches if "first" in launch.kernel] == [1, 3, 4]
     np.testing.assert_array_equal(results[0], results[1])
