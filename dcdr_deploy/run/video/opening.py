@@ -72,7 +72,11 @@ def _described(path: Path, container: Any, deinterlace: bool) -> VideoSource:
     context = stream.codec_context
     if context is None or not context.pix_fmt:
         raise InputError(f"{path}: its video cannot be decoded; nothing is known of its codec or its pixels")
-    interlaced = context.field_order not in _PROGRESSIVE
+    first = _first_frame(container, stream)
+    # PyAV knows a track's field order from version 18 on, a frame's in any.
+    interlaced = getattr(context, "field_order", 0) not in _PROGRESSIVE or (
+        first is not None and first.interlaced_frame
+    )
     if interlaced and not deinterlace:
         raise InputError(f"{path}: is interlaced; `deinterlace` makes whole frames of it")
     try:
@@ -92,7 +96,7 @@ def _described(path: Path, container: Any, deinterlace: bool) -> VideoSource:
         codec=context.name,
         width=context.width,
         height=context.height,
-        rotation=_rotation(container, stream),
+        rotation=0 if first is None else round(first.rotation / 90) * 90 % 360,
         sar=stream.sample_aspect_ratio or Fraction(1),
         rate=rate,
         time_base=stream.time_base,
@@ -128,16 +132,14 @@ def _origin(container: Any) -> Fraction:
     return Fraction(0)
 
 
-def _rotation(container: Any, stream: Any) -> int:
-    """Return the rotation that the first frame carries."""
+def _first_frame(container: Any, stream: Any) -> Any:
+    """Return the first frame that can be decoded, ``None`` if there is none."""
     av = load()
-    angle = 0
     for packet in container.demux(stream):
         try:
             frames = packet.decode()
         except av.error.FFmpegError:
             continue
         if frames:
-            angle = round(frames[0].rotation / 90) * 90 % 360
-            break
-    return angle
+            return frames[0]
+    return None
