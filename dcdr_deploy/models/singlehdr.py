@@ -11,6 +11,7 @@ which also vanish at both ends and also begin with the slowest change; there are
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass, field
 
@@ -128,6 +129,23 @@ class Bottleneck(nn.Module):
         return F.relu(self.way(x) + self.body(x))
 
 
+@functools.cache
+def _constants() -> dict[str, Tensor]:
+    """What :class:`InverseCurve` computes with and does not learn; on the CPU, where making it takes no time."""
+    x = torch.linspace(0, 1, SAMPLES, dtype=torch.float64, device="cpu")
+    sines = torch.stack([torch.sin(math.pi * number * x) for number in range(1, BASIS_CURVES + 1)])
+    edges = torch.tensor([[-1.0, -2, -1], [0, 0, 0], [1, 2, 1]], device="cpu")
+    bins = [(step / bins, float(bins)) for bins in HISTOGRAMS for step in range(bins + 1)]
+    centres, densities = torch.tensor(bins, device="cpu").T.reshape(2, -1, 1, 1, 1)
+    return {
+        "mean_curve": inverse_srgb(x).float(),
+        "basis": sines.float(),
+        "sobel": torch.stack([edges, edges.T]).repeat(3, 1, 1)[:, None],
+        "centres": centres,
+        "densities": densities,
+    }
+
+
 class InverseCurve(nn.Module):
     """Linearisation: the picture, its edges and soft histograms to the samples of one curve of all channels."""
 
@@ -149,17 +167,9 @@ class InverseCurve(nn.Module):
             Bottleneck(8 * width, 2 * width),
         )
         self.weights = nn.Linear(8 * width, BASIS_CURVES)
-        x = torch.linspace(0, 1, SAMPLES, dtype=torch.float64)
-        sines = torch.stack([torch.sin(math.pi * number * x) for number in range(1, BASIS_CURVES + 1)])
-        edges = torch.tensor([[-1.0, -2, -1], [0, 0, 0], [1, 2, 1]])
         # Not part of state dicts: nothing in here is learnt.
-        self.register_buffer("mean_curve", inverse_srgb(x).float(), persistent=False)
-        self.register_buffer("basis", sines.float(), persistent=False)
-        self.register_buffer("sobel", torch.stack([edges, edges.T]).repeat(3, 1, 1)[:, None], persistent=False)
-        bins = [(step / bins, float(bins)) for bins in HISTOGRAMS for step in range(bins + 1)]
-        centres, densities = torch.tensor(bins).T.reshape(2, -1, 1, 1, 1)
-        self.register_buffer("centres", centres, persistent=False)
-        self.register_buffer("densities", densities, persistent=False)
+        for name, values in _constants().items():
+            self.register_buffer(name, values.to(torch.get_default_device()), persistent=False)
 
     def forward(self, image: Tensor) -> Tensor:
         """Map SDR (N, 3, H, W) in [0, 1] to rising curves (N, :data:`SAMPLES`) from 0 to 1."""
