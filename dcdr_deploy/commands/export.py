@@ -64,7 +64,7 @@ def command(
     calibrate: Path | None,
     as_json: bool,
 ) -> None:
-    """Export CHECKPOINT (.pth, .pt, .safetensors; of any network of docs/networks.md) to ONNX and verify it.
+    """Export CHECKPOINT (.pth, .pt, .ckpt, .safetensors; of any network of docs/networks.md) to ONNX and verify it.
 
     The file is checked by onnx, run in ONNX Runtime and compared with torch at two sizes before it gets its name. It
     carries deformable blocks as dcdr::DCRB nodes with function bodies, and everything `dcdr-deploy run` needs to know.

@@ -29,5 +29,5 @@ DECODING = "decoding/"
 
 ONNX_SUFFIX, ENGINE_SUFFIX = ".onnx", ".engine"
 SAFETENSORS_SUFFIX = ".safetensors"
-CHECKPOINT_SUFFIXES = (".pth", ".pt", SAFETENSORS_SUFFIX)
+CHECKPOINT_SUFFIXES = (".pth", ".pt", ".ckpt", SAFETENSORS_SUFFIX)
 """Of the files that hold a network; lower case."""

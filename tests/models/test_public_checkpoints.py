@@ -176,7 +176,7 @@ def test_files_that_make_no_network_together_are_refused(tmp_path: Path) -> None
 def test_inspect_says_meaning_and_licence_of_what_other_tools_made(tmp_path: Path) -> None:
     licences = {}
     for name in ("lsn of 2024", "expandnet", "fhdr"):
-        path = saved(tmp_path, random_weights(PUBLIC[name].layout))
+        path = saved(tmp_path, random_weights(PUBLIC[name].layout), "m.ckpt")
         described = json.loads(call("inspect", path, "--json").stdout)
         licences[name] = described["licence"]
         assert described["published"].startswith("github.com/")
@@ -193,7 +193,7 @@ def test_what_no_tensor_shows_is_assumed_aloud_and_can_be_said(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     state = random_weights(layouts.fhdr(8, 4))
-    path = saved(tmp_path, state)
+    path = saved(tmp_path, state, "latest.ckpt")  # as its authors' training calls them
     with torch.no_grad():
         assert_same(load_checkpoint(path).network.coded(PICTURE), define.fhdr(state, PICTURE, 2))
         assert "no tensor shows whether FHDR was trained with iterations=2 and bgr=True" in caplog.text
