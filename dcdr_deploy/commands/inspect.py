@@ -56,8 +56,9 @@ def command(
 ) -> None:
     """Show inputs, outputs, metadata, operators by domain, functions and parameters of FILE.
 
-    FILE is an ONNX model, a checkpoint (.pth, .pt, .ckpt, .safetensors) or an engine, which is described by its sidecar; or an
-    HDR picture as run writes them (of Ultra HDR .jpg base x gain map), whose size, range and header are shown.
+    FILE is an ONNX model, a checkpoint (.pth, .pt, .ckpt, .safetensors) or an engine, which is described by its
+    sidecar; or an HDR picture as run writes them (of Ultra HDR .jpg base x gain map), whose size, range and header are
+    shown.
 
     With --offsets (checkpoints and ONNX models), draw for a few overexposed pixels of IMAGE where the nine taps of
     every deformable block look, and print each block's largest offsets. The drawn pixels are the overexposed ones whose
