@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,11 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 from public_layouts import Layout, random_weights, under
-from torch import Tensor
+from torch import Tensor, nn
 
 from dcdr_deploy.cli import main
 from dcdr_deploy.errors import CheckpointError, InputError
-from dcdr_deploy.models import ARCHITECTURES, Architecture, HdrNetwork, load_checkpoint
+from dcdr_deploy.models import ARCHITECTURES, Architecture, HdrNetwork, initialise, load_checkpoint
 from dcdr_deploy.models.encodings import Encoding
 from dcdr_deploy.models.recognition import Wanted
 
@@ -306,15 +306,20 @@ def test_a_network_in_parts_exports(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["lsn of 2024", "expandnet"])
+@pytest.mark.parametrize("name", ["lsn", "expandnet"])
 def test_it_exports_with_dynamic_sizes(name: str, tmp_path: Path) -> None:
-    narrow = {"lsn of 2024": layouts.lsn(2, 8), "expandnet": layouts.expandnet(4)}
-    state = random_weights(narrow[name])
-    # Weights that are not trained may give any level, and PQ multiplies errors by a hundred near its end.
-    state = {key: tensor * 0.5 if key.endswith("output.weight") else tensor for key, tensor in state.items()}
-    done = call("export", saved(tmp_path, state), "--json")
-    assert done.exit_code == 0, done.output
-    assert all(each["max_abs_error"] <= 1e-4 for each in json.loads(done.stdout)["verified"])
+    import onnx
+
+    from dcdr_deploy.export.onnx_export import to_onnx
+    from dcdr_deploy.export.verify import verify
+
+    entry = ARCHITECTURES[name]
+    network = entry.network(replace(entry.config(), width={"lsn": 8, "expandnet": 4}[name])).eval()
+    if name == "lsn":
+        network.dark_branch = nn.Identity()  # the same as the other one: half of the exporter's time
+    initialise(network)
+    onnx.save(to_onnx(network), tmp_path / "m.onnx")
+    assert all(each.max_abs_error <= 1e-4 for each in verify(tmp_path / "m.onnx", network, False))
 
 
 def test_every_network_has_an_untrained_start_and_a_published_loss() -> None:
