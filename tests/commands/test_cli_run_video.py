@@ -47,6 +47,9 @@ def test_verbose_tells_colours_and_stages(dcdr, film, tiny_model):
         (("o.mp4", "--start", "soon"), "'soon' is no time"),
         (("o.mp4", "--start", "2", "--end", "1"), "must come after the start"),
         (("https://host/o.mp4",), "is an address"),
+        (("o.mp4", "--temporal", "much"), "temporal 'much' is not known"),
+        (("o.mp4", "--temporal", "1"), "temporal must be off or 0 to 0.95, not 1"),
+        (("o.mp4", "--temporal", "0.5", "--scale", "native"), "--temporal steadies what the network finds"),
     ],
 )
 def test_a_slip_is_one_line_and_exit_2(dcdr, film, options, words):

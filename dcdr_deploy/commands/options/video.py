@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from dcdr_deploy.commands.options.group import group
-from dcdr_deploy.run.video.options import ON_ERROR, VideoOptions, parse_time
+from dcdr_deploy.run.video.options import DEFAULT_TEMPORAL, ON_ERROR, VideoOptions, parse_temporal, parse_time
 from dcdr_deploy.run.video.target import CODECS, ENCODERS, EncodeOptions
 
 options = group(
@@ -41,6 +41,12 @@ options = group(
         show_default=True,
         help="Videos: a frame that cannot be decoded ends the run, is left out, or shows the one before.",
     ),
+    click.option(
+        "--temporal",
+        metavar="off|STRENGTH",
+        help="Videos: share of the frames before in restored light, 0 to 0.95: less flicker."
+        f" [{DEFAULT_TEMPORAL:g}; native scale: off]",
+    ),
 )
 
 
@@ -54,4 +60,5 @@ def video_options(chosen: Mapping[str, Any]) -> VideoOptions:
         chosen["frames"],
         chosen["deinterlace"],
         chosen["on_error"],
+        temporal=None if chosen["temporal"] is None else parse_temporal(chosen["temporal"]),
     )

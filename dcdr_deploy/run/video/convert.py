@@ -13,7 +13,6 @@ from dcdr_deploy._version import __version__
 from dcdr_deploy.errors import OutputError
 from dcdr_deploy.imaging.delivery import Delivery
 from dcdr_deploy.imaging.light import COLOUR_VOLUME, LINEAR, PQ
-from dcdr_deploy.run.dials import as_text
 from dcdr_deploy.run.events import FileBegun, FileConverted
 from dcdr_deploy.run.runner import Runner
 from dcdr_deploy.run.video import streams
@@ -29,7 +28,7 @@ from dcdr_deploy.run.video.source import VideoSource
 from dcdr_deploy.run.video.streams import Window
 from dcdr_deploy.run.video.sums import Sums
 from dcdr_deploy.run.video.target import CONTAINERS, Geometry, resolve
-from dcdr_deploy.run.video.work import Restoring, Work
+from dcdr_deploy.run.video.work import Work
 from dcdr_deploy.system.files import refuse_overwriting, refuse_url
 from dcdr_deploy.system.progress import Event, Listener, silent
 
@@ -93,7 +92,7 @@ class PreparedVideo(Prepared):
             if not (place.segments and place.segments[-1].ends):
                 selection = self._rest(source, place, before.frames)
                 sink = self._sink(runner, place)
-                restoring = Restoring(runner, self.settings.scale, self.settings.dials)
+                restoring = self.restoring(runner)
                 work = Work(selection, restoring, sink, self.teller(listener, before.frames))
                 self._run(work, sink, place, listener)
                 fresh, stages, trailing = work.fresh, work.seconds, Sums(lost=selection.trailing)
@@ -130,11 +129,11 @@ class PreparedVideo(Prepared):
 
     def _rest(self, source: VideoSource, place: Workplace, done: int) -> Selection:
         """Return the frames that no segment holds yet."""
-        video = self.settings.video
+        video, every = self.settings.video, self.settings.run_frames
         if not place.segments:
-            return Selection(source, video)
+            return Selection(source, video, whole_every=every)
         last = place.segments[-1]
-        return Selection(source, video, done, last.stamps()[-1], last.seen)
+        return Selection(source, video, done, last.stamps()[-1], last.seen, whole_every=every)
 
     def _run(self, work: Work[Encoded], sink: SegmentSink, place: Workplace, listener: Listener) -> None:
         try:
@@ -163,8 +162,8 @@ class PreparedVideo(Prepared):
             end=end if cut else None,
             origin=first if video.start is not None else self.info.origin,
         )
-        entries = {"scale": str(self.settings.scale), **as_text(self.settings.dials.turned())}
-        made = f"dcdr-deploy {__version__}, " + ", ".join(f"{name} {value}" for name, value in entries.items())
+        entries = self.settings.noted().items()
+        made = f"dcdr-deploy {__version__}, " + ", ".join(f"{name} {value}" for name, value in entries)
         job = Join(self._target, self._picture, self.info.path, window, hdr10, {"comment": made})
         join(path, job, place, segments)
         return sums

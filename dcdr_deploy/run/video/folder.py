@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 from dcdr_deploy.errors import DcdrError, InputError, OutputError
@@ -87,7 +87,7 @@ def plan_videos(
 def videos_key(runner: Runner, video: VideoOptions, options: ConvertOptions) -> str:
     """Return the digest of all that decides about a video beside the input: what the books know it by."""
     settings = settings_of(video, options)
-    part = asdict(replace(video, encode=video.encode)) | {"start": str(video.start), "end": str(video.end)}
+    part = asdict(video) | {"start": str(video.start), "end": str(video.end), "temporal": settings.temporal}
     return settings_key(
         runner.engine.info,
         video=part,

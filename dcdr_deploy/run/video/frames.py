@@ -53,6 +53,7 @@ class Selection:
         done: int = 0,
         last: int | None = None,
         seen: Seen | None = None,
+        whole_every: int = 0,
     ) -> None:
         """Set up.
 
@@ -62,12 +63,15 @@ class Selection:
             done: frames that an earlier run wrote.
             last: stamp of the last of them.
             seen: the frame that it decoded last.
+            whole_every: pictures whose number is a multiple of it are given even where they repeat the one before, so
+                that a run may begin there; 0 for none.
         """
         self.ended = self.complete = False
         self.trailing: tuple[int, ...] = ()
         self._source = source
         self._options = options
         self._last = last
+        self._whole_every = whole_every
         self._room = None if options.frames is None else options.frames - done
         begin = None if options.start is None else _stamp_at(source, options.start)
         self._end = None if options.end is None else _stamp_at(source, options.end)
@@ -113,7 +117,8 @@ class Selection:
         mended = self._last is not None and stamp <= self._last
         if mended and self._last is not None:
             stamp = self._last + 1
-        same = self._before is not None and _are_equal(self._before, frame)
+        begins = self._whole_every > 0 and self._number % self._whole_every == 0
+        same = not begins and self._before is not None and _are_equal(self._before, frame)
         picture = Picture(
             self._number,
             stamp,

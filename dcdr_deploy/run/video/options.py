@@ -15,6 +15,11 @@ ON_ERROR = (STOP, SKIP, REPEAT)
 SEGMENT_FRAMES = 240
 """Frames of a segment: ten seconds of film. So much is computed again after a kill, and there a key frame stands."""
 
+DEFAULT_TEMPORAL = 0.8
+"""See benchmarks/results/flicker.md."""
+
+LARGEST_TEMPORAL = 0.95
+
 _TIME = re.compile(r"(?:(?:(\d+):)?(\d{1,2}):)?(\d+(?:\.\d*)?|\.\d+)")
 
 
@@ -31,6 +36,9 @@ class VideoOptions:
         on_error: what becomes of a frame that cannot be decoded: ``"stop"`` ends the run, ``"skip"`` leaves it out,
             ``"repeat"`` puts the one before in its place.
         segment_frames: frames of a segment.
+        temporal: share of the frames before in what is restored (steady.py), above 0 and at most
+            :data:`LARGEST_TEMPORAL`; 0 is off. ``None`` is :data:`DEFAULT_TEMPORAL`, and off where the network works at
+            scale ``"native"``.
 
     Raises:
         InputError: a value out of range, or an unknown name.
@@ -43,6 +51,7 @@ class VideoOptions:
     deinterlace: bool = False
     on_error: str = STOP
     segment_frames: int = SEGMENT_FRAMES
+    temporal: float | None = None
 
     def __post_init__(self) -> None:
         for name, value, known in (
@@ -56,6 +65,8 @@ class VideoOptions:
             raise InputError(f"frames must be at least 1, not {self.frames}")
         if self.segment_frames < 1:
             raise InputError(f"a segment has at least 1 frame, not {self.segment_frames}")
+        if self.temporal is not None and not 0 <= self.temporal <= LARGEST_TEMPORAL:  # NaN too
+            raise InputError(f"temporal must be off or 0 to {LARGEST_TEMPORAL:g}, not {self.temporal:g}")
         if self.start is not None and self.end is not None and self.end <= self.start:
             raise InputError(f"the end at {float(self.end):g} s must come after the start at {float(self.start):g} s")
 
@@ -89,3 +100,18 @@ def parse_time(text: str) -> Fraction:
         raise InputError(f"{text!r} is no time; write seconds or h:mm:ss, for example 90 or 0:01:30.5")
     hours, minutes, seconds = (Fraction(part or 0) for part in match.groups())
     return hours * 3600 + minutes * 60 + seconds
+
+
+def parse_temporal(text: str) -> float:
+    """Read ``off`` or a number.
+
+    Raises:
+        InputError: anything else.
+    """
+    word = text.strip().lower()
+    if word == "off":
+        return 0.0
+    try:
+        return float(word)
+    except ValueError:
+        raise InputError(f"temporal {text!r} is not known; use off, or 0 to {LARGEST_TEMPORAL:g}") from None

@@ -13,16 +13,18 @@ from typing import Any
 from dcdr_deploy.errors import InputError
 from dcdr_deploy.imaging.light import Light
 from dcdr_deploy.run import working_scale
-from dcdr_deploy.run.dials import NEUTRAL, Dials
+from dcdr_deploy.run.dials import NEUTRAL, Dials, as_text
 from dcdr_deploy.run.events import FramesDone
 from dcdr_deploy.run.manifest import settings_key
+from dcdr_deploy.run.restore import Steady
 from dcdr_deploy.run.runner import Runner
 from dcdr_deploy.run.video.opening import open_video
-from dcdr_deploy.run.video.options import DEFAULT_VIDEO_OPTIONS, VideoOptions
+from dcdr_deploy.run.video.options import DEFAULT_TEMPORAL, DEFAULT_VIDEO_OPTIONS, VideoOptions
 from dcdr_deploy.run.video.reports import VideoReport
 from dcdr_deploy.run.video.source import VideoInfo
 from dcdr_deploy.run.video.sums import Sums
-from dcdr_deploy.run.working_scale import Scale
+from dcdr_deploy.run.video.work import Renewed, Restoring
+from dcdr_deploy.run.working_scale import NATIVE, Scale
 from dcdr_deploy.system.progress import Listener
 
 _SAMPLE, _SAMPLES = 1 << 16, 64
@@ -44,6 +46,26 @@ class VideoSettings:
     video: VideoOptions = DEFAULT_VIDEO_OPTIONS
     light: Light = field(default_factory=Light)
 
+    @property
+    def temporal(self) -> float:
+        """By how much frames are steadied, 0 where they are not."""
+        if self.scale == NATIVE:
+            return 0.0
+        return DEFAULT_TEMPORAL if self.video.temporal is None else self.video.temporal
+
+    @property
+    def run_frames(self) -> int:
+        """Frames after which steadying begins anew, 0 where there is none.
+
+        A run that was interrupted goes on at a multiple of it, and so gives the same as one that was not.
+        """
+        return self.video.segment_frames if self.temporal else 0
+
+    def noted(self) -> dict[str, str]:
+        """Return what a file's header says of the way it was made."""
+        steadied = {"temporal": f"{self.temporal:g}"} if self.temporal else {}
+        return {"scale": str(self.scale), **steadied, **as_text(self.dials.turned())}
+
 
 DEFAULT_SETTINGS = VideoSettings()
 
@@ -62,10 +84,15 @@ class Prepared:
         """Look at a source.
 
         Raises:
-            InputError: it cannot be read as a video, is HDR or interlaced.
+            InputError: it cannot be read as a video, is HDR or interlaced; or it is to be steadied at scale native.
             MissingDependency: PyAV is not installed.
         """
         self.settings = settings
+        if settings.video.temporal and settings.scale == NATIVE:
+            raise InputError(
+                f"{source}: `temporal` steadies what the network finds at a working size, which scale native has not; "
+                "leave one of them out"
+            )
         with open_video(source, deinterlace=settings.video.deinterlace) as video:
             self.info = video.info
         self.frames = _expected(self.info, settings.video)
@@ -82,6 +109,8 @@ class Prepared:
             InputError: the source cannot be read.
         """
         settings, video = self.settings, self.settings.video
+        if settings.temporal:
+            more["temporal"] = settings.temporal
         return settings_key(
             runner.engine.info,
             source=_digest(self.info.path),
@@ -92,6 +121,13 @@ class Prepared:
             overlap=runner.overlap,
             **more,
         )
+
+    def restoring(self, runner: Runner) -> Restoring:
+        """Return what is done with every frame."""
+        settings = self.settings
+        strength, frames = settings.temporal, settings.run_frames
+        steadying = Renewed(lambda: steady_with(strength), frames) if strength else None
+        return Restoring(runner, settings.scale, settings.dials, steadying)
 
     def teller(self, listener: Listener, before: int) -> Callable[[int], None]:
         """Return what tells a listener how many frames this run has done.
@@ -172,3 +208,10 @@ def _digest(path: Path) -> str:
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
     return digest.hexdigest()
+
+
+def steady_with(strength: float) -> Steady:
+    """Return what steadies consecutive frames."""
+    from dcdr_deploy.run.video.steady import Steadying  # brings OpenCV
+
+    return Steadying(strength)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,7 +22,6 @@ from dcdr_deploy._version import __version__
 from dcdr_deploy.errors import OutputError
 from dcdr_deploy.imaging.write import check_output, write_image
 from dcdr_deploy.imaging.writers.base import WriteOptions
-from dcdr_deploy.run.dials import as_text
 from dcdr_deploy.run.events import FileBegun, FileConverted
 from dcdr_deploy.run.recovery import Recovery
 from dcdr_deploy.run.runner import Runner
@@ -33,7 +32,7 @@ from dcdr_deploy.run.video.prepared import Prepared, VideoSettings
 from dcdr_deploy.run.video.reports import VideoReport
 from dcdr_deploy.run.video.source import Seen
 from dcdr_deploy.run.video.sums import Sums
-from dcdr_deploy.run.video.work import Restoring, Work
+from dcdr_deploy.run.video.work import Work
 from dcdr_deploy.system.files import atomic_path, open_to_append
 from dcdr_deploy.system.locks import IsLocked, locked
 from dcdr_deploy.system.progress import Listener, silent
@@ -154,15 +153,15 @@ class PreparedStills(Prepared):
         listener(FileBegun(source=self.info.path))
         video, peak = self.settings.video, runner.engine.info.metadata.peak
         with ExitStack() as stack:
-            journal, before = stack.enter_context(_journal(self._pattern, self._key(runner)))
+            journal, before = stack.enter_context(_journal(self._pattern, self._key(runner), self._kept))
             source = stack.enter_context(open_video(self.info.path, deinterlace=video.deinterlace))
             last = before[-1] if before else None
             stamp, seen = (None, None) if last is None else (last.stamp, last.seen)
-            selection = Selection(source, video, len(before), stamp, seen)
+            every = self.settings.run_frames
+            selection = Selection(source, video, len(before), stamp, seen, whole_every=every)
             largest = peak * 2**self.settings.dials.exposure
             sink = StillSink(self._pattern, len(before), journal, peak, largest, self._write, self._metadata(runner))
-            restoring = Restoring(runner, self.settings.scale, self.settings.dials)
-            work = Work(selection, restoring, sink, self.teller(listener, len(before)))
+            work = Work(selection, self.restoring(runner), sink, self.teller(listener, len(before)))
             work.run()
             lines = _lines(_journal_path(self._pattern), self._pattern)
             if not lines:
@@ -189,6 +188,15 @@ class PreparedStills(Prepared):
         listener(FileConverted(report=report))
         return report
 
+    def _kept(self, lines: list[_Line]) -> list[_Line]:
+        """Return the lines of whole runs of steadied frames, or all if no frame comes after them."""
+        every, video = self.settings.run_frames, self.settings.video
+        if not every or len(lines) % every == 0:
+            return lines
+        with open_video(self.info.path, deinterlace=video.deinterlace) as source:
+            after = Selection(source, video, len(lines), lines[-1].stamp, lines[-1].seen).next()
+        return lines if after is None else lines[: len(lines) // every * every]
+
     def _key(self, runner: Runner) -> str:
         return self.key(runner, write=asdict(self._write))
 
@@ -197,8 +205,7 @@ class PreparedStills(Prepared):
             "software": f"dcdr-deploy {__version__}",
             "model": runner.engine.info.metadata.name,
             "peak": f"{runner.engine.info.metadata.peak:g}",
-            "scale": str(self.settings.scale),
-            **as_text(self.settings.dials.turned()),
+            **self.settings.noted(),
         }
         return {name: value for name, value in stored.items() if value}
 
@@ -208,8 +215,15 @@ def _journal_path(pattern: Sequence) -> Path:
 
 
 @contextmanager
-def _journal(pattern: Sequence, key: str) -> Iterator[tuple[IO[str], list[_Line]]]:
+def _journal(
+    pattern: Sequence, key: str, kept: Callable[[list[_Line]], list[_Line]]
+) -> Iterator[tuple[IO[str], list[_Line]]]:
     """Give the list of a sequence, to be added to, and what stands in it by the same settings; keep others out.
+
+    Args:
+        pattern: of the pictures' names.
+        key: of the settings.
+        kept: returns which of the lines a run goes on from; the others are taken off the list.
 
     Raises:
         OutputError: another run is at it, or it cannot be written.
@@ -218,7 +232,7 @@ def _journal(pattern: Sequence, key: str) -> Iterator[tuple[IO[str], list[_Line]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with _removed(path.with_suffix(".lock")), locked(path.with_suffix(".lock")):
-            lines = _lines(path, pattern) if _key_of(path) == key else []
+            lines = kept(_lines(path, pattern) if _key_of(path) == key else [])
             with atomic_path(path) as temporary:
                 temporary.write_text("".join([json.dumps({"key": key}) + "\n", *(line.as_text() for line in lines)]))
             with open_to_append(path) as stream:

@@ -34,6 +34,19 @@ DECODE, INFER, LIGHT, ENCODE = "decode", "infer", "light", "encode"
 
 
 @dataclass(frozen=True)
+class Renewed:
+    """What steadies frames, made anew at every so many of them.
+
+    Attributes:
+        make: returns what steadies consecutive frames.
+        frames: for how many it is used.
+    """
+
+    make: Callable[[], Steady]
+    frames: int
+
+
+@dataclass(frozen=True)
 class Restoring:
     """What is done with every frame.
 
@@ -41,14 +54,14 @@ class Restoring:
         runner: with the network.
         scale: at which size it works.
         dials: how much of what it found.
-        steady: what is done with it before, frame after frame; ``None`` leaves every frame on its own. A picture that
-            repeats the one before is not shown to it.
+        steadying: what is done with it before, frame after frame; ``None`` leaves every frame on its own. A picture
+            that repeats the one before is not shown to it.
     """
 
     runner: Runner
     scale: Scale
     dials: Dials
-    steady: Steady | None = None
+    steadying: Renewed | None = None
 
 
 Made = TypeVar("Made")
@@ -128,6 +141,7 @@ class Work(Generic[Made]):
         self._sink = sink
         self._progress = progress
         self._turns = Turns()
+        self._steady: Steady | None = None
         self._before: tuple[Made, Recovery] | None = None
 
     def run(self) -> None:
@@ -176,7 +190,9 @@ class Work(Generic[Made]):
             return None if picture is None else _Late(picture, None, Recovery())
         started = time.perf_counter()
         do = self._restoring
-        finish = begin_restoring(picture.rgb, do.runner, do.scale, do.dials, steady=do.steady)
+        if do.steadying is not None and picture.number % do.steadying.frames == 0:
+            self._steady = do.steadying.make()
+        finish = begin_restoring(picture.rgb, do.runner, do.scale, do.dials, steady=self._steady)
         self.seconds[INFER] += time.perf_counter() - started
         without = replace(picture, rgb=None)
 

@@ -56,10 +56,14 @@ def test_a_list_says_when_each_is_shown(make_clip, runner):
     assert [json.loads(line)["stamp"] for line in lines] == [0, 100, 5000]
 
 
-@pytest.mark.parametrize("frame", [1, 3, 4])
-def test_a_run_that_crashed_goes_on_with_the_same_pictures(make_clip, runner, frame):
-    source = make_clip(frames=6)
-    written(source, runner)
+@pytest.mark.parametrize(
+    ("frame", "temporal", "redone"), [(1, 0, 5), (3, 0, 3), (4, 0, 2), (1, 0.8, 6), (3, 0.8, 4), (4, 0.8, 2)]
+)
+def test_a_run_that_crashed_goes_on_with_the_same_pictures(make_clip, runner, frame, temporal, redone):
+    """Steadied frames are made again from the beginning of their segment, here of two."""
+    source = make_clip(frames=6, still=frozenset({2}))
+    wishes = {"temporal": temporal, "segment_frames": 2}
+    written(source, runner, **wishes)
     folder = source.with_name("frames")
     whole = {name: (folder / name).read_bytes() for name in names(source)}
     for path in folder.iterdir():
@@ -70,10 +74,10 @@ def test_a_run_that_crashed_goes_on_with_the_same_pictures(make_clip, runner, fr
             raise CrashError
 
     with pytest.raises(CrashError):
-        written(source, runner, listener=listen)
-    report = written(source, runner)
+        written(source, runner, listener=listen, **wishes)
+    report = written(source, runner, **wishes)
     assert report.frames == 6
-    assert report.fresh <= 6 - frame
+    assert report.fresh <= redone
     assert {name: (folder / name).read_bytes() for name in names(source)} == whole
 
 
@@ -83,7 +87,10 @@ def test_other_settings_or_a_picture_that_is_gone_begin_anew(make_clip, runner):
     assert written(source, runner).fresh == 0
     assert written(source, runner, write=WriteOptions(float32=True)).fresh == 4
     (source.with_name("frames") / "f.0003.exr").unlink()
-    assert written(source, runner, write=WriteOptions(float32=True)).fresh == 2
+    assert written(source, runner, write=WriteOptions(float32=True)).fresh == 4  # of a segment all
+    assert written(source, runner, temporal=0.0).fresh == 4
+    (source.with_name("frames") / "f.0003.exr").unlink()
+    assert written(source, runner, temporal=0.0).fresh == 2
 
 
 def test_pictures_may_hold_pq(make_clip, runner):
