@@ -16,7 +16,7 @@ SEGMENT_FRAMES = 240
 """Frames of a segment: ten seconds of film. So much is computed again after a kill, and there a key frame stands."""
 
 DEFAULT_TEMPORAL = 0.8
-"""See benchmarks/results/flicker.md."""
+"""Beyond it next to nothing is gained: benchmarks/results/flicker.md."""
 
 LARGEST_TEMPORAL = 0.95
 
