@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from dcdr_deploy.cli import main
 from dcdr_deploy.errors import CheckpointError, InputError
-from dcdr_deploy.models import ARCHITECTURES, Architecture, HdrNetwork, initialise, load_checkpoint
+from dcdr_deploy.models import ARCHITECTURES, Architecture, HdrNetwork, load_checkpoint
 from dcdr_deploy.models.encodings import Encoding
 from dcdr_deploy.models.recognition import Wanted
 
@@ -313,11 +313,13 @@ def test_it_exports_with_dynamic_sizes(name: str, tmp_path: Path) -> None:
     from dcdr_deploy.export.onnx_export import to_onnx
     from dcdr_deploy.export.verify import verify
 
-    entry = ARCHITECTURES[name]
-    network = entry.network(replace(entry.config(), width={"lsn": 8, "expandnet": 4}[name])).eval()
+    layout = {"lsn": layouts.lsn(2, 8), "expandnet": layouts.expandnet(4)}[name]
+    network = load_checkpoint(saved(tmp_path, random_weights(layout))).network
     if name == "lsn":
-        network.dark_branch = nn.Identity()  # the same as the other one: half of the exporter's time
-    initialise(network)
+        network.dark_branch = nn.Hardtanh(0, 1e-3)  # next to nothing: it is like the other one
+        with torch.no_grad():
+            # PQ multiplies errors by a hundred near its end, which weights that are not trained may reach.
+            network.bright_branch.output.weight.mul_(0.5)
     onnx.save(to_onnx(network), tmp_path / "m.onnx")
     assert all(each.max_abs_error <= 1e-4 for each in verify(tmp_path / "m.onnx", network, False))
 
