@@ -108,7 +108,7 @@ def test_blocks_that_take_several_tiles_compute_the_same(convolution_emulator, s
     gpu = EmulatedGpu(convolution_emulator(sm), sm)
     results = []
     for multiprocessors in (1, 200):
-        gpu.driver.attributes["multiprocessors"] = multiprocessors
+        gpu.driver.multiprocessors = multiprocessors
         results.append(compute(gpu, given))
     one, all_at_once = (each.grid[0] for each in gpu.driver.launches)
     assert one < all_at_once < 200

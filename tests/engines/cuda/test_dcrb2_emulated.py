@@ -246,7 +246,7 @@ def test_blocks_that_take_several_tiles_compute_the_same(gpu_of, sm):
     inputs, gpu = make_inputs((2, 17, 27)), gpu_of(sm)
     results = []
     for multiprocessors in (1, 100):
-        gpu.driver.attributes["multiprocessors"] = multiprocessors
+        gpu.driver.multiprocessors = multiprocessors
         results.append(compute(gpu, inputs))
     assert [launch.grid[0] for launch in gpu.driver.launches if "first" in launch.kernel] == [1, 8]
     np.testing.assert_array_equal(*results)
