@@ -23,7 +23,7 @@ from dcdr_deploy.models.config import NetworkConfig
 from dcdr_deploy.models.registry import ARCHITECTURES
 from dcdr_deploy.models.shapes import Shapes, some
 
-LEAST_LIKENESS = 0.1
+LEAST_LIKENESS = 0.25
 """A state dict with a smaller share of names in common with an architecture is not of it."""
 
 NEAR = 0.8
@@ -192,7 +192,7 @@ def recognise(state: State, source: Path, wanted: Wanted | None = None) -> Readi
         return fitting[0]
     likenesses = [(way.likeness(), way) for way in ways]
     most = max(likeness for likeness, _ in likenesses)
-    if most < LEAST_LIKENESS:
+    if wanted is None and most < LEAST_LIKENESS:
         titles = ", ".join(entry.title for entry in entries or ARCHITECTURES.values())
         raise CheckpointError(f"{source} is of no known network ({titles}): its keys begin with {some(sorted(state))}")
     nearest = [way for likeness, way in likenesses if likeness >= NEAR * most]
