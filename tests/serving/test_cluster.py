@@ -304,9 +304,13 @@ def test_ray_reports_nothing_and_strangers_are_not_let_in(ray):
     assert os.environ["RAY_AUTH_MODE"] == "token"
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH")}
     code = f"import ray; ray.init(address={ray.get_runtime_context().gcs_address!r})"
-    with pytest.raises(subprocess.TimeoutExpired) as raised:
-        subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, timeout=4, check=True)
-    assert b"InvalidAuthToken" in (raised.value.stderr or b"")
+    stranger = subprocess.Popen([sys.executable, "-c", code], env=environment, stderr=subprocess.PIPE, text=True)
+    try:
+        assert stranger.stderr is not None
+        assert any("InvalidAuthToken" in line for line in stranger.stderr)  # it goes on trying
+    finally:
+        stranger.kill()
+        stranger.communicate()
 
 
 def test_a_crew_whose_actors_all_die_says_so(ray, tmp_path, tiny_model, monkeypatch):

@@ -155,11 +155,11 @@ def test_more_pictures_than_places_get_429_and_those_that_wait_are_done(open_ser
 
 
 def test_a_picture_that_is_not_done_in_time_is_given_up_and_gives_its_place_back(open_service, engine, picture):
-    service = open_service(timeout=0.3)
+    service = open_service(timeout=2)
     client = TestClient(make_app(service))
     engine.go.clear()
     answer = client.post("/restore", content=picture)
-    assert (answer.status_code, answer.json()) == (504, {"error": "not done within 0.3 seconds"})
+    assert (answer.status_code, answer.json()) == (504, {"error": "not done within 2 seconds"})
     assert service.taken == 1  # the engine has it still
     engine.go.set()
     wait_until(lambda: service.taken == 0)
