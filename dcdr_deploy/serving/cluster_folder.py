@@ -34,6 +34,7 @@ from dcdr_deploy.serving.crew import Crew, Result
 from dcdr_deploy.serving.layout import Wishes, lay_out
 from dcdr_deploy.serving.worker import Finished, Ready, Worker, portable
 from dcdr_deploy.system.progress import Event, Listener, silent
+from dcdr_deploy.system.temporary import remove_leftovers
 
 _PATIENCE = 60.0
 """Seconds that pictures under way get where a run is interrupted."""
@@ -107,7 +108,10 @@ def convert_over_cluster(
             listener(Event(note=f"{layout.actors} actors on {len(nodes_of(ray))} machines"))
             store = Store() if source is None else AddressStore(source, cast("Address", target))
             ledger = Ledger(folder, first.settings, options, listener, store=store, keep_reports=False)
-            _Run(crew, ledger, listener, tick).convert(planned.jobs, overwrite=overwrite)
+            try:
+                _Run(crew, ledger, listener, tick).convert(planned.jobs, overwrite=overwrite)
+            finally:
+                _remove_what_the_dead_left(crew.lost, sent.gain_map)
             report = ledger.report()
     if isinstance(target, Address) and report.failures:
         report = replace(report, failures_file=cast("Path", target / FAILURES_NAME))
@@ -155,6 +159,13 @@ class _Run:
                 f"works in {ready.info.precision} with another model or version than the first; set `precision`, or "
                 "copy the same model everywhere"
             )
+
+
+def _remove_what_the_dead_left(lost: Sequence[Job], gain_map: Path | None) -> None:
+    """Remove unfinished files of actors that died on this machine; others' go when a run there begins."""
+    folders = {job.output.parent for job in lost if not isinstance(job.output, Address)}
+    for folder in folders | ({gain_map} if folders and gain_map is not None else set()):
+        remove_leftovers(folder, again=True)
 
 
 def _absolute(job: Job) -> Job:

@@ -74,6 +74,7 @@ class Crew:
 
     Attributes:
         layout: how many there are, and what each takes.
+        lost: every picture that was with an actor when that died.
     """
 
     def __init__(self, ray: Any, layout: Layout, arguments: tuple[Any, ...], kind: type = Worker) -> None:
@@ -97,6 +98,7 @@ class Crew:
         )(kind)
         handles = [remote.remote(*arguments) for _ in range(layout.actors)]
         self._actors = [_Actor(handle, handle.ready.remote()) for handle in handles]
+        self.lost: list[Job] = []
         self._again: deque[_Try] = deque()  # what was with an actor that died; each goes alone
 
     def __enter__(self) -> Crew:
@@ -198,6 +200,7 @@ class Crew:
     def _died(self, actor: _Actor, error: Exception, done: Callable[[Job, Result], None]) -> None:
         """Keep what was with a dead actor for later, and ask for the actor again."""
         lost, actor.flight, actor.asked = list(actor.flight.values()), {}, None
+        self.lost += [attempt.job for attempt in lost]
         actor.deaths += 1
         actor.dead_until = time.monotonic() + _POLL / 10 * actor.deaths
         if actor.deaths >= DEATHS_IN_A_ROW:

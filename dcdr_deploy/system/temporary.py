@@ -57,12 +57,16 @@ def flush_folder(folder: Path) -> None:
         flush_to_disk(folder)
 
 
-def remove_leftovers(folder: Path) -> None:
+def remove_leftovers(folder: Path, *, again: bool = False) -> None:
     """Remove temporary files that processes of this machine left in a folder when they were killed; once a process.
 
     What belongs to a running process, or was made on another machine that shares the folder, stays.
+
+    Args:
+        folder: where they lie.
+        again: look once more, because a process has died since.
     """
-    if folder in _searched:
+    if folder in _searched and not again:
         return
     _searched.add(folder)
     with suppress(OSError), os.scandir(folder) as entries:

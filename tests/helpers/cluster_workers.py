@@ -8,6 +8,7 @@ from pathlib import Path
 
 from dcdr_deploy.run.jobs import Job
 from dcdr_deploy.serving.worker import Finished, Trouble, Worker
+from dcdr_deploy.system.temporary import create_temporary
 
 LOG_NAME = "worked.txt"
 """Beside the input folder: a line for each picture that an actor has begun."""
@@ -26,6 +27,7 @@ class Mortal(Worker):
             mark = log.with_name(f"{job.name}.mark")
             if not mark.exists():
                 mark.touch()
+                create_temporary(Path(job.output))  # in the middle of writing
                 os.kill(os.getpid(), signal.SIGKILL)
         return super().convert(job)
 
