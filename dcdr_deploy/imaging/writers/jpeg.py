@@ -24,7 +24,8 @@ def write_jpeg(path: Path, job: Job) -> None:
     """
     if job.source is None:
         raise OutputError(
-            f"{path}: an Ultra HDR file holds the SDR picture too; name the file that the light was made from, or write another format"
+            f"{path}: an Ultra HDR file holds the SDR picture too; name the file that the light was made from, "
+            "or write another format"
         )
     quality = job.options.quality or QUALITY
     write_ultrahdr(
