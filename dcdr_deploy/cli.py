@@ -64,6 +64,9 @@ COMMANDS: dict[str, LazyCommand] = {
     ),
     "serve": LazyCommand("dcdr_deploy.commands.serve:command", "Serve one engine by HTTP: POST a picture.", "serve"),
     "triton": LazyCommand("dcdr_deploy.commands.triton:command", "Write a model repository for NVIDIA Triton."),
+    "vapoursynth": LazyCommand(
+        "dcdr_deploy.commands.vapoursynth:command", "Write a script for VapourSynth and vs-mlrt."
+    ),
     "doctor": LazyCommand("dcdr_deploy.commands.doctor:command", "Show which backends work on this machine."),
 }
 

@@ -1,0 +1,76 @@
+"""``dcdr-deploy vapoursynth``: a script for VapourSynth."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from dcdr_deploy.commands.show.text import printable
+from dcdr_deploy.run.selection import choose_onnx
+from dcdr_deploy.serving.vapoursynth import ScriptWishes, parse_size, write_script
+from dcdr_deploy.serving.vapoursynth_script import BACKENDS
+
+EPILOG = """\b
+Examples:
+  dcdr-deploy vapoursynth -o hdr.vpy                      demo weights, or the .onnx here
+  dcdr-deploy vapoursynth net.onnx -o hdr.vpy --tile 768x768
+  dcdr-deploy vapoursynth net.engine -o hdr.vpy --backend trt_rtx
+  dcdr-deploy vapoursynth net.onnx -o hdr.vpy --backend ov --tile 1920x1080
+  vspipe -c y4m -a source=film.mkv hdr.vpy film.y4m
+
+\b
+The script needs VapourSynth and vs-mlrt, from Python 3.12 on:
+pip install vapoursynth vapoursynth-bestsource vapoursynth-mlrt-ort (or -ov,
+-trt, -trt-rtx). It runs the network at every pixel, as --scale native does, and
+its light is not rolled off towards a display's peak.
+"""
+
+
+@click.command("vapoursynth", epilog=EPILOG)
+@click.argument("model", metavar="[MODEL]", required=False)
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, metavar="FILE.vpy", help="The script.")
+@click.option(
+    "--backend",
+    type=click.Choice(list(BACKENDS)),
+    default=ScriptWishes.backend,
+    show_default=True,
+    help="Of vs-mlrt: ONNX Runtime, OpenVINO (which gets a model of its own beside the script), TensorRT engines.",
+)
+@click.option("--tile", metavar="WxH", help="Pixels of a tile; needed for ov. [whole frames; engines: their best size]")
+@click.option(
+    "--reference-white",
+    type=float,
+    default=ScriptWishes.reference_white,
+    show_default=True,
+    metavar="CD/M2",
+    help="Luminance of SDR white.",
+)
+@click.option(
+    "--source", default=ScriptWishes.source, show_default=True, metavar="FILE", help="Video, where vspipe names none."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print what was written as JSON.")
+def command(
+    model: str | None,
+    output: Path,
+    backend: str,
+    tile: str | None,
+    reference_white: float,
+    source: str,
+    as_json: bool,
+) -> None:
+    """Write a script for VapourSynth and vs-mlrt that turns an SDR video into PQ, BT.2020, 10 bits, by MODEL.
+
+    MODEL is an .onnx file, or for trt and trt_rtx an engine without our plugin.
+    """
+    wishes = ScriptWishes(backend, None if tile is None else parse_size(tile), reference_white, source)
+    choice = choose_onnx(model)
+    click.echo(f"model: {printable(str(choice))}", err=True)
+    written = write_script(output, choice.path, wishes)
+    for note in written.notes:
+        click.echo(f"note: {printable(note)}", err=True)
+    if as_json:
+        click.echo(json.dumps({"script": str(written.script), "model": str(written.model)}))
+    else:
+        click.echo(printable(str(written.script)))

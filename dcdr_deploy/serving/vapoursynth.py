@@ -1,0 +1,209 @@
+"""A script for VapourSynth with vs-mlrt from a model file: what is known of it, checked, and what OpenVINO needs."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from dcdr_deploy.errors import InputError, MissingDependency, ModelError
+from dcdr_deploy.modelfile.metadata import LARGEST_EDGE, ModelMetadata
+from dcdr_deploy.modelfile.names import DOMAIN, ENGINE_SUFFIX, ONNX_SUFFIX
+from dcdr_deploy.modelfile.onnx_file import read_model
+from dcdr_deploy.modelfile.sidecar import read_sidecar
+from dcdr_deploy.serving.vapoursynth_script import BACKENDS, Script, script_text
+from dcdr_deploy.system.files import atomic_path
+from dcdr_deploy.system.packages import install_line
+
+ENGINE_PACKAGES = {"trt": "tensorrt", "trt_rtx": "tensorrt-rtx"}
+"""What runs the engines of a backend."""
+
+FIXED = "ov"
+"""The backend whose models are of one size and of standard operators alone: OpenVINO's ONNX reader does not know
+DeformConv, and cannot tell shapes behind functions inside a model."""
+
+_SIZE = re.compile(r"(\d{1,5})x(\d{1,5})")
+
+
+@dataclass(frozen=True)
+class ScriptWishes:
+    """How a script is to run a model.
+
+    Attributes:
+        backend: of vs-mlrt: ort, trt, trt_rtx or ov.
+        tile: (width, height) in pixels of a tile; ``None`` for whole frames. What ov is made for.
+        reference_white: cd/m2 of SDR white.
+        source: the video where none is given to the script.
+
+    Raises:
+        InputError: a value out of range, or a name that is not known.
+    """
+
+    backend: str = "ort"
+    tile: tuple[int, int] | None = None
+    reference_white: float = 203.0
+    source: str = "film.mkv"
+
+    def __post_init__(self) -> None:
+        if self.backend not in BACKENDS:
+            raise InputError(f"unknown backend {self.backend!r}; choose one of {', '.join(BACKENDS)}")
+        if not (math.isfinite(self.reference_white) and 48 <= self.reference_white <= 1000):
+            raise InputError(f"`reference_white` must be 48 to 1000 cd/m2, not {self.reference_white:g}")
+        if self.tile is not None and not all(1 <= edge <= LARGEST_EDGE for edge in self.tile):
+            raise InputError(f"`tile` must be 1x1 to {LARGEST_EDGE}x{LARGEST_EDGE}, not {self.tile[0]}x{self.tile[1]}")
+
+
+@dataclass(frozen=True)
+class WrittenScript:
+    """What was written.
+
+    Attributes:
+        script: the file for vspipe.
+        model: what it loads.
+        notes: what the user should know.
+    """
+
+    script: Path
+    model: Path
+    notes: tuple[str, ...]
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """Read width and height: ``1920x1080``.
+
+    Raises:
+        InputError: anything else.
+    """
+    match = _SIZE.fullmatch(text.strip().lower())
+    if match is None:
+        raise InputError(f"`tile` {text!r} is no size; write width and height such as 1920x1080")
+    return int(match[1]), int(match[2])
+
+
+def write_script(output: Path, model: Path, wishes: ScriptWishes) -> WrittenScript:
+    """Write a script, and beside it the form of the model that OpenVINO takes.
+
+    Args:
+        output: the .vpy file.
+        model: an .onnx file for ort and ov, an .engine file for trt and trt_rtx.
+        wishes: how it is to run.
+
+    Raises:
+        ModelError: the file is no model of ours, or the backend cannot run it.
+        InputError: a wish does not fit the model, or the output is no .vpy.
+        OutputError: it cannot be written.
+        MissingDependency: onnx is not installed, which ov's form needs.
+    """
+    if output.suffix.lower() != ".vpy":
+        raise InputError(f"{output}: VapourSynth's scripts are named .vpy")
+    if wishes.backend in ENGINE_PACKAGES:
+        metadata, tile = _of_engine(model, wishes)
+    else:
+        metadata, tile = _of_onnx(model, wishes)
+    loaded, notes = model.absolute(), []
+    if wishes.backend == FIXED:
+        assert tile is not None  # _of_onnx asks for one
+        loaded = output.with_name(f"{output.stem}.ov.onnx").absolute()
+        _write_plain(model, loaded, (1, 3, tile[1], tile[0]))
+        notes.append(f"{loaded.name} is made for {tile[0]}x{tile[1]} alone")
+    if metadata.sees_whole_picture and tile is not None:
+        notes.append("this network sees the whole picture: tiles differ from each other")
+    script = Script(
+        wishes.backend,
+        os.fspath(loaded),
+        metadata.peak,
+        metadata.size_multiple,
+        _overlap(metadata, tile),
+        tile,
+        wishes.reference_white,
+        wishes.source,
+    )
+    with atomic_path(output) as temporary:
+        temporary.write_text(script_text(script), encoding="utf-8")
+    return WrittenScript(output, loaded, tuple(notes))
+
+
+def _of_onnx(path: Path, wishes: ScriptWishes) -> tuple[ModelMetadata, tuple[int, int] | None]:
+    if path.suffix.lower() != ONNX_SUFFIX:
+        raise ModelError(f"{path}: {wishes.backend} takes {ONNX_SUFFIX} files; `dcdr-deploy export` makes one")
+    model = read_model(path)
+    tile = _whole(wishes.tile, model.metadata)
+    if model.fixed_size is not None:
+        fixed = model.fixed_size[1], model.fixed_size[0]
+        if tile not in (None, fixed):
+            raise InputError(f"{path} takes {fixed[0]}x{fixed[1]} alone; leave `tile` out")
+        return model.metadata, fixed
+    if wishes.backend == FIXED and tile is None:
+        raise InputError("ov runs models of one size; give the frame's, or a tile's, such as `tile` 1920x1080")
+    return model.metadata, tile
+
+
+def _of_engine(path: Path, wishes: ScriptWishes) -> tuple[ModelMetadata, tuple[int, int] | None]:
+    package = ENGINE_PACKAGES[wishes.backend]
+    build = f"build one with `dcdr-deploy build-engine --backend {package} --plugin none`"
+    if path.suffix.lower() != ENGINE_SUFFIX:
+        raise ModelError(f"{path}: {wishes.backend} takes engines; {build}")
+    sidecar = read_sidecar(path)
+    if sidecar.package != package:
+        raise ModelError(
+            f"{path} was built with {sidecar.package}, {wishes.backend} runs engines of {package}; {build}"
+        )
+    if sidecar.plugin is not None:
+        raise ModelError(f"{path} holds the plugin {sidecar.plugin}, which vs-mlrt cannot load; {build}")
+    metadata = sidecar.model_metadata(str(path))
+    tile = _whole(wishes.tile, metadata)
+    if tile is None:
+        tile = sidecar.opt_shape[2], sidecar.opt_shape[1]
+    for edge, least, most in zip(tile[::-1], sidecar.min_shape[1:], sidecar.max_shape[1:], strict=True):
+        if not least <= edge <= most:
+            raise InputError(
+                f"{path} takes tiles with edges of {least} to {most} pixels, not `tile` {tile[0]}x{tile[1]}"
+            )
+    return metadata, tile
+
+
+def _whole(tile: tuple[int, int] | None, metadata: ModelMetadata) -> tuple[int, int] | None:
+    """Return a tile's size as the network takes it: the next multiples."""
+    multiple = metadata.size_multiple
+    return None if tile is None else (-(-tile[0] // multiple) * multiple, -(-tile[1] // multiple) * multiple)
+
+
+def _overlap(metadata: ModelMetadata, tile: tuple[int, int] | None) -> int:
+    """Return the context on each side of a tile, of which at least half of a small one stays."""
+    return metadata.overlap if tile is None else min(metadata.overlap, min(tile) // 4)
+
+
+def _write_plain(path: Path, target: Path, shape: tuple[int, int, int, int]) -> None:
+    """Write a model in standard operators alone, of one size, with the shape of every tensor in it.
+
+    Raises:
+        MissingDependency: onnx is not installed.
+        ModelError: the model does not take this size.
+    """
+    try:
+        import onnx.inliner
+        import onnx.shape_inference
+
+        from dcdr_deploy.export.operators import function_bodies
+    except ModuleNotFoundError as error:
+        raise MissingDependency(
+            f"the model for OpenVINO is made by the package onnx, which is not installed: {install_line('export')}"
+        ) from error
+    model = onnx.load(path)
+    foreign = [function for function in model.functions if function.domain != DOMAIN]
+    del model.functions[:]
+    model.functions.extend([*foreign, *function_bodies("gridsample")])
+    model = onnx.inliner.inline_local_functions(model)
+    for value in (*model.graph.input, *model.graph.output):
+        for dimension, size in zip(value.type.tensor_type.shape.dim, shape, strict=True):
+            dimension.dim_value = size
+    del model.graph.value_info[:]
+    del model.metadata_props[:]  # `run` would take it for a model that lies in the working directory
+    try:
+        inferred = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
+    except onnx.shape_inference.InferenceError as error:
+        raise ModelError(f"{path}: cannot be made for {shape[3]}x{shape[2]}: {str(error).splitlines()[0]}") from error
+    with atomic_path(target) as temporary:
+        onnx.save(inferred, temporary)
