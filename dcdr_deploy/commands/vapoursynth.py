@@ -21,9 +21,8 @@ Examples:
   vspipe -c y4m -a source=film.mkv hdr.vpy film.y4m
 
 \b
-The script needs VapourSynth and vs-mlrt, from Python 3.12 on:
-pip install vapoursynth vapoursynth-bestsource vapoursynth-mlrt-ort (or -ov,
--trt, -trt-rtx). It runs the network at every pixel, as --scale native does, and
+The script needs a Python of 3.12 or newer with the packages vapoursynth,
+vapoursynth-bestsource and vapoursynth-mlrt-ort (or -ov, -trt, -trt-rtx). It runs the network at every pixel, as --scale native does, and
 its light is not rolled off towards a display's peak.
 """
 
