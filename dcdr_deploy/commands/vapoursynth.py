@@ -22,8 +22,9 @@ Examples:
 
 \b
 The script needs a Python of 3.12 or newer with the packages vapoursynth,
-vapoursynth-bestsource and vapoursynth-mlrt-ort (or -ov, -trt, -trt-rtx). It runs the network at every pixel, as --scale native does, and
-its light is not rolled off towards a display's peak.
+vapoursynth-bestsource and vapoursynth-mlrt-ort (or -ov, -trt, -trt-rtx). It
+runs the network at every pixel, as --scale native does, and its light is not
+rolled off towards a display's peak.
 """
 
 
