@@ -1,6 +1,7 @@
 # Two commands set everything up on a machine with Python 3.10 or newer:
 #   make demo   samples/ -> out/*.exr with the demo weights; base dependencies only
 #   make test   lint, types and all tests with the pinned full set
+# make coverage: the tests with branch coverage.
 PYTHON ?= python3
 RUN := .venv
 DEV := .venv-dev
@@ -8,7 +9,7 @@ WORKERS ?= 2
 PACKAGE := $(shell find dcdr_deploy -name '*.py' -o -path '*/weights/*')
 NO_VENV = { echo "error: $(PYTHON) cannot make a virtual environment; on Debian or Ubuntu: sudo apt install python3-venv" >&2; exit 1; }
 
-.PHONY: demo test lint types format wheel clean
+.PHONY: demo test coverage lint types format wheel clean
 
 demo: $(RUN)/.ready
 	$(RUN)/bin/dcdr-deploy run samples out --preview
@@ -16,7 +17,11 @@ demo: $(RUN)/.ready
 	@ls -1 out/*.exr out/*.png
 
 test: $(DEV)/.ready lint types
-	OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=1 $(DEV)/bin/python -m pytest -n $(WORKERS) --dist loadfile --cov --cov-report=term:skip-covered --durations=10
+	OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=1 $(DEV)/bin/python -m pytest -n $(WORKERS) --dist loadfile --durations=10
+
+# Apart, because watching every branch slows the tests.
+coverage: $(DEV)/.ready
+	OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=1 $(DEV)/bin/python -m pytest -n $(WORKERS) --dist loadfile --cov --cov-report=term:skip-covered
 
 lint: $(DEV)/.ready
 	$(DEV)/bin/ruff check .
