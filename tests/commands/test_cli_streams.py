@@ -78,7 +78,9 @@ def test_a_stdout_that_fails_is_told_in_one_line(
 @pytest.mark.parametrize("times", [1, 4])
 def test_signals_end_a_run_like_ctrl_c(tmp_path: Path, make_picture, number: signal.Signals, times: int) -> None:
     make_picture(tmp_path / "a.png", level=255, size=(1600, 1600))  # what is not clipped needs no network
-    command = [*RUN, str(tmp_path / "a.png"), str(tmp_path / "a.exr"), "--scale", "native"]
+    # Small tiles: a run ends when the one in the network is done.
+    files = str(tmp_path / "a.png"), str(tmp_path / "a.exr")
+    command = [*RUN, *files, "--scale", "native", "--tile", "256"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stderr is not None
     for line in process.stderr:
