@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from dcdr_deploy.imaging import av1_header
 from dcdr_deploy.imaging.isobmff import BrokenContainerError, boxes, read
+from dcdr_deploy.imaging.light import BLACK_NITS
 
 _HEADER = 8
 _OF_FULL_BOX = 4  # version and flags
@@ -52,6 +53,18 @@ def xmp_item(packet: bytes) -> MetadataItem:
 def content_light(max_cll: float, max_fall: float) -> bytes:
     """Return the body of a ``clli`` property: cd/m2, rounded (14496-12, 12.1.6)."""
     return struct.pack(">HH", *(min(max(round(level), 0), 65535) for level in (max_cll, max_fall)))
+
+
+def mastering_display(display: Sequence[float], peak_nits: float) -> bytes:
+    """Return the body of ``mdcv``: G, B, R, white in 1/50000; peak and black in 1/10000 cd/m2 (14496-12, 12.1.5).
+
+    Args:
+        display: chromaticities of red, green, blue and white, x before y.
+        peak_nits: its white, cd/m2.
+    """
+    red, green, blue, white = (display[at : at + 2] for at in (0, 2, 4, 6))
+    places = [round(number * 50000) for number in (*green, *blue, *red, *white)]
+    return struct.pack(">8H2I", *places, round(peak_nits * 10000), round(BLACK_NITS * 10000))
 
 
 def extended(data: bytes, properties: Mapping[bytes, bytes], items: Sequence[MetadataItem] = ()) -> bytes:

@@ -44,6 +44,9 @@ TAGS = (DISPLAY, SCENE)
 COLOUR_VOLUME = p.REC709
 """Primaries of the mastering display that files name: nothing that is written lies outside of Rec. 709."""
 
+BLACK_NITS = 0.0001
+"""Black of that display, cd/m2: the smallest number of SMPTE ST 2086."""
+
 LEAST_NITS, MOST_NITS = 1.0, 10_000.0
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -11,10 +10,9 @@ from numpy.typing import NDArray
 
 from dcdr_deploy.imaging.carried import EXIF, XMP
 from dcdr_deploy.imaging.delivery import CodeRange, ContentLight
-from dcdr_deploy.imaging.isobmff_write import MetadataItem, content_light, exif_item, xmp_item
+from dcdr_deploy.imaging.isobmff_write import MetadataItem, content_light, exif_item, mastering_display, xmp_item
 from dcdr_deploy.imaging.light import COLOUR_CODE, COLOUR_VOLUME, PQ, TRANSFER_CODE, Light
 from dcdr_deploy.imaging.writers.base import Job
-from dcdr_deploy.imaging.writers.png import LEAST_NITS
 from dcdr_deploy.imaging.xmp import OWN, BrokenPacketError
 from dcdr_deploy.imaging.xmp_write import extended, own_description, packet
 
@@ -49,10 +47,7 @@ def properties(light: Light, level: ContentLight) -> dict[bytes, bytes]:
     """Return bodies of the boxes that say how bright a picture is: ``clli``; of PQ, which is absolute, ``mdcv`` too."""
     found = {b"clli": content_light(level.max_cll, level.max_fall)}
     if light.transfer == PQ:
-        red, green, blue, white = (COLOUR_VOLUME[at : at + 2] for at in (0, 2, 4, 6))
-        places = [round(number * 50000) for number in (*green, *blue, *red, *white)]  # ISO/IEC 14496-12, 12.1.5
-        nits = [round(number * 10000) for number in (light.peak_nits, LEAST_NITS)]
-        found[b"mdcv"] = struct.pack(">8H2I", *places, *nits)
+        found[b"mdcv"] = mastering_display(COLOUR_VOLUME, light.peak_nits)
     return found
 
 

@@ -14,16 +14,13 @@ from dcdr_deploy.imaging.carried import WHOLE, Carried
 from dcdr_deploy.imaging.delivery import CodeRange, ContentLight
 from dcdr_deploy.imaging.jpeg_file import iptc_resource
 from dcdr_deploy.imaging.kept import RAW_IPTC, XMP_KEYWORD
-from dcdr_deploy.imaging.light import COLOUR_CODE, COLOUR_VOLUME, HLG, LINEAR, PQ, TRANSFER_CODE, Light
+from dcdr_deploy.imaging.light import BLACK_NITS, COLOUR_CODE, COLOUR_VOLUME, HLG, LINEAR, PQ, TRANSFER_CODE, Light
 from dcdr_deploy.imaging.writers import codes16
 from dcdr_deploy.imaging.writers.base import Format, Job
 
 _SIGNATURE_AND_IHDR = 8 + 25
 _CODES = CodeRange(16)
 _HEX_DIGITS = 72  # of a line
-
-LEAST_NITS = 0.0001
-"""Darkest light that files name, cd/m2: the smallest number of SMPTE ST 2086."""
 
 
 def write_png16(path: Path, job: Job) -> None:
@@ -73,7 +70,7 @@ def _delivery_chunks(light: Light, level: ContentLight) -> Iterator[bytes]:
     yield _cicp(light)
     if light.transfer == PQ:
         colours = [round(each * 50000) for each in COLOUR_VOLUME]
-        nits = [round(each * 10000) for each in (light.peak_nits, LEAST_NITS)]
+        nits = [round(each * 10000) for each in (light.peak_nits, BLACK_NITS)]
         yield _chunk(b"mDCV", struct.pack(">8H2I", *colours, *nits))
         yield _chunk(b"cLLI", struct.pack(">2I", round(level.max_cll * 10000), round(level.max_fall * 10000)))
 

@@ -11,10 +11,9 @@ import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from dcdr_deploy.imaging.isobmff_write import content_light, mastering_display
+from dcdr_deploy.imaging.light import BLACK_NITS
 from dcdr_deploy.imaging.primaries import Chromaticities
-
-LEAST_NITS = 0.0001
-"""Black of the mastering display that is named, cd/m2; also the step in which luminances are stored."""
 
 _SEI_PREFIX, _SEI_MASTERING, _SEI_LIGHT = 39, 137, 144
 _FIRST_NOT_VCL = 32  # nal_unit_type below it is a slice (H.265, table 7-1)
@@ -44,18 +43,16 @@ class Hdr10:
 
     def mastering(self) -> bytes:
         """Return the 24 bytes of ``mdcv`` and of the SEI message: G, B, R, white in 1/50000, then 1/10000 cd/m2."""
-        red, green, blue, white = (self.display[place : place + 2] for place in (0, 2, 4, 6))
-        points = [round(number * 50000) for point in (green, blue, red, white) for number in point]
-        return struct.pack(">8H2I", *points, round(self.peak_nits * 10000), round(LEAST_NITS * 10000))
+        return mastering_display(self.display, self.peak_nits)
 
     def light(self) -> bytes:
         """Return the 4 bytes of ``clli`` and of the SEI message: MaxCLL and MaxFALL in whole cd/m2."""
-        return struct.pack(">2H", *(min(round(nits), 65535) for nits in (self.max_cll, self.max_fall)))
+        return content_light(self.max_cll, self.max_fall)
 
     def mastering_of_av1(self) -> bytes:
         """Return metadata_hdr_mdcv: R, G, B, white in 1/65536, then luminances in 1/256 and 1/16384 cd/m2."""
         points = [min(round(number * 65536), 65535) for number in self.display]
-        return struct.pack(">8H2I", *points, round(self.peak_nits * 256), max(round(LEAST_NITS * 16384), 1))
+        return struct.pack(">8H2I", *points, round(self.peak_nits * 256), max(round(BLACK_NITS * 16384), 1))
 
 
 def nal_units(annex_b: bytes) -> list[bytes]:
