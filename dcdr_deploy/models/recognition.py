@@ -193,7 +193,7 @@ def recognise(state: State, source: Path, wanted: Wanted | None = None) -> Readi
     likenesses = [(way.likeness(), way) for way in ways]
     most = max(likeness for likeness, _ in likenesses)
     if wanted is None and most < LEAST_LIKENESS:
-        titles = ", ".join(entry.title for entry in entries or ARCHITECTURES.values())
+        titles = ", ".join(entry.title for entry in ARCHITECTURES.values())
         raise CheckpointError(f"{source} is of no known network ({titles}): its keys begin with {some(sorted(state))}")
     nearest = [way for likeness, way in likenesses if likeness >= NEAR * most]
     alone = [way for likeness, way in likenesses if likeness == 1.0 and way.part]
