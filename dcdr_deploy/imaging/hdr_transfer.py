@@ -17,9 +17,9 @@ BT.2408-7, 7.2)."""
 HLG_GAMMA = 1.2
 """System gamma of that display (ITU-R BT.2100-2, table 5, note 5f)."""
 
-# SMPTE ST 2084:2014, 5.2
-_M1, _M2 = 2610 / 16384, 2523 / 4096 * 128
-_C1, _C2, _C3 = 3424 / 4096, 2413 / 4096 * 32, 2392 / 4096 * 32
+PQ_M1, PQ_M2 = 2610 / 16384, 2523 / 4096 * 128
+PQ_C1, PQ_C2, PQ_C3 = 3424 / 4096, 2413 / 4096 * 32, 2392 / 4096 * 32
+"""Constants of the perceptual quantiser (SMPTE ST 2084:2014, 5.2; ITU-R BT.2100-2, table 4)."""
 
 # ITU-R BT.2100-2, table 5
 _A = 0.17883277
@@ -28,15 +28,15 @@ _B, _C = 1 - 4 * _A, 0.5 - _A * np.log(4 * _A)
 
 def pq_encode(nits: NDArray[np.floating[Any]] | float) -> NDArray[np.float64]:
     """Luminance in cd/m2 (clipped to 0..10000) -> PQ signal in [0, 1] (SMPTE ST 2084, inverse EOTF)."""
-    y = np.clip(np.asarray(nits, dtype=np.float64) / PQ_PEAK_NITS, 0, 1) ** _M1
-    signal: NDArray[np.float64] = ((_C1 + _C2 * y) / (1 + _C3 * y)) ** _M2
+    y = np.clip(np.asarray(nits, dtype=np.float64) / PQ_PEAK_NITS, 0, 1) ** PQ_M1
+    signal: NDArray[np.float64] = ((PQ_C1 + PQ_C2 * y) / (1 + PQ_C3 * y)) ** PQ_M2
     return signal
 
 
 def pq_decode(signal: NDArray[np.floating[Any]] | float) -> NDArray[np.float64]:
     """PQ signal in [0, 1] -> luminance in cd/m2 (SMPTE ST 2084, EOTF)."""
-    power = np.clip(np.asarray(signal, dtype=np.float64), 0, 1) ** (1 / _M2)
-    nits: NDArray[np.float64] = PQ_PEAK_NITS * (np.maximum(power - _C1, 0) / (_C2 - _C3 * power)) ** (1 / _M1)
+    power = np.clip(np.asarray(signal, dtype=np.float64), 0, 1) ** (1 / PQ_M2)
+    nits: NDArray[np.float64] = PQ_PEAK_NITS * (np.maximum(power - PQ_C1, 0) / (PQ_C2 - PQ_C3 * power)) ** (1 / PQ_M1)
     return nits
 
 

@@ -20,15 +20,9 @@ import torch
 from torch import Tensor, nn
 
 from dcdr_deploy.errors import InputError
+from dcdr_deploy.imaging.hdr_transfer import PQ_C1, PQ_C2, PQ_C3, PQ_M1, PQ_M2, PQ_PEAK_NITS
+from dcdr_deploy.imaging.light import SDR_WHITE_NITS
 from dcdr_deploy.imaging.primaries import REC2020, to_rec709
-
-SDR_WHITE_CD_M2 = 203.0
-"""Luminance of SDR white beside HDR (ITU-R BT.2408-7, clause 2.2)."""
-
-PQ_PEAK_CD_M2 = 10_000.0
-PQ_M1, PQ_M2 = 2610 / 16384, 2523 / 4096 * 128
-PQ_C1, PQ_C2, PQ_C3 = 3424 / 4096, 2413 / 4096 * 32, 2392 / 4096 * 32
-"""Constants of the perceptual quantiser (ITU-R BT.2100-2, table 4)."""
 
 LOG_OFFSET = 1 / 255
 """Added to light before its logarithm by default (HDRCNN, section 4.1)."""
@@ -128,11 +122,11 @@ def _mixed(light: Tensor, matrix: tuple[tuple[float, ...], ...]) -> Tensor:
 
 
 def _pq_bt2020_decode(coded: Tensor, unit: float) -> Tensor:
-    return _mixed(pq_decode(coded) * (PQ_PEAK_CD_M2 / SDR_WHITE_CD_M2 / unit), _rec2020()[0])
+    return _mixed(pq_decode(coded) * (PQ_PEAK_NITS / SDR_WHITE_NITS / unit), _rec2020()[0])
 
 
 def _pq_bt2020_encode(light: Tensor, unit: float) -> Tensor:
-    return pq_encode(_mixed(light, _rec2020()[1]) * (unit * SDR_WHITE_CD_M2 / PQ_PEAK_CD_M2))
+    return pq_encode(_mixed(light, _rec2020()[1]) * (unit * SDR_WHITE_NITS / PQ_PEAK_NITS))
 
 
 CURVES: Mapping[str, Curve] = {
@@ -149,7 +143,7 @@ CURVES: Mapping[str, Curve] = {
     "pq-bt2020": Curve(
         _pq_bt2020_decode,
         _pq_bt2020_encode,
-        PQ_PEAK_CD_M2 / SDR_WHITE_CD_M2,
+        PQ_PEAK_NITS / SDR_WHITE_NITS,
         "PQ, BT.2020: absolute light of a graded display picture, 203 cd/m2 taken as SDR white",
         unit=True,
         absolute=True,
