@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import click
 
 from dcdr_deploy.commands.show.text import printable
+from dcdr_deploy.commands.show.written import show_written
 from dcdr_deploy.run.selection import choose_onnx
 from dcdr_deploy.serving.triton_repository import LARGEST_BATCH, Wishes, write_repository
 
@@ -53,9 +53,4 @@ def command(folder: Path, model: str | None, as_json: bool, **wishes: Any) -> No
     choice = choose_onnx(model)
     click.echo(f"model: {printable(str(choice))}", err=True)
     written = write_repository(folder, choice.path, asked)
-    for note in written.notes:
-        click.echo(f"note: {printable(note)}", err=True)
-    if as_json:
-        click.echo(json.dumps({"config": str(written.config), "model": str(written.model)}))
-    else:
-        click.echo(f"{printable(str(written.config))}\n{printable(str(written.model))}")
+    show_written({"config": written.config, "model": written.model}, written.notes, as_json=as_json)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
 
 from dcdr_deploy.commands.show.text import printable
+from dcdr_deploy.commands.show.written import show_written
 from dcdr_deploy.run.selection import choose_onnx
 from dcdr_deploy.serving.vapoursynth import ScriptWishes, parse_size, write_script
 from dcdr_deploy.serving.vapoursynth_script import BACKENDS
@@ -68,9 +68,4 @@ def command(
     choice = choose_onnx(model)
     click.echo(f"model: {printable(str(choice))}", err=True)
     written = write_script(output, choice.path, wishes)
-    for note in written.notes:
-        click.echo(f"note: {printable(note)}", err=True)
-    if as_json:
-        click.echo(json.dumps({"script": str(written.script), "model": str(written.model)}))
-    else:
-        click.echo(printable(str(written.script)))
+    show_written({"script": written.script, "model": written.model}, written.notes, as_json=as_json)

@@ -33,7 +33,7 @@ from dcdr_deploy.run.outputs import (
     preview_path,
 )
 from dcdr_deploy.run.reports import FileReport
-from dcdr_deploy.run.restore import Restored
+from dcdr_deploy.run.restore import Found, Restored
 from dcdr_deploy.run.restore import begin as begin_restoring
 from dcdr_deploy.run.runner import Runner, RunStatistics
 from dcdr_deploy.run.wrap import restore_panorama
@@ -51,11 +51,12 @@ class Decoded:
 
 @dataclass(frozen=True)
 class Inferred:
-    """A picture that went through the network; holds the result and what the writer needs, no longer the input.
+    """A picture that went through the network, with what the writer needs.
 
     Attributes:
         source: the input file.
-        restored: the result, with what was recovered and at which size.
+        size: (height, width) in pixels.
+        found: by the network; what is left is done where the picture is written.
         alpha: (H, W) float32 in [0, 1], or ``None``.
         notes: of the reader.
         colour: what the reader took the samples for.
@@ -65,7 +66,8 @@ class Inferred:
     """
 
     source: Path
-    restored: Restored
+    size: tuple[int, int]
+    found: Found
     alpha: NDArray[np.float32] | None
     notes: tuple[str, ...]
     colour: str
@@ -76,8 +78,7 @@ class Inferred:
     @property
     def pixels(self) -> int:
         """Height x width."""
-        height, width = self.restored.linear.shape[:2]
-        return height * width
+        return self.size[0] * self.size[1]
 
 
 class PreparedFile:
@@ -194,12 +195,13 @@ def begin(
 
     def finished() -> Inferred:
         with _naming(source):
-            restored = whole if options.wrap else finish()
+            found = Found(whole.run, lambda: whole) if options.wrap else finish()
         return Inferred(
             source=source,
-            restored=restored,
+            size=(frame.pixels.shape[0], frame.pixels.shape[1]),
+            found=found,
             alpha=frame.alpha,
-            notes=(*frame.metadata.get("notes", ()), *network_notes(runner.engine.info, restored.run)),
+            notes=(*frame.metadata.get("notes", ()), *network_notes(runner.engine.info, found.run)),
             colour=str(frame.metadata.get("colour", "")),
             info=runner.engine.info,
             stages={"decode": seconds, "infer": time.perf_counter() - started},
@@ -221,7 +223,7 @@ def _naming(source: Path) -> Iterator[None]:
 def encode(
     inferred: Inferred, output: Path, options: ConvertOptions = DEFAULT_OPTIONS, gain_map: Path | None = None
 ) -> FileReport:
-    """Write the result, its preview and its gain map, and describe them.
+    """Put on what the network found, write the result, its preview and its gain map, and describe them.
 
     Args:
         inferred: the result.
@@ -233,7 +235,10 @@ def encode(
         OutputError: a file cannot be written, or there is no memory to encode it.
     """
     started = time.perf_counter()
-    info, restored, peak = inferred.info, inferred.restored, inferred.info.metadata.peak
+    with _naming(inferred.source):
+        restored = inferred.found.put_on()
+    put_on = time.perf_counter() - started
+    info, peak = inferred.info, inferred.info.metadata.peak
     linear, metadata = restored.linear, file_metadata(inferred.source, info, options, restored)
     preview = preview_path(output) if options.preview else None
     damaged: list[str] = []
@@ -256,7 +261,11 @@ def encode(
         statistics = light_summary(len(linear), stored_light(output, linear, **given))
     except MemoryError as error:
         raise OutputError(f"{output}: there is no memory to encode it; close other programs") from error
-    stages = {**inferred.stages, "encode": time.perf_counter() - started}
+    stages = {
+        **inferred.stages,
+        "infer": inferred.stages["infer"] + put_on,
+        "encode": time.perf_counter() - started - put_on,
+    }
     return FileReport(
         source=inferred.source,
         output=output,

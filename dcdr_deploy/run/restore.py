@@ -63,6 +63,34 @@ class Restored:
     run: RunStatistics
 
 
+class Found:
+    """What the network found in a picture and is still to be put onto it, for which no engine is needed.
+
+    Attributes:
+        run: what the runner took.
+    """
+
+    def __init__(self, run: RunStatistics, rest: Callable[[], Restored]) -> None:
+        """Set up.
+
+        Args:
+            run: what the runner took.
+            rest: called once; let go with all that it holds.
+        """
+        self.run = run
+        self._rest: Callable[[], Restored] | None = rest
+
+    def put_on(self) -> Restored:
+        """Return the restored picture; to be called once, from any thread.
+
+        Raises:
+            EngineOutOfMemory: there is no memory for it.
+        """
+        rest, self._rest = self._rest, None
+        assert rest is not None  # once
+        return rest()
+
+
 def restore(
     frame: Frame | Codes,
     runner: Runner,
@@ -89,7 +117,7 @@ def restore(
     Raises:
         DcdrError: as :meth:`Runner.run`; InputError for a scale out of range.
     """
-    return begin(frame, runner, scale, dials, keep_gain=keep_gain, listener=listener)()
+    return begin(frame, runner, scale, dials, keep_gain=keep_gain, listener=listener)().put_on()
 
 
 def begin(
@@ -101,8 +129,8 @@ def begin(
     keep_gain: bool = False,
     listener: Listener = silent,
     steady: Steady | None = None,
-) -> Callable[[], Restored]:
-    """Begin what :func:`restore` does: at scale ``"native"`` as :meth:`Runner.start` does, at others all of it.
+) -> Callable[[], Found]:
+    """Begin what the network has to do for :func:`restore`: at scale ``"native"`` as :meth:`Runner.start`, else all.
 
     Args:
         frame, runner, scale, dials, keep_gain, listener: as for :func:`restore`.
@@ -110,7 +138,8 @@ def begin(
             frame, on the calling thread, in the order of the calls; not at scale ``"native"``.
 
     Returns:
-        What waits for the rest; to be called once, while the engine is open.
+        What waits for the network; to be called once, on the calling thread, while the engine is open. The picture must
+        not change before what it gives is put on.
 
     Raises:
         DcdrError: as :func:`restore`; so does what is returned.
@@ -121,14 +150,22 @@ def begin(
     with _naming_memory(codes):
         finish = _begun(codes, runner, scale, dials, keep_gain, listener, steady)
 
-    def finished() -> Restored:
+    def found() -> Found:
         with _naming_memory(codes):
-            restored = finish()
-        restored.run.seconds = time.perf_counter() - started
-        runner.statistics = restored.run
-        return restored
+            result = finish()
+        waited = time.perf_counter() - started
+        runner.statistics = result.run
 
-    return finished
+        def put_on() -> Restored:
+            begun = time.perf_counter()
+            with _naming_memory(codes):
+                restored = result.put_on()
+            restored.run.seconds = waited + time.perf_counter() - begun
+            return restored
+
+        return Found(result.run, put_on)
+
+    return found
 
 
 @contextmanager
@@ -147,7 +184,7 @@ def _begun(
     keep_gain: bool,
     listener: Listener,
     steady: Steady | None,
-) -> Callable[[], Restored]:
+) -> Callable[[], Found]:
     height, width = codes.shape[:2]
     protected = BEGIN if dials.protect_below is None else dials.protect_below
     peak = runner.engine.info.metadata.peak
@@ -156,13 +193,17 @@ def _begun(
         finish = runner.start(codes, listener)
         run = runner.statistics
 
-        def native() -> Restored:
+        def native() -> Found:
             linear = finish()
-            if dials.turned() or keep_gain:
-                outcome = second.from_result(linear, protected=dials.protect_below is not None)
-            else:
-                outcome = Outcome(linear, second.recovery_of(linear))
-            return Restored(outcome.linear, ((height, width),), outcome.recovery, outcome.gain_stops, run)
+
+            def measured() -> Restored:
+                if dials.turned() or keep_gain:
+                    outcome = second.from_result(linear, protected=dials.protect_below is not None)
+                else:
+                    outcome = Outcome(linear, second.recovery_of(linear))
+                return Restored(outcome.linear, ((height, width),), outcome.recovery, outcome.gain_stops, run)
+
+            return Found(run, measured)
 
         return native
     wanted = working_sizes(height, width, scale)
@@ -170,10 +211,13 @@ def _begun(
     field, run = _excess(codes, finest, second, wanted, runner, listener)
     if steady is not None:
         field = steady(field, finest)
-    outcome = second.from_field(field)
     sizes = tuple(size for size, _ in wanted)
-    restored = Restored(outcome.linear, sizes, outcome.recovery, outcome.gain_stops, run)
-    return lambda: restored
+
+    def enlarged() -> Restored:
+        outcome = second.from_field(field)
+        return Restored(outcome.linear, sizes, outcome.recovery, outcome.gain_stops, run)
+
+    return lambda: Found(run, enlarged)
 
 
 def _excess(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -189,7 +191,27 @@ def test_what_was_found_can_be_steadied_before_it_goes_onto_the_picture(engine, 
         seen.append((field.near.shape, picture.light.shape))
         return replace(field, weighted=np.zeros_like(field.weighted))
 
-    found = begin(photo, runner, 64, steady=nothing)()
+    found = begin(photo, runner, 64, steady=nothing)().put_on()
     assert seen == [((*found.working_sizes[0], 1), (*found.working_sizes[0], 3))]
     assert np.array_equal(found.linear, restore(photo, runner, 64, Dials(strength=0)).linear)
     assert not np.array_equal(found.linear, restore(photo, runner, 64).linear)
+
+
+def test_what_was_found_is_put_on_by_any_thread_while_the_network_is_at_the_next_picture(engine, photo):
+    """Two pictures in the network before either is put on: each gets its own, and needs no engine any more."""
+    runner, other = Runner(engine), np.ascontiguousarray(photo[::-1])
+    found = [begin(each, runner)() for each in (photo, other)]
+    runner.engine.close()
+    with ThreadPoolExecutor(2) as pool:
+        results = list(pool.map(lambda each: each.put_on(), found))
+    fresh = Runner(BrightEngine())
+    for codes, result in zip((photo, other), results, strict=True):
+        assert np.array_equal(result.linear, restore(codes, fresh).linear)
+        assert result.run.engine_seconds <= result.run.seconds
+
+
+def test_a_picture_is_let_go_once_what_was_found_is_put_on(engine, photo):
+    found = begin(photo, Runner(engine))()
+    before = sys.getrefcount(photo)
+    found.put_on()
+    assert sys.getrefcount(photo) < before

@@ -93,7 +93,7 @@ class PreparedVideo(Prepared):
                 selection = self._rest(source, place, before.frames)
                 sink = self._sink(runner, place)
                 restoring = self.restoring(runner)
-                work = Work(selection, restoring, sink, self.teller(listener, before.frames))
+                work = Work(selection, restoring, sink, self.counting(listener, before.frames))
                 self._run(work, sink, place, listener)
                 fresh, stages, trailing = work.fresh, work.seconds, Sums(lost=selection.trailing)
                 missing = source.shortfall(_sum(place.segments).frames) if selection.complete else ""

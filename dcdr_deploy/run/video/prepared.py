@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,7 @@ from dcdr_deploy.run.video.source import VideoInfo
 from dcdr_deploy.run.video.sums import Sums
 from dcdr_deploy.run.video.work import Renewed, Restoring
 from dcdr_deploy.run.working_scale import NATIVE, Scale
-from dcdr_deploy.system.progress import Listener
+from dcdr_deploy.system.progress import Event, Listener
 
 _SAMPLE, _SAMPLES = 1 << 16, 64
 
@@ -129,18 +128,18 @@ class Prepared:
         steadying = Renewed(lambda: steady_with(strength), frames) if strength else None
         return Restoring(runner, settings.scale, settings.dials, steadying)
 
-    def teller(self, listener: Listener, before: int) -> Callable[[int], None]:
-        """Return what tells a listener how many frames this run has done.
+    def counting(self, listener: Listener, before: int) -> Listener:
+        """Return a listener to the work of one run, which tells of the whole video in its turn.
 
         Args:
-            listener: to be told.
+            listener: told of :class:`FramesDone`.
             before: frames that an earlier run did.
         """
         started = time.perf_counter()
 
-        def tell(done: int) -> None:
-            fps = done / max(time.perf_counter() - started, 1e-3)
-            listener(FramesDone(done=before + done, total=self.frames, fps=fps))
+        def tell(event: Event) -> None:
+            fps = event.done / max(time.perf_counter() - started, 1e-3)
+            listener(FramesDone(done=before + event.done, total=self.frames, fps=fps))
 
         return tell
 

@@ -161,7 +161,7 @@ class PreparedStills(Prepared):
             selection = Selection(source, video, len(before), stamp, seen, whole_every=every)
             largest = peak * 2**self.settings.dials.exposure
             sink = StillSink(self._pattern, len(before), journal, peak, largest, self._write, self._metadata(runner))
-            work = Work(selection, self.restoring(runner), sink, self.teller(listener, len(before)))
+            work = Work(selection, self.restoring(runner), sink, self.counting(listener, len(before)))
             work.run()
             lines = _lines(_journal_path(self._pattern), self._pattern)
             if not lines:

@@ -18,7 +18,7 @@ from dcdr_deploy.engines.base import DEVICE_CUDA
 from dcdr_deploy.errors import DcdrError
 from dcdr_deploy.run.dials import Dials
 from dcdr_deploy.run.recovery import Recovery
-from dcdr_deploy.run.restore import Steady
+from dcdr_deploy.run.restore import Found, Steady
 from dcdr_deploy.run.restore import begin as begin_restoring
 from dcdr_deploy.run.runner import Runner
 from dcdr_deploy.run.stages import Begun, Pipeline, Stages, workers_for
@@ -26,6 +26,7 @@ from dcdr_deploy.run.video.frames import Picture, Selection
 from dcdr_deploy.run.video.turns import OutOfTurn, Turns
 from dcdr_deploy.run.working_scale import Scale
 from dcdr_deploy.system import hardware
+from dcdr_deploy.system.progress import Event, Listener, silent
 
 PIXELS_IN_FLIGHT = 40_000_000
 """Pixels of decoded frames that may wait for the network, and of results that may wait for the encoder."""
@@ -100,11 +101,11 @@ class Sink(Protocol[Made]):
 
 @dataclass(frozen=True)
 class _Late:
-    """A picture after the network; ``linear`` is ``None`` where it is the same as the picture before."""
+    """A picture of so many pixels after the network; ``found`` is ``None`` where it repeats the picture before."""
 
     picture: Picture
-    linear: NDArray[np.float32] | None
-    recovery: Recovery
+    found: Found | None = None
+    pixels: int = 0
 
 
 class _StopError(Exception):
@@ -124,7 +125,7 @@ class Work(Generic[Made]):
     """
 
     def __init__(
-        self, selection: Selection, restoring: Restoring, sink: Sink[Made], progress: Callable[[int], None]
+        self, selection: Selection, restoring: Restoring, sink: Sink[Made], listener: Listener = silent
     ) -> None:
         """Set up.
 
@@ -132,14 +133,14 @@ class Work(Generic[Made]):
             selection: gives the frames.
             restoring: what is done with them.
             sink: where they go.
-            progress: called with the number of frames done, on the thread of :meth:`run`.
+            listener: told after each frame how many this run has done.
         """
         self.fresh = 0
         self.seconds = dict.fromkeys((DECODE, INFER, LIGHT, ENCODE), 0.0)
         self._selection = selection
         self._restoring = restoring
         self._sink = sink
-        self._progress = progress
+        self._listener = listener
         self._turns = Turns()
         self._steady: Steady | None = None
         self._before: tuple[Made, Recovery] | None = None
@@ -156,8 +157,8 @@ class Work(Generic[Made]):
             begun=lambda number: None,
             middle=self._infer,
             last=self._encode,
-            weight=lambda late: 0 if late is None or late.linear is None else late.linear[..., 0].size,
-            done=lambda number, _: self._progress(self.fresh),
+            weight=lambda late: 0 if late is None else late.pixels,
+            done=lambda number, _: self._listener(Event(done=self.fresh)),
             failed=self._failed,
             early_weight=lambda picture: 0 if picture is None or picture.rgb is None else picture.rgb[..., 0].size,
         )
@@ -187,34 +188,35 @@ class Work(Generic[Made]):
 
     def _infer(self, number: int, picture: Picture | None) -> _Late | Begun[_Late | None] | None:
         if picture is None or picture.rgb is None:
-            return None if picture is None else _Late(picture, None, Recovery())
+            return None if picture is None else _Late(picture)
         started = time.perf_counter()
         do = self._restoring
         if do.steadying is not None and picture.number % do.steadying.frames == 0:
             self._steady = do.steadying.make()
         finish = begin_restoring(picture.rgb, do.runner, do.scale, do.dials, steady=self._steady)
         self.seconds[INFER] += time.perf_counter() - started
-        without = replace(picture, rgb=None)
+        without, pixels = replace(picture, rgb=None), picture.rgb[..., 0].size
 
         def finished() -> _Late:
             started = time.perf_counter()
-            restored = finish()
+            found = finish()
             self.seconds[INFER] += time.perf_counter() - started
-            return _Late(without, restored.linear, restored.recovery)
+            return _Late(without, found, pixels)
 
         return Begun(finished) if do.runner.engine.info.overlaps else finished()
 
     def _encode(self, number: int, late: _Late | None) -> None:
         if late is None:
             return
-        started, made = time.perf_counter(), None
+        started, fresh = time.perf_counter(), None
         try:
-            if late.linear is not None:
-                made = self._sink.make(late.picture, late.linear)
+            if late.found is not None:
+                restored = late.found.put_on()
+                fresh = self._sink.make(late.picture, restored.linear), restored.recovery
+                del restored  # what is made of it waits for its turn alone
             ready = time.perf_counter()
             with self._turns.turn(late.picture.number):
                 begun = time.perf_counter()
-                fresh = None if made is None else (made, late.recovery)
                 self._before = fresh or self._before
                 assert self._before is not None  # the first picture of a run is never a repetition
                 self._sink.write(late.picture, *self._before, repeated=fresh is None)

@@ -1,0 +1,22 @@
+"""What a command wrote, for people and for machines."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import click
+
+from dcdr_deploy.commands.show.text import printable, with_options
+
+
+def show_written(files: Mapping[str, Path], notes: Iterable[str], *, as_json: bool) -> None:
+    """Print notes to stderr, and files to stdout: a line each, or all as one JSON object by their names here."""
+    for note in notes:
+        click.echo(printable(with_options(f"note: {note}")), err=True)
+    if as_json:
+        click.echo(json.dumps({name: str(path) for name, path in files.items()}))
+        return
+    for path in files.values():
+        click.echo(printable(str(path)))
