@@ -35,11 +35,12 @@ from dcdr_deploy.errors import DcdrError  # noqa: E402
 from dcdr_deploy.models import HdrNetwork  # noqa: E402
 from dcdr_deploy.models.blocks import DeformMode  # noqa: E402
 from dcdr_deploy.models.deform import deform_conv2d  # noqa: E402
-from dcdr_deploy.training import deformable, loop  # noqa: E402
+from dcdr_deploy.training import deformable, loop, step  # noqa: E402
 from dcdr_deploy.training.compilation import Forward, compiled  # noqa: E402
 from dcdr_deploy.training.forms import merge_sft  # noqa: E402
 from dcdr_deploy.training.losses import WeightedLoss  # noqa: E402
 from dcdr_deploy.training.recipe import Recipe  # noqa: E402
+from dcdr_deploy.training.recording import StepRecorder, own_stream  # noqa: E402
 
 GPU = torch.device("cuda")
 PEAK = 8.0
@@ -193,9 +194,16 @@ class Steps:
     """Training steps on one random batch that stays on the GPU."""
 
     def __init__(
-        self, batch: int, patch: int, mode: DeformMode, merged: bool = False, compile_network: bool = False
+        self,
+        batch: int,
+        patch: int,
+        mode: DeformMode,
+        merged: bool = False,
+        compile_network: bool = False,
+        record: bool = False,
     ) -> None:
         self.mode, self.merged = mode, merged
+        self.run: step.Run = StepRecorder() if record else step.one_by_one
         recipe = replace(RECIPE, batch=batch, patch=patch)
         self.state = loop.create_state(recipe, PEAK, GPU)
         for block in self.state.network.deformable_blocks().values():
@@ -203,12 +211,13 @@ class Steps:
         self.loss = WeightedLoss(recipe.losses, peak=PEAK).to(GPU)
         self.x = torch.rand((batch, 3, patch, patch), device=GPU).to(memory_format=torch.channels_last)
         self.truth = (self.x**2.2 / PEAK).contiguous(memory_format=torch.channels_last)
-        self.forward: Forward = compiled(self.state.network) if compile_network else self.state.network
+        forward = step.training_forward(self.state.network, recipe, PEAK)
+        self.forward: Forward = compiled(forward) if compile_network else forward
 
     def step(self) -> None:
         """Take one, in the forms asked for instead of those that a run would choose."""
-        loop.choose_forms = self._choose_forms
-        loop.train_step(self.state, self.loss, self.x, self.truth, forward=self.forward)
+        step.choose_forms = self._choose_forms
+        step.train_step(self.state, self.loss, self.x, self.truth, forward=self.forward, run=self.run)
 
     def _choose_forms(self, network: HdrNetwork, device: torch.device, offsets_frozen: bool) -> None:
         network.set_deform_mode(self.mode)
@@ -245,6 +254,11 @@ class Steps:
 
 def time_step(name: str, batch: int, patch: int, rows: int = 0, **forms: Any) -> None:
     """Time steps of one kind (see :class:`Steps`), and print where they take longest."""
+    with own_stream(GPU):
+        _time_step(name, batch, patch, rows, **forms)
+
+
+def _time_step(name: str, batch: int, patch: int, rows: int, **forms: Any) -> None:
     torch.cuda.reset_peak_memory_stats()
     steps = Steps(batch, patch, **{"mode": deformable.MODE, **forms})
     started = time.perf_counter()
@@ -301,8 +315,10 @@ def main() -> int:
         time_step(f"columns, {'tiled' if tiled else 'plain'}", *main_size)
     for batch, patch in (main_size, (8, 384), (32, 128)):
         time_step("columns, SFT merged", batch, patch, merged=True, rows=14 if (batch, patch) == main_size else 0)
+    time_step("columns, SFT merged, recorded", *main_size, merged=True, record=True)
     if not options.no_compile:
         time_step("columns, SFT merged, torch.compile", *main_size, compile_network=True, merged=True, rows=14)
+        time_step("the same, recorded", *main_size, compile_network=True, merged=True, record=True)
     return 0 if right else 1
 
 

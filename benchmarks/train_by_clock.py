@@ -5,9 +5,9 @@
 
 A machine that is lent by the minute may be faster or slower than the one a number of steps was chosen on, and a run cut
 off before its learning rate has fallen is worth little. So the first part of the time measures the pace, the number of
-steps is set to what fits the rest, and the same run goes on with it. Every minute or so ``-o`` receives a checkpoint
-without the optimiser's moments (``weights.pth``), which `dcdr-deploy export` and ``pack_demo.py`` take. The number of
-steps is printed and stored in it: with that as --steps, `dcdr-deploy train` does the same work.
+steps is set to what fits the rest, and the run goes on with it without a break. Every minute or so ``-o`` receives a
+checkpoint without the optimiser's moments (``weights.pth``), which `dcdr-deploy export` and ``pack_demo.py`` take. The
+number of steps is printed and stored in it: with that as --steps, `dcdr-deploy train` does the same work.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ import json
 import logging
 import sys
 import time
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from dcdr_deploy.errors import DcdrError
-from dcdr_deploy.models import HdrNetwork
 from dcdr_deploy.system.files import atomic_path
 from dcdr_deploy.system.progress import Event
 from dcdr_deploy.training.assembly import open_run
@@ -36,22 +36,45 @@ from dcdr_deploy.training.recipe import RECIPES, Recipe
 from dcdr_deploy.training.request import SPLIT_LISTS, choose_device
 from dcdr_deploy.training.sources import SyntheticSource
 from dcdr_deploy.training.state import TrainingState
-from dcdr_deploy.training.synthetic import SyntheticPairs
 
-MEASURED_SHARE = 0.12
+MEASURED_SHARE = 0.2
 """Share of the time after which the pace is known; what comes before its last part is warm-up."""
 PACE_FROM = 0.6
 MARGIN = 0.03
+SAVING = 5.0
+"""Seconds that the end takes: the last checkpoint."""
+SAVE_EVERY = 60.0
+PROVISIONAL_STEPS = 10_000_000
+"""Length of a run whose pace is not known yet: far beyond any, so that the learning rate does not fall."""
 SLIM_NAME = "weights.pth"
 
 
-class Clock:
-    """What is printed of a run, and the pace of its steps."""
+def save_slim(state: TrainingState, run: Path, output: Path) -> None:
+    """Write a run's checkpoint, and a copy without what only --resume needs."""
+    state.save(run / CHECKPOINT_NAME)
+    content: dict[str, Any] = torch.load(run / CHECKPOINT_NAME, map_location="cpu", weights_only=True)
+    for name in ("optimizer", "torch_rng", "cuda_rng", "scaler"):
+        content.pop(name, None)
+    output.mkdir(parents=True, exist_ok=True)
+    with atomic_path(output / SLIM_NAME) as temporary:
+        torch.save(content, temporary)
 
-    def __init__(self, started: float) -> None:
-        self.started = started
+
+class Clock:
+    """Sets a run's length by its pace, tells of it, and keeps checkpoints.
+
+    Args:
+        state: the run; its recipe's number of steps is set once the pace is known.
+        seconds: time of the whole program.
+        started: when it began, by :func:`time.monotonic`.
+        keep: writes a checkpoint.
+    """
+
+    def __init__(self, state: TrainingState, seconds: float, started: float, keep: Callable[[], None]) -> None:
+        self.state, self.limit, self.started, self.keep = state, seconds, started, keep
         self.marks: list[tuple[float, int]] = []
-        self.told = 0.0
+        self.told = self.kept = self.seconds
+        self.known = False
 
     @property
     def seconds(self) -> float:
@@ -64,12 +87,21 @@ class Clock:
             return
         now = self.seconds
         self.marks.append((now, event.done))
+        if not self.known and now > MEASURED_SHARE * self.limit:
+            self._set_steps()
         if now - self.told > 15:
             self.told = now
             self.say(
-                f"step {event.done}/{event.total} loss {event.loss:.5f} PSNR-mu {event.psnr_mu:.2f} dB, "
+                f"step {event.done}/{self.state.recipe.steps} loss {event.loss:.5f} PSNR-mu {event.psnr_mu:.2f} dB, "
                 f"{1000 * self.pace():.1f} ms a step"
             )
+        if now - self.kept > SAVE_EVERY:
+            self.kept = now
+            self.keep()
+
+    def over(self) -> bool:
+        """Whether the run has all its steps, or no time is left."""
+        return self.state.step >= self.state.recipe.steps or self.seconds > self.limit - SAVING
 
     def pace(self) -> float:
         """Seconds a step over the later part of what was seen."""
@@ -81,41 +113,12 @@ class Clock:
         """A line with the time."""
         print(f"{self.seconds:6.1f} s  {text}", flush=True)
 
-
-def save_slim(run: Path, output: Path) -> None:
-    """Copy a run's checkpoint without what only --resume needs."""
-    content: dict[str, Any] = torch.load(run / CHECKPOINT_NAME, map_location="cpu", weights_only=True)
-    for name in ("optimizer", "torch_rng", "cuda_rng", "scaler"):
-        content.pop(name, None)
-    output.mkdir(parents=True, exist_ok=True)
-    with atomic_path(output / SLIM_NAME) as temporary:
-        torch.save(content, temporary)
-
-
-@dataclass
-class Run:
-    """A run with what it needs."""
-
-    state: TrainingState
-    data: SyntheticPairs
-    loss: WeightedLoss
-    folder: Path
-    output: Path
-    clock: Clock
-
-    def go_on(self, seconds: float, options: LoopOptions) -> bool:
-        """Train for some seconds; ``True`` when the last step is done."""
-        options = replace(options, minutes=max(seconds, 1) / 60)
-        return train(self.state, self.data, self.loss, self.folder, options, self._keep, self.clock.listen)
-
-    def set_steps(self, steps: int) -> None:
-        """Change the length of the run."""
-        self.state.recipe = self.data.recipe = replace(self.state.recipe, steps=steps)
-
-    def _keep(self, _network: HdrNetwork) -> dict[str, float]:
-        self.state.save(self.folder / CHECKPOINT_NAME)
-        save_slim(self.folder, self.output)
-        return {}
+    def _set_steps(self) -> None:
+        self.known = True
+        left = self.limit - SAVING - self.seconds
+        steps = self.state.step + max(int(left * (1 - MARGIN) / max(self.pace(), 1e-4)), 1)
+        self.state.recipe = replace(self.state.recipe, steps=steps)
+        self.say(f"{self.state.step} steps done, {1000 * self.pace():.1f} ms a step: {steps} steps in all")
 
 
 def main() -> int:
@@ -132,39 +135,34 @@ def main() -> int:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--workers", type=int)
     parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--no-record", action="store_true", help="queue every step kernel by kernel")
     parser.add_argument("--run", type=Path, default=Path("/tmp/run"), help="folder of the run itself")
     parser.add_argument("-o", "--output", type=Path, required=True)
     chosen = parser.parse_args()
-    clock = Clock(started)
     device = choose_device(chosen.device)
     logging.basicConfig(level=logging.WARNING)
-    recipe: Recipe = replace(RECIPES[chosen.recipe], **json.loads(chosen.set))
+    settings = {**json.loads(chosen.set), "steps": PROVISIONAL_STEPS}
+    recipe: Recipe = replace(RECIPES[chosen.recipe], **settings)
     try:
         source = SyntheticSource(chosen.panoramas, chosen.photos, SPLIT_LISTS, chosen.scenes)
         data = source.training_set(recipe)
-        clock.say(f"data: {len(data.photographs or ())} photographs, {len(data.panoramas)} panoramas")
         state = open_run(recipe, chosen.run, source.peak, device, False, chosen.weights)
+        clock = Clock(state, chosen.seconds, started, lambda: save_slim(state, chosen.run, chosen.output))
+        clock.say(f"data: {len(data.photographs or ())} photographs, {len(data.panoramas)} panoramas")
         files = {"perceptual_squeezenet": chosen.squeezenet_weights} if chosen.squeezenet_weights else {}
         loss = WeightedLoss(recipe.losses, files, state.peak).to(device)
         workers = automatic_workers(torch.device(device)) if chosen.workers is None else chosen.workers
-        options = LoopOptions(10**9, 10**9, workers=workers, device=device, compile=chosen.compile)
+        options = LoopOptions(PROVISIONAL_STEPS, PROVISIONAL_STEPS, workers=workers, device=device)
+        options = replace(options, compile=chosen.compile, record=not chosen.no_record)
         clock.say(f"start on {device} with {workers} workers")
-        run = Run(state, data, loss, chosen.run, chosen.output, clock)
-        run.go_on(MEASURED_SHARE * chosen.seconds, options)
-        pace = clock.pace()
-        left = chosen.seconds - clock.seconds - 3
-        steps = state.step + max(int(left * (1 - MARGIN) / pace), 1)
-        clock.say(f"{state.step} steps done, {1000 * pace:.1f} ms a step: {steps} steps in all")
-        run.set_steps(steps)
-        options = replace(options, validate_every=max(steps // 7, 1))
-        clock.marks = []
-        done = run.go_on(left, options)
-        save_slim(chosen.run, chosen.output)
+        train(state, data, loss, chosen.run, options, listener=clock.listen, stop=clock.over)
+        save_slim(state, chosen.run, chosen.output)
         (chosen.output / "metrics.jsonl").write_bytes((chosen.run / "metrics.jsonl").read_bytes())
     except DcdrError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    clock.say(f"{'all' if done else 'time is up after'} {state.step} steps of {steps}")
+    done = state.step >= state.recipe.steps
+    clock.say(f"{'all' if done else 'time is up after'} {state.step} steps of {state.recipe.steps}")
     return 0
 
 

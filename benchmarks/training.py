@@ -41,11 +41,12 @@ from dcdr_deploy.errors import DcdrError
 from dcdr_deploy.training.batches import BATCHES_AHEAD, MOST_WORKERS, automatic_workers, load_batches
 from dcdr_deploy.training.compilation import compiled
 from dcdr_deploy.training.distributed import ProcessGroup, join_processes
-from dcdr_deploy.training.loop import compute_type, create_state, train_step
+from dcdr_deploy.training.loop import create_state
 from dcdr_deploy.training.losses import WeightedLoss
 from dcdr_deploy.training.recipe import RECIPES, Recipe
 from dcdr_deploy.training.request import TrainingRequest, build_recipe, choose_device, open_data
 from dcdr_deploy.training.sources import SyntheticSource
+from dcdr_deploy.training.step import compute_type, train_step
 from dcdr_deploy.training.synthetic import SyntheticPairs
 
 HDRI = Path(__file__).parents[1] / "data" / "hdri"

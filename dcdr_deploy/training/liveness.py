@@ -33,23 +33,41 @@ class RestorationSilent(DcdrError):
 class OpenChannels:
     """Watches which of the restoration net's last hidden channels open while a network is used.
 
+    What is seen is kept in one place, so that a recorded step (:mod:`dcdr_deploy.training.recording`) goes on telling
+    of it. A compiled network does not: it is looked at with :meth:`look`.
+
     Args:
         network: any; without a restoration net nothing is watched.
     """
 
     def __init__(self, network: HdrNetwork) -> None:
-        part = network.restoration_part()
+        self._part = network.restoration_part()
+        self._network = network
         self._highest: Tensor | None = None
-        self._handle = None if part is None else part.hidden.register_forward_hook(self._see)
+        self._handle = None if self._part is None else self._part.hidden.register_forward_hook(self._see)
 
     def _see(self, _module: torch.nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        if torch.compiler.is_compiling():
+            return
         highest = output.detach().amax(dim=(0, 2, 3)).float()
-        self._highest = highest if self._highest is None else torch.maximum(self._highest, highest)
+        if self._highest is None:
+            self._highest = torch.full_like(highest, -torch.inf)
+        torch.maximum(self._highest, highest, out=self._highest)
+
+    @torch.no_grad()
+    def look(self, x: Tensor, kind: torch.dtype) -> None:
+        """Use the network on SDR (N, 3, H, W) in [0, 1], in an arithmetic type, only to see what opens."""
+        if self._part is not None:
+            with torch.autocast(x.device.type, kind, enabled=kind != torch.float32):
+                (self._part.output or self._network.coded)(x)
 
     def closed_share(self) -> float | None:
         """Share of channels that were closed on every pixel since the last call; ``None`` where nothing was seen."""
-        seen, self._highest = self._highest, None
-        return None if seen is None else float((seen <= 0).float().mean())
+        if self._highest is None or not bool(self._highest.isfinite().any()):
+            return None
+        share = float((self._highest <= 0).float().mean())
+        self._highest.fill_(-torch.inf)
+        return share
 
     def end(self) -> None:
         """Stop watching."""

@@ -17,17 +17,17 @@ from torch.utils.data import Dataset
 from dcdr_deploy.models import HdrNetwork, NetworkConfig, build_network, find_preset, initialise
 from dcdr_deploy.system.progress import Event, Listener, silent
 from dcdr_deploy.training.batches import load_batches
-from dcdr_deploy.training.compilation import Forward, compiled
+from dcdr_deploy.training.compilation import compiled
 from dcdr_deploy.training.distributed import SINGLE, ProcessGroup
 from dcdr_deploy.training.events import TRAINING, StepDone
 from dcdr_deploy.training.figures import StepFigures
-from dcdr_deploy.training.forms import choose_forms
 from dcdr_deploy.training.liveness import SILENT_SHARE, OpenChannels, RestorationSilent
-from dcdr_deploy.training.losses import WeightedLoss, known_only, srgb_decode
-from dcdr_deploy.training.mu_law import mu_law
+from dcdr_deploy.training.losses import WeightedLoss
 from dcdr_deploy.training.recipe import Recipe
+from dcdr_deploy.training.recording import StepRecorder, own_stream
 from dcdr_deploy.training.start import start_from_inverse_srgb
 from dcdr_deploy.training.state import TrainingState
+from dcdr_deploy.training.step import compute_type, one_by_one, train_step, training_forward, type_of_step
 from dcdr_deploy.training.subpixels import even_out
 
 CHECKPOINT_NAME = "last.pth"
@@ -46,6 +46,7 @@ class LoopOptions:
         workers: processes that prepare data; 0 prepares it between steps.
         device: torch device name.
         compile: run the network through ``torch.compile``; rounding differs slightly.
+        record: replay steps as CUDA graphs on a single GPU, where that works.
     """
 
     checkpoint_every: int = 500
@@ -55,6 +56,7 @@ class LoopOptions:
     workers: int = 0
     device: str = "cpu"
     compile: bool = False
+    record: bool = True
 
 
 def create_state(
@@ -94,92 +96,6 @@ def parameter_groups(network: HdrNetwork, recipe: Recipe) -> list[dict[str, Any]
         if members:
             groups.append({"params": members, "rate": rate})
     return groups
-
-
-def compute_type(recipe: Recipe, device: torch.device) -> torch.dtype:
-    """Arithmetic type of the forward pass for a recipe on a device."""
-    named = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-    if recipe.precision != "auto":
-        return named[recipe.precision]
-    if device.type != "cuda":
-        return torch.float32
-    return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
-
-
-def training_forward(network: HdrNetwork, recipe: Recipe, peak: float) -> Forward:
-    """How a run computes a network's output, in the network's own encoding.
-
-    A tone net that is held at inverse sRGB / ``peak`` throughout is replaced by that function, which it meets to 1e-4
-    of white: a fifth of the arithmetic is saved, and bf16 does not round what unclipped pixels are to be met with.
-    """
-    restoration = network.restoration_part()
-    output = None if restoration is None else restoration.output
-    if not recipe.tone_kept() or network.tone_part() is None or output is None:
-        return network.coded
-    return lambda x: output(x).float() + srgb_decode(x.float()) / peak
-
-
-def train_step(
-    state: TrainingState,
-    loss_function: WeightedLoss,
-    x: Tensor,
-    truth: Tensor,
-    group: ProcessGroup = SINGLE,
-    forward: Forward | None = None,
-) -> Tensor:
-    """One optimiser step; on a GPU it is queued, not waited for.
-
-    Args:
-        state: changed in place; its step number goes up by one.
-        loss_function: of float32 prediction, truth and SDR.
-        x: SDR (N, 3, H, W) in [0, 1].
-        truth: linear HDR (N, 3, H, W) in [0, 1].
-        group: processes that take this step together, each with patches of its own.
-        forward: computes what the network does, see :func:`training_forward`; the network's own way by default.
-
-    Returns:
-        Loss and mean squared error after the mu-law, over all processes, (2,) on the device.
-    """
-    recipe, network = state.recipe, state.network
-    choose_forms(network, x.device, recipe.offsets_frozen(state.step))
-    tone = network.tone_part()
-    for layer in tone.layers if tone else ():
-        layer.requires_grad_(not recipe.tone_frozen(state.step))
-    for name, parameter in network.named_parameters() if recipe.held else ():
-        if name.startswith(tuple(recipe.held)):
-            parameter.requires_grad_(False)
-    kind = torch.float32 if recipe.full_precision(state.step) else compute_type(recipe, x.device)
-    for settings in state.optimiser.param_groups:
-        settings["lr"] = recipe.learning_rate_at(state.step) * settings["rate"]
-    network.train()
-    with torch.autocast(x.device.type, kind, enabled=kind != torch.float32):
-        coded = (forward or network.coded)(x)
-    coded = coded.float()
-    prediction = network.encoding.decode(coded)
-    loss = loss_function(prediction, truth, x, recipe.active_losses(state.step), coded)
-    state.optimiser.zero_grad(set_to_none=True)
-    scaler = state.scaler
-    (loss if scaler is None else scaler.scale(loss)).backward()
-    with torch.no_grad():
-        known, shown, _ = known_only(truth, prediction, x)
-        mse = (mu_law(shown.clamp(0, 1)) - mu_law(known)).square().mean()
-    figures = torch.stack([loss.detach(), mse])
-    gradients = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
-    group.average([*gradients, figures])
-    if recipe.gradient_clip:
-        if scaler is not None:
-            scaler.unscale_(state.optimiser)
-        torch.nn.utils.clip_grad_norm_(network.parameters(), recipe.gradient_clip)
-    if scaler is None:
-        state.optimiser.step()
-    else:
-        scaler.step(state.optimiser)
-        scaler.update()
-    if recipe.even_shuffles:
-        even_out(network)
-    state.step += 1
-    state.update_average()
-    return figures
 
 
 def train(
@@ -222,21 +138,24 @@ def train(
     forward = training_forward(state.network, recipe, state.peak)
     if options.compile:
         forward = compiled(forward)
-    channels = None if options.compile else OpenChannels(state.network)
+    channels = OpenChannels(state.network)
     journal = _Journal(state, folder, options, validate, listener, channels) if group.is_first else None
+    # A loss scaler asks the processor, and other processes are waited for: neither can be recorded.
+    recorded = options.record and device.type == "cuda" and group.size == 1 and state.scaler is None
+    run = StepRecorder() if recorded else one_by_one
     started, earlier = time.monotonic(), state.seconds
     try:
-        for x, truth in load_batches(data, recipe, state.step, options.workers, device, group):
-            figures = train_step(state, loss_function, x, truth, group, forward)
-            state.seconds = earlier + time.monotonic() - started
-            if journal is not None:
-                journal.step_done(figures)
-            out_of_time = options.minutes is not None and time.monotonic() - started > options.minutes * 60
-            if group.any(out_of_time or stop()):
-                break
+        with own_stream(device):
+            for x, truth in load_batches(data, recipe, state.step, options.workers, device, group):
+                figures = train_step(state, loss_function, x, truth, group, forward, run)
+                state.seconds = earlier + time.monotonic() - started
+                if journal is not None:
+                    journal.step_done(figures, x)
+                out_of_time = options.minutes is not None and time.monotonic() - started > options.minutes * 60
+                if group.any(out_of_time or stop()):
+                    break
     finally:
-        if channels is not None:
-            channels.end()
+        channels.end()
     if journal is not None:
         journal.save()
     return state.step >= recipe.steps
@@ -252,7 +171,7 @@ class _Journal:
         options: LoopOptions,
         validate: Callable[[HdrNetwork], dict[str, float]] | None,
         listener: Listener,
-        channels: OpenChannels | None,
+        channels: OpenChannels,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.channels = channels
@@ -262,8 +181,8 @@ class _Journal:
         self.figures.take_over(state.figures)
         listener(Event(TRAINING, state.step, state.recipe.steps))
 
-    def step_done(self, figures: Tensor) -> None:
-        """Take in a step's figures, and do what is due after it."""
+    def step_done(self, figures: Tensor, x: Tensor) -> None:
+        """Take in a step's figures and SDR batch, and do what is due after it."""
         state, options, recipe = self.state, self.options, self.state.recipe
         log = state.step % options.log_every == 0
         self.figures.add(figures)
@@ -275,7 +194,9 @@ class _Journal:
         self.listener(told)
         if log:
             line = {"loss": mean_loss, "psnr_mu": psnr, "lr": recipe.learning_rate_at(state.step - 1)}
-            closed = None if self.channels is None else self.channels.closed_share()
+            if options.compile:
+                self.channels.look(x, type_of_step(state, x.device))
+            closed = self.channels.closed_share()
             self._append(line if closed is None else {**line, "closed_channels": round(closed, 3)})
             self.figures.clear()
             if closed is not None and closed >= SILENT_SHARE:

@@ -262,7 +262,7 @@ def test_held_parameters_stay_as_they_start(recipe: Recipe, tmp_path: Path) -> N
 
 
 def test_a_tone_net_held_at_its_start_is_computed_as_the_curve_that_it_stands_for(recipe: Recipe) -> None:
-    from dcdr_deploy.training.loop import training_forward
+    from dcdr_deploy.training.step import training_forward
 
     held = replace(recipe, preset="lite", tone_start="inverse_srgb", tone_from=1.0)
     state = create_state(held, 8.0, CPU)
