@@ -37,8 +37,8 @@ from dcdr_deploy.training.request import SPLIT_LISTS, choose_device
 from dcdr_deploy.training.sources import SyntheticSource
 from dcdr_deploy.training.state import TrainingState
 
-MEASURED_SHARE = 0.2
-"""Share of the time after which the pace is known; what comes before its last part is warm-up."""
+MEASURED_SHARE = 0.15
+"""Share of the time from the first step on after which the pace is known; its first part is warm-up."""
 PACE_FROM = 0.6
 MARGIN = 0.03
 SAVING = 5.0
@@ -87,7 +87,8 @@ class Clock:
             return
         now = self.seconds
         self.marks.append((now, event.done))
-        if not self.known and now > MEASURED_SHARE * self.limit:
+        first = self.marks[0][0]  # what comes before is preparation and compilation
+        if not self.known and now - first > MEASURED_SHARE * (self.limit - first):
             self._set_steps()
         if now - self.told > 15:
             self.told = now
