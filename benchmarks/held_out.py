@@ -9,13 +9,15 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
-from dcdr_deploy.scenes.camera import TARGET_MAX, CameraModel, simulate
+from dcdr_deploy.scenes.camera import TARGET_MAX, CameraModel, brightest_channel, simulate
 from dcdr_deploy.scenes.panorama import FOV_DEGREES, PanoramaSet
 from dcdr_deploy.scenes.photographs import linearise, read_photograph
 from dcdr_deploy.scenes.splits import PANORAMA_SUFFIXES, PHOTOGRAPH_SUFFIXES, Entry, files_of, name_of, read_split
@@ -28,6 +30,9 @@ STOPS = (0.75, 2.25)
 LEAST_CLIPPED = 0.005
 """Share of a photograph that must clip and be known; brighter exposures are drawn until it does."""
 MOST_DRAWS = 8
+LEAST_PART = 0.5
+"""A photograph is left out where a size is asked for of which its own is a smaller part."""
+
 VIEWS_OF_A_PLACE = 9
 
 PLAIN = CameraModel(peak=PEAK, white_balance_sigma=0, noise_probability=0, jpeg_probability=0)
@@ -69,50 +74,109 @@ def entries() -> dict[str, Entry]:
     return {name: entry for path in LISTS for name, entry in read_split(path).items()}
 
 
-def photographs(
-    folders: Sequence[Path], split: str, size: int, camera: str = "plain", most: int | None = None
-) -> Iterator[HeldOutPicture]:
-    """Photographs of a split with a long side of ``size``, exposed up so that they clip."""
-    files = files_of(folders, PHOTOGRAPH_SUFFIXES, entries(), split)
-    for path in _spread(files, most):
-        name = name_of(path)
+@dataclass(frozen=True)
+class Photograph:
+    """A photograph of a split, not yet read."""
+
+    path: Path
+
+    def render(self, size: int, camera: str = "plain") -> HeldOutPicture | None:
+        """It with a long side of ``size``, exposed up so that it clips; a smaller one at its own size.
+
+        ``None`` where its long side is below :data:`LEAST_PART` of the size: enlarged it would show nothing that a row
+        of smaller pictures does not show.
+        """
+        name = name_of(self.path)
         rng = np.random.default_rng((zlib.crc32(name.encode()), 1))
-        light, known = _resized(*linearise(read_photograph(path)), size)
-        largest = np.where(known, light.max(axis=-1), 0)
+        pixels = read_photograph(self.path)
+        longer = max(pixels.shape[:2])
+        if longer < size * LEAST_PART:
+            return None
+        light, known = _resized(*linearise(pixels), min(size, longer))
+        largest = np.where(known, brightest_channel(light), 0)
         exposures = [float(2 ** rng.uniform(*STOPS)) for _ in range(MOST_DRAWS)]
         clipping = [exposure for exposure in exposures if (largest * exposure >= 1).mean() >= LEAST_CLIPPED]
         exposure = clipping[0] if clipping else max(exposures)
         ldr, target = simulate(light, CAMERAS[camera], rng, exposure)
-        yield HeldOutPicture(name, "photograph", ldr, _linear(target), known)
+        return HeldOutPicture(name, "photograph", ldr, _linear(target), known)
 
 
-def panorama_views(
-    folders: Sequence[Path], split: str, size: int, camera: str = "plain", most: int | None = None
-) -> Iterator[HeldOutPicture]:
-    """Square views of the panoramas of a split, as many of each place, 1 to 35 % of their pixels clipped."""
+@dataclass(frozen=True)
+class PanoramaView:
+    """A view of a panorama of a split, not yet rendered; its direction depends on place and number alone."""
+
+    path: Path
+    place: str
+    number: int
+
+    def render(self, size: int, camera: str = "plain") -> HeldOutPicture:
+        """The square view, ``size`` pixels wide, with 1 to 35 % of its pixels clipped."""
+        rng = np.random.default_rng((zlib.crc32(self.place.encode()), self.number))
+        light = _opened(self.path).random_view(rng, size, FOV_DEGREES)
+        ldr, target = simulate(light, CAMERAS[camera], rng)
+        known = np.ones(ldr.shape[:2], bool)
+        return HeldOutPicture(f"{name_of(self.path)}#{self.number}", "panorama", ldr, _linear(target), known)
+
+
+Source = Photograph | PanoramaView
+
+
+@lru_cache(maxsize=64)
+def _opened(path: Path) -> PanoramaSet:
+    """A panorama in memory; those of 1,024 px take 6 MB."""
+    return PanoramaSet([path])
+
+
+def photograph_sources(folders: Sequence[Path], split: str, most: int | None = None) -> list[Photograph]:
+    """Photographs of a split; those of one aspect ratio beside each other, so that engines meet shapes again."""
+    files = _spread(files_of(folders, PHOTOGRAPH_SUFFIXES, entries(), split), most)
+    return [Photograph(path) for path in sorted(files, key=_aspect)]
+
+
+def _aspect(path: Path) -> float:
+    with Image.open(path) as picture:
+        return picture.height / picture.width
+
+
+def panorama_sources(folders: Sequence[Path], split: str, most: int | None = None) -> list[PanoramaView]:
+    """Views of the panoramas of a split, as many of each place."""
+    wanted = [
+        PanoramaView(paths[number % len(paths)], place, number)
+        for place, paths in sorted(panorama_places(folders, split).items())
+        for number in range(VIEWS_OF_A_PLACE)
+    ]
+    return sorted(_spread(wanted, most), key=lambda view: str(view.path))
+
+
+def panorama_places(folders: Sequence[Path], split: str) -> dict[str, list[Path]]:
+    """Panoramas of a split by the place that they show."""
     listed = entries()
     places: dict[str, list[Path]] = {}
     for path in files_of(folders, PANORAMA_SUFFIXES, listed, split):
         name = name_of(path)
         places.setdefault(listed[name].place if name in listed else name, []).append(path)
-    wanted = []
-    for place, paths in sorted(places.items()):
-        wanted += [(place, view, paths[view % len(paths)]) for view in range(VIEWS_OF_A_PLACE)]
-    opened: dict[Path, PanoramaSet] = {}
-    for place, view, path in sorted(_spread(wanted, most), key=lambda each: str(each[2])):
-        if path not in opened:
-            opened = {path: PanoramaSet([path])}
-        rng = np.random.default_rng((zlib.crc32(place.encode()), view))
-        light = opened[path].random_view(rng, size, FOV_DEGREES)
-        ldr, target = simulate(light, CAMERAS[camera], rng)
-        known = np.ones(ldr.shape[:2], bool)
-        yield HeldOutPicture(f"{name_of(path)}#{view}", "panorama", ldr, _linear(target), known)
+    return places
 
 
-KINDS: dict[str, Callable[..., Iterator[HeldOutPicture]]] = {
-    "photograph": photographs,
-    "panorama": panorama_views,
+SOURCES: dict[str, Callable[..., Sequence[Source]]] = {
+    "photograph": photograph_sources,
+    "panorama": panorama_sources,
 }
+
+
+def photographs(
+    folders: Sequence[Path], split: str, size: int, camera: str = "plain", most: int | None = None
+) -> Iterator[HeldOutPicture]:
+    """Photographs of a split as :meth:`Photograph.render` gives them."""
+    pictures = (source.render(size, camera) for source in photograph_sources(folders, split, most))
+    return (picture for picture in pictures if picture is not None)
+
+
+def panorama_views(
+    folders: Sequence[Path], split: str, size: int, camera: str = "plain", most: int | None = None
+) -> Iterator[HeldOutPicture]:
+    """Views of the panoramas of a split as :meth:`PanoramaView.render` gives them."""
+    return (source.render(size, camera) for source in panorama_sources(folders, split, most))
 
 
 def _spread(items: Sequence, most: int | None) -> list:  # type: ignore[type-arg]
@@ -125,15 +189,14 @@ def _spread(items: Sequence, most: int | None) -> list:  # type: ignore[type-arg
 def _resized(
     light: NDArray[np.float32], known: NDArray[np.bool_], size: int
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """A picture and its mask scaled to a long side of ``size``."""
+    """A picture and its mask averaged down to a long side of ``size``, at most its own."""
     height, width = light.shape[:2]
     scale = size / max(height, width)
     if scale == 1:
         return light, known
     shape = max(8, round(width * scale)), max(8, round(height * scale))
-    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    unknown = cv2.resize((~known).astype(np.float32), shape, interpolation=method)
-    return np.asarray(cv2.resize(light, shape, interpolation=method), np.float32), unknown == 0
+    unknown = cv2.resize((~known).astype(np.float32), shape, interpolation=cv2.INTER_AREA)
+    return np.asarray(cv2.resize(light, shape, interpolation=cv2.INTER_AREA), np.float32), unknown == 0
 
 
 def _linear(target: NDArray[np.uint16]) -> NDArray[np.float32]:

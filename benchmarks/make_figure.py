@@ -20,8 +20,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 from baselines import BASELINES
-from evaluate_demo import DEMO, NETWORK, PLAIN, gain, judged
+from evaluate_demo import DEMO
 from held_out import PEAK, HeldOutPicture, panorama_views, photographs
+from judgement import NETWORK, PLAIN, gain, judged
 from make_samples import SIZE, VIEWS, render
 from numpy.typing import NDArray
 

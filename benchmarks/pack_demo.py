@@ -19,7 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import torch
+from candidates import blend
 from held_out import panorama_views, photographs
 from tempering import choose_share, judge_shares, temper
 
@@ -60,14 +60,6 @@ def judged_share(network: HdrNetwork, pairs: list[HeldOutPair], peak: float, mos
         figures = f"{each.worst:+.2f} | {each.median:+.2f} | {each.losers(most_lost):.1%}"
         print(f"| {each.share:.2f}{' *' if each == chosen else ''} | {figures} |")
     return chosen.share
-
-
-@torch.no_grad()
-def blend(network: HdrNetwork, other: Path, part: float) -> None:
-    """Move a network's weights towards another checkpoint's by a part of the way, in place."""
-    weights = load_checkpoint(other).network.state_dict()
-    for name, value in network.state_dict().items():
-        value.lerp_(weights[name], part)
 
 
 def told(metadata: ModelMetadata, **done: object) -> dict[str, str]:

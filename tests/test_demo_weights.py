@@ -117,12 +117,12 @@ def test_held_out_panoramas_of_the_repository_come_closer_to_the_truth(engine: E
 
     sys.path.insert(0, str(ROOT / "benchmarks"))
     try:
-        from evaluate_demo import NETWORK, evaluate, summary
         from held_out import panorama_views
+        from judgement import NETWORK, evaluate, summary
     finally:
         sys.path.pop(0)
     pictures = panorama_views([ROOT / "data" / "hdri"], "validation", 192, most=16)
-    figures = evaluate(pictures, {NETWORK: Runner(engine, tile=None).run}, everything=False, threads=2)
+    figures = evaluate(pictures, {NETWORK: Runner(engine, tile=None).run})
     found = summary(figures, NETWORK)
     assert found["clipped gain"] > 3.5
     assert found["median"] > 1.5
@@ -136,8 +136,8 @@ def test_overexposed_photographs_come_closer_to_the_truth_in_light_and_colour(en
 
     sys.path.insert(0, str(ROOT / "benchmarks"))
     try:
-        from evaluate_demo import NETWORK, evaluate, summary
         from held_out import CAMERAS, PEAK, HeldOutPicture
+        from judgement import NETWORK, evaluate, summary
     finally:
         sys.path.pop(0)
     from dcdr_deploy.scenes.camera import TARGET_MAX, simulate
@@ -151,7 +151,7 @@ def test_overexposed_photographs_come_closer_to_the_truth_in_light_and_colour(en
 
     assert PEAK == 8
     pictures = [overexposed(name, stops) for name in ("china.jpg", "rocket.jpg", "coffee.png") for stops in (1, 2)]
-    found = summary(evaluate(pictures, {NETWORK: Runner(engine, tile=None).run}, False, 2), NETWORK)
+    found = summary(evaluate(pictures, {NETWORK: Runner(engine, tile=None).run}), NETWORK)
     assert found["clipped gain"] > 0.5
     assert found["uv"] < found["uv plain"]
 
