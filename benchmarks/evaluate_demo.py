@@ -141,9 +141,7 @@ def collect(
 def parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--model", type=Path, action="append", default=[], help="file as it is [demo]; repeatable"
-    )
+    parser.add_argument("--model", type=Path, action="append", default=[], help="file as it is [demo]; repeatable")
     parser.add_argument("--blend", type=Path, action="append", default=[], help="checkpoint to mix; repeatable")
     parser.add_argument("--base", type=Path, default=CHECKPOINT, help="checkpoint that --blend mixes in [demo]")
     parser.add_argument("--parts", type=float, nargs="+", default=PARTS, help="of the blended file's weights")

@@ -9,7 +9,7 @@ from pathlib import Path
 import evaluation_table
 import pytest
 from candidates import Candidate
-from evaluate_demo import collect, parsed, planned, row_of, rounded
+from evaluate_demo import collect, parsed, planned, rounded, row_of
 from evaluation_table import GATE, gate, read_rows, single_table, table
 from judgement import PLAIN
 from judging import Judged, Settings, Task
