@@ -1,23 +1,26 @@
 """Frames a second of each stage of a video run alone, of all together, and what the runner adds to the slowest one.
 
-    python benchmarks/video.py [--size 1080x1920] [--frames 48] [--codec hevc] [--preset medium] [--model MODEL]
+    python benchmarks/video.py [--size 1080x1920] [--frames 48] [--codec hevc] [--preset medium] [--rounds 3]
 
 A photograph pans over the frame; its clip is made first, in H.264. Alone means one frame after the other with nothing
 beside it, as the run itself does it. Where stages share the processor, a run cannot be as fast as its slowest stage
 alone: it cannot be faster either than the processor time of all stages divided by the cores. The overhead is over the
-larger of the two. The last line compares processor time alone, which other work on the machine changes less.
-`--rounds` takes the best of several.
+larger of the two. Processor time alone is compared too, which other work on the machine changes less. Every round
+measures both ways; the last lines are medians of the rounds' ratios.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -26,19 +29,23 @@ from dcdr_deploy.imaging import read_image
 from dcdr_deploy.imaging.delivery import Delivery
 from dcdr_deploy.imaging.light import PQ, Light
 from dcdr_deploy.run.opening import RunnerSettings, open_runner
-from dcdr_deploy.run.restore import restore
+from dcdr_deploy.run.restore import begin, restore
 from dcdr_deploy.run.runner import Runner
 from dcdr_deploy.run.video.convert import convert_video
-from dcdr_deploy.run.video.encoding import SegmentEncoder, planes_of_light
+from dcdr_deploy.run.video.encoding import Encoded, SegmentEncoder, planes_of_light
 from dcdr_deploy.run.video.frames import Picture, Selection
 from dcdr_deploy.run.video.opening import open_video
 from dcdr_deploy.run.video.options import VideoOptions
-from dcdr_deploy.run.video.prepared import VideoSettings
+from dcdr_deploy.run.video.prepared import VideoSettings, steady_with
+from dcdr_deploy.run.video.reports import VideoReport
 from dcdr_deploy.run.video.segments import SegmentFile
 from dcdr_deploy.run.video.target import EncodeOptions, Geometry, resolve
 from dcdr_deploy.run.working_scale import parse_scale
 
 ROOT = Path(__file__).resolve().parents[1]
+SUFFIXES = {"prores": ".mov", "prores4444": ".mov", "ffv1": ".mkv"}
+
+Result = TypeVar("Result")
 
 
 def write_pan(path: Path, size: tuple[int, int], frames: int) -> None:
@@ -58,52 +65,146 @@ def write_pan(path: Path, size: tuple[int, int], frames: int) -> None:
         output.mux(stream.encode())
 
 
+@dataclass
 class Clock:
-    """Seconds, on the wall and of the processor, by stage."""
+    """Seconds, on the wall and of the processor, and frames, by stage."""
 
-    def __init__(self) -> None:
-        self.wall: dict[str, float] = {}
-        self.processor: dict[str, float] = {}
+    wall: dict[str, float] = field(default_factory=dict)
+    processor: dict[str, float] = field(default_factory=dict)
+    frames: dict[str, int] = field(default_factory=dict)
 
-    def time(self, stage: str, work: Callable[[], object]) -> object:
-        """Call ``work`` and add what it took to a stage."""
+    def time(self, stage: str, work: Callable[[], Result], frames: int = 1) -> Result:
+        """Call ``work`` for so many frames and add what it took to a stage."""
         wall, processor = time.perf_counter(), time.process_time()
         result = work()
         self.wall[stage] = self.wall.get(stage, 0) + time.perf_counter() - wall
         self.processor[stage] = self.processor.get(stage, 0) + time.process_time() - processor
+        self.frames[stage] = self.frames.get(stage, 0) + frames
         return result
 
 
-def alone(clip: Path, target: Path, runner: Runner, settings: VideoSettings) -> tuple[Clock, int]:
-    """Time every stage on its own; returns the clock and the number of frames."""
-    clock, count, peak = Clock(), 0, runner.engine.info.metadata.peak
+def alone(clip: Path, target: Path, runner: Runner, settings: VideoSettings, most: int) -> Clock:
+    """Time every stage on its own: network and light on the first ``most`` frames, the others on all.
+
+    The encoder gets the pictures made, forwards and backwards, until it has had as many as the clip has.
+    """
+    clock, made, stamps = Clock(), list[Encoded](), list[int]()
     output = resolve(target, settings.video.encode, PQ)
-    delivery = Delivery(Light(transfer=PQ), peak)
+    delivery = Delivery(Light(transfer=PQ), runner.engine.info.metadata.peak)
+    steady = steady_with(settings.temporal) if settings.temporal else None
+
+    def light(rgb: np.ndarray) -> Encoded:
+        found = clock.time("infer", lambda: begin(rgb, runner, settings.scale, steady=steady)())
+        return clock.time("light", lambda: planes_of_light(found.put_on().linear, delivery, output.codec))
+
     with open_video(clip) as source:
         info = source.info
         selection = Selection(source, settings.video)
-        file = SegmentFile(target.with_suffix(".packets"), 0)
-        encoder = SegmentEncoder(output, Geometry(info.shown_size, info.time_base, info.rate), file)
-        while True:
-            picture = clock.time("decode", selection.next)
-            if not isinstance(picture, Picture) or picture.rgb is None:
-                break
-            rgb, stamp = picture.rgb, picture.stamp
-            restored = clock.time("infer", lambda rgb=rgb: restore(rgb, runner, settings.scale))
-            linear = restored.linear  # type: ignore[attr-defined]
-            made = clock.time("light", lambda linear=linear: planes_of_light(linear, delivery, output.codec))
-            clock.time("encode", lambda made=made, stamp=stamp: encoder.add(made[0], stamp))  # type: ignore[index]
-            count += 1
-        clock.time("encode", encoder.finish)
-        file.close()
-    return clock, count
+        while isinstance(picture := clock.time("decode", selection.next), Picture):
+            if picture.rgb is not None and len(made) < most:
+                made.append(light(picture.rgb))
+            stamps.append(picture.stamp)
+    clock.frames["decode"] -= 1  # the call that finds the end
+    file = SegmentFile(target.with_suffix(".packets"), 0)
+    encoder = SegmentEncoder(output, Geometry(info.shown_size, info.time_base, info.rate), file)
+    order = [*range(len(made)), *range(len(made) - 2, 0, -1)]
+    for number, stamp in enumerate(stamps):
+        planes = made[order[number % len(order)]][0]
+        clock.time("encode", lambda planes=planes, stamp=stamp: encoder.add(planes, stamp))  # type: ignore[misc]
+    clock.time("encode", encoder.finish, frames=0)
+    file.close()
+    return clock
+
+
+@dataclass(frozen=True)
+class Round:
+    """Every stage alone, and a run: seconds on the wall and of the processor."""
+
+    clock: Clock
+    report: VideoReport
+    wall: float
+    processor: float
+    cores: int
+
+    @property
+    def floors(self) -> dict[str, float]:
+        """Seconds below which no run of all frames can be, by what bounds it."""
+        each = {stage: self.report.frames * wall / self.clock.frames[stage] for stage, wall in self.clock.wall.items()}
+        return {**each, f"processor time on {self.cores} cores": self.stages / self.cores}
+
+    @property
+    def stages(self) -> float:
+        """Processor time of the stages alone, for all frames."""
+        clock = self.clock
+        return self.report.frames * sum(clock.processor[stage] / clock.frames[stage] for stage in clock.wall)
+
+    @property
+    def slowest(self) -> str:
+        """What bounds the run."""
+        return max(self.floors, key=lambda name: self.floors[name])
+
+    @property
+    def over(self) -> float:
+        """Part of the slowest floor by which the run took longer."""
+        return self.wall / self.floors[self.slowest] - 1
+
+    @property
+    def more(self) -> float:
+        """Part of its stages' processor time that the run took more."""
+        return self.processor / self.stages - 1
+
+    def lines(self) -> list[str]:
+        """A table."""
+        clock, frames, report = self.clock, self.report.frames, self.report
+        found = [
+            f"{report.width}x{report.height}, {frames} frames, {report.model}, {report.backend} on {report.device}, "
+            f"scale {report.scale}, {report.encoder}",
+            "",
+            "| stage alone | ms a frame | frames a second | processor ms a frame |",
+            "|---|---|---|---|",
+        ]
+        for stage, seconds in clock.wall.items():
+            each = seconds / clock.frames[stage]
+            processor = clock.processor[stage] / clock.frames[stage]
+            found.append(f"| {stage} | {1000 * each:.1f} | {1 / each:.2f} | {1000 * processor:.1f} |")
+        bound = self.floors[self.slowest]
+        bound = self.floors[self.slowest]
+        return [
+            *found,
+            "",
+            f"run: {frames / self.wall:.2f} frames a second, {1000 * self.wall / frames:.1f} ms a frame",
+            f"bound: {1000 * bound / frames:.1f} ms a frame, {self.slowest}; the run takes {self.over:+.1%}",
+            f"processor time: {self.processor:.2f} s, of the stages alone {self.stages:.2f} s; {self.more:+.1%}",
+        ]
+
+
+def measured(clip: Path, folder: Path, runner: Runner, settings: VideoSettings, most: int) -> Round:
+    """Time a clip's stages alone, then a run of it into a file in ``folder``."""
+    target = folder / f"out{SUFFIXES.get(settings.video.encode.codec or '', '.mp4')}"
+    clock = alone(clip, target, runner, settings, most)
+    started, processor = time.perf_counter(), time.process_time()
+    report = convert_video(clip, target, runner, settings)
+    spent = time.perf_counter() - started, time.process_time() - processor
+    target.unlink()
+    return Round(clock, report, *spent, cores())
+
+
+def cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def warm(runner: Runner, size: tuple[int, int], settings: VideoSettings) -> None:
+    """Run a white picture: engines compile for a shape."""
+    restore(np.full((*size, 3), 65535, np.uint16), runner, settings.scale)
 
 
 def main() -> None:
     """Measure and print a table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", default="540x960", help="HEIGHTxWIDTH [540x960]")
     parser.add_argument("--frames", type=int, default=24)
+    parser.add_argument("--alone", type=int, default=12, help="frames by which network and light are timed alone [12]")
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--codec", default="hevc")
     parser.add_argument("--preset", help="of the encoder")
@@ -115,36 +216,20 @@ def main() -> None:
     height, width = map(int, chosen.size.split("x"))
     video = VideoOptions(EncodeOptions(chosen.codec, None, chosen.preset))
     settings = VideoSettings(parse_scale(chosen.scale), video=video)
+    rounds = []
     with (
-        tempfile.TemporaryDirectory() as folder,
+        tempfile.TemporaryDirectory() as name,
         open_runner(chosen.model, RunnerSettings(chosen.backend, chosen.device)) as runner,
     ):
-        clip, target = Path(folder) / "clip.mp4", Path(folder) / ("out.mkv" if chosen.codec == "ffv1" else "out.mov")
-        target = target if chosen.codec in ("prores", "prores4444", "ffv1") else target.with_suffix(".mp4")
+        clip = Path(name) / "clip.mp4"
         write_pan(clip, (height, width), chosen.frames)
-        restore(np.full((height, width, 3), 65535, np.uint16), runner, settings.scale)  # engines compile for a shape
-        rounds = []
+        warm(runner, (height, width), settings)
         for _ in range(chosen.rounds):
-            clock, count = alone(clip, target, runner, settings)
-            target.unlink(missing_ok=True)
-            started, processor = time.perf_counter(), time.process_time()
-            report = convert_video(clip, target, runner, settings)
-            spent = time.perf_counter() - started, time.process_time() - processor
-            rounds.append((*spent, clock, count, report))
-    whole, processor, clock, count, report = min(rounds, key=lambda each: each[0])
-    cores = os.process_cpu_count() if hasattr(os, "process_cpu_count") else os.cpu_count()
-    floors = {**clock.wall, "processor": sum(clock.processor.values()) / (cores or 1)}
-    slowest = max(floors, key=lambda stage: floors[stage])
-    print(f"{width}x{height}, {count} frames, {report.model}, {report.backend} on {report.device}, {report.encoder}")
-    print("\n| stage alone | ms a frame | frames a second | processor s |\n|---|---|---|---|")
-    for stage, seconds in clock.wall.items():
-        print(f"| {stage} | {1000 * seconds / count:.1f} | {count / seconds:.2f} | {clock.processor[stage]:.2f} |")
-    print(f"\nrun: {count / whole:.2f} frames a second, {1000 * whole / count:.1f} ms a frame")
-    over = whole / floors[slowest] - 1
-    print(f"overhead over the slowest ({slowest}, {floors[slowest]:.2f} s): {over:+.1%}")
-    stages = sum(clock.processor.values())
-    more = processor / stages - 1
-    print(f"processor time of the run: {processor:.2f} s, of its stages alone {stages:.2f} s ({more:+.1%})")
+            rounds.append(measured(clip, Path(name), runner, settings, chosen.alone))
+            print("\n".join(rounds[-1].lines()), end="\n\n", flush=True)
+    if len(rounds) > 1:
+        wall, processor = (statistics.median(getattr(each, name) for each in rounds) for name in ("over", "more"))
+        print(f"median of {len(rounds)} rounds: wall time {wall:+.1%} over the bound, processor time {processor:+.1%}")
 
 
 if __name__ == "__main__":
