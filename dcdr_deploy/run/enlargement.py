@@ -1,6 +1,7 @@
 """Bilinear enlargement of small fields, any part at a time.
 
-OpenCV's remap would do, but it rounds places to 1/32 of a cell, which shows as steps where a cell is many pixels wide.
+OpenCV's remap would do, but it rounds places to 1/32 of a cell, which shows as steps where a cell is many pixels wide;
+its resize does not, but knows no parts of a column.
 """
 
 from __future__ import annotations
@@ -22,11 +23,13 @@ class Enlargement:
 
     def part(self, start: int, stop: int, left: int, right: int) -> Light:
         """Return rows ``start`` to ``stop`` and columns ``left`` to ``right``, (n, m, C)."""
+        import cv2
+
         above, below, down = _neighbours(start, stop, self.size[0], self.field.shape[0])
-        west, east, along = _neighbours(left, right, self.size[1], self.field.shape[1])
         first = int(above[0])
         rows = self.field[first : int(below[-1]) + 1]
-        across = _between(rows[:, west], rows[:, east], along[None, :, None])
+        wide = np.asarray(cv2.resize(rows, (self.size[1], len(rows)), interpolation=cv2.INTER_LINEAR), np.float32)
+        across = wide.reshape(len(rows), self.size[1], -1)[:, left:right]
         return _between(across[above - first], across[below - first], down[:, None, None])
 
 

@@ -13,7 +13,17 @@ from numpy.typing import NDArray
 
 from dcdr_deploy.run.dials import Dials, turned_gain
 from dcdr_deploy.run.enlargement import Enlargement
-from dcdr_deploy.run.gain import CLIPPED_CODE, Codes, ExcessField, Light, Tables, WorkingPicture, apply_gain
+from dcdr_deploy.run.gain import (
+    CLIPPED_CODE,
+    Codes,
+    ExcessField,
+    Light,
+    Tables,
+    WorkingPicture,
+    apply_gain,
+    largest_channel,
+    smallest_channel,
+)
 from dcdr_deploy.run.recovery import STOPS_BINS, Recovery, histogram_of_stops
 from dcdr_deploy.system.strips import for_strips
 
@@ -37,12 +47,11 @@ def average_down(codes: Codes, tables: Tables, size: Size) -> WorkingPicture:
 
     def reduce(start: int, stop: int) -> tuple[int, Light]:
         strip = codes[start:stop]
-        first, cells = _row_overlaps(start, stop, height, size[0])
         parts = [_across(_look_up(tables.light, strip), size[1])]
-        largest = strip.max(axis=-1)
+        largest = largest_channel(strip)
         if largest.max() >= above:
             parts += [_across(_look_up(table, largest), size[1]) for table in (tables.weight, tables.clipped)]
-        return first, np.tensordot(cells, np.concatenate(parts, axis=2), 1)
+        return _down(np.concatenate(parts, axis=2), start, height, size[0])
 
     for first, part in for_strips(height, reduce):
         sums[first : first + len(part), :, : part.shape[2]] += part
@@ -54,16 +63,31 @@ def _look_up(table: Light, codes: Codes) -> Light:
     return np.take(table, codes)
 
 
-def _row_overlaps(start: int, stop: int, height: int, cells: int) -> tuple[int, NDArray[np.float32]]:
-    """Return the first cell that rows ``start`` to ``stop`` reach, and each row's part in it and those that follow.
+def _down(rows: Light, start: int, height: int, cells: int) -> tuple[int, Light]:
+    """Add rows from number ``start`` of ``height`` up to cells, each by its part in them.
 
-    The matrix is (cells reached, rows); over all strips a cell's parts add up to 1.
+    Over all strips a cell's parts add up to 1. No matrix product: the strips' threads would each call all of BLAS's.
+
+    Args:
+        rows: (n, w, C).
+        start: number of the first one.
+        height: of the picture.
+        cells: of a column, at most ``height``, so that a row lies in one of them or in two.
+
+    Returns:
+        The first cell that is reached, and (cells reached, w, C).
     """
-    edges = np.arange(start, stop + 1) * (cells / height)
-    first, last = int(edges[0]), min(int(np.ceil(edges[-1])), cells)
-    numbers = np.arange(first, max(last, first + 1))[:, None]
-    overlap = np.minimum(numbers + 1, edges[1:]) - np.maximum(numbers, edges[:-1])
-    return first, np.maximum(overlap, 0).astype(np.float32)
+    edges = np.arange(start, start + len(rows) + 1) * (cells / height)
+    own = np.minimum(edges[:-1].astype(np.intp), cells - 1)
+    inside = np.minimum(edges[1:], own + 1) - edges[:-1]
+    beyond = np.maximum(edges[1:] - (own + 1), 0) * (own + 1 < cells)
+    first, last = int(own[0]), int(own[-1]) + bool(beyond[-1] > 0)
+    found = np.zeros((last - first + 1, *rows.shape[1:]), np.float32)
+    begins = np.flatnonzero(np.diff(own, prepend=-1))
+    found[own[begins] - first] = np.add.reduceat(rows * inside.astype(np.float32)[:, None, None], begins, axis=0)
+    across = np.flatnonzero(beyond > 0)  # at most one row for each cell
+    found[own[across] + 1 - first] += rows[across] * beyond[across].astype(np.float32)[:, None, None]
+    return first, found
 
 
 def _across(strip: Light, width: int) -> Light:
@@ -118,16 +142,19 @@ class SecondPass:
         above = int(np.argmax(self.tables.weight > 0))
 
         def excess_at(start: int, stop: int) -> tuple[int, int, Light] | None:
-            largest = self.codes[start:stop].max(axis=-1)
+            largest = largest_channel(self.codes[start:stop])
             columns = np.flatnonzero((largest >= above).any(axis=0))
             if not columns.size:
                 return None
             left, right = int(columns[0]), int(columns[-1]) + 1
             field = enlargement.part(start, stop, left, right)
-            weight = _look_up(self.tables.weight, largest[:, left:right])[..., None]
-            weight *= field[..., 4:5]
-            weight /= field[..., 3:4]
-            return left, right, field[..., :3] * weight
+            weight = _look_up(self.tables.weight, largest[:, left:right])
+            weight *= field[..., 4]
+            weight /= field[..., 3]
+            found = np.empty((*weight.shape, 3), np.float32)
+            for channel in range(3):  # a pass over three at once has an inner loop of three
+                np.multiply(field[..., channel], weight, out=found[..., channel])
+            return left, right, found
 
         return self._run(np.empty(self.codes.shape, np.float32), excess_at)
 
@@ -144,7 +171,7 @@ class SecondPass:
             found = linear[start:stop] * np.float32(self.peak)
             found -= _look_up(self.tables.light, self.codes[start:stop])
             if protected:
-                found *= _look_up(self.tables.weight, self.codes[start:stop].max(axis=-1))[..., None]
+                found *= _look_up(self.tables.weight, largest_channel(self.codes[start:stop]))[..., None]
             return 0, width, found
 
         return self._run(linear, excess_at)
@@ -197,14 +224,16 @@ def measured(codes: Codes, light: Light, result: Light) -> Recovery:
         result: the restored light, same unit.
     """
     least = -(-CLIPPED_CODE * int(np.iinfo(codes.dtype).max) // 255)
-    clipped = codes >= least
-    somewhere = clipped.any(axis=-1)
-    if not somewhere.any():
+    somewhere = largest_channel(codes) >= least
+    count = int(np.count_nonzero(somewhere))
+    if not count:
         return Recovery(pixels=somewhere.size)
-    gains = (result[somewhere] / light[somewhere].clip(1e-6)).max(axis=-1, where=clipped[somewhere], initial=0)
+    there = codes[somewhere]
+    gains = result[somewhere] / light[somewhere].clip(1e-6)
+    gains *= there >= least  # a gain of 0 is less than any
     return Recovery(
         pixels=somewhere.size,
-        clipped=int(somewhere.sum()),
-        whole=int(clipped.all(axis=-1).sum()),
-        stops=histogram_of_stops(gains, STOPS_BINS),
+        clipped=count,
+        whole=int(np.count_nonzero(smallest_channel(there) >= least)),
+        stops=histogram_of_stops(np.maximum(np.maximum(gains[:, 0], gains[:, 1]), gains[:, 2]), STOPS_BINS),
     )
