@@ -51,6 +51,7 @@ Examples:
   dcdr-deploy run film.mp4 film.mov --start 1:30 --frames 240       ProRes, PQ
   dcdr-deploy run film.mp4 shot.%06d.exr       a video's frames as pictures
   dcdr-deploy run films/ hdr/ --format mp4     all videos of a folder
+  dcdr-deploy run film.mkv film.hdr.mkv --ray local --actors 4      in segments
 
 \b
 Scale: the network sees 83 px to each side, so large pictures go through it
@@ -130,8 +131,9 @@ def command(paths: tuple[str, ...], **chosen: Any) -> None:
         for note in inputs.notes if not inputs.several else ():
             console.note(note)
         if not inputs.several and inputs.files:
-            if cluster.is_asked_for(chosen):
-                raise InputError(f"{inputs.files[0]}: is one file; `ray` is for folders")
+            over_cluster = cluster.is_asked_for(chosen)
+            if over_cluster and not is_video(inputs.files[0]):
+                raise InputError(f"{inputs.files[0]}: is one picture; `ray` is for folders and videos")
             prepared: PreparedFile | PreparedVideo | PreparedStills
             if is_video(inputs.files[0]):
                 prepared = prepare(inputs.files[0], target, of_video, options, chosen["output_format"])
@@ -139,6 +141,13 @@ def command(paths: tuple[str, ...], **chosen: Any) -> None:
                 of_video.refuse_for(str(inputs.files[0]))
                 prepared = PreparedFile(inputs.files[0], target, options)
             console(FilesFound(total=1))
+            if over_cluster:
+                if not isinstance(prepared, PreparedVideo):
+                    raise InputError(
+                        f"{inputs.files[0]}: `ray` makes one video of a video, no pictures; name an .mkv, .mp4 or .mov"
+                    )
+                cluster.convert_video(prepared, settings, chosen, console)
+                return
             with open_runner(chosen["model"], settings, console) as runner:
                 prepared.convert(runner, console)
             return

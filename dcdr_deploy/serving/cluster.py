@@ -235,6 +235,18 @@ def check_nodes(ray: Any, readable: Sequence[Path], folders: Sequence[Path], wri
             remove(place) if isinstance(place, Address) else place.unlink(missing_ok=True)
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder that is going to be written to, unless it is there.
+
+    Raises:
+        OutputError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be made ({error.strerror}); choose another place") from error
+
+
 def _write(place: Path | Address, content: str) -> None:
     """Write a probe.
 

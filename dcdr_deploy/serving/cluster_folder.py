@@ -1,4 +1,4 @@
-"""A folder of pictures over the actors of a cluster: the same books as a run of one machine keeps."""
+"""A folder of pictures or videos over the actors of a cluster: the same books as a run of one machine keeps."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from typing import Any, cast
 
 from dcdr_deploy.engines.base import EngineOptions
 from dcdr_deploy.engines.registry import model_suffixes
-from dcdr_deploy.errors import EngineError, OutputError
-from dcdr_deploy.run.events import EngineReady, FileBegun, ModelChosen
+from dcdr_deploy.run.events import FileBegun
 from dcdr_deploy.run.jobs import FolderPlan, Job
 from dcdr_deploy.run.ledger import FAILURES_NAME, Ledger, StopError, Store
 from dcdr_deploy.run.manifest import MANIFEST_NAME
@@ -21,19 +20,21 @@ from dcdr_deploy.run.opening import DEFAULT_SETTINGS, RunnerSettings
 from dcdr_deploy.run.outputs import DEFAULT_OPTIONS, ConvertOptions
 from dcdr_deploy.run.reports import FileReport, FolderReport
 from dcdr_deploy.run.selection import ModelChoice, choose_model
+from dcdr_deploy.run.video.apart import SegmentJob
+from dcdr_deploy.run.video.choice import settings_of
+from dcdr_deploy.run.video.convert import PreparedVideo
+from dcdr_deploy.run.video.folder import convert_by
 from dcdr_deploy.run.video.options import VideoOptions
+from dcdr_deploy.run.video.prepared import VideoSettings
 from dcdr_deploy.run.video.reports import VideoReport
-from dcdr_deploy.serving.addresses import (
-    Address,
-    AddressStore,
-    copy_out,
-    fetch,
-)
-from dcdr_deploy.serving.cluster import check_nodes, nodes_of
-from dcdr_deploy.serving.crew import Crew, Result
+from dcdr_deploy.serving.addresses import Address, AddressStore, copy_out, fetch
+from dcdr_deploy.serving.cluster import check_nodes, make_folder, nodes_of
+from dcdr_deploy.serving.cluster_video import convert_segments
+from dcdr_deploy.serving.crew import Crew
+from dcdr_deploy.serving.engaging import check_same, engaged
 from dcdr_deploy.serving.layout import Wishes, lay_out
-from dcdr_deploy.serving.worker import Finished, Ready, Worker, portable
-from dcdr_deploy.system.progress import Event, Listener, silent
+from dcdr_deploy.serving.worker import Finished, Ready, Trouble, Worker, portable
+from dcdr_deploy.system.progress import Listener, silent
 from dcdr_deploy.system.temporary import remove_leftovers
 
 _PATIENCE = 60.0
@@ -83,7 +84,8 @@ def convert_over_cluster(
         settings: how each actor runs its model.
         wishes: how many actors, and what each takes.
         source: address of the pictures; input and output are both addresses, or none is.
-        video: what is made of each, where the jobs are videos: an actor takes one at a time.
+        video: what is made of each, where the jobs are videos: an actor takes one at a time, and where they are fewer
+            than the actors, these share out each of them.
         worker: what an actor is.
         overwrite: convert what is up to date again.
         listener: told of progress.
@@ -95,21 +97,21 @@ def convert_over_cluster(
     layout = lay_out(nodes_of(ray), wishes or Wishes(), settings)
     if video is not None:
         layout = replace(layout, pictures=0)  # one that waits behind a long one would be faster elsewhere
-    listener(ModelChosen(choice=choice))
-    for note in choice.notes:
-        listener(Event(note=note))
     books = _far_books(target) if isinstance(target, Address) else _near_books(target)
     with books as (folder, tick):
         _check(ray, planned, target, choice.path, options)
         sent = options if options.gain_map is None else replace(options, gain_map=options.gain_map.absolute())
-        with Crew(ray, layout, (portable(choice.path), layout.settings, sent, video), worker) as crew:
-            first = crew.first()
-            listener(EngineReady(info=first.info))
-            listener(Event(note=f"{layout.actors} actors on {len(nodes_of(ray))} machines"))
+        arguments = (portable(choice.path), layout.settings, sent, video)
+        with engaged(ray, layout, choice, arguments, worker, listener) as (crew, first):
             store = Store() if source is None else AddressStore(source, cast("Address", target))
             ledger = Ledger(folder, first.settings, options, listener, store=store, keep_reports=False)
             try:
-                _Run(crew, ledger, listener, tick).convert(planned.jobs, overwrite=overwrite)
+                run = _Run(crew, first, ledger, listener, tick)
+                waiting = ledger.begin(planned.jobs, overwrite=overwrite)
+                if video is not None and len(waiting) < layout.actors:
+                    run.share_out(waiting, settings_of(video, options), options)
+                else:
+                    run.convert(waiting)
             finally:
                 _remove_what_the_dead_left(crew.lost, sent.gain_map)
             report = ledger.report()
@@ -119,28 +121,38 @@ def convert_over_cluster(
 
 
 class _Run:
-    def __init__(self, crew: Crew, ledger: Ledger, listener: Listener, tick: Any) -> None:
+    def __init__(self, crew: Crew, first: Ready, ledger: Ledger, listener: Listener, tick: Any) -> None:
         self._crew = crew
+        self._first = first
         self._ledger = ledger
         self._listener = listener
         self._tick = tick
 
-    def convert(self, jobs: Sequence[Job], *, overwrite: bool) -> None:
-        waiting = self._ledger.begin(jobs, overwrite=overwrite)
+    def convert(self, waiting: Sequence[Job]) -> None:
+        """Give each job to one actor."""
         by_name = {job.name: job for job in waiting}
 
-        def done(sent: Job, result: Result) -> None:
+        def done(sent: Job, result: Finished | Trouble) -> None:
             self._done(by_name.pop(sent.name), sent, result)
 
         try:
-            self._crew.run(map(_absolute, waiting), done, self._seen)
+            self._crew.run(map(_absolute, waiting), done, lambda ready: check_same(self._first, ready))
         except StopError as stop:
             raise stop.reason from stop
         except KeyboardInterrupt:
             self._crew.finish(done, _PATIENCE)
             raise
 
-    def _done(self, job: Job, sent: Job, result: Result) -> None:
+    def share_out(self, waiting: Sequence[Job], settings: VideoSettings, options: ConvertOptions) -> None:
+        """Share out each video among all actors, one after the other: they are fewer than the actors."""
+
+        def convert(job: Job, listener: Listener) -> VideoReport:
+            prepared = PreparedVideo(job.source, job.output, settings)
+            return convert_segments(self._crew, self._first, prepared, listener)
+
+        convert_by(convert, waiting, self._ledger, options, self._listener)
+
+    def _done(self, job: Job, sent: Job, result: Finished | Trouble) -> None:
         self._listener(FileBegun(job.source.name, source=job.source))
         if isinstance(result, Finished):
             self._ledger.engine_works()
@@ -152,16 +164,8 @@ class _Run:
             self._ledger.failed(job, error)
         self._tick()
 
-    def _seen(self, ready: Ready) -> None:
-        if ready.settings != self._ledger.settings:
-            raise EngineError(
-                f"the machines of the cluster would not compute the same: {ready.info.backend} on {ready.info.device} "
-                f"works in {ready.info.precision} with another model or version than the first; set `precision`, or "
-                "copy the same model everywhere"
-            )
 
-
-def _remove_what_the_dead_left(lost: Sequence[Job], gain_map: Path | None) -> None:
+def _remove_what_the_dead_left(lost: Sequence[Job | SegmentJob], gain_map: Path | None) -> None:
     """Remove unfinished files of actors that died on this machine; others' go when a run there begins."""
     folders = {job.output.parent for job in lost if not isinstance(job.output, Address)}
     for folder in folders | ({gain_map} if folders and gain_map is not None else set()):
@@ -208,10 +212,7 @@ def _check(ray: Any, planned: FolderPlan, target: Path | Address, model: Path, o
 @contextmanager
 def _near_books(target: Path) -> Iterator[tuple[Path, Any]]:
     """The manifest lies in the output folder."""
-    try:
-        target.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{target}: cannot be made ({error.strerror}); choose another place") from error
+    make_folder(target)
     yield target, lambda: None
 
 

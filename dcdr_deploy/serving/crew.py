@@ -1,7 +1,8 @@
-"""Work for a number of actors: bounded, one picture after the other, and an actor that dies costs no picture.
+"""Work for a number of actors: bounded, one job after the other, and an actor that dies costs no job.
 
-A picture that was with an actor when that died is done again. Which of several it died of is not known, so that each of
-them is tried alone; the one that an actor dies of alone, twice, is given up.
+A job is a picture, a video, or a segment of one. What was with an actor when that died is done again. Which of several
+jobs it died of is not known, so that each of them is tried alone; the one that an actor dies of alone, twice, is given
+up.
 """
 
 from __future__ import annotations
@@ -10,28 +11,43 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 from dcdr_deploy.errors import EngineError
-from dcdr_deploy.run.jobs import Job
+from dcdr_deploy.serving.addresses import Address
 from dcdr_deploy.serving.layout import Layout
-from dcdr_deploy.serving.worker import Finished, Ready, Trouble, Worker
+from dcdr_deploy.serving.worker import Ready, Trouble, Worker
 from dcdr_deploy.system.faults import one_line
 
-DEATHS_OF_A_PICTURE = 2
-"""So many actors die of a picture that each had alone, before it is given up."""
+DEATHS_OF_A_JOB = 2
+"""So many actors die of a job that each had alone, before it is given up."""
 
 DEATHS_IN_A_ROW = 5
-"""So often an actor dies without a picture done in between, before it is left alone."""
+"""So often an actor dies without a job done in between, before it is left alone."""
 
 FIRST_SECONDS = 300.0
 """Until the first actor has its engine: until then the cluster may have no room, or load a large model."""
 
 _POLL = 1.0
-"""Seconds after which an interrupt is seen, and actors that died are asked again."""
+"""Seconds after which an interrupt is seen, actors that died are asked again, and those that work how far they are."""
 
-Result = Finished | Trouble
+_SOON = _POLL / 10
+"""Seconds until it is looked again for what comes by itself."""
+
+
+class Task(Protocol):
+    """What is given to an actor."""
+
+    @property
+    def source(self) -> Path | Address:
+        """The file that it is about."""
+
+
 Seen = Callable[[Ready], None]
+
+Done = Callable[[Any, Any], None]
+"""Is told of a :class:`Task` and its outcome: what the actor's ``convert`` gave, or a Trouble."""
 
 
 @dataclass
@@ -42,13 +58,17 @@ class _Actor:
         handle: Ray's.
         asked: reference of its answer whether it has its engine; ``None`` once it has answered, or while it is dead.
         flight: what is with it, by reference.
-        deaths: how often it died since it did a picture.
+        progress: reference of its answer how far it is; ``None`` while it is not asked.
+        asked_at: when it was asked that, on the clock of ``time.monotonic``.
+        deaths: how often it died since it did a job.
         dead_until: when it is to be asked again, on the clock of ``time.monotonic``; ``None`` while it lives.
     """
 
     handle: Any
     asked: Any
     flight: dict[Any, _Try] = field(default_factory=dict)
+    progress: Any = None
+    asked_at: float = 0.0
     deaths: int = 0
     dead_until: float | None = None
 
@@ -62,9 +82,9 @@ class _Actor:
 
 @dataclass
 class _Try:
-    """A picture on its way."""
+    """A job on its way."""
 
-    job: Job
+    job: Task
     alone: bool = False
     deaths: int = 0
 
@@ -74,7 +94,7 @@ class Crew:
 
     Attributes:
         layout: how many there are, and what each takes.
-        lost: every picture that was with an actor when that died.
+        lost: every job that was with an actor when that died.
     """
 
     def __init__(self, ray: Any, layout: Layout, arguments: tuple[Any, ...], kind: type = Worker) -> None:
@@ -93,12 +113,12 @@ class Crew:
             num_gpus=layout.gpus,
             max_restarts=-1,
             max_task_retries=0,
-            max_concurrency=layout.pictures + 1,
+            max_concurrency=layout.pictures + 2,  # one is asked how far it is
             scheduling_strategy="SPREAD",
         )(kind)
         handles = [remote.remote(*arguments) for _ in range(layout.actors)]
         self._actors = [_Actor(handle, handle.ready.remote()) for handle in handles]
-        self.lost: list[Job] = []
+        self.lost: list[Any] = []
         self._again: deque[_Try] = deque()  # what was with an actor that died; each goes alone
 
     def __enter__(self) -> Crew:
@@ -124,32 +144,42 @@ class Crew:
             f"each takes {self.layout.cpus:g} processor cores and {self.layout.gpus:g} GPUs"
         )
 
-    def run(self, jobs: Iterator[Job], done: Callable[[Job, Result], None], seen: Seen) -> None:
+    def run(
+        self,
+        jobs: Iterator[Any],
+        done: Done,
+        seen: Seen,
+        told: Callable[[Any, int], None] | None = None,
+    ) -> None:
         """Have all jobs done; at most ``layout.pictures`` are with an actor, and one more that waits there.
 
         Args:
-            jobs: taken when an actor has room.
+            jobs: each a :class:`Task`, taken when an actor has room; ``None`` where the next one is not known yet.
             done: called with each job and its outcome; what it raises ends the run.
             seen: called with each actor that has got its engine.
+            told: called every second with how far a job is, for actors that have one at a time.
 
         Raises:
             EngineError: all actors are dead.
         """
+        if not self._actors:
+            raise EngineError("all actors died")
         more = True
         while more or self._again or any(actor.flight for actor in self._actors):
-            more = self._hand_out(jobs) and more
-            for ready in self._hear(done):
+            rest, waits = self._hand_out(jobs)
+            more = more and rest
+            for ready in self._hear(done, _SOON if waits else _POLL, told):
                 seen(ready)
 
-    def finish(self, done: Callable[[Job, Result], None], seconds: float) -> None:
+    def finish(self, done: Done, seconds: float) -> None:
         """Wait for what is with actors, but take nothing more; after so many seconds it is left."""
         end = time.monotonic() + seconds
         while any(actor.flight for actor in self._actors) and time.monotonic() < end:
             for _ in self._hear(done):
                 pass
 
-    def _hand_out(self, jobs: Iterator[Job]) -> bool:
-        """Give every actor what it has room for; tell whether there may be more."""
+    def _hand_out(self, jobs: Iterator[Any]) -> tuple[bool, bool]:
+        """Give every actor what it has room for; tell whether there may be more, and whether it is not known yet."""
         for room in range(1, self.layout.pictures + 2):  # one for each before a second for any
             for actor in self._actors:
                 if not actor.works or len(actor.flight) >= room or any(each.alone for each in actor.flight.values()):
@@ -158,27 +188,43 @@ class Crew:
                     if not actor.flight:
                         self._give(actor, self._again.popleft())
                     continue
-                job = next(jobs, None)
+                try:
+                    job = next(jobs)
+                except StopIteration:
+                    return False, False
                 if job is None:
-                    return False
+                    return True, True
                 self._give(actor, _Try(job))
-        return True
+        return True, False
 
     def _give(self, actor: _Actor, attempt: _Try) -> None:
         actor.flight[actor.handle.convert.remote(attempt.job)] = attempt
+        actor.progress, actor.asked_at = None, time.monotonic()
 
-    def _hear(self, done: Callable[[Job, Result], None]) -> Iterator[Ready]:
+    def _hear(
+        self,
+        done: Done,
+        seconds: float = _POLL,
+        told: Callable[[Any, int], None] | None = None,
+    ) -> Iterator[Ready]:
         """Wait for the next outcome, but not for long; yield the actors that have got their engines."""
         now = time.monotonic()
         for actor in self._actors:
             if actor.dead_until is not None and now >= actor.dead_until:
                 actor.ask()
-        owners = {ref: actor for actor in self._actors for ref in (*actor.flight, actor.asked) if ref is not None}
+            if told is not None and actor.flight and actor.progress is None and now >= actor.asked_at + _POLL:
+                actor.progress, actor.asked_at = actor.handle.progress.remote(), now
+        owners = {
+            ref: actor
+            for actor in self._actors
+            for ref in (*actor.flight, actor.asked, actor.progress)
+            if ref is not None
+        }
         if not owners:
-            if any(actor.dead_until is not None for actor in self._actors):
-                time.sleep(_POLL / 10)
+            if seconds < _POLL or any(actor.dead_until is not None for actor in self._actors):
+                time.sleep(_SOON)
             return
-        refs, _ = self._ray.wait(list(owners), num_returns=1, timeout=_POLL)
+        refs, _ = self._ray.wait(list(owners), num_returns=1, timeout=seconds)
         for ref in refs:
             actor = owners[ref]
             try:
@@ -186,9 +232,17 @@ class Crew:
             except self._ray.exceptions.RayTaskError as error:
                 raise error.cause or error from error  # a bug of ours keeps its traceback
             except self._ray.exceptions.RayError as error:
-                self._died(actor, error, done)
+                if ref is actor.progress:
+                    actor.progress = None  # its job, or what it was asked, tells that it died
+                else:
+                    self._died(actor, error, done)
                 continue
-            if ref is actor.asked:
+            if ref is actor.progress:
+                actor.progress = None
+                for attempt in actor.flight.values():
+                    if told is not None:
+                        told(attempt.job, outcome)
+            elif ref is actor.asked:
                 actor.asked = None
                 if isinstance(outcome, Trouble):
                     raise outcome.error()
@@ -197,18 +251,18 @@ class Crew:
                 actor.deaths = 0
                 done(actor.flight.pop(ref).job, outcome)
 
-    def _died(self, actor: _Actor, error: Exception, done: Callable[[Job, Result], None]) -> None:
+    def _died(self, actor: _Actor, error: Exception, done: Done) -> None:
         """Keep what was with a dead actor for later, and ask for the actor again."""
-        lost, actor.flight, actor.asked = list(actor.flight.values()), {}, None
+        lost, actor.flight, actor.asked, actor.progress = list(actor.flight.values()), {}, None, None
         self.lost += [attempt.job for attempt in lost]
         actor.deaths += 1
-        actor.dead_until = time.monotonic() + _POLL / 10 * actor.deaths
+        actor.dead_until = time.monotonic() + _SOON * actor.deaths
         if actor.deaths >= DEATHS_IN_A_ROW:
             self._actors.remove(actor)
         for attempt in lost:
             attempt.deaths += attempt.alone
             attempt.alone = True
-            if attempt.deaths < DEATHS_OF_A_PICTURE:
+            if attempt.deaths < DEATHS_OF_A_JOB:
                 self._again.append(attempt)
             else:
                 done(attempt.job, Trouble(EngineError.__name__, _GIVEN_UP.format(attempt.job.source)))
@@ -219,5 +273,5 @@ class Crew:
 _GIVEN_UP = "{}: the process that worked on it crashed or was killed, twice; it may take more memory than there is"
 
 
-def _nobody(job: Job, result: Result) -> None:
-    """Hear of no picture: none was given out."""
+def _nobody(job: Task, outcome: object) -> None:
+    """Hear of no job: none was given out."""

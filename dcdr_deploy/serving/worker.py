@@ -1,4 +1,4 @@
-"""What an actor of the cluster is: a process with one engine that converts the pictures it is given the paths of."""
+"""What an actor of the cluster is: a process with one engine that converts what it is given the paths of."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from dcdr_deploy.run.outputs import ConvertOptions, gain_map_path
 from dcdr_deploy.run.reports import FileReport
 from dcdr_deploy.run.runner import Runner
 from dcdr_deploy.run.selection import DEMO_MODEL
+from dcdr_deploy.run.video.apart import ComputedSegment, SegmentJob, compute_segment
 from dcdr_deploy.run.video.choice import settings_of
 from dcdr_deploy.run.video.convert import PreparedVideo
 from dcdr_deploy.run.video.folder import videos_key
@@ -104,6 +105,8 @@ class Worker:
         self._stack = ExitStack()
         self._desk: Desk | None = None
         self._settings = ""
+        self._frames = 0
+        self._prepared: tuple[tuple[Path, Path, VideoSettings], PreparedVideo] | None = None
 
     def ready(self) -> Ready | Trouble:
         """Load the engine, if it is not."""
@@ -126,10 +129,12 @@ class Worker:
             return videos_key(runner, self._video, self._options)
         return run_settings(runner.engine.info, runner.tile, runner.overlap, self._options)
 
-    def convert(self, job: Job) -> Finished | Trouble:
-        """Convert one picture or video and write its files."""
+    def convert(self, job: Job | SegmentJob) -> Finished | ComputedSegment | Trouble:
+        """Convert one picture or video and write its files, or compute a segment of a video."""
         try:
             desk = self._open()
+            if isinstance(job, SegmentJob):
+                return self._compute(desk, job)
             if self._video is not None:
                 return self._convert_video(desk, job, settings_of(self._video, self._options))
             if isinstance(job.source, Address):
@@ -146,6 +151,21 @@ class Worker:
         with desk.alone() as runner:
             report = prepared.convert(runner)
         return Finished(report, entry_of(wanted, job, self._options))
+
+    def progress(self) -> int:
+        """Return how many frames of the segment in work are done."""
+        return self._frames
+
+    def _compute(self, desk: Desk, job: SegmentJob) -> ComputedSegment:
+        self._progressed(0)
+        if self._prepared is None or self._prepared[0] != (job.source, job.output, job.settings):
+            prepared = PreparedVideo(job.source, job.output, job.settings)
+            self._prepared = (job.source, job.output, job.settings), prepared
+        with desk.alone() as runner:
+            return compute_segment(job, self._prepared[1], runner, self._progressed)
+
+    def _progressed(self, frames: int) -> None:
+        self._frames = frames
 
     def _convert_far(self, desk: Desk, job: Job) -> Finished:
         with staged(job, self._settings, self._options) as near:

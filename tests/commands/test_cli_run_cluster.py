@@ -72,7 +72,17 @@ def test_an_address_at_which_no_cluster_is_costs_no_time(dcdr, make_picture, add
 def test_one_picture_is_refused(dcdr, make_picture):
     make_picture(Path("a.png"))
     result = dcdr("run", "a.png", "a.exr", "--ray", "local")
-    assert (result.exit_code, result.stderr) == (2, "error: a.png: is one file; --ray is for folders\n")
+    assert (result.exit_code, result.stderr) == (2, "error: a.png: is one picture; --ray is for folders and videos\n")
+
+
+def test_frames_as_pictures_are_refused(dcdr):
+    pytest.importorskip("av")
+    from videos import Clip, write_clip
+
+    write_clip(Path("film.mp4"), Clip(frames=2))
+    result = dcdr("run", "film.mp4", "shot.%06d.exr", "--ray", "local")
+    said = "error: film.mp4: --ray makes one video of a video, no pictures; name an .mkv, .mp4 or .mov\n"
+    assert (result.exit_code, result.stderr) == (2, said)
 
 
 def test_a_missing_package_is_told_with_its_install_line(dcdr, make_picture, monkeypatch):

@@ -1,12 +1,14 @@
-"""Actors that die of pictures: at the place that a test names, in the process that Ray started."""
+"""Actors that die of pictures and of segments: at the place that a test names, in the process that Ray started."""
 
 from __future__ import annotations
 
 import os
 import signal
+import time
 from pathlib import Path
 
 from dcdr_deploy.run.jobs import Job
+from dcdr_deploy.run.video.apart import ComputedSegment, SegmentJob
 from dcdr_deploy.serving.worker import Finished, Trouble, Worker
 from dcdr_deploy.system.temporary import create_temporary
 
@@ -17,7 +19,8 @@ LOG_NAME = "worked.txt"
 class Mortal(Worker):
     """Is killed at a picture called ``deadly*``; at ``once*`` only where no actor was before."""
 
-    def convert(self, job: Job) -> Finished | Trouble:
+    def convert(self, job: Job | SegmentJob) -> Finished | ComputedSegment | Trouble:
+        assert isinstance(job, Job)
         log = Path(job.source).parent.with_name(LOG_NAME)
         with log.open("a", encoding="utf-8") as stream:
             stream.write(f"{os.getpid()} {job.name}\n")
@@ -35,5 +38,30 @@ class Mortal(Worker):
 class Faulty(Worker):
     """Has a bug."""
 
-    def convert(self, job: Job) -> Finished | Trouble:
+    def convert(self, job: Job | SegmentJob) -> Finished | ComputedSegment | Trouble:
         raise ZeroDivisionError("a bug")
+
+
+class MortalInSegments(Worker):
+    """Is killed in the middle of the second segment, where no actor was before; slow, so that segments overlap."""
+
+    def convert(self, job: Job | SegmentJob) -> Finished | ComputedSegment | Trouble:
+        assert isinstance(job, SegmentJob)
+        self._log = job.output.with_name(LOG_NAME)
+        self._number = job.number
+        self._note("begins")
+        outcome = super().convert(job)
+        self._note("ends")
+        return outcome
+
+    def _note(self, what: str) -> None:
+        with self._log.open("a", encoding="utf-8") as stream:
+            stream.write(f"{os.getpid()} {self._number} {what}\n")
+
+    def _progressed(self, frames: int) -> None:
+        super()._progressed(frames)
+        time.sleep(0.05)
+        mark = self._log.with_name("mark")
+        if frames >= 2 and self._number == 1 and not mark.exists():
+            mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)

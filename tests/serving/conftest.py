@@ -1,10 +1,12 @@
-"""A service over an engine that the test holds, and a client for it."""
+"""A service over an engine that the test holds, a client for it, and a Ray cluster of this machine."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +14,22 @@ from PIL import Image
 from waiting_engine import WaitingEngine
 
 from dcdr_deploy.run.runner import Runner
+from dcdr_deploy.serving.cluster import cluster
 from dcdr_deploy.serving.service import Limits, Service
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="package")
+def ray() -> Iterator[Any]:
+    """A cluster with room for two actors, one for all tests of this folder."""
+    import cluster_workers
+
+    with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
+        patch.setenv("PYTHONPATH", str(ROOT))  # of the actors: this checkout, whatever is installed
+        started = stack.enter_context(cluster("local", cpus=2))
+        started.cloudpickle.register_pickle_by_value(cluster_workers)  # which actors cannot import
+        yield started
 
 
 @pytest.fixture

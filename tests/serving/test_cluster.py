@@ -1,4 +1,4 @@
-"""Folders over a Ray cluster of this machine: two actors, one cluster for all tests of this module."""
+"""Folders over a Ray cluster of this machine, by two actors."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,6 @@ import pytest
 if find_spec("ray") is None or find_spec("fsspec") is None:  # an import would come before what Ray must be told
     pytest.skip("needs ray and fsspec", allow_module_level=True)
 
-import cluster_workers
 from cluster_workers import LOG_NAME, Faulty, Mortal
 
 from dcdr_deploy._version import __version__
@@ -36,22 +34,13 @@ from dcdr_deploy.run.reports import FolderReport
 from dcdr_deploy.run.runner import Runner
 from dcdr_deploy.serving import cluster_folder
 from dcdr_deploy.serving.addresses import Address, address_of, plan_addresses
-from dcdr_deploy.serving.cluster import check_nodes, cluster, unreachable
+from dcdr_deploy.serving.cluster import check_nodes, unreachable
 from dcdr_deploy.serving.layout import Wishes
 
 ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = RunnerSettings(backend="onnxruntime")
 TWO, ONE = Wishes(actors=2, cpus=1), Wishes(actors=1, cpus=1)
 MANY = 24
-
-
-@pytest.fixture(scope="module")
-def ray() -> Iterator[Any]:
-    with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
-        patch.setenv("PYTHONPATH", str(ROOT))  # of the actors: this checkout, whatever is installed
-        started = stack.enter_context(cluster("local", cpus=2))
-        started.cloudpickle.register_pickle_by_value(cluster_workers)  # which actors cannot import
-        yield started
 
 
 @pytest.fixture

@@ -1,8 +1,9 @@
-"""Folders over the machines of a Ray cluster."""
+"""Folders and videos over the machines of a Ray cluster."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,18 +15,22 @@ from dcdr_deploy.run.jobs import FolderPlan
 from dcdr_deploy.run.opening import RunnerSettings
 from dcdr_deploy.run.outputs import ConvertOptions
 from dcdr_deploy.run.reports import FolderReport
+from dcdr_deploy.run.video.convert import PreparedVideo
 from dcdr_deploy.run.video.options import VideoOptions
+from dcdr_deploy.run.video.reports import VideoReport
 from dcdr_deploy.system.progress import Event, Listener
 
 if TYPE_CHECKING:
+    from dcdr_deploy.run.selection import ModelChoice
     from dcdr_deploy.serving.addresses import Address
+    from dcdr_deploy.serving.layout import Wishes
 
 options = group(
     click.option(
         "--ray",
         metavar="local|ADDRESS",
-        help="Folders over the machines of a Ray cluster; INPUT and OUTPUT may be s3:// or gs:// addresses then. local "
-        "starts a cluster here.",
+        help="Folders, and a video in segments, over the machines of a Ray cluster; INPUT and OUTPUT of pictures may "
+        "be s3:// or gs:// addresses then. local starts a cluster here.",
     ),
     click.option("--actors", type=int, metavar="N", help="--ray: engines. [one a GPU; without GPUs one a machine]"),
     click.option(
@@ -96,6 +101,34 @@ def convert_addresses(
     return _convert(plan, source, to, options, settings, chosen, listener)
 
 
+def convert_video(
+    prepared: PreparedVideo, settings: RunnerSettings, chosen: Mapping[str, Any], listener: Listener
+) -> VideoReport:
+    """Convert one video over the cluster asked for.
+
+    Raises:
+        DcdrError: as :func:`dcdr_deploy.serving.cluster_video.convert_video_over_cluster`.
+    """
+    from dcdr_deploy.serving.cluster_video import convert_video_over_cluster
+
+    with _joined(settings, chosen) as (ray, choice, wishes):
+        return convert_video_over_cluster(ray, prepared, choice, settings, wishes, listener=listener)
+
+
+@contextmanager
+def _joined(settings: RunnerSettings, chosen: Mapping[str, Any]) -> Iterator[tuple[Any, ModelChoice, Wishes]]:
+    """Give Ray, connected, the model and what is asked of the cluster."""
+    from dcdr_deploy.serving.cluster import cluster, import_ray
+    from dcdr_deploy.serving.cluster_folder import choose
+    from dcdr_deploy.serving.layout import Wishes
+
+    wishes = Wishes(*(chosen[name] for name in _OTHERS))
+    import_ray(chosen["ray"])  # what is missing is told first
+    choice = choose(chosen["model"], settings)
+    with cluster(chosen["ray"]) as ray:
+        yield ray, choice, wishes
+
+
 def _convert(
     plan: FolderPlan,
     source: Address | None,
@@ -106,14 +139,9 @@ def _convert(
     listener: Listener,
     video: VideoOptions | None = None,
 ) -> FolderReport:
-    from dcdr_deploy.serving.cluster import cluster, import_ray
-    from dcdr_deploy.serving.cluster_folder import choose, convert_over_cluster
-    from dcdr_deploy.serving.layout import Wishes
+    from dcdr_deploy.serving.cluster_folder import convert_over_cluster
 
-    wishes = Wishes(*(chosen[name] for name in _OTHERS))
-    import_ray(chosen["ray"])  # what is missing is told first
-    choice = choose(chosen["model"], settings)
-    with cluster(chosen["ray"]) as ray:
+    with _joined(settings, chosen) as (ray, choice, wishes):
         return convert_over_cluster(
             ray, plan, target, choice, options, settings, wishes,
             source=source, video=video, overwrite=chosen["overwrite"], listener=listener,

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import time
-from contextlib import ExitStack, suppress
-from dataclasses import asdict, replace
+from contextlib import AbstractContextManager, ExitStack, suppress
+from dataclasses import asdict, dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 
 from dcdr_deploy._version import __version__
+from dcdr_deploy.engines.base import EngineInfo
 from dcdr_deploy.errors import OutputError
 from dcdr_deploy.imaging.delivery import Delivery
 from dcdr_deploy.imaging.light import COLOUR_VOLUME, LINEAR, PQ
@@ -18,19 +19,35 @@ from dcdr_deploy.run.runner import Runner
 from dcdr_deploy.run.video import streams
 from dcdr_deploy.run.video.bitstream import Hdr10
 from dcdr_deploy.run.video.encoding import Encoded, SegmentSink, padded_size
-from dcdr_deploy.run.video.frames import Selection
+from dcdr_deploy.run.video.frames import Reached, Selection
 from dcdr_deploy.run.video.joining import Join, join
 from dcdr_deploy.run.video.opening import open_video
-from dcdr_deploy.run.video.prepared import DEFAULT_SETTINGS, Prepared, VideoSettings
+from dcdr_deploy.run.video.prepared import DEFAULT_SETTINGS, Network, Prepared, VideoSettings
 from dcdr_deploy.run.video.reports import VideoReport
 from dcdr_deploy.run.video.segments import Segment, Workplace, opened
 from dcdr_deploy.run.video.source import VideoSource
 from dcdr_deploy.run.video.streams import Window
 from dcdr_deploy.run.video.sums import Sums
-from dcdr_deploy.run.video.target import CONTAINERS, Geometry, resolve
+from dcdr_deploy.run.video.target import CONTAINERS, NVENC, SOFTWARE, Geometry, resolve
 from dcdr_deploy.run.video.work import Work
 from dcdr_deploy.system.files import refuse_overwriting, refuse_url
 from dcdr_deploy.system.progress import Event, Listener, silent
+
+
+@dataclass(frozen=True)
+class Computed:
+    """What a run computed of a video.
+
+    Attributes:
+        fresh: frames.
+        stages: seconds of each.
+        trailing: stamps of frames after the last one that could not be decoded; as of
+            :class:`~dcdr_deploy.run.video.frames.Picture`.
+    """
+
+    fresh: int = 0
+    stages: dict[str, float] = field(default_factory=dict)
+    trailing: tuple[int, ...] = ()
 
 
 class PreparedVideo(Prepared):
@@ -83,36 +100,97 @@ class PreparedVideo(Prepared):
         """
         started = time.perf_counter()
         listener(FileBegun(source=self.info.path))
-        path, deinterlace = self._target.path, self.settings.video.deinterlace
+        deinterlace = self.settings.video.deinterlace
         with ExitStack() as stack:
-            place = stack.enter_context(opened(path, self._key(runner)))
+            place = stack.enter_context(self.opened(Network.of(runner)))
             source = stack.enter_context(open_video(self.info.path, deinterlace=deinterlace))
-            before = _sum(place.segments)
-            fresh, stages, trailing = 0, dict[str, float](), Sums()
-            if not (place.segments and place.segments[-1].ends):
-                selection = self._rest(source, place, before.frames)
-                sink = self._sink(runner, place)
-                restoring = self.restoring(runner)
-                work = Work(selection, restoring, sink, self.counting(listener, before.frames))
+            computed = Computed()
+            if not place.ends:
+                reached = place.reached
+                selection = self.selection(source, reached)
+                sink = self.sink(runner.engine.info, place, reached)
+                work = Work(selection, self.restoring(runner), sink, self.counting(listener, reached.frames))
                 self._run(work, sink, place, listener)
-                fresh, stages, trailing = work.fresh, work.seconds, Sums(lost=selection.trailing)
-                missing = source.shortfall(_sum(place.segments).frames) if selection.complete else ""
-                self.notes += [missing] if missing else []
-            if not place.segments:
-                raise self.empty()
-            sums = self._join(path, place, place.segments) + trailing
-            place.remove()
+                computed = Computed(work.fresh, work.seconds, selection.trailing)
+                self.note_shortfall(source, selection, place)
+            return self.finish(place, runner.engine.info, computed, started, listener)
+
+    def selection(self, source: VideoSource, reached: Reached, frames: int | None = None) -> Selection:
+        """Return the frames after those that are written; with every segment they begin with a whole picture.
+
+        Args:
+            source: open.
+            reached: what is written.
+            frames: at most so many.
+        """
+        video = self.settings.video
+        return Selection(source, video, reached, frames, whole_every=video.segment_frames)
+
+    def sink(self, engine: EngineInfo, place: Workplace, reached: Reached) -> SegmentSink:
+        """Return where pictures go.
+
+        Args:
+            engine: that computes them.
+            place: in which segments lie.
+            reached: how far those go that are there.
+        """
+        peak = engine.metadata.peak
+        delivery = Delivery(self.settings.light, peak, peak * 2**self.settings.dials.exposure)
+        return SegmentSink(self._target, self._picture, place, delivery, self.settings.video.segment_frames, reached)
+
+    def opened(self, network: Network) -> AbstractContextManager[Workplace]:
+        """Open the folder of what is done, see :func:`dcdr_deploy.run.video.segments.opened`."""
+        return opened(self.output, self.place_key(network))
+
+    def place_key(self, network: Network) -> str:
+        """Return a digest of all that decides about a segment."""
+        target = self._target.settings()
+        del target["container"]  # it decides about nothing that a segment holds
+        light, segment = asdict(self.settings.light), self.settings.video.segment_frames
+        return self.key(network, target=target, segment=segment, light=light)
+
+    def settled(self) -> VideoSettings:
+        """Return the settings with the encoder that was chosen, for other machines to take the same."""
+        nvenc = self._target.encoder is self._target.codec.nvenc
+        encode = replace(self.settings.video.encode, encoder=NVENC if nvenc else SOFTWARE)
+        return replace(self.settings, video=replace(self.settings.video, encode=encode))
+
+    def note_shortfall(self, source: VideoSource, selection: Selection, place: Workplace) -> None:
+        """Note what is missing at the end of a source that was read to its end."""
+        missing = source.shortfall(place.reached.frames) if selection.complete else ""
+        self.notes += [missing] if missing else []
+
+    def finish(
+        self, place: Workplace, engine: EngineInfo, computed: Computed, started: float, listener: Listener
+    ) -> VideoReport:
+        """Join all segments to the output, and remove them.
+
+        Args:
+            place: in which they lie.
+            engine: that computed them.
+            computed: by this run.
+            started: when that began, on the clock of ``time.perf_counter``.
+            listener: told of the report.
+
+        Raises:
+            InputError: there are none.
+            OutputError: the target cannot be written.
+        """
+        if not place.segments:
+            raise self.empty()
+        sums = self._join(self.output, place, place.segments) + Sums(lost=computed.trailing)
+        place.remove()
         with suppress(OSError):
-            partial_path(path).unlink(missing_ok=True)
+            partial_path(self.output).unlink(missing_ok=True)
         report = self.report(
-            runner,
+            engine,
             sums,
             time.perf_counter() - started,
-            output=path,
+            output=self.output,
             height=self._picture.size[0],
             width=self._picture.size[1],
-            fresh=fresh,
-            stages=stages,
+            fresh=computed.fresh,
+            stages=computed.stages,
             codec=self._target.codec.title,
             encoder=self._target.encoder.name,
             transfer=self._target.transfer,
@@ -122,29 +200,19 @@ class PreparedVideo(Prepared):
         listener(FileConverted(report=report))
         return report
 
-    def _sink(self, runner: Runner, place: Workplace) -> SegmentSink:
-        peak = runner.engine.info.metadata.peak
-        delivery = Delivery(self.settings.light, peak, peak * 2**self.settings.dials.exposure)
-        return SegmentSink(self._target, self._picture, place, delivery, self.settings.video.segment_frames)
-
-    def _rest(self, source: VideoSource, place: Workplace, done: int) -> Selection:
-        """Return the frames that no segment holds yet."""
-        video, every = self.settings.video, self.settings.run_frames
-        if not place.segments:
-            return Selection(source, video, whole_every=every)
-        last = place.segments[-1]
-        return Selection(source, video, done, last.stamps()[-1], last.seen, whole_every=every)
+    def leave_partial(self, place: Workplace, segments: list[Segment], listener: Listener) -> None:
+        """Write what there is of a run that was stopped as a file that plays."""
+        if segments:
+            path = partial_path(self.output)
+            self._join(path, place, segments)
+            listener(Event(note=f"{path} plays up to where it was stopped; the same command goes on"))
 
     def _run(self, work: Work[Encoded], sink: SegmentSink, place: Workplace, listener: Listener) -> None:
         try:
             work.run()
         except KeyboardInterrupt:
             last = sink.stopped()
-            segments = [*place.segments, *([last] if last is not None else [])]
-            if segments:
-                path = partial_path(self._target.path)
-                self._join(path, place, segments)
-                listener(Event(note=f"{path} plays up to where it was stopped; the same command goes on"))
+            self.leave_partial(place, [*place.segments, *([last] if last is not None else [])], listener)
             raise
         finally:
             sink.release()
@@ -156,7 +224,7 @@ class PreparedVideo(Prepared):
         hdr10 = Hdr10(COLOUR_VOLUME, light.peak_nits, sums.max_cll, sums.max_fall) if is_pq else None
         stamps = [segments[0].stamps()[0], segments[-1].stamps()[-1] + max(segments[-1].last_duration, 1)]
         first, end = (Fraction(stamp) * self.info.time_base for stamp in stamps)
-        cut = video.end is not None or video.frames is not None or path != self._target.path
+        cut = video.end is not None or video.frames is not None or path != self.output
         window = Window(
             begin=first if video.start is not None else None,
             end=end if cut else None,
@@ -167,12 +235,6 @@ class PreparedVideo(Prepared):
         job = Join(self._target, self._picture, self.info.path, window, hdr10, {"comment": made})
         join(path, job, place, segments)
         return sums
-
-    def _key(self, runner: Runner) -> str:
-        target = self._target.settings()
-        del target["container"]  # it decides about nothing that a segment holds
-        light, segment = asdict(self.settings.light), self.settings.video.segment_frames
-        return self.key(runner, target=target, segment=segment, light=light)
 
 
 def convert_video(

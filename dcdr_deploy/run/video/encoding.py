@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from dcdr_deploy.errors import OutputError
 from dcdr_deploy.imaging.delivery import ContentLight, Delivery
 from dcdr_deploy.run.recovery import Recovery
-from dcdr_deploy.run.video.frames import Picture
+from dcdr_deploy.run.video.frames import BEGINNING, Picture, Reached
 from dcdr_deploy.run.video.package import load, reason
 from dcdr_deploy.run.video.planes import frame_of
 from dcdr_deploy.run.video.segments import Segment, SegmentFile, Workplace
@@ -120,7 +120,15 @@ class _Open:
 class SegmentSink:
     """Encodes pictures into segments of one length; a sink of work.py."""
 
-    def __init__(self, target: Target, picture: Geometry, place: Workplace, delivery: Delivery, frames: int) -> None:
+    def __init__(
+        self,
+        target: Target,
+        picture: Geometry,
+        place: Workplace,
+        delivery: Delivery,
+        frames: int,
+        reached: Reached = BEGINNING,
+    ) -> None:
         """Set up.
 
         Args:
@@ -128,12 +136,14 @@ class SegmentSink:
             place: where segments go.
             delivery: how light is written.
             frames: of a segment.
+            reached: how far the segments go that are there already.
         """
         self._target = target
         self._picture = picture
         self._place = place
         self._delivery = delivery
         self._frames = frames
+        self._reached = reached
         self._open: _Open | None = None
 
     def make(self, picture: Picture, linear: NDArray[np.float32]) -> Encoded:
@@ -144,7 +154,7 @@ class SegmentSink:
         """Encode a picture, and close the segment that it is the last of."""
         planes, light = made
         if self._open is None:
-            file = self._place.begin_segment()
+            file = self._place.begin_segment(self._reached.frames // self._frames, self._reached)
             self._open = _Open(file, SegmentEncoder(self._target, self._picture, file))
         now = self._open
         now.encoder.add(planes, picture.stamp)
@@ -172,4 +182,6 @@ class SegmentSink:
     def _close(self, *, ends: bool) -> None:
         if self._open is not None:
             now, self._open = self._open, None
-            self._place.close_segment(now.file, now.finished(ends=ends))
+            segment = now.finished(ends=ends)
+            self._place.close_segment(now.file, segment)
+            self._reached = segment.reached

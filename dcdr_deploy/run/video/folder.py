@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from dcdr_deploy.run.video.choice import FORMATS, refuse_picture_options, settin
 from dcdr_deploy.run.video.convert import PreparedVideo
 from dcdr_deploy.run.video.opening import SUFFIXES, is_video
 from dcdr_deploy.run.video.options import VideoOptions
+from dcdr_deploy.run.video.reports import VideoReport
 from dcdr_deploy.system.files import refuse_url
 from dcdr_deploy.system.progress import Event, Listener, silent
 
@@ -130,20 +131,46 @@ def convert_videos(
     key = videos_key(runner, video, options)
     ledger = Ledger(target, key, options, listener)
 
+    def convert(job: Job, listener: Listener) -> VideoReport:
+        return PreparedVideo(job.source, job.output, settings).convert(runner, listener)
+
+    convert_by(convert, ledger.begin(jobs, overwrite=overwrite), ledger, options, listener)
+    return ledger.report()
+
+
+def convert_by(
+    convert: Callable[[Job, Listener], VideoReport],
+    jobs: Sequence[Job],
+    ledger: Ledger,
+    options: ConvertOptions,
+    listener: Listener,
+) -> None:
+    """Convert videos one after the other, and keep books.
+
+    Args:
+        convert: converts one and tells a listener of progress; a DcdrError is a failure of this video.
+        jobs: of :meth:`Ledger.begin`.
+        ledger: the books.
+        options: what is made of each.
+        listener: told of progress.
+
+    Raises:
+        OutputError, EngineError: as :func:`convert_videos`.
+    """
+
     def heard(event: Event) -> None:
         if not isinstance(event, FileConverted):  # the ledger tells
             listener(event)
 
-    for job in ledger.begin(jobs, overwrite=overwrite):
-        wanted = wanted_of(job, key, options)
-        try:
-            report = PreparedVideo(job.source, job.output, settings).convert(runner, heard)
-            ledger.enter(entry_of(wanted, job, options))
-            ledger.engine_works()
-            ledger.done(report)
-        except DcdrError as error:
+    try:
+        for job in jobs:
+            wanted = wanted_of(job, ledger.settings, options)
             try:
+                report = convert(job, heard)
+                ledger.enter(entry_of(wanted, job, options))
+                ledger.engine_works()
+                ledger.done(report)
+            except DcdrError as error:
                 ledger.failed(job, error)
-            except StopError as stop:
-                raise stop.reason from stop
-    return ledger.report()
+    except StopError as stop:
+        raise stop.reason from stop

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import numpy as np
@@ -37,6 +37,24 @@ class Picture:
     mended: bool = False
 
 
+@dataclass(frozen=True)
+class Reached:
+    """How far a video is written.
+
+    Attributes:
+        frames: so many of them are.
+        stamp: of the last one; ``None`` before the first.
+        seen: the frame of the source that was decoded last; ``None`` before the first.
+    """
+
+    frames: int = 0
+    stamp: int | None = None
+    seen: Seen | None = None
+
+
+BEGINNING = Reached()
+
+
 class Selection:
     """Gives the pictures of a source one after the other; from one thread at a time.
 
@@ -50,9 +68,8 @@ class Selection:
         self,
         source: VideoSource,
         options: VideoOptions,
-        done: int = 0,
-        last: int | None = None,
-        seen: Seen | None = None,
+        reached: Reached = BEGINNING,
+        frames: int | None = None,
         whole_every: int = 0,
     ) -> None:
         """Set up.
@@ -60,9 +77,8 @@ class Selection:
         Args:
             source: of the frames.
             options: which part, and what becomes of frames that cannot be decoded.
-            done: frames that an earlier run wrote.
-            last: stamp of the last of them.
-            seen: the frame that it decoded last.
+            reached: what is written already, and is not given again.
+            frames: most that are given; ``None`` for as many as the options want.
             whole_every: pictures whose number is a multiple of it are given even where they repeat the one before, so
                 that a run may begin there; 0 for none.
         """
@@ -70,12 +86,13 @@ class Selection:
         self.trailing: tuple[int, ...] = ()
         self._source = source
         self._options = options
-        self._last = last
+        self._last = reached.stamp
         self._whole_every = whole_every
-        self._room = None if options.frames is None else options.frames - done
+        wanted = None if options.frames is None else options.frames - reached.frames
+        self._room = min((most for most in (wanted, frames) if most is not None), default=None)
         begin = None if options.start is None else _stamp_at(source, options.start)
         self._end = None if options.end is None else _stamp_at(source, options.end)
-        self._frames: Iterator[SourceFrame | LostFrame] = source.frames(begin, seen)
+        self._frames: Iterator[SourceFrame | LostFrame] = source.frames(begin, reached.seen)
         self._before: SourceFrame | None = None
         self._number = 0
 
@@ -84,6 +101,20 @@ class Selection:
 
         Raises:
             InputError: a frame cannot be decoded and that is to end the run; or as :meth:`VideoSource.frames`.
+        """
+        found = self.look()
+        if found is None:
+            return None
+        picture, frame = found
+        return picture if frame is None else replace(picture, rgb=rgb_of(frame, self._source.info))
+
+    def look(self) -> tuple[Picture, SourceFrame | None] | None:
+        """Return the next picture without its pixels, and the frame that they come from; ``None`` after the last one.
+
+        The frame is ``None`` where the picture is the same as the one before.
+
+        Raises:
+            InputError: as :meth:`next`.
         """
         lost: list[int] = []
         while not self.ended:
@@ -113,24 +144,18 @@ class Selection:
             )
         return self._source.last if self._options.on_error == REPEAT and frame.stamp is not None else None
 
-    def _picture(self, frame: SourceFrame, stamp: int, duration: int, lost: tuple[int, ...]) -> Picture:
+    def _picture(
+        self, frame: SourceFrame, stamp: int, duration: int, lost: tuple[int, ...]
+    ) -> tuple[Picture, SourceFrame | None]:
         mended = self._last is not None and stamp <= self._last
         if mended and self._last is not None:
             stamp = self._last + 1
         begins = self._whole_every > 0 and self._number % self._whole_every == 0
         same = not begins and self._before is not None and _are_equal(self._before, frame)
-        picture = Picture(
-            self._number,
-            stamp,
-            duration,
-            None if same else rgb_of(frame, self._source.info),
-            Seen(frame.stamp, frame.checksum),
-            lost,
-            mended,
-        )
+        picture = Picture(self._number, stamp, duration, None, Seen(frame.stamp, frame.checksum), lost, mended)
         self._number += 1
         self._last, self._before = stamp, frame
-        return picture
+        return picture, None if same else frame
 
 
 def _stamp_at(source: VideoSource, seconds: Fraction) -> int:

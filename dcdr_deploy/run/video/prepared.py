@@ -7,8 +7,9 @@ import os
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from dcdr_deploy.engines.base import EngineInfo
 from dcdr_deploy.errors import InputError
 from dcdr_deploy.imaging.light import Light
 from dcdr_deploy.run import working_scale
@@ -69,6 +70,25 @@ class VideoSettings:
 DEFAULT_SETTINGS = VideoSettings()
 
 
+@dataclass(frozen=True)
+class Network:
+    """What of a runner decides about the pictures.
+
+    Attributes:
+        info: of its engine.
+        tile, overlap: as of :class:`~dcdr_deploy.run.runner.Runner`.
+    """
+
+    info: EngineInfo
+    tile: int | Literal["auto"] | None
+    overlap: int | Literal["auto"]
+
+    @staticmethod
+    def of(runner: Runner) -> Network:
+        """Return a runner's."""
+        return Network(runner.engine.info, runner.tile, runner.overlap)
+
+
 class Prepared:
     """A video that can be read, and what is going to be made of it.
 
@@ -97,11 +117,11 @@ class Prepared:
         self.frames = _expected(self.info, settings.video)
         self.notes = list(self.info.notes)
 
-    def key(self, runner: Runner, **more: Any) -> str:
+    def key(self, network: Network, **more: Any) -> str:
         """Return a digest of all that decides about the pictures; what becomes of lost frames may change on the way.
 
         Args:
-            runner: with the network.
+            network: that works on them.
             more: what decides beside the source, its part, the network and its dials, as plain data.
 
         Raises:
@@ -111,13 +131,13 @@ class Prepared:
         if settings.temporal:
             more["temporal"] = settings.temporal
         return settings_key(
-            runner.engine.info,
+            network.info,
             source=_digest(self.info.path),
             scale=str(settings.scale),
             dials=settings.dials.turned(),
             part=[str(video.start), str(video.end), video.frames, video.deinterlace],
-            tile=runner.tile,
-            overlap=runner.overlap,
+            tile=network.tile,
+            overlap=network.overlap,
             **more,
         )
 
@@ -147,16 +167,16 @@ class Prepared:
         """Return the error for a video of which nothing came out."""
         return InputError(f"{self.info.path}: no frame came out; it is cut short or damaged, or ends before `start`")
 
-    def report(self, runner: Runner, sums: Sums, seconds: float, **made: Any) -> VideoReport:
+    def report(self, engine: EngineInfo, sums: Sums, seconds: float, **made: Any) -> VideoReport:
         """Describe what was done.
 
         Args:
-            runner: with the network.
+            engine: that computed it.
             sums: over all frames.
             seconds: of this run.
             made: fields of the report that depend on what was written.
         """
-        info, engine = self.info, runner.engine.info
+        info = self.info
         notes = list(self.notes)
         if sums.mended:
             notes.append(f"{sums.mended} time stamps that did not rise were moved on by a tick")

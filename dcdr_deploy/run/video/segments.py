@@ -3,19 +3,24 @@
 A folder ``<target>.parts`` holds for each segment its packets, one after the other, and once it is whole an index in
 JSON, which is written last. A segment begins with a key frame and needs no other one. What is not whole is encoded
 again, so that a run that was interrupted gives the same bytes as one that was not.
+
+Several processes may write segments into a folder, even the same one: each writes packets into a file of its own, and
+the index says in which they lie and by which settings they were made.
 """
 
 from __future__ import annotations
 
 import json
+import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from dcdr_deploy.errors import OutputError
+from dcdr_deploy.run.video.frames import BEGINNING, Reached
 from dcdr_deploy.run.video.source import Seen
 from dcdr_deploy.run.video.sums import Sums
 from dcdr_deploy.system.files import atomic_path
@@ -24,7 +29,7 @@ from dcdr_deploy.system.temporary import flush_to_disk
 
 PARTS_SUFFIX = ".parts"
 
-_RUN_FILE, _LOCK_FILE = "run.json", "lock"
+_LOCK_FILE, _INDEX, _PACKETS = "lock", ".json", ".packets"
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,8 @@ class Segment:
 
     Attributes:
         number: from 0.
+        file: name of the file that holds the packets.
+        after: how far the segments before it go.
         packets: stamp, bytes and whether it is a key frame, in the order of decoding.
         last_duration: of the picture shown last, in ticks.
         seen: the frame of the source that was decoded last; ``None`` if none was.
@@ -41,6 +48,8 @@ class Segment:
     """
 
     number: int
+    file: str
+    after: Reached
     packets: tuple[tuple[int, int, bool], ...]
     last_duration: int
     seen: Seen | None
@@ -50,6 +59,11 @@ class Segment:
     def stamps(self) -> list[int]:
         """Return the stamps in the order shown."""
         return sorted(stamp for stamp, _, _ in self.packets)
+
+    @property
+    def reached(self) -> Reached:
+        """How far the video is written with it."""
+        return Reached(self.after.frames + self.sums.frames, self.stamps()[-1], self.seen)
 
     def as_json(self) -> dict[str, Any]:
         """Return plain data."""
@@ -63,16 +77,24 @@ class Segment:
             ValueError, TypeError, KeyError: it is something else.
         """
         packets = tuple((int(stamp), int(size), bool(key)) for stamp, size, key in data["packets"])
-        seen = None if data["seen"] is None else Seen(**data["seen"])
-        return cls(**{**data, "packets": packets, "seen": seen, "sums": Sums.from_json(data["sums"])})
+        after = Reached(**{**data["after"], "seen": _seen(data["after"]["seen"])})
+        if Path(data["file"]).name != data["file"]:
+            raise ValueError(data["file"])
+        parts = {"after": after, "packets": packets, "seen": _seen(data["seen"]), "sums": Sums.from_json(data["sums"])}
+        return cls(**{**data, **parts})
+
+
+def _seen(data: dict[str, Any] | None) -> Seen | None:
+    return None if data is None else Seen(**data)
 
 
 class SegmentFile:
     """The packets of a segment that is being written."""
 
-    def __init__(self, path: Path, number: int) -> None:
+    def __init__(self, path: Path, number: int, after: Reached = BEGINNING) -> None:
         self._path = path
         self._number = number
+        self._after = after
         self._file: IO[bytes] = path.open("wb")
         self._packets: list[tuple[int, int, bool]] = []
 
@@ -84,7 +106,8 @@ class SegmentFile:
     def described(self, last_duration: int, seen: Seen | None, sums: Sums, *, ends: bool) -> Segment:
         """Return what was written; it can be read from now on."""
         self._file.flush()
-        return Segment(self._number, tuple(self._packets), last_duration, seen, sums, ends)
+        packets = tuple(self._packets)
+        return Segment(self._number, self._path.name, self._after, packets, last_duration, seen, sums, ends)
 
     def close(self) -> None:
         """Close the file; it counts for nothing until its index is written."""
@@ -92,40 +115,70 @@ class SegmentFile:
 
 
 class Workplace:
-    """The folder of a run; from :func:`opened`.
+    """The folder of a run; from :func:`opened`, or from :func:`shared` for those who help.
 
     Attributes:
-        segments: those that are whole.
+        whole: segments that are, by number; there may be gaps, and what follows one may not fit what comes to fill it.
     """
 
-    def __init__(self, folder: Path, segments: list[Segment]) -> None:
+    def __init__(self, folder: Path, key: str, whole: Iterable[Segment] = ()) -> None:
         self._folder = folder
-        self.segments = segments
+        self._key = key
+        self.whole = {segment.number: segment for segment in whole}
 
-    def begin_segment(self) -> SegmentFile:
-        """Begin the segment after the last one that is whole."""
-        number = len(self.segments)
-        return SegmentFile(self._packets_of(number), number)
+    @property
+    def segments(self) -> list[Segment]:
+        """Those from the beginning on without a gap, each begun where the one before ends."""
+        found: list[Segment] = []
+        reached = BEGINNING
+        while (segment := self.whole.get(len(found))) is not None and segment.after == reached:
+            found.append(segment)
+            reached = segment.reached
+            if segment.ends:
+                break
+        return found
+
+    @property
+    def reached(self) -> Reached:
+        """How far :attr:`segments` go."""
+        segments = self.segments
+        return segments[-1].reached if segments else BEGINNING
+
+    @property
+    def ends(self) -> bool:
+        """Whether nothing comes after :attr:`segments`."""
+        segments = self.segments
+        return bool(segments) and segments[-1].ends
+
+    def begin_segment(self, number: int, after: Reached) -> SegmentFile:
+        """Begin a segment.
+
+        Args:
+            number: from 0.
+            after: how far the segments before it go.
+        """
+        return SegmentFile(self._folder / f"{number:06d}-{secrets.token_hex(4)}{_PACKETS}", number, after)
 
     def close_segment(self, file: SegmentFile, segment: Segment) -> None:
         """Make a segment count, once all of it is on the disk."""
         file.close()
-        flush_to_disk(self._packets_of(segment.number))
-        with atomic_path(self._index_of(segment.number)) as temporary:
-            temporary.write_text(json.dumps(segment.as_json()), encoding="utf-8")
-        self.segments.append(segment)
+        flush_to_disk(self._folder / segment.file)
+        with atomic_path(self._folder / f"{segment.number:06d}{_INDEX}") as temporary:
+            temporary.write_text(json.dumps({"key": self._key, "segment": segment.as_json()}), encoding="utf-8")
+        self.add(segment)
+
+    def add(self, segment: Segment) -> None:
+        """Take a segment that is whole, by whomever; another one of its number goes."""
+        before = self.whole.get(segment.number)
+        self.whole[segment.number] = segment
+        if before is not None and before.file != segment.file:
+            (self._folder / before.file).unlink(missing_ok=True)
 
     def packets(self, segment: Segment) -> Iterator[tuple[int, bytes, bool]]:
         """Yield stamp, bytes and whether it is a key frame of each packet."""
-        with self._packets_of(segment.number).open("rb") as file:
+        with (self._folder / segment.file).open("rb") as file:
             for stamp, size, is_key in segment.packets:
                 yield stamp, file.read(size), is_key
-
-    def _packets_of(self, number: int) -> Path:
-        return self._folder / f"{number:06d}.packets"
-
-    def _index_of(self, number: int) -> Path:
-        return self._folder / f"{number:06d}.json"
 
     def remove(self) -> None:
         """Remove the folder: the target is whole."""
@@ -145,20 +198,41 @@ def opened(target: Path, key: str) -> Iterator[Workplace]:
     """
     folder = parts_of(target)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with locked(folder / _LOCK_FILE):
-            place = Workplace(folder, _whole_segments(folder, key))
-            try:
-                yield place
-            finally:
-                if not place.segments:  # nothing to go on from
-                    place.remove()
+        with _faults_told(target):
+            folder.mkdir(parents=True, exist_ok=True)
+            with locked(folder / _LOCK_FILE):
+                place = Workplace(folder, key, _whole_segments(folder, key))
+                try:
+                    yield place
+                finally:
+                    if not place.whole:  # nothing to go on from
+                        place.remove()
     except IsLocked as error:
         raise OutputError(f"{target}: another run is at it; wait for its end, or name another file") from error
+
+
+@contextmanager
+def shared(target: Path, key: str) -> Iterator[Workplace]:
+    """Give the folder of a target to another process than the one that has opened it.
+
+    Args:
+        target, key: as of :func:`opened`.
+
+    Raises:
+        OutputError: an OSError in the block; one line.
+    """
+    with _faults_told(target):
+        yield Workplace(parts_of(target), key)
+
+
+@contextmanager
+def _faults_told(target: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise OutputError(
             f"{target}: cannot be written: {error.strerror or error}; free some space, or mend what is wrong, and run "
-            f"the same command again: it goes on from {folder}"
+            f"the same command again: it goes on from {parts_of(target)}"
         ) from error
 
 
@@ -168,24 +242,20 @@ def parts_of(target: Path) -> Path:
 
 
 def _whole_segments(folder: Path, key: str) -> list[Segment]:
-    run = folder / _RUN_FILE
-    known = ""
-    with suppress(OSError, ValueError, AttributeError):
-        known = json.loads(run.read_text(encoding="utf-8")).get("key", "")
-    if known != key:
-        for path in folder.iterdir():
-            if path.name != _LOCK_FILE and path.is_file():
-                path.unlink()
-        with atomic_path(run) as temporary:
-            temporary.write_text(json.dumps({"key": key}), encoding="utf-8")
-        return []
-    found: list[Segment] = []
-    with suppress(OSError, ValueError, TypeError, KeyError):  # the first that is not there, or not whole
-        while not (found and found[-1].ends):
-            index = folder / f"{len(found):06d}.json"
-            segment = Segment.from_json(json.loads(index.read_text(encoding="utf-8")))
-            size = index.with_suffix(".packets").stat().st_size
-            if segment.number != len(found) or size != sum(size for _, size, _ in segment.packets):
-                break
-            found.append(segment)
+    """Return what is whole and of a key; everything else goes, such as what a run that was killed had begun."""
+    found = [segment for index in sorted(folder.glob(f"*{_INDEX}")) if (segment := _read(index, key)) is not None]
+    kept = {_LOCK_FILE, *(segment.file for segment in found), *(f"{each.number:06d}{_INDEX}" for each in found)}
+    for path in folder.iterdir():
+        if path.name not in kept and path.is_file():
+            path.unlink(missing_ok=True)
     return found
+
+
+def _read(index: Path, key: str) -> Segment | None:
+    with suppress(OSError, ValueError, TypeError, KeyError):
+        data = json.loads(index.read_text(encoding="utf-8"))
+        segment = Segment.from_json(data["segment"]) if data["key"] == key else None
+        if segment is not None and index.name == f"{segment.number:06d}{_INDEX}":
+            size = (index.parent / segment.file).stat().st_size
+            return segment if size == sum(size for _, size, _ in segment.packets) else None
+    return None

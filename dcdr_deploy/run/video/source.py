@@ -126,16 +126,17 @@ class VideoSource:
         self._container = container
         self._stream = stream
         self._deinterlace = deinterlace
+        self._enters = True
         self.info = info
         self.last: SourceFrame | None = None
 
     def frames(self, begin: int | None = None, seen: Seen | None = None) -> Iterator[SourceFrame | LostFrame]:
-        """Yield frames in the order shown; to be called once.
+        """Yield frames in the order shown; a later call begins anew.
 
         Args:
             begin: only those shown at this stamp or later.
             seen: only those after this one, which an earlier run saw. The file is entered at a key frame before it, and
-                read from its beginning if another picture comes out there.
+                read from its beginning if another picture comes out there, or after :meth:`read_through`.
 
         Raises:
             InputError: a frame is interlaced and nothing is to be done about it, or frames change their size.
@@ -156,6 +157,10 @@ class VideoSource:
         everything = frames if first is None else itertools.chain([first], frames)
         yield from (frame for frame in everything if begin is None or frame.stamp is None or frame.stamp >= begin)
 
+    def read_through(self) -> None:
+        """Have the file read from its beginning from now on: entered at a key frame, it gave other frames."""
+        self._enters = False
+
     def _from(self, stamp: int | None) -> Iterator[SourceFrame | LostFrame]:
         """Return the frames from a key frame before a stamp on, ``None`` for the file's beginning."""
         av = load()
@@ -164,7 +169,7 @@ class VideoSource:
         self._container = av.open(str(self.info.path), metadata_errors="replace")
         self._stream = self._container.streams[number]
         self.last = None
-        if stamp is not None and stamp > self.info.begin:
+        if self._enters and stamp is not None and stamp > self.info.begin:
             try:
                 self._container.seek(stamp, stream=self._stream, backward=True)
             except av.error.FFmpegError:  # no index, or none that reaches so far

@@ -26,9 +26,9 @@ from dcdr_deploy.run.events import FileBegun, FileConverted
 from dcdr_deploy.run.recovery import Recovery
 from dcdr_deploy.run.runner import Runner
 from dcdr_deploy.run.sequence import Sequence
-from dcdr_deploy.run.video.frames import Picture, Selection
+from dcdr_deploy.run.video.frames import BEGINNING, Picture, Reached, Selection
 from dcdr_deploy.run.video.opening import open_video
-from dcdr_deploy.run.video.prepared import Prepared, VideoSettings
+from dcdr_deploy.run.video.prepared import Network, Prepared, VideoSettings
 from dcdr_deploy.run.video.reports import VideoReport
 from dcdr_deploy.run.video.source import Seen
 from dcdr_deploy.run.video.sums import Sums
@@ -155,10 +155,7 @@ class PreparedStills(Prepared):
         with ExitStack() as stack:
             journal, before = stack.enter_context(_journal(self._pattern, self._key(runner), self._kept))
             source = stack.enter_context(open_video(self.info.path, deinterlace=video.deinterlace))
-            last = before[-1] if before else None
-            stamp, seen = (None, None) if last is None else (last.stamp, last.seen)
-            every = self.settings.run_frames
-            selection = Selection(source, video, len(before), stamp, seen, whole_every=every)
+            selection = Selection(source, video, _reached(before), whole_every=self.settings.run_frames)
             largest = peak * 2**self.settings.dials.exposure
             sink = StillSink(self._pattern, len(before), journal, peak, largest, self._write, self._metadata(runner))
             work = Work(selection, self.restoring(runner), sink, self.counting(listener, len(before)))
@@ -171,7 +168,7 @@ class PreparedStills(Prepared):
             self.notes += [missing] if missing else []
         height, width = self.info.shown_size
         report = self.report(
-            runner,
+            runner.engine.info,
             sum((line.sums for line in lines), Sums(lost=selection.trailing)),
             time.perf_counter() - started,
             output=self.output,
@@ -194,11 +191,11 @@ class PreparedStills(Prepared):
         if not every or len(lines) % every == 0:
             return lines
         with open_video(self.info.path, deinterlace=video.deinterlace) as source:
-            after = Selection(source, video, len(lines), lines[-1].stamp, lines[-1].seen).next()
+            after = Selection(source, video, _reached(lines)).look()
         return lines if after is None else lines[: len(lines) // every * every]
 
     def _key(self, runner: Runner) -> str:
-        return self.key(runner, write=asdict(self._write))
+        return self.key(Network.of(runner), write=asdict(self._write))
 
     def _metadata(self, runner: Runner) -> dict[str, str]:
         stored = {
@@ -208,6 +205,10 @@ class PreparedStills(Prepared):
             **self.settings.noted(),
         }
         return {name: value for name, value in stored.items() if value}
+
+
+def _reached(lines: list[_Line]) -> Reached:
+    return Reached(len(lines), lines[-1].stamp, lines[-1].seen) if lines else BEGINNING
 
 
 def _journal_path(pattern: Sequence) -> Path:

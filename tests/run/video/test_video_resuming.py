@@ -133,7 +133,7 @@ def test_segments_of_other_settings_another_source_or_cut_short_are_not_taken(so
         convert_video(film, tmp_path / "o.mp4", runner, before, listener=ending_at(9, CrashError))
     film.write_bytes(source.read_bytes())
     if change == "damage":
-        second = tmp_path / "o.mp4.parts" / "000001.packets"
+        (second,) = (tmp_path / "o.mp4.parts").glob("000001-*.packets")
         second.write_bytes(second.read_bytes()[:-1])
     report = convert_video(film, tmp_path / "o.mp4", runner, after)
     assert report.fresh == FRAMES - (SEGMENT if change == "damage" else 0)
