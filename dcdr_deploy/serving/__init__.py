@@ -1,1 +1,1 @@
-"""More than one process or machine: the HTTP service, Triton model repositories, folders over a Ray cluster."""
+"""More than one process or machine: HTTP service, Triton model repositories, folders and videos over a Ray cluster."""

@@ -16,6 +16,10 @@ LOG_NAME = "worked.txt"
 """Beside the input folder: a line for each picture that an actor has begun."""
 
 
+PATIENCE = 60.0
+"""Seconds."""
+
+
 class Mortal(Worker):
     """Is killed at a picture called ``deadly*``; at ``once*`` only where no actor was before."""
 
@@ -43,7 +47,10 @@ class Faulty(Worker):
 
 
 class MortalInSegments(Worker):
-    """Is killed in the middle of the second segment, where no actor was before; slow, so that segments overlap."""
+    """Is killed in the middle of the second segment, where no actor was before.
+
+    The first segment does not end before another actor has begun one: they are side by side, or the run fails.
+    """
 
     def convert(self, job: Job | SegmentJob) -> Finished | ComputedSegment | Trouble:
         assert isinstance(job, SegmentJob)
@@ -61,6 +68,11 @@ class MortalInSegments(Worker):
     def _progressed(self, frames: int) -> None:
         super()._progressed(frames)
         time.sleep(0.05)
+        end = time.monotonic() + PATIENCE
+        while self._number == 0 and len({line.split()[0] for line in self._log.read_text().splitlines()}) < 2:
+            if time.monotonic() > end:
+                raise TimeoutError("no other actor began a segment")
+            time.sleep(0.01)
         mark = self._log.with_name("mark")
         if frames >= 2 and self._number == 1 and not mark.exists():
             mark.touch()
