@@ -162,7 +162,7 @@ class Worker:
             prepared = PreparedVideo(job.source, job.output, job.settings)
             self._prepared = (job.source, job.output, job.settings), prepared
         with desk.alone() as runner:
-            return compute_segment(job, self._prepared[1], runner, self._progressed)
+            return compute_segment(job, self._prepared[1], runner, lambda event: self._progressed(event.done))
 
     def _progressed(self, frames: int) -> None:
         self._frames = frames

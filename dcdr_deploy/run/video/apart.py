@@ -10,7 +10,7 @@ that of a run that goes from the beginning to the end.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from dcdr_deploy.run.video.prepared import Network, VideoSettings
 from dcdr_deploy.run.video.segments import Segment, shared
 from dcdr_deploy.run.video.source import VideoSource
 from dcdr_deploy.run.video.work import Work
+from dcdr_deploy.system.progress import Listener, silent
 
 
 @dataclass(frozen=True)
@@ -190,7 +191,7 @@ class _Checked(Selection):
 
 
 def compute_segment(
-    job: SegmentJob, prepared: PreparedVideo, runner: Runner, progress: Callable[[int], None]
+    job: SegmentJob, prepared: PreparedVideo, runner: Runner, listener: Listener = silent
 ) -> ComputedSegment:
     """Compute one segment and write it beside the output.
 
@@ -198,7 +199,7 @@ def compute_segment(
         job: from a survey.
         prepared: of the job's source, output and settings.
         runner: with the network.
-        progress: called with the number of its frames that are done.
+        listener: told after each frame how many of them are done.
 
     Raises:
         InputError: the source is another one here, or decoded otherwise; or as :meth:`Selection.next`.
@@ -211,18 +212,18 @@ def compute_segment(
         )
     with open_video(job.source, deinterlace=job.settings.video.deinterlace) as source:
         try:
-            return _computed(job, prepared, runner, source, progress)
+            return _computed(job, prepared, runner, source, listener)
         except _DecodedOtherwise:
             source.read_through()  # whatever the frames before a key frame do to those after it
-            return _computed(job, prepared, runner, source, progress)
+            return _computed(job, prepared, runner, source, listener)
 
 
 def _computed(
-    job: SegmentJob, prepared: PreparedVideo, runner: Runner, source: VideoSource, progress: Callable[[int], None]
+    job: SegmentJob, prepared: PreparedVideo, runner: Runner, source: VideoSource, listener: Listener
 ) -> ComputedSegment:
     with shared(job.output, job.key) as place:
         sink = prepared.sink(runner.engine.info, place, job.after)
-        work = Work(_Checked(prepared, source, job), prepared.restoring(runner), sink, progress)
+        work = Work(_Checked(prepared, source, job), prepared.restoring(runner), sink, listener)
         try:
             work.run()
         finally:

@@ -71,9 +71,7 @@ def computed_apart(film: Path, target: Path, runner: Runner, wishes: VideoSettin
         survey = Survey(prepared, video, prepared.place_key(network), place.whole)
         fresh = 0
         for job in order(list(survey.jobs())):
-            place.add(
-                compute_segment(job, PreparedVideo(film, target, job.settings), runner, lambda frames: None).segment
-            )
+            place.add(compute_segment(job, PreparedVideo(film, target, job.settings), runner).segment)
             fresh += job.frames
         trailing = () if survey.selection is None else survey.selection.trailing
         return prepared.finish(
@@ -134,7 +132,7 @@ def kept(film: Path, target: Path, runner: Runner, wishes: VideoSettings, number
     target.with_name(f"{target.name}.parts").mkdir(exist_ok=True)
     for job in jobs:
         if job.number in numbers:
-            compute_segment(job, PreparedVideo(film, target, job.settings), runner, lambda frames: None)
+            compute_segment(job, PreparedVideo(film, target, job.settings), runner)
 
 
 @pytest.mark.parametrize("numbers", [{0}, {1}, {0, 2}, {1, 3}, {3}, {0, 1, 2, 3}], ids=str)
@@ -177,7 +175,7 @@ def test_two_who_compute_the_same_segment_do_not_harm_each_other(source, runner,
         with shared(job.output, key) as slow:
             torn = slow.begin_segment(0, job.after)
             torn.add(0, b"some of it", is_key=True)
-            done = compute_segment(job, prepared, runner, lambda frames: None).segment
+            done = compute_segment(job, prepared, runner).segment
             torn.add(1, b"more of it", is_key=False)
             torn.close()
         place.add(done)
@@ -194,7 +192,7 @@ def test_another_source_is_refused(source, runner, tmp_path):
     (job, *_) = missing(prepared, runner)
     write_clip(film, Clip(frames=FRAMES))
     with pytest.raises(InputError, match=r"film\.mp4: is another file here"):
-        compute_segment(job, prepared, runner, lambda frames: None)
+        compute_segment(job, prepared, runner)
 
 
 def test_frames_that_come_out_otherwise_are_read_from_the_files_beginning(source, runner, tmp_path, monkeypatch):
@@ -212,7 +210,7 @@ def test_frames_that_come_out_otherwise_are_read_from_the_files_beginning(source
 
     with monkeypatch.context() as patched:
         patched.setattr(VideoSource, "_from", from_key_frame)
-        done = compute_segment(job, PreparedVideo(source, job.output, job.settings), runner, lambda frames: None)
+        done = compute_segment(job, PreparedVideo(source, job.output, job.settings), runner)
     assert asked == [True, False]
     assert done.segment.reached.frames == 12
     with pytest.raises(InputError, match="decoded otherwise than before; have the same version of PyAV"):
@@ -220,7 +218,6 @@ def test_frames_that_come_out_otherwise_are_read_from_the_files_beginning(source
             replace(job, trail=job.trail ^ 1),
             PreparedVideo(source, job.output, job.settings),
             runner,
-            lambda frames: None,
         )
 
 
@@ -228,4 +225,4 @@ def test_an_output_folder_that_is_gone_is_one_line(source, runner, tmp_path):
     prepared = PreparedVideo(source, tmp_path / "o.mp4", settings())
     (job, *_) = missing(prepared, runner)
     with pytest.raises(OutputError, match=r"o\.mp4: cannot be written: No such file or directory"):
-        compute_segment(job, prepared, runner, lambda frames: None)
+        compute_segment(job, prepared, runner)
