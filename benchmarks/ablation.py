@@ -29,6 +29,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from budget import BUDGET, add_budget, key_of, papers_losses, perceptual_files, recipe_of, spread, words_of
 
 from dcdr_deploy.evaluation.regions import is_overexposed
 from dcdr_deploy.metrics.psnr import psnr_l, psnr_mu
@@ -41,7 +42,6 @@ from dcdr_deploy.training.assembly import predictor, run_training
 from dcdr_deploy.training.heldout import HeldOutPair, held_out_pairs, judge
 from dcdr_deploy.training.loop import CHECKPOINT_NAME, LoopOptions, create_state, evaluation_network
 from dcdr_deploy.training.recipe import Recipe
-from dcdr_deploy.training.request import PERCEPTUAL_CHOICES
 from dcdr_deploy.training.sources import SyntheticSource
 
 ROOT = Path(__file__).parents[1]
@@ -49,8 +49,8 @@ PEAK = 8.0
 TEST_SIZE, TEST_SEED = 128, 2024
 """Held-out crops: pixels a side, and the seed of their cameras."""
 
-BUDGET = ("width", "patch", "batch", "steps", "learning_rate", "scenes", "perceptual", "precision", "crops")
-"""Options that make up a budget; runs of different ones are kept apart."""
+WIDE_BUDGET = ("width", *BUDGET)
+"""Options that make up a budget here; runs of different ones are kept apart."""
 
 RESULT = "result.json"
 """File of a finished run's figures in its folder."""
@@ -164,26 +164,14 @@ def run(job: Job) -> Outcome:
     options, variant = job.options, VARIANTS[job.name]
     if options.jobs > 1:
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // options.jobs))
-    recipe = Recipe(
-        steps=options.steps,
-        batch=options.batch,
-        patch=options.patch,
-        learning_rate=options.learning_rate,
-        tail_start=0.5,
-        losses={"tanh_l1": 1.0, **(PERCEPTUAL_CHOICES[options.perceptual] if variant.perceptual else {})},
-        average=0.998,
-        gradient_clip=1.0,
-        precision=options.precision,
-        seed=job.seed,
-    )
+    recipe = recipe_of(options, job.seed, papers_losses(options, variant.perceptual))
     device = torch.device(options.device)
     state = create_state(recipe, PEAK, device, variant.config(options.width))
     if (job.folder / CHECKPOINT_NAME).exists():
         state.restore(job.folder / CHECKPOINT_NAME, device)
     data = SyntheticSource([ROOT / "data" / "hdri"], scenes=options.scenes).training_set(recipe)
-    files = {"perceptual": options.vgg19_weights} if options.vgg19_weights else {}
     loop = LoopOptions(device=options.device, workers=options.workers)
-    run_training(state, data, job.folder, loop, files)
+    run_training(state, data, job.folder, loop, perceptual_files(options))
     with evaluation_network(state) as network:
         outcome = Outcome(
             *evaluate(network, test_pairs(options.crops)), count_parameters(network), round(state.seconds, 1)
@@ -220,30 +208,11 @@ def table(outcomes: dict[str, dict[int, Outcome]]) -> str:
     return "\n".join(lines)
 
 
-def spread(values: Sequence[float]) -> str:
-    if not values:
-        return ""
-    return f"{np.mean(values):.2f}" + (f" ± {np.std(values, ddof=1):.2f}" if len(values) > 1 else "")
-
-
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--width", type=int, default=64)
-    parser.add_argument("--patch", type=int, default=128)
-    parser.add_argument("--batch", type=int, default=4)
-    parser.add_argument("--steps", type=int, default=8000)
-    parser.add_argument("--learning-rate", type=float, default=2e-4)
-    parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--variants", default=";".join(VARIANTS), help="names with semicolons between them")
-    parser.add_argument("--scenes", type=int, default=3000)
-    parser.add_argument("--precision", choices=("auto", "fp32", "bf16", "fp16"), default="auto")
-    parser.add_argument("--crops", type=int, default=96, help="held-out crops to judge by")
-    parser.add_argument("--perceptual", choices=PERCEPTUAL_CHOICES, default="squeezenet")
-    parser.add_argument("--vgg19-weights", type=Path)
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--workers", type=int, default=0)
-    parser.add_argument("--jobs", type=int, default=1, help="runs at a time, which share the CPU's cores")
-    parser.add_argument("--output", type=Path, default=ROOT / "runs" / "ablation")
+    add_budget(parser, ROOT / "runs" / "ablation")
     parser.add_argument("--collect", action="store_true", help="lay out the runs that are finished, train nothing")
     options = parser.parse_args()
     unknown = set(options.variants.split(";")) - VARIANTS.keys()
@@ -254,7 +223,7 @@ def parse() -> argparse.Namespace:
 
 def jobs_of(options: argparse.Namespace) -> Iterator[Job]:
     """Runs in the order of seeds, so that an interrupted table has whole rounds."""
-    key = "-".join(str(getattr(options, name)) for name in BUDGET)
+    key = key_of(options, WIDE_BUDGET)
     seen = set()
     for seed in map(int, options.seeds.split(",")):
         for name in options.variants.split(";"):
@@ -278,9 +247,8 @@ def main() -> None:
     for job, outcome in run_all(jobs, options.jobs):
         found.setdefault(job.name, {})[job.seed] = outcome
         print(f"seed {job.seed} {job.name}: {outcome}", flush=True)
-    budget = ", ".join(f"{name.replace('_', ' ')} {getattr(options, name)}" for name in BUDGET)
     over = sum(is_overexposed(pair.ldr) for pair in test_pairs(options.crops))
-    print(f"\nBudget of every run: {budget}; on {options.device}.")
+    print(f"\nBudget of every run: {words_of(options, WIDE_BUDGET)}; on {options.device}.")
     print(f"Crops of {TEST_SIZE} px, {over} of them overexposed by the paper's rule.")
     print("Figures in dB, mean ± standard deviation over seeds.\n")
     print(table({name: found[name] for name in VARIANTS if name in found}))

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import json
+import os
 import re
-from dataclasses import replace
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import table1
-from table1 import ROWS, judged, macs_per_pixel, tables, trivial
-from table1_networks import TINY
+from held_out import HeldOutPicture
+from table1_judging import CURVES, OWN, PAPERS, SETS, computed, figures_of, held_out, judge, means, save, trivial
+from table1_tables import ROWS, macs_per_pixel, tables
 
 import dcdr_deploy
-from dcdr_deploy.models import ARCHITECTURES, architecture_of, build_network, count_parameters, find_preset
-from dcdr_deploy.scenes.camera import TARGET_MAX
-from dcdr_deploy.training.heldout import HeldOutPair
+from dcdr_deploy.models import architecture_of, build_network, count_parameters, find_preset
 
-NETWORKS = Path(dcdr_deploy.__file__).parents[1] / "docs" / "networks.md"
+ROOT = Path(dcdr_deploy.__file__).parents[1]
+NETWORKS = ROOT / "docs" / "networks.md"
 
 
 @pytest.fixture(scope="module")
@@ -49,59 +51,122 @@ def test_the_document_says_what_the_networks_are(preset: str, documented: dict[s
     assert gives.strip("`") == architecture.published_output
 
 
-def test_a_tone_curve_is_what_a_network_that_errs_in_the_curve_alone_is_judged_by() -> None:
+def ramp() -> tuple[np.ndarray, np.ndarray]:
+    """Light (64, 64, 3) and the 8-bit picture of it, in which nothing clips."""
     rng = np.random.default_rng(0)
-    light = np.sort(rng.uniform(0.05, 0.9, (64, 64, 3)), axis=0)
-    ldr = np.rint(light ** (1 / 2.2) * 200).astype(np.uint8)
-    pair = HeldOutPair("ramp", ldr, (light * TARGET_MAX).astype(np.uint16))
-    figures = judged(lambda sdr: (light**1.3).astype(np.float32), [pair])
-    assert figures["all_psnr_l_curve"] > figures["all_psnr_l"] + 15
-    assert np.isnan(figures["over_psnr_l"])
-    assert judged(trivial, [pair])["all_psnr_mu"] < 40
+    light = np.sort(rng.uniform(0.05, 0.9, (64, 64, 3)), axis=0).astype(np.float32)
+    return light, np.rint(light ** (1 / 2.2) * 200).astype(np.uint8)
 
 
-def test_the_tables_have_ours_beside_the_papers() -> None:
-    def figures(value: float) -> dict[str, float]:
-        keys = (
-            f"{name}_{each}{curve}" for name in ("all", "over") for each in table1.FIGURES for curve in ("", "_curve")
-        )
-        return {**dict.fromkeys(keys, value), "parameters": 571_267, "seconds": 10.0}
-
-    text = tables({"fhdr": {0: figures(30), 1: figures(32)}}, {"fhdr": {"milliseconds": 5.5}}, figures(20))
-    first, second, costs = (line for line in text.splitlines() if line.startswith("| FHDR |"))
-    assert "| 31.00 ± 1.41 |" in first
-    assert first.endswith("| 46.54 | 46.84 | 0.9963 |")
-    assert second.endswith("| 37.96 | 40.57 | 0.9905 |")
-    assert "| 571,267 | 0.6M | 2,051,456 |" in costs
-    assert text.count("| inverse sRGB |") == 2
+def test_a_tone_curve_is_what_a_network_that_errs_in_the_curve_alone_is_judged_by():
+    light, ldr = ramp()
+    figures = figures_of(light**1.3, ldr, light, np.ones((64, 64), bool), ["psnr-l", "delta-itp", "hdrvdp2-q"])
+    assert figures["psnr-l_curve"] > figures["psnr-l"] + 15
+    assert figures["delta-itp_curve"] < figures["delta-itp"] / 3
+    assert figures["hdrvdp2-q_curve"] > figures["hdrvdp2-q"]
+    assert trivial(ldr).max() <= 1 / 8
 
 
-def test_it_trains_one_network_after_another_in_slices(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    for name in ("fhdr", "kunet"):
-        entry = ARCHITECTURES[name]
-        monkeypatch.setitem(ARCHITECTURES, name, replace(entry, presets={name: TINY[name]}))
-    words = "--networks fhdr,kunet --steps 3 --batch 1 --patch 32 --scenes 2 --crops 4 --seeds 0 --frame 32x48"
-    words += f" --frame-seconds 0.01 --perceptual none --device cpu --output {tmp_path / 'runs'}"
-    monkeypatch.setattr("sys.argv", ["table1.py", *words.split(), "--minutes", "0.00001"])
-    table1.main()
-    assert "of 2 runs are finished; go on with --resume" in capsys.readouterr().out
-    monkeypatch.setattr("sys.argv", ["table1.py", *words.split()])
-    if list(tmp_path.glob("runs/*/*")):
-        with pytest.raises(SystemExit):
-            table1.main()
-        assert "go on with --resume" in capsys.readouterr().err
-    monkeypatch.setattr("sys.argv", ["table1.py", *words.split(), "--resume"])
-    table1.main()
-    shown = capsys.readouterr().out
-    (table,) = tmp_path.glob("runs/*/table.md")
-    assert table.read_text(encoding="utf-8") in shown
+def test_what_nobody_knows_counts_nowhere_and_what_is_no_number_counts_as_dark():
+    light, ldr = ramp()
+    known = np.ones((64, 64), bool)
+    known[:, :20] = False
+    wrong = np.where(known[..., None], light, 0.0).astype(np.float32)
+    figures = figures_of(wrong, ldr, light, known, ["psnr-l", "delta-uv", "hdrvdp2-q"])
+    assert figures["psnr-l"] == np.inf
+    assert figures["delta-uv"] == 0
+    assert figures["hdrvdp2-q"] == 100
+    broken = figures_of(np.full_like(light, np.nan), ldr, light, known, ["psnr-l"])
+    assert broken["psnr-l"] == pytest.approx(-10 * np.log10((light[known].astype(float) ** 2).mean()))
+
+
+def test_means_are_over_all_pictures_and_over_the_overexposed_ones():
+    rows = [(False, {"psnr-l": 10.0, "psnr-l_curve": 12.0}), (True, {"psnr-l": 20.0, "psnr-l_curve": float("nan")})]
+    found = means(rows, ["psnr-l"])
+    assert (found["all_psnr-l"], found["over_psnr-l"]) == (15, 20)
+    assert found["all_psnr-l_curve"] == 12
+    assert np.isnan(found["over_psnr-l_curve"])
+    assert (found["all_pictures"], found["over_pictures"]) == (2, 1)
+
+
+def test_held_out_pictures_are_those_of_the_split_in_sizes_that_every_network_takes():
+    pictures = held_out([], [ROOT / "data" / "hdri"], "validation", 80, 3)
+    assert [picture.ldr.shape for picture in pictures] == [(64, 64, 3)] * 3
+    assert len({picture.name for picture in pictures}) == 3
+    names = {path.stem for path in (ROOT / "data" / "hdri" / "validation").rglob("*.exr")}
+    assert all(picture.name.split("/")[-1].split("#")[0] in names for picture in pictures)
+
+
+def test_a_run_that_cannot_be_judged_does_not_spoil_the_others(tmp_path: Path):
+    light, ldr = ramp()
+    save([HeldOutPicture("ramp", "panorama", ldr, light, np.ones((64, 64), bool))], tmp_path / "pictures.npz")
+    np.savez(tmp_path / "right.npz", **{"0": light * 0.9})
+    np.savez(tmp_path / "empty.npz")
+    runs = {"inverse sRGB": None, "right": tmp_path / "right.npz", "empty": tmp_path / "empty.npz"}
+    told: list[str] = []
+    found, count = judge(runs, tmp_path / "pictures.npz", 1, ["psnr-l"], 1, say=told.append)
+    assert count == 1
+    assert found.keys() == {"inverse sRGB", "right"}
+    assert found["right"]["all_psnr-l"] > found["inverse sRGB"]["all_psnr-l"] > 0
+    assert told == ["empty cannot be judged: KeyError: '0 is not a file in the archive'"]
+
+
+def test_every_metric_of_the_papers_table_is_there_or_its_weights_are_missing():
+    names = computed()
+    assert set(names) | {"lpips-alex-l"} == {*PAPERS, *OWN}
+
+
+def test_the_tables_have_ours_beside_the_papers():
+    names = ["psnr-l", "hdrvdp2-q", "delta-itp"]
+
+    def figures(value: float, step: int = 100, note: str = "") -> dict[str, float | str]:
+        keys = (f"{part}_{name}{curve}" for part in SETS for name in names for curve in CURVES)
+        return {**dict.fromkeys(keys, value), "parameters": 571_267, "step": step, "note": note}
+
+    runs = {"fhdr": {0: figures(30), 1: figures(32, 98, "it fell silent")}}
+    text = tables(runs, {"fhdr": {"milliseconds": 5.5, "memory": 2**30, "tiles": 1}}, figures(20), names)
+    *quality, costs = (line for line in text.splitlines() if line.startswith("| FHDR |"))
+    assert len(quality) == 4
+    assert quality[0].startswith("| FHDR | 2 | 31.00 ± 1.41 | 31.00 ± 1.41 |")
+    assert quality[1].endswith("| 46.54 | 46.84 | 0.9963 | 0.0046 | 66.58 |")
+    assert quality[3].endswith("| 37.96 | 40.57 | 0.9905 | 0.0113 | 61.45 |")
+    assert "| 571,267 | 0.6M | 2,051,456 | 100, 98 | 5.5 | 1.00 | 1 | it fell silent |" in costs
+    assert text.count("| inverse sRGB |") == 4
+
+
+def test_the_clock_can_be_the_budget_only_where_it_is_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit):
+        table1.parse(["--steps", "0"])
+    assert "say how many those are" in capsys.readouterr().err
+    words = ["--device", "cpu", "--output", str(tmp_path)]
+    fixed = table1.parse([*words, "--seconds", "60"])
+    assert fixed.folder == table1.parse(words).folder  # slices of any length belong together
+    fixed.folder.mkdir(parents=True)
+    with pytest.raises(SystemExit):
+        table1.parse(words)
+    assert "go on with --resume" in capsys.readouterr().err
+    assert table1.parse([*words, "--steps", "0", "--seconds", "60"]).folder != fixed.folder
+
+
+@pytest.mark.slow
+def test_networks_train_beside_each_other_and_one_that_fails_is_named(tmp_path: Path):
+    words = "--networks kunet,fhdr,paper --jobs 3 --steps 6 --batch 1 --patch 32 --scenes 2 --crops 2 --size 64"
+    words += f" --seeds 0 --frame 32x48 --frame-seconds 0.01 --perceptual vgg19 --device cpu --scratch {tmp_path}"
+    words += f" --output {tmp_path / 'runs'} --figures {tmp_path / 'figures'}"
+    command = [sys.executable, table1.__file__, *words.split()]
+    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path), "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    first = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
+    assert "2 of 3 runs are finished; go on with --resume" in first.stdout
+    assert "Failed: paper-0: InputError: the perceptual loss needs torchvision's VGG19 weights" in first.stdout
+    kept = json.loads((tmp_path / "figures" / "table.json").read_text())
+    assert kept["runs"].keys() == {"kunet", "fhdr"}
+    assert kept["runs"]["kunet"]["0"]["step"] == 6
+    assert kept["runs"]["kunet"]["0"]["all_pictures"] == 2
+    assert kept["speeds"]["fhdr"]["milliseconds"] > 0
+    assert (tmp_path / "figures" / "table.md").read_text(encoding="utf-8") in first.stdout
+    assert not list(tmp_path.glob("samples-*"))
     results = sorted(tmp_path.glob("runs/*/*/result.json"))
-    assert [path.parent.name for path in results] == ["fhdr-0", "kunet-0"]
-    speed = json.loads((results[0].parent / "speed.json").read_text())
-    assert speed["milliseconds"] > 0
     written = [path.stat().st_mtime_ns for path in results]
-    table1.main()
+    again = subprocess.run([*command, "--resume"], capture_output=True, text=True, env=environment, check=True)
+    assert "2 of 3 runs are finished" in again.stdout
     assert [path.stat().st_mtime_ns for path in results] == written
