@@ -43,8 +43,8 @@ FROZEN_SHARE = 0.45
 """Share of the planned steps after which the plan only shrinks: from 0.5 on the learning rate falls, never to rise."""
 MARGIN = 0.03
 POLL_SECONDS, SAY_SECONDS = 0.1, 10.0
-STALL_SECONDS = 20.0
-"""The others go on without a run that keeps them waiting for so long, until it has caught up."""
+STALL_SECONDS = 30.0
+"""The others go on without a run that keeps one of them waiting for so long, until it has caught up."""
 CHECKPOINT_STEPS = 1000
 """A run that is killed loses at most so many."""
 
@@ -184,11 +184,11 @@ def train_together(
                 board.stop()
             if now > end + patience:
                 _end(jobs, processes, "it did not end in time")
-            if slowest != before:
+            if slowest != before or slowest == max(steps.values(), default=NEVER):
                 moved, before = now, slowest
             for slot, step in board.behind.items():
                 board.excuse(slot, step + LEAD < slowest)
-            if now - moved > STALL_SECONDS and slowest < max(steps.values(), default=NEVER):
+            if now - moved > STALL_SECONDS:
                 for slot in [slot for slot, step in steps.items() if step == slowest]:
                     say(f"{jobs[slot].name} keeps the others waiting at step {slowest}: they go on")
                     board.excuse(slot, True)
