@@ -121,6 +121,13 @@ def test_options_named_in_a_sentence_are_options_of_some_command(document):
             assert re.match(r"--[\w-]+", line)[0] in known, line
 
 
+def source_of(script):
+    """A script's text and that of its neighbours which it imports: options may be shared."""
+    text = script.read_text(encoding="utf-8")
+    neighbours = [script.with_name(f"{name}.py") for name in re.findall(r"^from (\w+) import", text, re.MULTILINE)]
+    return "".join([text, *(path.read_text(encoding="utf-8") for path in neighbours if path.is_file())])
+
+
 @by_document
 def test_scripts_and_their_options_exist(document):
     for line in code(document):
@@ -129,7 +136,7 @@ def test_scripts_and_their_options_exist(document):
             script = ROOT / words[0]
             assert script.is_file(), line
             for option in re.findall(r"(?<!\S)--[\w-]+", line):
-                assert f'"{option}"' in script.read_text(encoding="utf-8"), line
+                assert f'"{option}"' in source_of(script), line
 
 
 @by_document
