@@ -275,7 +275,8 @@ def _train(state: TrainingState, job: Job, board: Board, slot: int) -> str:
                 return False
             time.sleep(0.002)
 
-    loop = LoopOptions(checkpoint_every=CHECKPOINT_STEPS, validate_every=NEVER, workers=job.workers, device=job.device)
+    # Where several share a GPU, it is busy whoever queues; and what one network cannot record would cost it time.
+    loop = LoopOptions(CHECKPOINT_STEPS, NEVER, workers=job.workers, device=job.device, record=False)
     board.tell(slot, state.step)
     try:
         run_training(state, SharedSamples(job.samples), job.folder, loop, job.files, stop=is_over)

@@ -11,8 +11,8 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
-from evaluate_demo import PEAK_NITS, delta_itp
-from held_out import KINDS, PEAK, HeldOutPicture
+from held_out import PEAK, HeldOutPicture, panorama_views, photographs
+from judgement import PEAK_NITS, itp_codes, itp_distance
 from numpy.typing import NDArray
 
 from dcdr_deploy.evaluation.align import CannotAlignError, by_curve
@@ -40,10 +40,8 @@ Figures = dict[str, float]
 
 
 def _itp(pair: Pair, mask: Mask | None) -> float:
-    found, truth = (np.minimum(each, PEAK_NITS) for each in pair.in_nits())
-    shape = found.shape
-    distance = delta_itp(found.reshape(-1, 3).astype(np.float64), truth.reshape(-1, 3).astype(np.float64))
-    return masked_mean(distance.reshape(shape[:2]), mask)
+    found, truth = (itp_codes(np.minimum(each, PEAK_NITS).reshape(-1, 3)) for each in pair.in_nits())
+    return masked_mean(itp_distance(found, truth).reshape(pair.size), mask)
 
 
 DELTA_ITP = Metric(
@@ -65,15 +63,14 @@ def held_out(
     photos: Sequence[Path], panoramas: Sequence[Path], split: str, size: int, count: int
 ) -> list[HeldOutPicture]:
     """Pictures of a split, ``count`` in all and as many of each kind that there is, cut to :data:`MULTIPLE`."""
-    folders = {"photograph": photos, "panorama": panoramas}
-    kinds = [kind for kind, places in folders.items() if places]
+    kinds = [(draw, folders) for draw, folders in ((photographs, photos), (panorama_views, panoramas)) if folders]
     pictures: list[HeldOutPicture] = []
-    for kind in kinds:
-        for picture in KINDS[kind](folders[kind], split, size, most=count // len(kinds)):
+    for draw, folders in kinds:
+        for picture in draw(folders, split, size, most=count // len(kinds)):
             rows, columns = (side - side % MULTIPLE for side in picture.ldr.shape[:2])
             cut = (slice(rows), slice(columns))
             parts = (np.ascontiguousarray(each[cut]) for each in (picture.ldr, picture.truth, picture.known))
-            pictures.append(HeldOutPicture(picture.name, kind, *parts))
+            pictures.append(HeldOutPicture(picture.name, picture.kind, *parts))
     return pictures
 
 
@@ -178,7 +175,7 @@ def judge(
         say("time is up before all pictures are judged")
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
-    whole = [number for number in range(count) if all((number, run) in found for run in judged)]
+    whole = [number for number in range(count) if judged and all((number, run) in found for run in judged)]
     return {run: means([found[number, run] for number in whole], names) for run in judged}, len(whole)
 
 
