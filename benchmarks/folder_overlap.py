@@ -1,10 +1,11 @@
 """How well a folder run overlaps decoding, the network and encoding: wall time over the bound that the cores set.
 
-    python benchmarks/folder_overlap.py [--files 24] [--size 1080x1920] [--milliseconds 10,30,130]
+    python benchmarks/folder_overlap.py [--files 24] [--size 1080x1920] [--milliseconds 10,30,130] [--scale native]
 
-Makes a folder of PNG pictures, times decoding and encoding on their own, then folder runs with an engine that sleeps,
-as a GPU computes while the processor is free. With c cores a run cannot be faster than
-max(network, decode / c, encode / c), and, as both need the cores, not than (decode + encode) / c.
+Makes a folder of PNG pictures and converts it to EXR with an engine that sleeps, as a GPU computes while the processor
+is free. A run cannot be faster than the network, nor than what the cores do at best: the same decoding and encoding,
+without the runner, by as many threads as there are cores, each taking one file after the other. That is timed on half
+the files before each run and on half after it, so that other work on the machine slows both alike.
 """
 
 from __future__ import annotations
@@ -13,16 +14,18 @@ import argparse
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dcdr_deploy import Runner, convert_folder
+from dcdr_deploy import ConvertOptions, Runner, convert_folder
 from dcdr_deploy.engines import Engine, EngineInfo, ModelMetadata
 from dcdr_deploy.engines.base import DEVICE_CUDA
-from dcdr_deploy.imaging import read_image, white_units_summary, write_image
+from dcdr_deploy.run.file import begin, decode, encode
+from dcdr_deploy.run.working_scale import parse_scale
 from dcdr_deploy.system.hardware import cpu_threads
 
 
@@ -30,7 +33,7 @@ class SleepingEngine(Engine):
     """Stands for a GPU: a result is there so many seconds after its computation could begin, one after the other."""
 
     def __init__(self, seconds: float) -> None:
-        self._seconds, self._free = seconds, 0.0
+        self._seconds, self._free, self.calls = seconds, 0.0, 0
         metadata = ModelMetadata(peak=8.0)
         self.info = EngineInfo(
             "sleeping",
@@ -47,6 +50,7 @@ class SleepingEngine(Engine):
         return batch / 8
 
     def _start_codes(self, batch: NDArray[np.uint8] | NDArray[np.uint16]) -> Callable[[], NDArray[np.float32]]:
+        self.calls += 1
         ready = max(self._free, time.perf_counter()) + self._seconds
         self._free = ready
 
@@ -64,59 +68,63 @@ def main() -> None:
     parser.add_argument("--files", type=int, default=24)
     parser.add_argument("--size", default="1080x1920")
     parser.add_argument("--milliseconds", default="10,30,130", help="time of the network a frame, default: %(default)s")
+    parser.add_argument("--scale", default="native", help="auto calls the engine twice a frame [%(default)s]")
     options = parser.parse_args()
     height, width = map(int, options.size.split("x"))
     cv2.setNumThreads(1)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         make_pictures(folder / "in", options.files, height, width)
-        decode, encode = alone(folder)
-        cores = cpu_threads()
-        print(f"{options.files} PNG of {width} x {height}, {cores} cores; alone and on one core: ", end="")
-        print(f"decoding {decode:.3f} s a frame, encoding {encode:.3f} s")
-        print("| network ms | folder s a frame | max of the three | ratio | with both on the cores | ratio |")
-        print("|---|---|---|---|---|---|")
+        convert = ConvertOptions(scale=parse_scale(options.scale))
+        print(f"{options.files} PNG of {width} x {height} to EXR, scale {options.scale}, {cpu_threads()} cores")
+        print(
+            "| network ms | folder s a frame | network s | cores s | ratio to the larger | processor time, s | ratio |"
+        )
+        print("|---|---|---|---|---|---|---|")
         for milliseconds in map(float, options.milliseconds.split(",")):
-            seconds = folder_run(folder, milliseconds / 1e3) / options.files
-            bound = max(milliseconds / 1e3, decode / cores, encode / cores)
-            shared = max(milliseconds / 1e3, (decode + encode) / cores)
-            print(
-                f"| {milliseconds:g} | {seconds:.3f} | {bound:.3f} | {seconds / bound:.2f} | {shared:.3f} "
-                f"| {seconds / shared:.2f} |"
-            )
+            print(compared(folder, milliseconds / 1e3, convert), flush=True)
 
 
 def make_pictures(folder: Path, files: int, height: int, width: int) -> None:
     folder.mkdir()
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
-    base = 128 + 60 * np.sin(x / 90) + 50 * np.cos(y / 70)
+    base = 128 + 90 * np.sin(x / 90) + 60 * np.cos(y / 70)  # some of it clips
     for number in range(files):
         noise = np.random.default_rng(number).normal(0, 2, (height, width, 3))
         picture = np.clip(base[..., None] + noise, 0, 255).astype(np.uint8)
         cv2.imwrite(str(folder / f"{number:03}.png"), picture)
 
 
-def alone(folder: Path) -> tuple[float, float]:
-    """Seconds a frame of decoding and of encoding, with nothing beside them."""
-    decode = encode = 0.0
-    paths = sorted((folder / "in").iterdir())[:6]
-    for path in paths:
-        started = time.perf_counter()
-        frame = read_image(path)
-        decode += time.perf_counter() - started
-        linear = frame.pixels.astype(np.float32) / 2040
-        started = time.perf_counter()
-        write_image(folder / "alone.exr", linear, peak=8.0)
-        white_units_summary(linear, 8.0)
-        encode += time.perf_counter() - started
-    return decode / len(paths), encode / len(paths)
-
-
-def folder_run(folder: Path, seconds: float) -> float:
+def compared(folder: Path, seconds: float, options: ConvertOptions) -> str:
+    """A row: the run beside its bounds, seconds a frame."""
+    paths = sorted((folder / "in").iterdir())
+    half = len(paths) // 2
+    before = by_cores(paths[:half], folder, options)
     with SleepingEngine(seconds) as engine:
-        started = time.perf_counter()
-        convert_folder(folder / "in", folder / f"out-{seconds}", runner=Runner(engine, tile=None))
-        return time.perf_counter() - started
+        started, processor = time.perf_counter(), time.process_time()
+        convert_folder(folder / "in", folder / f"out-{seconds}", Runner(engine, tile=None), options)
+        run = (time.perf_counter() - started) / len(paths), (time.process_time() - processor) / len(paths)
+        network = engine.calls * seconds / len(paths)
+    after = by_cores(paths[half:], folder, options)
+    cores, alone = ((first + last) / len(paths) for first, last in zip(before, after, strict=True))
+    bound = max(network, cores)
+    return (
+        f"| {1e3 * seconds:g} | {run[0]:.3f} | {network:.3f} | {cores:.3f} | {run[0] / bound:.2f} "
+        f"| {run[1]:.3f} | {run[1] / alone:.2f} |"
+    )
+
+
+def by_cores(paths: list[Path], folder: Path, options: ConvertOptions) -> tuple[float, float]:
+    """Seconds, on the wall and of the processor, of all that a run does with these files but for the network."""
+
+    def convert(path: Path) -> None:
+        with SleepingEngine(0) as engine:
+            encode(begin(decode(path), Runner(engine, tile=None), options)(), folder / f"{path.stem}.exr", options)
+
+    started, processor = time.perf_counter(), time.process_time()
+    with ThreadPoolExecutor(cpu_threads()) as pool:
+        list(pool.map(convert, paths))
+    return time.perf_counter() - started, time.process_time() - processor
 
 
 if __name__ == "__main__":

@@ -235,5 +235,5 @@ def measured(codes: Codes, light: Light, result: Light) -> Recovery:
         pixels=somewhere.size,
         clipped=count,
         whole=int(np.count_nonzero(smallest_channel(there) >= least)),
-        stops=histogram_of_stops(np.maximum(np.maximum(gains[:, 0], gains[:, 1]), gains[:, 2]), STOPS_BINS),
+        stops=histogram_of_stops(largest_channel(gains), STOPS_BINS),
     )

@@ -76,7 +76,8 @@ def block_motion(before: Luma, now: Luma) -> Motion:
             vectors *= 2
     vectors = _refined(*levels[0], vectors, parts=True)
     old, new = levels[0]
-    residual = _around(np.abs(_sampled(old, _places(vectors, new.shape)) - new))
+    places = _places(vectors, new.shape)
+    residual = _around(np.abs(_sampled(old, places[..., 0], places[..., 1]) - new))
     height, width = now.shape
     factors = np.array([width / new.shape[1], height / new.shape[0]], np.float32)
     enlarged = np.asarray(cv2.resize(residual, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
@@ -119,8 +120,9 @@ def _refined(old: Luma, new: Luma, vectors: Vectors, *, parts: bool = False) -> 
         parts: blocks that stay where they are move by a part of a pixel.
     """
     places = _places(vectors, new.shape)
+    columns, rows = ([np.ascontiguousarray(places[..., axis] + step) for step in (-1, 0, 1)] for axis in (0, 1))
     steps = [(x, y) for y in (-1, 0, 1) for x in (-1, 0, 1)]
-    costs = np.stack([_costs(old, new, places + np.array(step, np.float32), vectors.shape) for step in steps])
+    costs = np.stack([_costs(old, new, columns[x + 1], rows[y + 1], vectors.shape) for x, y in steps])
     staying = np.array([STAYING * (abs(x) + abs(y)) for x, y in steps], np.float32)
     chosen = (costs + staying[:, None, None]).argmin(axis=0)
     moved = vectors + np.array(steps, np.float32)[chosen]
@@ -139,9 +141,9 @@ def _vertex(less: Luma, middle: Luma, more: Luma) -> NDArray[np.float32]:
     return np.where(bend > 2 * STAYING, np.clip(place, -0.5, 0.5), 0).astype(np.float32)
 
 
-def _costs(old: Luma, new: Luma, places: NDArray[np.float32], blocks: tuple[int, ...]) -> Luma:
+def _costs(old: Luma, new: Luma, columns: Luma, rows: Luma, blocks: tuple[int, ...]) -> Luma:
     """Return the mean absolute difference of luma in and around each block, (rows, columns)."""
-    difference = cv2.absdiff(_sampled(old, places), new)
+    difference = cv2.absdiff(_sampled(old, columns, rows), new)
     means = cv2.resize(difference, blocks[1::-1], interpolation=cv2.INTER_AREA)
     return np.asarray(cv2.blur(means, (3, 3), borderType=cv2.BORDER_REFLECT), np.float32).reshape(blocks[:2])
 
@@ -159,7 +161,6 @@ def _places(vectors: Vectors, size: tuple[int, ...]) -> NDArray[np.float32]:
     return flow + np.stack(np.meshgrid(np.arange(width), np.arange(height)), axis=-1).astype(np.float32)
 
 
-def _sampled(luma: Luma, places: NDArray[np.float32]) -> Luma:
-    return np.asarray(
-        cv2.remap(luma, places[..., 0], places[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), np.float32
-    )
+def _sampled(luma: Luma, columns: Luma, rows: Luma) -> Luma:
+    """Return luma at places in its columns and rows, each (h, w)."""
+    return np.asarray(cv2.remap(luma, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), np.float32)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcdr_deploy.imaging.transfer import luminance
-from dcdr_deploy.run.gain import ExcessField, WorkingPicture
+from dcdr_deploy.run.gain import ExcessField, WorkingPicture, largest_channel
 from dcdr_deploy.run.video.cuts import Histograms, histograms, is_cut
 from dcdr_deploy.run.video.motion import block_motion
 
@@ -71,7 +71,7 @@ class Steadying:
             motion = block_motion(before.luma, luma)
             moved = motion.moved(np.concatenate([before.stops * before.weight, before.weight], axis=2))
             past = moved[..., :3] / np.maximum(moved[..., 3:], 1e-9)
-            change = np.abs(past - fresh).max(axis=2, keepdims=True) / CHANGE
+            change = largest_channel(np.abs(past - fresh))[..., None] / CHANGE
             mismatch = (motion.residual[..., None] / MISMATCH) ** 2
             weight = np.minimum(moved[..., 3:] * np.exp(-mismatch - change**2), self._most)
             stops = fresh + (past - fresh) * (weight / np.maximum(weight + own, 1e-9)) * (own > 0)
