@@ -80,8 +80,8 @@ class Photograph:
 
     path: Path
 
-    def render(self, size: int, camera: str = "plain") -> HeldOutPicture | None:
-        """It with a long side of ``size``, exposed up so that it clips; a smaller one at its own size.
+    def render(self, size: int | None, camera: str = "plain") -> HeldOutPicture | None:
+        """It with a long side of ``size``, exposed up so that it clips; a smaller one, or for ``None``, at its own.
 
         ``None`` where its long side is below :data:`LEAST_PART` of the size: enlarged it would show nothing that a row
         of smaller pictures does not show.
@@ -90,9 +90,9 @@ class Photograph:
         rng = np.random.default_rng((zlib.crc32(name.encode()), 1))
         pixels = read_photograph(self.path)
         longer = max(pixels.shape[:2])
-        if longer < size * LEAST_PART:
+        if size is not None and longer < size * LEAST_PART:
             return None
-        light, known = _resized(*linearise(pixels), min(size, longer))
+        light, known = _resized(*linearise(pixels), min(size or longer, longer))
         largest = np.where(known, brightest_channel(light), 0)
         exposures = [float(2 ** rng.uniform(*STOPS)) for _ in range(MOST_DRAWS)]
         clipping = [exposure for exposure in exposures if (largest * exposure >= 1).mean() >= LEAST_CLIPPED]

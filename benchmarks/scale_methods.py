@@ -9,12 +9,15 @@ nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from dcdr_deploy.run.gain import NEAR_PIXELS
 
 GAIN_FLOOR = 1e-3
 LEAST_SHARE = 1e-4
@@ -103,11 +106,42 @@ def by_guided_gain(view: View, small: Tensor, result: Tensor, radius: int = 2, e
     return view.light * 2 ** (enlarge(mean(slope), view.size) * full_guide + enlarge(mean(offset), view.size))
 
 
-def excess_field(view: View, small: Tensor, result: Tensor, share: Tensor, power: float, floor: float) -> Tensor:
-    """Light that a fully clipped pixel has above SDR white, at full size, (1, 3, H, W), not negative."""
-    excess = ((result - small).clamp_min(0) / share.clamp_min(floor)).clamp_max(LARGEST_EXCESS)
-    certainty = share.clamp_min(LEAST_SHARE) ** power
-    return enlarge(excess * certainty, view.size) / enlarge(certainty, view.size)
+def near_clipping(view: View, size: Size) -> Tensor:
+    """1 where clipping is near, else 0, enlarged from a working size, (1, 1, H, W): what run/gain.py lets change."""
+    hard = (view.codes.amax(1, keepdim=True) >= FULL_CODE - 1e-6).float()
+    cell = max(full / part for full, part in zip(view.size, size, strict=True))
+    radius = max(1, math.ceil(NEAR_PIXELS / cell))
+    cells = (average_down(hard, size) > 0).float()
+    return enlarge(F.max_pool2d(cells, 2 * radius + 1, 1, radius), view.size)
+
+
+@dataclass(frozen=True)
+class Cells:
+    """What a network found at a working size.
+
+    Attributes:
+        excess: light that a fully clipped pixel has above SDR white, (1, 3, h, w), not negative.
+        certainty: of each cell, above 0.
+    """
+
+    excess: Tensor
+    certainty: Tensor
+
+    def enlarged(self, size: Size) -> Tensor:
+        """The excess at another size, by normalised convolution."""
+        if size == (self.excess.shape[-2], self.excess.shape[-1]):
+            return self.excess
+        return enlarge(self.excess * self.certainty, size) / enlarge(self.certainty, size)
+
+
+def mean_of(parts: Sequence[tuple[Cells, float]]) -> Cells:
+    """The mean of several working sizes' gains in stops, on the grid of the first, which is the finest."""
+    finest = parts[0][0]
+    size = finest.excess.shape[-2], finest.excess.shape[-1]
+    stops = torch.zeros_like(finest.excess)
+    for cells, weight in parts:
+        stops = stops + weight * torch.log2(1 + cells.enlarged(size))
+    return Cells(torch.exp2(stops) - 1, finest.certainty)
 
 
 @dataclass(frozen=True)
@@ -131,14 +165,15 @@ class Excess:
         clipped = clipping(view.codes, self.begin)
         return clipped.amax(1, keepdim=True).expand_as(clipped) if self.pixels else clipped
 
-    def field(self, view: View, small: Tensor, result: Tensor) -> Tensor:
-        """The excess enlarged, (1, 3, H, W)."""
+    def cells(self, view: View, small: Tensor, result: Tensor) -> Cells:
+        """What the network found at a working size."""
         share = average_down(self.weights(view), (small.shape[-2], small.shape[-1]))
-        return excess_field(view, small, result, share, self.power, self.floor)
+        excess = ((result - small).clamp_min(0) / share.clamp_min(self.floor)).clamp_max(LARGEST_EXCESS)
+        return Cells(excess, share.clamp_min(LEAST_SHARE) ** self.power)
 
     def __call__(self, view: View, small: Tensor, result: Tensor) -> Tensor:
         """Light at full size."""
-        return view.light + self.weights(view) * self.field(view, small, result)
+        return view.light + self.weights(view) * self.cells(view, small, result).enlarged(view.size)
 
 
 Method = Callable[[View, Tensor, Tensor], Tensor]
@@ -154,10 +189,6 @@ METHODS: dict[str, Method] = {
     "excess, floor 0.3": Excess(floor=0.3),
     "excess of channels": Excess(pixels=False),
 }
-RECEPTIVE_FIELD = 83
-"""Pixels that the network sees on each side, with offsets of zero."""
-
-
 NATIVE = 0
 """Stands for a picture's own edge in the lists below."""
 
@@ -203,6 +234,21 @@ COMBINED: dict[str, tuple[tuple[int, float], ...]] = {
 }
 """Several working edges and the weight of each: means of their gains in stops."""
 
+MAIN = tuple(
+    ((coarse, 0.5), (fine, 0.5))
+    for coarse, fine in (
+        (192, 384),
+        (192, 512),
+        (128, 768),
+        (192, 768),
+        (256, 768),
+        (128, NATIVE),
+        (192, NATIVE),
+        (256, NATIVE),
+    )
+)
+"""Those of :data:`COMBINED` that came out best, which are tried without being asked for."""
+
 INSIDE = ((192, 384), (128, 512), (192, 512), (192, 768), (256, 768), (192, NATIVE))
 """(coarse, fine): coarse inside large clipped areas, fine near their edges."""
 
@@ -219,33 +265,40 @@ def candidates(
         view: the picture.
         small: its light at each working size, by the longer edge.
         results: the network's light there.
-        every_method: try all of :data:`METHODS` at every edge, not only the plain excess.
+        every_method: try all of :data:`METHODS` at every edge, not only the plain excess, all of :data:`COMBINED`, not
+            only :data:`MAIN`, and :data:`INSIDE`.
     """
     native = max(view.size)
     method = Excess()
     weights = method.weights(view)
-    stops = {}
+    found: dict[int, Cells] = {}
+    near: dict[int, Tensor] = {}
     for edge, result in results.items():
-        field = method.field(view, small[edge], result)
-        stops[edge] = torch.log2(1 + field)
+        found[edge] = method.cells(view, small[edge], result)
+        near[edge] = weights * near_clipping(view, (small[edge].shape[-2], small[edge].shape[-1]))
         if edge == native:
             yield "native network", result
-            stops[NATIVE] = stops[edge]
-        yield f"{'native' if edge == native else edge}", view.light + weights * field
+            found[NATIVE], near[NATIVE] = found[edge], near[edge]
+        name = "native" if edge == native else f"{edge}"
+        yield name, view.light + near[edge] * found[edge].enlarged(view.size)
         if every_method and edge != native:
             for name, way in METHODS.items():
                 yield f"{edge} {name}", way(view, small[edge], result)
     for name, parts in COMBINED.items():
-        if all(edge in stops for edge, _ in parts):
-            mean = sum((weight * stops[edge] for edge, weight in parts), torch.zeros_like(weights))
-            yield name, view.light + weights * (torch.exp2(mean) - 1)
-    for coarse, fine in INSIDE:
-        if coarse in stops and fine in stops and (fine or native) > coarse:
+        # A picture whose own edge is in the list is rated once, as native.
+        there = all(edge in found and edge != native for edge, _ in parts)
+        if there and (every_method or parts in MAIN):
+            finest_first = sorted(parts, key=lambda part: part[0] or native, reverse=True)
+            mean = mean_of([(found[edge], weight) for edge, weight in finest_first])
+            yield name, view.light + near[finest_first[0][0]] * mean.enlarged(view.size)
+    for coarse, fine in INSIDE if every_method else ():
+        if coarse in found and fine in found and (fine or native) > coarse:
+            both = [torch.log2(1 + found[edge].enlarged(view.size)) for edge in (fine, coarse)]
             # A fine result is right where something unclipped lies within what the network sees there.
             beyond = (view.depth * (fine or native) / RECEPTIVE_FIELD).clamp(0, 1)
             beyond = beyond * beyond * (3 - 2 * beyond)
             for name, share in (("inside", beyond), ("half, and inside", 0.5 + 0.5 * beyond)):
-                mean = torch.lerp(stops[fine], stops[coarse], share)
-                yield f"{fine or 'native'} with {coarse} {name}", view.light + weights * (torch.exp2(mean) - 1)
-            least = torch.minimum(stops[fine], stops[coarse])
-            yield f"{fine or 'native'} or {coarse}, the lower", view.light + weights * (torch.exp2(least) - 1)
+                stops = torch.lerp(*both, share)
+                yield f"{fine or 'native'} with {coarse} {name}", view.light + near[fine] * (torch.exp2(stops) - 1)
+            least = torch.minimum(*both)
+            yield f"{fine or 'native'} or {coarse}, the lower", view.light + near[fine] * (torch.exp2(least) - 1)
