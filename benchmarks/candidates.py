@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from dcdr_deploy.engines import Engine, load_engine
 from dcdr_deploy.engines.base import DEVICE_CPU, DEVICE_CUDA, EngineOptions
+from dcdr_deploy.engines.registry import AUTO
 from dcdr_deploy.modelfile.names import CHECKPOINT_SUFFIXES
 
 if TYPE_CHECKING:
@@ -35,11 +36,12 @@ class Candidate:
     base: Path | None = None
     part: float = 1.0
 
-    def engine(self, options: EngineOptions, backend: str = "auto") -> Engine:
-        """Load it; blends run by torch."""
-        if self.base is None:
-            return load_engine(self.file, backend, options)
-        return engine_of(blended(self.file, self.base, self.part), options)
+    def engine(self, options: EngineOptions, backend: str = AUTO) -> Engine:
+        """Load it; checkpoints run by torch where no backend is named, as blends do: one arithmetic for all."""
+        if self.base is not None:
+            return engine_of(blended(self.file, self.base, self.part), options)
+        by_torch = backend == AUTO and self.file.suffix in CHECKPOINT_SUFFIXES
+        return load_engine(self.file, "torch" if by_torch else backend, options)
 
 
 def candidates(
@@ -93,8 +95,3 @@ def engine_of(loaded: LoadedModel, options: EngineOptions) -> Engine:
     kind = options.kind or (DEVICE_CUDA if torch.cuda.is_available() else DEVICE_CPU)
     precision = choose_precision(loaded.network, loaded.source, kind, options)
     return TorchEngine(loaded.network, loaded.metadata, loaded.source, kind, options, precision)
-
-
-def is_checkpoint(file: Path) -> bool:
-    """Whether torch runs it."""
-    return file.suffix in CHECKPOINT_SUFFIXES

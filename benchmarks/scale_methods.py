@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -40,8 +41,12 @@ def linear_to_srgb(x: Tensor) -> Tensor:
     return torch.where(x <= 0.0031308, x * 12.92, 1.055 * x.clamp_min(0.0031308) ** (1 / 2.4) - 0.055)
 
 
+@lru_cache(maxsize=128)
 def area_matrix(size: int, target: int, device: torch.device) -> Tensor:
-    """(target, size): every output is the mean of the input over its part of the axis, fractions of pixels included."""
+    """(target, size): every output is the mean of the input over its part of the axis, fractions of pixels included.
+
+    Kept: pictures of one size need the same ones, and making one takes longer than using it.
+    """
     edges = torch.arange(target + 1, dtype=torch.float64) * size / target
     pixel = torch.arange(size, dtype=torch.float64)
     overlap = torch.minimum(edges[1:, None], pixel + 1) - torch.maximum(edges[:-1, None], pixel)
@@ -50,6 +55,8 @@ def area_matrix(size: int, target: int, device: torch.device) -> Tensor:
 
 def average_down(x: Tensor, size: Size) -> Tensor:
     """Area average (N, C, H, W) -> (N, C, *size)."""
+    if size == (x.shape[-2], x.shape[-1]):
+        return x
     rows, columns = (area_matrix(a, b, x.device) for a, b in zip(x.shape[-2:], size, strict=True))
     return rows @ x @ columns.T
 

@@ -49,6 +49,16 @@ def test_a_blend_lies_between_its_files(files: tuple[Path, Path]) -> None:
         np.testing.assert_array_equal(half, half.half().float())
 
 
+def test_checkpoints_run_by_torch_like_blends_whatever_else_is_there(
+    files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    monkeypatch.setattr("candidates.load_engine", lambda file, backend, options: asked.append((file.suffix, backend)))
+    for file, backend in ((files[0], "auto"), (files[0], "cuda"), (Path("model.onnx"), "auto")):
+        Candidate("x", file).engine(CPU, backend)
+    assert asked == [(".safetensors", "torch"), (".safetensors", "cuda"), (".onnx", "auto")]
+
+
 def test_all_of_the_new_weights_compute_what_their_file_computes(files: tuple[Path, Path]) -> None:
     new, old = files
     loaded = blended(new, old, 1.0)
