@@ -11,11 +11,21 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from dcdr_deploy.engines.cuda.convolution import SLOPES, ConvolutionArguments, SftLayer
-from dcdr_deploy.engines.cuda.convolution_packing import pack_bias, pack_sft_bias, pack_sft_weight, pack_weight
+from dcdr_deploy.engines.cuda.convolution import SLOPES, ConvolutionArguments, SecondConvolution, SftLayer
+from dcdr_deploy.engines.cuda.convolution_packing import (
+    pack_bias,
+    pack_second_weight,
+    pack_sft_bias,
+    pack_sft_weight,
+    pack_weight,
+)
+from dcdr_deploy.engines.cuda.convolution_table import Variant, ring_bytes
 
 TOLERANCE = {torch.float16: 4e-4, torch.float32: 2e-6}
 """Relative error (RMS) by the output's type, against the same rounded inputs: results are rounded to 11 bits once."""
+
+TOLERANCE_OF_TWO = {torch.float16: 4e-4, torch.float32: 2e-5}
+"""The same for two convolutions in one: what lies between them is rounded too, and not always to the same side."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +41,7 @@ class Case:
     tone: bool = False
     real_in: int = 0
     real_out: int = 0
+    then: bool = False
 
     @property
     def end(self) -> str:
@@ -41,8 +52,14 @@ class Case:
         """Arguments without pointers, for (N, H, W) pixels of the input."""
         sizes = dict(zip(("batch", "height", "width"), size, strict=True))
         channels = {"channels_in": self.channels_in, "channels_out": self.channels_out}
-        image = 16 if self.end == "product" else 0
-        return ConvolutionArguments(**sizes, **channels, x=0, weight=0, bias=0, out=0, image=image, **self.options)
+        pointers: dict[str, Any] = dict.fromkeys(("x", "weight", "bias", "out"), 0)
+        if self.end == "product":
+            pointers["image"] = 16
+        if self.then:
+            pointers["then"] = SecondConvolution(0, 0, 0)
+        if self.second and not self.sft:
+            pointers["second"] = 16
+        return ConvolutionArguments(**sizes, **channels, **pointers, **self.options)
 
 
 CASES = {
@@ -53,10 +70,15 @@ CASES = {
     "end of a head": Case(32, 32),
     "head at a half": Case(32, 32, {"activation": "leaky", "upsample": 2}),
     "head at the whole": Case(32, 32, {"activation": "leaky", "upsample": 4}),
+    "hidden maps of two layers, apart": Case(32, 32, {"activation": "leaky"}, second=True),
     "hidden maps of one layer": Case(32, 16, {"activation": "leaky"}),
     "hidden maps of eight layers": Case(32, 128, {"activation": "leaky"}),
     "offsets": Case(64, 24, real_out=18),
     "hr": Case(64, 64, {"activation": "relu"}),
+    "hr and last": Case(64, 64, {"activation": "relu", "end": "interleaved"}, tone=True, then=True),
+    "hr and last, planar": Case(64, 64, {"activation": "relu", "end": "planar"}, tone=True, then=True),
+    "hr and last without a tone net": Case(64, 64, {"activation": "relu", "end": "planar"}, then=True),
+    "tone's end": Case(64, 64, {"activation": "relu", "end": "product"}, then=True),
     "down alone": Case(64, 64, {"activation": "relu", "stride": 2}),
     "down": Case(64, 64, {"activation": "relu", "stride": 2}, sft=True, second=True),
     "down without the first": Case(64, 64, {"activation": "relu", "stride": 2}, sft=True),
@@ -89,6 +111,8 @@ class Problem:
     residual: Tensor
     image: Tensor
     tone: Tensor
+    then: Tensor
+    then_bias: Tensor
     first: int = 8
 
 
@@ -121,6 +145,8 @@ def problem(case: Case, size: tuple[int, int, int], seed: int = 0, device: str =
         residual=map_of(64, "residual"),
         image=map_of(4, "image"),
         tone=map_of(4, "tone", torch.float32),
+        then=normal(3, 64, 3, 3, scale=(9 * 64) ** -0.5),
+        then_bias=normal(3, scale=0.5, dtype=torch.float32),
     )
 
 
@@ -135,6 +161,8 @@ def reference(given: Problem) -> tuple[Tensor, ...]:
     v = F.leaky_relu(v, SLOPES[options.get("activation", "none")])
     if options.get("shuffle"):
         v = F.pixel_shuffle(v, 2)
+    if case.then:
+        v = F.conv2d(v.half().to(dtype), given.then.to(dtype), given.then_bias.to(dtype), 1, 1)
     if case.residual:
         v = v + given.residual.to(dtype)
     if case.end == "product":
@@ -142,7 +170,7 @@ def reference(given: Problem) -> tuple[Tensor, ...]:
     if case.tone:
         v = v + given.tone[:, :3].to(dtype)
     if not case.sft:
-        return (v,)
+        return (v[:, :16], v[:, 16:]) if case.second else (v,)
     hidden, first = given.hidden.to(dtype), given.first
     gain = F.conv2d(hidden[:, first : first + 8], given.gain.to(dtype), given.gain_bias.to(dtype), 1, 1)
     shift = F.conv2d(hidden[:, first + 8 : first + 16], given.shift.to(dtype), given.shift_bias.to(dtype), 1, 1)
@@ -162,16 +190,19 @@ def packed(given: Problem) -> dict[str, NDArray]:
     if case.sft:
         arrays["sft_weight"] = pack_sft_weight(each["gain"], each["shift"])
         arrays["sft_bias"] = pack_sft_bias(each["gain_bias"], each["shift_bias"])
+    if case.then:
+        arrays["then"] = pack_second_weight(each["then"])
+        arrays["then_bias"] = each["then_bias"]
     return arrays
 
 
-_PACKED = ("weight", "bias", "gain", "gain_bias", "shift", "shift_bias")
+_PACKED = ("then", "then_bias", "weight", "bias", "gain", "gain_bias", "shift", "shift_bias")
 
 
 def output_shape(case: Case, size: tuple[int, int, int]) -> tuple[tuple[int, ...], torch.dtype]:
     """Return shape and type of a result in memory."""
     rows, columns = case.arguments(size).output_size
-    channels = 64 if case.options.get("shuffle") else case.channels_out
+    channels = case.arguments(size).out_channels
     return {
         "features": ((size[0], rows, columns, channels), torch.float16),
         "product": ((size[0], rows, columns, 4), torch.float32),
@@ -187,7 +218,7 @@ def inputs(case: Case) -> list[str]:
 
 
 def filled(given: Problem, pointers: dict[str, int]) -> ConvolutionArguments:
-    """Return arguments; pointers by the names of :func:`inputs` and :func:`packed`, "out" and "second"."""
+    """Return arguments; pointers by the names of :func:`inputs` and :func:`packed`, "out", "second" and "rings"."""
     case = given.case
     taken = ["weight", "bias", "out", *(name for name in inputs(case) if name != "hidden")]
     taken += ["second"] if case.second else []
@@ -195,7 +226,16 @@ def filled(given: Problem, pointers: dict[str, int]) -> ConvolutionArguments:
     if case.sft:
         hidden, weight, bias = (pointers[name] for name in ("hidden", "sft_weight", "sft_bias"))
         layer = SftLayer(hidden, given.hidden.shape[1], given.first, weight, bias)
-    return replace(case.arguments(given.size), sft=layer, **{name: pointers[name] for name in taken})
+    then = None
+    if case.then:
+        then = SecondConvolution(*(pointers[name] for name in ("then", "then_bias", "rings")))
+    return replace(case.arguments(given.size), sft=layer, then=then, **{name: pointers[name] for name in taken})
+
+
+def rings(given: Problem, variant: Variant) -> int:
+    """Return the bytes of scratch memory for a case with a kernel's measures; 0 where there is none."""
+    sizes = (given.size[0], *given.case.arguments(given.size).output_size)
+    return ring_bytes(*sizes, variant.shape.tile) if given.case.then else 0
 
 
 def in_planes(case: Case, result: Any) -> Any:

@@ -67,12 +67,16 @@ def _convolution(launch: Any, layers: Parameters, maps: Mapping[str, Tensor]) ->
     x = F.conv2d(x, weight, bias, stride=launch.stride, padding=1)
     if launch.activation:
         x = F.relu(x) if launch.activation == "relu" else F.leaky_relu(x, LEAKY_SLOPE)
+    if launch.then:
+        x = F.conv2d(x, *layers[launch.then], padding=1)
     if launch.shuffle:
         x = F.pixel_shuffle(x, 2)
     if launch.residual:
         x = x + maps[launch.residual]
     if launch.times:
         x = x * maps[launch.times]
+    if launch.sft is None and launch.second:
+        return dict(zip((launch.target, launch.second), x.chunk(2, dim=1), strict=True))
     if launch.sft is None:
         return {launch.target: x}
     steered = _sft(x, launch.sft, layers, maps)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -20,11 +21,13 @@ from convolution_cases import (
     problem,
     reference,
     relative_error,
+    rings,
 )
 from torch import Tensor
 
 from dcdr_deploy.engines.cuda.compiler import compile_cubin
 from dcdr_deploy.engines.cuda.convolution import ConvolutionArguments, ConvolutionKernels
+from dcdr_deploy.engines.cuda.convolution_table import Variant, variants
 
 SIZES = [(1, 1, 1), (2, 17, 19), (1, 5, 67), (1, 34, 3), (3, 133, 251)]
 BOUND = 1e-3
@@ -33,9 +36,12 @@ _POISON = float("nan")
 
 
 class Loaded:
-    """A problem on the GPU: its tensors, poisoned outputs between margins, and the arguments that point to them."""
+    """A problem on the GPU: its tensors, poisoned outputs between margins, and the arguments that point to them.
 
-    def __init__(self, given: Problem) -> None:
+    Its scratch memory is large enough for kernels of the measures given.
+    """
+
+    def __init__(self, given: Problem, measures: Iterable[Variant]) -> None:
         case = given.case
         self.given = given
         self._shape, dtype = output_shape(case, given.size)
@@ -45,6 +51,8 @@ class Loaded:
         self._kept = {name: torch.from_numpy(values).to(device) for name, values in packed(given).items()}
         for name in inputs(case):
             self._kept[name] = getattr(given, name).permute(0, 2, 3, 1).contiguous()
+        scratch = max(rings(given, variant) for variant in measures)
+        self._kept["rings"] = torch.full((scratch // 4,), _POISON, device=device)
         pointers = {name: tensor.data_ptr() for name, tensor in self._kept.items()}
         for name, tensor in zip(("out", "second"), self._outputs, strict=False):
             pointers[name] = tensor[_MARGIN:].data_ptr()
@@ -60,9 +68,9 @@ class Loaded:
         return all(bool(part.isnan().all()) for each in self._outputs for part in (each[:_MARGIN], each[-_MARGIN:]))
 
 
-def error(kernels: ConvolutionKernels, case: Case, size: tuple[int, int, int]) -> float:
+def error(kernels: ConvolutionKernels, sm: int, case: Case, size: tuple[int, int, int]) -> float:
     """Largest relative error of a case's results; infinite where a kernel writes outside its output."""
-    loaded = Loaded(problem(case, size, device="cuda"))
+    loaded = Loaded(problem(case, size, device="cuda"), variants(sm).values())
     kernels.launch(loaded.arguments, torch.cuda.current_stream().cuda_stream)
     torch.cuda.synchronize()
     if not loaded.margins_are_whole():
@@ -78,7 +86,7 @@ def run(sm: int) -> list[str]:
     kernels = ConvolutionKernels({sm: compile_cubin("convolution", sm)})
     lines = []
     for name, case in CASES.items():
-        errors = {size: error(kernels, case, size) for size in SIZES}
+        errors = {size: error(kernels, sm, case, size) for size in SIZES}
         worst = max(errors, key=lambda size: (errors[size] != errors[size], errors[size]))
         verdict = "ok" if errors[worst] <= BOUND else "WRONG"
         at = "x".join(map(str, worst))

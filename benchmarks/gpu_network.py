@@ -1,11 +1,12 @@
 """Engine ``cuda`` on one NVIDIA GPU: right results, and where the time of a frame goes. One command, below 90 seconds.
 
-    python benchmarks/gpu_network.py [--seconds 85] [--parts convolution,block,network]
+    python benchmarks/gpu_network.py [--seconds 85] [--parts convolution,block,forms,network]
 
 Needs torch with CUDA, numpy and the packages of the extra ``cuda-kernels``; this repository need not be installed.
 Every part runs in a process of its own: an illegal access of one does not cost the others their results.
 
 - ``convolution``, ``block``: the kernels one by one against torch (gpu_conv_checks.py, gpu_dcrb_checks.py);
+- ``forms``: the ways of cutting a frame into launches, side by side, and which is fastest (gpu_forms.py);
 - ``network``: every launch of a small frame against torch in FP32, the whole network at several sizes, times on the
   device by graph replays, from host to host, launch by launch, and the torch backend in the same run.
 
@@ -38,7 +39,7 @@ from dcdr_deploy.system.faults import one_line  # noqa: E402
 
 MODEL = ROOT / "dcdr_deploy" / "weights" / "dcdr-unet-demo.onnx"
 CHECKS = {"convolution": "gpu_conv_checks", "block": "gpu_dcrb_checks"}
-PARTS = (*CHECKS, "network")
+PARTS = (*CHECKS, "forms", "network")
 CHECK_SECONDS = 18.0
 SIZES = ((1, 256, 256), (2, 360, 644), (1, 720, 1280), (1, 1080, 1920), (1, 2160, 3840))
 STEP_SIZES = ((2, 68, 92), (1, 256, 320))
@@ -83,6 +84,8 @@ def main() -> int:
             print(adopted, flush=True)
     if options.part in CHECKS:
         return run_checks(CHECKS[options.part])
+    if options.part == "forms":
+        return run_forms(options.seconds)
     if options.part:
         return run_network(options.seconds)
     end = time.perf_counter() + options.seconds
@@ -137,6 +140,22 @@ def run_checks(name: str) -> int:
     return 1 if wrong else 0
 
 
+def run_forms(seconds: float) -> int:
+    """Compare the ways of cutting a frame into launches."""
+    import torch
+    from gpu_forms import run
+
+    from dcdr_deploy.engines.cuda.engine import load
+
+    failures = Failures(seconds)
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    torch.set_grad_enabled(False)
+    with load(MODEL) as engine:
+        print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}", flush=True)
+        run(engine, failures)
+    return 1 if failures.count else 0
+
+
 def run_network(seconds: float) -> int:
     import torch
 
@@ -150,7 +169,7 @@ def run_network(seconds: float) -> int:
     print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}; loaded in {time.perf_counter() - started:.1f} s")
     for shape in STEP_SIZES:
         with failures.piece(f"launches {shape}"):
-            check_launches(engine, shape, failures)
+            check_launches(engine._device, engine._network, shape, failures)
     net = reference_network()
     for shape in SIZES:
         with failures.piece(f"network {shape}"):
@@ -183,11 +202,12 @@ def reference_network() -> Any:
     import torch
     from frame_reference import parameters, walk
 
+    from dcdr_deploy.engines.cuda.launches import Form
     from dcdr_deploy.engines.cuda.program import frame_of
     from dcdr_deploy.engines.cuda.weights import read_onnx
 
     weights = read_onnx(MODEL)
-    layers, frame = parameters(weights, "cuda"), frame_of(weights)
+    layers, frame = parameters(weights, "cuda"), frame_of(weights, Form())
 
     def forward(picture: torch.Tensor) -> torch.Tensor:
         maps: dict[str, torch.Tensor] = {}
@@ -207,7 +227,7 @@ def codes(shape: tuple[int, int, int]) -> np.ndarray:
     return np.ascontiguousarray(np.stack(pictures))  # stack keeps the order of the planes that this is made of
 
 
-def check_launches(engine: Any, shape: tuple[int, int, int], failures: Failures) -> None:
+def check_launches(device: Any, network: Any, shape: tuple[int, int, int], failures: Failures) -> None:
     """Run a small frame launch by launch; name the first that is wrong."""
     import torch
     from frame_reference import parameters, walk
@@ -215,7 +235,6 @@ def check_launches(engine: Any, shape: tuple[int, int, int], failures: Failures)
     from dcdr_deploy.engines.cuda.picture import PictureArguments
     from dcdr_deploy.engines.cuda.weights import read_onnx
 
-    network, device = engine._network, engine._device
     kernels, stream = network._kernels, network.stream
     weights = read_onnx(MODEL)
     frame = network._frame
@@ -409,14 +428,12 @@ def time_network(engine: Any, shape: tuple[int, int, int]) -> float:
     return statistics.median(times)
 
 
-def profile(engine: Any, shape: tuple[int, int, int], table: bool) -> None:
-    """Print the time of each launch, its arithmetic and its traffic."""
+def launch_times(network: Any, shape: tuple[int, int, int], out: int) -> list[tuple[Piece, float]]:
+    """Return a frame's kernels with the milliseconds that each takes; ``out`` is where the result goes."""
     import torch
 
-    network, slot = engine._network, engine._tiles._slots[0]
     network.prepare([shape])
     bound, stream = network._bound[shape], int(network.stream.handle)
-    out = slot["out"].address
     launches = bound.program.bind(network._arena.address, network._weights.address, network._packed, out)
     pieces = [
         piece
@@ -435,11 +452,17 @@ def profile(engine: Any, shape: tuple[int, int, int], table: bool) -> None:
         if turn:
             for each, (start, end) in zip(times, pairs, strict=True):
                 each.append(start.elapsed_time(end))
-    medians = [statistics.median(each) for each in times]
-    print(f"launches {shape}: {sum(medians):.2f} ms in all; each: ms, TFLOP/s, TB/s (least traffic)")
+    return list(zip(pieces, map(statistics.median, times), strict=True))
+
+
+def profile(engine: Any, shape: tuple[int, int, int], table: bool) -> None:
+    """Print the time of each launch, its arithmetic and its traffic."""
+    timed = launch_times(engine._network, shape, engine._tiles._slots[0]["out"].address)
+    total = sum(milliseconds for _, milliseconds in timed)
+    print(f"launches {shape}: {total:.2f} ms in all; each: ms, TFLOP/s, TB/s (least traffic)")
     if not table:
         return
-    for piece, milliseconds in zip(pieces, medians, strict=True):
+    for piece, milliseconds in timed:
         rates = f"{piece.flops / milliseconds / 1e9:5.0f} {piece.bytes / milliseconds / 1e9:5.2f}"
         print(f"{piece.name.replace('restoration.', ''):<18} {milliseconds:6.3f} {rates}", flush=True)
 

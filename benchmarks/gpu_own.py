@@ -49,6 +49,7 @@ def psnr(size: Size) -> float:
     """PSNR in dB of the engine against the launches computed by torch in FP32, a full scale of 1.0."""
     from frame_reference import parameters, walk
 
+    from dcdr_deploy.engines.cuda.launches import Form
     from dcdr_deploy.engines.cuda.program import frame_of
     from dcdr_deploy.engines.cuda.weights import read_onnx
 
@@ -56,7 +57,7 @@ def psnr(size: Size) -> float:
     with opened() as engine:
         found = torch.from_numpy(np.ascontiguousarray(engine.infer_codes(picture))).to(measure.GPU)
     image = torch.from_numpy(picture).to(measure.GPU).permute(0, 3, 1, 2).float() / 255
-    *_, (_, written) = walk(frame_of(weights), parameters(weights, str(measure.GPU)), image)
+    *_, (_, written) = walk(frame_of(weights, Form()), parameters(weights, str(measure.GPU)), image)
     return float(-10 * torch.log10((found - written["result"]).double().square().mean()))
 
 

@@ -22,7 +22,7 @@ def kernel_of(case: str) -> str:
 
 def purpose(shape: Shape) -> tuple[int, ...]:
     """What a kernel computes, without how."""
-    return shape.channels, shape.tiles, shape.stride, bool(shape.sft), shape.shuffle, shape.upsample
+    return shape.channels, shape.tiles, shape.stride, bool(shape.sft), shape.shuffle, shape.upsample, shape.three
 
 
 def test_a_kind_is_timed_with_a_launch_that_takes_it():

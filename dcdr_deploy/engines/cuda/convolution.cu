@@ -30,12 +30,16 @@
 
 #include "convolution_ends.cuh"
 
+#include "convolution_three.cuh"
+
 // x        (batch, height, width, CHANNELS), interpolated to factor times the size if UPSAMPLE
 // weight   from pack_weight, `chunks` times the block's channels
 // out      maps of out_stride channels; or what `end` says of three channels
 // extra    residual in out's layout (may be out itself), or the image (PRODUCT), or the tone map, or null
-// second   null, or where the result of the SFT layer goes, while out gets what is before it
+// second   null, or where the result of the SFT layer goes, while out gets what is before it; with HALVES where the upper
+//          16 channels of 32 go; with THREE the rings
 // hidden   null, or the layer's 16 hidden channels in a map of hidden_stride channels and out's size
+// sft_weight, sft_bias  of the SFT layer, or of the second convolution
 // slope    of the activation below zero: 1 none, 0 ReLU
 // Blocks take chunks of output channels in turn; the grid is a multiple of chunks.
 #define PARAMETERS                                                                                                    \
@@ -59,6 +63,7 @@ template <class S> __device__ __forceinline__ void convolve(PARAMETERS) {
   const int warp_n = warp % S::WARPS_N, warp_x = warp / S::WARPS_N % S::WARPS_X;
   const Place place = {(int)threadIdx.x & 31, warp / S::WARPS_N / S::WARPS_X * S::ROWS, warp_x * 16,
                        warp_n * S::WARP_TILES};
+  if constexpr (S::THREE) chunks = 1;
   const int chunk = (int)(blockIdx.x % chunks), blocks = (int)(gridDim.x / chunks);
   weight += chunk * (S::WEIGHT_BYTES / 16);
   bias += chunk * S::OUT;
@@ -67,23 +72,31 @@ template <class S> __device__ __forceinline__ void convolve(PARAMETERS) {
   const int rows = (input_height - 1) / S::STRIDE + 1, columns = (input_width - 1) / S::STRIDE + 1;
   const int tiles_x = (columns + S::TILE_COLUMNS - 1) / S::TILE_COLUMNS;
   const int tiles_y = (rows + S::TILE_ROWS - 1) / S::TILE_ROWS;
-  const index_t tiles = (index_t)tiles_x * tiles_y * batch;
-  const index_t step = (index_t)blocks * S::WORKERS;
-  index_t tile = (index_t)(blockIdx.x / chunks) * S::WORKERS + worker;
+  typedef typename S::number_t number_t;
+  const number_t tiles = (number_t)tiles_x * tiles_y * batch;
+  const auto exists = [&](number_t number) {
+    return number < (S::SCARCE ? (number_t)tiles_x * tiles_y * S::anew(batch) : tiles);
+  };
+  number_t tile = (number_t)(blockIdx.x / chunks) * S::WORKERS + worker;
+
+  const number_t step = (number_t)blocks * S::WORKERS;
+  const auto after = [&](number_t number) -> number_t {
+    return number + (S::SCARCE ? (number_t)S::anew(blocks) * S::WORKERS : step);
+  };
 
   struct Tile {
     int image, top, left;
   };
-  const auto locate = [&](index_t number) -> Tile {
-    const int place_in_image = (int)(number % ((index_t)tiles_x * tiles_y));
-    return {(int)(number / ((index_t)tiles_x * tiles_y)), place_in_image / tiles_x * S::TILE_ROWS,
+  const auto locate = [&](number_t number) -> Tile {
+    const int place_in_image = (int)(number % ((number_t)tiles_x * tiles_y));
+    return {(int)(number / ((number_t)tiles_x * tiles_y)), place_in_image / tiles_x * S::TILE_ROWS,
             place_in_image % tiles_x * S::TILE_COLUMNS};
   };
-  const auto begin_halo = [&](index_t number, int stage) {
-    if (number < tiles) {
+  const auto begin_halo = [&](number_t number, int stage) {
+    if (exists(number)) {
       const Tile t = locate(number);
       const shared_t halo = base + stage * S::HALO_BYTES;
-      const half* picture = x + (index_t)t.image * height * width * S::CHANNELS;
+      const half* picture = x + (index_t)t.image * S::anew(height) * width * S::CHANNELS;
       const int top = t.top * S::STRIDE - 1, left = t.left * S::STRIDE - 1;
       if constexpr (S::UPSAMPLE) {
         interpolate_halo<S>(halo, picture, top, left, height, width, factor);
@@ -119,7 +132,7 @@ template <class S> __device__ __forceinline__ void convolve(PARAMETERS) {
   }
   if constexpr (S::WORKERS > 1) __syncthreads();
 
-  for (int stage = 0; tile < tiles; tile += step, stage = S::STAGES - 1 - stage) {
+  for (int stage = 0; exists(tile); tile = after(tile), stage = S::STAGES - 1 - stage) {
     const Tile t = locate(tile);
     wait_copies<0>();
     meet_others();  // the halo is there, and nobody needs the other one or the hidden channels any more
@@ -132,17 +145,18 @@ template <class S> __device__ __forceinline__ void convolve(PARAMETERS) {
                        hidden_stride);
       commit_copies();
     }
-    if constexpr (S::STAGES == 2) begin_halo(tile + step, 1 - stage);
+    if constexpr (S::STAGES == 2) begin_halo(after(tile), 1 - stage);
 
     float sum[S::ROWS][S::WARP_TILES][4];
-    begin_sum<S>(sum, bias, place);
-    multiply_halo<S>(sum, base + stage * S::HALO_BYTES, weight, place);
+    const Place own = {S::anew(place.lane), S::anew(place.row), place.column, place.tile};
+    begin_sum<S>(sum, bias, own);
+    multiply_halo<S>(sum, base + stage * S::HALO_BYTES, weight, own);
 
     if constexpr (S::SFT) wait_copies<S::STAGES - 1>();
-    if constexpr (S::SFT || S::STAGES == 1) meet_others();
-    if constexpr (S::STAGES == 1 && !S::UPSAMPLE) begin_halo(tile + step, 0);
+    if constexpr (S::SFT || S::STAGES == 1 || S::THREE) meet_others();
+    if constexpr (S::STAGES == 1 && !S::UPSAMPLE && !S::THREE) begin_halo(after(tile), 0);
 
-    const int q = place.lane & 3, y = t.top + place.row, column = t.left + place.column + (place.lane >> 2);
+    const int q = own.lane & 3, y = t.top + own.row, column = t.left + own.column + (own.lane >> 2);
     const index_t width_out = (index_t)columns * S::SCALE;
     const Target target = {((index_t)t.image * rows * S::SCALE + y * S::SCALE + sy) * width_out + column * S::SCALE + sx,
                            width_out * S::SCALE, 8 * S::SCALE, rows - y,
@@ -154,11 +168,24 @@ template <class S> __device__ __forceinline__ void convolve(PARAMETERS) {
 #pragma unroll
         for (int i = 0; i < 4; ++i) sum[r][n][i] = fmaxf(sum[r][n][i], slope * sum[r][n][i]);
 
-    if constexpr (S::TILES == 1) {
+    if constexpr (S::THREE) {
+      const shared_t shares = base + stage * S::HALO_BYTES;  // where the halo was
+      share_out<S>(shares, sum, sft_weight, target, own, meet_others);
+      const Three result = {out, extra, sft_bias, end, (index_t)rows * columns};
+      sum_up<S>(shares, reinterpret_cast<float4*>(second) + (index_t)tile * Ring{S::TILE_ROWS, S::TILE_COLUMNS}.size(), result,
+                t.image, t.top, t.left, rows, columns);
+      if constexpr (S::STAGES == 1) {
+        meet_others();
+        begin_halo(after(tile), 0);
+      }
+    } else if constexpr (S::TILES == 1) {
       store_three<S>(sum, out, extra, end, target, t.image, (index_t)rows * columns, q);
     } else {
       const int channel = channel_of<S>(place.tile, q) + (S::SHUFFLE ? 0 : chunk * S::OUT);
       half* first = reinterpret_cast<half*>(out) + channel;
+      if constexpr (S::HALVES) {
+        if (again(q) >= 2) first = second + channel - 16;
+      }
       if constexpr (S::SHUFFLE) {
         if (extra) add_residual<S>(sum, reinterpret_cast<const half*>(extra) + channel, out_stride, target);
       }
@@ -171,7 +198,7 @@ template <class S> __device__ __forceinline__ void convolve(PARAMETERS) {
       }
       store_tile<S>(sum, first, out_stride, target);
     }
-    if constexpr (S::UPSAMPLE) begin_halo(tile + step, 0);  // takes registers that the sums took
+    if constexpr (S::UPSAMPLE) begin_halo(after(tile), 0);  // takes registers that the sums took
   }
   wait_copies<0>();
 }

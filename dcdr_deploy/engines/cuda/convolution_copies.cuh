@@ -58,7 +58,7 @@ template <class S>
 __device__ __forceinline__ void copy_halo(shared_t halo, const half* x, int top, int left, int height, int width) {
   constexpr int VECTORS = S::CHANNELS == 4 ? 1 : S::CHANNELS / 8;
   constexpr int PIXELS = S::WORKER_THREADS / VECTORS, COUNT = S::HALO_ROWS * S::HALO_COLUMNS;
-  const int thread = threadIdx.x % S::WORKER_THREADS, vector = thread % VECTORS;
+  const int thread = S::anew(threadIdx.x) % S::WORKER_THREADS, vector = thread % VECTORS;
   int row = thread / VECTORS / S::HALO_COLUMNS, column = thread / VECTORS % S::HALO_COLUMNS;
 #pragma unroll 4
   for (int i = 0; i < (COUNT + PIXELS - 1) / PIXELS; ++i) {

@@ -87,6 +87,29 @@ def pack_sft_bias(gain: NDArray[np.floating], shift: NDArray[np.floating]) -> ND
     return np.stack([1 + gain.astype(np.float32), shift.astype(np.float32)])
 
 
+def pack_second_weight(weight: NDArray[np.floating]) -> NDArray[np.float16]:
+    """Return the weights of a second convolution, from the 64 channels of a first one to three.
+
+    Rows are the first one's channels in the order in which its sums lie in the registers; columns are the shares of the
+    nine pixels around one, three channels each.
+
+    Args:
+        weight: (3, in, 3, 3). Missing channels count as zero.
+
+    Returns:
+        (64 * 32,) float16.
+
+    Raises:
+        ValueError: another shape.
+    """
+    if weight.ndim != 4 or weight.shape[0] != 3 or weight.shape[1] > WIDTH or weight.shape[2:] != (3, 3):
+        raise ValueError(f"a second convolution has weights of shape {(3, WIDTH, 3, 3)}, not {weight.shape}")
+    padded = np.zeros((WIDTH, 27), np.float32)
+    padded[: weight.shape[1]] = weight.transpose(1, 2, 3, 0).reshape(-1, 27)
+    rows = padded[channel_of(WIDTH // 8).reshape(-1)]
+    return _fragments(np.pad(rows, ((0, 0), (0, 5))))
+
+
 def chunk_channels(channels_in: int, channels_out: int) -> int:
     """Output channels that a block of the kernels computes."""
     return min(channels_out, 32 if channels_in == 32 else 64)

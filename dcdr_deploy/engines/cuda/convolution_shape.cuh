@@ -1,7 +1,11 @@
 // The measures of a kernel of convolution.cu, and where its parts are in shared memory.
 constexpr int HIDDEN = 8;                      // channels between the two convolutions of a gain or shift map
 constexpr int SFT_VECTORS = 9 * HIDDEN * 64 / 8;  // weights of a gain or shift map, in uint4
+constexpr int SHARES = 27;                     // of a pixel in a convolution to three channels: nine pixels' three
 enum End { PRODUCT, PLANAR, INTERLEAVED };     // what becomes of a result of three channels
+
+template <bool scarce> struct Number { typedef index_t type; };
+template <> struct Number<true> { typedef unsigned type; };
 
 // A kernel's measures.
 //   channels     of the input: 4, 32 or 64
@@ -17,13 +21,16 @@ enum End { PRODUCT, PLANAR, INTERLEAVED };     // what becomes of a result of th
 //   wgmma        four warps multiply together, and the tensor cores read the weights themselves: SM90 only
 //   workers      groups of warps that take tiles of their own and share nothing but the weights: one copies or stores
 //                while another one multiplies
+//   three        what is computed goes through a second convolution, to three channels, and is not stored itself
 template <int channels, int tiles, int stride, int rows, int warps_y, int warps_x, int warps_n, int stages,
-          int resident, int sft, int shuffle, int upsample, int wgmma, int workers>
+          int resident, int sft, int shuffle, int upsample, int wgmma, int workers, int three>
 struct Shape {
   static constexpr int CHANNELS = channels, TILES = tiles, STRIDE = stride, ROWS = rows, STAGES = stages;
   static constexpr int WARPS_Y = warps_y, WARPS_X = warps_x, WARPS_N = warps_n;
   static constexpr bool RESIDENT = resident, SFT = sft != 0, SFT_RESIDENT = sft == 2;
-  static constexpr bool SHUFFLE = shuffle, UPSAMPLE = upsample, WGMMA = wgmma;
+  static constexpr bool SHUFFLE = shuffle, UPSAMPLE = upsample, WGMMA = wgmma, THREE = three;
+  static constexpr bool HALVES = channels == 32 && tiles == 4 && !upsample;  // the channels may go to two maps
+  static constexpr bool SCARCE = three && wgmma;
   static constexpr int WORKERS = workers, WARPS = warps_y * warps_x * warps_n, WORKER_THREADS = 32 * WARPS;
   static constexpr int THREADS = WORKER_THREADS * workers;
   static constexpr int SCALE = shuffle ? 2 : 1;  // output pixels a pixel of the product, each way
@@ -36,6 +43,7 @@ struct Shape {
   static_assert(!upsample || (stages == 1 && stride == 1), "nothing is interpolated ahead");
   static_assert(!wgmma || (warps_n == 1 && tiles == 8 && channels == 64 && resident && warps_y * warps_x % 4 == 0),
                 "no product of four warps for this");
+  static_assert(!three || (tiles == 8 && !sft && !shuffle && !upsample && stride == 1), "nothing but that follows");
   static constexpr int OUT = tiles * 8;
 
   static constexpr int K = channels == 4 ? 40 : 9 * channels;  // rows of the product's right side, padded to eight
@@ -52,6 +60,16 @@ struct Shape {
   static constexpr int PLANES_AT = stages * HALO_BYTES;  // behind a worker's halos: the hidden channels
   static constexpr int WORKER_BYTES = PLANES_AT + 2 * PLANE_BYTES;
   static constexpr int SHARED = HALO_AT + workers * WORKER_BYTES;
+
+  static_assert(!three || 4 * SHARES * TILE_ROWS * TILE_COLUMNS <= HALO_BYTES, "shares take the place of the halo");
+
+  // Where registers are scarce, what the loop over tiles needs of these numbers is worked out each time instead of being
+  // kept, and tiles are counted with 32 bits, which are enough.
+  typedef typename Number<SCARCE>::type number_t;
+  template <class T> static __device__ __forceinline__ T anew(T number) {
+    if constexpr (SCARCE) return again(number);
+    return number;
+  }
 
   // Where a column of hidden channels is in its row: after a shuffle every second one is read at a time, and neighbours
   // in other banks are what ldmatrix reads fastest.

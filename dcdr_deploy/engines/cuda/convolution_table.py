@@ -40,6 +40,7 @@ class Shape:
         upsample: 1: the input is interpolated while it is copied.
         wgmma: 1: four warps multiply together (SM90 only).
         workers: groups of warps that take tiles of their own and share the weights.
+        three: 1: what is computed goes through a second convolution, to three channels, and is not stored.
     """
 
     channels: int
@@ -56,6 +57,7 @@ class Shape:
     upsample: int = 0
     wgmma: int = 0
     workers: int = 1
+    three: int = 0
 
     @property
     def threads(self) -> int:
@@ -103,6 +105,7 @@ _LARGE = {
     "64_3": Variant(Shape(64, 1, rows=2, warps_y=8, warps_x=2, warps_n=1, stages=1), 2),
     "64_24": Variant(Shape(64, 3, warps_x=2, warps_n=1, stages=1), 2),
     "64_64": Variant(Shape(64, 8, warps_x=2, warps_n=1)),
+    "64_64_3": Variant(Shape(64, 8, rows=2, warps_x=2, warps_n=1, three=1)),
     "64_64_down": Variant(Shape(64, 8, stride=2, rows=2, stages=1, sft=2)),
     "64_256": Variant(Shape(64, 8, stages=1, sft=2, shuffle=1)),
 }
@@ -111,6 +114,7 @@ _HOPPER = {
     "4_64": Variant(Shape(4, 8, rows=2, warps_x=2, warps_n=1), 2),
     "32_32_up": Variant(Shape(32, 4, warps_y=2, warps_x=2, warps_n=1, stages=1, upsample=1), 4),
     "64_64": Variant(Shape(64, 8, rows=3, warps_n=1, stages=1, wgmma=1, workers=3)),
+    "64_64_3": Variant(Shape(64, 8, rows=3, warps_n=1, stages=1, wgmma=1, workers=3, three=1)),
     "64_64_down": Variant(Shape(64, 8, stride=2, rows=1, warps_n=1, stages=1, sft=2, wgmma=1, workers=3)),
     "64_256": Variant(Shape(64, 8, rows=2, warps_n=1, stages=1, sft=2, shuffle=1, wgmma=1, workers=3)),
 }
@@ -123,6 +127,7 @@ _MIDDLE = {
     "64_3": Variant(Shape(64, 1, warps_n=1, stages=1), 2),
     "64_24": Variant(Shape(64, 3, warps_n=1, stages=1), 2),
     "64_64": Variant(Shape(64, 8, warps_x=2, warps_n=1, stages=1)),
+    "64_64_3": Variant(Shape(64, 8, warps_x=2, warps_n=1, stages=1, three=1)),
     "64_64_down": Variant(Shape(64, 8, stride=2, rows=2, stages=1, sft=1)),
     "64_256": Variant(Shape(64, 8, stages=1, sft=1, shuffle=1)),
 }
@@ -135,6 +140,7 @@ _SMALL = {
     "64_3": Variant(Shape(64, 1, warps_n=1, stages=1)),
     "64_24": Variant(Shape(64, 3, warps_n=1, stages=1)),
     "64_64": Variant(Shape(64, 8, rows=2, stages=1)),
+    "64_64_3": Variant(Shape(64, 8, rows=2, stages=1, three=1)),
     "64_64_down": Variant(Shape(64, 8, stride=2, rows=2, stages=1, resident=0, sft=1)),
     "64_256": Variant(Shape(64, 8, stages=1, resident=0, sft=1, shuffle=1)),
 }
@@ -145,9 +151,13 @@ _TURING = {
     "32_32_up": Variant(Shape(32, 4, warps_n=1, stages=1, upsample=1)),
     "64_24": Variant(Shape(64, 3, warps_n=1, stages=1, resident=0)),
     "64_64": Variant(Shape(64, 8, stages=1, resident=0)),
+    "64_64_3": Variant(Shape(64, 8, stages=1, resident=0, three=1)),
     "64_64_down": Variant(Shape(64, 8, stride=2, rows=2, warps_y=2, stages=1, resident=0, sft=1)),
     "64_256": Variant(Shape(64, 8, rows=2, stages=1, resident=0, sft=1, shuffle=1)),
 }
+
+RINGS = "convolution_rings"
+"""The kernel that adds up what tiles of a second convolution left for each other."""
 
 PREFIX = "convolution_"
 """Kernels are called this and their key in :func:`variants`."""
@@ -162,6 +172,19 @@ def variants(sm: int) -> dict[str, Variant]:
         return _HOPPER
     memory = SHARED_MEMORY.get(sm, min(size for known, size in SHARED_MEMORY.items() if known >= 80))
     return _LARGE if memory >= 227 else _MIDDLE if memory >= 163 else _SMALL
+
+
+def ring_bytes(batch: int, rows: int, columns: int, tile: tuple[int, int]) -> int:
+    """Return the bytes of what tiles of a second convolution leave for each other: two pixels on each side of each.
+
+    Args:
+        batch: images.
+        rows: of the result.
+        columns: of the result.
+        tile: its rows and columns.
+    """
+    tiles = batch * -(-rows // tile[0]) * -(-columns // tile[1])
+    return tiles * 4 * sum(tile) * 16
 
 
 def instantiation(name: str, variant: Variant) -> str:

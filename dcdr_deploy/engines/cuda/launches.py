@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dcdr_deploy.engines.cuda.arena import Lifetime
+from dcdr_deploy.engines.cuda.convolution_table import ring_bytes
 from dcdr_deploy.engines.cuda.weights import CONDITION_WIDTH, SFT_HIDDEN, WIDTH, Structure
 
 IMAGE_CHANNELS = 4
@@ -42,6 +43,35 @@ class Map:
     def size(self, shape: Shape) -> int:
         """Return how many bytes the map has for a frame."""
         return self.pixels(shape) * self.channels * self.element
+
+
+@dataclass(frozen=True)
+class Rings(Map):
+    """What tiles of two convolutions in one launch leave for each other: four FP32 numbers a pixel near their borders.
+
+    Attributes:
+        tile: rows and columns of a tile.
+    """
+
+    tile: tuple[int, int] = (1, 1)
+
+    def size(self, shape: Shape) -> int:
+        """Return how many bytes there are for a frame."""
+        return ring_bytes(*shape, self.tile)
+
+
+@dataclass(frozen=True)
+class Form:
+    """How a frame is cut into launches, where there is a choice. What is computed is the same.
+
+    Attributes:
+        tile: rows and columns of a tile of the kernel that computes a convolution from 64 to 64 channels and the one
+            to three behind it in one launch, with no map between them; ``None``: a launch each.
+        hidden_together: the hidden maps at full size come from one launch; else from one each.
+    """
+
+    tile: tuple[int, int] | None = None
+    hidden_together: bool = False
 
 
 @dataclass(frozen=True)
@@ -75,7 +105,11 @@ class Convolution:
         residual: map that is added; may be ``target`` too.
         times: map that is multiplied with.
         sft: layer that is applied at last.
-        second: map that gets the result of ``sft``, where ``target`` is to get what goes into it.
+        second: map that gets the result of ``sft``, where ``target`` is to get what goes into it. Without ``sft``, map
+            that gets the second half of the channels, where ``target`` is to get the first.
+        then: layer to three channels that is computed from what is activated. What follows in this list is done with
+            its sums.
+        rings: what tiles leave for each other then.
     """
 
     name: str
@@ -90,6 +124,8 @@ class Convolution:
     times: str = ""
     sft: Sft | None = None
     second: str = ""
+    then: str = ""
+    rings: str = ""
 
     @property
     def reads(self) -> tuple[str, ...]:
@@ -99,7 +135,7 @@ class Convolution:
     @property
     def writes(self) -> tuple[str, ...]:
         """Maps that are written."""
-        return _named(self.target, self.second)
+        return _named(self.target, self.second, self.rings)
 
 
 @dataclass(frozen=True)
@@ -171,18 +207,21 @@ def padded_width(channels: int) -> int:
     return 32 if channels <= 32 else 64
 
 
-def describe(structure: Structure, result: Map) -> Frame:
+def describe(structure: Structure, result: Map, form: Form = Form()) -> Frame:
     """Return the frame of a network.
 
     Args:
         structure: the network.
         result: form of the result; its name is ``"result"``.
+        form: how it is cut into launches.
     """
-    launches = tuple(_launches(structure))
-    return Frame({each.name: each for each in (*_maps(structure), result)}, launches)
+    launches = tuple(_launches(structure, form))
+    known = {each.name: each for each in (*_maps(structure, form), result)}
+    used = {name for launch in launches for name in (*launch.reads, *launch.writes)}
+    return Frame({name: each for name, each in known.items() if name in used}, launches)
 
 
-def _maps(structure: Structure) -> Iterator[Map]:
+def _maps(structure: Structure, form: Form) -> Iterator[Map]:
     yield Map(IMAGE, 1, IMAGE_CHANNELS)
     yield Map(SMALL, 4, IMAGE_CHANNELS)
     yield from (Map(f"tone{number}", 1, padded_width(structure.tone_width)) for number in range(3))
@@ -198,9 +237,11 @@ def _maps(structure: Structure) -> Iterator[Map]:
     for place, scale in (("encoder", 2), ("middle", 4), ("decoder", 2)):
         yield from (Map(f"{place}.{name}", scale, WIDTH) for name in ("u", "v"))
         yield Map(f"{place}.offset", scale, OFFSET_CHANNELS)
+    if form.tile:
+        yield from (Rings(name, 1, 4, 4, form.tile) for name in ("tone.rings", "rings"))
 
 
-def _launches(structure: Structure) -> Iterator[Launch]:
+def _launches(structure: Structure, form: Form) -> Iterator[Launch]:
     encoder, middle, decoder = structure.block_names()
     parts = _parts(structure)
     sfts = {
@@ -221,7 +262,7 @@ def _launches(structure: Structure) -> Iterator[Launch]:
         yield Convolution(f"head{scale}.0", "trunk2", f"head{scale}", (first,), upsample=up, activation="leaky")
         yield Convolution(f"head{scale}.1", f"head{scale}", f"condition{scale}", (second,))
 
-    def hide(place: str) -> Iterator[Launch]:
+    def hide(place: str) -> Iterator[Convolution]:
         for hidden, scale, names in parts[place]:
             layers = tuple(f"{name}.{branch}0" for name in names for branch in ("gain", "shift"))
             yield Convolution(hidden, f"condition{scale}", hidden, layers, activation="leaky")
@@ -238,14 +279,23 @@ def _launches(structure: Structure) -> Iterator[Launch]:
 
     yield tone(0, IMAGE, "tone0", activation="relu")
     yield tone(1, "tone0", "tone1", activation="relu")
-    yield tone(2, "tone1", "tone2", activation="relu")
-    yield tone(3, "tone2", "tone", times=IMAGE)
+    if form.tile and padded_width(structure.tone_width) == WIDTH:
+        last = {"then": "tone.layers.3", "rings": "tone.rings"}
+        yield tone(2, "tone1", "tone", activation="relu", times=IMAGE, **last)
+    else:
+        yield tone(2, "tone1", "tone2", activation="relu")
+        yield tone(3, "tone2", "tone", times=IMAGE)
     for number, source in enumerate((SMALL, "trunk0", "trunk1")):
         trunk = f"condition.trunk.{number}"
         yield Convolution(f"trunk.{number}", source, f"trunk{number}", (trunk,), activation="leaky")
     yield from steer(1, 0)
-    yield from hide("begin")
-    yield from hide("end")
+    if form.hidden_together:
+        layers = tuple(layer for place in ("begin", "end") for launch in hide(place) for layer in launch.layers)
+        targets = ("hidden.begin", "hidden.end")
+        yield Convolution("hidden.begin+end", "condition1", targets[0], layers, activation="leaky", second=targets[1])
+    else:
+        yield from hide("begin")
+        yield from hide("end")
     yield restore("first", IMAGE, "first", sft=sfts["restoration.sft1"])
     yield restore("hr1", "first", "features1")
     yield from steer(2, 1)
@@ -265,8 +315,11 @@ def _launches(structure: Structure) -> Iterator[Launch]:
     yield from blocks("decoder", decoder, "features2", "features2")
     end = sfts["restoration.sft2"]
     yield restore("up2", "features2", "features1", shuffle=True, residual="features1", sft=end)
-    yield restore("hr2", "features1", "hr2")
-    yield restore("last", "hr2", RESULT, activation="", residual="tone")
+    if form.tile:
+        yield restore("hr2", "features1", RESULT, residual="tone", then="restoration.last", rings="rings")
+    else:
+        yield restore("hr2", "features1", "hr2")
+        yield restore("last", "hr2", RESULT, activation="", residual="tone")
 
 
 def _parts(structure: Structure) -> dict[str, list[tuple[str, int, list[str]]]]:
@@ -301,7 +354,7 @@ def multiplications(launch: Launch, frame: Frame, shape: Shape, widths: dict[str
     if isinstance(launch, Block):
         names, pixels = [f"{launch.name}.dcv1", f"{launch.name}.dcv2"], frame.maps[launch.z].pixels(shape)
     else:
-        names = list(launch.layers)
+        names = [*launch.layers, *_named(launch.then)]
         pixels = frame.maps[launch.target].pixels(shape) // (4 if launch.shuffle else 1)
     taps = sum(widths[name][0] * widths[name][1] for name in names) * pixels * 9
     steered = sum(frame.maps[sft.hidden].pixels(shape) for sft in _applied(launch))
@@ -311,10 +364,10 @@ def multiplications(launch: Launch, frame: Frame, shape: Shape, widths: dict[str
 def traffic(launch: Launch, frame: Frame, shape: Shape) -> int:
     """Return the bytes of a launch's maps, each counted once for reading and once for writing.
 
-    What is stored between the two convolutions of a block is written and read.
+    What is stored between the two convolutions of a block, or between tiles, is written and read.
     """
     hidden = {sft.hidden for sft in _applied(launch)}
-    again = (launch.between,) if isinstance(launch, Block) else ()
+    again = (launch.between,) if isinstance(launch, Block) else _named(launch.rings)
     maps = (name for name in (*launch.reads, *launch.writes, *again) if name not in hidden)
     steering = sum(frame.maps[sft.hidden].pixels(shape) * 4 * SFT_HIDDEN for sft in _applied(launch))
     return steering + sum(frame.maps[name].size(shape) for name in maps)

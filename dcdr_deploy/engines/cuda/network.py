@@ -19,10 +19,10 @@ from dcdr_deploy.engines.cuda import picture
 from dcdr_deploy.engines.cuda.compiler import compile_cubin, target_sm
 from dcdr_deploy.engines.cuda.convolution import ConvolutionArguments, ConvolutionKernels
 from dcdr_deploy.engines.cuda.dcrb import DcrbArguments, DcrbKernels2
-from dcdr_deploy.engines.cuda.launches import IMAGE, SMALL, Shape
+from dcdr_deploy.engines.cuda.launches import IMAGE, SMALL, Form, Shape
 from dcdr_deploy.engines.cuda.memory import Device, Memory, Place, Stream
 from dcdr_deploy.engines.cuda.picture import PictureArguments, PictureKernels
-from dcdr_deploy.engines.cuda.program import Arguments, PackedWeights, Program, frame_of, pack, program
+from dcdr_deploy.engines.cuda.program import Arguments, PackedWeights, Program, form_for, frame_of, pack, program
 from dcdr_deploy.engines.cuda.recorded import RecordedWork
 from dcdr_deploy.engines.cuda.tiles import CHANNELS, FLAG_BYTES
 from dcdr_deploy.engines.cuda.weights import Weights
@@ -53,6 +53,7 @@ class NetworkKernels:
         block = DcrbKernels2(dict([cubins["dcrb2"]]), driver)
         for kernels in (convolution, block):
             kernels.prepare()
+        self.sm = cubins["convolution"][0]
         self._picture = PictureKernels(device.load_library(cubins[picture.SOURCE][1]))
         self._launch = {ConvolutionArguments: convolution.launch, DcrbArguments: block.launch}
 
@@ -110,15 +111,21 @@ class CudaNetwork:
     interleaved = True
     flagged = True
 
-    def __init__(self, device: Device, weights: Weights, kernels: NetworkKernels) -> None:
+    def __init__(self, device: Device, weights: Weights, kernels: NetworkKernels, form: Form | None = None) -> None:
         """Set up; the weights go to the GPU.
+
+        Args:
+            device: the GPU.
+            weights: the network's.
+            kernels: for this GPU.
+            form: how frames are cut into launches; the one for the kernels' SM if there is none.
 
         Raises:
             EngineOutOfMemory: the GPU has no room for them.
             EngineError: the driver failed.
         """
         self._device, self._kernels = device, kernels
-        self._frame = frame_of(weights)
+        self._frame = frame_of(weights, form or form_for(kernels.sm))
         self._packed = pack(self._frame, weights)
         self.stream: Stream = device.create_stream()
         self._bound: OrderedDict[Shape, _Bound] = OrderedDict()

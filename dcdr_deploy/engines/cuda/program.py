@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from dcdr_deploy.engines.cuda import convolution, convolution_packing, dcrb, packing
 from dcdr_deploy.engines.cuda import launches as frames
 from dcdr_deploy.engines.cuda.arena import ALIGNMENT, MemoryPlan, plan_memory
-from dcdr_deploy.engines.cuda.convolution import ConvolutionArguments
+from dcdr_deploy.engines.cuda.convolution import ConvolutionArguments, SecondConvolution
+from dcdr_deploy.engines.cuda.convolution_table import variants
 from dcdr_deploy.engines.cuda.dcrb import DcrbArguments
-from dcdr_deploy.engines.cuda.launches import Block, Convolution, Frame, Launch, Map, Sft, Shape
+from dcdr_deploy.engines.cuda.launches import Block, Convolution, Form, Frame, Launch, Map, Sft, Shape
 from dcdr_deploy.engines.cuda.weights import Array, Weights
 
 Arguments = ConvolutionArguments | DcrbArguments
@@ -24,6 +25,9 @@ Arguments = ConvolutionArguments | DcrbArguments
 _RESULT = Map(frames.RESULT, 1, 3, 4)
 _END_CHANNELS = 8
 """Output channels that a convolution to three channels computes."""
+
+FEWER_LAUNCHES: frozenset[int] = frozenset()
+"""SMs on which fewer and larger launches are known to be faster; see ``benchmarks/gpu_network.py``."""
 
 LARGEST_PIXELS = 2**31 - 1
 """Most pixels of a map; the kernels count pixels with 32 bits, and bytes with 64."""
@@ -77,6 +81,10 @@ def _packed(frame: Frame, tensors: Mapping[str, tuple[Array, Array]]) -> Iterato
                 f"{launch.name}.bias",
                 convolution_packing.pack_bias(bias, channels_out=channels_out, shuffle=launch.shuffle),
             )
+            if launch.then:
+                weight, bias = tensors[launch.then]
+                yield f"{launch.then}.weight", convolution_packing.pack_second_weight(weight)
+                yield f"{launch.then}.bias", bias
             if launch.sft is not None:
                 yield from _packed_sft(launch.sft, tensors, "convolution", convolution_packing)
 
@@ -93,9 +101,12 @@ def _packed_sft(
 def _channels(launch: Convolution, frame: Frame) -> tuple[int, int]:
     channels_in = frame.maps[launch.source].channels
     channels_out = frame.maps[launch.target].channels
+    if launch.then:
+        return channels_in, frames.WIDTH
     if launch.times or launch.target == frames.RESULT:
         return channels_in, _END_CHANNELS
-    return channels_in, channels_out * (4 if launch.shuffle else 1)
+    in_halves = launch.second and launch.sft is None
+    return channels_in, channels_out * (4 if launch.shuffle else 2 if in_halves else 1)
 
 
 @dataclass(frozen=True)
@@ -120,9 +131,19 @@ class Program:
         return [_bound(launch, self.frame, self.shape, places, tensors) for launch in self.frame.launches]
 
 
-def frame_of(weights: Weights) -> Frame:
+def fewer_launches(sm: int) -> Form:
+    """Return the form of a frame with as few launches as the kernels for an SM can do with."""
+    return Form(variants(sm)["64_64_3"].shape.tile, hidden_together=True)
+
+
+def form_for(sm: int) -> Form:
+    """Return the form of a frame for an SM, by :data:`FEWER_LAUNCHES`."""
+    return fewer_launches(sm) if sm in FEWER_LAUNCHES else Form()
+
+
+def frame_of(weights: Weights, form: Form) -> Frame:
     """Return the frame of a network; its result is (N, H, W, 3) float32, as a picture lies in memory."""
-    return frames.describe(weights.structure, _RESULT)
+    return frames.describe(weights.structure, _RESULT, form)
 
 
 def program(frame: Frame, shape: Shape) -> Program:
@@ -172,6 +193,10 @@ def _bound(
     end = "product" if launch.times else "interleaved" if launch.target == frames.RESULT else "features"
     added = places.get(launch.residual, 0)
     sft = launch.sft
+    then = None
+    if launch.then:
+        weight, bias = (tensors[f"{launch.then}.{part}"] for part in ("weight", "bias"))
+        then = SecondConvolution(weight, bias, rings=places[launch.rings])
     return ConvolutionArguments(
         batch=images,
         height=height // scale,
@@ -189,6 +214,7 @@ def _bound(
         residual=0 if end == "interleaved" else added,
         sft=None if sft is None else convolution.SftLayer(**_sft(sft, frame, places, tensors, "convolution")),
         second=places.get(launch.second, 0),
+        then=then,
         end=end,
         image=places.get(launch.times, 0),
         tone=added if end == "interleaved" else 0,

@@ -46,6 +46,23 @@ __device__ __forceinline__ void store_shared(shared_t at, uint4 v) {
   asm volatile("st.shared.v4.b32 [%0], {%1,%2,%3,%4};" ::"r"(at), "r"(v.x), "r"(v.y), "r"(v.z), "r"(v.w) : "memory");
 }
 
+__device__ __forceinline__ float load_float(shared_t at) {
+  float value;
+  asm volatile("ld.shared.f32 %0, [%1];" : "=f"(value) : "r"(at));
+  return value;
+}
+__device__ __forceinline__ void store_shared(shared_t at, float value) {
+  asm volatile("st.shared.f32 [%0], %1;" ::"r"(at), "f"(value) : "memory");
+}
+
+// The same number, but the compiler cannot know that: what is worked out from it is worked out again instead of being
+// kept in registers through a loop.
+__device__ __forceinline__ int again(int number) {
+  int same;
+  asm volatile("mov.u32 %0, %1;" : "=r"(same) : "r"(number));
+  return same;
+}
+
 // Waits for the other threads of a group of THREADS, which has a number of its own from 1 on.
 template <int THREADS> __device__ __forceinline__ void meet(int number) {
   asm volatile("bar.sync %0, %1;" ::"r"(number), "n"(THREADS) : "memory");

@@ -43,7 +43,7 @@ def build_convolution(target: Path, sm: int, table: Mapping[str, convolution_tab
     lines = "".join(f"{convolution_table.instantiation(name, variant)}\n" for name, variant in named.items())
     source = target.with_suffix(".cu")
     source.write_text(compiler.source_text("convolution") + lines)
-    names = list(named)
+    names = [*named, convolution_table.RINGS]
     return _compile(target, sm, source, names, (), (f"CONVOLUTION_SM={sm}",))
 
 

@@ -9,6 +9,7 @@ from dcdr_deploy.engines.cuda.convolution_packing import (
     channel_of,
     chunk_channels,
     pack_bias,
+    pack_second_weight,
     pack_sft_bias,
     pack_sft_weight,
     pack_weight,
@@ -90,6 +91,17 @@ def test_an_sft_layers_maps_follow_each_other_and_the_gain_begins_at_one():
     np.testing.assert_array_equal(pack_sft_bias(np.full(64, 0.5), np.full(64, 2.0)), [[1.5] * 64, [2.0] * 64])
 
 
+@pytest.mark.parametrize("width", [64, 48])
+def test_a_second_convolution_has_a_row_for_each_channel_as_the_first_ones_sums_lie_in_registers(width):
+    given = weight(3, width)
+    matrix = unpacked(pack_second_weight(given), 64, 32)
+    channels = channel_of(8).reshape(-1)
+    assert sorted(channels) == list(range(64))
+    for row, channel in enumerate(channels):
+        shares = given[:, channel].transpose(1, 2, 0).reshape(27) if channel < width else np.zeros(27)
+        np.testing.assert_array_equal(matrix[row], [*shares, *[0] * 5])
+
+
 @pytest.mark.parametrize("shape", [(65, 64, 3, 3), (64, 65, 3, 3), (64, 64, 1, 1), (64, 64)])
 def test_weights_that_do_not_fit_are_refused(shape):
     with pytest.raises(ValueError, match=r"do not fit \(64, 64, 3, 3\)"):
@@ -101,3 +113,5 @@ def test_biases_and_sft_weights_that_do_not_fit_are_refused():
         pack_bias(np.zeros(65), 64)
     with pytest.raises(ValueError, match=r"SFT weights of shape \(64, 8, 3, 3\), not \(64, 16, 3, 3\)"):
         pack_sft_weight(weight(64, 8), weight(64, 16))
+    with pytest.raises(ValueError, match=r"weights of shape \(3, 64, 3, 3\), not \(4, 64, 3, 3\)"):
+        pack_second_weight(weight(4, 64))

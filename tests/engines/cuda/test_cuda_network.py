@@ -29,6 +29,7 @@ class Kernels:
     def __init__(self, driver: FakeDriver) -> None:
         self._driver = driver
         self.launched = 0
+        self.sm = 86
         self.broken = 0.0  # what the last value of a result becomes, if it is not 0
 
     def read(self, a, stream: int) -> None:

@@ -141,6 +141,8 @@ typedef char* shared_t;
 inline shared_t shared_address(const void* p) { return (shared_t)p; }
 inline uint32_t load_shared(shared_t at) { return __ldg((const uint32_t*)at); }
 inline void store_shared(shared_t at, uint4 v) { memcpy(at, &v, 16); }
+inline float load_float(shared_t at) { return __ldg((const float*)at); }
+inline void store_shared(shared_t at, float value) { memcpy(at, &value, 4); }
 
 // Lane 8 i + j shows row j of matrix i; lane 4 g + q gets the halves 2q and 2q + 1 of row g of each.
 template <int MATRICES> void emulated_ldmatrix(uint32_t (&r)[MATRICES], shared_t row) {
