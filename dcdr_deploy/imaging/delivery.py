@@ -32,10 +32,11 @@ from dcdr_deploy.imaging.hdr_transfer import (
     pq_encode,
 )
 from dcdr_deploy.imaging.light import HLG, Light
+from dcdr_deploy.imaging.limits import limit
 from dcdr_deploy.imaging.lookup import Table, look_up, table_of
-from dcdr_deploy.system.strips import for_strips
+from dcdr_deploy.system.strips import Scratch, for_strips
 
-_MUCH = np.float32(1e9)  # in network units; infinity times a matrix with zeros would be NaN
+_MUCH = 1e9  # in network units; infinity times a matrix with zeros would be NaN
 
 _NARROW_BLACK, _NARROW_WHITE = 16, 235  # of 8 bits (ITU-R BT.2100-2, table 9)
 
@@ -112,6 +113,7 @@ class Delivery:
         target = min(light.peak_nits, HLG_PEAK_NITS if self._hlg else PQ_PEAK_NITS)
         self._knee = np.float32(eetf_knee_bt2390(source, target) if target < source else target)
         self._eetf = _eetf_table(source, target)
+        self._scratch = Scratch()
 
     def codes(
         self, linear: NDArray[np.floating[Any]], codes: CodeRange, *, seed: int | None = 0, bgr: bool = False
@@ -131,15 +133,17 @@ class Delivery:
         scale, black = np.float32(codes.white - codes.black), np.float32(codes.black)
 
         def work(start: int, stop: int) -> tuple[float, float]:
-            rolled, brightness = self._rolled(linear[start:stop], bgr)
-            light = self._light_of_signal(rolled, bgr)
+            place = out[start:stop]
+            light = self._scratch.array("light", place.shape, np.float32)
+            brightness = self._roll(linear[start:stop], light, bgr)
+            self._to_light_of_signal(light, bgr)
             if seed is None:
-                out[start:stop] = look_up(_code_table(self._hlg, codes), light)
+                look_up(_code_table(self._hlg, codes), light, place)
             else:
-                values = look_up(_table(self._hlg), light)
+                values = look_up(_table(self._hlg), light, light)
                 values *= scale
                 values += black
-                out[start:stop] = quantised(values, codes.black, codes.white, seed=seed, first_row=start)
+                quantised(values, codes.black, codes.white, seed=seed, first_row=start, out=place)
             return brightness
 
         return out, _content_light(for_strips(len(linear), work), linear)
@@ -149,42 +153,55 @@ class Delivery:
         out = np.empty(linear.shape, np.float32)
 
         def work(start: int, stop: int) -> tuple[float, float]:
-            rolled, brightness = self._rolled(linear[start:stop])
-            out[start:stop] = look_up(_table(self._hlg), self._light_of_signal(rolled))
+            place = out[start:stop]
+            brightness = self._roll(linear[start:stop], place)
+            self._to_light_of_signal(place)
+            look_up(_table(self._hlg), place, place)
             return brightness
 
         return out, _content_light(for_strips(len(linear), work), linear)
 
-    def nits(self, linear: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
-        """Return the absolute light that the signals stand for, (rows, W, 3) cd/m2 in the primaries wanted."""
-        return self._rolled(linear)[0]
+    def nits(self, linear: NDArray[np.floating[Any]], out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+        """Return the absolute light that the signals stand for, (rows, W, 3) cd/m2 in the primaries wanted.
 
-    def _rolled(
-        self, linear: NDArray[np.floating[Any]], bgr: bool = False
-    ) -> tuple[NDArray[np.float32], tuple[float, float]]:
-        """Absolute light after the roll-off, cd/m2; largest and sum of the pixels' largest channels."""
+        Args:
+            linear: (rows, W, 3), as for :meth:`codes`.
+            out: C-contiguous, where it goes; ``None`` makes an array.
+        """
+        light = np.empty(linear.shape, np.float32) if out is None else out
+        self._roll(linear, light)
+        return light
+
+    def _roll(
+        self, linear: NDArray[np.floating[Any]], out: NDArray[np.float32], bgr: bool = False
+    ) -> tuple[float, float]:
+        """Write absolute light after the roll-off, cd/m2; return largest and sum of the pixels' largest channels."""
         import cv2
 
-        # fmax takes the number where one side is NaN.
-        block = np.fmax(np.asarray(linear, np.float32), np.float32(0))
-        np.minimum(block, _MUCH, out=block)
-        block = np.asarray(cv2.transform(block, self._matrix[::-1].copy() if bgr else self._matrix), np.float32)
-        largest = np.asarray(cv2.max(cv2.max(block[..., 0], block[..., 1]), block[..., 2]), np.float32)
+        block = self._scratch.array("block", out.shape, np.float32)
+        np.copyto(block, linear, casting="same_kind")
+        cv2.transform(limit(block, _MUCH), self._matrix[::-1].copy() if bgr else self._matrix, out)
+        planes = self._scratch.array("planes", (3, *out.shape[:2]), np.float32)
+        cv2.split(out, list(planes))
+        largest, second, third = planes
+        cv2.max(cv2.max(largest, second, largest), third, largest)
         bright = largest > self._knee
         if bright.any():
-            rolled = look_up(self._eetf, largest)
-            factor = np.divide(rolled, largest, out=np.ones_like(largest), where=bright)
-            cv2.multiply(block, cv2.merge([factor] * 3), dst=block)
+            rolled = look_up(self._eetf, largest, second)
+            with np.errstate(invalid="ignore"):  # 0 of 0, which is not bright
+                factor = np.divide(rolled, largest, out=third)
+            np.copyto(factor, np.float32(1), where=~bright)
+            cv2.multiply(out, cv2.merge([factor] * 3, block), out)
             np.copyto(largest, rolled, where=bright)
-        return block, (float(largest.max()), float(largest.sum(dtype=np.float64)))
+        return float(largest.max()), float(largest.sum(dtype=np.float64))
 
-    def _light_of_signal(self, rolled: NDArray[np.float32], bgr: bool = False) -> NDArray[np.float32]:
-        """What the curve is of: cd/m2 for PQ, scene light for HLG, in which 1000 stands for 1."""
+    def _to_light_of_signal(self, rolled: NDArray[np.float32], bgr: bool = False) -> None:
+        """Make of cd/m2 what the curve is of: those for PQ, scene light for HLG, in which 1000 stands for 1."""
         if not self._hlg:
-            return rolled
+            return
         weights = np.asarray(p.luminance_weights(self._primaries), np.float32)
         luminance = rolled @ (weights[::-1] if bgr else weights)
-        return rolled * look_up(_hlg_factors(), luminance)[..., None]
+        rolled *= look_up(_hlg_factors(), luminance)[..., None]
 
 
 def _content_light(parts: Iterable[tuple[float, float]], linear: NDArray[Any]) -> ContentLight:

@@ -27,7 +27,13 @@ def _noise() -> NDArray[np.float32]:
 
 
 def quantised(
-    codes: NDArray[np.float32], lowest: int, highest: int, *, seed: int | None, first_row: int = 0
+    codes: NDArray[np.float32],
+    lowest: int,
+    highest: int,
+    *,
+    seed: int | None,
+    first_row: int = 0,
+    out: NDArray[np.uint16] | None = None,
 ) -> NDArray[np.uint16]:
     """Round code values to integers in [lowest, highest].
 
@@ -37,15 +43,19 @@ def quantised(
         highest: of the codes allowed, at most 65535.
         seed: of the noise, for instance a frame's number; ``None`` rounds without noise.
         first_row: of the picture that ``codes`` is a part of.
+        out: where they go, of the same shape; ``None`` makes an array.
     """
     if seed is not None:
         black = codes <= np.float32(lowest + 1e-3)
         for row, values in enumerate(codes.reshape(len(codes), -1), first_row):
             values += _of_row(seed, row, values.size)
-        codes[black] = lowest
+        np.copyto(codes, np.float32(lowest), where=black)
     codes += np.float32(0.5)
     np.clip(codes, lowest, highest, out=codes)
-    return codes.astype(np.uint16)
+    if out is None:
+        out = np.empty(codes.shape, np.uint16)
+    np.copyto(out, codes, casting="unsafe")
+    return out
 
 
 def _of_row(seed: int, row: int, count: int) -> NDArray[np.float32]:

@@ -18,6 +18,7 @@ Result = TypeVar("Result", bound=np.generic)
 _DROPPED = 11
 _NEGATIVE = 1 << (31 - _DROPPED)  # the first index of values with the sign bit set
 _LEAST, _MOST = 2.0**-24, 2.0**24
+_AT_ONCE = 2**16  # indices of 8 bytes that stay in the processor's cache
 
 
 def table_of(curve: Callable[[NDArray[np.float64]], NDArray[np.floating[Any]]]) -> Table:
@@ -37,10 +38,25 @@ def table_of(curve: Callable[[NDArray[np.float64]], NDArray[np.floating[Any]]]) 
     return table
 
 
-def look_up(table: NDArray[Result], values: NDArray[np.float32]) -> NDArray[Result]:
-    """Apply a tabulated curve, or what was made of its values, to values of any shape."""
-    return np.take(table, _index(values))
+def look_up(table: NDArray[Result], values: NDArray[np.float32], out: NDArray[Result] | None = None) -> NDArray[Result]:
+    """Apply a tabulated curve, or what was made of its values, to values of any shape.
+
+    Args:
+        table: from :func:`table_of`, or of its length.
+        values: any.
+        out: where the results go, C-contiguous, of the values' shape and the table's type; ``None`` makes an array.
+    """
+    if out is None:
+        out = np.empty(values.shape, table.dtype)
+    bits, results = np.ascontiguousarray(values).view(np.uint32).reshape(-1), out.reshape(-1)
+    index = np.empty(min(bits.size, _AT_ONCE), np.intp)
+    for start in range(0, bits.size, _AT_ONCE):
+        part = slice(start, min(start + _AT_ONCE, bits.size))
+        places = index[: part.stop - start]
+        np.right_shift(bits[part], np.uint32(_DROPPED), out=places, casting="unsafe")
+        np.take(table, places, out=results[part], mode="wrap")  # none is out of range; "wrap" does not buffer
+    return out
 
 
 def _index(values: NDArray[np.float32]) -> NDArray[np.uint32]:
-    return np.ascontiguousarray(values).view(np.uint32) >> np.uint32(_DROPPED)
+    return values.view(np.uint32) >> np.uint32(_DROPPED)

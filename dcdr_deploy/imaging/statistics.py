@@ -8,13 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dcdr_deploy.imaging.half import to_half
+from dcdr_deploy.imaging.half import HALF_MAX, to_half
 from dcdr_deploy.system.strips import for_strips
 
 _NEGATIVE_HALVES = np.arange(0xFC00, 0x7FFF, -1)  # bits of -inf ... -0, ascending by value
 _BITS_ASCENDING = np.concatenate([_NEGATIVE_HALVES, np.arange(0x7C01)])
 _VALUE_ASCENDING = _BITS_ASCENDING.astype(np.uint16).view(np.float16).astype(np.float64)
-_HALF_MAX = np.float32(65504)
 
 
 def white_units_summary(linear: NDArray[np.floating[Any]], peak: float) -> dict[str, float]:
@@ -73,6 +72,6 @@ def _counted(strip: NDArray[np.floating[Any]]) -> tuple[float, float, NDArray[np
         if not samples.size:
             return float("inf"), float("-inf"), np.zeros(65536, np.int64)
         low, high = float(samples.min()), float(samples.max())
-    if low < -_HALF_MAX or high > _HALF_MAX:
-        samples = np.clip(samples, -_HALF_MAX, _HALF_MAX)
+    if low < -HALF_MAX or high > HALF_MAX:
+        samples = np.clip(samples, -HALF_MAX, HALF_MAX)
     return low, high, np.bincount(to_half(samples[None]).view(np.uint16).ravel(), minlength=65536)

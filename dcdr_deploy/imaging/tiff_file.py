@@ -1,12 +1,14 @@
-"""The TIFF container (TIFF 6.0, section 2): one directory with its data, assembled in memory.
+"""The TIFF container (TIFF 6.0, section 2): one directory behind its data.
 
 Used to write pictures, and to hand single planes of a TIFF of more than 8 bits to libtiff's decompressors.
 """
 
 from __future__ import annotations
 
+import io
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import BinaryIO
 
 from dcdr_deploy.imaging.exif_block import Entry, Exif, directories
 
@@ -27,18 +29,22 @@ _SHORT_TAGS = frozenset(
 
 ICC_PROFILE = 34675
 
+_HEADER_SIZE = 8
+
 Value = int | str | bytes | Sequence[int]
 
 
-def assemble(
+def write(
+    stream: BinaryIO,
     tags: Mapping[int, Value],
-    segments: Sequence[bytes | memoryview],
+    segments: Iterable[bytes | memoryview],
     byte_order: str = "<",
     described: Exif | None = None,
-) -> bytes:
-    """Build a classic TIFF of one page.
+) -> None:
+    """Write a classic TIFF of one page, each segment as it comes.
 
     Args:
+        stream: empty; it can seek.
         tags: all but the offsets and byte counts. The presence of TILE_WIDTH says that the segments are tiles.
         segments: the encoded strips or tiles, in order.
         byte_order: ``"<"`` or ``">"``; also the order of the samples inside the segments.
@@ -47,30 +53,35 @@ def assemble(
     Raises:
         ValueError: the file would pass 4 GiB, which a classic TIFF cannot address.
     """
-    tiled = TILE_WIDTH in tags
-    sizes = [len(segment) for segment in segments]
-    start = 8
-    offsets = []
-    for size in sizes:
+    mark = b"II" if byte_order == "<" else b"MM"
+    start = stream.write(mark + bytes(_HEADER_SIZE - len(mark)))
+    offsets, sizes = [], []
+    for segment in segments:
         offsets.append(start)
-        start += size + (size & 1)  # TIFF asks for word boundaries
-    if start + 2**20 > 2**32:
-        raise ValueError("a classic TIFF ends at 4 GiB")
+        sizes.append(len(segment))
+        start += stream.write(segment) + stream.write(b"\0" * (len(segment) & 1))  # TIFF asks for word boundaries
+        if start + 2**20 > 2**32:
+            raise ValueError("a classic TIFF ends at 4 GiB")
+    tiled = TILE_WIDTH in tags
     complete: dict[int, Value] = {
         **tags,
         (TILE_OFFSETS if tiled else STRIP_OFFSETS): offsets,
         (TILE_BYTES if tiled else STRIP_BYTES): sizes,
     }
-    mark = b"II" if byte_order == "<" else b"MM"
-    parts: list[bytes | memoryview] = [mark, struct.pack(f"{byte_order}HI", 42, start)]
-    for segment, size in zip(segments, sizes, strict=True):
-        parts += [segment, b"\0" * (size & 1)]
     if described is None:
-        parts.append(_directory(complete, start, byte_order))
+        stream.write(_directory(complete, start, byte_order))
     else:
         own = {tag: Entry(*_field(tag, value, byte_order)) for tag, value in complete.items()}
-        parts.append(directories({**described.picture, **own}, described, start))
-    return b"".join(parts)
+        stream.write(directories({**described.picture, **own}, described, start))
+    stream.seek(len(mark))
+    stream.write(struct.pack(f"{byte_order}HI", 42, start))
+
+
+def assemble(tags: Mapping[int, Value], segments: Iterable[bytes | memoryview], byte_order: str = "<") -> bytes:
+    """Return a file of :func:`write`."""
+    stream = io.BytesIO()
+    write(stream, tags, segments, byte_order)
+    return stream.getvalue()
 
 
 def _directory(tags: Mapping[int, Value], at: int, order: str) -> bytes:

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from dcdr_deploy.errors import MissingDependency, OutputError
 from dcdr_deploy.imaging.carried import NOTHING, Carried
 from dcdr_deploy.imaging.light import Light
+from dcdr_deploy.imaging.limits import limited
 from dcdr_deploy.imaging.writers import avif, exr, hdr, heic, jpeg, jxl, png, tiff
-from dcdr_deploy.imaging.writers.base import Format, Job, WriteOptions, not_negative
+from dcdr_deploy.imaging.writers.base import Format, Job, WriteOptions
 from dcdr_deploy.system.files import atomic_path, refuse_url
 
 _WRITERS: tuple[Format, ...] = (
@@ -141,7 +142,7 @@ def _job(
     return Job(
         linear=pixels,
         peak=float(peak),
-        alpha=None if alpha is None else np.minimum(not_negative(np.asarray(alpha)), np.float32(1)),
+        alpha=None if alpha is None else limited(np.asarray(alpha), 1),
         options=options,
         light=light,
         metadata=texts,

@@ -6,9 +6,14 @@ however large they are.
 
 from __future__ import annotations
 
+import math
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from dcdr_deploy.system import hardware
 
@@ -18,6 +23,25 @@ ROWS = 64
 MOST_WORKERS = 8
 
 Result = TypeVar("Result")
+Kind = TypeVar("Kind", bound=np.generic)
+
+
+class Scratch(threading.local):
+    """Arrays that a thread uses again for every strip: the first touch of fresh memory costs more than a pass over it.
+
+    What :meth:`array` gives holds anything, and is valid until the same thread asks for the same name again.
+    """
+
+    def __init__(self) -> None:
+        self._held: dict[str, NDArray[Any]] = {}
+
+    def array(self, name: str, shape: tuple[int, ...], kind: type[Kind] | np.dtype[Kind]) -> NDArray[Kind]:
+        """Return a C-contiguous array of this shape and type."""
+        size = math.prod(shape)
+        held = self._held.get(name)
+        if held is None or held.size < size or held.dtype != kind:
+            held = self._held[name] = np.empty(size, kind)
+        return held[:size].reshape(shape)
 
 
 def for_strips(height: int, work: Callable[[int, int], Result]) -> Iterator[Result]:

@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dcdr_deploy.imaging.half import HALF_MAX, to_half
 from dcdr_deploy.view.picture import LIGHT_OF_CODE, Shown
 
-HALF_MAX = np.float32(65504)
 _LEVEL = 6
 _ROWS_TO_CHOOSE = 128
 
@@ -40,14 +40,9 @@ class Packed:
     green: bool
 
 
-def half_bits(light: NDArray[np.float32]) -> NDArray[np.uint16]:
-    """Bits of light as half floats, of the same shape; what is beyond their range is their largest number."""
-    return np.clip(light, -HALF_MAX, HALF_MAX).astype(np.float16).view(np.uint16)
-
-
 def pack_picture(picture: Shown) -> tuple[Packed, Packed | None]:
-    """Pack light, and the input's codes, ``None`` where there is no input."""
-    bits = half_bits(picture.light)
+    """Pack light, and the input's codes, ``None`` where there is no input; light ends at a half's largest number."""
+    bits = to_half(np.clip(picture.light, -HALF_MAX, HALF_MAX)).view(np.uint16)
     if picture.sdr is None:
         return pack(bits), None
     return pack(bits - HALF_OF_CODE[picture.sdr]), pack(picture.sdr)

@@ -43,3 +43,20 @@ def test_halves_are_rounded_as_numpy_rounds_them(values):
 def test_halves_near_the_smallest_and_halfway_between_two(value):
     values = np.full((1, 2, 3), value, np.float32)
     np.testing.assert_array_equal(to_half(values), values.astype(np.float16))
+
+
+def test_a_curve_is_applied_to_any_number_of_values_and_in_place():
+    values = np.geomspace(1e-3, 1e3, 2**16 + 5, dtype=np.float32)
+    expected = IDENTITY[values.view(np.uint32) >> 11]
+    assert look_up(IDENTITY, values, values) is values
+    np.testing.assert_array_equal(values, expected)
+
+
+def test_halves_go_where_they_are_wanted():
+    picture = np.zeros((4, 5, 3), np.float16)
+    values = np.linspace(0, 1, 30, dtype=np.float32).reshape(2, 5, 3)
+    to_half(values, picture[1:3])
+    np.testing.assert_array_equal(picture[1:3], values.astype(np.float16))
+    assert not picture[[0, 3]].any()
+    with pytest.raises(ValueError, match="do not fit"):
+        to_half(values, picture[:, :, :2])

@@ -12,9 +12,9 @@ import pytest
 import tifffile
 
 from dcdr_deploy.imaging import WriteOptions, write_image
+from dcdr_deploy.imaging.half import HALF_MAX
 from dcdr_deploy.imaging.statistics import light_summary
 from dcdr_deploy.imaging.write import stored_light
-from dcdr_deploy.imaging.writers.exr import HALF_MAX
 
 PEAK = 8.0
 CASES = [(suffix, False) for suffix in (".exr", ".hdr", ".png", ".tif", ".tiff")] + [(".exr", True), (".tif", True)]

@@ -17,6 +17,7 @@ from dcdr_deploy.imaging.exif_block import COLOR_SPACE, ORIENTATION, Exif, numbe
 from dcdr_deploy.imaging.exif_block import assembled as assembled_exif
 from dcdr_deploy.imaging.gain_map import HDRGM
 from dcdr_deploy.imaging.jpeg_file import APP13, EXIF, GAIN_MAP, MULTI_PICTURE, PHOTOSHOP, XMP, iptc_resource
+from dcdr_deploy.imaging.limits import limit
 from dcdr_deploy.imaging.orientation import UPRIGHT, stored_layout
 from dcdr_deploy.imaging.ultrahdr.base import Base, base_of, encode_jpeg
 from dcdr_deploy.imaging.ultrahdr.gain import LARGEST, encoded, measured
@@ -134,8 +135,9 @@ def _gain_map_jpeg(base: Base, light: NDArray[np.floating[Any]], peak: float, qu
     """Return the gain map with its metadata."""
 
     def lights(start: int, stop: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        restored = np.asarray(light[start:stop], np.float32) * np.float32(peak)
-        return base.lights(start, stop, np.fmin(np.fmax(restored, np.float32(0)), np.float32(LARGEST)))
+        with np.errstate(over="ignore", invalid="ignore"):  # what is no light, or too much
+            restored = np.asarray(light[start:stop], np.float32) * np.float32(peak)
+        return base.lights(start, stop, limit(restored, LARGEST))
 
     codes, meaning = encoded(measured(*base.size, lights))
     jpeg = split(encode_jpeg(codes, quality))

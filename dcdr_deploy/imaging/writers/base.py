@@ -22,8 +22,9 @@ from dcdr_deploy.imaging.delivery import Delivery
 from dcdr_deploy.imaging.half import to_half
 from dcdr_deploy.imaging.hdr_transfer import HLG_PEAK_NITS
 from dcdr_deploy.imaging.light import COLOUR_CODE, HLG, LINEAR, PRIMARIES, Light
+from dcdr_deploy.imaging.limits import limit
 from dcdr_deploy.system.packages import install_line, installed
-from dcdr_deploy.system.strips import for_strips
+from dcdr_deploy.system.strips import Scratch, for_strips
 
 EXR_COMPRESSIONS = ("zip", "zips", "piz", "dwaa", "none")
 """zip: lossless, 16 rows a block; zips: lossless, row by row; piz: lossless, wavelet, fast; dwaa: lossy, small (level
@@ -33,7 +34,10 @@ FAST, SLOW = "fast", "slow"
 SPEEDS = (FAST, SLOW)
 DEPTHS = (10, 12)
 
-_MUCH = np.float32(1e30)  # times a matrix this is still finite
+_MUCH = 1e30  # times a matrix this is still finite
+
+Rows = Callable[[int, int, NDArray[np.float32]], NDArray[np.float32]]
+"""Writes rows ``start`` to ``stop`` of a picture into an array, (rows, W, 3) and C-contiguous, which it returns."""
 
 
 @dataclass(frozen=True)
@@ -108,32 +112,27 @@ class Job:
         """What turns the picture into PQ or HLG."""
         return Delivery(self.light, self.peak, self.largest)
 
-    def relative(self, scale: float, most: float, *, bgr: bool = False) -> Callable[[int, int], NDArray[np.float32]]:
-        """What gives rows ``start`` to ``stop`` of the light in the file's primaries.
+    def relative(self, scale: float, most: float) -> Rows:
+        """What writes rows of the light in the file's primaries into an array: in [0, ``most``], no NaN.
 
-        Args:
-            scale: of a network value of 1.
-            most: values end here.
-            bgr: give B, G, R, as OpenCV has them.
-
-        Returns:
-            A function of two row numbers: (rows, W, 3) float32, C-contiguous, in [0, most], no NaN.
+        A network value of 1 is ``scale``.
         """
-        import cv2
-
         same = p.is_rec709(self.light.chromaticities)
-        matrix = np.asarray(p.from_rec709(self.light.chromaticities) * scale, np.float32)
-        matrix = np.ascontiguousarray(matrix[::-1] if bgr else matrix)
+        matrix = np.ascontiguousarray(p.from_rec709(self.light.chromaticities) * scale, np.float32)
+        scratch = Scratch()
 
-        def rows(start: int, stop: int) -> NDArray[np.float32]:
-            block = not_negative(self.linear[start:stop])
+        def rows(start: int, stop: int, out: NDArray[np.float32]) -> NDArray[np.float32]:
+            given = self.linear[start:stop]
             if same:
-                block = np.asarray(cv2.cvtColor(block, cv2.COLOR_RGB2BGR), np.float32) if bgr else block
-                block *= np.float32(scale)
+                with np.errstate(over="ignore", invalid="ignore"):
+                    np.multiply(given, np.float32(scale), out=out, dtype=np.float32, casting="same_kind")
             else:
-                block = np.asarray(cv2.transform(np.minimum(block, _MUCH), matrix), np.float32)
-                np.maximum(block, np.float32(0), out=block)
-            return np.minimum(block, np.float32(most), out=block)
+                import cv2
+
+                block = scratch.array("rows", given.shape, np.float32)
+                np.copyto(block, given, casting="same_kind")
+                cv2.transform(limit(block, _MUCH), matrix, out)
+            return limit(out, most)
 
         return rows
 
@@ -147,11 +146,14 @@ class Job:
         Made a few rows at a time: a large picture has no room for copies that only lead from one to the next.
         """
         scene = np.empty(self.linear.shape, kind)
-        rows = self.relative(self.peak if scale is None else scale, largest)
+        rows, scratch = self.relative(self.peak if scale is None else scale, largest), Scratch()
 
         def fill(start: int, stop: int) -> None:
-            block = rows(start, stop)
-            scene[start:stop] = to_half(block) if kind is np.float16 else block
+            place = scene[start:stop]
+            if kind is np.float16:
+                to_half(rows(start, stop, scratch.array("light", place.shape, np.float32)), place)
+            else:
+                rows(start, stop, place)
 
         for _ in for_strips(len(scene), fill):
             pass
@@ -236,8 +238,3 @@ def _choice(what: str, asked: str | None, known: tuple[str, ...], format_name: s
         choices = f"it has {', '.join(known)}" if known else "leave it out"
         raise OutputError(f"{format_name} cannot hold `{what}` {asked}; {choices}")
     return asked
-
-
-def not_negative(values: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
-    """float32, C-contiguous, NaN and negative values 0 (fmax takes the number where one side is NaN)."""
-    return np.ascontiguousarray(np.fmax(values.astype(np.float32, copy=False), np.float32(0)))

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcdr_deploy.imaging.writers.base import Job
-from dcdr_deploy.system.strips import for_strips
+from dcdr_deploy.system.strips import Scratch, for_strips
 
 TOP = 65535
 
@@ -22,20 +22,26 @@ def linear_codes(job: Job, *, bgr: bool = False) -> NDArray[np.uint16]:
     rows = rows_of(job, bgr=bgr)
 
     def fill(start: int, stop: int) -> None:
-        codes[start:stop] = rows(start, stop)
+        rows(start, stop, codes[start:stop])
 
     for _ in for_strips(len(codes), fill):
         pass
     return codes
 
 
-def rows_of(job: Job, *, bgr: bool = False) -> Callable[[int, int], NDArray[np.uint16]]:
-    """What gives rows ``start`` to ``stop`` of :func:`linear_codes`."""
-    light = job.relative(TOP, TOP, bgr=bgr)
+def rows_of(job: Job, *, bgr: bool = False) -> Callable[[int, int, NDArray[np.uint16]], NDArray[np.uint16]]:
+    """What writes rows ``start`` to ``stop`` of :func:`linear_codes` into an array, which it returns."""
+    light, scratch = job.relative(TOP, TOP), Scratch()
 
-    def rows(start: int, stop: int) -> NDArray[np.uint16]:
-        block = light(start, stop)
-        return np.rint(block, out=block).astype(np.uint16)
+    def rows(start: int, stop: int, out: NDArray[np.uint16]) -> NDArray[np.uint16]:
+        block = light(start, stop, scratch.array("light", out.shape, np.float32))
+        codes = scratch.array("codes", out.shape, np.uint16) if bgr else out
+        np.copyto(codes, np.rint(block, out=block), casting="unsafe")
+        if bgr:
+            import cv2
+
+            cv2.cvtColor(codes, cv2.COLOR_RGB2BGR, out)
+        return out
 
     return rows
 
@@ -43,10 +49,3 @@ def rows_of(job: Job, *, bgr: bool = False) -> Callable[[int, int], NDArray[np.u
 def held(job: Job) -> NDArray[np.float32]:
     """Light of :func:`linear_codes`, in units of SDR white."""
     return linear_codes(job) * np.float32(job.peak / TOP)
-
-
-def with_alpha(codes: NDArray[np.uint16], alpha: NDArray[np.float32] | None) -> NDArray[np.uint16]:
-    """Put alpha in [0, 1] beside the colours, as a fourth sample."""
-    if alpha is None:
-        return codes
-    return np.dstack([codes, np.rint(alpha * np.float32(TOP)).astype(np.uint16)])

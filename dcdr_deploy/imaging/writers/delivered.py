@@ -12,6 +12,7 @@ from dcdr_deploy.imaging.carried import EXIF, XMP
 from dcdr_deploy.imaging.delivery import CodeRange, ContentLight
 from dcdr_deploy.imaging.isobmff_write import MetadataItem, content_light, exif_item, mastering_display, xmp_item
 from dcdr_deploy.imaging.light import COLOUR_CODE, COLOUR_VOLUME, PQ, TRANSFER_CODE, Light
+from dcdr_deploy.imaging.writers.alpha import beside, codes_of
 from dcdr_deploy.imaging.writers.base import Job
 from dcdr_deploy.imaging.xmp import OWN, BrokenPacketError
 from dcdr_deploy.imaging.xmp_write import extended, own_description, packet
@@ -27,8 +28,7 @@ def encoded(job: Job, bits: int) -> tuple[NDArray[np.uint16], ContentLight]:
     codes, level = job.delivery().codes(job.linear, CodeRange(bits))
     if job.alpha is None:
         return codes, level
-    top = np.float32((1 << bits) - 1)
-    return np.dstack([codes, np.rint(job.alpha * top).astype(np.uint16)]), level
+    return beside(codes, codes_of(job.alpha, (1 << bits) - 1)), level
 
 
 def held(job: Job) -> NDArray[np.float32]:

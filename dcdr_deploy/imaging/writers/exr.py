@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import functools
 import os
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcdr_deploy.imaging.carried import EXIF, XMP
-from dcdr_deploy.imaging.half import to_half
+from dcdr_deploy.imaging.half import HALF_MAX, to_half
 from dcdr_deploy.imaging.light import SCENE, Light
+from dcdr_deploy.imaging.writers.alpha import beside
 from dcdr_deploy.imaging.writers.base import Format, Job
 from dcdr_deploy.imaging.writers.capture import exr_attributes
+from dcdr_deploy.imaging.writers.exr_rows import Sample, write_rows
+from dcdr_deploy.system.strips import Scratch, for_strips
 
 SCENE_ID = {
     "rec709": "lin_rec709_scene",
@@ -32,8 +37,7 @@ SCENE_ID = {
 }
 """The Color Interop Forum's names ("Color Space Encodings for Texture Assets and CG Rendering")."""
 
-HALF_MAX = 65504.0
-"""The largest finite half float."""
+UNCOMPRESSED = "none"
 
 _FLOAT_MAX = float(np.finfo(np.float32).max)
 
@@ -42,7 +46,7 @@ _COMPRESSION = {
     "zips": "ZIPS_COMPRESSION",
     "piz": "PIZ_COMPRESSION",
     "dwaa": "DWAA_COMPRESSION",
-    "none": "NO_COMPRESSION",
+    UNCOMPRESSED: "NO_COMPRESSION",
 }
 
 
@@ -62,7 +66,12 @@ def write_exr(path: Path, job: Job) -> None:
     if job.carried.xmp is not None:
         header["xmp"] = job.carried.xmp.decode("utf-8", "replace")
     header |= colour_attributes(job.light)
-    _write(path, "RGB" if job.alpha is None else "RGBA", _samples(job), job.options.exr_compression, header)
+    stored, channels, compression = _stored(job), "RGB" if job.alpha is None else "RGBA", job.options.exr_compression
+    if compression != UNCOMPRESSED:
+        _write(path, channels, stored.whole(), compression, header)
+        return
+    _write(path, channels, np.zeros((1, 1, len(channels)), stored.kind), compression, header)
+    write_rows(path, stored.shape, stored.kind, stored.fill)
 
 
 _COLOUR_ATTRIBUTES = ("chromaticities", "whiteLuminance", "colorInteropID", "adoptedNeutral", "acesImageContainerFlag")
@@ -75,17 +84,52 @@ def colour_attributes(light: Light) -> dict[str, Any]:
     return {"chromaticities": light.chromaticities, "whiteLuminance": float(light.reference_white)}
 
 
-def _samples(job: Job) -> NDArray[Any]:
-    """(H, W, 3), or (H, W, 4) with alpha: what is stored."""
-    if job.alpha is None:
-        return job.scene(_FLOAT_MAX) if job.options.float32 else job.scene(HALF_MAX, np.float16)
-    scene = job.scene(_FLOAT_MAX if job.options.float32 else HALF_MAX)
-    samples = np.dstack([scene * job.alpha[..., None], job.alpha])
-    return samples if job.options.float32 else to_half(samples)
+@dataclass(frozen=True)
+class _Stored:
+    """The samples of a file.
+
+    Attributes:
+        shape: (H, W, 3), or (H, W, 4) with alpha.
+        kind: half or float32.
+        fill: writes rows ``start`` to ``stop`` of them into a C-contiguous array.
+    """
+
+    shape: tuple[int, int, int]
+    kind: type[Sample]
+    fill: Callable[[int, int, NDArray[Any]], object]
+
+    def whole(self) -> NDArray[Any]:
+        """All of them."""
+        samples: NDArray[Any] = np.empty(self.shape, self.kind)
+        for _ in for_strips(len(samples), lambda start, stop: self.fill(start, stop, samples[start:stop])):
+            pass
+        return samples
+
+
+def _stored(job: Job) -> _Stored:
+    alpha, floats = job.alpha, job.options.float32
+    light, scratch = job.relative(job.peak, _FLOAT_MAX if floats else HALF_MAX), Scratch()
+
+    def pixels(start: int, stop: int, out: NDArray[np.float32]) -> NDArray[np.float32]:
+        if alpha is None:
+            return light(start, stop, out)
+        import cv2
+
+        cover = alpha[start:stop]
+        colours = light(start, stop, scratch.array("colours", (*cover.shape, 3), np.float32))
+        cv2.multiply(colours, cv2.merge([cover] * 3, scratch.array("cover", colours.shape, np.float32)), colours)
+        return beside(colours, cover, out)
+
+    def halves(start: int, stop: int, out: NDArray[np.float16]) -> NDArray[np.float16]:
+        return to_half(pixels(start, stop, scratch.array("pixels", out.shape, np.float32)), out)
+
+    height, width = job.linear.shape[:2]
+    shape = (height, width, 3 if alpha is None else 4)
+    return _Stored(shape, np.float32, pixels) if floats else _Stored(shape, np.float16, halves)
 
 
 def _held(job: Job) -> NDArray[np.float32]:
-    return _samples(job)[..., :3].astype(np.float32)
+    return _stored(job).whole()[..., :3].astype(np.float32)
 
 
 FORMAT = Format(

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcdr_deploy.imaging.delivery import Delivery
-from dcdr_deploy.imaging.half import to_half
+from dcdr_deploy.imaging.half import HALF_MAX, to_half
 from dcdr_deploy.imaging.isobmff_write import bodies, box
 from dcdr_deploy.imaging.jxl_header import CODESTREAM
 from dcdr_deploy.imaging.jxl_header_write import (
@@ -28,15 +28,15 @@ from dcdr_deploy.imaging.jxl_header_write import LINEAR as LINEAR_CODE
 from dcdr_deploy.imaging.jxl_header_write import PQ as PQ_CODE
 from dcdr_deploy.imaging.light import LINEAR, PQ
 from dcdr_deploy.imaging.writers import delivered
+from dcdr_deploy.imaging.writers.alpha import beside
 from dcdr_deploy.imaging.writers.base import FAST, SLOW, Format, Job
 from dcdr_deploy.imaging.writers.delivered import LOSSLESS, encoder_errors, xmp_of
 from dcdr_deploy.system import hardware
-from dcdr_deploy.system.strips import for_strips
+from dcdr_deploy.system.strips import Scratch, for_strips
 
 QUALITY = 90
 BITS = 10
 HALF_BITS = 16
-HALF_MAX = 65504.0
 
 PRIMARIES = {"rec709": SRGB, "rec2020": REC2100, "p3": P3}
 
@@ -76,7 +76,7 @@ def _samples(job: Job, bits: int, *, lossless: bool) -> NDArray[Any]:
         halves = _light(job)
     if job.alpha is None:
         return halves
-    return np.dstack([halves, job.alpha.astype(np.float16)])
+    return beside(halves, to_half(job.alpha))
 
 
 def _light(job: Job) -> NDArray[np.float16]:
@@ -87,10 +87,13 @@ def _light(job: Job) -> NDArray[np.float16]:
         halves: NDArray[np.float16] = replace(job, light=light).scene(HALF_MAX, np.float16, scale * job.peak)
         return halves
     delivery = Delivery(light, job.peak, job.largest)
-    halves = np.empty(job.linear.shape, np.float16)
+    halves, scratch = np.empty(job.linear.shape, np.float16), Scratch()
 
     def fill(start: int, stop: int) -> None:
-        halves[start:stop] = to_half(delivery.nits(job.linear[start:stop]) / np.float32(ENCODER_NITS))
+        place = halves[start:stop]
+        light = delivery.nits(job.linear[start:stop], scratch.array("light", place.shape, np.float32))
+        light /= np.float32(ENCODER_NITS)
+        to_half(light, place)
 
     for _ in for_strips(len(halves), fill):
         pass

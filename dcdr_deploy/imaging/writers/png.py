@@ -16,6 +16,7 @@ from dcdr_deploy.imaging.jpeg_file import iptc_resource
 from dcdr_deploy.imaging.kept import RAW_IPTC, XMP_KEYWORD
 from dcdr_deploy.imaging.light import BLACK_NITS, COLOUR_CODE, COLOUR_VOLUME, HLG, LINEAR, PQ, TRANSFER_CODE, Light
 from dcdr_deploy.imaging.writers import codes16
+from dcdr_deploy.imaging.writers.alpha import beside, codes_of
 from dcdr_deploy.imaging.writers.base import Format, Job
 
 _SIGNATURE_AND_IHDR = 8 + 25
@@ -35,8 +36,10 @@ def write_png16(path: Path, job: Job) -> None:
     import cv2
 
     codes, chunks = _encoded(job)
+    if job.alpha is not None:
+        codes = beside(codes, codes_of(job.alpha, codes16.TOP))
     try:
-        done, packed = cv2.imencode(".png", codes16.with_alpha(codes, job.alpha))
+        done, packed = cv2.imencode(".png", codes)
     except cv2.error as error:
         raise OSError(f"OpenCV cannot encode it: {error.err}") from error
     if not done:

@@ -18,11 +18,15 @@ from dcdr_deploy.imaging.carried import WHOLE
 from dcdr_deploy.imaging.icc_write import linear_profile
 from dcdr_deploy.imaging.kept import TIFF_IPTC, TIFF_XMP
 from dcdr_deploy.imaging.writers import codes16
+from dcdr_deploy.imaging.writers.alpha import beside, codes_of
 from dcdr_deploy.imaging.writers.base import Format, Job
-from dcdr_deploy.system.strips import ROWS, for_strips
+from dcdr_deploy.system.strips import ROWS, Scratch, for_strips
 
 _FLOAT_MAX = float(np.finfo(np.float32).max)
 _UNSIGNED, _FLOAT = 1, 3  # SampleFormat
+
+Packing = Callable[[int, int], bytes]
+"""Makes the bytes of a strip of rows ``start`` to ``stop``."""
 
 
 def write_tiff(path: Path, job: Job) -> None:
@@ -38,17 +42,6 @@ def write_tiff(path: Path, job: Job) -> None:
     floats = job.options.float32
     height, width = job.linear.shape[:2]
     count, bits = 3 if job.alpha is None else 4, 32 if floats else 16
-    light: Callable[[int, int], NDArray[Any]]
-    light = job.relative(job.peak, _FLOAT_MAX) if floats else codes16.rows_of(job)
-
-    def packed(start: int, stop: int) -> bytes:
-        rows: NDArray[Any] = light(start, stop)
-        if job.alpha is not None:
-            alpha = job.alpha[start:stop]
-            rows = np.dstack([rows, alpha]) if floats else codes16.with_alpha(rows, alpha)
-        return _pack_floats(rows) if floats else _pack_integers(rows)
-
-    strips = list(for_strips(height, packed))
     tags: dict[int, t.Value] = {
         t.WIDTH: width,
         t.HEIGHT: height,
@@ -73,8 +66,10 @@ def write_tiff(path: Path, job: Job) -> None:
         tags[TIFF_XMP] = job.carried.xmp
     if job.carried.iptc is not None:
         tags[TIFF_IPTC] = job.carried.iptc
+    strips = for_strips(height, _packing_floats(job) if floats else _packing_integers(job))
     try:
-        path.write_bytes(t.assemble(tags, strips, described=job.carried.exif))
+        with path.open("wb") as stream:
+            t.write(stream, tags, strips, described=job.carried.exif)
     except ValueError as error:
         raise OSError(str(error)) from error
 
@@ -83,23 +78,44 @@ def _held(job: Job) -> NDArray[np.float32]:
     return job.scene(_FLOAT_MAX) if job.options.float32 else codes16.held(job)
 
 
-def _pack_integers(rows: NDArray[np.uint16]) -> bytes:
+def _packing_integers(job: Job) -> Packing:
     """Horizontal differences modulo 65536 (TIFF 6.0, section 14), little-endian, deflated."""
-    differences = rows.copy()
-    differences[:, 1:] -= rows[:, :-1]
-    return _deflated(differences.astype("<u2", copy=False))
+    rows_of, scratch = codes16.rows_of(job), Scratch()
+
+    def pack(start: int, stop: int) -> bytes:
+        rows = rows_of(start, stop, scratch.array("rows", (stop - start, *job.linear.shape[1:]), np.uint16))
+        if job.alpha is not None:
+            rows = beside(rows, codes_of(job.alpha[start:stop], codes16.TOP))
+        differences = scratch.array("differences", rows.shape, np.uint16)
+        differences[:, 0] = rows[:, 0]
+        np.subtract(rows[:, 1:], rows[:, :-1], out=differences[:, 1:])
+        return _deflated(differences.astype("<u2", copy=False))
+
+    return pack
 
 
-def _pack_floats(rows: NDArray[np.float32]) -> bytes:
+def _packing_floats(job: Job) -> Packing:
     """Bytes of a row by significance, differences of bytes a pixel apart (Adobe TIFF Technical Note 3), deflated."""
     import cv2
 
-    height, width, samples = rows.shape
-    planes = cv2.split(np.ascontiguousarray(rows, "<f4").view(np.uint8).reshape(height, width * samples, 4))
-    by_significance = np.concatenate(planes[::-1], axis=1)
-    differences = by_significance.copy()
-    differences[:, samples:] -= by_significance[:, :-samples]
-    return _deflated(differences)
+    rows_of, scratch = job.relative(job.peak, _FLOAT_MAX), Scratch()
+
+    def pack(start: int, stop: int) -> bytes:
+        rows = rows_of(start, stop, scratch.array("rows", (stop - start, *job.linear.shape[1:]), np.float32))
+        if job.alpha is not None:
+            rows = beside(rows, job.alpha[start:stop])
+        height, width, samples = rows.shape
+        split = scratch.array("planes", (4, height, width * samples), np.uint8)
+        cv2.split(rows.astype("<f4", copy=False).view(np.uint8).reshape(height, width * samples, 4), list(split))
+        by_significance = scratch.array("bytes", (height, 4, width * samples), np.uint8)
+        np.copyto(by_significance, split[::-1].swapaxes(0, 1))
+        line = by_significance.reshape(height, -1)
+        differences = scratch.array("differences", line.shape, np.uint8)
+        differences[:, :samples] = line[:, :samples]
+        np.subtract(line[:, samples:], line[:, :-samples], out=differences[:, samples:])
+        return _deflated(differences)
+
+    return pack
 
 
 def _deflated(differences: NDArray[Any]) -> bytes:

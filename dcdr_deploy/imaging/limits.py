@@ -1,0 +1,36 @@
+"""What lies outside of a range of light, in one pass over the bits of floats.
+
+Floats that are not negative are ordered as their bits are when read as integers, and all negative ones are negative
+integers. So one comparison of integers settles negative numbers, -0 and infinity; NaN is above infinity.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+_INFINITY = 0x7F800000
+
+
+def limit(values: NDArray[np.float32], most: float) -> NDArray[np.float32]:
+    """Bring values into [0, ``most``], in place: NaN, negative ones and -0 become 0, infinity ``most``.
+
+    Args:
+        values: not empty.
+        most: at least 0; rounded to float32.
+
+    Returns:
+        ``values``.
+    """
+    bits = values.view(np.int32)
+    if bits.max() > _INFINITY:
+        bits[bits > _INFINITY] = 0
+    np.clip(bits, np.int32(0), np.array(most, np.float32).view(np.int32), out=bits)
+    return values
+
+
+def limited(values: NDArray[np.floating[Any]], most: float) -> NDArray[np.float32]:
+    """Return values brought into [0, ``most``] as a new array, float32 and C-contiguous; see :func:`limit`."""
+    return limit(np.array(values, np.float32, order="C"), most)
