@@ -32,7 +32,7 @@ from dcdr_deploy.run.opening import RunnerSettings, open_runner
 from dcdr_deploy.run.restore import begin, restore
 from dcdr_deploy.run.runner import Runner
 from dcdr_deploy.run.video.convert import convert_video
-from dcdr_deploy.run.video.encoding import Encoded, SegmentEncoder, planes_of_light
+from dcdr_deploy.run.video.encoding import Encoded, SegmentEncoder, frame_of_light
 from dcdr_deploy.run.video.frames import Picture, Selection
 from dcdr_deploy.run.video.opening import open_video
 from dcdr_deploy.run.video.options import VideoOptions
@@ -95,7 +95,7 @@ def alone(clip: Path, target: Path, runner: Runner, settings: VideoSettings, mos
 
     def light(rgb: np.ndarray) -> Encoded:
         found = clock.time("infer", lambda: begin(rgb, runner, settings.scale, steady=steady)())
-        return clock.time("light", lambda: planes_of_light(found.put_on().linear, delivery, output.codec))
+        return clock.time("light", lambda: frame_of_light(found.put_on().linear, delivery, output))
 
     with open_video(clip) as source:
         info = source.info
@@ -109,8 +109,8 @@ def alone(clip: Path, target: Path, runner: Runner, settings: VideoSettings, mos
     encoder = SegmentEncoder(output, Geometry(info.shown_size, info.time_base, info.rate), file)
     order = [*range(len(made)), *range(len(made) - 2, 0, -1)]
     for number, stamp in enumerate(stamps):
-        planes = made[order[number % len(order)]][0]
-        clock.time("encode", lambda planes=planes, stamp=stamp: encoder.add(planes, stamp))  # type: ignore[misc]
+        frame = made[order[number % len(order)]][0]
+        clock.time("encode", lambda frame=frame, stamp=stamp: encoder.add(frame, stamp))  # type: ignore[misc]
     clock.time("encode", encoder.finish, frames=0)
     file.close()
     return clock

@@ -1,4 +1,4 @@
-"""Light becomes planes, planes become the packets of segments."""
+"""Light becomes frames of FFmpeg, frames become the packets of segments."""
 
 from __future__ import annotations
 
@@ -20,9 +20,8 @@ from dcdr_deploy.run.video.sums import Sums
 from dcdr_deploy.run.video.target import Codec, Geometry, Target
 from dcdr_deploy.run.video.yuv import from_rgb
 
-Planes = tuple[NDArray[np.uint16], ...]
-Encoded = tuple[Planes, ContentLight]
-"""A picture's planes, and how bright it is."""
+Encoded = tuple[Any, ContentLight]
+"""A picture as PyAV's frame, and how bright it is."""
 
 
 def padded_size(size: tuple[int, int], codec: Codec) -> tuple[int, int]:
@@ -31,20 +30,20 @@ def padded_size(size: tuple[int, int], codec: Codec) -> tuple[int, int]:
     return -(-size[0] // layout.down) * layout.down, -(-size[1] // layout.across) * layout.across
 
 
-def planes_of_light(linear: NDArray[np.float32], delivery: Delivery, codec: Codec) -> Encoded:
-    """Return a picture's planes in BT.2020, limited range, and how bright it is.
+def frame_of_light(linear: NDArray[np.float32], delivery: Delivery, target: Target) -> Encoded:
+    """Return a picture as the encoder takes it, in BT.2020, limited range, and how bright it is.
 
     Args:
         linear: (H, W, 3) in network units.
         delivery: into PQ or HLG.
-        codec: whose layout the planes get; odd edges are repeated where it needs even ones.
+        target: whose layout the planes get; odd edges are repeated where it needs even ones.
     """
     signal, light = delivery.signals(linear)
-    height, width = padded_size(linear.shape[:2], codec)
+    height, width = padded_size(linear.shape[:2], target.codec)
     missing = (height - linear.shape[0], width - linear.shape[1])
     if any(missing):
         signal = np.pad(signal, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="edge")
-    return from_rgb(signal, codec.layout), light
+    return frame_of(from_rgb(signal, target.codec.layout), target.encoder.pixel_format), light
 
 
 class SegmentEncoder:
@@ -71,14 +70,13 @@ class SegmentEncoder:
                 f"{target.path}: the encoder {target.encoder.name} does not open: {reason(error)}"
             ) from error
 
-    def add(self, planes: Planes, stamp: int) -> None:
-        """Encode a picture.
+    def add(self, frame: Any, stamp: int) -> None:
+        """Encode a picture, shown at a stamp; the same one may come again.
 
         Raises:
             OutputError: the encoder failed.
             OSError: the packets cannot be written.
         """
-        frame = frame_of(planes, self._target.encoder.pixel_format)
         frame.pts, frame.time_base = stamp, self._picture.time_base
         for name, code in self._target.code_points.items():  # ProRes takes them from here
             setattr(frame, name, code)
@@ -147,17 +145,17 @@ class SegmentSink:
         self._open: _Open | None = None
 
     def make(self, picture: Picture, linear: NDArray[np.float32]) -> Encoded:
-        """Return the picture's planes."""
-        return planes_of_light(linear, self._delivery, self._target.codec)
+        """Return the picture as a frame."""
+        return frame_of_light(linear, self._delivery, self._target)
 
     def write(self, picture: Picture, made: Encoded, recovery: Recovery, *, repeated: bool) -> None:
         """Encode a picture, and close the segment that it is the last of."""
-        planes, light = made
+        frame, light = made
         if self._open is None:
             file = self._place.begin_segment(self._reached.frames // self._frames, self._reached)
             self._open = _Open(file, SegmentEncoder(self._target, self._picture, file))
         now = self._open
-        now.encoder.add(planes, picture.stamp)
+        now.encoder.add(frame, picture.stamp)
         now.seen, now.last_duration = picture.seen, picture.duration
         now.sums += Sums.of(picture, recovery, light, repeated=repeated)
         if now.sums.frames == self._frames:
