@@ -5,6 +5,7 @@ Strips without anything clipped only go through a table.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -223,7 +224,7 @@ def measured(codes: Codes, light: Light, result: Light) -> Recovery:
         light: its linear light.
         result: the restored light, same unit.
     """
-    least = -(-CLIPPED_CODE * int(np.iinfo(codes.dtype).max) // 255)
+    least = math.ceil((CLIPPED_CODE - 0.5) * int(np.iinfo(codes.dtype).max) / 255)
     somewhere = largest_channel(codes) >= least
     count = int(np.count_nonzero(somewhere))
     if not count:

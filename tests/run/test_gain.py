@@ -24,7 +24,8 @@ from dcdr_deploy.run.gain import (
     mean_excess,
     working_codes,
 )
-from dcdr_deploy.run.strips import SecondPass, average_down
+from dcdr_deploy.run.strips import SecondPass, average_down, measured
+from dcdr_deploy.run.video.yuv import Layout, to_rgb
 from dcdr_deploy.system.strips import ROWS
 
 PEAK = 8.0
@@ -64,6 +65,16 @@ def test_every_pixel_counts_by_its_area_in_linear_light(data):
     largest = codes.max(axis=-1, keepdims=True)
     np.testing.assert_allclose(small.weight, area_average(tables.weight[largest], size), atol=3e-6)
     np.testing.assert_allclose(small.clipped, area_average(tables.clipped[largest], size), atol=3e-6)
+
+
+@pytest.mark.parametrize(("luma", "clipped"), [(235, 1), (234, 1), (233, 0)])
+def test_a_code_of_a_video_is_clipped_where_it_rounds_to_a_clipped_one_of_8_bits(luma, clipped):
+    """234 of limited range is 253.84 of 255: blocks of a compressed sky would keep SDR white beside restored ones."""
+    planes = tuple(np.full((2, 2), value, np.uint8) for value in (luma, 128, 128))
+    codes = to_rgb(planes, Layout(8), (0.2126, 0.0722), full_range=False)
+    assert set(code_tables(16).clipped[codes].ravel()) == {clipped}
+    light = code_tables(16).light[codes]
+    assert measured(codes, light, 2 * light).clipped == clipped * 4
 
 
 def test_working_codes_are_what_an_engine_reads_as_the_same_light():
