@@ -39,9 +39,15 @@ class Candidate:
     def engine(self, options: EngineOptions, backend: str = AUTO) -> Engine:
         """Load it; checkpoints run by torch where no backend is named, as blends do: one arithmetic for all."""
         if self.base is not None:
-            return engine_of(blended(self.file, self.base, self.part), options)
+            return engine_of(self.loaded(), options)
         by_torch = backend == AUTO and self.file.suffix in CHECKPOINT_SUFFIXES
         return load_engine(self.file, "torch" if by_torch else backend, options)
+
+    def loaded(self) -> LoadedModel:
+        """Its network in memory; of checkpoints only."""
+        from dcdr_deploy.models import load_checkpoint
+
+        return load_checkpoint(self.file) if self.base is None else blended(self.file, self.base, self.part)
 
 
 def candidates(

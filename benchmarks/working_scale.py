@@ -35,6 +35,7 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
+from candidates import Candidate
 from held_out import panorama_places, photograph_sources
 from scale_cases import Case, photo_case, view_case
 from scale_methods import Size, View, average_down, candidates, linear_to_srgb, srgb_to_linear
@@ -42,10 +43,9 @@ from scale_tables import show, show_targets, table
 from torch import Tensor
 from torch.nn import functional as F
 
-from dcdr_deploy.engines import load_engine
+from dcdr_deploy.engines.base import EngineOptions
 from dcdr_deploy.metrics.chromaticity import DARKEST, uv_prime
 from dcdr_deploy.metrics.psnr import CLIPPED_CODE, PAPER_MU
-from dcdr_deploy.models.checkpoint import load_checkpoint
 from dcdr_deploy.run.runner import Runner
 from dcdr_deploy.scenes.camera import LDR_MAX, TARGET_MAX
 
@@ -64,12 +64,12 @@ GRAPHS = 12
 Network = Callable[[Tensor], Tensor]
 
 
-def prepare_network(path: Path, device: torch.device, precision: str) -> tuple[Network, float]:
+def prepare_network(candidate: Candidate, device: torch.device, precision: str) -> tuple[Network, float]:
     """A function (1, 3, h, w) codes in [0, 1] -> light in units of SDR white, and the peak."""
     if device.type == "cpu":
-        engine = load_engine(path)
+        engine = candidate.engine(EngineOptions(device="cpu"))
         return by_runner(Runner(engine)), engine.info.metadata.peak
-    loaded = load_checkpoint(path)
+    loaded = candidate.loaded()
     network = loaded.network.to(device)
     if precision == "fp16":
         from dcdr_deploy.engines.torch import fused
@@ -187,7 +187,8 @@ def measure(options: argparse.Namespace) -> dict[str, list[Score]]:
     ):
         # Views are rendered by new interpreters: a fork must not have touched CUDA, nor an engine's threads.
         jobs = [(name, [pool.submit(make, item) for item in items]) for name, make, items in work(options)]
-        network, peak = prepare_network(options.model, device, options.precision)
+        chosen = Candidate("", options.model, None if options.part == 1 else options.base, options.part)
+        network, peak = prepare_network(chosen, device, options.precision)
         for name, futures in jobs:
             scores: list[Score] = []
             for number, future in enumerate(futures):
@@ -217,6 +218,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     numbers = lambda text: [int(each) for each in text.split(",")]  # noqa: E731
     parser.add_argument("--model", type=Path, help="model; for CUDA a checkpoint [demo]")
+    parser.add_argument("--base", type=Path, default=DEMO.with_suffix(".safetensors"), help="to blend with [demo]")
+    parser.add_argument("--part", type=float, default=1.0, help="of --model in the blend [1: the file as it is]")
     parser.add_argument("--panoramas", type=Path, nargs="+", default=PANORAMAS, help="folders of .exr or .hdr")
     parser.add_argument("--photos", type=Path, nargs="+", default=[], help="folders of photographs")
     parser.add_argument("--split", choices=["validation", "test"], default="validation")

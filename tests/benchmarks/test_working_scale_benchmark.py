@@ -12,6 +12,7 @@ import pytest
 import scale_methods
 import torch
 import working_scale
+from candidates import Candidate
 from held_out import panorama_places
 from scale_cases import Case, depth_of, view_case
 from scale_methods import View, candidates, linear_to_srgb, srgb_to_linear
@@ -24,6 +25,7 @@ from dcdr_deploy.models import DCDRUNet, DCDRUNetConfig, initialise, load_checkp
 from dcdr_deploy.run import working_scale as rule
 from dcdr_deploy.run.restore import restore
 from dcdr_deploy.run.runner import Runner
+from dcdr_deploy.training.subpixels import even_out
 
 HDRI = Path(__file__).parents[2] / "data" / "hdri"
 TINY = DCDRUNetConfig(width=8, condition_width=4, sft_hidden=2, tone_width=12, blocks=(1, 1, 1))
@@ -33,11 +35,12 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small network that brightens."""
+    """A small network that brightens, with even pixel shuffles, as blends have them."""
     network = DCDRUNet(TINY)
     initialise(network, 1)
     with torch.no_grad():
         network.restoration.last.bias.fill_(0.3)
+    even_out(network)
     path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
     save_safetensors(network, path, ModelMetadata(peak=PEAK, name="tiny"))
     return path
@@ -176,3 +179,23 @@ def test_a_run_that_is_out_of_time_leaves_sizes_of_few_views_out(
     monkeypatch.setattr(sys, "argv", ["working_scale.py", *arguments, "--seconds", "1e-6"])
     assert working_scale.main() == 1
     assert "time is over" in capsys.readouterr().out
+
+
+def test_a_blend_is_measured_like_its_file(weights: Path, case: Case) -> None:
+    view = view_of(case)
+    whole, half, other = (
+        working_scale.prepare_network(Candidate("", weights, base, part), CPU, "fp32")[0](view.codes)
+        for base, part in ((None, 1.0), (weights, 0.5), (darker(weights), 0.5))
+    )
+    np.testing.assert_allclose(half, whole, rtol=1e-2, atol=1e-2)
+    assert float(other.mean()) < 0.9 * float(whole.mean())
+
+
+def darker(weights: Path) -> Path:
+    """The same network without the light that it adds everywhere."""
+    loaded = load_checkpoint(weights)
+    with torch.no_grad():
+        loaded.network.restoration.last.bias.fill_(0.0)
+    path = weights.with_name("darker.safetensors")
+    save_safetensors(loaded.network, path, loaded.metadata)
+    return path
