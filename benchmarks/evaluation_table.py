@@ -44,8 +44,9 @@ SLOW_COLUMNS: tuple[Column, ...] = (
 
 
 def methods_of(row: Row) -> list[str]:
-    """Methods of a row, the plain conversion first."""
-    return list(next(iter(row["pictures"].values())))
+    """Methods that all pictures of a row have, the plain conversion first; a network without them all is left out."""
+    first, *others = row["pictures"].values()
+    return [method for method in first if all(method in each for each in others)]
 
 
 def shown_size(row: Row) -> str:
@@ -195,9 +196,12 @@ def gate(rows: Sequence[Row], method: str, before: str | None) -> str:
             here = not condition.sizes or row["size"] in condition.sizes
             if not (here and row["kind"] in condition.kinds and row["camera"] in condition.cameras):
                 continue
-            old = summary(row["pictures"], before) if before else {}
-            found = condition.measure(summary(row["pictures"], method), old)
             first = f"| {condition.text} | {row['kind']}s | {shown_size(row)} | {row['camera']} | "
+            if method not in methods_of(row):
+                lines.append(first + "no result for some pictures | no |")
+                continue
+            old = summary(row["pictures"], before) if before in methods_of(row) else {}
+            found = condition.measure(summary(row["pictures"], method), old)
             lines.append(first + f"{condition.form.format(found)} | {'yes' if condition.kept(found) else 'no'} |")
     return "\n".join(lines)
 
@@ -223,7 +227,8 @@ def main() -> int:
         print(gate(rows, options.gate, options.against))
     elif options.single:
         for row in rows:
-            print(single_table(row, options.methods or methods_of(row)[1:]), end="\n\n")
+            shown = [each for each in methods_of(row)[1:] if not options.methods or each in options.methods]
+            print(single_table(row, shown) if shown else "", end="\n\n")
     else:
         print(table(rows, options.methods))
     return 0

@@ -9,6 +9,7 @@ single precision where that moves no figure that is shown.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,6 +20,7 @@ from baselines import BASELINES
 from held_out import PEAK, HeldOutPicture
 from numpy.typing import NDArray
 
+from dcdr_deploy.errors import NonFiniteError
 from dcdr_deploy.imaging.hdr_transfer import pq_encode
 from dcdr_deploy.imaging.transfer import srgb_to_linear
 from dcdr_deploy.metrics import pu21
@@ -50,6 +52,8 @@ LMS_TO_ITP = np.array([[2048, 2048, 0], [6610 / 2, -13613 / 2, 7003 / 2], [17933
 
 WORSE, MUCH_WORSE = 0.3, 1.0
 """Decibels of clipped pixels by which a picture counts as worse than the plain conversion, and as much worse."""
+
+_logger = logging.getLogger(__name__)
 
 Figures = dict[str, float]
 Predict = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
@@ -221,7 +225,8 @@ def compared(
 ) -> dict[str, Figures]:
     """Figures of the plain conversion, of networks, and where ``baselines`` of the other conversions too.
 
-    Results are judged one after the other, so that one at a time is held.
+    Results are judged one after the other, so that one at a time is held. A network that gives NaN or infinity for a
+    picture has no figures there, which is logged.
     """
     reference = Reference(picture, everything)
     linear = srgb_to_linear(picture.ldr.astype(np.float32) / np.float32(255))
@@ -229,7 +234,12 @@ def compared(
         name: figures_of(BASELINES[name](linear, PEAK) / np.float32(PEAK), reference)
         for name in (BASELINES if baselines else [PLAIN])
     }
-    return found | {name: figures_of(predict(picture.ldr), reference) for name, predict in predictors.items()}
+    for name, predict in predictors.items():
+        try:
+            found[name] = figures_of(predict(picture.ldr), reference)
+        except NonFiniteError as error:
+            _logger.warning("%s, %s: %s", name, picture.name, error)
+    return found
 
 
 def evaluate(

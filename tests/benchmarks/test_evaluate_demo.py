@@ -80,6 +80,15 @@ def test_tables_say_what_the_pictures_gained() -> None:
     assert cells[5:11] == ["+0.25", "+2.00", "+3.50", "-2.0", "25.0%", "25.0%"]
 
 
+def test_a_network_that_failed_on_a_picture_is_left_out_of_that_row_and_misses_its_gate() -> None:
+    whole, failed = row([1.0, 2.0]), row([1.0, 2.0], size=768)
+    del failed["pictures"]["1"]["net"]
+    lines = table([whole, failed]).splitlines()[2:]
+    assert [line.split("|")[4].strip() for line in lines] == [PLAIN, "net", PLAIN]
+    (verdict,) = {line.split("|")[-2].strip() for line in gate([failed], "net", None).splitlines()[2:]}
+    assert verdict == "no"
+
+
 def test_single_pictures_begin_with_the_worst() -> None:
     lines = single_table(row([1.0, 3.0, -2.0]), ["net"]).splitlines()[2:]
     assert lines == ["| 2 | -2.00 |", "| 0 | +1.00 |", "| 1 | +3.00 |"]

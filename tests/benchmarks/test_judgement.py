@@ -22,6 +22,7 @@ from judgement import (
     summary,
 )
 
+from dcdr_deploy.errors import NonFiniteError
 from dcdr_deploy.imaging.hdr_transfer import pq_decode
 from dcdr_deploy.imaging.transfer import linear_to_srgb, srgb_to_linear
 from dcdr_deploy.metrics import pu21
@@ -79,6 +80,14 @@ def test_a_picture_of_which_nothing_is_known_gives_no_figure_and_breaks_none() -
     assert np.isnan(gain(unknown[PLAIN], unknown[NETWORK], "clipped"))
     assert np.isnan(summary({"a": unknown}, NETWORK)["median"])
     assert summary({"a": unknown, "b": known}, NETWORK)["median"] > 50
+
+
+def test_a_network_that_gives_nan_has_no_figures_and_leaves_those_of_others() -> None:
+    def failing(ldr: np.ndarray) -> np.ndarray:
+        raise NonFiniteError("NaN in the tile at 0")
+
+    (figures,) = evaluate([picture()], {"bad": failing, NETWORK: lambda ldr: picture().truth}).values()
+    assert list(figures) == [PLAIN, NETWORK]
 
 
 def test_a_wrong_tone_curve_is_forgiven_after_alignment_and_a_wrong_place_is_not() -> None:
