@@ -6,7 +6,8 @@ A photograph pans over the frame; its clip is made first, in H.264. Alone means 
 beside it, as the run itself does it. Where stages share the processor, a run cannot be as fast as its slowest stage
 alone: it cannot be faster either than the processor time of all stages divided by the cores. The overhead is over the
 larger of the two. Processor time alone is compared too, which other work on the machine changes less. Every round
-measures both ways; the last lines are medians of the rounds' ratios.
+measures both ways, and what it takes to look through the clip before its segments are shared out over a cluster; the
+last lines are medians of the rounds' ratios.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ from dcdr_deploy.imaging.light import PQ, Light
 from dcdr_deploy.run.opening import RunnerSettings, open_runner
 from dcdr_deploy.run.restore import begin, restore
 from dcdr_deploy.run.runner import Runner
-from dcdr_deploy.run.video.convert import convert_video
+from dcdr_deploy.run.video.apart import Survey
+from dcdr_deploy.run.video.convert import PreparedVideo, convert_video
 from dcdr_deploy.run.video.encoding import Encoded, SegmentEncoder, frame_of_light
 from dcdr_deploy.run.video.frames import Picture, Selection
 from dcdr_deploy.run.video.opening import open_video
@@ -118,13 +120,14 @@ def alone(clip: Path, target: Path, runner: Runner, settings: VideoSettings, mos
 
 @dataclass(frozen=True)
 class Round:
-    """Every stage alone, and a run: seconds on the wall and of the processor."""
+    """Every stage alone, and a run: seconds on the wall and of the processor; processor seconds of a survey."""
 
     clock: Clock
     report: VideoReport
     wall: float
     processor: float
     cores: int
+    survey: float
 
     @property
     def floors(self) -> dict[str, float]:
@@ -175,6 +178,7 @@ class Round:
             f"run: {frames / self.wall:.2f} frames a second, {1000 * self.wall / frames:.1f} ms a frame",
             f"bound: {1000 * bound / frames:.1f} ms a frame, {self.slowest}; the run takes {self.over:+.1%}",
             f"processor time: {self.processor:.2f} s, of the stages alone {self.stages:.2f} s; {self.more:+.1%}",
+            f"survey by the driver of a cluster: {1000 * self.survey / frames:.1f} ms of the processor a frame",
         ]
 
 
@@ -186,7 +190,17 @@ def measured(clip: Path, folder: Path, runner: Runner, settings: VideoSettings, 
     report = convert_video(clip, target, runner, settings)
     spent = time.perf_counter() - started, time.process_time() - processor
     target.unlink()
-    return Round(clock, report, *spent, cores())
+    return Round(clock, report, *spent, cores(), surveyed(clip, target, settings))
+
+
+def surveyed(clip: Path, target: Path, settings: VideoSettings) -> float:
+    """Return processor seconds for looking through a clip, by which a cluster knows its segments."""
+    prepared = PreparedVideo(clip, target, settings)
+    with open_video(clip) as source:
+        started = time.process_time()
+        for _ in Survey(prepared, source, "", {}).jobs():
+            pass
+        return time.process_time() - started
 
 
 def cores() -> int:
