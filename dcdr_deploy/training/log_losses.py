@@ -21,6 +21,9 @@ filter spans two and a half deviations to each side."""
 
 FHDR_MU = 5000.0
 
+COLOURLESS = 1e-6
+"""Length of a colour vector below which it hardly has a direction (ours)."""
+
 
 def illumination_reflectance(prediction: Tensor, truth: Tensor, sdr: Tensor, peak: float) -> Tensor:
     """HDRCNN's loss (eq. 5): squared errors of log illumination and log reflectance, where the picture clips.
@@ -66,5 +69,8 @@ def mu_variation(prediction: Tensor, truth: Tensor) -> Tensor:
 
 
 def cosine(prediction: Tensor, truth: Tensor) -> Tensor:
-    """Mean of 1 - the cosine between a pixel's colours as vectors (ExpandNet, eq. 2); both (N, 3, H, W) linear."""
-    return (1 - F.cosine_similarity(prediction, truth, dim=1, eps=1e-20)).mean()
+    """Mean of 1 - the cosine between a pixel's colours as vectors (ExpandNet, eq. 2); both (N, 3, H, W) linear.
+
+    Vectors shorter than :data:`COLOURLESS` count as shorter still, so that the gradient of black stays within floats.
+    """
+    return (1 - F.cosine_similarity(prediction, truth, dim=1, eps=COLOURLESS)).mean()
