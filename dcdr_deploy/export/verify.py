@@ -1,7 +1,14 @@
-"""An exported file is run before success is declared: checked by onnx and compared with torch at two sizes."""
+"""An exported file is run before success is declared: checked by onnx and compared with torch at two sizes.
+
+Both compute in FP32, and a file counts as the network where they differ by 1e-4 at most. Where layers give large
+logarithms, as HDRCNN's do before it is trained, the exponential turns their rounding into more than that, in torch as
+in ONNX Runtime. So a larger difference is compared with torch's own distance from the same network in FP64: what
+exceeds :data:`ROUNDINGS` times that is an error of the file.
+"""
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +26,10 @@ from dcdr_deploy.system.faults import one_line
 SIZES = ((64, 96), (136, 88))
 """(height, width) of the comparisons, rounded up to what the network takes; the second differs from the traced example
 in both and is not square."""
+
+
+ROUNDINGS = 4.0
+"""Two FP32 results differ by at most so many times the distance of one of them from the exact one; 1.8 was seen."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +80,8 @@ def verify(path: Path, network: HdrNetwork, fp16: bool, static: tuple[int, int] 
         if found.shape != reference.shape:
             raise ExportError(f"the exported file returns shape {found.shape} instead of {reference.shape}")
         difference = compare(found, reference)
-        _judge(difference, size, fp16)
+        if fp16 or not _is_rounding(difference, network, picture, reference):
+            _judge(difference, size, fp16)
         results.append(Comparison(size, difference.max_abs_error, difference.psnr))
     return results
 
@@ -90,6 +102,17 @@ def _run(path: Path, picture: NDArray[np.float32]) -> NDArray[np.float32]:
         return session.run(None, {session.get_inputs()[0].name: picture})[0]
     except Exception as error:  # ONNX Runtime's exceptions share no base class of their own
         raise ExportError(f"ONNX Runtime cannot run the exported file: {one_line(error)}") from error
+
+
+def _is_rounding(
+    difference: Difference, network: HdrNetwork, picture: NDArray[np.float32], reference: NDArray[np.float32]
+) -> bool:
+    """Whether a difference beyond the bounds of FP32 files is one that torch's own result has from the exact one."""
+    if EXPORTED["fp32"].hold(difference) or not difference.finite:
+        return False
+    with torch.no_grad():
+        exact = copy.deepcopy(network).double()(torch.from_numpy(picture).double()).numpy()
+    return difference.max_abs_error <= ROUNDINGS * compare(reference, exact).max_abs_error
 
 
 def _judge(difference: Difference, size: tuple[int, int], fp16: bool) -> None:

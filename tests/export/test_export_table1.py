@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -11,15 +12,20 @@ import OpenEXR
 import pytest
 import torch
 from click.testing import CliRunner, Result
+from onnx import numpy_helper
 from table1_networks import TINY, tiny_network
 
 from dcdr_deploy.building.prepare import prepare
 from dcdr_deploy.building.settings import BuildSettings
 from dcdr_deploy.cli import main
 from dcdr_deploy.engines import load_engine
+from dcdr_deploy.errors import ExportError
 from dcdr_deploy.export.checkpoint import ExportReport, export_checkpoint
+from dcdr_deploy.export.onnx_export import to_onnx
+from dcdr_deploy.export.verify import verify
 from dcdr_deploy.modelfile.names import DECODING
 from dcdr_deploy.models import architecture_of, load_checkpoint
+from dcdr_deploy.models.hdrcnn import HDRCNN
 
 pytestmark = pytest.mark.slow
 
@@ -83,3 +89,31 @@ def test_an_engine_is_built_from_it_without_a_plugin(exported: ExportReport) -> 
     assert done.exit_code == 0, done.output
     facts = json.loads(next(folder.glob("*.engine.json")).read_text())
     assert (facts["plugin"], facts["plugin_layers"]) == (None, 0)
+
+
+@pytest.fixture(scope="module")
+def large_logarithms(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint of HDRCNN whose layers give logarithms up to hundreds, as an untrained one of full width may."""
+    network = tiny_network("hdrcnn")
+    assert isinstance(network, HDRCNN)
+    with torch.no_grad():
+        network.unet.last_norm.weight.mul_(1000)
+    path = tmp_path_factory.mktemp("large") / "hdrcnn.pth"
+    torch.save(network.state_dict(), path)
+    return path
+
+
+def test_what_rounding_alone_makes_of_large_logarithms_is_no_error_of_the_file(large_logarithms: Path) -> None:
+    report = export_checkpoint(large_logarithms)
+    assert max(each.max_abs_error for each in report.comparisons) > 1e-4
+
+
+def test_an_error_of_the_file_is_refused_where_rounding_is_large_too(large_logarithms: Path) -> None:
+    network = load_checkpoint(large_logarithms).network
+    model = to_onnx(network)
+    (weight,) = (tensor for tensor in model.graph.initializer if tensor.name == "unet.last_fusion.conv.weight")
+    weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight) * np.float32(1.003), weight.name))
+    path = large_logarithms.with_name("wrong.onnx")
+    onnx.save(model, path)
+    with pytest.raises(ExportError, match="differs from torch at 96x64 by"):
+        verify(path, network, fp16=False)
