@@ -148,9 +148,14 @@ class Delivery:
 
         return out, _content_light(for_strips(len(linear), work), linear)
 
-    def signals(self, linear: NDArray[np.floating[Any]]) -> tuple[NDArray[np.float32], ContentLight]:
-        """Return a picture's R'G'B' as numbers in [0, 1], (H, W, 3) float32, and how bright it is; as :meth:`codes`."""
-        out = np.empty(linear.shape, np.float32)
+    def signals(
+        self, linear: NDArray[np.floating[Any]], out: NDArray[np.float32] | None = None
+    ) -> tuple[NDArray[np.float32], ContentLight]:
+        """Return a picture's R'G'B' as numbers in [0, 1], (H, W, 3) float32, and how bright it is; as :meth:`codes`.
+
+        ``out`` is where they are written, which may be ``linear`` itself.
+        """
+        out = np.empty(linear.shape, np.float32) if out is None else out
 
         def work(start: int, stop: int) -> tuple[float, float]:
             place = out[start:stop]

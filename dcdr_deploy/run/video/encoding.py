@@ -34,16 +34,17 @@ def frame_of_light(linear: NDArray[np.float32], delivery: Delivery, target: Targ
     """Return a picture as the encoder takes it, in BT.2020, limited range, and how bright it is.
 
     Args:
-        linear: (H, W, 3) in network units.
+        linear: (H, W, 3) float32 in network units; overwritten.
         delivery: into PQ or HLG.
         target: whose layout the planes get; odd edges are repeated where it needs even ones.
     """
-    signal, light = delivery.signals(linear)
-    height, width = padded_size(linear.shape[:2], target.codec)
-    missing = (height - linear.shape[0], width - linear.shape[1])
+    signal, light = delivery.signals(linear, out=linear)
+    size, layout = padded_size(linear.shape[:2], target.codec), target.codec.layout
+    missing = (size[0] - linear.shape[0], size[1] - linear.shape[1])
     if any(missing):
         signal = np.pad(signal, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="edge")
-    return frame_of(from_rgb(signal, target.codec.layout), target.encoder.pixel_format), light
+    frame = frame_of(size, layout, target.encoder.pixel_format, lambda planes: from_rgb(signal, layout, out=planes))
+    return frame, light
 
 
 class SegmentEncoder:

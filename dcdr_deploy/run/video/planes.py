@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from dcdr_deploy.errors import InputError
 from dcdr_deploy.run.video.package import load
-from dcdr_deploy.run.video.yuv import Layout, Plane
+from dcdr_deploy.run.video.yuv import Layout, Plane, Planes
 
 _YUV = re.compile(r"yuv(?P<jpeg>j?)(?P<chroma>420|422|444)p(?P<bits>\d+)?(le)?")
 _RGB = re.compile(r"gbrp(?P<bits>\d+)?(le)?")
@@ -104,21 +105,26 @@ def planes_of(frame: Any, wanted: PixelFormat) -> tuple[Plane, ...]:
     return (planes[2], planes[0], planes[1]) if wanted.is_rgb else tuple(planes)
 
 
-def frame_of(planes: tuple[NDArray[np.uint16], ...], name: str) -> Any:
-    """Return a frame of PyAV.
+def frame_of(size: tuple[int, int], layout: Layout, name: str, write: Callable[[Planes], object]) -> Any:
+    """Return a frame of PyAV whose samples are written in place: a copy of a 3840x2160 one takes 20 ms.
 
     Args:
-        planes: Y', Cb and Cr.
+        size: (height, width) in pixels.
+        layout: of its planes.
         name: FFmpeg's name of a planar format of more than 8 bits, or p010le, which holds Cb and Cr side by side and
             samples in the upper bits.
+        write: called with Y', Cb and Cr, which it fills.
     """
-    height, width = planes[0].shape
-    frame = load().VideoFrame(width, height, name)
-    if name == "p010le":
-        chroma = np.stack(planes[1:], axis=-1).reshape(planes[1].shape[0], -1)
-        planes = (planes[0] << np.uint16(6), chroma << np.uint16(6))
-    for plane, samples in zip(frame.planes, planes, strict=True):
-        _rows(plane, samples.shape, np.uint16)[...] = samples
+    frame = load().VideoFrame(size[1], size[0], name)
+    sizes = (size, layout.chroma_size(*size), layout.chroma_size(*size))
+    if name != "p010le":
+        write(tuple(_rows(plane, each, np.uint16) for plane, each in zip(frame.planes, sizes, strict=True)))
+        return frame
+    luma, *chroma = planes = tuple(np.empty(each, np.uint16) for each in sizes)
+    write(planes)
+    both = np.stack(chroma, axis=-1).reshape(chroma[0].shape[0], -1)
+    for plane, samples in zip(frame.planes, (luma, both), strict=True):
+        _rows(plane, samples.shape, np.uint16)[...] = samples << np.uint16(6)
     return frame
 
 

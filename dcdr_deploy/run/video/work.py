@@ -74,6 +74,8 @@ class Sink(Protocol[Made]):
     def make(self, picture: Picture, linear: NDArray[np.float32]) -> Made:
         """Make of light, (H, W, 3) float32 in network units, what is written; called on several threads at a time.
 
+        The light may be overwritten.
+
         Raises:
             OutputError, OSError: it cannot be written.
         """

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from dcdr_deploy.system.strips import for_strips
 
 Plane = NDArray[np.uint8] | NDArray[np.uint16]
+Planes = tuple[NDArray[np.uint16], ...]
 Luma = tuple[float, float]
 
 BT2020_LUMA: Luma = (0.2627, 0.0593)
@@ -107,18 +108,21 @@ def rgb_codes(planes: tuple[Plane, ...], bits: int, *, full_range: bool) -> NDAr
     return np.stack([table[plane] for plane in planes], axis=-1)
 
 
-def from_rgb(signal: NDArray[np.float32], layout: Layout, luma: Luma = BT2020_LUMA) -> tuple[NDArray[np.uint16], ...]:
+def from_rgb(
+    signal: NDArray[np.float32], layout: Layout, luma: Luma = BT2020_LUMA, out: Planes | None = None
+) -> Planes:
     """Return Y', Cb and Cr of R'G'B' in limited range.
 
     Args:
         signal: (H, W, 3) in [0, 1]; H and W are multiples of the layout's ``down`` and ``across``.
         layout: of the planes to make; chroma of 4:2:0 and 4:2:2 is placed on the left.
         luma: K_R and K_B.
+        out: arrays to write into, Y' (H, W), Cb and Cr in the size of :meth:`Layout.chroma_size`.
     """
     height, width = signal.shape[:2]
     codes = _Range.of(layout.bits, full=False)
     matrix, offset = _encoding_matrix(luma, codes)
-    planes = (
+    planes = out or (
         np.empty((height, width), np.uint16),
         *(np.empty(layout.chroma_size(height, width), np.uint16) for _ in range(2)),
     )
