@@ -105,6 +105,8 @@ TRIED = {
         Variant(Shape(32, 4, warps_x=2, warps_n=1, stages=1), 2),
         Variant(Shape(32, 4, warps_n=1), 3),
         Variant(Shape(32, 4, warps_n=1, stages=1, workers=3)),
+        Variant(Shape(32, 4, warps_n=1, workers=4)),
+        Variant(Shape(32, 4, rows=2, warps_x=2, warps_n=1), 2),
     ],
     "32_32_up": [
         Variant(Shape(32, 4, warps_x=2, warps_n=1, stages=1, upsample=1), 2),
@@ -115,6 +117,8 @@ TRIED = {
         Variant(Shape(4, 8, rows=2, warps_n=1, stages=1, sft=2, workers=3)),
         Variant(Shape(4, 8, rows=2, warps_n=1, sft=2), 3),
         Variant(Shape(4, 8, sft=2)),
+        Variant(Shape(4, 8, rows=1, warps_n=1, sft=2, workers=4)),
+        Variant(Shape(4, 8, rows=1, warps_y=2, warps_n=1, sft=2, workers=8)),
     ],
     "4_64": [
         Variant(Shape(4, 8), 2),
@@ -130,6 +134,9 @@ TRIED = {
         Variant(Shape(64, 8, rows=2, warps_n=1, stages=1, sft=2, shuffle=1, wgmma=1, workers=3)),
         Variant(Shape(64, 8, rows=3, warps_n=1, stages=1, sft=2, shuffle=1, wgmma=1, workers=2)),
         Variant(Shape(64, 8, rows=2, warps_n=1, sft=2, shuffle=1, wgmma=1, workers=2)),
+        Variant(Shape(64, 8, rows=1, warps_n=1, stages=1, sft=2, shuffle=1, wgmma=1, workers=4)),
+        Variant(Shape(64, 8, rows=1, warps_n=1, stages=1, sft=2, shuffle=1, wgmma=1, workers=5)),
+        Variant(Shape(64, 8, rows=1, warps_n=1, sft=2, shuffle=1, wgmma=1, workers=3)),
     ],
     "64_64_3": [
         Variant(Shape(64, 8, warps_x=2, warps_n=1, stages=1, three=1)),
@@ -137,7 +144,6 @@ TRIED = {
         Variant(Shape(64, 8, stages=1, three=1)),
     ],
     "64_64_3 wgmma": [
-        Variant(Shape(64, 8, rows=2, warps_n=1, stages=1, wgmma=1, workers=4, three=1)),
         Variant(Shape(64, 8, rows=2, warps_n=1, stages=1, wgmma=1, workers=3, three=1)),
         Variant(Shape(64, 8, warps_n=1, stages=1, wgmma=1, workers=2, three=1)),
     ],

@@ -9,24 +9,24 @@
 // is that of the first pixel's first of them.
 
 // By multiprocessor: what does not spill, in the order in which an H200 was faster. dcrb.py has the same threads.
-#if defined(__CUDA_ARCH__) && !defined(DCRB_SM)
-#define DCRB_SM (__CUDA_ARCH__ / 10)
+#if defined(__CUDA_ARCH__) && !defined(KERNEL_SM)
+#define KERNEL_SM (__CUDA_ARCH__ / 10)
 #endif
 #ifndef DCRB_THREADS
-#define DCRB_THREADS (DCRB_SM == 80 || DCRB_SM >= 90 ? 384 : 256)
+#define DCRB_THREADS (KERNEL_SM == 80 || KERNEL_SM >= 90 ? 384 : 256)
 #endif
 #ifndef DCRB_GATHERING
 #define DCRB_GATHERING (DCRB_THREADS > 256 ? PAIRS : HALVES)
 #endif
 #ifndef DCRB_AHEAD
-#define DCRB_AHEAD (DCRB_SM != 80 && DCRB_SM != 90)
+#define DCRB_AHEAD (KERNEL_SM != 80 && KERNEL_SM != 90)
 #endif
 #ifndef DCRB_EARLY
 #define DCRB_EARLY (DCRB_THREADS == 256)
 #endif
 // Whether the weights of the SFT layer find room in shared memory.
 #ifndef DCRB_SFT_RESIDENT
-#define DCRB_SFT_RESIDENT (DCRB_SM == 80 || DCRB_SM == 87 || (DCRB_SM >= 90 && DCRB_SM < 120))
+#define DCRB_SFT_RESIDENT (KERNEL_SM == 80 || KERNEL_SM == 87 || (KERNEL_SM >= 90 && KERNEL_SM < 120))
 #endif
 #include "deform.cuh"
 
@@ -64,7 +64,7 @@ struct Hidden {
       const bool inside = (unsigned)y < (unsigned)height && (unsigned)x < (unsigned)width;
       const half* source = image + (index_t)(inside ? y * width + x : 0) * stride + 8 * kind;
       if (vector < HALO_VECTORS) {
-#if DCRB_SM >= 80
+#if KERNEL_SM >= 80
         copy_async(tile + kind * HALO + pixel, source, inside);
 #else
         tile[kind * HALO + pixel] = inside ? __ldg(reinterpret_cast<const uint4*>(source)) : make_uint4(0, 0, 0, 0);
@@ -73,7 +73,7 @@ struct Hidden {
     }
   }
   __device__ __forceinline__ void wait() const {
-#if DCRB_SM >= 80
+#if KERNEL_SM >= 80
     wait_for_copies();
 #endif
     __syncwarp();

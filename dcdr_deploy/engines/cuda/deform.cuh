@@ -11,28 +11,10 @@
 // Compiled by NVRTC for SM75 and up. Compiled by a host compiler, whoever does so supplies a <cuda_fp16.h> of their own
 // with the few CUDA features used here.
 #pragma once
-#include <cuda_fp16.h>
+#include "mma.cuh"
 
 #ifdef __CUDA_ARCH__
-#ifndef DCRB_SM
-#define DCRB_SM (__CUDA_ARCH__ / 10)
-#endif
-typedef unsigned int uint32_t;
-
-__device__ __forceinline__ uint4* dynamic_shared() {
-  extern __shared__ uint4 memory[];
-  return memory;
-}
-
-// c += a * b for a 16 x K tile a (row major) and a K x 8 tile b, spread over the warp as the PTX manual says.
-#if DCRB_SM >= 80
-__device__ __forceinline__ void mma_k16(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
-  asm volatile(
-      "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
-      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
-}
-
+#if KERNEL_SM >= 80
 // Copies 16 bytes to shared memory in the background, or writes zeros there where the source does not count.
 __device__ __forceinline__ void copy_async(uint4* target, const half* source, bool counts) {
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"((uint32_t)__cvta_generic_to_shared(target)),
@@ -42,29 +24,12 @@ __device__ __forceinline__ void copy_async(uint4* target, const half* source, bo
 // Waits for the thread's own copies.
 __device__ __forceinline__ void wait_for_copies() { asm volatile("cp.async.wait_all;" ::: "memory"); }
 #endif
-__device__ __forceinline__ void mma_k8(float (&c)[4], uint32_t a0, uint32_t a1, uint32_t b) {
-  asm volatile(
-      "mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5}, {%6}, {%0,%1,%2,%3};"
-      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-      : "r"(a0), "r"(a1), "r"(b));
-}
-
-// The same number, but the compiler cannot know that: what is worked out from it is worked out again instead of being
-// kept in registers through a loop.
-__device__ __forceinline__ int again(int number) {
-  int same;
-  asm volatile("mov.u32 %0, %1;" : "=r"(same) : "r"(number));
-  return same;
-}
-
 __device__ __forceinline__ void prefetch(const half* p) { asm volatile("prefetch.global.L2 [%0];" ::"l"(p)); }
 // Written as one instruction, or the compiler turns a choice between two values into branches around narrow stores.
 __device__ __forceinline__ void store16(half* p, uint32_t a, uint32_t b, uint32_t c, uint32_t d) {
   asm volatile("st.global.v4.u32 [%0], {%1, %2, %3, %4};" ::"l"(p), "r"(a), "r"(b), "r"(c), "r"(d) : "memory");
 }
 #endif
-
-typedef long long index_t;
 
 constexpr int CHANNELS = 64;
 constexpr int TAPS = 9;
@@ -124,19 +89,6 @@ __device__ __forceinline__ Half8 pick(bool second, const Half8& a, const Half8& 
   return {{second ? b.pair[0] : a.pair[0], second ? b.pair[1] : a.pair[1], second ? b.pair[2] : a.pair[2],
            second ? b.pair[3] : a.pair[3]}};
 }
-__device__ __forceinline__ uint32_t bits(half2 v) { return *reinterpret_cast<uint32_t*>(&v); }
-__device__ __forceinline__ half2 halves(uint32_t v) { return *reinterpret_cast<half2*>(&v); }
-
-// c += a * b over 16 input channels
-__device__ __forceinline__ void multiply(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
-#if DCRB_SM >= 80
-  mma_k16(c, a, b0, b1);
-#else
-  mma_k8(c, a[0], a[1], b0);
-  mma_k8(c, a[2], a[3], b1);
-#endif
-}
-
 // Where a warp works: row g of its tile m is column g of the picture's row 2m, row g + 8 of row 2m + 1, both from `top`
 // and `left`.
 struct Warp {
@@ -164,7 +116,7 @@ template <int THREADS> struct Tiles {
 // Where the weights are while a block works. Nine taps fit into the shared memory of SM80 and up and stay there;
 // before, two taps do, and while one is used the next one travels through registers.
 template <int THREADS> struct Weights {
-#if DCRB_SM >= 80
+#if KERNEL_SM >= 80
   const uint4* resident;
   __device__ __forceinline__ Weights(const uint4* source, uint4* memory) {
     for (int i = threadIdx.x; i < TAPS * TAP_VECTORS; i += THREADS) memory[i] = __ldg(source + i);

@@ -1,32 +1,12 @@
 // What kernels on tensor cores are made of: products, their operands from shared memory, asynchronous copies to it.
 //
 // Compiled by NVRTC for SM75 and up. A host compiler gets these functions from whoever supplies <cuda_fp16.h>.
-#include <cuda_fp16.h>
+#include "mma.cuh"
 
 #ifdef __CUDA_ARCH__
-#define CONVOLUTION_SM (__CUDA_ARCH__ / 10)
-typedef unsigned int uint32_t;
 typedef uint32_t shared_t;  // an address in shared memory
 
-__device__ __forceinline__ uint4* dynamic_shared() {
-  extern __shared__ uint4 memory[];
-  return memory;
-}
 __device__ __forceinline__ shared_t shared_address(const void* p) { return (shared_t)__cvta_generic_to_shared(p); }
-
-// c += a * b for a 16 x K tile a (row major) and a K x 8 tile b, spread over the warp as the PTX manual says.
-__device__ __forceinline__ void mma_k8(float (&c)[4], uint32_t a0, uint32_t a1, uint32_t b) {
-  asm("mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5}, {%6}, {%0,%1,%2,%3};"
-      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-      : "r"(a0), "r"(a1), "r"(b));
-}
-#if CONVOLUTION_SM >= 80
-__device__ __forceinline__ void mma_k16(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
-  asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
-      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
-}
-#endif
 
 // Four (two) 8 x 8 matrices of halves; lane 8 i + j points to row j of matrix i.
 __device__ __forceinline__ void ldmatrix_x4(uint32_t (&r)[4], shared_t row) {
@@ -53,14 +33,6 @@ __device__ __forceinline__ float load_float(shared_t at) {
 }
 __device__ __forceinline__ void store_shared(shared_t at, float value) {
   asm volatile("st.shared.f32 [%0], %1;" ::"r"(at), "f"(value) : "memory");
-}
-
-// The same number, but the compiler cannot know that: what is worked out from it is worked out again instead of being
-// kept in registers through a loop.
-__device__ __forceinline__ int again(int number) {
-  int same;
-  asm volatile("mov.u32 %0, %1;" : "=r"(same) : "r"(number));
-  return same;
 }
 
 // Waits for the other threads of a group of THREADS, which has a number of its own from 1 on.
@@ -106,7 +78,7 @@ __device__ __forceinline__ void show_to_products() { asm volatile("fence.proxy.a
 #endif
 
 // Copies 16 or 8 bytes to shared memory, zeros where they are not valid. Done for sure after wait_copies.
-#if CONVOLUTION_SM >= 80
+#if KERNEL_SM >= 80
 __device__ __forceinline__ void copy16(shared_t to, const void* from, bool valid) {
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(valid ? 16 : 0) : "memory");
 }
@@ -130,10 +102,6 @@ template <int PENDING> __device__ __forceinline__ void wait_copies() {}
 #endif
 #endif
 
-typedef long long index_t;
-
-__device__ __forceinline__ uint32_t bits(half2 v) { return *reinterpret_cast<uint32_t*>(&v); }
-__device__ __forceinline__ half2 halves(uint32_t v) { return *reinterpret_cast<half2*>(&v); }
 __device__ __forceinline__ float2 floats(uint32_t v) { return __half22float2(halves(v)); }
 
 // 2 * COUNT neighbouring halves
@@ -155,14 +123,4 @@ template <int COUNT> __device__ __forceinline__ void store_halves(half* p, const
 #pragma unroll
     for (int i = 0; i < COUNT; ++i) reinterpret_cast<uint32_t*>(p)[i] = v[i];
   }
-}
-
-// c += a * b over 16 rows of b
-__device__ __forceinline__ void multiply(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
-#if CONVOLUTION_SM >= 80
-  mma_k16(c, a, b0, b1);
-#else
-  mma_k8(c, a[0], a[1], b0);
-  mma_k8(c, a[2], a[3], b1);
-#endif
 }

@@ -44,7 +44,7 @@ def build_convolution(target: Path, sm: int, table: Mapping[str, convolution_tab
     source = target.with_suffix(".cu")
     source.write_text(compiler.source_text("convolution") + lines)
     names = [*named, convolution_table.RINGS]
-    return _compile(target, sm, source, names, (), (f"CONVOLUTION_SM={sm}",))
+    return _compile(target, sm, source, names, (), ())
 
 
 def _compile(
@@ -56,7 +56,7 @@ def _compile(
     told = (
         f'EMULATED="{kernels}"',
         f"ENTRIES={','.join(f'ENTRY({name})' for name in names)}",
-        f"DCRB_SM={sm}",
+        f"KERNEL_SM={sm}",
         *defines,
     )
     files = [str(SOURCES / name) for name in ("emulator.cpp", *sources)]

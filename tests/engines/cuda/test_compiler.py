@@ -71,7 +71,7 @@ def test_the_block_from_hidden_maps_compiles_without_spills_for_the_shape_that_i
     expected = {
         "THREADS": shape.threads,
         "SFT_RESIDENT": int(shape.sft_resident),
-        "(DCRB_SM < 80)": int(shape.streamed),
+        "(KERNEL_SM < 80)": int(shape.streamed),
     }
     asserted = (f"static_assert({name} == {value});" for name, value in expected.items())
     text = "\n".join((compiler.source_text("dcrb2"), *asserted))

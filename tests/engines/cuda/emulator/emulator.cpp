@@ -1,4 +1,4 @@
-// Runs the kernels of a source on the CPU. Compiled with -DDCRB_SM=75 or 80, -DEMULATED='"dcrb.cu"', -DENTRIES= the
+// Runs the kernels of a source on the CPU. Compiled with -DKERNEL_SM=75 or 80, -DEMULATED='"dcrb.cu"', -DENTRIES= the
 // kernels as ENTRY(name), ..., the folder of the real source in -I, and -fno-strict-aliasing, which device compilers imply.
 //
 // Buffers are mapped between pages that cannot be touched, and a launch runs in a child process: a kernel that reads or

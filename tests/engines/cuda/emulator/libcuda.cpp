@@ -23,8 +23,8 @@ int current_device(int* device) { return *device = 0, SUCCESS; }
 int device_attribute(int* value, int attribute, int) {
   switch (attribute) {
     case 16: *value = 2; return SUCCESS;               // MULTIPROCESSOR_COUNT
-    case 75: *value = DCRB_SM / 10; return SUCCESS;    // COMPUTE_CAPABILITY_MAJOR
-    case 76: *value = DCRB_SM % 10; return SUCCESS;    // COMPUTE_CAPABILITY_MINOR
+    case 75: *value = KERNEL_SM / 10; return SUCCESS;    // COMPUTE_CAPABILITY_MAJOR
+    case 76: *value = KERNEL_SM % 10; return SUCCESS;    // COMPUTE_CAPABILITY_MINOR
   }
   return INVALID_VALUE;
 }
