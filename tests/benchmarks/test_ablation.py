@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import ablation
 import pytest
 from ablation import FULL, VARIANTS, Outcome, table
 
-import dcdr_deploy
 from dcdr_deploy.models import build_network, count_parameters
 
 
@@ -35,20 +32,23 @@ def test_the_table_compares_each_variant_with_the_full_network_seed_by_seed() ->
 
 
 @pytest.mark.slow
-def test_two_variants_train_beside_each_other_and_are_not_trained_again(tmp_path: Path) -> None:
-    arguments = (
-        "--width 8 --patch 32 --batch 1 --steps 2 --seeds 0 --scenes 2 --crops 4 --jobs 2 --perceptual squeezenet"
-    )
-    command = [sys.executable, ablation.__file__, *arguments.split(), "--variants", "full;HDRUNet"]
-    command += ["--output", tmp_path / "runs"]
-    package = str(Path(dcdr_deploy.__file__).parents[1])
-    environment = {"XDG_CACHE_HOME": str(tmp_path), "OMP_NUM_THREADS": "1", "PATH": "", "PYTHONPATH": package}
-    first = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
-    assert "| HDRUNet |" in first.stdout
-    assert "perceptual squeezenet" in first.stdout
+def test_two_variants_train_beside_each_other_and_are_not_trained_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+
+    def call(jobs: int) -> str:
+        line = f"--width 8 --patch 32 --batch 1 --steps 2 --seeds 0 --scenes 2 --crops 4 --jobs {jobs}"
+        line += f" --perceptual squeezenet --variants full;HDRUNet --output {tmp_path / 'runs'}"
+        monkeypatch.setattr("sys.argv", ["ablation.py", *line.split()])
+        ablation.main()
+        return capsys.readouterr().out
+
+    first = call(jobs=2)
+    assert "| HDRUNet |" in first
+    assert "perceptual squeezenet" in first
     results = sorted(tmp_path.glob("runs/*/*/result.json"))
     assert len(results) == 2
     written = [path.stat().st_mtime_ns for path in results]
-    again = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
-    assert again.stdout.split("Budget")[1] == first.stdout.split("Budget")[1]
+    assert call(jobs=1).split("Budget")[1] == first.split("Budget")[1]
     assert [path.stat().st_mtime_ns for path in results] == written

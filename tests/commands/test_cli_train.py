@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -15,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner, Result
+from torch_processes import PythonProcess
 
 from dcdr_deploy.cli import main
 from dcdr_deploy.models import load_checkpoint
@@ -164,17 +163,16 @@ def test_the_synthetic_source_trains_and_validates(tmp_path: Path, monkeypatch: 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT")
 def test_ctrl_c_ends_with_a_checkpoint(pairs: tuple[Path, Path], tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "dcdr_deploy", "train", "--ldr", pairs[0], "--hdr", pairs[1]]
+    command = ["-m", "dcdr_deploy", "train", "--ldr", pairs[0], "--hdr", pairs[1]]
     command += ["-o", tmp_path / "run", *SMALL, "--steps", "100000", "--checkpoint-every", "1"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen([str(part) for part in command], stdout=subprocess.PIPE, text=True, env=environment)
     checkpoint = tmp_path / "run" / "last.pth"
-    deadline = time.monotonic() + 120
-    while not checkpoint.exists() and time.monotonic() < deadline:
-        time.sleep(0.2)
-    process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=60)
-    assert process.returncode == 0
+    with PythonProcess(*command) as process:
+        deadline = time.monotonic() + 120
+        while not checkpoint.exists() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        output, errors = process.communicate(timeout=60)
+        assert process.poll() == 0, errors
     assert "go on with --resume" in output
     assert read_training_checkpoint(checkpoint)["step"] >= 1
     assert not list((tmp_path / "run").glob(".*"))

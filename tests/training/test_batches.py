@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
+from torch_processes import PythonProcess
 
 from dcdr_deploy.errors import InputError
 from dcdr_deploy.training.batches import load_batches
@@ -83,22 +85,22 @@ tell("end")
 """
 
 
-def start(program: str, *arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-c", program, *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-
-
 def lives(process: int) -> bool:
     try:
         state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
     except FileNotFoundError:
         return False
     return state != "Z"
+
+
+@contextmanager
+def killed(processes: set[int]) -> Iterator[None]:
+    """Whatever happens, none of them is left."""
+    try:
+        yield
+    finally:
+        for process in filter(lives, processes):
+            os.kill(process, signal.SIGKILL)
 
 
 class Broken(Dataset[tuple[Tensor, Tensor]]):
@@ -113,12 +115,8 @@ class Broken(Dataset[tuple[Tensor, Tensor]]):
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "getpgid"), reason="process groups")
 def test_workers_give_the_same_batches_though_the_run_has_used_opencv_and_torch() -> None:
-    process = start(SAME)
-    try:
+    with PythonProcess("-c", SAME) as process:
         output, errors = process.communicate(timeout=180)
-    except subprocess.TimeoutExpired:
-        process.kill()  # its workers go with it
-        pytest.fail("a worker waits for ever")
     assert output.strip() == "the same", errors
 
 
@@ -128,11 +126,9 @@ def test_workers_give_the_same_batches_though_the_run_has_used_opencv_and_torch(
     "end", ["last step", "break", "crash", "SIGTERM", "SIGINT", "SIGKILL", "SIGKILL while a sample hangs"]
 )
 def test_no_worker_outlives_its_run(end: str) -> None:
-    process = start(ENDS, end)
-    assert process.stdout is not None
     workers: set[int] = set()
     sent = False
-    try:
+    with PythonProcess("-c", ENDS, end) as process, killed(workers):
         for line in process.stdout:
             hangs = line == "hangs\n"
             if line == "end\n":
@@ -145,14 +141,10 @@ def test_no_worker_outlives_its_run(end: str) -> None:
                     break
         deadline = time.monotonic() + 60
         while (process.poll() is None or any(map(lives, workers))) and time.monotonic() < deadline:
-            time.sleep(0.1)
+            time.sleep(0.02)
         assert len(workers) == 2
         assert [worker for worker in workers if lives(worker)] == []
         assert process.poll() == {"crash": 1, "SIGKILL": -signal.SIGKILL}.get(end.split()[0], 0)
-    finally:
-        process.kill()
-        for worker in filter(lives, workers):
-            os.kill(worker, signal.SIGKILL)
 
 
 @pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.slow)])

@@ -18,6 +18,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
+from torch_processes import PythonProcess
 
 from dcdr_deploy.errors import InputError
 from dcdr_deploy.training.batches import BatchIndices, automatic_workers
@@ -33,19 +34,14 @@ ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 def command(pictures: Path, output: Path, *arguments: object) -> list[str]:
     data = ("--ldr", pictures / "sdr", "--hdr", pictures / "hdr", "-o", output)
-    return [*TWO_PROCESSES, *map(str, ("-m", "dcdr_deploy", "train", *data, *SETTINGS, *arguments))]
-
-
-def call(pictures: Path, output: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
-    line = command(pictures, output, *arguments)
-    return subprocess.run(line, env=ENVIRONMENT, capture_output=True, text=True, timeout=180, check=False)
+    return [*map(str, ("-m", "dcdr_deploy", "train", *data, *SETTINGS, *arguments))]
 
 
 def share(folder: Path, last_step: int) -> None:
     """Take steps of the same small run in two processes; the second asks to stop after ``last_step``."""
-    line = [*TWO_PROCESSES, str(Path(share_run.__file__)), str(folder), str(last_step)]
-    result = subprocess.run(line, env=ENVIRONMENT, capture_output=True, text=True, timeout=180, check=False)
-    assert result.returncode == 0, result.stderr
+    with PythonProcess(share_run.__file__, folder, last_step, environment=ENVIRONMENT, launched=2) as launcher:
+        _, errors = launcher.communicate(timeout=180)
+        assert launcher.poll() == 0, errors
 
 
 def weights(folder: Path) -> dict[str, Tensor]:
@@ -56,8 +52,8 @@ def metrics(folder: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
-def mistakes(result: subprocess.CompletedProcess[str]) -> list[str]:
-    return [line for line in result.stderr.splitlines() if line.startswith("error:")]
+def mistakes(errors: str) -> list[str]:
+    return [line for line in errors.splitlines() if line.startswith("error:")]
 
 
 @pytest.fixture(scope="session")
@@ -85,8 +81,7 @@ def assert_same_run(folder: Path, expected: Path) -> None:
     for mine, other in zip(metrics(folder), metrics(expected), strict=True):
         assert mine["loss"] == pytest.approx(other["loss"], abs=1e-5)
         assert mine["psnr_mu"] == pytest.approx(other["psnr_mu"], abs=1e-4)
-    for name, value in weights(folder).items():
-        torch.testing.assert_close(value, weights(expected)[name], rtol=0, atol=1e-5)
+    torch.testing.assert_close(weights(folder), weights(expected), rtol=0, atol=1e-5)
 
 
 @pytest.mark.slow
@@ -111,13 +106,13 @@ def test_a_signal_stops_all_processes_with_one_checkpoint(
 ) -> None:
     line = command(pictures, tmp_path / "run", "--steps", 100_000, "--batch", 2, "--checkpoint-every", 1)
     line += ["--workers", "1"]
-    process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
     checkpoint = tmp_path / "run" / "last.pth"
-    deadline = time.monotonic() + 120
-    while not checkpoint.exists() and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.2)
-    process.send_signal(number)
-    output, errors = process.communicate(timeout=60)
+    with PythonProcess(*line, environment=ENVIRONMENT, launched=2) as launcher:
+        deadline = time.monotonic() + 120
+        while not checkpoint.exists() and launcher.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.05)
+        launcher.send_signal(number)
+        output, errors = launcher.communicate(timeout=60)
     assert output.count("go on with --resume") == 1, errors
     assert read_training_checkpoint(checkpoint)["step"] >= 1
     assert not list((tmp_path / "run").glob(".*"))
@@ -125,10 +120,11 @@ def test_a_signal_stops_all_processes_with_one_checkpoint(
 
 @pytest.mark.slow
 def test_a_batch_that_cannot_be_split_is_one_line(pictures: Path, tmp_path: Path) -> None:
-    result = call(pictures, tmp_path / "run", "--batch", 3)
+    line = [*TWO_PROCESSES, *command(pictures, tmp_path / "run", "--batch", 3)]
+    result = subprocess.run(line, env=ENVIRONMENT, capture_output=True, text=True, timeout=180, check=False)
     assert result.returncode != 0
-    assert len(mistakes(result)) == 1, result.stderr
-    assert "--batch 3 cannot be split over 2 processes" in mistakes(result)[0]
+    assert len(mistakes(result.stderr)) == 1, result.stderr
+    assert "--batch 3 cannot be split over 2 processes" in mistakes(result.stderr)[0]
     assert not (tmp_path / "run").exists()
 
 
@@ -140,10 +136,12 @@ def test_a_mistake_that_one_process_meets_ends_all_with_one_line(pictures: Path,
             (tmp_path / kind / path.name).write_bytes(path.read_bytes())
     whole = (tmp_path / "hdr" / "2.png").read_bytes()
     (tmp_path / "hdr" / "2.png").write_bytes(whole[:8])  # one of four pictures: the first to draw it fails
-    result = call(tmp_path, tmp_path / "run", "--steps", 100, "--batch", 2)
-    assert result.returncode != 0
-    assert len(mistakes(result)) == 1, result.stderr
-    assert "2.png: is damaged or incomplete" in mistakes(result)[0]
+    line = command(tmp_path, tmp_path / "run", "--steps", 100, "--batch", 2)
+    with PythonProcess(*line, environment=ENVIRONMENT, launched=2) as launcher:
+        _, errors = launcher.communicate(timeout=180)
+        assert launcher.poll() == 1, errors
+    assert len(mistakes(errors)) == 1, errors
+    assert "2.png: is damaged or incomplete" in mistakes(errors)[0]
 
 
 @given(st.integers(1, 4), st.integers(1, 4), st.integers(0, 5))
