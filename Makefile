@@ -6,6 +6,8 @@ PYTHON ?= python3
 RUN := .venv
 DEV := .venv-dev
 WORKERS ?= 2
+# Files in the order of tests/conftest.py, the long ones first.
+SHARED_OUT := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 PACKAGE := $(shell find dcdr_deploy -name '*.py' -o -path '*/weights/*')
 NO_VENV = { echo "error: $(PYTHON) cannot make a virtual environment; on Debian or Ubuntu: sudo apt install python3-venv" >&2; exit 1; }
 
@@ -17,11 +19,11 @@ demo: $(RUN)/.ready
 	@ls -1 out/*.exr out/*.png
 
 test: $(DEV)/.ready lint types
-	OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=1 $(DEV)/bin/python -m pytest -n $(WORKERS) --dist loadfile --durations=10
+	OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=1 $(DEV)/bin/python -m pytest $(SHARED_OUT) --durations=10
 
 # Apart, because watching every branch slows the tests.
 coverage: $(DEV)/.ready
-	OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=1 $(DEV)/bin/python -m pytest -n $(WORKERS) --dist loadfile --cov --cov-report=term:skip-covered
+	OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=1 $(DEV)/bin/python -m pytest $(SHARED_OUT) --cov --cov-report=term:skip-covered
 
 lint: $(DEV)/.ready
 	$(DEV)/bin/ruff check .

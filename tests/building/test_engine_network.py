@@ -42,9 +42,18 @@ def check(built: BuiltEngine, chosen: Any) -> None:
         assert built.layer_precisions["GRID_SAMPLE"] == {"FLOAT": 9 * 16}
 
 
-@pytest.mark.parametrize("dynamic", [False, True], ids=["static", "dynamic"])
-@pytest.mark.parametrize("plugin", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["dcrb", "none"])
-@pytest.mark.parametrize("fp16", [True, False], ids=["fp16", "fp32"])
+@pytest.mark.parametrize(
+    ("fp16", "plugin", "dynamic"),
+    [
+        pytest.param(True, True, False, id="fp16-dcrb-static"),
+        pytest.param(True, True, True, id="fp16-dcrb-dynamic"),
+        pytest.param(False, True, False, id="fp32-dcrb-static"),
+        pytest.param(False, True, True, id="fp32-dcrb-dynamic"),
+        # Many kernels and so many seconds: the other two are built by the tests of the command.
+        pytest.param(True, False, False, id="fp16-none-static", marks=pytest.mark.slow),
+        pytest.param(False, False, True, id="fp32-none-dynamic", marks=pytest.mark.slow),
+    ],
+)
 def test_one_engine_for_three_gpus(fp16: bool, plugin: bool, dynamic: bool) -> None:
     chosen = settings(sms=(86, 89, 120), fp16=fp16, plugin=plugin, dynamic=dynamic, max_batch=2 if dynamic else 1)
     check(build(chosen), chosen)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ from dcdr_deploy.export.checkpoint import ExportOptions, ExportReport, export_ch
 from dcdr_deploy.models import DCDRUNet, DCDRUNetConfig, initialise
 
 SMALL = DCDRUNetConfig(width=8, condition_width=4, sft_hidden=3, tone_width=5, blocks=(1, 2, 1))
+SINGLE = replace(SMALL, blocks=(0, 1, 0))
+"""With one deformable block, where only the export is looked at: half of the time."""
 
 
 def small_network(config: DCDRUNetConfig = SMALL) -> DCDRUNet:
@@ -35,6 +38,13 @@ def small_network(config: DCDRUNetConfig = SMALL) -> DCDRUNet:
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("export") / "model.pth"
     torch.save(small_network().state_dict(), path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def single_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("single") / "model.pth"
+    torch.save(small_network(SINGLE).state_dict(), path)
     return path
 
 

@@ -18,8 +18,8 @@ def call(*arguments: object) -> Result:
     return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
-def test_export_reports_figures_and_names_the_next_command(checkpoint: Path, tmp_path: Path) -> None:
-    shutil.copy(checkpoint, tmp_path / "model.pth")
+def test_export_reports_figures_and_names_the_next_command(single_checkpoint: Path, tmp_path: Path) -> None:
+    shutil.copy(single_checkpoint, tmp_path / "model.pth")
     result = call("export", tmp_path / "model.pth", "--peak", "4")
     assert result.exit_code == 0, result.output
     assert f"wrote {tmp_path / 'model.onnx'}" in result.stdout
@@ -28,14 +28,14 @@ def test_export_reports_figures_and_names_the_next_command(checkpoint: Path, tmp
     assert "verifying" in result.stderr
 
 
-def test_an_fp16_export_says_what_its_check_does_not_cover(checkpoint: Path, tmp_path: Path) -> None:
-    result = call("export", checkpoint, "-o", tmp_path / "m.onnx", "--fp16")
+def test_an_fp16_export_says_what_its_check_does_not_cover(single_checkpoint: Path, tmp_path: Path) -> None:
+    result = call("export", single_checkpoint, "-o", tmp_path / "m.onnx", "--fp16")
     assert result.exit_code == 0, result.output
     assert "computes FP16 files in FP32" in result.stdout
 
 
-def test_export_without_verification_says_so(checkpoint: Path, tmp_path: Path) -> None:
-    result = call("export", checkpoint, "-o", tmp_path / "m.onnx", "--no-verify", "--json")
+def test_export_without_verification_says_so(single_checkpoint: Path, tmp_path: Path) -> None:
+    result = call("export", single_checkpoint, "-o", tmp_path / "m.onnx", "--no-verify", "--json")
     report = json.loads(result.stdout)
     assert report["verified"] == []
     assert Path(report["path"]).stat().st_size == report["bytes"]

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from conftest_export import SMALL, small_network
+from conftest_export import SINGLE, small_network
 from onnx import TensorProto, numpy_helper
 
 from dcdr_deploy.engines import load_engine
@@ -94,7 +94,7 @@ def test_the_gridsample_form_computes_the_same(checkpoint: Path, exported: Expor
     [{"condition_net": False}, {"deformable": False}, {"tone_net": False}, {"condition_net": False, "tone_net": False}],
 )
 def test_ablated_networks_export_and_verify(tmp_path: Path, changes: dict[str, bool]) -> None:
-    config: DCDRUNetConfig = replace(SMALL, **changes)
+    config: DCDRUNetConfig = replace(SINGLE, **changes)
     torch.save(small_network(config).state_dict(), tmp_path / "m.pth")
     report = export_checkpoint(tmp_path / "m.pth")
     assert all(each.max_abs_error <= 1e-4 for each in report.comparisons)
@@ -121,8 +121,8 @@ def test_no_path_of_this_machine_is_in_the_file(exported: ExportReport) -> None:
         assert trace not in content
 
 
-def test_static_models_take_one_size(checkpoint: Path, tmp_path: Path) -> None:
-    report = export_checkpoint(checkpoint, tmp_path / "s.onnx", ExportOptions(static=(32, 48)))
+def test_static_models_take_one_size(single_checkpoint: Path, tmp_path: Path) -> None:
+    report = export_checkpoint(single_checkpoint, tmp_path / "s.onnx", ExportOptions(static=(32, 48)))
     assert read_model(report.path).fixed_size == (32, 48)
     assert [each.size for each in report.comparisons] == [(32, 48)]
 
@@ -140,8 +140,8 @@ def test_a_peak_that_is_no_positive_number_is_refused(peak: float) -> None:
         ExportOptions(peak=peak)
 
 
-def test_a_peak_that_nobody_named_is_reported(checkpoint: Path, exported: ExportReport, tmp_path: Path) -> None:
-    report = export_checkpoint(checkpoint, tmp_path / "m.onnx", ExportOptions(verify=False))
+def test_a_peak_that_nobody_named_is_reported(single_checkpoint: Path, exported: ExportReport, tmp_path: Path) -> None:
+    report = export_checkpoint(single_checkpoint, tmp_path / "m.onnx", ExportOptions(verify=False))
     assert report.peak_assumed
     assert report.metadata.peak == 1.0
     assert report.comparisons == []
@@ -149,7 +149,7 @@ def test_a_peak_that_nobody_named_is_reported(checkpoint: Path, exported: Export
 
 
 def test_an_export_that_differs_from_torch_is_refused_and_leaves_no_file(
-    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    single_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     honest = pipeline.to_onnx
 
@@ -161,7 +161,7 @@ def test_an_export_that_differs_from_torch_is_refused_and_leaves_no_file(
 
     monkeypatch.setattr(pipeline, "to_onnx", tampered)
     with pytest.raises(ExportError, match="differs from torch"):
-        export_checkpoint(checkpoint, tmp_path / "m.onnx")
+        export_checkpoint(single_checkpoint, tmp_path / "m.onnx")
     assert list(tmp_path.iterdir()) == []
 
 

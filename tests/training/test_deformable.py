@@ -18,7 +18,7 @@ from dcdr_deploy.training import deformable
 from dcdr_deploy.training.compilation import compiled
 
 GPU = torch.device("cuda", 0)
-CONFIG = DCDRUNetConfig(width=16, condition_width=4, sft_hidden=2, tone_width=12, blocks=(1, 1, 1))
+CONFIG = DCDRUNetConfig(width=16, condition_width=4, sft_hidden=2, tone_width=12, blocks=(0, 1, 0))
 
 
 def channels_last(tensor: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from emulated import build, build_convolution
+from made_once import made_once
 from numpy.typing import NDArray
 
 from dcdr_deploy.modelfile.names import DCRB, DCRB_INPUTS, DEFORM_CONV, DEFORM_INPUTS, DOMAIN, DOMAIN_VERSION
@@ -25,22 +26,21 @@ def emulator(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """``emulator(sm, kernel="dcrb")``: the shared library of a source's emulated kernels."""
     if shutil.which("g++") is None:
         pytest.skip("the kernels' emulator is compiled by g++, which is not here")
-    folder = tmp_path_factory.mktemp("emulator")
 
     @functools.cache
     def built(sm: int, kernel: str = "dcrb") -> Path:
-        return build(folder / f"{kernel}_sm{sm}.so", sm, kernel=kernel)
+        def make(target: Path) -> None:
+            build_convolution(target, sm) if kernel == "convolution" else build(target, sm, kernel=kernel)
+
+        return made_once(tmp_path_factory, f"{kernel}_sm{sm}.so", make)
 
     return built
 
 
 @pytest.fixture(scope="session")
-def convolution_emulator(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
+def convolution_emulator(emulator: Callable[..., Path]) -> Callable[[int], Path]:
     """``convolution_emulator(sm)``: the shared library of the emulated convolutions."""
-    if shutil.which("g++") is None:
-        pytest.skip("the kernels' emulator is compiled by g++, which is not here")
-    folder = tmp_path_factory.mktemp("convolutions")
-    return functools.cache(lambda sm: build_convolution(folder / f"convolutions_sm{sm}.so", sm))
+    return functools.partial(emulator, kernel="convolution")
 
 
 @pytest.fixture(scope="session")

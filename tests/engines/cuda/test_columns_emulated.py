@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +12,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("torchvision")
 
 from cubin import resource_usage  # noqa: E402 - needs torch
-from emulated import EmulatedGpu, build  # noqa: E402
+from emulated import EmulatedGpu  # noqa: E402
 from torch import Tensor  # noqa: E402
 
 from dcdr_deploy.engines.cuda import compiler  # noqa: E402
@@ -34,12 +33,9 @@ def same_gradients_every_time() -> None:
 
 
 @pytest.fixture(scope="module")
-def library(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
+def library(emulator: Callable[..., Path]) -> Callable[[int], Path]:
     """``library(sm)``: the emulated kernels for SM 75 or 80."""
-    if shutil.which("g++") is None:
-        pytest.skip("the kernels' emulator is compiled by g++, which is not here")
-    folder = tmp_path_factory.mktemp("columns")
-    return functools.cache(lambda sm: build(folder / f"columns_sm{sm}.so", sm, kernel="columns"))
+    return functools.partial(emulator, kernel="columns")
 
 
 @pytest.fixture(autouse=True)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-from emulated import EmulatedGpu, build, build_convolution
+from emulated import EmulatedGpu
 from fake_cuda import FakeDriver, Launch
 from numpy.typing import NDArray
 
@@ -30,28 +29,15 @@ that moves a result depends on the weights."""
 LEAST_BOUND = 2e-3
 """As a share of the map's largest value: a few roundings of a map that storing has hardly touched yet."""
 
-Emulators = Callable[[str, int], Path]
-
-
-@pytest.fixture(scope="session")
-def emulators(tmp_path_factory: pytest.TempPathFactory) -> Emulators:
-    """``emulators(source, sm)``: shared libraries of the network's kernels."""
-    folder = tmp_path_factory.mktemp("network")
-
-    @functools.cache
-    def built(source: str, sm: int) -> Path:
-        target = folder / f"{source}_sm{sm}.so"
-        return build_convolution(target, sm) if source == "convolution" else build(target, sm, kernel=source)
-
-    return built
+Emulator = Callable[..., Path]
 
 
 class Emulated:
     """A GPU for which three sources were compiled; launches go to the one that has the kernel."""
 
-    def __init__(self, emulators: Emulators, sm: int) -> None:
+    def __init__(self, emulator: Emulator, sm: int) -> None:
         prefixes = {"convolution": "convolution_", "dcrb2": "dcrb2_", "picture": ""}
-        self.parts = {prefix: EmulatedGpu(emulators(source, sm), sm) for source, prefix in prefixes.items()}
+        self.parts = {prefix: EmulatedGpu(emulator(sm, source), sm) for source, prefix in prefixes.items()}
         self.memory = next(iter(self.parts.values()))
         self.driver = FakeDriver(sms=[sm], run=self.run)
         self.convolution = ConvolutionKernels({sm: b"cubin"}, self.driver)
@@ -81,11 +67,11 @@ def random_weights(structure: Structure) -> Weights:
 
 
 def largest_errors(
-    emulators: Emulators, sm: int, form: Form, weights: Weights, picture: NDArray
+    emulator: Emulator, sm: int, form: Form, weights: Weights, picture: NDArray
 ) -> Iterator[tuple[str, float, NDArray[np.float32]]]:
     """Run a frame launch by launch; yield launch and map, its largest error as a share of the bound, and it."""
     frame_reference, torch = pytest.importorskip("frame_reference"), pytest.importorskip("torch")
-    gpu, shape = Emulated(emulators, sm), picture.shape[:3]
+    gpu, shape = Emulated(emulator, sm), picture.shape[:3]
     frame = frame_of(weights, form)
     packed, planned = pack(frame, weights), program(frame, shape)
     arena = gpu.memory.empty((planned.memory.size,), np.uint8)
@@ -126,12 +112,10 @@ def largest_errors(
 @pytest.mark.parametrize(
     ("sm", "form", "shape"), [(80, Form(), (1, 32, 48)), (90, fewer_launches(90), (2, 20, 36))], ids=str
 )
-def test_a_frame_launch_by_launch_is_the_network(
-    emulators: Emulators, sm: int, form: Form, shape: tuple[int, int, int]
-):
+def test_a_frame_launch_by_launch_is_the_network(emulator: Emulator, sm: int, form: Form, shape: tuple[int, int, int]):
     runtime = pytest.importorskip("onnxruntime")
     picture = codes(shape)
-    for name, error, found in largest_errors(emulators, sm, form, read_onnx(DEMO), picture):
+    for name, error, found in largest_errors(emulator, sm, form, read_onnx(DEMO), picture):
         assert error < 1, name
         result = found
     session = runtime.InferenceSession(str(DEMO), providers=["CPUExecutionProvider"])
@@ -141,7 +125,7 @@ def test_a_frame_launch_by_launch_is_the_network(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("sm", "structure"), [(75, Structure((1, 2, 1), 48)), (86, Structure((3, 1, 1), 32))])
-def test_networks_of_other_sizes_run_on_older_gpus(emulators: Emulators, sm: int, structure: Structure):
+def test_networks_of_other_sizes_run_on_older_gpus(emulator: Emulator, sm: int, structure: Structure):
     weights, picture = random_weights(structure), codes((1, 12, 20), np.uint16)
-    for name, error, _ in largest_errors(emulators, sm, fewer_launches(sm), weights, picture):
+    for name, error, _ in largest_errors(emulator, sm, fewer_launches(sm), weights, picture):
         assert error < 1, name

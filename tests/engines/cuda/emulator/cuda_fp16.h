@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
 #include <utility>
 #include <vector>
@@ -36,17 +37,35 @@ void wait(Point point);
 void meet(int number, unsigned threads);  // at a barrier by its number; 0 is all threads'
 struct Mail {  // what a thread shows to the others of its warp
   uint32_t word;
-  float a[8], b[4];
   const char* row;
 };
-Mail& mailbox(unsigned thread);
+extern std::vector<Mail> mails;
+inline Mail& mailbox(unsigned thread) { return mails[thread]; }
 uint4* shared_memory();
 // Asynchronous copies: kept back until a wait asks for them, as late as a GPU may make them.
 void begin_copy(void* to, const void* from, int bytes);  // zeros where from is null
 void commit_copies();
 void wait_copies(unsigned pending);
-float to_float(half value);
-half to_half(float value);
+// Half and float by hand: the host compiler need not have a half type.
+extern const std::vector<float> FLOATS;  // of all halves
+inline float to_float(half value) { return FLOATS[value.code]; }
+inline half to_half(float value) {  // rounds to nearest, ties to even
+  uint32_t word;
+  memcpy(&word, &value, 4);
+  const uint16_t sign = word >> 16 & 0x8000;
+  word &= 0x7fffffff;
+  if (word > 0x7f800000) return {(uint16_t)(sign | 0x7e00)};
+  if (word >= 0x477ff000) return {(uint16_t)(sign | 0x7c00)};  // from halfway above the largest half
+  if (word < 0x38800000) {                                     // subnormal: let the addition round
+    float magnitude;
+    memcpy(&magnitude, &word, 4);
+    const float aligned = magnitude + 0.5f;  // a unit in the last place of 0.5 is the smallest half
+    memcpy(&word, &aligned, 4);
+    return {(uint16_t)(sign | (word - 0x3f000000))};
+  }
+  word += 0xfff + (word >> 13 & 1) - 0x38000000;
+  return {(uint16_t)(sign | word >> 13)};
+}
 }  // namespace emulator
 
 extern index3 threadIdx, blockIdx, blockDim, gridDim;
@@ -110,25 +129,46 @@ inline int __any_sync(unsigned, int predicate) {
 
 // c += a * b, a 16 x 8 HALVES, b 8 HALVES x 8, with the lanes' shares as in the PTX manual's figures of mma.m16n8k8 and
 // mma.m16n8k16: lane 4 g + q has of a the rows g and g + 8, of b and c the columns g, and 2q and 2q + 1.
+namespace emulator {
+struct Operands {  // of the warp that runs, in FP32
+  float left[8][16][2];       // by g and k: rows g and g + 8
+  float right[8][4][16][2];   // by tile of eight columns, q and k: columns 2q and 2q + 1
+  bool right_is_there;
+};
+inline Operands operands;
+
+template <int HALVES> void show_left(const uint32_t (&a)[2 * HALVES]) {
+  const unsigned lane = threadIdx.x & 31, q = lane & 3, g = lane >> 2;
+  for (int half = 0; half < HALVES; ++half)
+    for (int row = 0; row < 2; ++row)
+      for (int i = 0; i < 2; ++i)
+        operands.left[g][8 * half + 2 * q + i][row] = to_float({(uint16_t)(a[2 * half + row] >> (16 * i))});
+}
+
+// Adds to this lane's four values of a tile: (row, column) of (0, 0), (0, 1), (1, 0), (1, 1).
+template <int HALVES> void multiply(float (&c)[4], int tile) {
+  typedef float four __attribute__((vector_size(16)));
+  const unsigned lane = threadIdx.x & 31;
+  const auto &rows = operands.left[lane >> 2], &columns = operands.right[tile][lane & 3];
+  four sum = {};
+  for (int k = 0; k < 8 * HALVES; ++k) {
+    const four left = {rows[k][0], rows[k][0], rows[k][1], rows[k][1]};
+    const four right = {columns[k][0], columns[k][1], columns[k][0], columns[k][1]};
+    sum += left * right;
+  }
+  for (int i = 0; i < 4; ++i) c[i] += sum[i];
+}
+}  // namespace emulator
+
 template <int HALVES> void emulated_mma(float (&c)[4], const uint32_t (&a)[2 * HALVES], const uint32_t (&b)[HALVES]) {
-  const unsigned me = threadIdx.x, warp = me & ~31u, q = me & 3, g = (me & 31) >> 2;
-  const auto unpack = [](float* to, const uint32_t* words, int count) {
-    for (int i = 0; i < 2 * count; ++i) to[i] = emulator::to_float({(uint16_t)(words[i / 2] >> (16 * (i % 2)))});
-  };
-  unpack(emulator::mailbox(me).a, a, 2 * HALVES);
-  unpack(emulator::mailbox(me).b, b, HALVES);
+  const unsigned lane = threadIdx.x & 31, q = lane & 3, g = lane >> 2;
+  emulator::show_left<HALVES>(a);
+  for (int half = 0; half < HALVES; ++half)
+    for (int i = 0; i < 2; ++i)
+      emulator::operands.right[0][g / 2][8 * half + 2 * q + i][g % 2] =
+          emulator::to_float({(uint16_t)(b[half] >> (16 * i))});
   emulator::wait(emulator::MMA);
-  for (int row = 0; row < 2; ++row)
-    for (int column = 0; column < 2; ++column) {
-      float sum = 0;
-      for (int half = 0; half < HALVES; ++half)
-        for (int k = 0; k < 8; ++k) {
-          const float* left = emulator::mailbox(warp + 4 * g + k / 2).a;
-          const float* right = emulator::mailbox(warp + 4 * (2 * q + column) + k / 2).b;
-          sum += left[2 * (2 * half + row) + k % 2] * right[2 * half + k % 2];
-        }
-      c[2 * row + column] += sum;
-    }
+  emulator::multiply<HALVES>(c, 0);
   emulator::wait(emulator::MULTIPLIED);
 }
 inline void mma_k16(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
@@ -171,21 +211,23 @@ typedef const char* product_t;
 constexpr int PRODUCT_UNIT = 1;
 inline product_t product_at(const void* b) { return (product_t)b; }
 inline void wgmma_n64(float (&d)[8][4], const uint32_t (&a)[4], product_t b) {
-  const unsigned me = threadIdx.x, warp = me & ~31u, q = me & 3, g = (me & 31) >> 2;
-  const auto unpack = [](uint32_t word, int i) { return emulator::to_float({(uint16_t)(word >> (16 * i))}); };
-  for (int i = 0; i < 8; ++i) emulator::mailbox(me).a[i] = unpack(a[i / 2], i % 2);
+  auto& operands = emulator::operands;
+  emulator::show_left<2>(a);
+  emulator::mailbox(threadIdx.x).row = b;
+  operands.right_is_there = false;
   emulator::wait(emulator::WGMMA);
-  for (int tile = 0; tile < 8; ++tile)
-    for (int row = 0; row < 2; ++row)
-      for (int column = 0; column < 2; ++column) {
-        float sum = 0;
+  if (emulator::mailbox(threadIdx.x & ~31u).row != b) std::abort();  // its lanes must name one matrix
+  if (!operands.right_is_there) {  // the first lane reads it for its warp, when all lanes have come
+    for (int tile = 0; tile < 8; ++tile)
+      for (int column = 0; column < 8; ++column)
         for (int k = 0; k < 16; ++k) {
-          half right;
-          memcpy(&right, b + 256 * tile + 128 * (k / 8) + 16 * (2 * q + column) + 2 * (k % 8), 2);
-          sum += emulator::mailbox(warp + 4 * g + k % 8 / 2).a[2 * (2 * (k / 8) + row) + k % 2] * emulator::to_float(right);
+          half value;
+          memcpy(&value, b + 256 * tile + 128 * (k / 8) + 16 * column + 2 * (k % 8), 2);
+          operands.right[tile][column / 2][k][column % 2] = emulator::to_float(value);
         }
-        d[tile][2 * row + column] += sum;
-      }
+    operands.right_is_there = true;
+  }
+  for (int tile = 0; tile < 8; ++tile) emulator::multiply<2>(d[tile], tile);
   emulator::wait(emulator::WGMMA_READ);
 }
 inline void begin_products() {}

@@ -33,16 +33,15 @@ struct Fiber {
   int barrier;              // its number, while the fiber waits at one
   unsigned barrier_threads;  // how many threads meet there
   jmp_buf resume;
-  Mail mail;
   std::vector<std::vector<Copy>> copies;  // groups that were committed, then the one that is growing
 };
 std::vector<Fiber> fibers;
+std::vector<Mail> mails;
 std::vector<char> stacks;
 jmp_buf scheduler;
 std::function<void()> kernel;
 uint4* shared = nullptr;
 
-// Half and float by hand: the host compiler need not have a half type. Rounds to nearest, ties to even.
 float float_of(uint16_t code) {
   const int exponent = code >> 10 & 31, mantissa = code & 1023;
   const float size = exponent == 31 ? (mantissa ? NAN : INFINITY)
@@ -54,26 +53,6 @@ const std::vector<float> FLOATS = [] {
   for (int code = 0; code < 1 << 16; ++code) all[code] = float_of(code);
   return all;
 }();
-float to_float(half value) { return FLOATS[value.code]; }
-half to_half(float value) {
-  uint32_t word;
-  memcpy(&word, &value, 4);
-  const uint16_t sign = word >> 16 & 0x8000;
-  word &= 0x7fffffff;
-  if (word > 0x7f800000) return {(uint16_t)(sign | 0x7e00)};
-  if (word >= 0x477ff000) return {(uint16_t)(sign | 0x7c00)};  // from halfway above the largest half
-  if (word < 0x38800000) {                                     // subnormal: let the addition round
-    float magnitude;
-    memcpy(&magnitude, &word, 4);
-    const float aligned = magnitude + 0.5f;  // a unit in the last place of 0.5 is the smallest half
-    memcpy(&word, &aligned, 4);
-    return {(uint16_t)(sign | (word - 0x3f000000))};
-  }
-  word += 0xfff + (word >> 13 & 1) - 0x38000000;
-  return {(uint16_t)(sign | word >> 13)};
-}
-
-Mail& mailbox(unsigned thread) { return fibers[thread].mail; }
 uint4* shared_memory() { return shared; }
 
 void begin_copy(void* to, const void* from, int bytes) {
@@ -231,6 +210,7 @@ extern "C" int emulated_launch(int index, unsigned grid, unsigned block, size_t 
     const Guarded memory(shared_bytes);
     shared = (uint4*)memory.place(shared_bytes, true);
     fibers.resize(block);
+    mails.resize(block);
     stacks.resize(block * STACK);
     gridDim.x = grid;
     blockDim.x = block;
