@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from dcdr_deploy.errors import InputError
@@ -176,40 +176,54 @@ DEMO_SOURCES = {"photographs": 0.42, "panoramas": 0.33, "twilight": 0.05, "table
 
 FIRST_LAYERS = ["restoration.first", "restoration.hr1", "restoration.sft1", "restoration.down1", "restoration.encoder"]
 
-RECIPES: dict[str, Recipe] = {
-    "paper": Recipe(),
-    "demo": Recipe(
-        steps=750,
-        batch=3,
-        patch=128,
-        learning_rate=8e-5,
-        warmup=10,
-        tail_start=0.2,
-        tail_end=0.003,
-        losses={
-            "tanh_l1": 1.0,
-            "mu_mse": 7.0,
-            "sdr_l1": 0.5,
-            "mu_log_mse": 0.01,
-            "clipped_log_mse": 0.03,
-            "mu_regret": 0.015,
-            "clipped_l1": 0.12,
-            "clipped_uv": 0.4,
-            "perceptual_squeezenet": SQUEEZENET_WEIGHT,
-        },
-        tone_start="inverse_srgb",
-        tone_from=1.0,
-        held=[*FIRST_LAYERS, "condition"],
-        flat_share=0.3,
-        source_shares=DEMO_SOURCES,
-        camera=DEMO_CAMERA,
-        fov=[20.0, 100.0],
-        even_shuffles=True,
-        average=0.99,
-        gradient_clip=1.0,
-        precision="bf16",
-        seed=7,
-    ),
-}
-"""Recipes by name. ``demo`` fine-tunes weights that restore lights already (``--weights``), sized for a processor; the
-model card says how the shipped weights were made, and what rates close the restoration net's ReLUs."""
+_DEMO = Recipe(
+    steps=750,
+    batch=3,
+    patch=128,
+    learning_rate=8e-5,
+    warmup=10,
+    tail_start=0.2,
+    tail_end=0.003,
+    losses={
+        "tanh_l1": 1.0,
+        "mu_mse": 7.0,
+        "sdr_l1": 0.5,
+        "mu_log_mse": 0.01,
+        "clipped_log_mse": 0.03,
+        "mu_regret": 0.015,
+        "clipped_l1": 0.12,
+        "clipped_uv": 0.4,
+        "perceptual_squeezenet": SQUEEZENET_WEIGHT,
+    },
+    tone_start="inverse_srgb",
+    tone_from=1.0,
+    held=[*FIRST_LAYERS, "condition"],
+    flat_share=0.3,
+    source_shares=DEMO_SOURCES,
+    camera=DEMO_CAMERA,
+    fov=[20.0, 100.0],
+    even_shuffles=True,
+    average=0.99,
+    gradient_clip=1.0,
+    precision="bf16",
+    seed=7,
+)
+
+_DEMO_GPU = replace(
+    _DEMO,
+    steps=14_333,
+    batch=8,
+    patch=256,
+    learning_rate=1e-4,
+    warmup=400,
+    tail_start=0.25,
+    losses=_DEMO.losses | {"mu_mse": 10.0, "mu_regret": 0.012, "clipped_l1": 0.1, "clipped_uv": 0.5},
+    held=[],
+    source_shares={"photographs": 0.45, "panoramas": 0.37, "twilight": 0.04, "tabletop": 0.04},
+    average=0.9985,
+)
+
+RECIPES: dict[str, Recipe] = {"paper": Recipe(), "demo": _DEMO, "demo-gpu": _DEMO_GPU}
+"""Recipes by name. ``demo`` fine-tunes weights that restore lights already (``--weights``), sized for a processor, and
+``demo-gpu`` for six minutes of a large GPU; the model card says which made the shipped weights, and what rates close the
+restoration net's ReLUs."""
