@@ -225,5 +225,5 @@ _DEMO_GPU = replace(
 
 RECIPES: dict[str, Recipe] = {"paper": Recipe(), "demo": _DEMO, "demo-gpu": _DEMO_GPU}
 """Recipes by name. ``demo`` fine-tunes weights that restore lights already (``--weights``), sized for a processor, and
-``demo-gpu`` for six minutes of a large GPU; the model card says which made the shipped weights, and what rates close the
-restoration net's ReLUs."""
+``demo-gpu`` for six minutes of a large GPU; the model card says which made the shipped weights, and what rates close
+the restoration net's ReLUs."""
