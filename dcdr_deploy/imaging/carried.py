@@ -67,7 +67,10 @@ def carry(kept: Kept, size: tuple[int, int], software: str) -> tuple[Carried, li
             notes.append(f"Exif cannot be read ({reason}) and is left out")
     if kept.xmp is not None:
         try:
-            xmp = xmp_carry.carried(kept.xmp)
+            packet, missing = xmp_carry.whole(kept.xmp, kept.xmp_extensions)
+            if missing:
+                notes.append(f"the extension of XMP cannot be read ({missing}) and is left out")
+            xmp = xmp_carry.carried(packet)
         except BrokenPacketError as reason:
             notes.append(f"XMP cannot be read ({reason}) and is left out")
     return Carried(exif, xmp, kept.iptc), notes

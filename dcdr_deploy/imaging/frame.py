@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,11 +18,13 @@ class Kept:
         exif: TIFF header and directories.
         xmp: an XMP packet.
         iptc: records of IPTC's Information Interchange Model.
+        xmp_extensions: what a packet leaves to others, by the names that it has for them.
     """
 
     exif: bytes | None = None
     xmp: bytes | None = None
     iptc: bytes | None = None
+    xmp_extensions: Mapping[str, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,18 @@ from dataclasses import dataclass
 
 EXIF = b"Exif\0\0"
 XMP = b"http://ns.adobe.com/xap/1.0/\0"
+XMP_EXTENSION = b"http://ns.adobe.com/xmp/extension/\0"
 MULTI_PICTURE = b"MPF\0"
 GAIN_MAP = b"urn:iso:std:iso:ts:21496:-1\0"
 PHOTOSHOP = b"Photoshop 3.0\0"
 APP1, APP2, APP13 = 0xE1, 0xE2, 0xED
 
-_START_OF_SCAN, _END = 0xDA, 0xD9
-_NO_LENGTH = frozenset({0x01, *range(0xD0, 0xD8)})
+START_OF_IMAGE, END_OF_IMAGE, START_OF_SCAN = 0xD8, 0xD9, 0xDA
+ALONE = frozenset({0x01, *range(0xD0, 0xD8)})
+"""Markers that have no length, and mean nothing outside of a scan: TEM and RST (T.81, table B.1)."""
+
+ENDS = frozenset({START_OF_IMAGE, END_OF_IMAGE})
+"""Markers that have no length either. One inside of a header is more often a damaged marker of a segment."""
 _IPTC_RESOURCE = 0x0404
 _MP_ENTRY = 0xB002
 _ENTRY_SIZE = 16
@@ -25,29 +30,46 @@ _ENTRY_SIZE = 16
 
 @dataclass(frozen=True)
 class Segment:
-    """A marker segment: its marker's second byte, and where its body lies."""
+    """A marker segment: its marker's second byte, and where its body lies; of markers without one nothing."""
 
     marker: int
     begin: int
     end: int
 
 
-def segments(data: bytes) -> Iterator[Segment]:
-    """The segments before the first scan, in order; ends where they are damaged."""
+def markers(data: bytes, alone: frozenset[int] = ALONE) -> Iterator[Segment]:
+    """All that stands in a file where a marker is due, up to where none does.
+
+    A body that ends before it begins, or beyond the file, is told as its length says. What follows the segment of a
+    scan are its bytes, which seldom look like a marker.
+
+    Args:
+        data: of the file.
+        alone: markers that are taken to have no length.
+    """
     at = 2
     while at + 4 <= len(data) and data[at] == 0xFF:
         marker = data[at + 1]
         if marker == 0xFF:  # fill
             at += 1
             continue
-        if marker in _NO_LENGTH:
+        if marker in alone:
             at += 2
+            yield Segment(marker, at, at)
             continue
         end = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-        if marker in (_START_OF_SCAN, _END) or end > len(data) or end < at + 4:
-            return
         yield Segment(marker, at + 4, end)
         at = end
+
+
+def segments(data: bytes) -> Iterator[Segment]:
+    """The segments before the first scan, in order; ends where they are damaged."""
+    for each in markers(data):
+        if each.marker in ALONE:
+            continue
+        if each.marker in (START_OF_SCAN, END_OF_IMAGE) or not each.begin <= each.end <= len(data):
+            return
+        yield each
 
 
 def body_of(data: bytes, marker: int, name: bytes) -> bytes | None:
@@ -56,6 +78,22 @@ def body_of(data: bytes, marker: int, name: bytes) -> bytes | None:
         if segment.marker == marker and data.startswith(name, segment.begin):
             return data[segment.begin + len(name) : segment.end]
     return None
+
+
+def xmp_extensions_of(data: bytes) -> dict[str, bytes]:
+    """What of XMP did not fit into one segment, by the name that the packet has for it (XMP part 3, 1.1.3.1).
+
+    A piece is 32 characters of its name, 4 bytes each of the whole's length and of its own place, and text. What is not
+    whole is left out.
+    """
+    pieces: dict[tuple[bytes, int], list[tuple[int, bytes]]] = {}
+    for segment in segments(data):
+        if segment.marker == APP1 and data.startswith(XMP_EXTENSION, segment.begin):
+            body = data[segment.begin + len(XMP_EXTENSION) : segment.end]
+            length, place = (int.from_bytes(body[at : at + 4], "big") for at in (32, 36))
+            pieces.setdefault((body[:32], length), []).append((place, body[40:]))
+    joined = {key: b"".join(piece for _, piece in sorted(found)) for key, found in pieces.items()}
+    return {name.decode("latin-1"): text for (name, length), text in joined.items() if len(text) == length}
 
 
 def iptc_of(data: bytes) -> bytes | None:

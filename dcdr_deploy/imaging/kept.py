@@ -39,6 +39,7 @@ def _jpeg(data: bytes) -> Kept:
         jpeg_file.body_of(data, jpeg_file.APP1, jpeg_file.EXIF),
         jpeg_file.body_of(data, jpeg_file.APP1, jpeg_file.XMP),
         jpeg_file.iptc_of(data),
+        jpeg_file.xmp_extensions_of(data),
     )
 
 

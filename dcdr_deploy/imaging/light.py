@@ -47,7 +47,8 @@ COLOUR_VOLUME = p.REC709
 BLACK_NITS = 0.0001
 """Black of that display, cd/m2: the smallest number of SMPTE ST 2086."""
 
-LEAST_NITS, MOST_NITS = 1.0, 10_000.0
+LEAST_CHOSEN_NITS, MOST_CHOSEN_NITS = 1.0, 10_000.0
+"""Ends of what a reference white or a peak may be chosen as, cd/m2."""
 
 
 @dataclass(frozen=True)
@@ -75,8 +76,8 @@ class Light:
 
     def __post_init__(self) -> None:
         for name, nits in (("reference white", self.reference_white), ("peak", self.peak_nits)):
-            if not LEAST_NITS <= nits <= MOST_NITS:  # NaN too
-                raise InputError(f"{name} must be {LEAST_NITS:g} to {MOST_NITS:g} cd/m2, not {nits:g}")
+            if not LEAST_CHOSEN_NITS <= nits <= MOST_CHOSEN_NITS:  # NaN too
+                raise InputError(f"{name} must be {LEAST_CHOSEN_NITS:g} to {MOST_CHOSEN_NITS:g} cd/m2, not {nits:g}")
         for name, value, known in (
             ("primaries", self.primaries, tuple(PRIMARIES)),
             ("transfer", self.transfer, TRANSFERS),

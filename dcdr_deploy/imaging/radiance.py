@@ -22,6 +22,7 @@ RGBE_MAX = 255.0 * 2.0**119
 RLE_WIDTHS = range(8, 32768)  # widths for which new-style run-length encoding exists
 # 2^(e - 136) of each exponent byte, exact in float32; an exponent byte of 0 is black.
 _SCALE = np.where(np.arange(256) > 0, np.ldexp(1.0, np.arange(256) - (128 + 8)), 0).astype(np.float32)
+_ROUNDED_UP = 2**15  # half of a mantissa step, in a float's bits
 _BLACK_EXPONENT = -120  # the scale 2^(8 - exponent) must not overflow float32
 _SHORTEST_RUN = 4  # as in Radiance's own writer: shorter runs cost more than they save
 _LONGEST_RUN, _LONGEST_LITERAL = 127, 128
@@ -53,24 +54,26 @@ def write_radiance(
 
 
 def encode_rgbe(linear: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
-    """(..., 3) linear, finite and >= 0 -> (..., 4) uint8 RGBE.
+    """(..., W, 3) linear, finite and >= 0, at most :data:`RGBE_MAX` -> (..., W, 4) uint8 RGBE.
 
     The largest channel of a pixel is off by at most 1/256 of itself, the others by half a mantissa step. Pixels below
     2^-120 become black.
     """
     rgb = np.asarray(linear, dtype=np.float32)
     largest = np.maximum(np.maximum(rgb[..., 0], rgb[..., 1]), rgb[..., 2])
-    # frexp: largest = f x 2^exponent with f in [0.5, 1); f that rounds up to 256/256 needs the next exponent.
-    fraction, exponent = np.frexp(largest)
-    exponent = exponent + (fraction >= np.float32(255.5 / 256))
-    visible = (exponent > _BLACK_EXPONENT) & (largest > 0)
-    exponent = np.where(visible, exponent, 0)
-    mantissa = np.rint(rgb * np.ldexp(np.float32(1), 8 - exponent)[..., None])
-    rgbe = np.empty((*rgb.shape[:-1], 4), np.uint8)
-    rgbe[..., :3] = np.minimum(mantissa, 255)
-    rgbe[..., 3] = exponent + 128
-    rgbe[~visible] = 0
-    return rgbe
+    # A float's upper bits are 126 more than the exponent of largest = f x 2^exponent with f in [0.5, 1). An f of
+    # 255.5/256 or more, whose mantissa would round to 256, goes over into the next exponent.
+    biased = (largest.view(np.int32) + np.int32(_ROUNDED_UP)) >> 23
+    visible = biased > _BLACK_EXPONENT + 126
+    scale = np.where(visible, (8 + 126 + 127 - biased) << 23, np.int32(0)).view(np.float32)  # 2^(8 - exponent), or 0
+    *before, width = rgb.shape[:-1]
+    planes = np.empty((*before, 4, width), np.uint8)  # as a file has them
+    values = np.empty_like(largest)
+    for component in range(3):
+        np.multiply(rgb[..., component], scale, out=values)
+        np.copyto(planes[..., component, :], np.rint(values, out=values), casting="unsafe")
+    np.copyto(planes[..., 3, :], np.where(visible, biased + 2, 0), casting="unsafe")
+    return np.swapaxes(planes, -1, -2)
 
 
 def decode_rgbe(rgbe: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from xml.dom import minidom
+from collections.abc import Mapping
+from xml.dom import XMLNS_NAMESPACE, minidom
 
-from dcdr_deploy.imaging import xmp
+from dcdr_deploy.imaging import xmp, xmp_write
 from dcdr_deploy.imaging.gain_map import HDRGM
 
+_PADDING = b"\0 \t\r\n"
 _TIFF, _EXIF = "http://ns.adobe.com/tiff/1.0/", "http://ns.adobe.com/exif/1.0/"
+_NOTE = "http://ns.adobe.com/xmp/note/"
 _PHOTOSHOP, _XMP = "http://ns.adobe.com/photoshop/1.0/", "http://ns.adobe.com/xap/1.0/"
 
 _FOREIGN = frozenset(
@@ -17,11 +20,14 @@ _FOREIGN = frozenset(
         "http://ns.google.com/photos/1.0/container/",
         "http://ns.google.com/photos/1.0/container/item/",
         "http://ns.google.com/photos/1.0/camera/",
-        "http://ns.adobe.com/xmp/note/",
+        "http://ns.google.com/photos/1.0/audio/",
+        "http://ns.google.com/photos/1.0/depthmap/",
+        "http://ns.google.com/photos/1.0/image/",
+        _NOTE,
         "http://ns.adobe.com/camera-raw-settings/1.0/",
     }
 )
-"""Namespaces that speak of what lies beside the old picture in its file, or of how it was developed."""
+"""Namespaces that speak of what lies beside the old picture in its file, hold it, or tell how it was developed."""
 
 _SAMPLES_OF_TIFF = (
     "ImageWidth ImageLength BitsPerSample Compression PhotometricInterpretation SamplesPerPixel PlanarConfiguration "
@@ -35,6 +41,48 @@ _OF_THE_SAMPLES = frozenset(
 )
 
 
+def whole(packet: bytes, extensions: Mapping[str, bytes]) -> tuple[bytes, str]:
+    """Return a packet with the properties of the extension that it names (XMP part 3, 1.1.3.1), if it names one.
+
+    Args:
+        packet: the XMP that stands for all of a picture's.
+        extensions: what is there of others, by name.
+
+    Returns:
+        The packet, and why it lacks its extension; empty where it does not.
+
+    Raises:
+        BrokenPacketError: the packet cannot be read.
+    """
+    names = xmp.values(xmp.parse(packet), _NOTE, "HasExtendedXMP")
+    if not names:
+        return packet, ""
+    extension = extensions.get(names[0])
+    if extension is None:
+        return packet, "it is not whole"
+    try:
+        xmp.parse(extension)  # refuses what expands
+        root = minidom.parseString(extension.strip(_PADDING)).documentElement
+        assert root is not None  # expat refuses documents without one
+        graphs = root.getElementsByTagNameNS(xmp.RDF, "RDF") or [root]
+        added = [each for each in graphs[0].childNodes if isinstance(each, minidom.Element)]
+        joined = xmp_write.extended(packet, *map(_on_its_own, added))
+    except xmp.BrokenPacketError as reason:
+        return packet, str(reason)
+    return (joined, "") if len(joined) <= xmp.LONGEST else (packet, f"{len(joined):,} bytes of XMP")
+
+
+def _on_its_own(element: minidom.Element) -> str:
+    """The text of an element with the names of namespaces that are declared around it."""
+    above = element.parentNode
+    while isinstance(above, minidom.Element):
+        for each in above.attributes.values():
+            if each.namespaceURI == XMLNS_NAMESPACE and not element.hasAttribute(each.name):
+                element.setAttributeNS(XMLNS_NAMESPACE, each.name, each.value)
+        above = above.parentNode
+    return element.toxml()
+
+
 def carried(packet: bytes) -> bytes | None:
     """Return a packet without what is no longer true, its orientation upright; ``None`` where nothing is left.
 
@@ -42,7 +90,7 @@ def carried(packet: bytes) -> bytes | None:
         BrokenPacketError: it cannot be read.
     """
     xmp.parse(packet)  # refuses what expands
-    root = minidom.parseString(packet.strip(b"\0 \t\r\n")).documentElement
+    root = minidom.parseString(packet.strip(_PADDING)).documentElement
     if root is None:
         return None
     left = 0

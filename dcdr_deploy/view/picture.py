@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcdr_deploy.errors import InputError
-from dcdr_deploy.imaging.light import LEAST_NITS, MOST_NITS
+from dcdr_deploy.imaging.light import LEAST_CHOSEN_NITS, MOST_CHOSEN_NITS
 from dcdr_deploy.imaging.read import read_image
 from dcdr_deploy.imaging.read_hdr import HdrOptions, Picture, read_hdr
 from dcdr_deploy.imaging.transfer import linear_to_srgb, srgb_to_linear
@@ -116,8 +116,8 @@ def check_reference_white(nits: float) -> None:
     Raises:
         InputError: it is none of 1 to 10000 cd/m2.
     """
-    if not LEAST_NITS <= nits <= MOST_NITS:
-        raise InputError(f"`reference_white` = {nits:g}: must be {LEAST_NITS:g} to {MOST_NITS:g} cd/m2")
+    if not LEAST_CHOSEN_NITS <= nits <= MOST_CHOSEN_NITS:
+        raise InputError(f"`reference_white` = {nits:g}: must be {LEAST_CHOSEN_NITS:g} to {MOST_CHOSEN_NITS:g} cd/m2")
 
 
 def _scale(picture: Picture, full_scale: float | None) -> tuple[float, list[str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import struct
 import zlib
 from pathlib import Path
@@ -253,6 +254,72 @@ def test_damaged_metadata_costs_no_picture_and_is_said() -> None:
     carried, notes = carry(Kept(b"II*\0\xff\xff\xff\xff" + bytes(20), b"<x:xmpmeta", b"\x1c\2"), (8, 8), SOFTWARE)
     assert carried == Carried(iptc=b"\x1c\2")
     assert [note.split(" (")[0] for note in notes] == ["Exif cannot be read", "XMP cannot be read"]
+
+
+EXTENSION = b"""<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"
+ xmlns:dc="http://purl.org/dc/elements/1.1/"><rdf:Description rdf:about=""><dc:description><rdf:Alt>
+ <rdf:li xml:lang="x-default">%s</rdf:li></rdf:Alt></dc:description></rdf:Description></rdf:RDF></x:xmpmeta>""" % (
+    b"A long story. " * 9000
+)
+"""XMP of more bytes than a segment has, with a namespace that is declared further out."""
+
+
+def with_extended_xmp(pixels: np.ndarray, extension: bytes, *, named: bytes | None = None, drop: int = -1) -> bytes:
+    """A JPEG whose packet names an extension, in pieces that stand in reverse order (XMP part 3, 1.1.3.1)."""
+    name = hashlib.md5(extension, usedforsecurity=False).hexdigest().upper().encode()
+    packet = b"""<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
+    <rdf:Description rdf:about="" xmlns:xmp="http://ns.adobe.com/xap/1.0/" xmp:Rating="4"
+     xmlns:xmpNote="http://ns.adobe.com/xmp/note/" xmpNote:HasExtendedXMP="%s"/></rdf:RDF></x:xmpmeta>""" % (
+        named or name
+    )
+    pieces = [
+        b"http://ns.adobe.com/xmp/extension/\0"
+        + name
+        + struct.pack(">II", len(extension), at)
+        + extension[at : at + 65000]
+        for at in range(0, len(extension), 65000)
+    ]
+    bodies = [b"http://ns.adobe.com/xap/1.0/\0" + packet, *reversed(pieces)]
+    segments = [b"\xff\xe1" + struct.pack(">H", len(body) + 2) + body for body in bodies]
+    if drop >= 0:
+        del segments[1 + drop]
+    data = pillow_bytes(pixels, "JPEG")
+    return data[:2] + b"".join(segments) + data[2:]
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".avif"])
+def test_xmp_of_many_segments_is_carried_whole(tmp_path: Path, suffix: str) -> None:
+    (tmp_path / "in.jpg").write_bytes(with_extended_xmp(RGB, EXTENSION))
+    read = found(written(tmp_path, tmp_path / "in.jpg", f"out{suffix}"))
+    assert read["Xmp.xmp.Rating"] == "4"
+    assert read["Xmp.dc.description"].count("A long story. ") == 9000
+    assert "Xmp.xmpNote.HasExtendedXMP" not in read
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ({"drop": 0}, "it is not whole"),
+        ({"drop": 1}, "it is not whole"),
+        ({"named": b"F" * 32}, "it is not whole"),
+        ({"extension": b"<x:xmpmeta"}, "no XMP"),
+        ({"extension": b"<!DOCTYPE x []><x/>"}, "document type"),
+    ],
+)
+def test_an_extension_that_is_damaged_costs_only_itself_and_is_said(given, reason) -> None:
+    data = with_extended_xmp(RGB, **{"extension": EXTENSION, **given})
+    carried, (note,) = carry(kept_of(data, "JPEG"), (64, 48), SOFTWARE)
+    assert note.startswith("the extension of XMP cannot be read")
+    assert reason in note
+    assert carried.xmp is not None
+    assert b'xmp:Rating="4"' in carried.xmp
+
+
+def test_an_extension_beyond_all_measure_is_left_out_and_said() -> None:
+    extension = EXTENSION.replace(b"A long story. ", b"A very, very long story. " * 20)
+    carried, (note,) = carry(kept_of(with_extended_xmp(RGB, extension), "JPEG"), (64, 48), SOFTWARE)
+    assert "bytes of XMP" in note
+    assert carried.xmp is not None
 
 
 def test_xmp_that_would_expand_is_left_out() -> None:

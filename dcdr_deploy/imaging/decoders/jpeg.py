@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import struct
-
+from dcdr_deploy.imaging import jpeg_file
 from dcdr_deploy.imaging.decoders.common import Stored, UnreadableError, unsupported
 from dcdr_deploy.imaging.decoders.with_pillow import decode_with
 
@@ -23,8 +22,6 @@ _FRAMES = {
 """Processes beyond baseline, extended and progressive Huffman coding, by marker (T.81, table B.1)."""
 
 _HUFFMAN_FRAMES = (0xC0, 0xC1, 0xC2)
-_NO_LENGTH = frozenset({0x01, *range(0xD0, 0xDA)})
-_START_OF_SCAN = 0xDA
 
 
 def decode_jpeg(data: bytes) -> Stored:
@@ -46,21 +43,11 @@ def decode_jpeg(data: bytes) -> Stored:
 
 def unusual_kind(data: bytes) -> str:
     """``"12-bit"``, ``"lossless"`` and the like by the frame header; empty for usual files and without a header."""
-    at = 2
-    while at + 4 <= len(data) and data[at] == 0xFF:
-        marker = data[at + 1]
-        if marker == 0xFF:  # fill
-            at += 1
-            continue
-        if marker in _NO_LENGTH:
-            at += 2
-            continue
-        (length,) = struct.unpack_from(">H", data, at + 2)
-        if marker in _FRAMES or marker in _HUFFMAN_FRAMES:
-            precision = data[at + 4] if at + 4 < len(data) else 8
+    for each in jpeg_file.markers(data, jpeg_file.ALONE | jpeg_file.ENDS):
+        if each.marker in _FRAMES or each.marker in _HUFFMAN_FRAMES:
+            precision = data[each.begin] if each.begin < len(data) else 8
             depth = f"{precision}-bit" if precision != 8 else ""
-            return " ".join(word for word in (_FRAMES.get(marker, ""), depth) if word)
-        if marker == _START_OF_SCAN:
+            return " ".join(word for word in (_FRAMES.get(each.marker, ""), depth) if word)
+        if each.marker == jpeg_file.START_OF_SCAN:
             return ""
-        at += 2 + length
     return ""

@@ -7,7 +7,8 @@ import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-SOI, EOI, SOS = 0xD8, 0xD9, 0xDA
+from dcdr_deploy.imaging import jpeg_file
+
 APP0, APP1, APP2 = 0xE0, 0xE1, 0xE2
 
 START = b"\xff\xd8"
@@ -15,9 +16,6 @@ END = b"\xff\xd9"
 
 LARGEST_PAYLOAD = 65533
 """Bytes in a segment besides its marker and its length."""
-
-_ALONE = frozenset({0x01, *range(0xD0, 0xD8)})
-"""Markers without a length."""
 
 _MARKER_IN_SCAN = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 
@@ -80,24 +78,19 @@ def split(data: bytes) -> Jpeg:
     if not data.startswith(START):
         raise NoJpegError("no start of image")
     segments: list[Segment] = []
-    at = len(START)
-    while True:
-        begin = at
-        while data[at : at + 2] == b"\xff\xff":  # fill (B.1.1.2)
-            at += 1
-        if at + 4 > len(data) or data[at] != 0xFF:
-            raise NoJpegError("no marker where one is due")
-        marker = data[at + 1]
-        if marker in _ALONE:
-            at += 2
-            continue
-        if marker == SOS:
+    begin = len(START)
+    for each in jpeg_file.markers(data):
+        if each.marker == jpeg_file.START_OF_SCAN:
+            at = each.begin - 4
             end = _end_of_image(data, at)
             scans = data[at:end]
             return Jpeg(tuple(segments), scans if scans.endswith(END) else scans + END, data[end:])
-        stop = at + 2 + _length(data, at)
-        segments.append(Segment(marker, data[at + 4 : stop], data[begin:stop]))
-        at = stop
+        if each.marker not in jpeg_file.ALONE:
+            if not each.begin <= each.end <= len(data):
+                raise NoJpegError("a segment beyond the end")
+            segments.append(Segment(each.marker, data[each.begin : each.end], data[begin : each.end]))
+        begin = each.end
+    raise NoJpegError("no marker where one is due")
 
 
 def join(segments: Iterable[Segment], scans: bytes) -> bytes:
@@ -120,5 +113,5 @@ def _end_of_image(data: bytes, at: int) -> int:
         if found is None:
             return len(data)
         at = found.start()
-        if data[at + 1] == EOI:
+        if data[at + 1] == jpeg_file.END_OF_IMAGE:
             return at + 2
