@@ -42,10 +42,8 @@ def write_rows(
     import cv2
 
     height, width, channels = shape
-    bits = np.dtype(f"u{np.dtype(kind).itemsize}").type  # OpenCV moves halves only as integers
-    row = np.dtype(
-        [("number", "<i4"), ("size", "<i4"), ("samples", np.dtype(bits).newbyteorder("<"), (channels, width))]
-    )
+    moved = "<u2" if kind is np.float16 else "<f4"  # OpenCV moves halves only as integers
+    row = np.dtype([("number", "<i4"), ("size", "<i4"), ("samples", moved, (channels, width))])
     header = resized(path.read_bytes(), width, height)
     first = len(header) + 8 * height
     offsets = first + row.itemsize * np.arange(height, dtype="<u8")
@@ -58,11 +56,10 @@ def write_rows(
         def work(start: int, stop: int) -> None:
             samples = scratch.array("samples", (stop - start, width, channels), kind)
             fill(start, stop, samples)
-            planes = scratch.array("planes", (channels, stop - start, width), bits)
-            cv2.split(samples.view(bits), list(planes[::-1]))  # by their names: (A,) B, G, R
             rows = scratch.array("rows", (stop - start,), row)
             rows["number"], rows["size"] = np.arange(start, stop), row["samples"].itemsize
-            np.copyto(rows["samples"], planes.swapaxes(0, 1))
+            # By their names: (A,) B, G, R.
+            cv2.split(samples.view(moved), [rows["samples"][:, place] for place in reversed(range(channels))])
             with lock:
                 stream.seek(int(offsets[start]))
                 stream.write(rows.data)

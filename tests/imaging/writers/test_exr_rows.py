@@ -20,7 +20,7 @@ def by_openexr(path: Path, pixels: np.ndarray, attributes: dict[str, object]) ->
     return path.read_bytes()
 
 
-@pytest.mark.parametrize("size", [(1, 1), (64, 7), (150, 33)])
+@pytest.mark.parametrize("size", [(1, 1), (70, 1), (64, 7), (150, 33)])
 @pytest.mark.parametrize("floats", [False, True], ids=["half", "float"])
 @pytest.mark.parametrize("with_alpha", [False, True], ids=["rgb", "rgba"])
 def test_the_bytes_are_openexrs(tmp_path: Path, size, floats, with_alpha):
