@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from dcdr_deploy.engines.cuda.convolution import SLOPES, ConvolutionArguments, SecondConvolution, SftLayer
+from dcdr_deploy.engines.cuda.convolution import SLOPES, ConvolutionArguments, SecondConvolution
 from dcdr_deploy.engines.cuda.convolution_packing import (
     pack_bias,
     pack_second_weight,
@@ -20,6 +20,7 @@ from dcdr_deploy.engines.cuda.convolution_packing import (
     pack_weight,
 )
 from dcdr_deploy.engines.cuda.convolution_table import Variant, ring_bytes
+from dcdr_deploy.engines.cuda.sft import SftLayer
 
 TOLERANCE = {torch.float16: 4e-4, torch.float32: 2e-6}
 """Relative error (RMS) by the output's type, against the same rounded inputs: results are rounded to 11 bits once."""

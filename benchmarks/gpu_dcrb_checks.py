@@ -29,11 +29,11 @@ from dcdr_deploy.engines.cuda.dcrb import (
     DcrbArguments,
     DcrbKernels2,
     SftArguments,
-    SftLayer,
     Shape,
     shape_of,
 )
 from dcdr_deploy.engines.cuda.packing import pack_sft_bias, pack_sft_weight, pack_weight
+from dcdr_deploy.engines.cuda.sft import SftLayer
 from dcdr_deploy.models.deform import deform_conv2d
 
 SOURCE = "dcrb2"

@@ -11,8 +11,8 @@ pytest.importorskip("torch")
 import gpu_convolution as script
 from convolution_cases import CASES
 
-from dcdr_deploy.engines.cuda.convolution import SftLayer
 from dcdr_deploy.engines.cuda.convolution_table import Shape, Variant, variants
+from dcdr_deploy.engines.cuda.sft import SftLayer
 
 
 def kernel_of(case: str) -> str:

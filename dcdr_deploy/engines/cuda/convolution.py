@@ -13,6 +13,7 @@ from dcdr_deploy.engines.cuda.convolution_packing import chunk_channels
 from dcdr_deploy.engines.cuda.convolution_table import PREFIX, RINGS, Variant, variants
 from dcdr_deploy.engines.cuda.driver import Kernel, Library, device_attribute
 from dcdr_deploy.engines.cuda.loaded import DeviceKernels
+from dcdr_deploy.engines.cuda.sft import SftLayer
 
 SLOPES = {"none": 1.0, "relu": 0.0, "leaky": 0.1}
 """Slope below zero of each activation."""
@@ -37,25 +38,6 @@ _KERNELS = {
 _TYPES = "pppppppppiiiiiiiif"
 _RING_TILES = 8
 """Tiles, a warp each, of a block that adds up their rings."""
-
-
-@dataclass(frozen=True)
-class SftLayer:
-    """Gain and shift of an SFT layer, computed from hidden maps where they are used.
-
-    Attributes:
-        hidden: pointer of a map of the output's size with ``stride`` channels, after its activation.
-        stride: channels of a pixel of that map, a multiple of 8.
-        first: the first of the layer's 16 channels in it, a multiple of 8: 8 of the gain, then 8 of the shift.
-        weight: from :func:`convolution_packing.pack_sft_weight`.
-        bias: from :func:`convolution_packing.pack_sft_bias`.
-    """
-
-    hidden: int
-    stride: int
-    first: int
-    weight: int
-    bias: int
 
 
 @dataclass(frozen=True)
@@ -143,9 +125,7 @@ class ConvolutionArguments:
             raise ValueError(f"a convolution cannot be {self.batch} x {rows} x {columns} pixels")
         pointers = {name: getattr(self, name) for name in _POINTERS}
         if self.sft:
-            pointers.update({"sft.hidden": self.sft.hidden, "sft.weight": self.sft.weight, "sft.bias": self.sft.bias})
-            if self.sft.stride % 8 or self.sft.first % 8 or not 0 <= self.sft.first <= self.sft.stride - 16:
-                raise ValueError(f"no 16 hidden channels from {self.sft.first} on in a map of {self.sft.stride}")
+            pointers["sft.bias"] = self.sft.bias
         if self.then:
             pointers.update({f"then.{name}": getattr(self.then, name) for name in ("weight", "bias", "rings")})
         needed = {
@@ -290,14 +270,15 @@ class ConvolutionKernels(DeviceKernels[_OnDevice]):
         tiles = a.batch * _ceil(rows, tile_rows) * _ceil(columns, tile_columns)
         chunks = a.channels_out // chunk_channels(a.channels_in, a.channels_out)
         blocks = chunks * min(_ceil(tiles, loaded.variant.shape.workers), max(1, loaded.most_blocks // chunks))
-        sft = a.sft or SftLayer(0, 0, 0, 0, 0)
+        sft = a.sft
+        hidden, stride, weight, bias = (sft.channels, sft.stride, sft.weight, sft.bias) if sft else (0, 0, 0, 0)
         second = a.second or (a.out + 32 if a.key == "32_32" else 0)  # where the upper 16 of 32 channels go
-        then = a.then or SecondConvolution(sft.weight, sft.bias, second)
+        then = a.then or SecondConvolution(weight, bias, second)
         extra = a.residual or a.image or a.tone
         maps = (a.x, a.weight, a.bias, a.out, extra, then.rings)
-        layer = (sft.hidden + 2 * sft.first, then.weight, then.bias)
+        layer = (hidden, then.weight, then.bias)
         end = ENDS.index(a.end) if a.end in ENDS else 0
-        sizes = (a.batch, a.height, a.width, a.upsample, chunks, a.out_channels, sft.stride)
+        sizes = (a.batch, a.height, a.width, a.upsample, chunks, a.out_channels, stride)
         loaded.kernel.launch(blocks, stream, (*maps, *layer, *sizes, end, SLOPES[a.activation]))
         if a.then:
             numbers = (a.batch, rows, columns, tile_rows, tile_columns, end)

@@ -14,6 +14,7 @@ from typing import Any
 from dcdr_deploy.engines.cuda.driver import Kernel, Library, device_attribute
 from dcdr_deploy.engines.cuda.loaded import DeviceKernels
 from dcdr_deploy.engines.cuda.packing import SFT_HIDDEN
+from dcdr_deploy.engines.cuda.sft import SftLayer, require_alignment
 from dcdr_deploy.modelfile.names import WIDTH
 
 OFFSET_CHANNELS = 24
@@ -21,42 +22,6 @@ OFFSET_CHANNELS = 24
 
 MOST_PIXELS, MOST_IMAGE_PIXELS = 2**31 - 1, 2**29
 """Of a batch and of an image: the kernels count pixels, and eighths of an image's features, in 32 bits."""
-
-_ALIGNMENT = 16
-
-
-@dataclass(frozen=True)
-class SftLayer:
-    """Where the gain and shift of an SFT layer come from. Pointers are addresses on the device.
-
-    Attributes:
-        hidden: hidden map (N, H, W, ``stride``) FP16, behind its leaky ReLU.
-        stride: channels of a pixel of the hidden map.
-        first: first of the layer's 16 channels: 8 of the gain, then 8 of the shift.
-        weight: from :func:`packing.pack_sft_weight`.
-        bias: from :func:`packing.pack_sft_bias`.
-
-    Raises:
-        ValueError: channels that the map does not have, or that cannot be read 16 bytes at a time.
-    """
-
-    hidden: int
-    stride: int
-    first: int
-    weight: int
-    bias: int
-
-    def __post_init__(self) -> None:
-        if self.stride % 8 or self.first % 8 or not 0 <= self.first <= self.stride - 2 * SFT_HIDDEN:
-            raise ValueError(
-                f"a hidden map of {self.stride} channels has no SFT layer's 16 from channel {self.first} on"
-            )
-        _require_alignment(hidden=self.hidden, weight=self.weight)
-
-    @property
-    def channels(self) -> int:
-        """Address of the first pixel's first channel of the layer."""
-        return self.hidden + 2 * self.first
 
 
 @dataclass(frozen=True)
@@ -111,7 +76,7 @@ class DcrbArguments:
         if (self.next_sft is None) != (self.next_out == 0):
             raise ValueError("next_sft and next_out belong together")
         names = ("u", "offset", "z", "w1", "b1", "w2", "b2", "out", "workspace", "skip", "next_out")
-        _require_alignment(**{name: getattr(self, name) for name in names})
+        require_alignment(**{name: getattr(self, name) for name in names})
 
     @property
     def flops(self) -> int:
@@ -156,7 +121,7 @@ class SftArguments:
 
     def __post_init__(self) -> None:
         _require_size(self.batch, self.height, self.width)
-        _require_alignment(z=self.z, out=self.out)
+        require_alignment(z=self.z, out=self.out)
 
 
 def _require_size(batch: int, height: int, width: int) -> None:
@@ -166,12 +131,6 @@ def _require_size(batch: int, height: int, width: int) -> None:
             f"a block cannot be {batch} x {height} x {width} pixels; the kernels take 1 to {MOST_PIXELS} in all and "
             f"at most {MOST_IMAGE_PIXELS} an image"
         )
-
-
-def _require_alignment(**pointers: int) -> None:
-    crooked = [name for name, pointer in pointers.items() if pointer % _ALIGNMENT]
-    if crooked:
-        raise ValueError(f"not aligned to {_ALIGNMENT} bytes: {', '.join(crooked)}")
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dcdr_deploy.engines.cuda import convolution, convolution_packing, dcrb, packing
+from dcdr_deploy.engines.cuda import convolution_packing, packing
 from dcdr_deploy.engines.cuda import launches as frames
 from dcdr_deploy.engines.cuda.arena import ALIGNMENT, MemoryPlan, plan_memory
 from dcdr_deploy.engines.cuda.convolution import ConvolutionArguments, SecondConvolution
 from dcdr_deploy.engines.cuda.convolution_table import variants
 from dcdr_deploy.engines.cuda.dcrb import DcrbArguments
 from dcdr_deploy.engines.cuda.launches import Block, Convolution, Form, Frame, Launch, Map, Sft, Shape
+from dcdr_deploy.engines.cuda.sft import SftLayer
 from dcdr_deploy.engines.cuda.weights import Array, Weights
 
 Arguments = ConvolutionArguments | DcrbArguments
@@ -167,8 +168,8 @@ def _bound(
     if isinstance(launch, Block):
         scale = frame.maps[launch.z].scale
 
-        def block_sft(sft: Sft) -> dcrb.SftLayer:
-            return dcrb.SftLayer(**_sft(sft, frame, places, tensors, "block"))
+        def block_sft(sft: Sft) -> SftLayer:
+            return _sft(sft, frame, places, tensors, "block")
 
         return DcrbArguments(
             batch=images,
@@ -212,7 +213,7 @@ def _bound(
         upsample=launch.upsample,
         shuffle=launch.shuffle,
         residual=0 if end == "interleaved" else added,
-        sft=None if sft is None else convolution.SftLayer(**_sft(sft, frame, places, tensors, "convolution")),
+        sft=None if sft is None else _sft(sft, frame, places, tensors, "convolution"),
         second=places.get(launch.second, 0),
         then=then,
         end=end,
@@ -221,11 +222,11 @@ def _bound(
     )
 
 
-def _sft(sft: Sft, frame: Frame, places: Mapping[str, int], tensors: Mapping[str, int], kernel: str) -> dict[str, int]:
-    return {
-        "hidden": places[sft.hidden],
-        "stride": frame.maps[sft.hidden].channels,
-        "first": sft.first,
-        "weight": tensors[f"{sft.layer}.{kernel}.weight"],
-        "bias": tensors[f"{sft.layer}.{kernel}.bias"],
-    }
+def _sft(sft: Sft, frame: Frame, places: Mapping[str, int], tensors: Mapping[str, int], kernel: str) -> SftLayer:
+    return SftLayer(
+        hidden=places[sft.hidden],
+        stride=frame.maps[sft.hidden].channels,
+        first=sft.first,
+        weight=tensors[f"{sft.layer}.{kernel}.weight"],
+        bias=tensors[f"{sft.layer}.{kernel}.bias"],
+    )

@@ -18,8 +18,9 @@ from typing import Any
 import numpy as np
 
 from dcdr_deploy.engines.cuda.block import BlockArguments, DcrbKernels, shared_kernels
-from dcdr_deploy.engines.cuda.dcrb import DcrbArguments, DcrbKernels2, SftArguments, SftLayer
+from dcdr_deploy.engines.cuda.dcrb import DcrbArguments, DcrbKernels2, SftArguments
 from dcdr_deploy.engines.cuda.packing import SFT_HIDDEN
+from dcdr_deploy.engines.cuda.sft import SftLayer
 from dcdr_deploy.engines.tensorrt.signature import (
     FIRST,
     FROM_HIDDEN,

@@ -9,8 +9,9 @@ import pytest
 from emulated import EmulatedGpu
 from numpy.typing import NDArray
 
-from dcdr_deploy.engines.cuda.dcrb import DcrbArguments, DcrbKernels2, SftArguments, SftLayer
+from dcdr_deploy.engines.cuda.dcrb import DcrbArguments, DcrbKernels2, SftArguments
 from dcdr_deploy.engines.cuda.packing import SFT_HIDDEN, WIDTH, pack_sft_bias, pack_sft_weight, pack_weight
+from dcdr_deploy.engines.cuda.sft import SftLayer
 from dcdr_deploy.errors import EngineError
 
 # Relative error (RMS) against FP32 of the same rounded inputs: gathered features are blended, and the result of the
@@ -302,9 +303,3 @@ BLOCK = DcrbArguments(**PLACES | {"sft2": LAYER, "next_sft": LAYER})
 def test_what_the_kernels_cannot_take_is_refused(changes, words):
     with pytest.raises(ValueError, match=words):
         replace(BLOCK, **changes)
-
-
-@pytest.mark.parametrize(("stride", "first"), [(32, 24), (32, -8), (32, 4), (20, 0), (8, 0)])
-def test_a_layer_that_the_hidden_map_does_not_have_is_refused(stride, first):
-    with pytest.raises(ValueError, match=f"a hidden map of {stride} channels has no SFT layer's 16 from channel"):
-        SftLayer(256, stride, first, 256, 256)

@@ -16,7 +16,8 @@ from onnx import TensorProto
 from dcdr_deploy.building.network import build_serialized
 from dcdr_deploy.building.prepare import prepare
 from dcdr_deploy.engines.cuda.block import BlockArguments, DcrbKernels
-from dcdr_deploy.engines.cuda.dcrb import DcrbArguments, DcrbKernels2, SftArguments, SftLayer
+from dcdr_deploy.engines.cuda.dcrb import DcrbArguments, DcrbKernels2, SftArguments
+from dcdr_deploy.engines.cuda.sft import SftLayer
 from dcdr_deploy.engines.tensorrt import plugin as trt_plugin
 from dcdr_deploy.engines.tensorrt.plugin import FORMS, decode_kernels, encode_kernels, register
 from dcdr_deploy.engines.tensorrt.signature import (
