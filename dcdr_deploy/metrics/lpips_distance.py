@@ -57,7 +57,11 @@ def missing(backbone: str) -> str:
 
 
 def weights_file(backbone: str) -> Path:
-    """Where PyTorch keeps the weights of a backbone; told without importing it, which takes seconds."""
+    """Where PyTorch keeps the weights of a backbone; told without importing it, which takes seconds.
+
+    By the rules of ``torch.hub.get_dir``, which takes a relative ``$XDG_CACHE_HOME`` as it is: another place than
+    PyTorch's would be one where nothing is found.
+    """
     cache = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "torch"
     home = Path(os.environ.get("TORCH_HOME", cache)).expanduser()
     return home / "hub" / "checkpoints" / BACKBONES[backbone].weights

@@ -21,10 +21,9 @@ from torch.utils.data import Dataset
 from dcdr_deploy.errors import InputError
 from dcdr_deploy.imaging.formats import SUFFIXES
 from dcdr_deploy.imaging.orientation import ORIENTATION_TAG, swaps_axes
-from dcdr_deploy.imaging.pair_names import bare_name, is_beside_pictures
+from dcdr_deploy.imaging.pair_names import bare_name, pictures_by_name
 from dcdr_deploy.imaging.read_hdr import HDR_SUFFIXES
-from dcdr_deploy.imaging.transfer import srgb_to_linear
-from dcdr_deploy.training.synthetic import LDR_MAX, TARGET_MAX, to_tensors
+from dcdr_deploy.training.synthetic import TARGET_MAX, to_tensors
 
 logger = logging.getLogger(__name__)
 _told: set[str] = set()  # in this process
@@ -137,8 +136,8 @@ def read_pair(pair: TrainingFiles, peak: float = 8.0) -> tuple[npt.NDArray[np.ui
 
     Returns:
         The SDR picture, uint8 sRGB-encoded; and the target in linear codes, 65535 for full scale: uint16 of 16-bit
-        files; float32, not rounded, of files that hold light, which is divided by ``peak`` and clipped at it. Where the
-        target is NaN or infinite it shows what the SDR picture shows.
+        files; float32, not rounded, of files that hold light, which is divided by ``peak`` and clipped at it. Pixels
+        that are NaN or infinite in such a file are unknown: NaN, which no loss counts.
 
     Raises:
         InputError: unreadable, not 8 bits or not HDR, or of different sizes.
@@ -155,8 +154,7 @@ def read_pair(pair: TrainingFiles, peak: float = 8.0) -> tuple[npt.NDArray[np.ui
     _tell_once(pair.hdr, hdr.notes)
     target = np.clip(hdr.pixels * np.float32(TARGET_MAX / (1 if hdr.integer else peak)), 0, TARGET_MAX)
     if hdr.invalid is not None:
-        shown = srgb_to_linear(ldr[hdr.invalid].astype(np.float32) / np.float32(LDR_MAX))
-        target[hdr.invalid] = shown * np.float32(TARGET_MAX / peak)
+        target[hdr.invalid] = np.nan
     codes = np.rint(target).astype(np.uint16) if hdr.integer else target
     return ldr.astype(np.uint8, copy=False), codes
 
@@ -188,15 +186,10 @@ def picture_size(path: Path) -> tuple[int, int]:
 def _by_key(root: Path, suffixes: Iterable[str]) -> dict[str, Path]:
     if not root.is_dir():
         raise InputError(f"{root} is no folder")
-    known = tuple(sorted(suffixes))
     files: dict[str, Path] = {}
-    for path in sorted(root.rglob("*")):
-        if path.suffix.lower() not in known or path.name.startswith(".") or is_beside_pictures(path.name):
-            continue
-        key = (path.parent.relative_to(root) / bare_name(path.stem)).as_posix()
+    for name, path in pictures_by_name(root, suffixes).items():
+        key = bare_name(name)
         if key in files:
             raise InputError(f"{files[key]} and {path} would be the same picture of a pair; remove one")
         files[key] = path
-    if not files:
-        raise InputError(f"{root} holds no pictures ({', '.join(known)})")
     return files

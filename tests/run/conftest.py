@@ -5,11 +5,27 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import OpenEXR
 import pytest
 
 from dcdr_deploy.engines.registry import load_engine
+from dcdr_deploy.imaging.writers import exr
 from dcdr_deploy.run.folder import convert_folder
 from dcdr_deploy.run.runner import Runner
+
+
+@pytest.fixture(scope="package", autouse=True)
+def exr_on_the_calling_thread() -> Iterator[None]:
+    """OpenEXR waits for its threads by spinning, which beside another worker's tests takes longer than their work."""
+    if not hasattr(OpenEXR, "global_thread_count"):
+        yield
+        return
+    before = OpenEXR.global_thread_count()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(exr, "_start_threads", lambda: None)
+        OpenEXR.set_global_thread_count(0)
+        yield
+    OpenEXR.set_global_thread_count(before)
 
 
 @pytest.fixture(scope="module")

@@ -97,7 +97,8 @@ def planes_of(frame: Any, wanted: PixelFormat) -> tuple[Plane, ...]:
         wanted: from :func:`pixel_format` for the frame's format.
     """
     if frame.format.name != wanted.name:
-        frame = frame.reformat(format=wanted.name)
+        # On several threads swscale leaves rows of gray in one frame of fifty or so (PyAV 18.1, p010le).
+        frame = frame.reformat(format=wanted.name, threads=1)
     kind = np.uint8 if wanted.layout.bits == 8 else np.uint16
     chroma = wanted.layout.chroma_size(frame.height, frame.width)
     sizes = [(frame.height, frame.width), chroma, chroma][: 1 if wanted.is_gray else 3]

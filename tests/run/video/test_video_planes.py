@@ -35,3 +35,15 @@ def test_what_is_written_into_a_frame_is_what_a_reader_finds(name: str, layout: 
     assert (frame.format.name, frame.height, frame.width) == (name, *SIZE)
     found = planes_of(frame, pixel_format(name))
     assert all(map(np.array_equal, found, samples))
+
+
+def test_what_is_unpacked_is_whole_every_time():
+    layout = Layout(10, 2, 2)
+
+    def write(planes):
+        for plane in planes:
+            plane[...] = 100
+
+    for _ in range(500):
+        found = planes_of(frame_of(SIZE, layout, "p010le", write), pixel_format("p010le"))
+        assert all((plane == 100).all() for plane in found)
