@@ -136,9 +136,7 @@ def verdict(sm: int, found: dict[Shape, dict[str, float]], right: bool) -> str:
     if fastest == FEWEST and not slower:
         advice = f"{sm} belongs into program.FEWER_LAUNCHES ({'it is there' if sm in FEWER_LAUNCHES else 'it is not'})"
     else:
-        advice = (
-            f"fewest launches are not fastest everywhere (slower at {slower or 'no size'}): choose by the lines above"
-        )
+        advice = f"fewest launches are slower than one each at {slower or 'no size'}: choose by the lines above"
     return f"VERDICT SM{sm}: fastest is {fastest!r}, {largest[fastest]:.2f} ms for {largest[SEPARATE]:.2f}; {advice}"
 
 

@@ -36,8 +36,8 @@
 // weight   from pack_weight, `chunks` times the block's channels
 // out      maps of out_stride channels; or what `end` says of three channels
 // extra    residual in out's layout (may be out itself), or the image (PRODUCT), or the tone map, or null
-// second   null, or where the result of the SFT layer goes, while out gets what is before it; with HALVES where the upper
-//          16 channels of 32 go; with THREE the rings
+// second   null, or where the result of the SFT layer goes, while out gets what is before it; with HALVES where the
+//          upper 16 channels of 32 go; with THREE the rings
 // hidden   null, or the layer's 16 hidden channels in a map of hidden_stride channels and out's size
 // sft_weight, sft_bias  of the SFT layer, or of the second convolution
 // slope    of the activation below zero: 1 none, 0 ReLU
@@ -172,8 +172,8 @@ template <class S> __device__ __forceinline__ void convolve(PARAMETERS) {
       const shared_t shares = base + stage * S::HALO_BYTES;  // where the halo was
       share_out<S>(shares, sum, sft_weight, target, own, meet_others);
       const Three result = {out, extra, sft_bias, end, (index_t)rows * columns};
-      sum_up<S>(shares, reinterpret_cast<float4*>(second) + (index_t)tile * Ring{S::TILE_ROWS, S::TILE_COLUMNS}.size(), result,
-                t.image, t.top, t.left, rows, columns);
+      float4* rings = reinterpret_cast<float4*>(second) + (index_t)tile * Ring{S::TILE_ROWS, S::TILE_COLUMNS}.size();
+      sum_up<S>(shares, rings, result, t.image, t.top, t.left, rows, columns);
       if constexpr (S::STAGES == 1) {
         meet_others();
         begin_halo(after(tile), 0);

@@ -63,8 +63,8 @@ struct Shape {
 
   static_assert(!three || 4 * SHARES * TILE_ROWS * TILE_COLUMNS <= HALO_BYTES, "shares take the place of the halo");
 
-  // Where registers are scarce, what the loop over tiles needs of these numbers is worked out each time instead of being
-  // kept, and tiles are counted with 32 bits, which are enough.
+  // Where registers are scarce, what the loop over tiles needs of these numbers is worked out each time instead of
+  // being kept, and tiles are counted with 32 bits, which are enough.
   typedef typename Number<SCARCE>::type number_t;
   template <class T> static __device__ __forceinline__ T anew(T number) {
     if constexpr (SCARCE) return again(number);

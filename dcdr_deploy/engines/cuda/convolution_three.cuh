@@ -1,13 +1,13 @@
 // A second 3x3 convolution, from the 64 channels of a tile's sums to three, with no map between the two.
 //
 // A pixel's 64 channels give 27 shares, one for each channel of each of the nine pixels around it: one matrix product,
-// 64 x 27, from registers. A pixel of the result is the sum of nine pixels' shares. Inside a tile all nine are in shared
-// memory. At a tile's border some are another tile's: every tile leaves what it has for the pixels in question, its
+// 64 x 27, from registers. A pixel of the result is the sum of nine pixels' shares. Inside a tile all nine are in
+// shared memory. At a tile's border some are another tile's: every tile leaves what it has for the pixels in question, its
 // ring, in memory, and a second kernel adds up what two or four tiles left. All sums have an order, so that results are
 // the same every time.
 
-// What a tile adds to: its own pixels and those around them, rows and columns counted from the one before its first. The
-// outermost two on each side get something from other tiles too.
+// What a tile adds to: its own pixels and those around them, rows and columns counted from the one before its first.
+// The outermost two on each side get something from other tiles too.
 struct Ring {
   int rows, columns;  // of the tile
   __device__ __forceinline__ int size() const { return 4 * (rows + columns); }
@@ -52,8 +52,8 @@ struct Three {
   }
 };
 
-// Puts the shares of a tile's pixels into shared memory, zeros for pixels outside the picture. `meet` waits for the other
-// threads of the tile. A warp that has half of the channels adds to what the other one put there.
+// Puts the shares of a tile's pixels into shared memory, zeros for pixels outside the picture. `meet` waits for the
+// other threads of the tile. A warp that has half of the channels adds to what the other one put there.
 template <class S, class Meet>
 __device__ __forceinline__ void share_out(shared_t shares, const float (&v)[S::ROWS][S::WARP_TILES][4],
                                           const uint4* weight, const Target& target, const Place& place,
