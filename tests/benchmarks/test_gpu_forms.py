@@ -19,10 +19,11 @@ def times(separate: float, fewest: float, others: float = 23.0) -> dict[str, flo
 
 def test_the_first_form_is_one_launch_each_and_the_last_has_all_changes():
     forms = script.forms(90)
-    assert list(forms)[0] == script.SEPARATE
-    assert list(forms)[-1] == script.FEWEST
+    first, *_, last = forms
+    assert (first, last) == (script.SEPARATE, script.FEWEST)
     assert forms[script.SEPARATE] == Form()
-    assert forms[script.FEWEST].tile and forms[script.FEWEST].hidden_together
+    assert forms[script.FEWEST].tile
+    assert forms[script.FEWEST].hidden_together
     assert len(set(forms.values())) == len(forms)
 
 
