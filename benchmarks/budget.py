@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from dcdr_deploy.system.files import atomic_path
 from dcdr_deploy.training.recipe import Recipe
 from dcdr_deploy.training.request import PERCEPTUAL_CHOICES
 
@@ -93,3 +94,10 @@ def markdown(rows: Sequence[Sequence[str]]) -> str:
     """A table; the first row is its head."""
     head, *rest = rows
     return "\n".join(f"| {' | '.join(row)} |" for row in [head, ["---"] * len(head), *rest])
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file, whole or not at all, in a folder that need not be there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")

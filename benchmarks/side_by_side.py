@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from budget import write_text
 from shared_samples import SharedSamples
 
 from dcdr_deploy.errors import DcdrError
@@ -229,9 +230,7 @@ def _end(jobs: Sequence[Job], processes: Sequence[BaseProcess], why: str) -> Non
 
 def write_outcome(folder: Path, **values: Any) -> None:
     """Write ``outcome.json`` of a run."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with atomic_path(folder / OUTCOME) as temporary:
-        temporary.write_text(json.dumps(values), encoding="utf-8")
+    write_text(folder / OUTCOME, json.dumps(values))
 
 
 def train_one(job: Job, board: Board, slot: int) -> None:

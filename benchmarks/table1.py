@@ -24,7 +24,6 @@ What the paper's training data and steps are is not at hand; figures compare net
 from __future__ import annotations
 
 import argparse
-import gc
 import json
 import math
 import multiprocessing
@@ -39,26 +38,23 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from budget import BUDGET, add_budget, key_of, papers_losses, perceptual_files, recipe_of, words_of
+from budget import BUDGET, add_budget, key_of, papers_losses, perceptual_files, recipe_of, words_of, write_text
 from held_out import LISTS, PEAK
 from shared_samples import draw, lay_out
 from side_by_side import NEVER, OUTCOME, PREDICTIONS, Board, Job, train_together
 from table1_judging import PAPERS, computed, held_out, judge, save, spare_processes
+from table1_speed import speeds_of
 from table1_tables import HEADS, ROWS, tables
 
-from dcdr_deploy.engines.base import DEVICE_CUDA, EngineOptions
-from dcdr_deploy.engines.registry import get_backend
-from dcdr_deploy.errors import DcdrError
+from dcdr_deploy.engines.base import EngineOptions
 from dcdr_deploy.models import architecture_of, find_preset
-from dcdr_deploy.run.benchmark import Contender, Wishes, benchmark
-from dcdr_deploy.system.files import atomic_path
-from dcdr_deploy.training.loop import CHECKPOINT_NAME
+from dcdr_deploy.run.benchmark import Wishes
 from dcdr_deploy.training.recipe import DEMO_SOURCES, Recipe
 from dcdr_deploy.training.request import choose_device
 from dcdr_deploy.training.sources import SyntheticSource
 
 ROOT = Path(__file__).parents[1]
-RESULT, SPEED, PLAN, TABLE, FIGURES = "result.json", "speed.json", "plan.json", "table.md", "table.json"
+RESULT, PLAN, TABLE, FIGURES = "result.json", "plan.json", "table.md", "table.json"
 PICTURES = "pictures.npz"
 TRIVIAL = "inverse sRGB"
 
@@ -198,7 +194,7 @@ def train_round(seed: int, presets: list[str], share: float, options: argparse.N
         patience = math.inf if math.isinf(clock.seconds) else clock.seconds * PATIENCE_SHARE
         train_together(jobs, board, end, patience, lambda text: clock.say(f"seed {seed}: {text}"))
     if board.plan:
-        _write(options.folder / PLAN, json.dumps({"steps": board.plan}))
+        write_text(options.folder / PLAN, json.dumps({"steps": board.plan}))
 
 
 def outcome_of(folder: Path) -> Figures:
@@ -246,53 +242,12 @@ def judge_runs(options: argparse.Namespace, clock: Clock, names: list[str], coun
         preset, seed, folder = keys[run]
         found[preset, seed] = judged[run] | outcome_of(folder) | {"pictures": seen}
         if seen == count and found[preset, seed]["complete"]:
-            _write(folder / RESULT, json.dumps(found[preset, seed]))
+            write_text(folder / RESULT, json.dumps(found[preset, seed]))
     runs: dict[str, dict[int, Figures]] = {}
     for seed, preset, _ in wanted(options):
         if (preset, seed) in found:
             runs.setdefault(preset, {})[seed] = found[preset, seed]
     return runs, judged.get(TRIVIAL, {})
-
-
-def speed(preset: str, folder: Path, options: argparse.Namespace) -> Mapping[str, float | str]:
-    """Milliseconds and bytes of a frame with the checkpoint of a run, measured once a device."""
-    place = folder / SPEED
-    if place.is_file():
-        return dict(json.loads(place.read_text()))
-    gc.collect()
-    torch.cuda.empty_cache()  # what the network before left would not count as this one's
-    wishes = Wishes((options.frame,), options.frame_seconds, EngineOptions(device=options.device))
-    (entry,) = benchmark([Contender(get_backend("torch"), folder / CHECKPOINT_NAME)], wishes)
-    (timing,) = entry.timings or [None]
-    found: dict[str, float | str] = {"device": entry.device, "precision": entry.precision, "note": entry.note}
-    if timing is not None and timing.seconds:
-        found |= {"milliseconds": round(timing.median * 1000, 1), "tiles": timing.tiles}
-    elif timing is not None:
-        found["note"] = timing.note
-    if entry.memory is not None and entry.device_kind == DEVICE_CUDA:  # a CPU's is the process's, used again
-        found["memory"] = entry.memory
-    _write(place, json.dumps(found))
-    return found
-
-
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-
-
-def speeds_of(options: argparse.Namespace, runs: Figures, clock: Clock) -> dict[str, Mapping[str, float | str]]:
-    """Speed of each network that has a checkpoint, as long as there is time; what an earlier call measured is kept."""
-    found: dict[str, Mapping[str, float | str]] = {}
-    for preset, seeds in reversed(runs.items()):  # ours first, where time is short
-        folder = options.folder / f"{preset}-{min(seeds)}"
-        if (folder / SPEED).is_file() or (options.frame_seconds > 0 and clock.left() > options.frame_seconds):
-            try:
-                found[preset] = speed(preset, folder, options)
-            except DcdrError as error:
-                found[preset] = {"note": str(error)}
-            clock.say(f"speed of {preset}: {json.dumps(found[preset])}")
-    return found
 
 
 def failures(options: argparse.Namespace) -> dict[str, str]:
@@ -320,10 +275,10 @@ def report(
         *(f"Failed: {name}: {note}." for name, note in failed.items()),
     ]
     text = "\n".join([*words, "", tables(runs, speeds, baseline, names), ""])
-    _write(options.figures / TABLE, text)
+    write_text(options.figures / TABLE, text)
     content = {"budget": {name: str(getattr(options, name)) for name in options.budget}, "devices": devices}
     content |= {"torch": torch.__version__, "baseline": baseline, "runs": runs, "speeds": speeds, "failed": failed}
-    _write(options.figures / FIGURES, json.dumps(content, indent=1))
+    write_text(options.figures / FIGURES, json.dumps(content, indent=1))
     print(text)
 
 
@@ -341,7 +296,9 @@ def main() -> None:
             clock.say(f"seed {seed}: {', '.join(presets)}")
             train_round(seed, presets, 1 / (len(left) - number), options, clock)
     runs, baseline = judge_runs(options, clock, names, len(pictures))
-    speeds = speeds_of(options, runs, clock)
+    folders = {preset: options.folder / f"{preset}-{min(seeds)}" for preset, seeds in runs.items()}
+    wishes = Wishes((options.frame,), options.frame_seconds, EngineOptions(device=options.device))
+    speeds = speeds_of(folders, wishes, clock.left, clock.say)
     if baseline:
         report(options, runs, speeds, baseline, names)
     done = sum((folder / RESULT).is_file() for _, _, folder in wanted(options))
