@@ -225,16 +225,17 @@ def measured(codes: Codes, light: Light, result: Light) -> Recovery:
         result: the restored light, same unit.
     """
     least = math.ceil((CLIPPED_CODE - 0.5) * int(np.iinfo(codes.dtype).max) / 255)
-    somewhere = largest_channel(codes) >= least
-    count = int(np.count_nonzero(somewhere))
-    if not count:
-        return Recovery(pixels=somewhere.size)
-    there = codes[somewhere]
-    gains = result[somewhere] / light[somewhere].clip(1e-6)
-    gains *= there >= least  # a gain of 0 is less than any
+    pixels = codes.shape[0] * codes.shape[1]
+    there = np.flatnonzero(largest_channel(codes) >= least)
+    if not there.size:
+        return Recovery(pixels=pixels)
+    # By number: a mask takes three times as long.
+    code, before, after = (np.take(part.reshape(-1, 3), there, axis=0) for part in (codes, light, result))
+    gains = after / np.maximum(before, 1e-6)
+    gains *= np.asarray(code) >= least  # a gain of 0 is less than any
     return Recovery(
-        pixels=somewhere.size,
-        clipped=count,
-        whole=int(np.count_nonzero(smallest_channel(there) >= least)),
+        pixels=pixels,
+        clipped=there.size,
+        whole=int(np.count_nonzero(smallest_channel(code) >= least)),
         stops=histogram_of_stops(largest_channel(gains), STOPS_BINS),
     )
