@@ -4,8 +4,9 @@
 
 A photograph pans over the frame; its clip is made first, in H.264. Alone means one frame after the other with nothing
 beside it, as the run itself does it. Where stages share the processor, a run cannot be as fast as its slowest stage
-alone: it cannot be faster either than the processor time of all stages divided by the cores. The overhead is over the
-larger of the two. Processor time alone is compared too, which other work on the machine changes less. Every round
+alone: it cannot be faster either than the processor time of all stages divided by the cores: those that as many busy
+threads get before and after the run, as other work on the machine takes its share. The overhead is over the larger of
+the two. Processor time alone is compared too, which other work on the machine changes less. Every round
 measures both ways, and what it takes to look through the clip before its segments are shared out over a cluster; the
 last lines are medians of the rounds' ratios.
 """
@@ -13,11 +14,13 @@ last lines are medians of the rounds' ratios.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import os
 import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -133,7 +136,7 @@ class Round:
     def floors(self) -> dict[str, float]:
         """Seconds below which no run of all frames can be, by what bounds it."""
         each = {stage: self.report.frames * wall / self.clock.frames[stage] for stage, wall in self.clock.wall.items()}
-        return {**each, f"processor time on {self.cores} cores": self.stages / self.cores}
+        return {**each, f"processor time on {self.cores:.2f} cores": self.stages / self.cores}
 
     @property
     def stages(self) -> float:
@@ -186,11 +189,12 @@ def measured(clip: Path, folder: Path, runner: Runner, settings: VideoSettings, 
     """Time a clip's stages alone, then a run of it into a file in ``folder``."""
     target = folder / f"out{SUFFIXES.get(settings.video.encode.codec or '', '.mp4')}"
     clock = alone(clip, target, runner, settings, most)
+    before = cores_given()
     started, processor = time.perf_counter(), time.process_time()
     report = convert_video(clip, target, runner, settings)
     spent = time.perf_counter() - started, time.process_time() - processor
     target.unlink()
-    return Round(clock, report, *spent, cores(), surveyed(clip, target, settings))
+    return Round(clock, report, *spent, (before + cores_given()) / 2, surveyed(clip, target, settings))
 
 
 def surveyed(clip: Path, target: Path, settings: VideoSettings) -> float:
@@ -206,6 +210,20 @@ def surveyed(clip: Path, target: Path, settings: VideoSettings) -> float:
 def cores() -> int:
     """Processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def cores_given(seconds: float = 0.5) -> float:
+    """Cores that as many threads as there are cores get here and now, all busy outside of the interpreter."""
+    block = bytes(1 << 20)
+    started, processor = time.perf_counter(), time.process_time()
+
+    def busy(number: int) -> None:
+        while time.perf_counter() < started + seconds:
+            hashlib.sha256(block).digest()
+
+    with ThreadPoolExecutor(cores()) as pool:
+        list(pool.map(busy, range(cores())))
+    return (time.process_time() - processor) / (time.perf_counter() - started)
 
 
 def warm(runner: Runner, size: tuple[int, int], settings: VideoSettings) -> None:
