@@ -29,10 +29,16 @@ Dcdr = Callable[..., Result]
 SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name)]
 
 
+TESTS = Path(__file__).parent
+LONG_FOLDERS = {"commands", "engines/cuda", "export", "run/video", "serving", "view"}
+"""Whose files take long by many tests, none of which is slow; of other folders those are long that have slow tests."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with slow tests first: workers that take file after file then end together, with the short ones."""
-    slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in slow)
+    """Long files first: workers that take file after file then end together, with the short ones."""
+    long = {item.path for item in items if item.get_closest_marker("slow")}
+    long |= {item.path for item in items if item.path.parent.relative_to(TESTS).as_posix() in LONG_FOLDERS}
+    items.sort(key=lambda item: item.path not in long)
 
 
 def pytest_collection_finish() -> None:
