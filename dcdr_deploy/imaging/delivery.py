@@ -184,8 +184,8 @@ class Delivery:
         import cv2
 
         block = self._scratch.array("block", out.shape, np.float32)
-        np.copyto(block, linear, casting="same_kind")
-        cv2.transform(limit(block, _MUCH), self._matrix[::-1].copy() if bgr else self._matrix, out)
+        limit(np.asarray(linear, np.float32), _MUCH, block)
+        cv2.transform(block, self._matrix[::-1].copy() if bgr else self._matrix, out)
         planes = self._scratch.array("planes", (3, *out.shape[:2]), np.float32)
         cv2.split(out, list(planes))
         largest, second, third = planes

@@ -14,21 +14,22 @@ from numpy.typing import NDArray
 _INFINITY = 0x7F800000
 
 
-def limit(values: NDArray[np.float32], most: float) -> NDArray[np.float32]:
-    """Bring values into [0, ``most``], in place: NaN, negative ones and -0 become 0, infinity ``most``.
+def limit(values: NDArray[np.float32], most: float, out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+    """Bring values into [0, ``most``]: NaN, negative ones and -0 become 0, infinity ``most``.
 
     Args:
         values: not empty.
         most: at least 0; rounded to float32.
+        out: where they go, of the same shape; ``None`` changes them in place.
 
     Returns:
-        ``values``.
+        ``out``, or ``values``.
     """
-    bits = values.view(np.int32)
+    place, bits = values if out is None else out, values.view(np.int32)
     if bits.max() > _INFINITY:
-        bits[bits > _INFINITY] = 0
-    np.clip(bits, np.int32(0), np.array(most, np.float32).view(np.int32), out=bits)
-    return values
+        bits = np.where(bits > _INFINITY, np.int32(0), bits)
+    np.clip(bits, np.int32(0), np.array(most, np.float32).view(np.int32), out=place.view(np.int32))
+    return place
 
 
 def limited(values: NDArray[np.floating[Any]], most: float) -> NDArray[np.float32]:

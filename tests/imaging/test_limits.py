@@ -27,6 +27,14 @@ def test_it_is_done_in_place():
     assert values.tolist() == [[0, 1]]
 
 
+def test_or_elsewhere():
+    values, place = np.array([[np.nan, -1, 2]], np.float32), np.full((1, 3), 5, np.float32)
+    kept = values.copy()
+    assert limit(values, 1, place) is place
+    assert place.tolist() == [[0, 0, 1]]
+    np.testing.assert_array_equal(values, kept)
+
+
 @pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64])
 def test_or_in_a_copy_of_any_layout(kind):
     values = np.array([[-1, 0.5], [np.nan, 7]], kind).T

@@ -130,8 +130,7 @@ class Job:
                 import cv2
 
                 block = scratch.array("rows", given.shape, np.float32)
-                np.copyto(block, given, casting="same_kind")
-                cv2.transform(limit(block, _MUCH), matrix, out)
+                cv2.transform(limit(np.asarray(given, np.float32), _MUCH, block), matrix, out)
             return limit(out, most)
 
         return rows
