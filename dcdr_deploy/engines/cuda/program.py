@@ -27,7 +27,7 @@ _RESULT = Map(frames.RESULT, 1, 3, 4)
 _END_CHANNELS = 8
 """Output channels that a convolution to three channels computes."""
 
-FEWER_LAUNCHES: frozenset[int] = frozenset()
+FEWER_LAUNCHES: frozenset[int] = frozenset({90})
 """SMs on which fewer and larger launches are known to be faster; see ``benchmarks/gpu_network.py``."""
 
 LARGEST_PIXELS = 2**31 - 1
