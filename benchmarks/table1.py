@@ -265,9 +265,10 @@ def report(
     if options.device.startswith("cuda"):
         devices = [torch.cuda.get_device_name(options.device)]
     left_out = [name for name in PAPERS if name not in names]
+    budget = [name for name in options.budget if name != "steps" or options.steps > 0]
     height, width = options.frame
     words = [
-        f"Budget of every run: {words_of(options, options.budget)}; on {', '.join(devices)}.",
+        f"Budget of every run: {words_of(options, budget)}; on {', '.join(devices)}.",
         f"Judged on {baseline['all_pictures']} pictures, {baseline['over_pictures']} of them overexposed.",
         "Mean ± standard deviation over seeds. PU21 and delta ITP: full scale is 1,000 cd/m2.",
         f"ms and GiB (of a GPU): a {width}x{height} frame with torch, from host to host.",
