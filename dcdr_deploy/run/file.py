@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,8 @@ from dcdr_deploy.run.outputs import (
     output_path,
     preview_path,
 )
+from dcdr_deploy.run.ready import Ready
+from dcdr_deploy.run.ready import prepare as prepare_restoring
 from dcdr_deploy.run.reports import FileReport
 from dcdr_deploy.run.restore import Found, Restored
 from dcdr_deploy.run.restore import begin as begin_restoring
@@ -42,11 +44,21 @@ from dcdr_deploy.system.progress import Listener, silent
 
 @dataclass(frozen=True)
 class Decoded:
-    """A picture that was read, with the seconds it took."""
+    """A picture that was read.
+
+    Attributes:
+        source: the input file.
+        frame: what it holds.
+        seconds: that reading took.
+        ready: what is made of it before the network sees it; ``None`` where :func:`begin` is to do that.
+        preparing: seconds that this took.
+    """
 
     source: Path
     frame: Frame
     seconds: float
+    ready: Ready | None = None
+    preparing: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -156,6 +168,20 @@ def decode(source: Path) -> Decoded:
     return Decoded(source, frame, time.perf_counter() - started)
 
 
+def prepare(decoded: Decoded, options: ConvertOptions = DEFAULT_OPTIONS) -> Decoded:
+    """Do what :func:`begin` would do before it needs the engine: on any thread, of several pictures at a time.
+
+    Raises:
+        DcdrError: as :func:`infer`.
+    """
+    if options.wrap:  # the network sees two other pictures
+        return decoded
+    started = time.perf_counter()
+    with _naming(decoded.source):
+        ready = prepare_restoring(decoded.frame, options.scale, options.dials)
+    return replace(decoded, ready=ready, preparing=time.perf_counter() - started)
+
+
 def infer(
     decoded: Decoded,
     runner: Runner,
@@ -182,7 +208,8 @@ def begin(
         DcdrError: as :func:`infer`; so does what is returned.
     """
     started = time.perf_counter()
-    frame, source, seconds = decoded.frame, decoded.source, decoded.seconds
+    frame, source = decoded.frame, decoded.source
+    seconds, preparing = decoded.seconds, decoded.preparing
     wishes: dict[str, Any] = {
         "keep_gain": options.gain_map is not None,
         "listener": listener,
@@ -191,7 +218,7 @@ def begin(
         if options.wrap:
             whole = restore_panorama(frame, runner, options.scale, options.dials, **wishes)
         else:
-            finish = begin_restoring(frame, runner, options.scale, options.dials, **wishes)
+            finish = begin_restoring(decoded.ready or frame, runner, options.scale, options.dials, **wishes)
 
     def finished() -> Inferred:
         with _naming(source):
@@ -204,7 +231,7 @@ def begin(
             notes=(*frame.metadata.get("notes", ()), *network_notes(runner.engine.info, found.run)),
             colour=str(frame.metadata.get("colour", "")),
             info=runner.engine.info,
-            stages={"decode": seconds, "infer": time.perf_counter() - started},
+            stages={"decode": seconds, "infer": preparing + time.perf_counter() - started},
             kept=frame.kept,
         )
 

@@ -9,23 +9,19 @@ from pathlib import Path
 from dcdr_deploy.engines.base import DEVICE_CUDA
 from dcdr_deploy.errors import DcdrError
 from dcdr_deploy.run.events import FileBegun
-from dcdr_deploy.run.file import Decoded, Inferred, begin, decode, encode
+from dcdr_deploy.run.file import Decoded, Inferred, begin, decode, encode, prepare
 from dcdr_deploy.run.jobs import FolderPlan, Job, plan_folder
 from dcdr_deploy.run.ledger import Ledger, StopError, entry_of, run_settings, wanted_of
 from dcdr_deploy.run.manifest import Wanted
 from dcdr_deploy.run.outputs import DEFAULT_OPTIONS, ConvertOptions, gain_map_path
 from dcdr_deploy.run.reports import FileReport, FolderReport
 from dcdr_deploy.run.runner import Runner
-from dcdr_deploy.run.stages import Begun, Pipeline, Stages, workers_for
+from dcdr_deploy.run.stages import Begun, Pipeline, Stages, pixels_in_flight, workers_for
 from dcdr_deploy.system import hardware
 from dcdr_deploy.system.progress import Event, Listener, silent
 
 PIXELS_BEING_WRITTEN = 64_000_000
-"""Pixels that may be encoded at a time in any case. With its copies on the way into a file one takes about 30 bytes."""
-
-BYTES_OF_A_PIXEL = 30
-MEMORY_SHARE = 0.25
-"""Part of the free memory that the pixels being encoded may take where many threads do so."""
+"""Pixels that may be encoded at a time in any case."""
 
 
 def convert_folder(
@@ -98,7 +94,7 @@ class _FolderRun:
         )
         on_gpu = runner.engine.info.device_kind == DEVICE_CUDA
         workers = workers_for(hardware.cpu_threads(), processor_is_free=on_gpu)
-        self._pipeline = Pipeline(stages, pixels_in_flight(), workers)
+        self._pipeline = Pipeline(stages, pixels_in_flight(PIXELS_BEING_WRITTEN), workers)
 
     def convert(self, jobs: Sequence[Job], *, overwrite: bool) -> FolderReport:
         waiting = self._ledger.begin(jobs, overwrite=overwrite)
@@ -111,7 +107,7 @@ class _FolderRun:
     def _decode(self, job: Job) -> tuple[Wanted | None, Decoded]:
         # Before reading: a change in the meantime makes the next run convert it again.
         wanted = wanted_of(job, self._ledger.settings, self._options)
-        return wanted, decode(job.source)
+        return wanted, prepare(decode(job.source), self._options)
 
     def _begun(self, job: Job) -> None:
         self._listener(FileBegun(job.source.name, source=job.source))
@@ -144,12 +140,6 @@ class _FolderRun:
 
     def _failed(self, job: Job, error: DcdrError) -> None:
         self._ledger.failed(job, error)
-
-
-def pixels_in_flight() -> int:
-    """Return how many pixels may be encoded at a time, by the memory at hand."""
-    memory = hardware.available_memory() or 0
-    return max(PIXELS_BEING_WRITTEN, int(memory * MEMORY_SHARE / BYTES_OF_A_PIXEL))
 
 
 def _decoded_pixels(early: tuple[Wanted | None, Decoded]) -> int:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,20 +14,18 @@ from dcdr_deploy.imaging.frame import Frame
 from dcdr_deploy.run import working_scale
 from dcdr_deploy.run.dials import NEUTRAL, Dials
 from dcdr_deploy.run.gain import (
-    BEGIN,
     Codes,
     ExcessField,
+    Light,
     WorkingPicture,
-    code_tables,
     excess_field,
-    is_gray,
     mean_excess,
-    working_codes,
 )
+from dcdr_deploy.run.ready import Ready, naming_memory, prepare
 from dcdr_deploy.run.recovery import Recovery
-from dcdr_deploy.run.runner import TILES, Runner, RunStatistics, no_memory, pixels_of
-from dcdr_deploy.run.strips import Outcome, SecondPass, average_down
-from dcdr_deploy.run.working_scale import NATIVE, Scale, working_sizes
+from dcdr_deploy.run.runner import TILES, Runner, RunStatistics
+from dcdr_deploy.run.strips import Outcome, SecondPass
+from dcdr_deploy.run.working_scale import NATIVE, Scale
 from dcdr_deploy.system.progress import Event, Listener, silent
 
 LARGE_PICTURE = 6_000_000
@@ -121,7 +118,7 @@ def restore(
 
 
 def begin(
-    frame: Frame | Codes,
+    frame: Frame | Codes | Ready,
     runner: Runner,
     scale: Scale = working_scale.AUTO,
     dials: Dials = NEUTRAL,
@@ -133,7 +130,8 @@ def begin(
     """Begin what the network has to do for :func:`restore`: at scale ``"native"`` as :meth:`Runner.start`, else all.
 
     Args:
-        frame, runner, scale, dials, keep_gain, listener: as for :func:`restore`.
+        frame: as for :func:`restore`, or what :func:`prepare` made of it with this scale and these dials.
+        runner, scale, dials, keep_gain, listener: as for :func:`restore`.
         steady: what is done with the excess at the working size before it goes onto the full picture; called once a
             frame, on the calling thread, in the order of the calls; not at scale ``"native"``.
 
@@ -144,21 +142,21 @@ def begin(
     Raises:
         DcdrError: as :func:`restore`; so does what is returned.
     """
-    working_scale.checked(scale)
-    codes = pixels_of(frame)
     started = time.perf_counter()
-    with _naming_memory(codes):
-        finish = _begun(codes, runner, scale, dials, keep_gain, listener, steady)
+    ready = frame if isinstance(frame, Ready) else prepare(frame, scale, dials)
+    codes = ready.codes
+    with naming_memory(codes):
+        finish = _begun(ready, runner, dials, keep_gain, listener, steady)
 
     def found() -> Found:
-        with _naming_memory(codes):
+        with naming_memory(codes):
             result = finish()
         waited = time.perf_counter() - started
         runner.statistics = result.run
 
         def put_on() -> Restored:
             begun = time.perf_counter()
-            with _naming_memory(codes):
+            with naming_memory(codes):
                 restored = result.put_on()
             restored.run.seconds = waited + time.perf_counter() - begun
             return restored
@@ -168,28 +166,19 @@ def begin(
     return found
 
 
-@contextmanager
-def _naming_memory(codes: Codes) -> Iterator[None]:
-    try:
-        yield
-    except MemoryError:
-        raise no_memory(codes) from None
-
-
 def _begun(
-    codes: Codes,
+    ready: Ready,
     runner: Runner,
-    scale: Scale,
     dials: Dials,
     keep_gain: bool,
     listener: Listener,
     steady: Steady | None,
 ) -> Callable[[], Found]:
+    codes = ready.codes
     height, width = codes.shape[:2]
-    protected = BEGIN if dials.protect_below is None else dials.protect_below
     peak = runner.engine.info.metadata.peak
-    second = SecondPass(codes, code_tables(codes.dtype.itemsize * 8, protected), dials, peak, keep_gain)
-    if scale == NATIVE:
+    second = SecondPass(codes, ready.tables, dials, peak, keep_gain)
+    if ready.scale == NATIVE:
         finish = runner.start(codes, listener)
         run = runner.statistics
 
@@ -206,48 +195,47 @@ def _begun(
             return Found(run, measured)
 
         return native
-    wanted = working_sizes(height, width, scale)
-    finest = average_down(codes, second.tables, wanted[0][0])
-    field, run = _excess(codes, finest, second, wanted, runner, listener)
+    results, run = _results(ready, runner, listener)
+    sizes = tuple(each.picture.size for each in ready.working)
+    rest = [lambda: _excess(ready, results, peak)]
     if steady is not None:
-        field = steady(field, finest)
-    sizes = tuple(size for size, _ in wanted)
+        field = steady(rest.pop()(), ready.working[0].picture)
+        rest.append(lambda: field)
 
     def enlarged() -> Restored:
-        outcome = second.from_field(field)
+        outcome = second.from_field(rest.pop()())  # working pictures are let go before the full one is made
         return Restored(outcome.linear, sizes, outcome.recovery, outcome.gain_stops, run)
 
     return lambda: Found(run, enlarged)
 
 
-def _excess(
-    codes: Codes,
-    finest: WorkingPicture,
-    second: SecondPass,
-    wanted: list[tuple[tuple[int, int], float]],
-    runner: Runner,
-    listener: Listener,
-) -> tuple[ExcessField, RunStatistics]:
-    """Return what the network finds at its working sizes, and what that took; not run where nothing clips."""
-    needed, gray, fields, run = bool(finest.clipped.any()), is_gray(codes), [], RunStatistics()
+def _results(ready: Ready, runner: Runner, listener: Listener) -> tuple[list[Light], RunStatistics]:
+    """Return what the network gives at the working sizes, in network units, and what that took; none if not needed."""
+    codes, results, run = ready.codes, list[Light](), RunStatistics()
     modest = runner.engine.info.device_kind == DEVICE_CPU and codes.shape[0] * codes.shape[1] > LARGE_PICTURE
-    area = MODEST_AREA if modest else None
-    for size, weight in reversed(wanted):  # the coarse ones take no time; progress is that of the finest
-        small = finest.reduced(size)
-        if not needed:
-            result = small.light
-        else:
-            given = codes if size == codes.shape[:2] else working_codes(small.light)
-            result = runner.run(given, listener if size == finest.size else silent, largest_area=area)
-            result *= np.float32(second.peak)
-            run = _added(run, runner.statistics)
-        cell = max(full / part for full, part in zip(codes.shape[:2], size, strict=True))
-        fields.append((excess_field(small, result, second.peak, gray=gray, pixels_per_cell=cell), weight))
-    if needed:
-        runner.engine.rest()  # what it worked with would lie beside the full picture now
-    else:
-        listener(Event(TILES, 1, 1))
-    return mean_excess(fields[::-1]), run
+    for each in reversed(ready.working):  # the coarse ones take no time; progress is that of the finest
+        if each.given is None:
+            listener(Event(TILES, 1, 1))
+            return [], run
+        told = listener if each is ready.working[0] else silent
+        results.append(runner.run(each.given, told, largest_area=MODEST_AREA if modest else None))
+        run = _added(run, runner.statistics)
+    runner.engine.rest()  # what it worked with would lie beside the full picture now
+    return results[::-1], run
+
+
+def _excess(ready: Ready, results: list[Light], peak: float) -> ExcessField:
+    """Return what the network found, at the finest working size; overwrites its results."""
+    fields = []
+    for place, each in enumerate(ready.working):
+        light = each.picture.light
+        if results:
+            light = results[place]
+            light *= np.float32(peak)
+        pairs = zip(ready.codes.shape[:2], each.picture.size, strict=True)
+        cell = max(full / part for full, part in pairs)
+        fields.append((excess_field(each.picture, light, peak, gray=ready.gray, pixels_per_cell=cell), each.weight))
+    return mean_excess(fields)
 
 
 def _added(before: RunStatistics, last: RunStatistics) -> RunStatistics:

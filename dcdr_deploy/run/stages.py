@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from dcdr_deploy.errors import DcdrError
+from dcdr_deploy.system import hardware
 
 AHEAD = 3
 """Items prepared or being prepared with one thread for it: the one to take next and two more, so that the first stage
@@ -23,6 +24,12 @@ is busy all the time, even where items differ in size. As many at most before th
 
 BEHIND = 2
 """Items being finished at a time, each on its own thread, where the middle stage needs the processor too."""
+
+BYTES_OF_A_PIXEL = 30
+"""That a picture takes at most while it is being finished, with its copies on the way into a file."""
+
+MEMORY_SHARE = 0.25
+"""Part of the free memory that the pixels being finished may take where many threads do so."""
 
 Item = TypeVar("Item")
 Early = TypeVar("Early")
@@ -52,6 +59,12 @@ def workers_for(threads: int, *, processor_is_free: bool) -> Workers:
             which of them needs more depends on the files, and the system shares out what there is.
     """
     return Workers(max(threads, 1), max(threads, BEHIND)) if processor_is_free else Workers()
+
+
+def pixels_in_flight(least: int) -> int:
+    """Return how many pixels may be prepared, or finished, at a time by the memory at hand; at least so many."""
+    memory = hardware.available_memory() or 0
+    return max(least, int(memory * MEMORY_SHARE / BYTES_OF_A_PIXEL))
 
 
 class Begun(Generic[Late]):

@@ -92,7 +92,7 @@ def test_no_memory_is_told_with_the_frames_size(engine, photo, monkeypatch):
     def full(*arguments):
         raise MemoryError
 
-    monkeypatch.setattr("dcdr_deploy.run.restore.average_down", full)
+    monkeypatch.setattr("dcdr_deploy.run.ready.average_down", full)
     with pytest.raises(EngineOutOfMemory, match="no memory for a frame of 600 x 800 pixels"):
         restore(photo, Runner(engine))
 

@@ -10,7 +10,6 @@ scene-linear light.
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +25,7 @@ from dcdr_deploy.imaging.writers.alpha import beside
 from dcdr_deploy.imaging.writers.base import Format, Job
 from dcdr_deploy.imaging.writers.capture import exr_attributes
 from dcdr_deploy.imaging.writers.exr_rows import Sample, write_rows
+from dcdr_deploy.system import hardware
 from dcdr_deploy.system.strips import Scratch, for_strips
 
 SCENE_ID = {
@@ -174,9 +174,9 @@ def _write(path: Path, channels: str, pixels: NDArray[Any], compression: str, at
 
 @functools.cache
 def _start_threads() -> None:
-    """Let OpenEXR compress on all cores: its default is none but the caller's."""
+    """Let OpenEXR compress on all cores that this process may use: its default is none but the caller's."""
     import OpenEXR
 
     # The binding has these two functions since 3.4; older ones compress on the calling thread.
     if hasattr(OpenEXR, "set_global_thread_count") and OpenEXR.global_thread_count() == 0:
-        OpenEXR.set_global_thread_count(os.cpu_count() or 1)
+        OpenEXR.set_global_thread_count(hardware.cpu_threads())

@@ -21,7 +21,7 @@ from dcdr_deploy.run.video.frames import BEGINNING, Picture, Reached, Selection
 from dcdr_deploy.run.video.opening import open_video
 from dcdr_deploy.run.video.prepared import Network, VideoSettings
 from dcdr_deploy.run.video.segments import Segment, shared
-from dcdr_deploy.run.video.source import VideoSource
+from dcdr_deploy.run.video.source import SourceFrame, VideoSource
 from dcdr_deploy.run.video.work import Work
 from dcdr_deploy.system.progress import Listener, silent
 
@@ -172,22 +172,22 @@ class _Checked(Selection):
         self._job = job
         self._trail = Trail()
 
-    def next(self) -> Picture | None:
-        """Return the next picture.
+    def look(self) -> tuple[Picture, SourceFrame | None] | None:
+        """Return the next picture without its pixels.
 
         Raises:
-            InputError: as :meth:`Selection.next`; another picture came than the survey saw.
+            InputError: as :meth:`Selection.look`; another picture came than the survey saw.
         """
-        picture, job, trail = super().next(), self._job, self._trail
-        if picture is not None:
-            trail.add(picture, repeats=picture.rgb is None)
-        ended = picture is None or trail.frames == job.frames
+        found, job, trail = super().look(), self._job, self._trail
+        if found is not None:
+            trail.add(found[0], repeats=found[1] is None)
+        ended = found is None or trail.frames == job.frames
         if ended and (trail.frames, trail.digest) != (job.frames, job.trail):
             raise _DecodedOtherwise(
                 f"{job.source}: its frames from number {job.after.frames} on are decoded otherwise than before; have "
                 "the same version of PyAV on every machine"
             )
-        return picture
+        return found
 
 
 def compute_segment(

@@ -56,7 +56,7 @@ BEGINNING = Reached()
 
 
 class Selection:
-    """Gives the pictures of a source one after the other; from one thread at a time.
+    """Gives the pictures of a source one after the other; from one thread at a time, unless a method says otherwise.
 
     Attributes:
         ended: no further picture comes.
@@ -103,9 +103,10 @@ class Selection:
             InputError: a frame cannot be decoded and that is to end the run; or as :meth:`VideoSource.frames`.
         """
         found = self.look()
-        if found is None:
-            return None
-        picture, frame = found
+        return None if found is None else self.whole(*found)
+
+    def whole(self, picture: Picture, frame: SourceFrame | None) -> Picture:
+        """Return a picture of :meth:`look` with its pixels; from any thread."""
         return picture if frame is None else replace(picture, rgb=rgb_of(frame, self._source.info))
 
     def look(self) -> tuple[Picture, SourceFrame | None] | None:

@@ -1,11 +1,14 @@
 """The stages of a video run: decode, infer, light and encode, side by side.
 
-Decoding and encoding each go in the order of the frames, light is made on several threads at a time. How many frames
-are between two stages is bounded, so that memory does not grow with the length of a video.
+Decoding and encoding each go in the order of the frames. Where the network leaves the processor free, what needs no
+order is done of several frames at a time: a decoded frame becomes R'G'B' and its working picture, and what the network
+found becomes light and samples. How many frames are between two stages is bounded, so that memory does not grow with
+the length of a video.
 """
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -17,11 +20,12 @@ from numpy.typing import NDArray
 from dcdr_deploy.engines.base import DEVICE_CUDA
 from dcdr_deploy.errors import DcdrError
 from dcdr_deploy.run.dials import Dials
+from dcdr_deploy.run.ready import Ready, prepare
 from dcdr_deploy.run.recovery import Recovery
 from dcdr_deploy.run.restore import Found, Steady
 from dcdr_deploy.run.restore import begin as begin_restoring
 from dcdr_deploy.run.runner import Runner
-from dcdr_deploy.run.stages import Begun, Pipeline, Stages, workers_for
+from dcdr_deploy.run.stages import Begun, Pipeline, Stages, pixels_in_flight, workers_for
 from dcdr_deploy.run.video.frames import Picture, Selection
 from dcdr_deploy.run.video.turns import OutOfTurn, Turns
 from dcdr_deploy.run.working_scale import Scale
@@ -29,7 +33,7 @@ from dcdr_deploy.system import hardware
 from dcdr_deploy.system.progress import Event, Listener, silent
 
 PIXELS_IN_FLIGHT = 40_000_000
-"""Pixels of decoded frames that may wait for the network, and of results that may wait for the encoder."""
+"""Pixels of decoded frames that may wait for the network in any case, and of results that may wait for the encoder."""
 
 DECODE, INFER, LIGHT, ENCODE = "decode", "infer", "light", "encode"
 
@@ -102,6 +106,19 @@ class Sink(Protocol[Made]):
 
 
 @dataclass(frozen=True)
+class _Early:
+    """A picture without its pixels, ready for the network; ``ready`` is ``None`` where it repeats the one before."""
+
+    picture: Picture
+    ready: Ready | None = None
+
+    @property
+    def pixels(self) -> int:
+        """Height x width of what waits for the network."""
+        return 0 if self.ready is None else self.ready.codes[..., 0].size
+
+
+@dataclass(frozen=True)
 class _Late:
     """A picture of so many pixels after the network; ``found`` is ``None`` where it repeats the picture before."""
 
@@ -143,7 +160,8 @@ class Work(Generic[Made]):
         self._restoring = restoring
         self._sink = sink
         self._listener = listener
-        self._turns = Turns()
+        self._looks, self._turns = Turns(), Turns()
+        self._adding = threading.Lock()
         self._steady: Steady | None = None
         self._before: tuple[Made, Recovery] | None = None
 
@@ -154,7 +172,7 @@ class Work(Generic[Made]):
             DcdrError: a frame cannot be decoded, the network or the encoder fails.
             OSError: the sink cannot write.
         """
-        stages: Stages[int, Picture | None, _Late | None, None] = Stages(
+        stages: Stages[int, _Early | None, _Late | None, None] = Stages(
             first=self._decode,
             begun=lambda number: None,
             middle=self._infer,
@@ -162,17 +180,18 @@ class Work(Generic[Made]):
             weight=lambda late: 0 if late is None else late.pixels,
             done=lambda number, _: self._listener(Event(done=self.fresh)),
             failed=self._failed,
-            early_weight=lambda picture: 0 if picture is None or picture.rgb is None else picture.rgb[..., 0].size,
+            early_weight=lambda early: 0 if early is None else early.pixels,
         )
         on_gpu = self._restoring.runner.engine.info.device_kind == DEVICE_CUDA
         workers = workers_for(hardware.cpu_threads(), processor_is_free=on_gpu)
-        one_decoder = type(workers)(1, workers.last)  # a video is decoded from its beginning on
-        pipeline = Pipeline(stages, PIXELS_IN_FLIGHT, one_decoder)
+        limit = pixels_in_flight(PIXELS_IN_FLIGHT) if on_gpu else PIXELS_IN_FLIGHT
+        pipeline = Pipeline(stages, limit, workers)
         try:
             pipeline.run(self._numbers())
         except _StopError as stop:
             raise stop.reason from stop
         finally:
+            self._looks.stop()
             self._turns.stop()
         self._sink.finish()
 
@@ -182,28 +201,36 @@ class Work(Generic[Made]):
             yield number
             number += 1
 
-    def _decode(self, number: int) -> Picture | None:
-        started = time.perf_counter()
-        picture = self._selection.next()
-        self.seconds[DECODE] += time.perf_counter() - started
-        return picture
+    def _decode(self, number: int) -> _Early | None:
+        with self._looks.turn(number):  # a video is decoded from its beginning on
+            started = time.perf_counter()
+            found = self._selection.look()
+        if found is None:
+            return None
+        picture = self._selection.whole(*found)
+        decoded = time.perf_counter()
+        self._add(DECODE, decoded - started)
+        if picture.rgb is None:
+            return _Early(picture)
+        ready = prepare(picture.rgb, self._restoring.scale, self._restoring.dials)
+        self._add(INFER, time.perf_counter() - decoded)
+        return _Early(replace(picture, rgb=None), ready)
 
-    def _infer(self, number: int, picture: Picture | None) -> _Late | Begun[_Late | None] | None:
-        if picture is None or picture.rgb is None:
-            return None if picture is None else _Late(picture)
+    def _infer(self, number: int, early: _Early | None) -> _Late | Begun[_Late | None] | None:
+        if early is None or early.ready is None:
+            return None if early is None else _Late(early.picture)
         started = time.perf_counter()
-        do = self._restoring
+        do, picture, pixels = self._restoring, early.picture, early.pixels
         if do.steadying is not None and picture.number % do.steadying.frames == 0:
             self._steady = do.steadying.make()
-        finish = begin_restoring(picture.rgb, do.runner, do.scale, do.dials, steady=self._steady)
-        self.seconds[INFER] += time.perf_counter() - started
-        without, pixels = replace(picture, rgb=None), picture.rgb[..., 0].size
+        finish = begin_restoring(early.ready, do.runner, do.scale, do.dials, steady=self._steady)
+        self._add(INFER, time.perf_counter() - started)
 
         def finished() -> _Late:
             started = time.perf_counter()
             found = finish()
-            self.seconds[INFER] += time.perf_counter() - started
-            return _Late(without, found, pixels)
+            self._add(INFER, time.perf_counter() - started)
+            return _Late(picture, found, pixels)
 
         return Begun(finished) if do.runner.engine.info.overlaps else finished()
 
@@ -223,13 +250,17 @@ class Work(Generic[Made]):
                 assert self._before is not None  # the first picture of a run is never a repetition
                 self._sink.write(late.picture, *self._before, repeated=fresh is None)
                 self.fresh += 1
-                self.seconds[LIGHT] += ready - started
-                self.seconds[ENCODE] += time.perf_counter() - begun
+                self._add(LIGHT, ready - started)
+                self._add(ENCODE, time.perf_counter() - begun)
         except OutOfTurn:
             return  # what broke the row is reported
         except BaseException:
             self._turns.stop()
             raise
+
+    def _add(self, stage: str, seconds: float) -> None:
+        with self._adding:
+            self.seconds[stage] += seconds
 
     @staticmethod
     def _failed(number: int, error: DcdrError) -> None:
