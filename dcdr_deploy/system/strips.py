@@ -72,7 +72,7 @@ class _Helpers:
     def forget(self) -> None:
         """Begin anew, in a process that was forked: threads do not come along."""
         self._lock = threading.Lock()
-        self._passes = 0
+        self._passes = self._cores = 0
         self._pool: ThreadPoolExecutor | None = None
 
     @contextmanager
@@ -82,16 +82,20 @@ class _Helpers:
         with self._lock:
             self._passes += 1
             count = min(most, cores - self._passes)
-            if count > 0 and self._pool is None:
-                self._pool = ThreadPoolExecutor(cores, "dcdr-strip")
             for _ in range(count):
-                assert self._pool is not None  # made above
-                self._pool.submit(work)
+                self._threads(cores).submit(work)
         try:
             yield
         finally:
             with self._lock:
                 self._passes -= 1
+
+    def _threads(self, cores: int) -> ThreadPoolExecutor:
+        if self._pool is None or self._cores != cores:
+            if self._pool is not None:
+                self._pool.shutdown(wait=False)
+            self._pool, self._cores = ThreadPoolExecutor(cores, "dcdr-strip"), cores
+        return self._pool
 
 
 _helpers = _Helpers()

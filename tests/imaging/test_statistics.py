@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from dcdr_deploy.imaging import white_units_summary
+from dcdr_deploy.imaging import statistics, white_units_summary
 
 
 def test_known_picture_in_units_of_sdr_white():
@@ -16,6 +16,11 @@ def test_known_picture_in_units_of_sdr_white():
     samples[0, 1:, :] = 0.25
     samples[0, 99, 0] = 0.5
     assert white_units_summary(samples, 8.0) == {"min": 0.0, "median": 2.0, "p99": 2.0, "max": 4.0}
+
+
+def test_counts_are_exact_beyond_the_integers_of_floats():
+    counts = statistics._histogram(np.full(2**24 + 3, 7, np.uint16))
+    assert (counts[7], counts.sum()) == (2**24 + 3, 2**24 + 3)
 
 
 @given(hnp.arrays(np.float32, (4, 5, 3), elements=st.floats(-2, 2, width=16)), st.sampled_from([1.0, 8.0]))

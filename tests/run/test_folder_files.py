@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 
 import pytest
 from ear import Ear
+from on_gpu import Meeting, bright_engine_on_gpu
 from run_results import files_below
 
 from dcdr_deploy.errors import InputError, OutputError
+from dcdr_deploy.run import ready
 from dcdr_deploy.run.events import FileBegun
 from dcdr_deploy.run.folder import convert_folder
 from dcdr_deploy.run.jobs import name_outputs, plan_folder
 from dcdr_deploy.run.outputs import ConvertOptions
+from dcdr_deploy.run.runner import Runner
+from dcdr_deploy.system import hardware
 
 EXR = ConvertOptions()
 
@@ -27,6 +32,18 @@ def test_every_picture_is_converted_in_natural_order(tmp_path, photos, runner):
     assert [event.source.name for event in ear.of(FileBegun)] == ["Frame1.bmp", "frame2.png", "frame10.jpg"]
     assert files_below(tmp_path / "hdr") == {"Frame1.exr", "frame2.exr", "frame10.exr"}
     assert (report.unchanged, report.failures, report.failures_file) == ((), (), None)
+
+
+def test_beside_a_gpu_pictures_are_made_ready_for_the_network_several_at_a_time(tmp_path, photos, monkeypatch):
+    monkeypatch.setattr(hardware, "cpu_threads", lambda: 3)
+    with bright_engine_on_gpu() as engine:
+        convert_folder(photos, tmp_path / "one", Runner(engine), EXR)
+        meeting = Meeting(ready.average_down, 3)
+        monkeypatch.setattr(ready, "average_down", meeting)
+        convert_folder(photos, tmp_path / "three", Runner(engine), EXR)
+    assert threading.current_thread() not in meeting.threads
+    for name in ("Frame1.exr", "frame2.exr", "frame10.exr"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "three" / name).read_bytes()
 
 
 def test_hidden_files_other_files_and_previews_are_left_out(tmp_path, photos, runner, make_picture):

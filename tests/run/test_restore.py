@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import sys
+import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +22,10 @@ from dcdr_deploy.errors import EngineOutOfMemory, InputError
 from dcdr_deploy.imaging.frame import Frame
 from dcdr_deploy.imaging.transfer import linear_to_srgb, srgb_to_linear
 from dcdr_deploy.metrics.psnr import clipped_region
+from dcdr_deploy.run import restore as restoring
+from dcdr_deploy.run import strips
 from dcdr_deploy.run.dials import Dials
+from dcdr_deploy.run.ready import prepare
 from dcdr_deploy.run.restore import MODEST_AREA, begin, restore
 from dcdr_deploy.run.runner import Runner
 from dcdr_deploy.run.selection import DEMO_MODEL
@@ -40,6 +46,16 @@ def photo() -> np.ndarray:
     codes = RNG.integers(10, 200, (600, 800, 3)).astype(np.uint8)
     codes[100:300, 200:500] = 255
     return codes
+
+
+def noting(threads: set[threading.Thread], work: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function that notes who calls it."""
+
+    def noted(*arguments: Any, **named: Any) -> Any:
+        threads.add(threading.current_thread())
+        return work(*arguments, **named)
+
+    return noted
 
 
 def linear_of(codes: np.ndarray) -> np.ndarray:
@@ -95,6 +111,28 @@ def test_no_memory_is_told_with_the_frames_size(engine, photo, monkeypatch):
     monkeypatch.setattr("dcdr_deploy.run.ready.average_down", full)
     with pytest.raises(EngineOutOfMemory, match="no memory for a frame of 600 x 800 pixels"):
         restore(photo, Runner(engine))
+
+
+@pytest.mark.parametrize("scale", ["auto", "native", Fraction(1), 200])
+@pytest.mark.parametrize("dials", [Dials(), Dials(strength=0.5, protect_below=200)], ids=["neutral", "turned"])
+def test_a_picture_made_ready_on_another_thread_gives_the_same_to_the_bit(engine, photo, scale, dials):
+    with ThreadPoolExecutor(1) as pool:
+        ready = pool.submit(prepare, photo, scale, dials).result()
+    assert engine.sizes == []
+    found = begin(ready, Runner(engine), scale, dials)().put_on()
+    assert np.array_equal(found.linear, restore(photo, Runner(engine), scale, dials).linear)
+
+
+def test_after_the_network_nothing_of_the_full_size_is_left_to_the_calling_thread(engine, photo, monkeypatch):
+    ready, threads = prepare(photo), set()
+    monkeypatch.setattr("dcdr_deploy.run.restore.excess_field", noting(threads, restoring.excess_field))
+    monkeypatch.setattr("dcdr_deploy.run.strips.for_strips", noting(threads, strips.for_strips))
+    found = begin(ready, Runner(engine))()
+    assert threads == set()
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(found.put_on).result()
+    assert threads
+    assert threading.current_thread() not in threads
 
 
 def test_a_bad_scale_is_refused_before_anything_runs(engine, photo):

@@ -1,0 +1,72 @@
+"""Beside a GPU what needs no order is done of several frames at a time, and the file is the same."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from on_gpu import Meeting, bright_engine_on_gpu
+
+from dcdr_deploy.run.runner import Runner
+from dcdr_deploy.run.video import work
+from dcdr_deploy.run.video.convert import convert_video
+from dcdr_deploy.run.video.encoding import SegmentSink
+from dcdr_deploy.run.video.frames import Selection
+from dcdr_deploy.run.video.options import VideoOptions
+from dcdr_deploy.run.video.prepared import VideoSettings
+from dcdr_deploy.run.video.target import EncodeOptions
+from dcdr_deploy.system import hardware
+
+FRAMES = 9
+LOSSLESS = VideoSettings(video=VideoOptions(EncodeOptions("ffv1"), segment_frames=4))
+
+
+@pytest.fixture
+def clip(make_clip):
+    return make_clip(frames=FRAMES, still=frozenset({3, 4}))
+
+
+def test_frames_are_made_ready_and_light_put_on_several_at_a_time_and_all_bytes_stay(tmp_path, clip, monkeypatch):
+    with bright_engine_on_gpu() as engine:
+        monkeypatch.setattr(hardware, "cpu_threads", lambda: 1)
+        convert_video(clip, tmp_path / "one.mkv", Runner(engine), LOSSLESS)
+        monkeypatch.setattr(hardware, "cpu_threads", lambda: 3)
+        prepared, put_on = Meeting(work.prepare, 3), Meeting(SegmentSink.make, 3)
+        monkeypatch.setattr(work, "prepare", prepared)
+        monkeypatch.setattr(SegmentSink, "make", lambda *arguments: put_on(*arguments))
+        report = convert_video(clip, tmp_path / "three.mkv", Runner(engine), LOSSLESS)
+    assert report.frames == FRAMES
+    assert threading.current_thread() not in prepared.threads | put_on.threads
+    assert (tmp_path / "three.mkv").read_bytes() == (tmp_path / "one.mkv").read_bytes()
+
+
+def test_a_source_is_looked_through_by_one_thread_at_a_time(tmp_path, clip, monkeypatch):
+    monkeypatch.setattr(hardware, "cpu_threads", lambda: 4)
+    free, look = threading.Lock(), Selection.look
+
+    def alone(selection):
+        assert free.acquire(blocking=False), "two at a time"
+        try:
+            return look(selection)
+        finally:
+            free.release()
+
+    monkeypatch.setattr(Selection, "look", alone)
+    with bright_engine_on_gpu() as engine:
+        assert convert_video(clip, tmp_path / "out.mkv", Runner(engine), LOSSLESS).frames == FRAMES
+
+
+def test_what_goes_wrong_in_a_frame_ends_the_run_however_many_threads_wait(tmp_path, clip, monkeypatch):
+    monkeypatch.setattr(hardware, "cpu_threads", lambda: 4)
+    calls = []
+
+    def breaks(*arguments):
+        calls.append(arguments)
+        if len(calls) == 3:
+            raise ZeroDivisionError("of the third frame")
+        return prepare(*arguments)
+
+    prepare = work.prepare
+    monkeypatch.setattr(work, "prepare", breaks)
+    with bright_engine_on_gpu() as engine, pytest.raises(ZeroDivisionError, match="of the third frame"):
+        convert_video(clip, tmp_path / "out.mkv", Runner(engine), LOSSLESS)
