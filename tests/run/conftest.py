@@ -14,7 +14,7 @@ from dcdr_deploy.run.folder import convert_folder
 from dcdr_deploy.run.runner import Runner
 
 
-@pytest.fixture(scope="package", autouse=True)
+@pytest.fixture(scope="module", autouse=True)  # "package" would last to the end: these folders are no packages
 def exr_on_the_calling_thread() -> Iterator[None]:
     """OpenEXR waits for its threads by spinning, which beside another worker's tests takes longer than their work."""
     if not hasattr(OpenEXR, "global_thread_count"):
