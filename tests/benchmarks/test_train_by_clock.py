@@ -1,0 +1,69 @@
+"""A run by the clock gets the steps that fit its time, keeps checkpoints, and ends in time."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+pytest.importorskip("torch")
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+
+import train_by_clock
+
+from dcdr_deploy.training.events import TRAINING, StepDone
+from dcdr_deploy.training.recipe import Recipe
+
+FIRST_STEP, PACE = 40.0, 0.5
+"""Seconds before the first step, and of each."""
+
+
+class Run:
+    """A run of 400 s by a clock that only steps move."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 0.0
+        monkeypatch.setattr(train_by_clock.time, "monotonic", lambda: self.now)
+        self.state = SimpleNamespace(recipe=Recipe(steps=train_by_clock.PROVISIONAL_STEPS), step=0)
+        self.kept: list[float] = []
+        self.clock = train_by_clock.Clock(self.state, 400, 0.0, lambda: self.kept.append(self.now))  # type: ignore[arg-type]
+
+    def step(self, seconds: float) -> None:
+        self.now += seconds
+        self.state.step += 1
+        steps = self.state.recipe.steps
+        self.clock.listen(StepDone(TRAINING, self.state.step, steps, loss=1.0, psnr_mu=30.0, seconds=self.now))
+
+
+def test_the_number_of_steps_is_what_fits_the_time_at_the_pace_of_the_later_steps(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = Run(monkeypatch)
+    run.step(FIRST_STEP)
+    while not run.clock.over():
+        run.step(PACE)
+    assert run.state.step == run.state.recipe.steps
+    left = 400 - run.now
+    assert train_by_clock.SAVING <= left < train_by_clock.SAVING + 0.04 * 400
+    assert f"{run.state.step} steps in all" in capsys.readouterr().out
+
+
+def test_a_run_that_slows_down_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Run(monkeypatch)
+    run.step(FIRST_STEP)
+    while not run.clock.over():
+        run.step(PACE if run.now < 150 else 3 * PACE)
+    assert run.state.step < run.state.recipe.steps
+    assert 400 - train_by_clock.SAVING - 3 * PACE < run.now <= 400 - train_by_clock.SAVING + 3 * PACE
+
+
+def test_a_checkpoint_is_kept_every_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Run(monkeypatch)
+    run.step(FIRST_STEP)
+    while not run.clock.over():
+        run.step(PACE)
+    assert len(run.kept) in (5, 6)
+    gaps = [b - a for a, b in zip(run.kept, run.kept[1:], strict=False)]
+    assert all(60 < gap <= 60 + PACE for gap in gaps)
