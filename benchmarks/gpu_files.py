@@ -31,7 +31,7 @@ import numpy as np  # noqa: E402
 from video import Clock, cores, measured, warm, write_pan  # noqa: E402
 
 from dcdr_deploy.imaging import read_image  # noqa: E402
-from dcdr_deploy.run.file import begin, decode, encode  # noqa: E402
+from dcdr_deploy.run.file import begin, decode, encode, prepare  # noqa: E402
 from dcdr_deploy.run.folder import convert_folder  # noqa: E402
 from dcdr_deploy.run.opening import RunnerSettings, open_runner  # noqa: E402
 from dcdr_deploy.run.outputs import ConvertOptions  # noqa: E402
@@ -140,7 +140,8 @@ class Folder:
         for path in paths:
             decoded = clock.time("decode", lambda path=path: decode(path))  # type: ignore[misc]
             begin(decoded, place.runner, options)()  # a shape that is new
-            inferred = clock.time("infer", lambda decoded=decoded: begin(decoded, place.runner, options)())  # type: ignore[misc]
+            ready = clock.time("prepare", lambda decoded=decoded: prepare(decoded, options))  # type: ignore[misc]
+            inferred = clock.time("infer", lambda ready=ready: begin(ready, place.runner, options)())  # type: ignore[misc]
             clock.wall["network"] = clock.wall.get("network", 0) + inferred.found.run.engine_seconds
             clock.processor["network"] = 0.0
             clock.frames["network"] = clock.frames.get("network", 0) + 1

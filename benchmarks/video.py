@@ -3,12 +3,12 @@
     python benchmarks/video.py [--size 1080x1920] [--frames 48] [--codec hevc] [--preset medium] [--rounds 3]
 
 A photograph pans over the frame; its clip is made first, in H.264. Alone means one frame after the other with nothing
-beside it, as the run itself does it. Where stages share the processor, a run cannot be as fast as its slowest stage
-alone: it cannot be faster either than the processor time of all stages divided by the cores: those that as many busy
-threads get before and after the run, as other work on the machine takes its share. The overhead is over the larger of
-the two. Processor time alone is compared too, which other work on the machine changes less. Every round
-measures both ways, and what it takes to look through the clip before its segments are shared out over a cluster; the
-last lines are medians of the rounds' ratios.
+beside it. A run cannot be faster than the slowest of the stages that do one frame after the other (decode, infer,
+encode; beside a GPU the others do several frames at a time), nor than the processor time of all stages divided by the
+cores: those that as many busy threads get before and after the run, as other work on the machine takes its share. The
+overhead is over the larger of the two. Processor time alone is compared too, which other work on the machine changes
+less. Every round measures both ways, and what it takes to look through the clip before its segments are shared out
+over a cluster; the last lines are medians of the rounds' ratios.
 """
 
 from __future__ import annotations
@@ -33,12 +33,13 @@ from dcdr_deploy.imaging import read_image
 from dcdr_deploy.imaging.delivery import Delivery
 from dcdr_deploy.imaging.light import PQ, Light
 from dcdr_deploy.run.opening import RunnerSettings, open_runner
+from dcdr_deploy.run.ready import prepare
 from dcdr_deploy.run.restore import begin, restore
 from dcdr_deploy.run.runner import Runner
 from dcdr_deploy.run.video.apart import Survey
 from dcdr_deploy.run.video.convert import PreparedVideo, convert_video
 from dcdr_deploy.run.video.encoding import Encoded, SegmentEncoder, frame_of_light
-from dcdr_deploy.run.video.frames import Picture, Selection
+from dcdr_deploy.run.video.frames import Selection
 from dcdr_deploy.run.video.opening import open_video
 from dcdr_deploy.run.video.options import VideoOptions
 from dcdr_deploy.run.video.prepared import VideoSettings, steady_with
@@ -48,6 +49,9 @@ from dcdr_deploy.run.video.target import EncodeOptions, Geometry, resolve
 from dcdr_deploy.run.working_scale import parse_scale
 
 ROOT = Path(__file__).resolve().parents[1]
+IN_ORDER = ("decode", "infer", "encode")
+"""Stages that do one frame after the other in every run."""
+
 SUFFIXES = {"prores": ".mov", "prores4444": ".mov", "ffv1": ".mkv"}
 
 Result = TypeVar("Result")
@@ -99,13 +103,15 @@ def alone(clip: Path, target: Path, runner: Runner, settings: VideoSettings, mos
     steady = steady_with(settings.temporal) if settings.temporal else None
 
     def light(rgb: np.ndarray) -> Encoded:
-        found = clock.time("infer", lambda: begin(rgb, runner, settings.scale, steady=steady)())
+        ready = clock.time("prepare", lambda: prepare(rgb, settings.scale))
+        found = clock.time("infer", lambda: begin(ready, runner, settings.scale, steady=steady)())
         return clock.time("light", lambda: frame_of_light(found.put_on().linear, delivery, output))
 
     with open_video(clip) as source:
         info = source.info
         selection = Selection(source, settings.video)
-        while isinstance(picture := clock.time("decode", selection.next), Picture):
+        while (found := clock.time("decode", selection.look)) is not None:
+            picture = clock.time("convert", lambda found=found: selection.whole(*found))  # type: ignore[misc]
             if picture.rgb is not None and len(made) < most:
                 made.append(light(picture.rgb))
             stamps.append(picture.stamp)
@@ -135,7 +141,8 @@ class Round:
     @property
     def floors(self) -> dict[str, float]:
         """Seconds below which no run of all frames can be, by what bounds it."""
-        each = {stage: self.report.frames * wall / self.clock.frames[stage] for stage, wall in self.clock.wall.items()}
+        clock = self.clock
+        each = {stage: self.report.frames * clock.wall[stage] / clock.frames[stage] for stage in IN_ORDER}
         return {**each, f"processor time on {self.cores:.2f} cores": self.stages / self.cores}
 
     @property
@@ -173,7 +180,6 @@ class Round:
             each = seconds / clock.frames[stage]
             processor = clock.processor[stage] / clock.frames[stage]
             found.append(f"| {stage} | {1000 * each:.1f} | {1 / each:.2f} | {1000 * processor:.1f} |")
-        bound = self.floors[self.slowest]
         bound = self.floors[self.slowest]
         return [
             *found,

@@ -39,7 +39,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_every_kind_of_case_is_measured():
     text = said(1e9)
     assert re.findall(r"128x72, 6 frames, .*, (\S+)\n", text) == ["libx265", "prores_ks"]
-    for stage in ("decode", "infer", "light", "encode"):
+    for stage in ("decode", "convert", "prepare", "infer", "light", "encode"):
         assert len(re.findall(rf"^\| {stage} \| [\d.]+ \| [\d.]+ \| [\d.]+ \|$", text, re.MULTILINE)) == 2
     assert text.count("6 files; of a frame, alone: network") == 2
     assert len(re.findall(r"\| ratio \|\n\|---.*\n\| [\d.]+ \| [\d.]+ \| [\d.]+ \| [\d.]+ \| [\d.]+ \|\n", text)) == 2
