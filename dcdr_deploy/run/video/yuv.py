@@ -8,6 +8,7 @@ lies beside the luma sample on its left (H.273, ChromaLocType 0), or in the midd
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,24 +82,37 @@ def to_rgb(planes: tuple[Plane, ...], layout: Layout, luma: Luma, *, full_range:
     of_red, of_blue = np.float32(-luma[0] * red / green), np.float32(-luma[1] * blue / green)
 
     def convert(start: int, stop: int) -> None:
-        y = (planes[0][start:stop].astype(np.float32) - np.float32(codes.black)) * np.float32(TOP / codes.span)
+        import cv2
+
+        y = planes[0][start:stop].astype(np.float32)
+        y -= np.float32(codes.black)
+        y *= np.float32(TOP / codes.span)
         y += np.float32(0.5)  # rounds when the fraction is dropped
-        out = found[start:stop]
         if len(planes) == 1:
-            out[...] = np.clip(y, 0, TOP)[..., None]
+            found[start:stop] = _as_codes(y)[..., None]
             return
-        cb, cr = (
-            (_enlarged(plane, layout, start, stop, width) - np.float32(codes.neutral))
-            * np.float32(TOP / codes.chroma_span)
-            for plane in planes[1:3]
-        )
-        out[..., 0] = np.clip(y + np.float32(red) * cr, 0, TOP)
-        out[..., 1] = np.clip(y + of_red * cr + of_blue * cb, 0, TOP)
-        out[..., 2] = np.clip(y + np.float32(blue) * cb, 0, TOP)
+        cb, cr = (_enlarged(plane, layout, start, stop, width) for plane in planes[1:3])
+        for chroma in (cb, cr):
+            chroma -= np.float32(codes.neutral)
+            chroma *= np.float32(TOP / codes.chroma_span)
+        r = np.multiply(cr, np.float32(red))
+        r += y
+        cr *= of_red
+        b = np.multiply(cb, np.float32(blue))
+        b += y
+        cb *= of_blue
+        y += cr
+        y += cb
+        cv2.merge([_as_codes(channel) for channel in (r, y, b)], found[start:stop])
 
     for _ in for_strips(height, convert):
         pass
     return found
+
+
+def _as_codes(values: NDArray[np.float32]) -> NDArray[np.uint16]:
+    """Return values as codes of up to :data:`TOP`; overwrites them."""
+    return np.clip(values, 0, TOP, out=values).astype(np.uint16)
 
 
 def rgb_codes(planes: tuple[Plane, ...], bits: int, *, full_range: bool) -> NDArray[np.uint16]:
@@ -156,30 +170,40 @@ def _encoding_matrix(luma: Luma, codes: _Range) -> tuple[NDArray[np.float32], ND
 
 
 def _enlarged(plane: Plane, layout: Layout, start: int, stop: int, width: int) -> NDArray[np.float32]:
-    """Return rows ``start`` to ``stop`` of a chroma plane at the size of luma, linear between its samples."""
-    if layout.down == 1:
-        rows = plane[start:stop].astype(np.float32)
-    else:
-        first = max(start // 2 - 1, 0)
-        near = plane[first : (stop - 1) // 2 + 2].astype(np.float32)
-        rows = _between(near, np.arange(start, stop), first, plane.shape[0], centred=True)
+    """Return rows ``start`` to ``stop`` of a chroma plane at the size of luma, linear between its samples; a copy."""
+    part = plane[start:stop]
+    rows = part.astype(np.float32) if layout.down == 1 else _twice(plane, start, stop, centred=True)
     if layout.across == 1:
         return rows
-    return _between(rows.T, np.arange(width), 0, plane.shape[1], centred=layout.centred).T
+    return _twice(rows.T, 0, width, centred=layout.centred).T
 
 
-def _between(
-    samples: NDArray[np.float32], places: NDArray[np.int_], first: int, count: int, *, centred: bool
-) -> NDArray[np.float32]:
-    """Interpolate (n, m) along its first axis, of which sample 0 is number ``first`` of ``count``, at twice the rate.
+def _twice(samples: NDArray[Any], start: int, stop: int, *, centred: bool) -> NDArray[np.float32]:
+    """Interpolate (n, m) along its first axis at twice the rate; places ``start`` to ``stop``, laid out as ``samples``.
 
-    Place 2 k lies at sample k, or a quarter of the samples' distance before it where they are centred.
+    Place 2 k lies at sample k, and 2 k + 1 in the middle between it and the next one; where samples are centred, a
+    quarter of their distance before and behind sample k.
     """
-    where = places * 0.5 - (0.25 if centred else 0.0)
-    below = np.floor(where).astype(np.intp)
-    part = (where - below).astype(np.float32)[:, None]
-    low, high = (np.clip(number, 0, count - 1) - first for number in (below, below + 1))
-    return samples[low] * (1 - part) + samples[high] * part
+    first, last = start // 2 - 1, (stop - 1) // 2 + 2  # a sample before and one behind
+    inside = samples[max(first, 0) : last].astype(np.float32, order="K")
+    at = start // 2 - max(first, 0)
+    count = last - 1 - start // 2
+    here = inside[at : at + count]
+    after = inside[at + 1 : at + 1 + count]
+    found = np.empty_like(here, shape=(2 * count, *samples.shape[1:]))
+    even, odd = found[::2], found[1::2]
+    near, far = (np.float32(0.75), np.float32(0.25)) if centred else (np.float32(0.5), np.float32(0.5))
+    np.multiply(here, near, out=odd)
+    odd[: len(after)] += after * far
+    odd[len(after) :] += here[len(after) :] * far  # the last sample goes on beyond the edge
+    if centred:
+        np.multiply(here, near, out=even)
+        before = inside[:count] if at else inside[: count - 1]
+        even[count - len(before) :] += before * far
+        even[: count - len(before)] += here[: count - len(before)] * far
+    else:
+        even[...] = here
+    return found[start % 2 : start % 2 + stop - start]
 
 
 def _reduced(chroma: NDArray[np.float32], layout: Layout) -> NDArray[np.float32]:
