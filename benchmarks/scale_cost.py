@@ -12,14 +12,12 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
-import subprocess
-import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
+from processes import dcdr_deploy
 
 SAMPLE = Path(__file__).parents[1] / "samples" / "venice-sunset.png"
 ASPECT = 1.5
@@ -46,18 +44,10 @@ def write_picture(folder: Path, megapixels: float) -> Path:
 
 def run(picture: Path, *options: str) -> Cost:
     """Convert a picture in a process of its own."""
-    files = str(picture), str(picture.with_suffix(".exr"))
-    command = [sys.executable, "-m", "dcdr_deploy", "run", *files, "--json", "-q", *options]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    words = process.stdout.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        sys.exit(process.returncode)
-    report = json.loads(words)
+    usage = dcdr_deploy("run", str(picture), str(picture.with_suffix(".exr")), "--json", "-q", *options)
+    report = json.loads(usage.said)
     sizes = " and ".join(f"{width}x{height}" for height, width in report["working_sizes"])
-    return Cost(report["seconds"], usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, sizes)
+    return Cost(report["seconds"], usage.processor_seconds, usage.peak_bytes / 2**20, sizes)
 
 
 def row(name: str, megapixels: float, cost: Cost, native: float) -> None:

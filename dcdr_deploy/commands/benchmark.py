@@ -14,7 +14,7 @@ from dcdr_deploy.commands.show.text import with_options
 from dcdr_deploy.engines.base import PRECISIONS, EngineOptions
 from dcdr_deploy.engines.registry import backend_names
 from dcdr_deploy.errors import InputError, ModelError
-from dcdr_deploy.run.benchmark import ALL, Wishes, benchmark, contenders
+from dcdr_deploy.run.benchmark import ALL, MOST_ROUNDS, Wishes, benchmark, contenders
 from dcdr_deploy.run.timings import as_dict
 from dcdr_deploy.system.progress import silent
 
@@ -58,7 +58,14 @@ first, then take turns, so that ratios hold also where clocks change.
     type=click.FloatRange(min=0),
     default=Wishes.seconds,
     show_default=True,
-    help="Time for the rounds of each size; three are made in any case.",
+    help="Time for the rounds of each size.",
+)
+@click.option(
+    "--rounds",
+    type=click.IntRange(0, MOST_ROUNDS),
+    default=Wishes.rounds,
+    show_default=True,
+    help="At least so many, whatever time they take; 0: the first frame is what counts.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("-q", "--quiet", is_flag=True, help="Do not tell what is being done.")
@@ -75,7 +82,7 @@ def command(models: tuple[str, ...], backend: str, sizes: tuple[tuple[int, int],
         if not (1 <= height <= 1 << 16 and 1 <= width <= 1 << 16):
             raise InputError(f"--size {height}x{width}: must lie between 1x1 and 65536x65536")
     options = EngineOptions(chosen["device"], chosen["threads"], chosen["precision"])
-    wishes = Wishes(tuple(sizes), chosen["seconds"], options)
+    wishes = Wishes(tuple(sizes), chosen["seconds"], chosen["rounds"], options)
 
     listener = silent if chosen["quiet"] else Display(lines=lambda event: event.stage)
     results = benchmark(contenders(backend, paths), wishes, listener)

@@ -54,12 +54,14 @@ class Wishes:
 
     Attributes:
         sizes: (height, width) of the pictures; none for :data:`DEFAULT_SIZES`.
-        seconds: time for the rounds of each size; at least :data:`FEWEST_ROUNDS` are made.
+        seconds: time for the rounds of each size.
+        rounds: at least so many are made, whatever time they take; 0 for none: the first frame is all that is run.
         options: device, threads and precision of the contenders.
     """
 
     sizes: tuple[Size, ...] = ()
     seconds: float = 20.0
+    rounds: int = FEWEST_ROUNDS
     options: EngineOptions = field(default_factory=EngineOptions)
 
 
@@ -111,7 +113,7 @@ def benchmark(taking_part: Iterable[Contender], wishes: Wishes, listener: Listen
         _compare(running, listener)
         best = DEVICE_CUDA if any(entry.result.device_kind == DEVICE_CUDA for entry in running) else DEVICE_CPU
         for size in sorted(wishes.sizes or DEFAULT_SIZES[best]):
-            _time(running, size, wishes.seconds, listener)
+            _time(running, size, wishes, listener)
         return [entry.result for entry in entries]
 
 
@@ -222,7 +224,7 @@ def _reference(entries: Sequence[_Entry], tile: NDArray[np.uint8]) -> NDArray[np
     return None
 
 
-def _time(entries: Sequence[_Entry], size: Size, seconds: float, listener: Listener) -> None:
+def _time(entries: Sequence[_Entry], size: Size, wishes: Wishes, listener: Listener) -> None:
     """Time frames of one size: everybody's first, then all in turn, each round beginning with another."""
     frame = picture(size)
     times: dict[int, list[float]] = {}
@@ -231,11 +233,15 @@ def _time(entries: Sequence[_Entry], size: Size, seconds: float, listener: Liste
         listener(Event(f"{size[1]} x {size[0]}: {entry.result.backend}, first frame"))
         with _failures(entry, size):
             firsts[number] = entry.first_seconds(frame)
-            entry.seconds(frame)  # what is recorded with the second frame is not timed
+            if not wishes.rounds:
+                times[number] = [firsts[number]]
+                continue
+            if entry.result.device_kind == DEVICE_CUDA:
+                entry.seconds(frame)  # what is recorded with the second frame is not timed
             times[number] = []
-    end = time.perf_counter() + seconds
-    for round_number in range(MOST_ROUNDS):
-        if round_number >= FEWEST_ROUNDS and time.perf_counter() > end:
+    end = time.perf_counter() + wishes.seconds
+    for round_number in range(MOST_ROUNDS if wishes.rounds else 0):
+        if round_number >= wishes.rounds and time.perf_counter() > end:
             break
         listener(Event(f"{size[1]} x {size[0]}: round {round_number + 1}"))
         order = deque(sorted(times))

@@ -22,7 +22,7 @@ class Timing:
 
     Attributes:
         size: (height, width).
-        seconds: of each frame, in order; the first, which is told apart, is not among them.
+        seconds: of each frame, in order; the first, which is told apart, is among them only where no other was run.
         first: seconds of the first frame of this size.
         tiles: tiles of a frame.
         note: why there are no times.

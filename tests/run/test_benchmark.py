@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import types
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 
 from dcdr_deploy.commands.show.benchmark import format_results
 from dcdr_deploy.engines import registry
-from dcdr_deploy.engines.base import Availability, Engine, EngineInfo, EngineOptions
+from dcdr_deploy.engines.base import DEVICE_CUDA, Availability, Engine, EngineInfo, EngineOptions
 from dcdr_deploy.engines.registry import Backend
 from dcdr_deploy.errors import EngineError, EngineOutOfMemory, InputError
 from dcdr_deploy.modelfile.metadata import ModelMetadata
@@ -59,16 +60,44 @@ def field(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
     return make
 
 
-def run(seconds: float = 0.0, sizes: tuple[tuple[int, int], ...] = (SIZE,)) -> list[Result]:
-    return benchmark(contenders("all", [MODEL]), Wishes(sizes, seconds))
+def run(
+    seconds: float = 0.0, sizes: tuple[tuple[int, int], ...] = (SIZE,), rounds: int = FEWEST_ROUNDS
+) -> list[Result]:
+    return benchmark(contenders("all", [MODEL]), Wishes(sizes, seconds, rounds))
 
 
 def test_all_take_turns_and_each_round_begins_with_another(field):
     calls = field(one=None, two=None, three=None)
     results = run()
-    timed = calls[3 + 6 :]  # behind the comparison and two frames that are not timed
+    timed = calls[3 + 3 :]  # behind the comparison and each one's first frame
     assert timed == ["one", "two", "three", "two", "three", "one", "three", "one", "two"]
     assert [len(result.timings[0].seconds) for result in results] == [FEWEST_ROUNDS] * 3
+
+
+def test_on_a_gpu_the_second_frame_which_is_recorded_is_not_timed(field, monkeypatch: pytest.MonkeyPatch):
+    calls = field(one=None)
+    load = registry.BACKENDS["one"].import_module().load
+
+    def on_gpu(path: Path, options: EngineOptions) -> Engine:
+        engine = load(path, options)
+        engine.info = replace(engine.info, device_kind=DEVICE_CUDA)
+        return engine
+
+    registry.BACKENDS["one"].import_module().load = on_gpu
+    (result,) = run()
+    assert len(calls) == 1 + 1 + 1 + FEWEST_ROUNDS
+    assert len(result.timings[0].seconds) == FEWEST_ROUNDS
+
+
+def test_rounds_say_how_many_frames_a_slow_network_runs(field):
+    calls = field(one=None)
+    (result,) = run(rounds=1)
+    assert len(calls) == 1 + 1 + 1
+    assert len(result.timings[0].seconds) == 1
+    del calls[:]
+    (result,) = run(seconds=100, rounds=0)
+    assert len(calls) == 1 + 1
+    assert result.timings[0].seconds == (result.timings[0].first,)
 
 
 def test_sizes_are_timed_from_the_smallest(field):
