@@ -298,7 +298,7 @@ def main() -> None:
             train_round(seed, presets, 1 / (len(left) - number), options, clock)
     runs, baseline = judge_runs(options, clock, names, len(pictures))
     folders = {preset: options.folder / f"{preset}-{min(seeds)}" for preset, seeds in runs.items()}
-    wishes = Wishes((options.frame,), options.frame_seconds, EngineOptions(device=options.device))
+    wishes = Wishes((options.frame,), options.frame_seconds, options=EngineOptions(device=options.device))
     speeds = speeds_of(folders, wishes, clock.left, clock.say)
     if baseline:
         report(options, runs, speeds, baseline, names)
