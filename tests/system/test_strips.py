@@ -93,8 +93,12 @@ def test_a_forked_process_has_helpers_of_its_own(monkeypatch):
     list(for_strips(4 * ROWS, lambda start, stop: None))
     child = os.fork()
     if not child:
-        barrier = threading.Barrier(2)
-        os._exit(len(set(for_strips(2 * ROWS, lambda start, stop: meet(barrier)))))
+        found = 0
+        try:  # whatever happens, this must not go on as a second process of the tests
+            barrier = threading.Barrier(2)
+            found = len(set(for_strips(2 * ROWS, lambda start, stop: meet(barrier))))
+        finally:
+            os._exit(found)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 2
 
 
