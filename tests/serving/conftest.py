@@ -20,9 +20,12 @@ from dcdr_deploy.serving.service import Limits, Service
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def ray() -> Iterator[Any]:
-    """A cluster with room for two actors, one for all tests of this folder."""
+    """A cluster with room for two actors, for the tests of a file.
+
+    No longer: what holds a cluster has its threads, and a process of the tests that kept it died of that.
+    """
     import cluster_workers
 
     with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
