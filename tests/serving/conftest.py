@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def ray() -> Iterator[Any]:
     """A cluster with room for two actors, for the tests of a file.
 
-    No longer: what holds a cluster has its threads, and a process of the tests that kept it died of that.
+    No longer: its threads have no place in a process that goes on with other tests, some of which fork.
     """
     import cluster_workers
 
