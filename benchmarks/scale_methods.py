@@ -199,66 +199,59 @@ METHODS: dict[str, Method] = {
 NATIVE = 0
 """Stands for a picture's own edge in the lists below."""
 
-COMBINED: dict[str, tuple[tuple[int, float], ...]] = {
-    " and ".join(f"{edge or 'native'}" + (f" x {weight:.2g}" if uneven else "") for edge, weight in parts): parts
-    for uneven, parts in (
-        *(
-            (False, tuple((edge, 1 / len(edges)) for edge in edges))
-            for edges in (
-                (128, 384),
-                (192, 384),
-                (128, 512),
-                (192, 512),
-                (128, 768),
-                (192, 768),
-                (256, 768),
-                (384, 768),
-                (512, 768),
-                (128, NATIVE),
-                (192, NATIVE),
-                (256, NATIVE),
-                (128, 256, 384),
-                (128, 256, 512),
-                (128, 256, 768),
-                (128, 384, 768),
-                (192, 384, 768),
-                (128, 256, NATIVE),
-                (128, 192, 256, 384),
-                (128, 192, 256, 384, 512),
-                (128, 192, 256, 384, 512, 768),
-            )
-        ),
-        *(
-            (True, parts)
-            for parts in (
-                ((128, 2 / 3), (512, 1 / 3)),
-                ((128, 2 / 3), (768, 1 / 3)),
-                ((192, 2 / 3), (768, 1 / 3)),
-                ((128, 1 / 3), (768, 2 / 3)),
-                ((192, 1 / 3), (768, 2 / 3)),
-                ((192, 1 / 4), (NATIVE, 3 / 4)),
-            )
-        ),
-    )
-}
-"""Several working edges and the weight of each: means of their gains in stops."""
+Parts = tuple[tuple[int, float], ...]
+"""Working edges and the weight of each."""
 
-MAIN = tuple(
-    ((coarse, 0.5), (fine, 0.5))
-    for coarse, fine in (
-        (192, 384),
-        (192, 512),
-        (128, 768),
-        (192, 768),
-        (256, 768),
-        (384, 768),
-        (512, 768),
-        (128, NATIVE),
-        (192, NATIVE),
-        (256, NATIVE),
-    )
+_BEST = (
+    (192, 384),
+    (192, 512),
+    (128, 768),
+    (192, 768),
+    (256, 768),
+    (384, 768),
+    (512, 768),
+    (128, NATIVE),
+    (192, NATIVE),
+    (256, NATIVE),
 )
+_OTHERS = (
+    (128, 384),
+    (128, 512),
+    (128, 256, 384),
+    (128, 256, 512),
+    (128, 256, 768),
+    (128, 384, 768),
+    (192, 384, 768),
+    (128, 256, NATIVE),
+    (128, 192, 256, 384),
+    (128, 192, 256, 384, 512),
+    (128, 192, 256, 384, 512, 768),
+)
+_UNEVEN: tuple[Parts, ...] = (
+    ((128, 2 / 3), (512, 1 / 3)),
+    ((128, 2 / 3), (768, 1 / 3)),
+    ((192, 2 / 3), (768, 1 / 3)),
+    ((128, 1 / 3), (768, 2 / 3)),
+    ((192, 1 / 3), (768, 2 / 3)),
+    ((192, 1 / 4), (NATIVE, 3 / 4)),
+)
+
+
+def _even(edges: Sequence[int]) -> Parts:
+    return tuple((edge, 1 / len(edges)) for edge in edges)
+
+
+def _named(parts: Parts) -> str:
+    """Edges, with their weights where these differ."""
+    even = len({weight for _, weight in parts}) == 1
+    return " and ".join(f"{edge or 'native'}" + ("" if even else f" x {weight:.2g}") for edge, weight in parts)
+
+
+MAIN = tuple(map(_even, _BEST))
 """Those of :data:`COMBINED` that came out best, which are tried without being asked for."""
+
+COMBINED: dict[str, Parts] = {_named(parts): parts for parts in (*map(_even, (*_BEST, *_OTHERS)), *_UNEVEN)}
+"""Several working edges and the weight of each: means of their gains in stops."""
 
 INSIDE = ((192, 384), (128, 512), (192, 512), (192, 768), (256, 768), (192, NATIVE))
 """(coarse, fine): coarse inside large clipped areas, fine near their edges."""
