@@ -12,17 +12,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from gpu_network import (
-    LEAST_PSNR,
-    MODEL,
-    Failures,
-    check_launches,
-    codes,
-    events,
-    launch_times,
-    reference_network,
-    spread,
-)
+from gpu_frame_checks import MODEL, Failures, Shape, check_launches, check_results, codes, planes, reference_network
+from gpu_network import events, launch_times, spread
 
 from dcdr_deploy.engines.cuda.launches import Form
 from dcdr_deploy.engines.cuda.memory import Place
@@ -30,8 +21,6 @@ from dcdr_deploy.engines.cuda.network import CudaNetwork
 from dcdr_deploy.engines.cuda.program import FEWER_LAUNCHES, fewer_launches
 from dcdr_deploy.engines.cuda.tiles import CHANNELS, FLAG_BYTES
 from dcdr_deploy.engines.cuda.weights import read_onnx
-
-Shape = tuple[int, int, int]
 
 SMALL_FRAME = (2, 68, 92)
 CHECKED: tuple[Shape, ...] = ((1, 4, 4), (2, 360, 644), (1, 1080, 1920), (1, 2160, 3840))
@@ -80,21 +69,12 @@ class Run:
 
 def check(networks: dict[str, CudaNetwork], shape: Shape, failures: Failures) -> None:
     """Compare every form with torch in FP32, and its calls with each other."""
-    picture = torch.from_numpy(codes(shape)).cuda().permute(0, 3, 1, 2).float() / 255
-    expected = reference_network()(picture)
+    expected = reference_network()(planes(codes(shape)))
     for name, network in networks.items():
         run = Run(network, shape)
-        first, *others = (run.result() for _ in range(4))  # launch by launch, recorded, replayed twice
-        same = all(torch.equal(first, other) for other in others)
-        square = (first - expected).double().square().mean()
-        psnr = float(-10 * torch.log10(square))
-        right = psnr >= LEAST_PSNR and same
-        failures.count += not right
-        print(
-            f"{'ok' if right else 'WRONG'} {name} {shape}: {psnr:.1f} dB against FP32, "
-            f"calls {'equal' if same else 'DIFFER'}, plan {network.memory(shape) / 1e9:.2f} GB",
-            flush=True,
-        )
+        results = [run.result() for _ in range(4)]  # launch by launch, recorded, replayed twice
+        plan = f", plan {network.memory(shape) / 1e9:.2f} GB"
+        check_results(f"{name} {shape}", results, expected, failures, plan)
 
 
 def time_forms(networks: dict[str, CudaNetwork], shape: Shape) -> dict[str, float]:

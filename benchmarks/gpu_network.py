@@ -22,12 +22,10 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -35,40 +33,13 @@ sys.path.insert(0, str(ROOT))
 
 import numpy as np  # noqa: E402 - needs the path
 
-from dcdr_deploy.system.faults import one_line  # noqa: E402
-
-MODEL = ROOT / "dcdr_deploy" / "weights" / "dcdr-unet-demo.onnx"
 CHECKS = {"convolution": "gpu_conv_checks", "block": "gpu_dcrb_checks"}
 PARTS = (*CHECKS, "forms", "network")
 CHECK_SECONDS = 18.0
 SIZES = ((1, 256, 256), (2, 360, 644), (1, 720, 1280), (1, 1080, 1920), (1, 2160, 3840))
 STEP_SIZES = ((2, 68, 92), (1, 256, 320))
-LEAST_PSNR = 70.0
-STEP_BOUND = 5e-3
 TIMED = ((1, 1080, 1920), (1, 2160, 3840))
 MILLISECONDS = 1e3
-
-
-class Failures:
-    """Runs pieces one after the other and keeps what went wrong."""
-
-    def __init__(self, seconds: float) -> None:
-        self.count = 0
-        self._end = time.perf_counter() + seconds
-
-    @property
-    def left(self) -> float:
-        """Seconds left."""
-        return self._end - time.perf_counter()
-
-    @contextmanager
-    def piece(self, name: str) -> Iterator[None]:
-        """Count and print what goes wrong in the block."""
-        try:
-            yield
-        except Exception as error:  # whatever goes wrong must not cost the others their lines
-            self.count += 1
-            print(f"FAILED {name}: {type(error).__name__}: {one_line(error)}", flush=True)
 
 
 def main() -> int:
@@ -144,6 +115,7 @@ def run_forms(seconds: float) -> int:
     """Compare the ways of cutting a frame into launches."""
     import torch
     from gpu_forms import run
+    from gpu_frame_checks import MODEL, Failures
 
     from dcdr_deploy.engines.cuda.engine import load
 
@@ -158,6 +130,7 @@ def run_forms(seconds: float) -> int:
 
 def run_network(seconds: float) -> int:
     import torch
+    from gpu_frame_checks import MODEL, Failures, check_launches, check_results, codes, planes, reference_network
 
     failures = Failures(seconds)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
@@ -173,7 +146,11 @@ def run_network(seconds: float) -> int:
     net = reference_network()
     for shape in SIZES:
         with failures.piece(f"network {shape}"):
-            check_network(engine, net, shape, failures)
+            picture = codes(shape)
+            results = [torch.from_numpy(np.ascontiguousarray(engine.infer_codes(picture))).cuda() for _ in range(3)]
+            check_results(f"network {shape}", results, net(planes(picture)), failures)
+            del results
+            torch.cuda.empty_cache()
     del net
     torch.cuda.empty_cache()
     with failures.piece("copies"):
@@ -195,121 +172,6 @@ def run_network(seconds: float) -> int:
             with failures.piece(f"torch.compile {shape}"):
                 time_torch(shape, device.get(shape), compiled=True, limit=failures.left - 3)
     return 1 if failures.count else 0
-
-
-def reference_network() -> Any:
-    """Return the network in FP32 on the GPU, with torch's own operators."""
-    import torch
-    from frame_reference import parameters, walk
-
-    from dcdr_deploy.engines.cuda.launches import Form
-    from dcdr_deploy.engines.cuda.program import frame_of
-    from dcdr_deploy.engines.cuda.weights import read_onnx
-
-    weights = read_onnx(MODEL)
-    layers, frame = parameters(weights, "cuda"), frame_of(weights, Form())
-
-    def forward(picture: torch.Tensor) -> torch.Tensor:
-        maps: dict[str, torch.Tensor] = {}
-        for _, written in walk(frame, layers, picture):
-            maps = written
-        return maps["result"]
-
-    return forward
-
-
-def codes(shape: tuple[int, int, int]) -> np.ndarray:
-    """A picture for every image, (N, H, W, 3) uint8, C-contiguous as decoders give it."""
-    from gpu_measure import picture
-
-    plane = (picture(shape[1], shape[2])[0].permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
-    pictures = [np.roll(plane, 37 * number, axis=1) for number in range(shape[0])]
-    return np.ascontiguousarray(np.stack(pictures))  # stack keeps the order of the planes that this is made of
-
-
-def check_launches(device: Any, network: Any, shape: tuple[int, int, int], failures: Failures) -> None:
-    """Run a small frame launch by launch; name the first that is wrong."""
-    import torch
-    from frame_reference import parameters, walk
-
-    from dcdr_deploy.engines.cuda.picture import PictureArguments
-    from dcdr_deploy.engines.cuda.weights import read_onnx
-
-    kernels, stream = network._kernels, network.stream
-    weights = read_onnx(MODEL)
-    frame = network._frame
-    picture = codes(shape)
-    reference = torch.from_numpy(picture).cuda().permute(0, 3, 1, 2).float() / 255
-    network.prepare([shape])
-    bound, arena = network._bound[shape], network._arena
-    places = {name: arena.address + at for name, at in bound.program.memory.offsets.items()}
-    source = torch.from_numpy(picture).cuda()
-    result = torch.empty((*shape, 3), dtype=torch.float32, device="cuda")
-    torch.cuda.synchronize()
-    places["result"] = result.data_ptr()
-    bound_launches = bound.program.bind(arena.address, network._weights.address, network._packed, result.data_ptr())
-    kernels.read(
-        PictureArguments(np.dtype(np.uint8), source.data_ptr(), places["image"], places["small"], shape),
-        int(stream.handle),
-    )
-    stream.synchronise()
-
-    def fetch(name: str) -> np.ndarray:
-        each = frame.maps[name]
-        size = (shape[0], shape[1] // each.scale, shape[2] // each.scale, each.channels)
-        host = device.allocate_pinned(each.size(shape))
-        stream.download(host, SimpleNamespace(address=places[name]), each.size(shape))
-        stream.synchronise()
-        values = host.view(size, np.float16 if each.element == 2 else np.float32).astype(np.float32)
-        host.free()
-        return values.transpose(0, 3, 1, 2)
-
-    worst, wrong = 0.0, []
-    back = device.allocate_pinned(picture.nbytes)
-    stream.download(back, SimpleNamespace(address=source.data_ptr()), picture.nbytes)
-    stream.synchronise()
-    if not (back.view(picture.shape, np.uint8) == picture).all():
-        wrong.append("the picture on the GPU")
-    image = float(np.abs(fetch("image")[:, :3] - reference.cpu().numpy()).max())
-    if not image <= STEP_BOUND:
-        wrong.append(f"image {image:.1e}")
-    for (launch, written), arguments in zip(
-        walk(frame, parameters(weights, "cuda"), reference), bound_launches, strict=True
-    ):
-        kernels.launch(arguments, int(stream.handle))
-        stream.synchronise()
-        for name, expected in written.items():
-            there = expected.cpu().numpy()
-            found = fetch(name)[:, : there.shape[1]]
-            error = float(np.abs(found - there).max() / max(np.abs(there).max(), 1e-6))
-            worst = max(worst, error) if np.isfinite(error) else error
-            if not error <= STEP_BOUND:
-                wrong.append(f"{launch.name}/{name} {error:.1e}")
-    failures.count += bool(wrong)
-    word, first = ("WRONG", "; ".join(wrong[:6])) if wrong else ("ok", "")
-    print(f"{word} launches {shape}: largest error {worst:.1e} of the largest value; {first}", flush=True)
-
-
-def check_network(engine: Any, net: Any, shape: tuple[int, int, int], failures: Failures) -> None:
-    import torch
-
-    picture = codes(shape)
-    found = torch.from_numpy(np.ascontiguousarray(engine.infer_codes(picture))).cuda()
-    again = torch.from_numpy(np.ascontiguousarray(engine.infer_codes(picture))).cuda()
-    graph = torch.from_numpy(np.ascontiguousarray(engine.infer_codes(picture))).cuda()
-    expected = net(torch.from_numpy(picture).cuda().permute(0, 3, 1, 2).float() / 255)
-    error = (found - expected).double()
-    psnr = float(-10 * torch.log10((error**2).mean()))
-    same = bool(torch.equal(found, again) and torch.equal(found, graph))
-    right = psnr >= LEAST_PSNR and same
-    failures.count += not right
-    print(
-        f"{'ok' if right else 'WRONG'} network {shape}: {psnr:.1f} dB against FP32, largest error "
-        f"{float(error.abs().max()):.1e} of {float(expected.abs().max()):.2f}{'' if same else ', CALLS DIFFER'}",
-        flush=True,
-    )
-    del found, again, graph, expected, error
-    torch.cuda.empty_cache()
 
 
 def events(stream: Any, work: Callable[[], Any], repeats: int) -> list[float]:
@@ -370,6 +232,7 @@ def time_copies(engine: Any) -> None:
 def time_network(engine: Any, shape: tuple[int, int, int]) -> float:
     """Print and return the time on the device; print those from host to host, and the memory."""
     import torch
+    from gpu_frame_checks import codes
 
     engine._tiles.release()
     torch.cuda.empty_cache()
@@ -510,6 +373,7 @@ def split(network: Any, shape: tuple[int, int, int], launch: Any, arguments: Any
 def time_torch(shape: tuple[int, int, int], own: float | None, compiled: bool, limit: float = 25.0) -> None:
     """Print the time of the torch backend with its fused blocks: as a CUDA graph, or under torch.compile."""
     import torch
+    from gpu_frame_checks import codes, planes
     from gpu_measure import network, time_limit
 
     from dcdr_deploy.engines.torch import fused
@@ -518,7 +382,7 @@ def time_torch(shape: tuple[int, int, int], own: float | None, compiled: bool, l
 
     fused.prepare(0)
     forward = fp16_forward(network()[0].cuda())
-    picture = torch.from_numpy(codes(shape)).cuda().permute(0, 3, 1, 2).float() / 255
+    picture = planes(codes(shape))
     with time_limit(limit):
         forward = torch.compile(forward, dynamic=False) if compiled else forward
         for _ in range(2):

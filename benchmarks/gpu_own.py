@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import gpu_frame_checks as frames
 import gpu_measure as measure
 import numpy as np
 import torch
@@ -39,31 +40,18 @@ def wrong_kernels() -> float:
     return float(len(wrong))
 
 
-def codes(size: Size) -> np.ndarray:
-    """A picture (1, H, W, 3) uint8."""
-    planes = measure.picture(*size).permute(0, 2, 3, 1).numpy()
-    return np.ascontiguousarray((planes * 255).round().astype(np.uint8))
-
-
 def psnr(size: Size) -> float:
     """PSNR in dB of the engine against the launches computed by torch in FP32, a full scale of 1.0."""
-    from frame_reference import parameters, walk
-
-    from dcdr_deploy.engines.cuda.launches import Form
-    from dcdr_deploy.engines.cuda.program import frame_of
-    from dcdr_deploy.engines.cuda.weights import read_onnx
-
-    picture, weights = codes(size), read_onnx(DEMO_MODEL)
+    picture = frames.codes((1, *size))
     with opened() as engine:
         found = torch.from_numpy(np.ascontiguousarray(engine.infer_codes(picture))).to(measure.GPU)
-    image = torch.from_numpy(picture).to(measure.GPU).permute(0, 3, 1, 2).float() / 255
-    *_, (_, written) = walk(frame_of(weights, Form()), parameters(weights, str(measure.GPU)), image)
-    return float(-10 * torch.log10((found - written["result"]).double().square().mean()))
+    return frames.psnr(found, frames.reference_network()(frames.planes(picture)))
 
 
 def device_times(size: Size) -> list[float]:
     """Milliseconds on the device of frames, from codes there to floats there."""
-    picture, shape = codes(size), (1, *size)
+    shape = (1, *size)
+    picture = frames.codes(shape)
     with opened() as engine:
         engine.infer_codes(picture)
         network, slot = engine._network, engine._tiles._slots[0]
@@ -73,7 +61,7 @@ def device_times(size: Size) -> list[float]:
 
 def host_times(size: Size) -> list[float]:
     """Milliseconds of frames from host memory to host memory, one after the other."""
-    picture = codes(size)
+    picture = frames.codes((1, *size))
     with opened() as engine:
         batch = engine.empty_codes(picture.shape, picture.dtype)
         batch[...] = picture
@@ -84,7 +72,7 @@ def memory(size: Size) -> float:
     """Gigabytes that a frame takes on the GPU."""
     with opened() as engine:
         before = torch.cuda.mem_get_info()[0]
-        engine.infer_codes(codes(size))
+        engine.infer_codes(frames.codes((1, *size)))
         return (before - torch.cuda.mem_get_info()[0]) / 1e9
 
 

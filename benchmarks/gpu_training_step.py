@@ -13,6 +13,7 @@ Exit code: 0 done, 1 a result was wrong, 2 no GPU, or one that the kernels canno
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import signal
 import statistics
@@ -97,6 +98,12 @@ def differentiate(function: Callable[..., Tensor], inputs: tuple[Tensor, ...], g
     return [result.detach(), *torch.autograd.grad(result, leaves, grad.to(result.dtype))]
 
 
+def relative_error(found: Tensor, expected: Tensor) -> float:
+    """|found - expected| / |expected|; infinite where a value is no number, which a maximum would pass over."""
+    error = float((found.double() - expected).norm() / expected.norm().clamp(min=1e-9))
+    return math.inf if math.isnan(error) else error
+
+
 def check(kernels: ColumnKernels) -> bool:
     """Compare results and gradients with torchvision's in FP64, whose own are exact; then run wild offsets."""
     right = True
@@ -110,8 +117,7 @@ def check(kernels: ColumnKernels) -> bool:
             found = differentiate(deformable.operator, inputs, grad)
             expected = differentiate(deform_conv2d, tuple(each.double() for each in inputs), grad.double())
             errors = {
-                name: float((ours.double() - theirs).norm() / theirs.norm().clamp(min=1e-9))
-                for name, ours, theirs in zip(NAMES, found, expected, strict=True)
+                name: relative_error(ours, theirs) for name, ours, theirs in zip(NAMES, found, expected, strict=True)
             }
             worst = max(errors, key=lambda name: errors[name])
             right &= errors[worst] < bound

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import math
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -130,7 +131,10 @@ class StepRecorder:
 
 
 def largest_difference(found: Computed, expected: Computed) -> float:
-    """Relative difference of loss and of all gradients together; infinite where one lacks what the other has."""
+    """Relative difference of loss and of all gradients together.
+
+    Infinite where one lacks what the other has, and where a value is not finite.
+    """
     if [each is None for each in found.gradients] != [each is None for each in expected.gradients]:
         return float("inf")
     pairs = [
@@ -139,8 +143,9 @@ def largest_difference(found: Computed, expected: Computed) -> float:
     apart = sum(float((a - b).double().square().sum()) for a, b in pairs)
     size = sum(float(b.double().square().sum()) for _, b in pairs)
     loss, right = float(found.figures[0]), float(expected.figures[0])
-    difference = max((apart / max(size, 1e-30)) ** 0.5, abs(loss - right) / max(abs(right), 1e-3))
-    return difference if difference == difference else float("inf")
+    differences = ((apart / max(size, 1e-30)) ** 0.5, abs(loss - right) / max(abs(right), 1e-3))
+    # A maximum alone would pass over NaN, which is not larger than anything.
+    return float("inf") if any(map(math.isnan, differences)) else max(differences)
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from dcdr_deploy.models import PRESETS, DCDRUNetConfig
 from dcdr_deploy.training.loop import create_state
 from dcdr_deploy.training.losses import WeightedLoss
 from dcdr_deploy.training.recipe import RECIPES
-from dcdr_deploy.training.recording import STEPS_BEFORE, Compute, Computed, StepRecorder
+from dcdr_deploy.training.recording import STEPS_BEFORE, Compute, Computed, StepRecorder, largest_difference
 from dcdr_deploy.training.state import TrainingState
 from dcdr_deploy.training.step import train_step
 
@@ -78,6 +78,20 @@ def test_a_recording_that_computes_something_else_is_not_used(caplog: pytest.Log
     assert torch.equal(computed.gradients[0], 2 * x)  # type: ignore[arg-type]
     assert not recorder.recordings
     assert "differ" in caplog.text
+
+
+@pytest.mark.parametrize("one", [torch.nan, torch.inf])
+@pytest.mark.parametrize("where", ["loss", "gradient"])
+@pytest.mark.parametrize("side", ["found", "expected", "both"])
+def test_what_is_not_finite_differs_from_everything(one: float, where: str, side: str) -> None:
+    right = Computed(torch.tensor([1.0, 2.0]), [torch.ones(3), None])
+    wrong = Computed(right.figures.clone(), [torch.ones(3), None])
+    assert largest_difference(wrong, right) == 0
+    spoilt = wrong.figures if where == "loss" else wrong.gradients[0]
+    assert spoilt is not None
+    spoilt[0] = one
+    found, expected = {"found": (wrong, right), "expected": (right, wrong), "both": (wrong, wrong)}[side]
+    assert largest_difference(found, expected) == float("inf")
 
 
 def test_steps_go_on_one_by_one_where_recording_fails(caplog: pytest.LogCaptureFixture) -> None:
