@@ -14,7 +14,6 @@ Exit code: 0 done, 1 a result was wrong, 2 no GPU, or one that the kernel cannot
 from __future__ import annotations
 
 import argparse
-import math
 import re
 import sys
 import time
@@ -31,7 +30,9 @@ import gpu_measure as measure  # noqa: E402
 import gpu_own as own  # noqa: E402
 import gpu_report as report_form  # noqa: E402
 import torch  # noqa: E402
-from gpu_report import DEFORM, FRAME, SIZES, Check, Report, Timing, deform_work, frame_work, plain_work  # noqa: E402
+from gpu_report import DEFORM, FRAME, SIZES, Report, Timing, deform_work, frame_work, plain_work  # noqa: E402
+from gpu_results import check_results  # noqa: E402
+from gpu_run import Run  # noqa: E402
 from torch import Tensor  # noqa: E402
 from torch.nn import functional as F  # noqa: E402
 
@@ -41,128 +42,15 @@ from dcdr_deploy.engines.torch import fused  # noqa: E402
 from dcdr_deploy.engines.torch.engine import fp16_forward  # noqa: E402
 from dcdr_deploy.engines.torch.graphs import CudaRecorder  # noqa: E402
 from dcdr_deploy.errors import DcdrError  # noqa: E402
-from dcdr_deploy.models import ops  # noqa: E402
 from dcdr_deploy.models.deform import deform_conv2d  # noqa: E402
-from dcdr_deploy.system.faults import is_out_of_memory, one_line  # noqa: E402
+from dcdr_deploy.system.faults import one_line  # noqa: E402
 
 HALF_SIZES = {"960x540": (540, 960), "1920x1080": (1080, 1920)}
 """Features at half the scale of a 1920x1080 and of a 3840x2160 frame; a quarter of the latter is the former."""
 
-BLOCKS = {
-    "tile of 512, x0.5": (1, 256, 256),
-    "tile of 512, x0.25, batch 2": (2, 128, 128),
-    "odd size, batch 2": (2, 67, 93),
-    "one pixel": (1, 1, 1),
-    "1920x1080, x0.25": (1, 270, 480),
-    "1920x1080, x0.5": (1, 540, 960),
-    "3840x2160, x0.5": (1, 1080, 1920),
-}
-"""Shapes (N, H, W) that the kernel meets in the network, and the awkward ones."""
-
-BOUNDS = {torch.float16: 1e-3, torch.float32: 1e-5}
-"""Largest relative error of a block: |out - reference| / |reference| over all its values."""
-
-LEAST_PSNR = 50.0
-LEAST_PSNR_OWN = 70.0
-OWN_SIZE = (720, 1284)
 HOST = report_form.HOST
 OPTIONAL_SECONDS = 75.0
 COMPILE_SECONDS = 120.0
-
-
-class Run:
-    """A run: its report, and the clock that its parts share."""
-
-    def __init__(self, seconds: float) -> None:
-        self.report = Report()
-        self._end = time.perf_counter() + seconds
-
-    def attempt(self, label: str, part: Callable[[], Any], seconds: float) -> Exception | None:
-        """Run a part, which must not take longer than ``seconds``, nor than is left; return why it failed."""
-        print(f"{label} ...", file=sys.stderr, flush=True)
-        try:
-            with measure.time_limit(min(seconds, self._end - time.perf_counter())), torch.no_grad():
-                part()
-        except Exception as error:  # whatever a part does wrong must not cost the others their rows
-            # Without its frames, which would keep the part's tensors, and their memory, alive.
-            return error.with_traceback(None)
-        finally:
-            measure.release()
-        return None
-
-    def timing(
-        self, group: str, size: str, name: str, times: Callable[[], list[float]], seconds: float = 60.0, **facts: Any
-    ) -> None:
-        """Add a row of times, or of the reason why there are none."""
-        found: list[list[float]] = []
-        problem = self.attempt(f"{group}: {name}, {size}", lambda: found.append(times()), seconds)
-        result = measure.summary(found[0]) if problem is None else {"note": one_line(problem)}
-        self.report.timings.append(Timing(group, size, name, **{**facts, **result}))
-
-    def check(self, name: str, what: str, bound: float, value: Callable[[], float], at_least: bool = False) -> None:
-        """Add a check, or the reason why it could not be made.
-
-        Lack of time or memory leaves it open; any other error, such as an illegal access, is a result that is wrong.
-        """
-        found: list[float | None] = []
-        problem = self.attempt(f"{name}: {what}", lambda: found.append(value()), 60.0)
-        if problem is not None:
-            left_open = isinstance(problem, measure.OutOfTime) or is_out_of_memory(problem)
-            found = [None if left_open else math.nan]
-        note = "" if problem is None else one_line(problem)
-        self.report.checks.append(Check(name, what, found[0], bound, at_least, note))
-
-
-# Right results
-
-
-def block_error(kernels: Any, size: tuple[int, int, int], dtype: torch.dtype, reach: float) -> float:
-    """Relative error of the kernel on a random block, against torch's own operators in FP32."""
-    batch, height, width = size
-    block = measure.random_block(height, width, dtype, batch, reach)
-    expected = ops.dcrb_composed(*(each.float() for each in block))
-    # The allocator gives the block's output and workspace this memory: what the kernel leaves out stays NaN.
-    poison = [torch.full_like(block.z, torch.nan) for _ in range(2)]
-    del poison
-    result = fused.run_block(kernels, block, measure.stream()).float()
-    return float((result - expected).norm() / expected.norm())
-
-
-def wild_offsets(kernels: Any) -> float:
-    """Run blocks whose offsets are no numbers or far outside, and return 0; an access out of bounds is an error."""
-    for value in (torch.nan, torch.inf, -torch.inf, 6e4):
-        block = measure.random_block(67, 93, torch.float16)
-        block.offset[:, ::3] = value
-        fused.run_block(kernels, block, measure.stream())
-        torch.cuda.synchronize()
-    return 0.0
-
-
-def frame_psnr() -> float:
-    """PSNR in dB of the fused FP16 network against the FP32 reference, in units of the reference's largest value."""
-    picture = measure.picture(512, 768).to(measure.GPU)
-    expected = measure.network()[0].to(measure.GPU).set_deform_mode("gather")(picture)
-    result = fp16_forward(measure.network()[0].to(measure.GPU))(picture)
-    error = (result - expected).square().mean()
-    return float(10 * torch.log10(expected.abs().max().square() / error))
-
-
-def check_results(run: Run, kernels: Any) -> None:
-    for name, size in BLOCKS.items():
-        for dtype, bound in BOUNDS.items():
-            label = f"block, {name}, {str(dtype).removeprefix('torch.')}"
-            run.check(label, "relative error", bound, lambda s=size, d=dtype: block_error(kernels, s, d, 2.0))
-    far = BLOCKS["odd size, batch 2"]
-    run.check(
-        "block, offsets of 100 pixels",
-        "relative error",
-        BOUNDS[torch.half],
-        lambda: block_error(kernels, far, torch.half, 100),
-    )
-    run.check("block, NaN and infinite offsets", "failures", 0.0, lambda: wild_offsets(kernels))
-    run.check("network, fp16", "PSNR in dB", LEAST_PSNR, frame_psnr, at_least=True)
-    run.check("engine cuda, kernels one by one", "wrong", 0.0, own.wrong_kernels)
-    run.check("engine cuda, network", "PSNR in dB", LEAST_PSNR_OWN, lambda: own.psnr(OWN_SIZE), at_least=True)
 
 
 # The deformable convolution

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import torch
 from gpu_frame_checks import MODEL, Failures, Shape, check_launches, check_results, codes, planes, reference_network
-from gpu_network import events, launch_times, spread
+from gpu_frame_times import launch_times, spread
+from gpu_measure import event_times
 
 from dcdr_deploy.engines.cuda.launches import Form
 from dcdr_deploy.engines.cuda.memory import Place
@@ -83,7 +84,8 @@ def time_forms(networks: dict[str, CudaNetwork], shape: Shape) -> dict[str, floa
     times: dict[str, list[float]] = {name: [] for name in runs}
     for turn in range(ROUNDS + 1):
         for name, run in runs.items():
-            taken = events(run.stream, run.put, REPLAYS if turn else 3)  # the first turn warms up and records graphs
+            # The first turn warms up and records graphs.
+            taken = event_times(run.put, REPLAYS if turn else 3, run.stream)
             times[name] += taken if turn else []
     medians = {name: statistics.median(each) for name, each in times.items()}
     for name, each in times.items():

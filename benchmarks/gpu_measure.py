@@ -1,4 +1,4 @@
-"""Measuring on a GPU for gpu_check.py: times by events, the GPU's own rates, time limits, and what is fed in."""
+"""Measuring on a GPU: times by events, the GPU's own rates, time limits, and what is fed in."""
 
 from __future__ import annotations
 
@@ -80,16 +80,17 @@ def device_times(function: Callable[[], Any]) -> list[float]:
     for _ in range(3):
         function()
     torch.cuda.synchronize()
-    once = _timed(function, 1)[0] / MILLISECONDS
-    return _timed(function, min(max(int(MEASURED_SECONDS / max(once, 1e-6)), FEWEST), MOST))
+    once = event_times(function, 1)[0] / MILLISECONDS
+    return event_times(function, min(max(int(MEASURED_SECONDS / max(once, 1e-6)), FEWEST), MOST))
 
 
-def _timed(function: Callable[[], Any], repeats: int) -> list[float]:
+def event_times(function: Callable[[], Any], repeats: int, stream: torch.cuda.Stream | None = None) -> list[float]:
+    """Return milliseconds on the device of repeated work in a stream, the current one unless told otherwise."""
     events = [(torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)) for _ in range(repeats)]
     for start, end in events:
-        start.record()
+        start.record(stream)
         function()
-        end.record()
+        end.record(stream)
     torch.cuda.synchronize()
     return [start.elapsed_time(end) for start, end in events]
 

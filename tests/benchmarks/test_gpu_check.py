@@ -16,8 +16,10 @@ torch = pytest.importorskip("torch")
 import gpu_check  # noqa: E402 - needs torch
 import gpu_kernels  # noqa: E402
 import gpu_measure  # noqa: E402
+import gpu_results  # noqa: E402
 from fused_fake import FakeKernels  # noqa: E402
 from gpu_report import DEFORM, FRAME, Ceilings, Report  # noqa: E402
+from gpu_run import Run  # noqa: E402
 
 from dcdr_deploy.errors import EngineError  # noqa: E402
 
@@ -75,7 +77,7 @@ def played(monkeypatch: pytest.MonkeyPatch) -> FakeKernels:
     for name in ("device_times", "host_times", "half_block_times"):
         monkeypatch.setattr(gpu_check.own, name, lambda *_: [4.0, 5.0, 6.0])
     monkeypatch.setattr(gpu_check, "HALF_SIZES", {"960x540": (4, 6), "1920x1080": (8, 12)})
-    monkeypatch.setattr(gpu_check, "BLOCKS", {"odd size, batch 2": (2, 5, 7), "one pixel": (1, 1, 1)})
+    monkeypatch.setattr(gpu_results, "BLOCKS", {"odd size, batch 2": (2, 5, 7), "one pixel": (1, 1, 1)})
     picture = gpu_measure.picture
     monkeypatch.setattr(gpu_measure, "picture", lambda height, width: picture(min(height, 24), min(width, 32)))
     return kernels
@@ -131,8 +133,8 @@ def test_an_output_that_the_kernel_does_not_write_is_noticed(played: FakeKernels
     monkeypatch.setattr(played, "launch", lambda arguments, stream: None)
     empty_like = torch.empty_like
     monkeypatch.setattr(torch, "empty_like", lambda *a, **k: empty_like(*a, **k).fill_(torch.nan))
-    run = gpu_check.Run(60)
-    error = lambda: gpu_check.block_error(played, (1, 5, 7), torch.half, 2.0)  # noqa: E731
+    run = Run(60)
+    error = lambda: gpu_results.block_error(played, (1, 5, 7), torch.half, 2.0)  # noqa: E731
     run.check("block", "relative error", 1.0, error)
     assert [check.passed for check in run.report.checks] == [False]
 
@@ -141,7 +143,7 @@ def test_an_error_in_a_check_is_a_wrong_result_and_lack_of_memory_is_none():
     def fail(error: Exception) -> float:
         raise error
 
-    run = gpu_check.Run(60)
+    run = Run(60)
     run.check("block", "failures", 0.0, lambda: fail(RuntimeError("CUDA error: an illegal memory access")))
     run.check("block", "failures", 0.0, lambda: fail(RuntimeError("CUDA out of memory. Tried to allocate 9 GiB")))
     run.check("block", "failures", 0.0, lambda: fail(gpu_measure.OutOfTime("stopped after 1 s")))
@@ -166,7 +168,7 @@ def test_a_broken_gpu_does_not_cost_the_report(monkeypatch: pytest.MonkeyPatch):
         raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
     monkeypatch.setattr(torch.cuda, "empty_cache", refuse)
-    run = gpu_check.Run(60)
+    run = Run(60)
     run.timing("table", "1x1", "good", lambda: [1.0])
     assert run.report.timings[0].milliseconds == 1.0
 
@@ -197,14 +199,14 @@ def test_a_part_that_fails_leaves_its_reason(error: Exception, words: str):
     def fail() -> list[float]:
         raise error
 
-    run = gpu_check.Run(60)
+    run = Run(60)
     run.timing("table", "1x1", "bad", fail)
     run.timing("table", "1x1", "good", lambda: [1.0])
     assert [(row.milliseconds, row.note) for row in run.report.timings] == [(None, words), (1.0, "")]
 
 
 def test_a_part_that_takes_too_long_is_stopped_and_later_ones_have_no_time_left():
-    run = gpu_check.Run(0.3)
+    run = Run(0.3)
 
     def forever() -> list[float]:
         while True:
@@ -270,6 +272,6 @@ class TestOnTheGpu:
 
     def test_blocks_keep_their_bounds(self):
         kernels, _ = gpu_kernels.kernels_for(gpu_check.fused.compute_capability(0))
-        run = gpu_check.Run(120)
-        gpu_check.check_results(run, kernels)
+        run = Run(120)
+        gpu_results.check_results(run, kernels)
         assert run.report.failed() == []

@@ -11,7 +11,8 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("torchvision")
 
-import gpu_training_step  # noqa: E402 - needs torch
+import gpu_training_checks  # noqa: E402 - needs torch
+import gpu_training_step  # noqa: E402
 from torch import Tensor  # noqa: E402
 
 from dcdr_deploy.models.deform import deform_conv2d_gather  # noqa: E402
@@ -20,8 +21,8 @@ from dcdr_deploy.models.deform import deform_conv2d_gather  # noqa: E402
 @pytest.fixture
 def on_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """The checks' arithmetic on the CPU, of few and small cases."""
-    monkeypatch.setattr(gpu_training_step, "GPU", torch.device("cpu"))
-    monkeypatch.setattr(gpu_training_step, "CASES", (((1, 5, 7), 2.0, True), ((2, 3, 4), 0.0, False)))
+    monkeypatch.setattr(gpu_training_checks, "GPU", torch.device("cpu"))
+    monkeypatch.setattr(gpu_training_checks, "CASES", (((1, 5, 7), 2.0, True), ((2, 3, 4), 0.0, False)))
     monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
 
 
@@ -54,6 +55,6 @@ def test_the_checks_pass_a_right_operator_and_no_other(
         # A right result, whose gradient by one input is not.
         return (result + spoil(weight - weight.detach())).to(x.dtype)
 
-    monkeypatch.setattr(gpu_training_step.deformable, "operator", operator)
-    assert gpu_training_step.check(SimpleNamespace(tiled=False)) is right
+    monkeypatch.setattr(gpu_training_checks.deformable, "operator", operator)
+    assert gpu_training_checks.check(SimpleNamespace(tiled=False)) is right
     assert ("weight) WRONG" in capsys.readouterr().out) is not right
