@@ -12,18 +12,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcdr_deploy.engines.cuda import convolution_packing, packing
-from dcdr_deploy.engines.cuda import launches as frames
 from dcdr_deploy.engines.cuda.arena import ALIGNMENT, MemoryPlan, plan_memory
 from dcdr_deploy.engines.cuda.convolution import ConvolutionArguments, SecondConvolution
 from dcdr_deploy.engines.cuda.convolution_table import variants
+from dcdr_deploy.engines.cuda.dcdr_unet import describe
 from dcdr_deploy.engines.cuda.dcrb import DcrbArguments
-from dcdr_deploy.engines.cuda.launches import Block, Convolution, Form, Frame, Launch, Map, Sft, Shape
+from dcdr_deploy.engines.cuda.launches import (
+    RESULT,
+    Block,
+    Convolution,
+    Form,
+    Frame,
+    Launch,
+    Map,
+    Sft,
+    Shape,
+    lifetimes,
+)
 from dcdr_deploy.engines.cuda.sft import SftLayer
-from dcdr_deploy.engines.cuda.weights import Array, Weights
+from dcdr_deploy.engines.cuda.weights import WIDTH, Array, Weights
 
 Arguments = ConvolutionArguments | DcrbArguments
 
-_RESULT = Map(frames.RESULT, 1, 3, 4)
+_RESULT = Map(RESULT, 1, 3, 4)
 _END_CHANNELS = 8
 """Output channels that a convolution to three channels computes."""
 
@@ -103,8 +114,8 @@ def _channels(launch: Convolution, frame: Frame) -> tuple[int, int]:
     channels_in = frame.maps[launch.source].channels
     channels_out = frame.maps[launch.target].channels
     if launch.then:
-        return channels_in, frames.WIDTH
-    if launch.times or launch.target == frames.RESULT:
+        return channels_in, WIDTH
+    if launch.times or launch.target == RESULT:
         return channels_in, _END_CHANNELS
     in_halves = launch.second and launch.sft is None
     return channels_in, channels_out * (4 if launch.shuffle else 2 if in_halves else 1)
@@ -127,7 +138,7 @@ class Program:
             packed: the packed weights.
             result: address of the result, (N, H, W, 3) float32.
         """
-        places = {name: arena + offset for name, offset in self.memory.offsets.items()} | {frames.RESULT: result}
+        places = {name: arena + offset for name, offset in self.memory.offsets.items()} | {RESULT: result}
         tensors = {name: weights + offset for name, offset in packed.offsets.items()}
         return [_bound(launch, self.frame, self.shape, places, tensors) for launch in self.frame.launches]
 
@@ -144,7 +155,7 @@ def form_for(sm: int) -> Form:
 
 def frame_of(weights: Weights, form: Form) -> Frame:
     """Return the frame of a network; its result is (N, H, W, 3) float32, as a picture lies in memory."""
-    return frames.describe(weights.structure, _RESULT, form)
+    return describe(weights.structure, _RESULT, form)
 
 
 def program(frame: Frame, shape: Shape) -> Program:
@@ -156,9 +167,9 @@ def program(frame: Frame, shape: Shape) -> Program:
     images, height, width = shape
     if images * height * width > LARGEST_PIXELS:
         raise ValueError(f"{images} x {height} x {width} pixels are more than the kernels can count ({LARGEST_PIXELS})")
-    lifetimes = frames.lifetimes(frame, shape)
-    del lifetimes[frames.RESULT]  # lies in the caller's memory
-    return Program(frame, shape, plan_memory(lifetimes))
+    alive = lifetimes(frame, shape)
+    del alive[RESULT]  # lies in the caller's memory
+    return Program(frame, shape, plan_memory(alive))
 
 
 def _bound(
@@ -191,7 +202,7 @@ def _bound(
         )
     scale = frame.maps[launch.source].scale
     channels_in, channels_out = _channels(launch, frame)
-    end = "product" if launch.times else "interleaved" if launch.target == frames.RESULT else "features"
+    end = "product" if launch.times else "interleaved" if launch.target == RESULT else "features"
     added = places.get(launch.residual, 0)
     sft = launch.sft
     then = None

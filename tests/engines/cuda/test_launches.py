@@ -12,18 +12,9 @@ from hypothesis import strategies as st
 
 from dcdr_deploy.engines.cuda import launches
 from dcdr_deploy.engines.cuda.arena import ALIGNMENT, Lifetime, least_size, plan_memory
-from dcdr_deploy.engines.cuda.launches import (
-    Block,
-    Form,
-    Frame,
-    Map,
-    Rings,
-    describe,
-    lifetimes,
-    multiplications,
-    traffic,
-)
-from dcdr_deploy.engines.cuda.weights import Structure, layers, read_onnx
+from dcdr_deploy.engines.cuda.dcdr_unet import describe
+from dcdr_deploy.engines.cuda.launches import Block, Form, Frame, Launch, Map, Rings, Sft, Shape, lifetimes
+from dcdr_deploy.engines.cuda.weights import SFT_HIDDEN, WIDTH, Structure, layers, read_onnx
 
 DEMO = Path(launches.__file__).parents[2] / "weights" / "dcdr-unet-demo.onnx"
 RESULT = Map("result", 1, 3, 4)
@@ -32,10 +23,15 @@ UHD = (1, 2160, 3840)
 FORMS = [Form(), Form((12, 16)), Form(hidden_together=True), Form((8, 32), hidden_together=True)]
 
 
-def used_layers(launch) -> list[str]:
+def applied(launch: Launch) -> list[Sft]:
+    """SFT layers that a launch applies."""
+    sfts = (launch.sft2, launch.next_sft) if isinstance(launch, Block) else (launch.sft,)
+    return [sft for sft in sfts if sft is not None]
+
+
+def used_layers(launch: Launch) -> list[str]:
     """Names of all layers that a launch computes."""
-    sfts = [launch.sft2, launch.next_sft] if isinstance(launch, Block) else [launch.sft]
-    names = [f"{sft.layer}.{part}1" for sft in sfts if sft for part in ("gain", "shift")]
+    names = [f"{sft.layer}.{part}1" for sft in applied(launch) for part in ("gain", "shift")]
     if isinstance(launch, Block):
         return [f"{launch.name}.dcv{number}" for number in (1, 2)] + names
     return [*launch.layers, *filter(None, [launch.then]), *names]
@@ -75,8 +71,7 @@ def test_hidden_maps_have_a_place_for_each_of_their_layers(structure: Structure,
             half = len(launch.layers) // 2 if launch.second and launch.sft is None else len(launch.layers)
             orders |= {launch.second: launch.layers[half:], launch.target: launch.layers[:half]}
     for launch in frame.launches:
-        sfts = [launch.sft2, launch.next_sft] if isinstance(launch, Block) else [launch.sft]
-        for sft in filter(None, sfts):
+        for sft in applied(launch):
             order = orders[sft.hidden]
             assert order[sft.first // 8 :][:2] == (f"{sft.layer}.gain0", f"{sft.layer}.shift0")
             assert frame.maps[sft.hidden].channels == 8 * len(order)
@@ -84,9 +79,40 @@ def test_hidden_maps_have_a_place_for_each_of_their_layers(structure: Structure,
 
 
 def test_a_block_reads_the_skip_only_at_the_end_of_its_scale():
-    frame = describe(Structure((2, 4, 2)), RESULT)
+    frame = describe(Structure((2, 4, 2)), RESULT, Form())
     skips = {launch.name: launch.skip for launch in frame.launches if isinstance(launch, Block) and launch.skip}
     assert skips == {"restoration.middle.3": "features4"}
+
+
+def multiplications(launch: Launch, frame: Frame, shape: Shape, widths: dict[str, tuple[int, int]]) -> int:
+    """Return how many multiply-add operations a launch takes that a network of plain convolutions would take too.
+
+    Args:
+        launch: the launch.
+        frame: its frame.
+        shape: of the frame.
+        widths: (out, in) channels of every layer.
+    """
+    if isinstance(launch, Block):
+        names, pixels = [f"{launch.name}.dcv1", f"{launch.name}.dcv2"], frame.maps[launch.z].pixels(shape)
+    else:
+        names = [*launch.layers, *filter(None, [launch.then])]
+        pixels = frame.maps[launch.target].pixels(shape) // (4 if launch.shuffle else 1)
+    taps = sum(widths[name][0] * widths[name][1] for name in names) * pixels * 9
+    steered = sum(frame.maps[sft.hidden].pixels(shape) for sft in applied(launch))
+    return taps + 9 * 2 * SFT_HIDDEN * WIDTH * steered
+
+
+def traffic(launch: Launch, frame: Frame, shape: Shape) -> int:
+    """Return the bytes of a launch's maps, each counted once for reading and once for writing.
+
+    What is stored between the two convolutions of a block, or between tiles, is written and read.
+    """
+    hidden = {sft.hidden for sft in applied(launch)}
+    again = (launch.between,) if isinstance(launch, Block) else tuple(filter(None, [launch.rings]))
+    maps = (name for name in (*launch.reads, *launch.writes, *again) if name not in hidden)
+    steering = sum(frame.maps[sft.hidden].pixels(shape) * 4 * SFT_HIDDEN for sft in applied(launch))
+    return steering + sum(frame.maps[name].size(shape) for name in maps)
 
 
 @pytest.mark.parametrize("form", FORMS, ids=str)
