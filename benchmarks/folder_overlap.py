@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from dcdr_deploy import ConvertOptions, Runner, convert_folder
 from dcdr_deploy.engines import Engine, EngineInfo, ModelMetadata
 from dcdr_deploy.engines.base import DEVICE_CUDA
-from dcdr_deploy.run.file import begin, decode, encode
+from dcdr_deploy.run.picture import begin, decode, encode
 from dcdr_deploy.run.working_scale import parse_scale
 from dcdr_deploy.system.hardware import cpu_threads
 

@@ -31,10 +31,10 @@ import numpy as np  # noqa: E402
 from video import Clock, cores, measured, warm, write_pan  # noqa: E402
 
 from dcdr_deploy.imaging import read_image  # noqa: E402
-from dcdr_deploy.run.file import begin, decode, encode, prepare  # noqa: E402
 from dcdr_deploy.run.folder import convert_folder  # noqa: E402
 from dcdr_deploy.run.opening import RunnerSettings, open_runner  # noqa: E402
 from dcdr_deploy.run.outputs import ConvertOptions  # noqa: E402
+from dcdr_deploy.run.picture import begin, decode, encode, prepare  # noqa: E402
 from dcdr_deploy.run.runner import Runner  # noqa: E402
 from dcdr_deploy.run.selection import DEMO_MODEL  # noqa: E402
 from dcdr_deploy.run.video.options import VideoOptions  # noqa: E402

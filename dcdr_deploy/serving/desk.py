@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from dcdr_deploy.run.file import decode, encode, infer
 from dcdr_deploy.run.outputs import ConvertOptions
+from dcdr_deploy.run.picture import decode, encode, infer
 from dcdr_deploy.run.reports import FileReport
 from dcdr_deploy.run.runner import Runner
 

@@ -191,7 +191,7 @@ def test_a_preview_never_replaces_the_input(tmp_path, runner, make_picture):
 )
 def test_a_bad_target_is_refused_before_the_input_is_read(tmp_path, make_picture, monkeypatch, target, sentence):
     source = make_picture(tmp_path / "in.png")
-    monkeypatch.setattr("dcdr_deploy.run.file.read_image", lambda path: pytest.fail("the input was read"))
+    monkeypatch.setattr("dcdr_deploy.run.picture.read_image", lambda path: pytest.fail("the input was read"))
     with pytest.raises(OutputError, match=sentence):
         PreparedFile(source, tmp_path / target)
 
@@ -304,7 +304,7 @@ def test_no_memory_to_encode_is_told_in_one_sentence(tmp_path, runner, make_pict
     def full(*arguments, **options):
         raise MemoryError
 
-    monkeypatch.setattr("dcdr_deploy.run.file.write_image", full)
+    monkeypatch.setattr("dcdr_deploy.run.picture.write_image", full)
     with pytest.raises(OutputError, match=r"out\.exr: there is no memory to encode it"):
         convert_file(make_picture(tmp_path / "in.png"), tmp_path / "out.exr", runner)
 

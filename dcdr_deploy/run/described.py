@@ -1,0 +1,50 @@
+"""What an output says of how it was made: strings for its header, and sentences for who runs it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dcdr_deploy._version import __version__
+from dcdr_deploy.engines.base import EngineInfo
+from dcdr_deploy.modelfile.metadata import ABSOLUTE
+from dcdr_deploy.run.dials import as_text
+from dcdr_deploy.run.outputs import ConvertOptions
+from dcdr_deploy.run.restore import Restored
+from dcdr_deploy.run.runner import RunStatistics
+
+
+def network_notes(info: EngineInfo, run: RunStatistics) -> tuple[str, ...]:
+    """Sentences about what is unlike other networks' results in this one's."""
+    notes = []
+    if info.metadata.light == ABSOLUTE:
+        notes.append("the network gives absolute light of a graded picture: 1.0 in the file is 203 cd/m2")
+    if info.metadata.sees_whole_picture and run.tiles > 1:
+        notes.append(f"the network looks at the whole picture, and saw it in {run.tiles} tiles")
+    return tuple(notes)
+
+
+def file_metadata(source: Path, info: EngineInfo, options: ConvertOptions, restored: Restored) -> dict[str, str]:
+    """Return the strings for an output's header: what made it, how, from which file, and its scale.
+
+    ``peak`` is the linear value of a stored 1.0 (65535 in integer formats) of the network's range, in units of SDR
+    white; EXR and HDR files are multiplied by it already.
+    """
+    stored = {
+        "software": f"dcdr-deploy {__version__}",
+        "model": info.metadata.name,
+        "weightsSha256": info.metadata.extra.get("weights_sha256", ""),
+        "peak": f"{info.metadata.peak:g}",
+        "light": info.metadata.light,
+        "source": "" if options.strip else source.name,
+        "scale": str(options.scale),
+        "wrap": "yes" if options.wrap else "",
+        "workingSize": " ".join("{1}x{0}".format(*size) for size in restored.working_sizes),
+        **as_text(options.dials.turned()),
+    }
+    return {key: _header_text(value) for key, value in stored.items() if value}
+
+
+def _header_text(text: str) -> str:
+    """Make any file name fit for a header: valid UTF-8, one line."""
+    valid = text.encode("utf-8", "replace").decode("utf-8")
+    return "".join(character if character.isprintable() else "?" for character in valid)
