@@ -23,7 +23,7 @@ from dcdr_deploy.building.worker import settings_to_data
 from dcdr_deploy.engines.compare import BUILT
 from dcdr_deploy.engines.cuda.compiler import source_hash
 from dcdr_deploy.engines.tensorrt import trt_api
-from dcdr_deploy.engines.tensorrt.plugin import FORMS
+from dcdr_deploy.engines.tensorrt.plugin_forms import FORMS
 from dcdr_deploy.errors import EngineError, MissingDependency, ModelError
 from dcdr_deploy.modelfile.metadata import encode
 from dcdr_deploy.modelfile.names import DCRB, DOMAIN

@@ -58,7 +58,7 @@ def build(request: Mapping[str, Any], listener: Listener) -> dict[str, Any]:
     version = plugin_version(prepared)
     if version is not None:
         from dcdr_deploy.engines.cuda.compiler import compile_cubin
-        from dcdr_deploy.engines.tensorrt.plugin import FORMS
+        from dcdr_deploy.engines.tensorrt.plugin_forms import FORMS
 
         for sm in settings.sms:
             listener(Event(f"compiling the kernel for SM{sm}"))

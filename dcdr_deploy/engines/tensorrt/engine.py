@@ -217,9 +217,10 @@ class TensorRTEngine(Engine):
 
 def _register_plugin(trt: Any, path: Path, sidecar: Sidecar) -> None:
     from dcdr_deploy.engines.tensorrt import plugin
+    from dcdr_deploy.engines.tensorrt.plugin_forms import FORMS
 
-    if sidecar.plugin_version not in plugin.FORMS:
-        known = " and ".join(plugin.FORMS)
+    if sidecar.plugin_version not in FORMS:
+        known = " and ".join(FORMS)
         raise ModelError(
             f"{path} holds version {sidecar.plugin_version} of the plugin {sidecar.plugin}, this dcdr-deploy has "
             f"versions {known}; {REBUILD}"

@@ -19,7 +19,8 @@ from dcdr_deploy.engines.cuda.block import BlockArguments, DcrbKernels
 from dcdr_deploy.engines.cuda.dcrb import DcrbArguments, DcrbKernels2, SftArguments
 from dcdr_deploy.engines.cuda.sft import SftLayer
 from dcdr_deploy.engines.tensorrt import plugin as trt_plugin
-from dcdr_deploy.engines.tensorrt.plugin import FORMS, decode_kernels, encode_kernels, register
+from dcdr_deploy.engines.tensorrt.plugin import decode_kernels, encode_kernels, register
+from dcdr_deploy.engines.tensorrt.plugin_forms import FORMS
 from dcdr_deploy.engines.tensorrt.signature import (
     FROM_HIDDEN,
     FROM_MAPS,
