@@ -25,8 +25,9 @@ from dcdr_deploy.run.video.folder import videos_key
 from dcdr_deploy.run.video.options import VideoOptions
 from dcdr_deploy.run.video.prepared import VideoSettings
 from dcdr_deploy.run.video.reports import VideoReport
-from dcdr_deploy.serving.addresses import Address, staged
+from dcdr_deploy.serving.addresses import Address
 from dcdr_deploy.serving.desk import Desk
+from dcdr_deploy.serving.staging import staged
 
 
 @dataclass(frozen=True)

@@ -18,14 +18,12 @@ from dcdr_deploy.run.outputs import ConvertOptions
 from dcdr_deploy.serving import addresses
 from dcdr_deploy.serving.addresses import (
     Address,
-    AddressStore,
     address_of,
     file_system,
     identity,
-    plan_addresses,
     put,
-    staged,
 )
+from dcdr_deploy.serving.staging import AddressStore, plan_addresses, staged
 
 SOURCE, TARGET = Address("memory://bucket/in"), Address("memory://bucket/out")
 PLAIN = ConvertOptions()

@@ -33,9 +33,10 @@ from dcdr_deploy.run.outputs import ConvertOptions
 from dcdr_deploy.run.reports import FolderReport
 from dcdr_deploy.run.runner import Runner
 from dcdr_deploy.serving import cluster_folder
-from dcdr_deploy.serving.addresses import Address, address_of, plan_addresses
+from dcdr_deploy.serving.addresses import Address, address_of
 from dcdr_deploy.serving.cluster import check_nodes, unreachable
 from dcdr_deploy.serving.layout import Wishes
+from dcdr_deploy.serving.staging import plan_addresses
 
 ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = RunnerSettings(backend="onnxruntime")

@@ -90,7 +90,8 @@ def convert_addresses(
         DcdrError: as :func:`dcdr_deploy.serving.addresses.plan_addresses` and
             :func:`dcdr_deploy.serving.cluster_folder.convert_over_cluster`.
     """
-    from dcdr_deploy.serving.addresses import address_of, plan_addresses
+    from dcdr_deploy.serving.addresses import address_of
+    from dcdr_deploy.serving.staging import plan_addresses
 
     if len(sources) > 1:
         raise InputError(f"{sources[1]}: of addresses one is taken at a time; put the pictures below one")
