@@ -29,11 +29,12 @@ from dcdr_deploy.system.files import atomic_path
 from dcdr_deploy.system.progress import Event
 from dcdr_deploy.training.assembly import open_run
 from dcdr_deploy.training.batches import automatic_workers
+from dcdr_deploy.training.devices import choose_device
 from dcdr_deploy.training.events import StepDone
 from dcdr_deploy.training.loop import CHECKPOINT_NAME, LoopOptions, train
 from dcdr_deploy.training.losses import WeightedLoss
 from dcdr_deploy.training.recipe import RECIPES, Recipe
-from dcdr_deploy.training.request import SPLIT_LISTS, choose_device
+from dcdr_deploy.training.request import SPLIT_LISTS
 from dcdr_deploy.training.sources import SyntheticSource
 from dcdr_deploy.training.state import TrainingState
 

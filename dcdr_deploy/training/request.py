@@ -24,7 +24,8 @@ from dcdr_deploy.system.files import refuse_url
 from dcdr_deploy.system.progress import Listener, silent
 from dcdr_deploy.training.assembly import open_run, run_training, validator
 from dcdr_deploy.training.batches import automatic_workers
-from dcdr_deploy.training.distributed import SINGLE, ProcessGroup, join_processes
+from dcdr_deploy.training.devices import choose_device
+from dcdr_deploy.training.distributed import ProcessGroup, join_processes
 from dcdr_deploy.training.loop import CHECKPOINT_NAME, LoopOptions
 from dcdr_deploy.training.pairs import PairedFolder, find_cityscapes, find_training_files, is_cityscapes
 from dcdr_deploy.training.perceptual import PERCEPTUAL
@@ -247,38 +248,6 @@ def perceptual_files(request: TrainingRequest) -> dict[str, Path]:
     """Weights files that the user named, by the names of the losses that read them."""
     named = {"perceptual": request.vgg19_weights, "perceptual_squeezenet": request.squeezenet_weights}
     return {name: path for name, path in named.items() if path is not None}
-
-
-def choose_device(name: str, group: ProcessGroup = SINGLE) -> str:
-    """torch's name of a device; ``auto`` is the first GPU, or the CPU.
-
-    Each of several processes takes the GPU of its number on its machine.
-
-    Raises:
-        InputError: no such device here.
-    """
-    available = torch.cuda.is_available()
-    if name == "auto":
-        name = "cuda" if available else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise InputError(f"unknown device {name!r}; use auto, cpu, cuda or cuda:1") from error
-    if device.type not in ("cpu", "cuda"):
-        raise InputError(f"training runs on cpu and cuda, not on {device.type!r}")
-    if device.type == "cuda" and (not available or (device.index or 0) >= torch.cuda.device_count()):
-        raise InputError(f"no GPU for {name!r} here; see `dcdr-deploy doctor`, or train with `device` cpu")
-    return name if group.size == 1 or device.type != "cuda" else _own_gpu(device, group)
-
-
-def _own_gpu(device: torch.device, group: ProcessGroup) -> str:
-    if device.index is not None:
-        raise InputError(f"`device` {device}: each of {group.size} processes takes a GPU of its own; use `device` cuda")
-    gpus = torch.cuda.device_count()
-    if group.local_size > gpus:
-        raise InputError(f"{group.local_size} processes for {gpus} GPUs here: start torchrun --nproc-per-node {gpus}")
-    torch.cuda.set_device(group.local_rank)
-    return f"cuda:{group.local_rank}"
 
 
 def open_data(request: TrainingRequest, recipe: Recipe) -> tuple[Dataset[tuple[Tensor, Tensor]], Validate | None]:

@@ -22,9 +22,9 @@ from torch_processes import PythonProcess
 
 from dcdr_deploy.errors import InputError
 from dcdr_deploy.training.batches import BatchIndices, automatic_workers
+from dcdr_deploy.training.devices import choose_device
 from dcdr_deploy.training.distributed import SINGLE, ProcessGroup, process_from_environment
 from dcdr_deploy.training.recipe import Recipe
-from dcdr_deploy.training.request import choose_device
 from dcdr_deploy.training.state import read_training_checkpoint
 
 SETTINGS = ["--preset", "lite", "--patch", "16", "--perceptual", "none", "--device", "cpu", "--precision", "fp32"]
