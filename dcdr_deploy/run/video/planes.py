@@ -9,17 +9,18 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from dcdr_deploy.errors import InputError
 from dcdr_deploy.run.video.package import load
 from dcdr_deploy.run.video.yuv import Layout, Plane, Planes
 
-_YUV = re.compile(r"yuv(?P<jpeg>j?)(?P<chroma>420|422|444)p(?P<bits>\d+)?(le)?")
-_RGB = re.compile(r"gbrp(?P<bits>\d+)?(le)?")
-_GRAY = re.compile(r"gray(?P<bits>\d+)?(le)?")
-_SUBSAMPLING = {"420": (2, 2), "422": (2, 1), "444": (1, 1)}
-_MOST_BITS = 12
+_CHROMA = {(1, 1): "444", (2, 1): "422", (2, 2): "420", (4, 1): "411", (1, 2): "440", (4, 4): "444"}
+"""FFmpeg's word for luma samples for each of chroma, across and down; of 4:1:0 swscale makes 4:4:4."""
+
+_MOST_BITS = 16
+_OTHER = re.compile(r"f(16|32)(le|be)$|^xyz|msb(le|be)$")
+"""Floats, CIE XYZ, and samples in the upper bits of their bytes; names say it, PyAV does not."""
 
 
 @dataclass(frozen=True)
@@ -27,66 +28,59 @@ class PixelFormat:
     """What can be read of FFmpeg's pixel formats.
 
     Attributes:
-        name: FFmpeg's.
+        name: FFmpeg's, of one that has a plane for each channel: the format itself, or what it is unpacked into.
         layout: of the planes.
-        is_rgb: planes are G, B and R.
-        is_gray: there is luma only.
+        order: numbers of the planes of Y', Cb and Cr, of R, G and B, or of Y' alone; alpha is dropped.
+        is_rgb: planes are R, G and B.
+        is_big_endian: the first byte of a sample is the higher one.
         full_range: the format itself says full range.
     """
 
     name: str
     layout: Layout
+    order: tuple[int, ...]
     is_rgb: bool = False
-    is_gray: bool = False
+    is_big_endian: bool = False
     full_range: bool = False
 
-
-_LIKE = {
-    "nv12": "yuv420p",
-    "nv21": "yuv420p",
-    "nv16": "yuv422p",
-    "nv24": "yuv444p",
-    "p010le": "yuv420p10le",
-    "p210le": "yuv422p10le",
-    "uyvy422": "yuv422p",
-    "yuyv422": "yuv422p",
-    "yuv411p": "yuv444p",
-    "yuv410p": "yuv444p",
-    "yuv440p": "yuv444p",
-    "yuva420p": "yuv420p",
-    "yuva422p": "yuv422p",
-    "yuva444p": "yuv444p",
-    "yuva444p10le": "yuv444p10le",
-    "yuva444p12le": "yuv444p12le",
-    "yuva422p10le": "yuv422p10le",
-    "v210": "yuv422p10le",
-    **dict.fromkeys(("rgb24", "bgr24", "rgba", "bgra", "argb", "abgr", "rgb0", "bgr0", "0rgb", "0bgr"), "gbrp"),
-    **dict.fromkeys(("pal8", "rgb565le", "rgb555le", "gbrap"), "gbrp"),
-    **dict.fromkeys(("rgb48le", "rgb48be", "rgba64le", "rgba64be", "gbrp16le", "gbrap12le"), "gbrp12le"),
-    "x2rgb10le": "gbrp10le",
-    "gbrap10le": "gbrp10le",
-}
-"""Formats that swscale only unpacks into planes: the same samples (alpha is dropped, 16 bits become 12)."""
+    @property
+    def is_gray(self) -> bool:
+        """There is luma only."""
+        return len(self.order) == 1
 
 
-def pixel_format(name: str) -> PixelFormat:
+def pixel_format(name: str, *, centred: bool = False) -> PixelFormat:
     """Return what a pixel format is read as.
+
+    Args:
+        name: FFmpeg's.
+        centred: chroma lies in the middle between luma samples along a row too.
 
     Raises:
         InputError: it is not read.
     """
-    name = _LIKE.get(name, name)
-    for pattern in (_YUV, _RGB, _GRAY):
-        match = pattern.fullmatch(name)
-        bits = int(match["bits"] or 8) if match is not None else 0
-        if match is None or not 8 <= bits <= _MOST_BITS:
-            continue
-        if pattern is _YUV:
-            jpeg = bool(match["jpeg"])
-            across, down = _SUBSAMPLING[match["chroma"]]
-            return PixelFormat(name, Layout(bits, across, down, centred=jpeg), full_range=jpeg)
-        return PixelFormat(name, Layout(bits), is_rgb=pattern is _RGB, is_gray=pattern is _GRAY)
-    raise InputError(f"has the pixel format {name}, which is not read; convert it to yuv420p or yuv422p10le first")
+    av = load()
+    size = 64
+    about = av.VideoFormat(name, size, size)
+    channels = [channel for channel in about.components if not channel.is_alpha]
+    bits = max((channel.bits for channel in channels), default=0)
+    if not 0 < bits <= _MOST_BITS or about.is_bayer or _OTHER.search(name):
+        raise _unread(name)
+    is_rgb = about.is_rgb or about.has_palette or bits == 1
+    across, down = (1, 1) if is_rgb else (size // channels[-1].width, size // channels[-1].height)
+    places = tuple(channel.plane for channel in channels)
+    has_planes = len({channel.plane for channel in about.components}) == len(about.components)
+    if not has_planes or bits < 8 or about.has_palette or down == 4:
+        bits = max(bits, 8)
+        kind = "gbrp" if is_rgb else "gray" if len(channels) == 1 else f"yuv{_CHROMA[across, down]}p"
+        name = kind if bits == 8 else f"{kind}{bits}le"
+        return pixel_format(name, centred=centred)
+    layout = Layout(bits, across, down, centred=centred)
+    return PixelFormat(name, layout, places, is_rgb, about.is_big_endian, full_range=name.startswith("yuvj"))
+
+
+def _unread(name: str) -> InputError:
+    return InputError(f"has the pixel format {name}, which is not read; convert it to yuv420p or yuv422p10le first")
 
 
 def planes_of(frame: Any, wanted: PixelFormat) -> tuple[Plane, ...]:
@@ -95,15 +89,21 @@ def planes_of(frame: Any, wanted: PixelFormat) -> tuple[Plane, ...]:
     Args:
         frame: PyAV's.
         wanted: from :func:`pixel_format` for the frame's format.
+
+    Raises:
+        InputError: FFmpeg cannot unpack the format.
     """
     if frame.format.name != wanted.name:
         # On several threads swscale leaves rows of gray in one frame of fifty or so (PyAV 18.1, p010le).
-        frame = frame.reformat(format=wanted.name, threads=1)
-    kind = np.uint8 if wanted.layout.bits == 8 else np.uint16
-    chroma = wanted.layout.chroma_size(frame.height, frame.width)
-    sizes = [(frame.height, frame.width), chroma, chroma][: 1 if wanted.is_gray else 3]
-    planes = [_rows(plane, size, kind).copy() for plane, size in zip(frame.planes, sizes, strict=False)]
-    return (planes[2], planes[0], planes[1]) if wanted.is_rgb else tuple(planes)
+        try:
+            frame = frame.reformat(format=wanted.name, threads=1)
+        except load().error.FFmpegError as error:
+            raise _unread(frame.format.name) from error
+    kind = np.dtype(np.uint8 if wanted.layout.bits == 8 else ">u2" if wanted.is_big_endian else "<u2")
+    chroma = (frame.height, frame.width) if wanted.is_rgb else wanted.layout.chroma_size(frame.height, frame.width)
+    sizes = [(frame.height, frame.width), chroma, chroma]
+    planes = (_rows(frame.planes[place], size, kind) for place, size in zip(wanted.order, sizes, strict=False))
+    return tuple(np.array(plane, kind.newbyteorder("=")) for plane in planes)
 
 
 def frame_of(size: tuple[int, int], layout: Layout, name: str, write: Callable[[Planes], object]) -> Any:
@@ -137,7 +137,7 @@ def checksum(planes: tuple[Plane, ...]) -> int:
     return value
 
 
-def _rows(plane: Any, size: tuple[int, ...], kind: type[np.generic]) -> NDArray[Any]:
+def _rows(plane: Any, size: tuple[int, ...], kind: DTypeLike) -> NDArray[Any]:
     """View a plane of FFmpeg, whose rows may be longer than the picture's."""
     samples = np.frombuffer(plane, kind)
-    return samples.reshape(-1, plane.line_size // np.dtype(kind).itemsize)[: size[0], : size[1]]
+    return samples.reshape(-1, plane.line_size // samples.itemsize)[: size[0], : size[1]]

@@ -33,7 +33,7 @@ class Layout:
     Attributes:
         bits: of a sample, 8 to 16.
         across, down: luma samples for each of chroma, along a row and along a column: 2, 2 for 4:2:0; 2, 1 for 4:2:2;
-            1, 1 for 4:4:4.
+            1, 1 for 4:4:4; 4, 1 for 4:1:1, which is read only.
         centred: chroma lies between luma samples along a row too (JPEG, MPEG-1).
     """
 
@@ -119,7 +119,8 @@ def rgb_codes(planes: tuple[Plane, ...], bits: int, *, full_range: bool) -> NDAr
     """Return R'G'B' planes (R, G, B, each (H, W)) as (H, W, 3) uint16 where 65535 is 1.0."""
     codes = _Range.of(bits, full_range)
     table = np.clip((np.arange(1 << bits) - codes.black) * (TOP / codes.span) + 0.5, 0, TOP).astype(np.uint16)
-    return np.stack([table[plane] for plane in planes], axis=-1)
+    # What FFmpeg does not decode but pass on ("rawvideo") may have bits above.
+    return np.stack([table.take(plane, mode="clip") for plane in planes], axis=-1)
 
 
 def from_rgb(
@@ -173,9 +174,10 @@ def _enlarged(plane: Plane, layout: Layout, start: int, stop: int, width: int) -
     """Return rows ``start`` to ``stop`` of a chroma plane at the size of luma, linear between its samples; a copy."""
     part = plane[start:stop]
     rows = part.astype(np.float32) if layout.down == 1 else _twice(plane, start, stop, centred=True)
-    if layout.across == 1:
-        return rows
-    return _twice(rows.T, 0, width, centred=layout.centred).T
+    steps = layout.across.bit_length() - 1
+    for step in reversed(range(steps)):  # 4:1:1 twice
+        rows = _twice(rows.T, 0, -(-width >> step), centred=layout.centred).T
+    return rows
 
 
 def _twice(samples: NDArray[Any], start: int, stop: int, *, centred: bool) -> NDArray[np.float32]:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from dcdr_deploy.run.video.yuv import BT2020_LUMA, TOP, Layout, from_rgb, rgb_codes, to_rgb
 
 LAYOUTS = [Layout(10, 2, 2), Layout(10, 2, 1), Layout(10), Layout(12)]
+READ_LAYOUTS = [Layout(8, 2, 2), Layout(8, 2, 1), Layout(8, 4, 1), Layout(10), Layout(8, 2, 2, centred=True)]
 BT709, BT601 = (0.2126, 0.0722), (0.299, 0.114)
 
 
@@ -44,7 +45,9 @@ def test_codes_are_within_half_of_the_standards_value(layout):
 
 @pytest.mark.parametrize("luma", [BT709, BT601, BT2020_LUMA])
 @pytest.mark.parametrize("full", [False, True])
-@pytest.mark.parametrize("layout", [Layout(8, 2, 2), Layout(8, 2, 1), Layout(10), Layout(8, 2, 2, centred=True)])
+@pytest.mark.parametrize(
+    "layout", [Layout(8, 2, 2), Layout(8, 2, 1), Layout(8, 4, 1), Layout(10), Layout(8, 2, 2, centred=True)]
+)
 def test_what_was_encoded_comes_back(layout, full, luma):
     colours, _ = patches()
     codes = np.rint(by_the_standard(colours.astype(np.float64), luma, layout.bits, full)).astype(np.uint16)
@@ -55,6 +58,20 @@ def test_what_was_encoded_comes_back(layout, full, luma):
     found = rgb[8::16, 8::16] / TOP
     # A code of luma and one of chroma, of 219 and of 224 steps, both off by half at most.
     assert np.abs(found - colours).max() < (0.5 + 1.9 * 0.5) / 219 * 2 ** (8 - layout.bits)
+
+
+@pytest.mark.parametrize(("across", "centred"), [(1, False), (2, False), (2, True), (4, False), (4, True)])
+def test_chroma_lies_where_its_layout_says(across, centred):
+    """A ramp of Cb over the luma samples, sampled at the places of chroma, is a ramp again."""
+    width, luma = 64, (0.299, 0.114)
+    ramp = np.arange(width) * 256 + 20000.0
+    places = np.arange(0, width, across) + (across - 1) / 2 * centred
+    cb = np.broadcast_to(np.interp(places, np.arange(width), ramp), (2, width // across)).round().astype(np.uint16)
+    gray, cr = np.full((2, width), 1 << 15, np.uint16), np.full((2, width // across), 1 << 15, np.uint16)
+    blue = to_rgb((gray, cb, cr), Layout(16, across, 1, centred=centred), luma, full_range=True)[0, :, 2]
+    inner = slice(across, width - across)
+    expected = (1 << 15) + 2 * (1 - luma[1]) * (ramp - (1 << 15))
+    assert np.abs(blue.astype(float) - expected)[inner].max() < 4
 
 
 def test_black_white_and_what_lies_beyond():
