@@ -20,10 +20,9 @@ from dcdr_deploy.run.jobs import plan_folder
 from dcdr_deploy.run.opening import open_runner
 from dcdr_deploy.run.outputs import ConvertOptions
 from dcdr_deploy.run.several import named, plan_several
-from dcdr_deploy.run.video.choice import prepare
+from dcdr_deploy.run.video.choice import is_for_video, prepare
 from dcdr_deploy.run.video.convert import PreparedVideo
 from dcdr_deploy.run.video.folder import convert_videos, means_videos, plan_videos
-from dcdr_deploy.run.video.opening import is_video
 from dcdr_deploy.run.video.stills import PreparedStills
 from dcdr_deploy.run.working_scale import parse_scale
 from dcdr_deploy.system.files import is_url
@@ -132,10 +131,11 @@ def command(paths: tuple[str, ...], **chosen: Any) -> None:
             console.note(note)
         if not inputs.several and inputs.files:
             over_cluster = cluster.is_asked_for(chosen)
-            if over_cluster and not is_video(inputs.files[0]):
+            for_video = is_for_video(inputs.files[0], target, chosen["output_format"])
+            if over_cluster and not for_video:
                 raise InputError(f"{inputs.files[0]}: is one picture; `ray` is for folders and videos")
             prepared: PreparedFile | PreparedVideo | PreparedStills
-            if is_video(inputs.files[0]):
+            if for_video:
                 prepared = prepare(inputs.files[0], target, of_video, options, chosen["output_format"])
             else:
                 of_video.refuse_for(str(inputs.files[0]))

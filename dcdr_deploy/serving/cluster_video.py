@@ -112,10 +112,10 @@ def convert_segments(crew: Crew, first: Ready, prepared: PreparedVideo, listener
         failed = run.error or ahead.error
         if failed is not None:
             raise failed
-        trailing: tuple[int, ...] = ()
+        trailing: tuple[int | None, ...] = ()
         if survey.selection is not None:
             trailing = survey.selection.trailing
-            prepared.note_shortfall(source, survey.selection, place)
+            prepared.note_end(source, survey.selection, place.reached.frames)
         return prepared.finish(place, first.info, Computed(run.fresh, run.stages, trailing), started, listener)
 
 

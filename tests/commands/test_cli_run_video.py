@@ -117,3 +117,23 @@ def test_without_pyav_the_line_that_installs_it_is_told(dcdr, film, monkeypatch)
     assert done.exit_code == 2
     assert "videos need PyAV" in done.stderr
     assert 'pip install "av' in done.stderr
+
+
+@pytest.mark.parametrize("name", ["12:30 take.mp4", "100%d.mp4", "-first.mp4", "ein Stück.mp4", "film.h264", "film"])
+@pytest.mark.parametrize("target", ["20:15 out.mkv", "-out.mp4"])
+def test_any_name_is_a_files_name(dcdr, film, tiny_model, name, target):
+    """FFmpeg takes what stands before a colon for a protocol; what is to become a video is one by any name."""
+    film.rename(film.with_name(name))
+    result = dcdr("run", "-m", tiny_model, "-q", "--frames", 2, "--", name, target)
+    assert result.exit_code == 0, result.output
+    assert film.with_name(target).exists()
+
+
+def test_a_picture_is_no_video_whatever_its_name(dcdr, make_picture, tmp_path):
+    make_picture(tmp_path / "shot.png")
+    for name in ("shot.png", "shot.mp4"):
+        if not (tmp_path / name).exists():
+            (tmp_path / "shot.png").rename(tmp_path / name)
+        result = dcdr("run", name, "out.mkv")
+        assert result.exit_code == 2
+        assert f"{name}: is a picture by its content; name it and its output so" in result.stderr

@@ -29,7 +29,7 @@ FFMPEG = shutil.which("ffmpeg")
 
 @dataclass(frozen=True)
 class Clip:
-    """What :func:`write_clip` writes; tags are primaries, transfer, matrix and range."""
+    """What :func:`write_clip` writes; tags are primaries, transfer, matrix and range; of .ts, seconds before it."""
 
     frames: int = 12
     size: tuple[int, int] = (HEIGHT, WIDTH)
@@ -44,6 +44,7 @@ class Clip:
     chapters: bool = False
     attachment: bool = False
     rotation: int = 0
+    offset: int = 10
     sar: Fraction | None = None
     options: dict[str, str] = field(default_factory=lambda: {"preset": "ultrafast", "qp": "4", "bf": "0"})
 
@@ -69,7 +70,7 @@ def write_clip(path: Path, clip: Clip = Clip(), paint: Callable[[int], NDArray[A
     import av
 
     rows, columns = clip.size
-    clock = {"output_ts_offset": "10"} if path.suffix == ".ts" else {}
+    clock = {"output_ts_offset": str(clip.offset)} if path.suffix == ".ts" else {}
     with av.open(str(path), "w", options=clock) as output:
         video = output.add_stream(clip.codec, rate=RATE, options=clip.options)
         context = video.codec_context
@@ -207,6 +208,53 @@ def packet_times(path: Path, kind: str, track: int = 0) -> list[Fraction]:
     with av.open(str(path)) as container:
         stream = [stream for stream in container.streams if stream.type == kind][track]
         return [packet.pts * packet.time_base for packet in container.demux(stream) if packet.pts is not None]
+
+
+def copied(
+    source: Path,
+    target: Path,
+    keep: Callable[[int], bool] = lambda number: True,
+    options: Any = None,
+    **parameters: Any,
+) -> Path:
+    """Copy a video's packets into another file.
+
+    Args:
+        source, target: files.
+        keep: tells of a packet's number, in the order of decoding, whether it is copied.
+        options: of the muxer.
+        parameters: what the track says of itself, by PyAV's names.
+    """
+    import av
+
+    with av.open(str(source)) as before, av.open(str(target), "w", options=options or {}) as after:
+        track = before.streams.video[0]
+        new = after.add_stream_from_template(track, opaque=True)
+        for name, value in parameters.items():
+            if name == "display_matrix":
+                new.set_display_matrix(value)
+            else:
+                setattr(new.codec_context, name, value)
+        packets = (packet for packet in before.demux(track) if packet.size)
+        for number, packet in enumerate(packets):
+            if keep(number):
+                packet.stream = new
+                after.mux(packet)
+    return target
+
+
+def damaged(path: Path, *numbers: int) -> Path:
+    """Overwrite the packets of some frames, by their numbers in the order of decoding."""
+    import av
+
+    with av.open(str(path)) as container:
+        places = [(packet.pos, packet.size) for packet in container.demux(video=0) if packet.size]
+    content = bytearray(path.read_bytes())
+    for number in numbers:
+        position, size = places[number]
+        content[position : position + size] = b"\xff" * size
+    path.write_bytes(content)
+    return path
 
 
 def ffprobe(path: Path, *arguments: str) -> dict[str, Any]:

@@ -10,9 +10,11 @@ from dcdr_deploy.imaging.write import OUTPUT_SUFFIXES
 from dcdr_deploy.run import sequence
 from dcdr_deploy.run.outputs import ConvertOptions
 from dcdr_deploy.run.video.convert import PreparedVideo
+from dcdr_deploy.run.video.opening import is_video
 from dcdr_deploy.run.video.options import VideoOptions
 from dcdr_deploy.run.video.prepared import VideoSettings
 from dcdr_deploy.run.video.stills import PreparedStills
+from dcdr_deploy.run.video.target import CONTAINERS
 
 FORMATS = ("mkv", "mp4", "mov")
 """Formats of videos in an output folder; the first one, which holds every kind of track, is the default."""
@@ -60,6 +62,11 @@ def prepare(
 def settings_of(video: VideoOptions, options: ConvertOptions) -> VideoSettings:
     """Return the settings for a video."""
     return VideoSettings(options.scale, options.dials, video, options.write.light)
+
+
+def is_for_video(source: Path, target: str, form: str | None) -> bool:
+    """Tell whether an input is to be taken for a video: by its name, or by what is to be made of it."""
+    return is_video(source) or form in FORMATS or Path(target).suffix.lower() in CONTAINERS
 
 
 def is_folder(target: str) -> bool:

@@ -53,6 +53,24 @@ class Tags:
     matrix: int = 2
     range: int = 0
 
+    def or_else(self, other: Tags) -> Tags:
+        """Return these tags, and another's where nothing is said; its range too where nothing at all is."""
+        ours, others = (self.primaries, self.transfer, self.matrix), (other.primaries, other.transfer, other.matrix)
+        first, second, third = (b if a in UNSPECIFIED else a for a, b in zip(ours, others, strict=True))
+        # A decoder says limited where its stream says nothing.
+        silent = all(mine in UNSPECIFIED for mine in ours)
+        return Tags(first, second, third, (other.range or self.range) if silent else (self.range or other.range))
+
+    def differences(self, other: Tags) -> list[str]:
+        """Return of what another says something else, in words."""
+        return [
+            name
+            for name in ("primaries", "transfer", "matrix")
+            if (mine := getattr(self, name)) != (theirs := getattr(other, name))
+            and not {mine, theirs} & UNSPECIFIED
+            and not (name == "transfer" and {mine, theirs} <= SCREEN_TRANSFERS)
+        ]
+
 
 @dataclass(frozen=True)
 class Colours:
@@ -73,21 +91,40 @@ class Colours:
     note: str = ""
 
 
-def resolve(tags: Tags, width: int, height: int, *, is_rgb: bool, full_by_format: bool = False) -> Colours:
+def refuse_hdr(transfer: int) -> None:
+    """Refuse a transfer characteristic of HDR.
+
+    Raises:
+        InputError: it is one.
+    """
+    if transfer in (h273.PQ, h273.HLG):
+        raise InputError(f"is HDR already ({h273.TRANSFERS[transfer].name}); this tool makes HDR of SDR")
+
+
+def resolve(
+    tags: Tags,
+    width: int,
+    height: int,
+    *,
+    is_rgb: bool,
+    is_gray: bool = False,
+    full_by_format: bool = False,
+    full_gray: bool = False,
+) -> Colours:
     """Return what the samples of a video are.
 
     Args:
         tags: what the file says.
         width, height: pixels as coded.
         is_rgb: samples are RGB, by their pixel format.
+        is_gray: there is luma only.
         full_by_format: the pixel format says full range (FFmpeg's yuvj420p and its like).
+        full_gray: where no range is said gray has full range, as RGB has; all else is limited.
 
     Raises:
         InputError: the video is HDR, or its matrix is none of :data:`LUMA`.
     """
-    if tags.transfer in (h273.PQ, h273.HLG):
-        name = h273.TRANSFERS[tags.transfer].name
-        raise InputError(f"is HDR already ({name}); this tool makes HDR of SDR")
+    refuse_hdr(tags.transfer)
     hd = width >= HD_WIDTH or height > HD_HEIGHT
     guessed = []
     luma = None
@@ -95,7 +132,7 @@ def resolve(tags: Tags, width: int, height: int, *, is_rgb: bool, full_by_format
         matrix = tags.matrix
         if matrix in UNSPECIFIED or matrix == RGB_MATRIX:
             matrix = 1 if hd else 6
-            guessed.append("matrix BT.709" if hd else "matrix BT.601")
+            guessed += [] if is_gray else ["matrix BT.709" if hd else "matrix BT.601"]
         if matrix not in LUMA:
             raise InputError(f"has matrix coefficients {matrix} of H.273, which are not read; convert it to BT.709")
         luma = LUMA[matrix]
@@ -104,7 +141,9 @@ def resolve(tags: Tags, width: int, height: int, *, is_rgb: bool, full_by_format
         primaries = 1 if hd or is_rgb else {576: 5, 480: 6, 486: 6}.get(height, 1)
         if primaries != 1:
             guessed.append(f"primaries BT.601 of {height} lines")
-    full = full_by_format or tags.range == FULL_RANGE or (is_rgb and tags.range == 0)
+    full = full_by_format or tags.range == FULL_RANGE or (tags.range == 0 and (is_rgb or (is_gray and full_gray)))
+    if is_gray and tags.range == 0:
+        guessed.append("full range" if full else "limited range")
     encoding = _encoding(primaries, tags.transfer)
     name = _name(luma, primaries, encoding, full)
     note = f"its colours are not tagged: taken as {' and '.join(guessed)}" if guessed else ""

@@ -28,7 +28,7 @@ from dcdr_deploy.run.video.segments import Segment, Workplace, opened
 from dcdr_deploy.run.video.source import VideoSource
 from dcdr_deploy.run.video.streams import Window
 from dcdr_deploy.run.video.sums import Sums
-from dcdr_deploy.run.video.target import CONTAINERS, NVENC, SOFTWARE, Geometry, resolve
+from dcdr_deploy.run.video.target import CONTAINERS, NVENC, SOFTWARE, Geometry, check_opens, resolve
 from dcdr_deploy.run.video.work import Work
 from dcdr_deploy.system.files import refuse_overwriting, refuse_url
 from dcdr_deploy.system.progress import Event, Listener, silent
@@ -47,7 +47,7 @@ class Computed:
 
     fresh: int = 0
     stages: dict[str, float] = field(default_factory=dict)
-    trailing: tuple[int, ...] = ()
+    trailing: tuple[int | None, ...] = ()
 
 
 class PreparedVideo(Prepared):
@@ -87,6 +87,7 @@ class PreparedVideo(Prepared):
             height, width = self.info.shown_size
             self.notes.append(f"{width}x{height} became {size[1]}x{size[0]}: 4:2:0 and 4:2:2 need even edges")
         self._picture = Geometry(size, self.info.time_base, self.info.rate, sar)
+        check_opens(self._target, self._picture)
 
     def convert(self, runner: Runner, listener: Listener = silent) -> VideoReport:
         """Run the network over every frame and write the result.
@@ -112,7 +113,7 @@ class PreparedVideo(Prepared):
                 work = Work(selection, self.restoring(runner), sink, self.counting(listener, reached.frames))
                 self._run(work, sink, place, listener)
                 computed = Computed(work.fresh, work.seconds, selection.trailing)
-                self.note_shortfall(source, selection, place)
+                self.note_end(source, selection, place.reached.frames)
             return self.finish(place, runner.engine.info, computed, started, listener)
 
     def selection(self, source: VideoSource, reached: Reached, frames: int | None = None) -> Selection:
@@ -154,11 +155,6 @@ class PreparedVideo(Prepared):
         nvenc = self._target.encoder is self._target.codec.nvenc
         encode = replace(self.settings.video.encode, encoder=NVENC if nvenc else SOFTWARE)
         return replace(self.settings, video=replace(self.settings.video, encode=encode))
-
-    def note_shortfall(self, source: VideoSource, selection: Selection, place: Workplace) -> None:
-        """Note what is missing at the end of a source that was read to its end."""
-        missing = source.shortfall(place.reached.frames) if selection.complete else ""
-        self.notes += [missing] if missing else []
 
     def finish(
         self, place: Workplace, engine: EngineInfo, computed: Computed, started: float, listener: Listener
@@ -232,8 +228,11 @@ class PreparedVideo(Prepared):
         )
         entries = self.settings.noted().items()
         made = f"dcdr-deploy {__version__}, " + ", ".join(f"{name} {value}" for name, value in entries)
-        job = Join(self._target, self._picture, self.info.path, window, hdr10, {"comment": made})
-        join(path, job, place, segments)
+        skipped = round((first - self.info.begin * self.info.time_base) * self.info.rate)
+        job = Join(self._target, self._picture, self.info.path, window, hdr10, {"comment": made}, skipped)
+        moved = join(path, job, place, segments)
+        if moved:
+            self.notes.append(f"{moved} packets of sound or subtitles whose time stamps did not rise were moved on")
         return sums
 
 

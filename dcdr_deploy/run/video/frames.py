@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -10,8 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcdr_deploy.errors import InputError
+from dcdr_deploy.run.video.decoding import LostFrame
 from dcdr_deploy.run.video.options import REPEAT, SKIP, VideoOptions
-from dcdr_deploy.run.video.source import LostFrame, Seen, SourceFrame, VideoSource, rgb_of
+from dcdr_deploy.run.video.source import AnyFrame, OtherFrame, Seen, SourceFrame, VideoSource, rgb_of
+
+_RESTARTED = 1
+"""Seconds; stamps that do not rise by less are a writer's slips, by more those of another recording (FFmpeg's rule)."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +29,7 @@ class Picture:
         duration: for how long, in ticks; 0 if not known.
         rgb: what the network takes, (H, W, 3) uint16; ``None`` where it is the same as the picture before.
         seen: the frame of the source that was decoded last; ``None`` if none was.
-        lost: stamps since the picture before of frames that could not be decoded; -1 where not even that is known.
+        lost: stamps since the picture before of frames that could not be decoded, ``None`` where that is not known.
         mended: its stamp did not come after that of the picture before and was moved.
     """
 
@@ -33,7 +38,7 @@ class Picture:
     duration: int
     rgb: NDArray[np.uint16] | None
     seen: Seen | None
-    lost: tuple[int, ...] = ()
+    lost: tuple[int | None, ...] = ()
     mended: bool = False
 
 
@@ -83,7 +88,7 @@ class Selection:
                 that a run may begin there; 0 for none.
         """
         self.ended = self.complete = False
-        self.trailing: tuple[int, ...] = ()
+        self.trailing: tuple[int | None, ...] = ()
         self._source = source
         self._options = options
         self._last = reached.stamp
@@ -92,7 +97,7 @@ class Selection:
         self._room = min((most for most in (wanted, frames) if most is not None), default=None)
         begin = None if options.start is None else _stamp_at(source, options.start)
         self._end = None if options.end is None else _stamp_at(source, options.end)
-        self._frames: Iterator[SourceFrame | LostFrame] = source.frames(begin, reached.seen)
+        self._frames: Iterator[AnyFrame] = source.frames(begin, reached.seen)
         self._before: SourceFrame | None = None
         self._number = 0
 
@@ -100,7 +105,8 @@ class Selection:
         """Return the next picture, ``None`` after the last one.
 
         Raises:
-            InputError: a frame cannot be decoded and that is to end the run; or as :meth:`VideoSource.frames`.
+            InputError: a frame cannot be decoded and that is to end the run; one is HDR, interlaced or of another size;
+                or the clock begins anew.
         """
         found = self.look()
         return None if found is None else self.whole(*found)
@@ -117,7 +123,8 @@ class Selection:
         Raises:
             InputError: as :meth:`next`.
         """
-        lost: list[int] = []
+        lost: list[int | None] = []
+        damaged: LostFrame | None = None  # and whether anything comes after it is not known yet
         while not self.ended:
             frame = next(self._frames, None) if self._room is None or self._number < self._room else None
             if frame is None:
@@ -125,31 +132,44 @@ class Selection:
                 self.complete = self._room is None or self._number < self._room
             elif frame.stamp is not None and self._end is not None and frame.stamp >= self._end:
                 self.ended = True
+                self._refuse(damaged)
+            elif isinstance(frame, OtherFrame):
+                self._refuse(damaged)
+                raise InputError(frame.reason)
             elif isinstance(frame, SourceFrame):
+                self._refuse(damaged)
                 return self._picture(frame, frame.stamp, frame.duration, tuple(lost))
             elif self._last is None or frame.stamp is None or frame.stamp > self._last:
-                lost.append(-1 if frame.stamp is None else frame.stamp)
-                repeated = self._repeated(frame)
-                if repeated is not None:
-                    return self._picture(repeated, frame.stamp or 0, repeated.duration, tuple(lost))
+                lost.append(frame.stamp)
+                if self._options.on_error not in (SKIP, REPEAT) and not frame.headless:
+                    damaged = damaged or frame
+                repeated = self._source.last if self._options.on_error == REPEAT else None
+                if repeated is not None and frame.stamp is not None:
+                    return self._picture(repeated, frame.stamp, repeated.duration, tuple(lost))
         self.trailing += tuple(lost)
         return None
 
-    def _repeated(self, frame: LostFrame) -> SourceFrame | None:
-        """Return what stands in for a lost frame, ``None`` if it is left out."""
-        if self._options.on_error not in (SKIP, REPEAT):
-            where = "somewhere" if frame.stamp is None else f"at {self._source.info.seconds_of(frame.stamp):.3f} s"
+    def _refuse(self, damaged: LostFrame | None) -> None:
+        """Refuse a frame that cannot be decoded, now that the file does not break off there."""
+        if damaged is not None:
+            where = "somewhere" if damaged.stamp is None else f"at {self._source.info.seconds_of(damaged.stamp):.3f} s"
             raise InputError(
                 f"{self._source.info.path}: the frame {where} cannot be decoded; `on_error` skip leaves such frames "
                 "out, repeat shows the one before instead"
             )
-        return self._source.last if self._options.on_error == REPEAT and frame.stamp is not None else None
 
     def _picture(
-        self, frame: SourceFrame, stamp: int, duration: int, lost: tuple[int, ...]
+        self, frame: SourceFrame, stamp: int, duration: int, lost: tuple[int | None, ...]
     ) -> tuple[Picture, SourceFrame | None]:
         mended = self._last is not None and stamp <= self._last
         if mended and self._last is not None:
+            info = self._source.info
+            back, at = (self._last - stamp) * info.time_base, info.seconds_of(self._last)
+            if back >= _RESTARTED:
+                raise InputError(
+                    f"{info.path}: its clock jumps back by {float(back):.3f} s after {at:.3f} s; set that right first, "
+                    f"for example by ffmpeg -i {shlex.quote(str(info.path))} -map 0 -c copy whole.mkv"
+                )
             stamp = self._last + 1
         begins = self._whole_every > 0 and self._number % self._whole_every == 0
         same = not begins and self._before is not None and _are_equal(self._before, frame)
@@ -166,4 +186,6 @@ def _stamp_at(source: VideoSource, seconds: Fraction) -> int:
 def _are_equal(before: SourceFrame, after: SourceFrame) -> bool:
     if before is after:
         return True
+    if before.reading is not after.reading:
+        return False
     return before.checksum == after.checksum and all(map(np.array_equal, before.planes, after.planes))

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dcdr_deploy.errors import OutputError
 from dcdr_deploy.run.video import timing
 from dcdr_deploy.run.video.bitstream import Hdr10, with_boxes
-from dcdr_deploy.run.video.package import load
+from dcdr_deploy.run.video.package import address, load, reason
 from dcdr_deploy.run.video.segments import Segment, Workplace
 from dcdr_deploy.run.video.streams import Companions, Window
 from dcdr_deploy.run.video.target import Geometry, Target
@@ -19,6 +21,12 @@ from dcdr_deploy.system.files import atomic_path
 _OPTIONS = {"fflags": "+bitexact", "avoid_negative_ts": "disabled"}
 """Without the first Matroska's writer draws numbers by chance; without the second it moves the pictures where sound
 begins before them, as that of AAC does by its priming."""
+
+_TIMECODE = "timecode"
+"""Tag of the first frame's SMPTE 12M time code; MP4 and MOV get a track by it."""
+
+_MP4_TICKS = 1000
+"""A second, for the whole file, by FFmpeg's default."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +40,7 @@ class Join:
         window: which part of it.
         hdr10: what is stated of the light; ``None`` for HLG.
         metadata: entries of the file's header.
+        skipped: frames of the source before the first one of the output.
     """
 
     target: Target
@@ -40,9 +49,10 @@ class Join:
     window: Window
     hdr10: Hdr10 | None
     metadata: dict[str, str]
+    skipped: int = 0
 
 
-def join(path: Path, job: Join, place: Workplace, segments: Sequence[Segment]) -> None:
+def join(path: Path, job: Join, place: Workplace, segments: Sequence[Segment]) -> int:
     """Write a whole file, or leave what was there.
 
     Args:
@@ -51,16 +61,33 @@ def join(path: Path, job: Join, place: Workplace, segments: Sequence[Segment]) -
         place: where the segments lie.
         segments: at least one.
 
+    Returns:
+        How many packets of other tracks had time stamps that did not rise, and were moved on.
+
     Raises:
-        OutputError: it cannot be written.
+        OutputError: it cannot be written, or not hold the tracks that go along.
     """
     av = load()
+    try:
+        return _join(path, job, place, segments)
+    except av.error.FFmpegError as error:
+        if isinstance(error, OSError):
+            raise
+        raise OutputError(
+            f"{path}: the tracks of {job.source} cannot be put together: {reason(error)}; write .mkv, or leave out the "
+            "track by ffmpeg first"
+        ) from error
+
+
+def _join(path: Path, job: Join, place: Workplace, segments: Sequence[Segment]) -> int:
+    av = load()
     first = next(place.packets(segments[0]))
+    begin = segments[0].stamps()[0] - round(job.window.origin / job.picture.time_base)
     with (
         atomic_path(path) as temporary,
         _template(job, first) as template,
         Companions(job.source, job.target.container) as companions,
-        av.open(str(temporary), "w", format=job.target.container, options=_OPTIONS) as output,
+        av.open(address(temporary), "w", format=job.target.container, options=_options(job, begin)) as output,
     ):
         video = output.add_stream_from_template(template.streams.video[0], opaque=True)
         tag = job.target.codec.tags.get(job.target.container)
@@ -70,6 +97,9 @@ def join(path: Path, job: Join, place: Workplace, segments: Sequence[Segment]) -
         video.time_base = job.picture.time_base
         output.metadata.update(job.metadata)
         companions.add_to(output)
+        for metadata in (output.metadata, video.metadata) if job.skipped else ():
+            if _TIMECODE in metadata:
+                metadata[_TIMECODE] = timing.timecode_after(metadata[_TIMECODE], job.skipped, job.picture.rate)
         companions.set_chapters(output, job.window)
         pictures = _pictures(job, place, segments, video)
         waiting = next(pictures, None)
@@ -81,6 +111,22 @@ def join(path: Path, job: Join, place: Workplace, segments: Sequence[Segment]) -
         while waiting is not None:
             output.mux(waiting)
             waiting = next(pictures, None)
+        return companions.moved
+
+
+def _options(job: Join, begin: int) -> dict[str, str]:
+    """Return the muxer's options.
+
+    Args:
+        job: what is put together.
+        begin: stamp of the first picture. MP4 says in ticks of the whole file, by default of a millisecond, how much
+            time comes before it.
+    """
+    base = job.picture.time_base
+    if job.target.container == "matroska" or (begin * base * _MP4_TICKS).denominator == 1:
+        return _OPTIONS
+    ticks = math.lcm(base.denominator, _MP4_TICKS)  # exact for chapters too, which count in milliseconds
+    return {**_OPTIONS, "movie_timescale": str(ticks if ticks < 1 << 31 else base.denominator)}
 
 
 def _pictures(job: Join, place: Workplace, segments: Sequence[Segment], stream: Any) -> Iterator[Any]:

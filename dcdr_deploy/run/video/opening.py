@@ -9,22 +9,28 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from dcdr_deploy.errors import InputError
-from dcdr_deploy.run.video import colours
-from dcdr_deploy.run.video.colours import Tags
-from dcdr_deploy.run.video.package import load, reason
-from dcdr_deploy.run.video.planes import pixel_format
+from dcdr_deploy.run.video.decoding import stamps_of
+from dcdr_deploy.run.video.orientation import Orientation, of_matrix
+from dcdr_deploy.run.video.package import address, load, reason
+from dcdr_deploy.run.video.reading import Readings
 from dcdr_deploy.run.video.source import VideoInfo, VideoSource
 from dcdr_deploy.run.video.streams import is_cover
 from dcdr_deploy.system.files import refuse_url
 
 _PROGRESSIVE = (0, 1)  # FFmpeg's AV_FIELD_UNKNOWN and AV_FIELD_PROGRESSIVE
 _BEGIN_AT_ZERO = ("mpegts", "mpeg", "flv")  # broadcasts: their clocks begin anywhere
+_TIMED_TRACKS = ("mov,", "avi", "mpegts", "mpeg")  # of others FFmpeg gives the whole file's length for a track's
+_EDITED = "mov,"
+_PICTURES = "image2"
 _SHORT_BY = Fraction(3, 2)  # frames; a file whose last frame ends earlier than stated by more is cut short
 
 SUFFIXES = frozenset(
     {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ts", ".m2ts", ".mts", ".mpg", ".mpeg", ".wmv", ".flv", ".mxf"}
-    | {".vob", ".ogv", ".3gp", ".y4m"}
+    | {".vob", ".ogv", ".ogm", ".3gp", ".3g2", ".y4m", ".nut", ".dv", ".asf", ".f4v", ".divx", ".mk3d", ".m2t", ".gxf"}
+    | {".m1v", ".m2v", ".h264", ".264", ".avc", ".h265", ".265", ".hevc", ".ivf", ".obu", ".mjpeg", ".mjpg"}
 )
 """Of files that are taken for videos, lower case."""
 
@@ -43,13 +49,13 @@ def open_video(path: Path, *, deinterlace: bool = False) -> Iterator[VideoSource
         deinterlace: make whole frames of fields.
 
     Raises:
-        InputError: the file is not there, holds no video that can be decoded, is HDR, or is interlaced.
+        InputError: the file is not there, holds no video that can be decoded, is HDR, is interlaced, or is a picture.
         MissingDependency: PyAV is not installed.
     """
     av = load()
     refuse_url(path, InputError)
     try:
-        container = av.open(str(path), metadata_errors="replace")
+        container = av.open(address(path), metadata_errors="replace")
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file; check the path") from error
     except (av.error.FFmpegError, OSError) as error:
@@ -65,6 +71,8 @@ def open_video(path: Path, *, deinterlace: bool = False) -> Iterator[VideoSource
 
 
 def _described(path: Path, container: Any, deinterlace: bool) -> VideoSource:
+    if container.format.name == _PICTURES or container.format.name.endswith("_pipe"):
+        raise InputError(f"{path}: is a picture by its content; name it and its output so, such as .png and .exr")
     pictures = [stream for stream in container.streams.video if not is_cover(stream)]
     if not pictures:
         raise InputError(f"{path}: holds no video track")
@@ -72,6 +80,8 @@ def _described(path: Path, container: Any, deinterlace: bool) -> VideoSource:
     context = stream.codec_context
     if context is None or not context.pix_fmt:
         raise InputError(f"{path}: its video cannot be decoded; nothing is known of its codec or its pixels")
+    readings = Readings(container, context)
+    stamps = stamps_of(container)
     first = _first_frame(container, stream)
     # PyAV knows a track's field order from version 18 on, a frame's in any.
     interlaced = getattr(context, "field_order", 0) not in _PROGRESSIVE or (
@@ -79,51 +89,74 @@ def _described(path: Path, container: Any, deinterlace: bool) -> VideoSource:
     )
     if interlaced and not deinterlace:
         raise InputError(f"{path}: is interlaced; `deinterlace` makes whole frames of it")
-    try:
-        kind = pixel_format(context.pix_fmt)
-        tags = Tags(context.color_primaries, context.color_trc, context.colorspace, context.color_range)
-        about = colours.resolve(tags, context.width, context.height, is_rgb=kind.is_rgb, full_by_format=kind.full_range)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
-    notes = [about.note] if about.note else []
+    notes, reading = [], None
+    if first is not None:
+        try:
+            reading = readings.of(first)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
+        notes += [reading.colours.note] if reading.colours.note else []
+    notes += readings.notes
     if len(pictures) > 1:
         notes.append(f"{len(pictures) - 1} more video tracks are left out")
-    rate = stream.average_rate or stream.guessed_rate or stream.base_rate or Fraction(25)
-    rate = Fraction(rate)
-    seconds, tolerance = _seconds(container, stream, rate)
+    if first is not None and any(data.type.name == "A53_CC" for data in first.side_data):
+        notes.append("closed captions within the pictures are left out")
+    rate = Fraction(stream.average_rate or stream.guessed_rate or stream.base_rate or 25)
+    begin = None if first is None else getattr(first, stamps)
+    begin = begin if begin is not None else stream.start_time or 0
+    seconds, tolerance = _seconds(container, stream, begin * stream.time_base, rate)
     info = VideoInfo(
         path=path,
         codec=context.name,
-        width=context.width,
-        height=context.height,
-        rotation=0 if first is None else round(first.rotation / 90) * 90 % 360,
+        width=context.width if first is None else first.width,
+        height=context.height if first is None else first.height,
+        orientation=_orientation(first),
         sar=stream.sample_aspect_ratio or Fraction(1),
         rate=rate,
         time_base=stream.time_base,
-        begin=stream.start_time or 0,
-        frames=stream.frames or None,
+        begin=begin,
+        frames=_frames(stream, seconds, rate),
         seconds=seconds,
         tolerance=tolerance,
-        format=kind,
-        colours=about,
+        colours="" if reading is None else reading.colours.name,
         interlaced=interlaced,
         origin=_origin(container),
         notes=tuple(notes),
     )
-    return VideoSource(container, stream, info, deinterlace=deinterlace)
+    return VideoSource(container, stream, info, readings, deinterlace=deinterlace, stamps=stamps)
 
 
-def _seconds(container: Any, stream: Any, rate: Fraction) -> tuple[Fraction | None, Fraction]:
-    """Return how long the video should be, and by how much it may be shorter."""
-    if stream.duration:
-        return Fraction(stream.duration * stream.time_base), _SHORT_BY / rate
-    parts = stream.metadata.get("DURATION", "").split(":")  # Matroska's, of a track
-    if len(parts) == 3:
+def _orientation(first: Any) -> Orientation:
+    for data in () if first is None else first.side_data:
+        if data.type.name == "DISPLAYMATRIX":
+            return of_matrix(np.frombuffer(data, "<i4").tolist())
+    return Orientation()
+
+
+def _frames(stream: Any, seconds: Fraction | None, rate: Fraction) -> int | None:
+    """Return how many frames there should be: those that the file counts, less what an edit list leaves out."""
+    if not stream.frames or seconds is None or not stream.container.format.name.startswith(_EDITED):
+        return stream.frames or None
+    return min(stream.frames, max(round(seconds * rate), 1))
+
+
+def _seconds(container: Any, stream: Any, begin: Fraction, rate: Fraction) -> tuple[Fraction | None, Fraction]:
+    """Return how long the video should be from its first frame on, and by how much it may be shorter."""
+    is_matroska = container.format.name.startswith("matroska")
+    parts = stream.metadata.get("DURATION", "").split(":")  # Matroska's, of a track: when it ends
+    if is_matroska and len(parts) == 3:
         with suppress(ValueError):
-            stated = Fraction(parts[0]) * 3600 + Fraction(parts[1]) * 60 + Fraction(parts[2])
-            return stated, _SHORT_BY / rate
+            ends = Fraction(parts[0]) * 3600 + Fraction(parts[1]) * 60 + Fraction(parts[2])
+            return max(ends - begin, Fraction(0)), _SHORT_BY / rate
+    if stream.duration and container.format.name.startswith(_TIMED_TRACKS):
+        ends = ((stream.start_time or 0) + stream.duration) * stream.time_base
+        return max(ends - begin, Fraction(0)), _SHORT_BY / rate
     # What is known of the whole file alone may be the length of another track.
-    return (Fraction(container.duration, 1_000_000) if container.duration else None), _SHORT_BY / rate + 1
+    if not container.duration:
+        return None, _SHORT_BY
+    starts = 0 if is_matroska else container.start_time or 0
+    alone = _SHORT_BY / rate + (1 if len(container.streams) > 1 else 0)
+    return max(Fraction(starts + container.duration, 1_000_000) - begin, Fraction(0)), alone
 
 
 def _origin(container: Any) -> Fraction:

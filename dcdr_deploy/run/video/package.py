@@ -26,6 +26,11 @@ def load() -> Any:
     return av
 
 
+def address(path: str | os.PathLike[str]) -> str:
+    """Return how FFmpeg is told of a file: in a name alone it would take what stands before a colon for a protocol."""
+    return f"file:{os.fspath(path)}"
+
+
 def reason(error: Exception) -> str:
     """Return why FFmpeg failed, in its own words: what it logged last, where it did."""
     log = getattr(error, "log", None)

@@ -18,10 +18,11 @@ from dcdr_deploy.run.events import FramesDone
 from dcdr_deploy.run.manifest import settings_key
 from dcdr_deploy.run.restore import Steady
 from dcdr_deploy.run.runner import Runner
+from dcdr_deploy.run.video.frames import Selection
 from dcdr_deploy.run.video.opening import open_video
 from dcdr_deploy.run.video.options import DEFAULT_TEMPORAL, DEFAULT_VIDEO_OPTIONS, VideoOptions
 from dcdr_deploy.run.video.reports import VideoReport
-from dcdr_deploy.run.video.source import VideoInfo
+from dcdr_deploy.run.video.source import VideoInfo, VideoSource
 from dcdr_deploy.run.video.sums import Sums
 from dcdr_deploy.run.video.work import Renewed, Restoring
 from dcdr_deploy.run.working_scale import NATIVE, Scale
@@ -163,6 +164,17 @@ class Prepared:
 
         return tell
 
+    def note_end(self, source: VideoSource, selection: Selection, frames: int) -> None:
+        """Note what is to be said of a source once frames were read.
+
+        Args:
+            source: that was read.
+            selection: that read it.
+            frames: that came out, of this run and earlier ones.
+        """
+        missing = source.shortfall(frames, selection.trailing) if selection.complete else ""
+        self.notes += [sentence for sentence in (missing, source.changes) if sentence]
+
     def empty(self) -> InputError:
         """Return the error for a video of which nothing came out."""
         return InputError(f"{self.info.path}: no frame came out; it is cut short or damaged, or ends before `start`")
@@ -178,13 +190,16 @@ class Prepared:
         """
         info = self.info
         notes = list(self.notes)
+        before = sum(stamp is not None and stamp < info.begin for stamp in sums.lost)
+        if before:
+            notes.append(f"its beginning cannot be decoded; frames left out: {before}")
         if sums.mended:
             notes.append(f"{sums.mended} time stamps that did not rise were moved on by a tick")
         return VideoReport(
             source=info.path,
             frames=sums.frames,
             repeated=sums.repeated,
-            lost=tuple(round(info.seconds_of(stamp), 6) if stamp >= 0 else -1.0 for stamp in sums.lost),
+            lost=tuple(None if stamp is None else round(info.seconds_of(stamp), 6) for stamp in sums.lost),
             model=engine.metadata.name if engine.model is None else engine.model.name,
             backend=engine.backend,
             device=engine.device,
@@ -193,7 +208,7 @@ class Prepared:
             dials=self.settings.dials.turned(),
             recovery=sums.recovery,
             notes=tuple(notes),
-            colour=info.colours.name,
+            colour=info.colours,
             **made,
         )
 

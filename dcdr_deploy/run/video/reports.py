@@ -20,7 +20,7 @@ class VideoReport:
         frames: that were written in all.
         fresh: of these, those that this run wrote; the others an earlier one had.
         repeated: those that were the same as the one before and were not computed.
-        lost: seconds from the first frame on of frames that could not be decoded.
+        lost: seconds from the first frame on of frames that could not be decoded; ``None`` where that is not known.
         codec: in words.
         encoder: FFmpeg's name; empty for pictures.
         transfer: ``"pq"``, ``"hlg"`` or ``"linear"``; empty where the pictures' format decides.
@@ -44,7 +44,7 @@ class VideoReport:
     frames: int
     fresh: int
     repeated: int
-    lost: tuple[float, ...]
+    lost: tuple[float | None, ...]
     codec: str
     encoder: str
     transfer: str

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import heapq
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -15,10 +14,12 @@ from numpy.typing import NDArray
 
 from dcdr_deploy.errors import InputError
 from dcdr_deploy.imaging.colour import by_encoding
-from dcdr_deploy.run.video.colours import Colours
+from dcdr_deploy.run.video.decoding import LostFrame, decoded
 from dcdr_deploy.run.video.deinterlacing import Deinterlacer
-from dcdr_deploy.run.video.package import load
-from dcdr_deploy.run.video.planes import PixelFormat, checksum, planes_of
+from dcdr_deploy.run.video.orientation import Orientation
+from dcdr_deploy.run.video.package import address, load
+from dcdr_deploy.run.video.planes import checksum, planes_of
+from dcdr_deploy.run.video.reading import Reading, Readings
 from dcdr_deploy.run.video.yuv import Plane, rgb_codes, to_rgb
 
 
@@ -30,16 +31,15 @@ class VideoInfo:
         path: the file.
         codec: FFmpeg's name.
         width, height: pixels as stored.
-        rotation: degrees counter-clockwise, a multiple of 90, by which a player turns the picture.
+        orientation: how a player turns the picture.
         sar: width of a pixel over its height, as stored.
         rate: frames a second, on average.
         time_base: seconds of a tick of the stamps.
-        begin: stamp of the first frame as far as the file says.
+        begin: stamp of the first frame that can be decoded; what the file says where there is none.
         frames: how many there should be; ``None`` if the file does not say.
         seconds: how long it should be; ``None`` if the file does not say.
         tolerance: seconds by which it may be shorter all the same.
-        format: of the pixels.
-        colours: what samples stand for.
+        colours: what the samples of the first frame stand for, in words.
         interlaced: whether the file says so.
         origin: seconds that are taken off all stamps: the clock's start in broadcasts, else 0.
         notes: sentences about what was taken for want of better, and what is left out.
@@ -49,7 +49,7 @@ class VideoInfo:
     codec: str
     width: int
     height: int
-    rotation: int
+    orientation: Orientation
     sar: Fraction
     rate: Fraction
     time_base: Fraction
@@ -57,8 +57,7 @@ class VideoInfo:
     frames: int | None
     seconds: Fraction | None
     tolerance: Fraction
-    format: PixelFormat
-    colours: Colours
+    colours: str
     interlaced: bool
     origin: Fraction
     notes: tuple[str, ...] = ()
@@ -66,12 +65,12 @@ class VideoInfo:
     @property
     def shown_size(self) -> tuple[int, int]:
         """(height, width) in pixels after the rotation."""
-        return (self.height, self.width) if self.rotation % 180 == 0 else (self.width, self.height)
+        return (self.height, self.width) if not self.orientation.sideways else (self.width, self.height)
 
     @property
     def shown_sar(self) -> Fraction:
         """Width of a pixel over its height after the rotation."""
-        return self.sar if self.rotation % 180 == 0 else 1 / self.sar
+        return 1 / self.sar if self.orientation.sideways else self.sar
 
     def seconds_of(self, stamp: int) -> float:
         """Return the time of a stamp from the first frame on."""
@@ -87,23 +86,27 @@ class SourceFrame:
         duration: for how long, in ticks; 0 if not known.
         planes: copies of FFmpeg's.
         checksum: of the planes.
+        reading: how they are read.
     """
 
     stamp: int
     duration: int
     planes: tuple[Plane, ...] = field(repr=False)
     checksum: int
+    reading: Reading
 
 
 @dataclass(frozen=True)
-class LostFrame:
-    """A frame that cannot be decoded.
+class OtherFrame:
+    """A frame that is not read, such as one of another size.
 
     Attributes:
-        stamp: when it would be shown, in ticks; ``None`` if not even that can be told.
+        stamp: when it is shown, in ticks.
+        reason: why, for people.
     """
 
-    stamp: int | None
+    stamp: int
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -114,6 +117,9 @@ class Seen:
     checksum: int
 
 
+AnyFrame = SourceFrame | LostFrame | OtherFrame
+
+
 class VideoSource:
     """An open video; from :func:`open_video`.
 
@@ -122,24 +128,25 @@ class VideoSource:
         last: the frame that was decoded last; ``None`` before the first.
     """
 
-    def __init__(self, container: Any, stream: Any, info: VideoInfo, *, deinterlace: bool) -> None:
+    def __init__(
+        self, container: Any, stream: Any, info: VideoInfo, readings: Readings, *, deinterlace: bool, stamps: str
+    ) -> None:
         self._container = container
         self._stream = stream
+        self._readings = readings
+        self._stamps = stamps
         self._deinterlace = deinterlace
         self._enters = True
         self.info = info
         self.last: SourceFrame | None = None
 
-    def frames(self, begin: int | None = None, seen: Seen | None = None) -> Iterator[SourceFrame | LostFrame]:
+    def frames(self, begin: int | None = None, seen: Seen | None = None) -> Iterator[AnyFrame]:
         """Yield frames in the order shown; a later call begins anew.
 
         Args:
             begin: only those shown at this stamp or later.
             seen: only those after this one, which an earlier run saw. The file is entered at a key frame before it, and
                 read from its beginning if another picture comes out there, or after :meth:`read_through`.
-
-        Raises:
-            InputError: a frame is interlaced and nothing is to be done about it, or frames change their size.
         """
         if seen is not None:
             frames = self._from(seen.stamp)
@@ -161,12 +168,12 @@ class VideoSource:
         """Have the file read from its beginning from now on: entered at a key frame, it gave other frames."""
         self._enters = False
 
-    def _from(self, stamp: int | None) -> Iterator[SourceFrame | LostFrame]:
+    def _from(self, stamp: int | None) -> Iterator[AnyFrame]:
         """Return the frames from a key frame before a stamp on, ``None`` for the file's beginning."""
         av = load()
         number = self._stream.index
         self._container.close()
-        self._container = av.open(str(self.info.path), metadata_errors="replace")
+        self._container = av.open(address(self.info.path), metadata_errors="replace")
         self._stream = self._container.streams[number]
         self.last = None
         if self._enters and stamp is not None and stamp > self.info.begin:
@@ -180,94 +187,82 @@ class VideoSource:
         """Close the file."""
         self._container.close()
 
-    def _decode(self) -> Iterator[SourceFrame | LostFrame]:
+    def _decode(self) -> Iterator[AnyFrame]:
         deinterlacer = Deinterlacer(self._stream) if self._deinterlace else None
-        for frame in self._raw():
+        fields = self.info.interlaced  # two may be two packets
+        for frame in decoded(self._container, self._stream, stamps=self._stamps, one_each=not fields):
             if isinstance(frame, LostFrame):
                 yield frame
-                continue
-            if deinterlacer is None:
-                if frame.interlaced_frame:
-                    raise InputError(f"{self.info.path}: is interlaced; `deinterlace` makes whole frames of it")
+            elif deinterlacer is None:
                 yield self._taken(frame)
             else:
                 yield from map(self._taken, deinterlacer.frames(frame))
         if deinterlacer is not None:
             yield from map(self._taken, deinterlacer.frames(None))
 
-    def _raw(self) -> Iterator[Any]:
-        """Yield FFmpeg's frames, and what was lost between them: packets whose stamps no frame came with."""
-        av = load()
-        expected: list[int] = []
-        regular = not self.info.interlaced  # two fields may be two packets
-        for packet in self._container.demux(self._stream):
-            if packet.size and packet.pts is not None and not packet.is_discard:
-                heapq.heappush(expected, packet.pts)
-            try:
-                frames = packet.decode()
-            except av.error.FFmpegError:
-                frames = []
-                if not regular:
-                    yield LostFrame(packet.pts)
-            for frame in frames:
-                while regular and expected and frame.pts is not None and expected[0] < frame.pts:
-                    yield LostFrame(heapq.heappop(expected))
-                if expected and expected[0] == frame.pts:
-                    heapq.heappop(expected)
-                else:
-                    regular = False  # stamps of frames are not those of packets
-                if frame.is_corrupt:
-                    yield LostFrame(frame.pts)
-                else:
-                    yield frame
-        if regular:
-            yield from (LostFrame(heapq.heappop(expected)) for _ in range(len(expected)))
-
-    def _taken(self, frame: Any) -> SourceFrame:
-        planes = planes_of(frame, self.info.format)
-        if planes[0].shape != (self.info.height, self.info.width):
-            raise InputError(f"{self.info.path}: its picture changes size on the way; cut it there first")
-        tick, own = self.info.time_base, frame.time_base or self.info.time_base
-        before = self.last
+    def _taken(self, frame: Any) -> SourceFrame | OtherFrame:
+        info, tick = self.info, self.info.time_base
+        own, before = frame.time_base or tick, self.last
         if frame.pts is None:  # of files without stamps: one after the other
-            stamp = self.info.begin if before is None else before.stamp + max(before.duration, 1)
+            stamp = info.begin if before is None else before.stamp + max(before.duration, 1)
         else:
             stamp = round(frame.pts * own / tick)
+        try:
+            if (frame.width, frame.height) != (info.width, info.height):
+                raise InputError(
+                    f"its picture becomes {frame.width}x{frame.height} and was {info.width}x{info.height}; cut it "
+                    "there first, or `end` before"
+                )
+            if frame.interlaced_frame and not self._deinterlace:
+                raise InputError("it is interlaced; `deinterlace` makes whole frames of it")
+            reading = self._readings.of(frame)
+            planes = planes_of(frame, reading.format)
+        except InputError as error:
+            return OtherFrame(stamp, f"{info.path}: from {info.seconds_of(stamp):.3f} s on {error}")
         duration = round((frame.duration or 0) * own / tick)
-        self.last = SourceFrame(stamp, duration, planes, checksum(planes))
+        self.last = SourceFrame(stamp, duration, planes, checksum(planes), reading)
         return self.last
 
-    def shortfall(self, count: int) -> str:
+    @property
+    def changes(self) -> str:
+        """What to say where frames are not all read alike; empty where they are."""
+        kinds = self._readings.kinds
+        return f"its colours or samples change on the way: {kinds} kinds, each taken as it says" if kinds > 1 else ""
+
+    def shortfall(self, count: int, trailing: Sequence[int | None] = ()) -> str:
         """Return what is missing at the end of a file that was read to its end; empty if nothing is.
 
         Args:
             count: frames that came out.
+            trailing: stamps of frames after them that could not be decoded.
         """
         info = self.info
-        if self.last is None or info.seconds is None:
+        if self.last is None:
             return ""
         ends = info.seconds_of(self.last.stamp + self.last.duration)
-        if ends >= float(info.seconds) - float(info.tolerance):
-            return ""
-        frames = f"{count} of {info.frames} frames" if info.frames else f"{count} frames"
-        return f"it breaks off: {frames} came out, {ends:.3f} s of {float(info.seconds):.3f} s; the rest is missing"
+        if info.seconds is not None and ends < float(info.seconds) - float(info.tolerance):
+            frames = f"{count} of {info.frames} frames" if info.frames else f"{count} frames"
+            return f"it breaks off: {frames} came out, {ends:.3f} s of {float(info.seconds):.3f} s; the rest is missing"
+        if trailing:
+            return f"it breaks off: what comes after {ends:.3f} s cannot be decoded; frames left out: {len(trailing)}"
+        return ""
 
 
-def _not_after(stamp: int) -> Callable[[SourceFrame | LostFrame], bool]:
+def _not_after(stamp: int) -> Callable[[AnyFrame], bool]:
     return lambda frame: frame.stamp is None or frame.stamp <= stamp
 
 
-def _is_there(frame: SourceFrame | LostFrame, seen: Seen) -> bool:
+def _is_there(frame: AnyFrame, seen: Seen) -> bool:
     return isinstance(frame, SourceFrame) and (frame.stamp, frame.checksum) == (seen.stamp, seen.checksum)
 
 
 def rgb_of(frame: SourceFrame, info: VideoInfo) -> NDArray[np.uint16]:
     """Return a frame as the network takes it: (H, W, 3) uint16, sRGB-encoded Rec. 709, upright, C-contiguous."""
-    kind, about = info.format, info.colours
+    kind, about = frame.reading.format, frame.reading.colours
     if about.luma is None:
         rgb = rgb_codes(frame.planes, kind.layout.bits, full_range=about.full_range)
     else:
         rgb = to_rgb(frame.planes, kind.layout, about.luma, full_range=about.full_range)
     if about.convert is not None:
         rgb = by_encoding(rgb, about.convert)
-    return np.ascontiguousarray(np.rot90(rgb, info.rotation // 90)) if info.rotation else rgb
+    return info.orientation.upright(rgb)

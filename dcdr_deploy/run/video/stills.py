@@ -164,8 +164,7 @@ class PreparedStills(Prepared):
             if not lines:
                 _journal_path(self._pattern).unlink()
                 raise self.empty()
-            missing = source.shortfall(len(lines)) if selection.complete else ""
-            self.notes += [missing] if missing else []
+            self.note_end(source, selection, len(lines))
         height, width = self.info.shown_size
         report = self.report(
             runner.engine.info,

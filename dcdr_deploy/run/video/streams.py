@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import math
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,12 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from dcdr_deploy.errors import OutputError
-from dcdr_deploy.run.video.package import load, reason
+from dcdr_deploy.run.video.package import address, load, reason
 
 _TEXT_CODEC = {"mp4": "mov_text", "mov": "mov_text", "matroska": "subrip"}
 """Subtitles as text, by muxer."""
 
 _TEXTS = frozenset({"subrip", "srt", "ass", "ssa", "webvtt", "mov_text", "text"})
+_PICTURES = frozenset({"hdmv_pgs_subtitle", "pgssub", "dvd_subtitle", "dvdsub", "dvb_subtitle", "dvbsub", "xsub"})
 _NATIVE_TEXTS = {"mp4": {"mov_text"}, "mov": {"mov_text"}, "matroska": _TEXTS - {"mov_text"}}
 
 _DROPPED_TAGS = frozenset({"encoder", "major_brand", "minor_version", "compatible_brands", "duration", "handler_name"})
@@ -77,7 +79,12 @@ class _Copy:
 
 
 class Companions:
-    """The tracks of a source beside its pictures, on their way into an output."""
+    """The tracks of a source beside its pictures, on their way into an output.
+
+    Attributes:
+        left_out: sentences about what does not go along.
+        moved: packets so far whose time stamps did not rise, and were moved on.
+    """
 
     def __init__(self, path: Path, muxer: str) -> None:
         """Open a source.
@@ -86,10 +93,12 @@ class Companions:
             path: the file.
             muxer: FFmpeg's name of the output's format.
         """
-        self._container = load().open(str(path), metadata_errors="replace")
+        self._container = load().open(address(path), metadata_errors="replace")
         self._muxer = muxer
         self._copies: dict[int, _Copy] = {}
+        self._reached: dict[int, Fraction] = {}
         self.left_out: list[str] = []
+        self.moved = 0
 
     def __enter__(self) -> Companions:
         return self
@@ -116,7 +125,8 @@ class Companions:
                 self._add_subtitle(stream, output)
             elif stream.type == "attachment":
                 self._attach(stream, output)
-            elif stream.type == "data" and not self._container.chapters():  # MP4 has its chapters in such a track
+            elif stream.type == "data" and not self._container.chapters() and "timecode" not in stream.metadata:
+                # MP4 has its chapters in such a track, and the time code, which goes along as a tag of the pictures.
                 self.left_out.append(f"track {stream.index}, data, is left out")
 
     @property
@@ -172,7 +182,24 @@ class Companions:
             if late:
                 new.duration = packet.duration - late
             new.stream = copy.stream
+            self._keep_rising(new, Fraction(0) if is_text or self._muxer == "matroska" else copy.stream.time_base)
             yield (stamp + late - shift) * base, new
+
+    def _keep_rising(self, packet: Any, apart: Fraction) -> None:
+        """Move a packet that a muxer would not take: one that is decoded before the one that went before it.
+
+        Args:
+            packet: ready to be written.
+            apart: seconds that must lie between two.
+        """
+        if packet.dts is None:
+            return
+        before = self._reached.get(packet.stream.index)
+        if before is not None and packet.dts * packet.time_base < before + apart:
+            packet.dts = math.ceil((before + apart) / packet.time_base)
+            packet.pts = max(packet.pts, packet.dts) if packet.pts is not None else None
+            self.moved += 1
+        self._reached[packet.stream.index] = packet.dts * packet.time_base
 
     def _copied(self, stream: Any, output: Any) -> Any:
         return _named(output.add_stream_from_template(stream, opaque=True), stream, self._muxer)
@@ -186,10 +213,13 @@ class Companions:
             new.codec_context.subtitle_header = _ASS_HEADER.encode()
             new.time_base = new.codec_context.time_base = Fraction(1, 1000)
             self._copies[stream.index] = _Copy(_named(new, stream, self._muxer), text)
-        elif codec not in _TEXTS and self._muxer != "matroska":
+        elif codec in _PICTURES and self._muxer != "matroska":
             self.left_out.append(f"subtitles of track {stream.index} ({codec}) are pictures; only .mkv holds them")
         else:
-            self._copies[stream.index] = _Copy(self._copied(stream, output))
+            try:
+                self._copies[stream.index] = _Copy(self._copied(stream, output))
+            except ValueError:  # a codec that the container, or FFmpeg, does not know
+                self.left_out.append(f"subtitles of track {stream.index} ({codec}) are left out; it cannot hold them")
 
     def _add_cover(self, stream: Any, output: Any) -> None:
         kind = _COVERS.get(_codec(stream))

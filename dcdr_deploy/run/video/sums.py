@@ -19,7 +19,7 @@ class Sums:
     Attributes:
         frames: that were written.
         repeated: of these, pictures that were the same as the one before, and were not computed again.
-        lost: stamps of frames that could not be decoded; -1 where not even that is known.
+        lost: stamps of frames that could not be decoded; ``None`` where not even that is known.
         mended: stamps that did not rise, moved on by a tick.
         max_cll, max_fall: of the brightest frame each, cd/m2.
         recovery: what was recovered of what had clipped.
@@ -27,7 +27,7 @@ class Sums:
 
     frames: int = 0
     repeated: int = 0
-    lost: tuple[int, ...] = ()
+    lost: tuple[int | None, ...] = ()
     mended: int = 0
     max_cll: float = 0.0
     max_fall: float = 0.0

@@ -40,12 +40,14 @@ class Encoder:
         pixel_format: FFmpeg's, planar, little-endian, or p010le.
         preset: the default; empty where there is no such option.
         options: for quality and preset, and for PQ or HLG.
+        most_rate: frames a second that it takes; it goes by them for its rate control only.
     """
 
     name: str
     pixel_format: str
     preset: str
     options: Callable[[int, str, str], dict[str, str]]
+    most_rate: Fraction | None = None
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,7 @@ CODECS: dict[str, Codec] = {
         suffixes=(".mp4", ".mkv"),
         tags={},
         crf=(25, 63),
-        software=Encoder("libsvtav1", "yuv420p10le", "8", _svt),
+        software=Encoder("libsvtav1", "yuv420p10le", "8", _svt, most_rate=Fraction(240)),
         nvenc=Encoder("av1_nvenc", "p010le", "p5", _nvenc),
         wrap=bitstream.av1_sample,
     ),
@@ -161,6 +163,9 @@ class Geometry:
     rate: Fraction
     sar: Fraction = Fraction(1)
 
+
+_SMALL = Geometry((256, 256), Fraction(1, 24), Fraction(24))
+"""What every encoder takes that is there."""
 
 _BY_SUFFIX = {".mp4": "hevc", ".m4v": "hevc", ".mkv": "hevc", ".mov": "prores"}
 
@@ -239,7 +244,8 @@ class Target:
         """Set up one of PyAV's encoder contexts that is not opened yet."""
         context.height, context.width = picture.size
         context.pix_fmt = self.encoder.pixel_format
-        context.time_base, context.framerate = picture.time_base, picture.rate
+        context.time_base = picture.time_base
+        context.framerate = min(picture.rate, self.encoder.most_rate or picture.rate)
         context.sample_aspect_ratio = picture.sar
         # Frames side by side where none refers to another (ProRes), else slices; bytes are the same. By PyAV's default
         # ProRes spends two fifths of its time on one thread.
@@ -271,9 +277,7 @@ def resolve(path: Path, options: EncodeOptions, transfer: str) -> Target:
         raise OutputError(f"{path}: {codec.title} has no `preset`; leave it out")
     crf = options.crf if options.crf is not None else codec.crf[0] if codec.crf else 0
     target = Target(path, name, codec, encoder, crf, options.preset or encoder.preset, transfer)
-    fault = opening_fault(target)
-    if fault:
-        raise OutputError(f"{path}: the encoder {encoder.name} does not open: {fault}")
+    check_opens(target)
     return target
 
 
@@ -290,12 +294,25 @@ def _encoder(path: Path, codec: Codec, wanted: str) -> Encoder:
     return codec.software if opening_fault(trial) else codec.nvenc
 
 
-def opening_fault(target: Target) -> str:
-    """Open an encoder for a small picture; return what went wrong, empty if it opened."""
+def check_opens(target: Target, picture: Geometry = _SMALL) -> None:
+    """Open an encoder, before any work.
+
+    Raises:
+        OutputError: it does not open for such pictures.
+    """
+    fault = opening_fault(target, picture)
+    if fault:
+        height, width = picture.size
+        of = "" if picture is _SMALL else f" for {width}x{height} pixels at {float(picture.rate):g} frames a second"
+        raise OutputError(f"{target.path}: the encoder {target.encoder.name} does not open{of}: {fault}")
+
+
+def opening_fault(target: Target, picture: Geometry = _SMALL) -> str:
+    """Open an encoder; return what went wrong, empty if it opened."""
     av = load()
     try:
         context = av.CodecContext.create(target.encoder.name, "w")
-        target.configure(context, Geometry((256, 256), Fraction(1, 24), Fraction(24)))
+        target.configure(context, picture)
         context.open()
     except (av.error.FFmpegError, ValueError) as error:  # ValueError: this build of FFmpeg has no such encoder
         return reason(error)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Sequence
+from fractions import Fraction
 
 
 def reordering(stamps: Sequence[int]) -> int:
@@ -44,3 +46,32 @@ def durations(shown: Sequence[int], last: int) -> list[int]:
         last: of the last picture.
     """
     return [*(after - before for before, after in itertools.pairwise(shown)), max(last, 1)][: len(shown)]
+
+
+_TIMECODE = re.compile(r"(\d\d):(\d\d):(\d\d)([:;.,])(\d\d)")
+
+
+def timecode_after(text: str, frames: int, rate: Fraction) -> str:
+    """Return the time code of a frame that comes so many after another one (SMPTE ST 12-1).
+
+    Args:
+        text: ``hh:mm:ss:ff``; a ``;`` or ``.`` before the last number says that at 30 frames a second the numbers 0 and
+            1 are dropped at the beginning of every minute but each tenth, at 60 the first four.
+        frames: so many.
+        rate: frames a second.
+
+    Returns:
+        The time code in the same form; ``text`` where it is none.
+    """
+    match = _TIMECODE.fullmatch(text)
+    if match is None:
+        return text
+    hours, minutes, seconds, number = (int(match[group]) for group in (1, 2, 3, 5))
+    a_second = round(rate)
+    dropped = 2 * (a_second // 30) if match[4] in ";.," else 0
+    minute = hours * 60 + minutes
+    at = (minute * 60 + seconds) * a_second + number - dropped * (minute - minute // 10) + frames
+    tens, rest = divmod(at, a_second * 600 - 9 * dropped)
+    at += dropped * (9 * tens + max(rest - dropped, 0) // (a_second * 60 - dropped))
+    second, number = divmod(at, a_second)
+    return f"{second // 3600 % 24:02}:{second // 60 % 60:02}:{second % 60:02}{match[4]}{number:02}"

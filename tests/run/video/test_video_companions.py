@@ -157,3 +157,48 @@ def test_broadcasts_begin_at_zero_with_sound_and_picture_together(make_clip, run
     assert 0 <= found < Fraction(1, 10)
     assert abs(packet_times(report.output, "audio")[0] - found - lag) <= Fraction(2, 1000)
     assert packets(report.output, "audio")[0]
+
+
+@pytest.mark.parametrize("name", ["o.mp4", "o.mkv", "o.mov"])
+def test_sound_whose_clock_slips_back_is_written_all_the_same(make_clip, runner, name):
+    """Such sound once ended the run in a traceback, after all pictures had been computed."""
+    clip = make_clip("clip.ts", sounds=1)
+    source = clip.with_name("in.ts")
+    source.write_bytes(clip.read_bytes() * 2)
+    report = converted(source, runner, name)
+    times = packet_times(report.output, "audio")
+    assert (len(times), times) == (2 * len(packet_times(clip, "audio")), sorted(times))
+    assert any("packets of sound or subtitles whose time stamps did not rise" in note for note in report.notes)
+
+
+@pytest.mark.parametrize("name", ["o.mp4", "o.mkv", "o.mov"])
+def test_subtitles_of_an_unknown_kind_are_left_out_with_a_note(make_clip, runner, name):
+    source = make_clip(frames=4, subtitles=True)
+    content = source.read_bytes()
+    assert content.count(b"tx3g") == 1
+    source.write_bytes(content.replace(b"tx3g", b"stpp"))
+    report = converted(source, runner, name)
+    assert report.notes == ("subtitles of track 1 (an unknown codec) are left out; it cannot hold them",)
+    with opened(report.output) as found:
+        assert not [stream for stream in found.streams if stream.type == "subtitle"]
+
+
+CAPTION = bytes.fromhex("b5003147413934 03 c1ff fc9420 ff")
+"""ATSC A/53 part 4, 6.2.3: one pair of bytes of CEA-608."""
+
+
+def test_captions_within_the_pictures_are_told_to_be_left_out(make_clip, runner):
+    import av
+
+    plain = make_clip("plain.mkv", frames=3)
+    source = plain.with_name("in.mkv")
+    message = bytes([6, 4, len(CAPTION)]) + CAPTION + b"\x80"
+    with av.open(str(plain)) as before, av.open(str(source), "w") as after:
+        track = after.add_stream_from_template(before.streams.video[0], opaque=True)
+        for packet in before.demux(video=0):
+            if packet.size:
+                new = av.Packet(len(message).to_bytes(4, "big") + message + bytes(packet))
+                new.pts, new.dts, new.time_base = packet.pts, packet.dts, packet.time_base
+                new.is_keyframe, new.stream = packet.is_keyframe, track
+                after.mux(new)
+    assert converted(source, runner, "o.mkv").notes == ("closed captions within the pictures are left out",)

@@ -6,16 +6,17 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from videos import HEIGHT, PATCH, PATCH_LUMA, RATE, WIDTH, read_clip
+from videos import HEIGHT, PATCH, PATCH_LUMA, RATE, WIDTH, damaged, read_clip
 
 from dcdr_deploy.errors import InputError, OutputError
 from dcdr_deploy.imaging.hdr_transfer import pq_encode
 from dcdr_deploy.imaging.transfer import srgb_to_linear
 from dcdr_deploy.run.video.convert import convert_video
+from dcdr_deploy.run.video.decoding import LostFrame
 from dcdr_deploy.run.video.opening import open_video
 from dcdr_deploy.run.video.options import VideoOptions, parse_time
 from dcdr_deploy.run.video.prepared import VideoSettings
-from dcdr_deploy.run.video.source import LostFrame, Seen, rgb_of
+from dcdr_deploy.run.video.source import Seen, rgb_of
 from dcdr_deploy.run.video.target import EncodeOptions
 
 LOSSLESS = {"codec": "ffv1", "options": {}}
@@ -173,20 +174,6 @@ def test_pictures_that_repeat_are_not_computed_again(make_clip, runner, monkeypa
     # `still` shows the number before: 2 is like 1, and 6 like 5; 3 shows 2's own picture, which no other does.
     same = [number for number in range(1, 8) if (found.lumas[number] == found.lumas[number - 1]).all()]
     assert (same, report.repeated, len(runs)) == ([2, 6], 2, 6)
-
-
-def damaged(path, *numbers):
-    """Overwrite the packets of some frames."""
-    import av
-
-    with av.open(str(path)) as container:
-        places = [(packet.pos, packet.size) for packet in container.demux(video=0) if packet.size]
-    content = bytearray(path.read_bytes())
-    for number in numbers:
-        position, size = places[number]
-        content[position : position + size] = b"\xff" * size
-    path.write_bytes(content)
-    return path
 
 
 def test_a_frame_that_cannot_be_decoded_ends_the_run_with_its_time(make_clip, runner):

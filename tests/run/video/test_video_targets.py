@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 from videos import (
@@ -20,7 +22,7 @@ from dcdr_deploy.errors import InputError, OutputError
 from dcdr_deploy.imaging.hdr_transfer import hlg_encode, hlg_scene_factor, pq_encode
 from dcdr_deploy.imaging.light import HLG, Light
 from dcdr_deploy.imaging.transfer import srgb_to_linear
-from dcdr_deploy.run.video.convert import convert_video
+from dcdr_deploy.run.video.convert import PreparedVideo, convert_video
 from dcdr_deploy.run.video.options import VideoOptions
 from dcdr_deploy.run.video.prepared import VideoSettings
 from dcdr_deploy.run.video.target import EncodeOptions
@@ -155,6 +157,23 @@ def test_what_a_file_cannot_hold_is_refused_before_any_work(make_clip, runner, t
     with pytest.raises(OutputError, match=words):
         convert_video(source, tmp_path / name, runner, VideoSettings(video=VideoOptions(encode)))
     assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]
+
+
+@pytest.mark.parametrize("codec", ["hevc", "av1"])
+def test_pictures_that_an_encoder_does_not_take_are_refused_before_any_work(make_clip, tmp_path, codec):
+    source = make_clip(
+        "in.mkv", frames=1, size=(2, 2), codec="ffv1", options={}, paint=lambda number: np.full((2, 2), 100)
+    )
+    settings = VideoSettings(video=VideoOptions(EncodeOptions(codec)))
+    with pytest.raises(OutputError, match="does not open for 2x2 pixels at 24 frames a second"):
+        PreparedVideo(source, tmp_path / "o.mp4", settings)
+
+
+def test_av1_has_all_pictures_of_high_speed_cameras(make_clip, runner):
+    source = make_clip(frames=20, stamps=range(20), time_base=Fraction(1, 1000))
+    settings = VideoSettings(video=VideoOptions(EncodeOptions("av1", preset="12")))
+    report = convert_video(source, source.with_name("o.mp4"), runner, settings)
+    assert [stamp * 1000 for stamp in read_clip(report.output).stamps] == list(range(20))
 
 
 def test_only_bt2020_is_written(make_clip, runner, tmp_path):
