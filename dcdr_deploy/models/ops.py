@@ -7,6 +7,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -29,14 +31,19 @@ def _save_inputs(ctx: torch.autograd.function.FunctionCtx, inputs: tuple[Tensor,
     ctx.save_for_backward(*inputs)
 
 
-def _deform_backward(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> tuple[Tensor, ...]:
-    with torch.enable_grad():
-        inputs = [tensor.detach().requires_grad_() for tensor in ctx.saved_tensors]  # type: ignore[attr-defined]
-        output = deform_conv2d_gather(*inputs)
-    return torch.autograd.grad(output, inputs, grad)
+def _backward_of(function: Callable[..., Tensor]) -> Callable[..., tuple[Tensor, ...]]:
+    """The gradients of an operator by those of a differentiable function, which is computed again."""
+
+    def backward(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> tuple[Tensor, ...]:
+        with torch.enable_grad():
+            inputs = [tensor.detach().requires_grad_() for tensor in ctx.saved_tensors]  # type: ignore[attr-defined]
+            output = function(*inputs)
+        return torch.autograd.grad(output, inputs, grad)
+
+    return backward
 
 
-deform_conv2d.register_autograd(_deform_backward, setup_context=_save_inputs)
+deform_conv2d.register_autograd(_backward_of(deform_conv2d_gather), setup_context=_save_inputs)
 
 
 @torch.library.custom_op("dcdr::dcrb", mutates_args=())
@@ -119,11 +126,4 @@ def _(z: Tensor, *others: Tensor) -> Tensor:
     return torch.empty_like(z)
 
 
-def _dcrb_backward(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> tuple[Tensor, ...]:
-    with torch.enable_grad():
-        inputs = [tensor.detach().requires_grad_() for tensor in ctx.saved_tensors]  # type: ignore[attr-defined]
-        output = _dcrb(*inputs)
-    return torch.autograd.grad(output, inputs, grad)
-
-
-dcrb.register_autograd(_dcrb_backward, setup_context=_save_inputs)
+dcrb.register_autograd(_backward_of(_dcrb), setup_context=_save_inputs)

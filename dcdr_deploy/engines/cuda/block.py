@@ -11,14 +11,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from dcdr_deploy.engines.cuda.dcrb import MOST_IMAGE_PIXELS, require_size
 from dcdr_deploy.engines.cuda.driver import Kernel, Library, device_attribute
-from dcdr_deploy.engines.cuda.loaded import DeviceKernels
+from dcdr_deploy.engines.cuda.loaded import MOST_PIXELS, DeviceKernels
+from dcdr_deploy.engines.cuda.sft import require_alignment
 from dcdr_deploy.modelfile.names import WIDTH
 
 K = TypeVar("K")
-_MOST_PIXELS = 2**31 - 1
-_MOST_IMAGE_PIXELS = 2**29
-"""Of an image in FP16: its features are counted by eight in 32 bits."""
 
 
 @dataclass(frozen=True)
@@ -69,14 +68,9 @@ class BlockArguments:
     offset_strides: tuple[int, int, int]
 
     def __post_init__(self) -> None:
-        image = self.height * self.width
-        too_large = self.batch * image > _MOST_PIXELS or (self.fp16 and image > _MOST_IMAGE_PIXELS)
-        if min(self.batch, self.height, self.width) < 1 or too_large:
-            raise ValueError(f"a block cannot be {self.batch} x {self.height} x {self.width} pixels")
+        require_size(self.batch, self.height, self.width, MOST_IMAGE_PIXELS if self.fp16 else MOST_PIXELS)
         if self.fp16:
-            crooked = [name for name in _WIDE_POINTERS if getattr(self, name) % 16]
-            if crooked:
-                raise ValueError(f"not aligned to 16 bytes: {', '.join(crooked)}")
+            require_alignment(**{name: getattr(self, name) for name in _WIDE_POINTERS})
 
 
 _WIDE_POINTERS = ("z", "s1", "t1", "s2", "t2", "w1", "b1", "w2", "b2", "out", "workspace")
@@ -164,7 +158,7 @@ class DcrbKernels(DeviceKernels[dict[bool, _Loaded]]):
             first = library.kernel(f"dcrb_first_{path.suffix}", _FIRST_TYPES, _BLOCK, shared, device)
             second = library.kernel(f"dcrb_second_{path.suffix}", _SECOND_TYPES, _BLOCK, shared, device)
             resident = min(first.resident_blocks(), second.resident_blocks()) * multiprocessors
-            return _Loaded(sft, first, second, resident if path.persistent else _MOST_PIXELS)
+            return _Loaded(sft, first, second, resident if path.persistent else MOST_PIXELS)
 
         return {True: load(_HALF), False: load(_FLOAT)}
 

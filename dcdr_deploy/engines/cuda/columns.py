@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dcdr_deploy.engines.cuda.driver import Kernel, Library
-from dcdr_deploy.engines.cuda.loaded import DeviceKernels
+from dcdr_deploy.engines.cuda.loaded import MOST_PIXELS, DeviceKernels
 
 SOURCE = "columns"
 """Name of the source in ``compiler.py``."""
@@ -19,7 +19,6 @@ CHANNEL_MULTIPLE = 8
 ALIGNMENT = 16
 """Bytes; a lane takes eight channels at a time."""
 
-MOST_PIXELS = 2**31 - 1
 FEATURE_TYPES = {"float16": "half", "bfloat16": "bfloat", "float32": "float"}
 """Types of features, and the ends of the kernels' names."""
 

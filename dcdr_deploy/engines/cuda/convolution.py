@@ -12,7 +12,7 @@ from typing import Any
 from dcdr_deploy.engines.cuda.convolution_packing import chunk_channels
 from dcdr_deploy.engines.cuda.convolution_table import PREFIX, RINGS, Variant, variants
 from dcdr_deploy.engines.cuda.driver import Kernel, Library, device_attribute
-from dcdr_deploy.engines.cuda.loaded import DeviceKernels
+from dcdr_deploy.engines.cuda.loaded import MOST_PIXELS, DeviceKernels
 from dcdr_deploy.engines.cuda.sft import SftLayer
 
 SLOPES = {"none": 1.0, "relu": 0.0, "leaky": 0.1}
@@ -21,7 +21,6 @@ SLOPES = {"none": 1.0, "relu": 0.0, "leaky": 0.1}
 ENDS = ("product", "planar", "interleaved")
 """What can become of a result of three channels, in the order of the kernels' numbers."""
 
-_MOST_PIXELS = 2**31 - 1
 _KERNELS = {
     (4, 32): "4_32",
     (4, 64): "4_64",
@@ -120,7 +119,7 @@ class ConvolutionArguments:
         rows, columns = self.output_size
         if (
             min(self.batch, self.height, self.width) < 1
-            or self.batch * max(rows, self.height) * max(columns, self.width) > _MOST_PIXELS
+            or self.batch * max(rows, self.height) * max(columns, self.width) > MOST_PIXELS
         ):
             raise ValueError(f"a convolution cannot be {self.batch} x {rows} x {columns} pixels")
         pointers = {name: getattr(self, name) for name in _POINTERS}

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dcdr_deploy.engines.cuda.driver import Kernel, Library, device_attribute
-from dcdr_deploy.engines.cuda.loaded import DeviceKernels
+from dcdr_deploy.engines.cuda.loaded import MOST_PIXELS, DeviceKernels
 from dcdr_deploy.engines.cuda.packing import SFT_HIDDEN
 from dcdr_deploy.engines.cuda.sft import SftLayer, require_alignment
 from dcdr_deploy.modelfile.names import WIDTH
@@ -20,8 +20,8 @@ from dcdr_deploy.modelfile.names import WIDTH
 OFFSET_CHANNELS = 24
 """Channels of a pixel of the offsets; 18 are read."""
 
-MOST_PIXELS, MOST_IMAGE_PIXELS = 2**31 - 1, 2**29
-"""Of a batch and of an image: the kernels count pixels, and eighths of an image's features, in 32 bits."""
+MOST_IMAGE_PIXELS = 2**29
+"""Of an image: the kernels count eighths of its features in 32 bits."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class DcrbArguments:
     next_out: int = 0
 
     def __post_init__(self) -> None:
-        _require_size(self.batch, self.height, self.width)
+        require_size(self.batch, self.height, self.width)
         if (self.next_sft is None) != (self.next_out == 0):
             raise ValueError("next_sft and next_out belong together")
         names = ("u", "offset", "z", "w1", "b1", "w2", "b2", "out", "workspace", "skip", "next_out")
@@ -120,16 +120,21 @@ class SftArguments:
     out: int
 
     def __post_init__(self) -> None:
-        _require_size(self.batch, self.height, self.width)
+        require_size(self.batch, self.height, self.width)
         require_alignment(z=self.z, out=self.out)
 
 
-def _require_size(batch: int, height: int, width: int) -> None:
+def require_size(batch: int, height: int, width: int, most_of_an_image: int = MOST_IMAGE_PIXELS) -> None:
+    """Refuse an empty block and one that is larger than the kernels can count.
+
+    Raises:
+        ValueError: it is.
+    """
     image = height * width
-    if min(batch, height, width) < 1 or batch * image > MOST_PIXELS or image > MOST_IMAGE_PIXELS:
+    if min(batch, height, width) < 1 or batch * image > MOST_PIXELS or image > most_of_an_image:
         raise ValueError(
             f"a block cannot be {batch} x {height} x {width} pixels; the kernels take 1 to {MOST_PIXELS} in all and "
-            f"at most {MOST_IMAGE_PIXELS} an image"
+            f"at most {most_of_an_image} an image"
         )
 
 

@@ -26,6 +26,7 @@ from dcdr_deploy.engines.base import (
 )
 from dcdr_deploy.engines.cuda import weights as weight_files
 from dcdr_deploy.engines.cuda.memory import Device
+from dcdr_deploy.engines.cuda.tiled import TiledEngine, sm_of
 from dcdr_deploy.engines.cuda.tiles import CHANNELS, TilesInFlight
 from dcdr_deploy.engines.cuda.weights import Weights
 from dcdr_deploy.errors import EngineError
@@ -117,17 +118,15 @@ def load(path: Path, options: EngineOptions = DEFAULT_OPTIONS) -> Engine:
     problem = refusal(path, options)
     if problem:
         raise EngineError(f"backend {NAME} does not run {path}: {problem}")
-    present = hardware.compute_capabilities()
     index = options.device_index
-    if present and index >= len(present):
-        raise EngineError(f"there is no GPU {index}; this machine has {len(present)}")
-    if present and present[index] < OLDEST_SM:
-        raise EngineError(f"GPU {index} (SM{present[index]}) is too old: backend {NAME} takes SM{OLDEST_SM} or later")
+    sm = sm_of(index)
+    if sm is not None and sm < OLDEST_SM:
+        raise EngineError(f"GPU {index} (SM{sm}) is too old: backend {NAME} takes SM{OLDEST_SM} or later")
     read = weight_files.read_onnx if path.suffix.lower() == ONNX_SUFFIX else weight_files.read_checkpoint
     return CudaEngine(path, read(path), index)
 
 
-class CudaEngine(Engine):
+class CudaEngine(TiledEngine):
     """A DCDR-UNet on one GPU."""
 
     def __init__(self, path: Path | None, weights: Weights, device_index: int = 0) -> None:
@@ -169,12 +168,6 @@ class CudaEngine(Engine):
             )
             self._resources = resources.pop_all()
 
-    def _infer(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        return self._run(batch)
-
-    def _infer_codes(self, batch: NDArray[np.uint8] | NDArray[np.uint16]) -> NDArray[np.float32]:
-        return self._run(batch)
-
     def _start_codes(self, batch: NDArray[np.uint8] | NDArray[np.uint16]) -> Callable[[], NDArray[np.float32]]:
         self._device.activate()
         return self._tiles.start(batch)
@@ -184,16 +177,6 @@ class CudaEngine(Engine):
         self._device.activate()
         return self._tiles.empty(shape, dtype)
 
-    def _run(self, batch: NDArray[Any]) -> NDArray[np.float32]:
-        self._device.activate()  # the calling thread may be another than before
-        return self._tiles.run(batch)
-
     def _close(self) -> None:
-        self._device.activate()
-        self._resources.close()  # in the opposite order of their making
-        del self._tiles, self._network
-
-    def available_memory(self) -> int | None:
-        """Return the free bytes of the GPU."""
-        self._device.activate()
-        return self._device.free_memory()
+        super()._close()
+        del self._network

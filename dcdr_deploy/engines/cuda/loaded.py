@@ -11,6 +11,9 @@ from dcdr_deploy.engines.cuda.driver import Library, call, choose_sm, device_sm,
 Loaded = TypeVar("Loaded")
 """What the kernels of a source are on one device."""
 
+MOST_PIXELS = 2**31 - 1
+"""Of all images of a map: kernels count pixels in 32 bits, and bytes in 64."""
+
 
 class DeviceKernels(Generic[Loaded]):
     """The kernels of a source; a source's own class says by :meth:`_load` which they are, and launches them.

@@ -29,6 +29,7 @@ from dcdr_deploy.engines.cuda.launches import (
     Shape,
     lifetimes,
 )
+from dcdr_deploy.engines.cuda.loaded import MOST_PIXELS
 from dcdr_deploy.engines.cuda.sft import SftLayer
 from dcdr_deploy.engines.cuda.weights import WIDTH, Array, Weights
 
@@ -40,9 +41,6 @@ _END_CHANNELS = 8
 
 FEWER_LAUNCHES: frozenset[int] = frozenset({90})
 """SMs on which fewer and larger launches are known to be faster; see ``benchmarks/gpu_network.py``."""
-
-LARGEST_PIXELS = 2**31 - 1
-"""Most pixels of a map; the kernels count pixels with 32 bits, and bytes with 64."""
 
 
 @dataclass(frozen=True)
@@ -165,8 +163,8 @@ def program(frame: Frame, shape: Shape) -> Program:
         ValueError: it has more pixels than the kernels can count.
     """
     images, height, width = shape
-    if images * height * width > LARGEST_PIXELS:
-        raise ValueError(f"{images} x {height} x {width} pixels are more than the kernels can count ({LARGEST_PIXELS})")
+    if images * height * width > MOST_PIXELS:
+        raise ValueError(f"{images} x {height} x {width} pixels are more than the kernels can count ({MOST_PIXELS})")
     alive = lifetimes(frame, shape)
     del alive[RESULT]  # lies in the caller's memory
     return Program(frame, shape, plan_memory(alive))

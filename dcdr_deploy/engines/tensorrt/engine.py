@@ -24,10 +24,12 @@ from dcdr_deploy.engines.base import (
     Engine,
     EngineInfo,
     EngineOptions,
+    normalise,
     require_precision,
 )
 from dcdr_deploy.engines.cuda.frames import FrameKernels, load_frame_kernels
 from dcdr_deploy.engines.cuda.memory import Device
+from dcdr_deploy.engines.cuda.tiled import TiledEngine, sm_of
 from dcdr_deploy.engines.cuda.tiles import TilesInFlight
 from dcdr_deploy.engines.tensorrt import trt_api
 from dcdr_deploy.engines.tensorrt.contexts import Contexts, LibraryLog
@@ -118,10 +120,7 @@ def open_engine(path: Path, options: EngineOptions = DEFAULT_OPTIONS) -> TensorR
         raise EngineError(f"{path} runs on NVIDIA GPUs only; name an ONNX file with `model` to run on the CPU")
     other = "with" if sidecar.precision == "fp32" else "without"
     require_precision(options, sidecar.precision, path, f"{REBUILD} {other} --fp16")
-    present = hardware.compute_capabilities()
-    if present and options.device_index >= len(present):
-        raise EngineError(f"there is no GPU {options.device_index}; this machine has {len(present)}")
-    sm = present[options.device_index] if present else None
+    sm = sm_of(options.device_index)
     check_fit(path, sidecar, sm, trt_api.version(sidecar.package))
     return TensorRTEngine(
         path,
@@ -142,7 +141,7 @@ def open_engine(path: Path, options: EngineOptions = DEFAULT_OPTIONS) -> TensorR
     )
 
 
-class TensorRTEngine(Engine):
+class TensorRTEngine(TiledEngine):
     """An engine on one GPU: codes go there as they are, are normalised there, and halves come back."""
 
     def __init__(self, path: Path, sidecar: Sidecar, info: EngineInfo, device_index: int) -> None:
@@ -194,25 +193,12 @@ class TensorRTEngine(Engine):
         scratch = int(engine.device_memory_size_v2)
         self.info = replace(info, bytes_per_pixel=-(-scratch // largest) + _STAGING_BYTES)
 
-    def _infer(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        return self._run(batch)
-
     def _infer_codes(self, batch: NDArray[np.uint8] | NDArray[np.uint16]) -> NDArray[np.float32]:
-        return super()._infer_codes(batch) if self._frames is None else self._run(batch)
-
-    def _run(self, batch: NDArray[Any]) -> NDArray[np.float32]:
-        self._device.activate()  # the calling thread may be another than before
-        return self._tiles.run(batch)
+        return self._run(normalise(batch)) if self._frames is None else self._run(batch)
 
     def _close(self) -> None:
-        self._device.activate()
-        self._resources.close()  # in the opposite order of their making
-        del self._tiles, self._runtime
-
-    def available_memory(self) -> int | None:
-        """Return the free bytes of the GPU."""
-        self._device.activate()
-        return self._device.free_memory()
+        super()._close()
+        del self._runtime
 
 
 def _register_plugin(trt: Any, path: Path, sidecar: Sidecar) -> None:
