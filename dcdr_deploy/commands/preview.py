@@ -8,7 +8,8 @@ from pathlib import Path
 import click
 
 from dcdr_deploy.commands.options import seeing
-from dcdr_deploy.commands.show.text import printable, with_options
+from dcdr_deploy.commands.show.text import printable
+from dcdr_deploy.commands.show.told import EXIT_SOME_FAILED, tell_failure, tell_note
 
 EPILOG = """\b
 Examples:
@@ -22,8 +23,6 @@ False colour has one colour for each stop (EV) of luminance below and above SDR
 white; its legend says which, in EV and in cd/m2. Exposures are what an SDR
 display shows of the light x 2^EV. For a page with sliders: dcdr-deploy view.
 """
-
-EXIT_SOME_FAILED = 3
 
 
 @click.command("preview", epilog=EPILOG)
@@ -59,10 +58,10 @@ def command(
     failed = 0
     for report in make_sheets(plan_sheets(sources, inputs, output, settings), settings):
         for note in report.notes:
-            click.echo(printable(with_options(f"note: {report.source}: {note}")), err=True)
+            tell_note(f"{report.source}: {note}")
         if report.error is not None:
             failed += 1
-            click.echo(printable(f"failed: {report.error}"), err=True)
+            tell_failure(report.error)
         if as_json:
             click.echo(json.dumps(report.as_dict()))
         elif report.size is not None:

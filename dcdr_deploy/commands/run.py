@@ -12,6 +12,7 @@ import click
 
 from dcdr_deploy.commands.options import cluster, encoding, engine, light, output, restoring, talk, video
 from dcdr_deploy.commands.show.run import Console
+from dcdr_deploy.commands.show.told import EXIT_SOME_FAILED
 from dcdr_deploy.errors import InputError
 from dcdr_deploy.run.events import FilesFound
 from dcdr_deploy.run.file import PreparedFile
@@ -26,8 +27,6 @@ from dcdr_deploy.run.video.folder import convert_videos, means_videos, plan_vide
 from dcdr_deploy.run.video.stills import PreparedStills
 from dcdr_deploy.run.working_scale import parse_scale
 from dcdr_deploy.system.files import is_url
-
-EXIT_SOME_FAILED = 3
 
 EPILOG = """\b
 Examples:

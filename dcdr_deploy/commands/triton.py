@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from dcdr_deploy.commands.show.text import printable
+from dcdr_deploy.commands.show.told import tell_model
 from dcdr_deploy.commands.show.written import show_written
 from dcdr_deploy.run.selection import choose_onnx
 from dcdr_deploy.serving.triton_repository import LARGEST_BATCH, Wishes, write_repository
@@ -51,6 +51,6 @@ def command(folder: Path, model: str | None, as_json: bool, **wishes: Any) -> No
     """
     asked = Wishes(**wishes)
     choice = choose_onnx(model)
-    click.echo(f"model: {printable(str(choice))}", err=True)
+    tell_model(choice)
     written = write_repository(folder, choice.path, asked)
     show_written({"config": written.config, "model": written.model}, written.notes, as_json=as_json)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from dcdr_deploy.commands.show.text import printable
+from dcdr_deploy.commands.show.told import tell_model
 from dcdr_deploy.commands.show.written import show_written
 from dcdr_deploy.run.selection import choose_onnx
 from dcdr_deploy.serving.vapoursynth import ScriptWishes, parse_size, write_script
@@ -66,6 +66,6 @@ def command(
     """
     wishes = ScriptWishes(backend, None if tile is None else parse_size(tile), reference_white, source)
     choice = choose_onnx(model)
-    click.echo(f"model: {printable(str(choice))}", err=True)
+    tell_model(choice)
     written = write_script(output, choice.path, wishes)
     show_written({"script": written.script, "model": written.model}, written.notes, as_json=as_json)

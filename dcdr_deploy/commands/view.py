@@ -8,7 +8,8 @@ from pathlib import Path
 import click
 
 from dcdr_deploy.commands.options import seeing
-from dcdr_deploy.commands.show.text import printable, with_options
+from dcdr_deploy.commands.show.text import printable
+from dcdr_deploy.commands.show.told import EXIT_SOME_FAILED, tell_failure, tell_note
 
 EPILOG = """\b
 Examples:
@@ -28,8 +29,6 @@ Pixels are kept as half floats, lossless: about 2 MB a megapixel with an input, 
 without. Without --max-edge a picture has at most 8.3 megapixels and a page 16.6;
 larger ones are averaged down in linear light, which is told.
 """
-
-EXIT_SOME_FAILED = 3
 
 
 @click.command("view", epilog=EPILOG)
@@ -65,12 +64,12 @@ def command(
     with display() as shown:
         report = write_page(pictures, place_of_page(pictures, output), settings, shown)
     for failure in report.failures:
-        click.echo(printable(f"failed: {failure}"), err=True)
+        tell_failure(failure)
     for each in report.pictures:
         for note in each.notes:
-            click.echo(printable(with_options(f"note: {each.source}: {note}")), err=True)
+            tell_note(f"{each.source}: {note}")
     for note in size_notes(report, chosen=max_edge is not None):
-        click.echo(with_options(f"note: {note}"), err=True)
+        tell_note(note)
     click.echo(json.dumps(report.as_dict(), indent=2) if as_json else printable(page_line(report)))
     if report.failures:
         raise click.exceptions.Exit(EXIT_SOME_FAILED)

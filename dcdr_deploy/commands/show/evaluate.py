@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import click
-
 from dcdr_deploy.commands.show.progress import BAR, COUNT, NAME, REMAINING, Display, few_lines
-from dcdr_deploy.commands.show.text import printable, with_options
+from dcdr_deploy.commands.show.told import tell_note
 from dcdr_deploy.evaluation.align import NONE
 from dcdr_deploy.evaluation.report import EvaluationReport
 
@@ -17,31 +15,25 @@ def display() -> Display:
 
 def tell(report: EvaluationReport, left_out: list[str], *, as_table: bool) -> None:
     """Show notes on stderr; the table says by itself what was not computed."""
-    for note in left_out:
-        click.echo(printable(f"note: {note}"), err=True)
-    for note in _summed_up(report.notes):
-        click.echo(printable(f"note: {note}"), err=True)
+    for note in (*left_out, *_summed_up(report.notes)):
+        tell_note(note)
     if report.masked:
-        click.echo(f"note: {report.masked:,} pixels with NaN or infinity do not count", err=True)
+        tell_note(f"{report.masked:,} pixels with NaN or infinity do not count")
     if report.misaligned and report.align == NONE:
         first = report.misaligned[0]
-        click.echo(
-            printable(
-                f"note: {len(report.misaligned)} of {len(report.pairs)} predictions differ from their truths by more "
-                f"than half a stop in the median ({first.name} by {first.stops:+.1f}); where light is relative, "
-                "--align gain takes that out"
-            ),
-            err=True,
+        tell_note(
+            f"{len(report.misaligned)} of {len(report.pairs)} predictions differ from their truths by more "
+            f"than half a stop in the median ({first.name} by {first.stops:+.1f}); where light is relative, "
+            "--align gain takes that out"
         )
     if report.beyond:
-        click.echo(
-            f"note: {report.beyond} truths have values above full scale; PSNR-L, SSIM, LPIPS and the paper's HDR-VDP-2 "
-            "take them as full scale, as 16-bit files would",
-            err=True,
+        tell_note(
+            f"{report.beyond} truths have values above full scale; PSNR-L, SSIM, LPIPS and the paper's HDR-VDP-2 "
+            "take them as full scale, as 16-bit files would"
         )
     if not as_table:
         for name, reason in report.reasons.items():
-            click.echo(with_options(f"note: {name}: not computed: {reason}"), err=True)
+            tell_note(f"{name}: not computed: {reason}")
 
 
 def _summed_up(notes: tuple[str, ...]) -> list[str]:

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import click
 
-from dcdr_deploy.commands.show.text import printable, with_options
+from dcdr_deploy.commands.show.text import printable
+from dcdr_deploy.commands.show.told import tell_note
 
 
 def show_written(files: Mapping[str, Path], notes: Iterable[str], *, as_json: bool) -> None:
     """Print notes to stderr, and files to stdout: a line each, or all as one JSON object by their names here."""
     for note in notes:
-        click.echo(printable(with_options(f"note: {note}")), err=True)
+        tell_note(note)
     if as_json:
         click.echo(json.dumps({name: str(path) for name, path in files.items()}))
         return
