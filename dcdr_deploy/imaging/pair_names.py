@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from dcdr_deploy.errors import InputError
-from dcdr_deploy.system.files import refuse_url
+from dcdr_deploy.system.files import refuse_listing, refuse_url
 
 PREVIEW_SUFFIX = ".preview.png"
 """What a preview's name ends with: ``out.exr`` has ``out.preview.png`` beside it."""
@@ -70,7 +70,7 @@ def pictures_by_name(folder: Path, suffixes: Iterable[str]) -> dict[str, Path]:
     """
     found: dict[str, Path] = {}
     known = tuple(sorted(suffixes))
-    for root, folders, files in os.walk(folder, onerror=_refuse, followlinks=True):
+    for root, folders, files in os.walk(folder, onerror=refuse_listing, followlinks=True):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for file in sorted(files):
             path = Path(root) / file
@@ -98,7 +98,3 @@ def is_folder(path: Path) -> bool:
     if not os.path.exists(path):  # noqa: PTH110
         raise InputError(f"{path}: no such file or folder; check the path")
     return os.path.isdir(path)  # noqa: PTH112
-
-
-def _refuse(error: OSError) -> None:
-    raise InputError(f"{error.filename}: cannot be listed ({error.strerror}); mend its permissions") from error

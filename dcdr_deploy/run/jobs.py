@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from dcdr_deploy.errors import InputError, OutputError
 from dcdr_deploy.imaging.formats import READABLE, SUFFIXES
@@ -21,7 +21,7 @@ from dcdr_deploy.run.outputs import (
     gain_map_path,
     preview_path,
 )
-from dcdr_deploy.system.files import refuse_url
+from dcdr_deploy.system.files import refuse_listing, refuse_url
 
 _FAILURES_SUFFIX = ".jsonl"
 
@@ -73,10 +73,10 @@ def plan_folder(source: Path, target: Path, options: ConvertOptions, *, recursiv
     _check_folders(source, target, options.suffix)
     pictures, previews, left_out = find_pictures(source, recursive=recursive, exclude=target)
     if os.path.realpath(source) == os.path.realpath(target):
-        for own in (options.suffix, _FAILURES_SUFFIX):
-            left_out.pop(own, None)
+        forget_own(left_out, options.suffix)
     if not pictures:
-        raise InputError(_nothing_found(source, recursive, left_out))
+        inside = any(entry.is_dir() and not entry.name.startswith(".") for entry in source.iterdir())
+        raise nothing_found(source, left_out, deeper=inside and not recursive)
     names = name_outputs(pictures, options.suffix, previews=options.preview)
     jobs = tuple(
         Job(source / picture, target / name, name.as_posix()) for picture, name in zip(pictures, names, strict=True)
@@ -88,19 +88,41 @@ def plan_folder(source: Path, target: Path, options: ConvertOptions, *, recursiv
     check_place(next(free, jobs[0].output), options)
     for job in jobs:
         check_replaced(job.output)
+    notes = notes_of(source, jobs, options.suffix, left_out, previews)
+    return FolderPlan(jobs, notes, dict(sorted(left_out.items())))
+
+
+def forget_own(left_out: Counter[str], suffix: str) -> None:
+    """Do not count what runs write into their output folder, where that is the input folder too."""
+    for own in (suffix, _FAILURES_SUFFIX):
+        left_out.pop(own, None)
+
+
+def notes_of(
+    source: PurePath, jobs: Sequence[Job], suffix: str, left_out: Counter[str], previews: int
+) -> tuple[str, ...]:
+    """Sentences about what may surprise in a plan: what is left out, and whose outputs have other names.
+
+    Args:
+        source: the folder.
+        jobs: the plan.
+        suffix: of the outputs.
+        left_out: files that are no pictures, by suffix.
+        previews: how many previews and sheets there are.
+    """
     notes = []
     if left_out:
         notes.append(f"{source}: {counted(left_out)} left out; give an {READABLE}")
     if previews:
         named = " or ".join(f"*{ending}" for ending in LOOKS)
         notes.append(f"{source}: {previews} files named {named} left out: looks at what an earlier run made")
-    renamed = [job.name for job in jobs if job.output.name == job.source.name + options.suffix]
+    renamed = [job.name for job in jobs if job.output.name == job.source.name + suffix]
     if renamed:
         notes.append(
             f"{source}: {len(renamed)} pictures share a name with another but for the suffix; "
             f"their outputs keep it: {renamed[0]}" + (", ..." if len(renamed) > 1 else "")
         )
-    return FolderPlan(jobs, tuple(notes), dict(sorted(left_out.items())))
+    return tuple(notes)
 
 
 def find_pictures(
@@ -121,7 +143,7 @@ def find_pictures(
     excluded = os.path.realpath(exclude)
     pictures: list[Path] = []
     previews, left_out = 0, Counter[str]()
-    for root, folders, files in os.walk(folder, onerror=_refuse):
+    for root, folders, files in os.walk(folder, onerror=refuse_listing):
         here = Path(root)
         folders[:] = [
             name
@@ -186,16 +208,21 @@ def _check_folders(source: Path, target: Path, suffix: str) -> None:
         raise InputError(f"{target}: {suffix} outputs would become inputs of the next run; name another folder")
 
 
-def check_overwriting(jobs: Sequence[Job], preview: bool) -> None:
+def check_overwriting(jobs: Sequence[Job], preview: bool, place: Callable[[Path], str] = os.path.realpath) -> None:
     """Refuse outputs, previews included, that would replace an input.
+
+    Args:
+        jobs: what is planned.
+        preview: whether there are previews.
+        place: tells whether two names are of one file.
 
     Raises:
         InputError: one would.
     """
-    sources = {os.path.realpath(job.source) for job in jobs}
+    sources = {place(job.source) for job in jobs}
     for job in jobs:
         for written in (job.output, preview_path(job.output)) if preview else (job.output,):
-            if os.path.realpath(written) in sources:
+            if place(written) in sources:
                 raise InputError(f"{written}: is an input and would be overwritten; name another output folder")
 
 
@@ -220,12 +247,8 @@ def counted(suffixes: Counter[str]) -> str:
     return ", ".join(f"{count} {suffix or 'without suffix'}" for suffix, count in sorted(suffixes.items()))
 
 
-def _nothing_found(folder: Path, recursive: bool, left_out: Counter[str]) -> str:
+def nothing_found(folder: PurePath, left_out: Counter[str], *, deeper: bool) -> InputError:
+    """The error of a folder without pictures; ``deeper``: there are folders in it that were not looked into."""
     others = f", only {counted(left_out)}" if left_out else ""
     sentence = f"{folder}: holds no pictures ({', '.join(sorted(SUFFIXES))}){others}"
-    inside = any(entry.is_dir() and not entry.name.startswith(".") for entry in folder.iterdir())
-    return sentence + ("; `recursive` looks into its folders too" if inside and not recursive else "")
-
-
-def _refuse(error: OSError) -> None:
-    raise InputError(f"{error.filename}: cannot be listed ({error.strerror}); mend its permissions") from error
+    return InputError(sentence + ("; `recursive` looks into its folders too" if deeper else ""))

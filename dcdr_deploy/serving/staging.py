@@ -16,10 +16,20 @@ from typing import Any, cast
 
 from dcdr_deploy.errors import DcdrError, InputError
 from dcdr_deploy.imaging.formats import SUFFIXES
-from dcdr_deploy.run.jobs import FolderPlan, Job, name_outputs, natural
+from dcdr_deploy.imaging.pair_names import LOOKS
+from dcdr_deploy.run.jobs import (
+    FolderPlan,
+    Job,
+    check_overwriting,
+    forget_own,
+    name_outputs,
+    natural,
+    notes_of,
+    nothing_found,
+)
 from dcdr_deploy.run.ledger import Store
 from dcdr_deploy.run.manifest import Wanted
-from dcdr_deploy.run.outputs import PREVIEW_SUFFIX, ConvertOptions
+from dcdr_deploy.run.outputs import ConvertOptions
 from dcdr_deploy.run.reports import FileReport
 from dcdr_deploy.serving.addresses import Address, file_system, identity, listed, put
 from dcdr_deploy.system.faults import one_line
@@ -36,34 +46,28 @@ def plan_addresses(source: Address, target: Address, options: ConvertOptions, *,
     found = listed(source, recursive=recursive)
     if found is None:
         raise InputError(f"{source}: no such folder; check the address")
-    pictures, previews, passed_over = [], 0, Counter[str]()
+    pictures, previews, left_out = [], 0, Counter[str]()
     for name in found:
         path = PurePosixPath(name)
         if any(part.startswith(".") for part in path.parts):
             continue
         if path.suffix.lower() not in SUFFIXES:
-            passed_over[path.suffix.lower()] += 1
-        elif name.lower().endswith(PREVIEW_SUFFIX):
+            left_out[path.suffix.lower()] += 1
+        elif name.lower().endswith(LOOKS):
             previews += 1
         else:
             pictures.append(cast("Path", path))
+    if source == target:
+        forget_own(left_out, options.suffix)
     if not pictures:
-        raise InputError(f"{source}: holds no pictures ({', '.join(sorted(SUFFIXES))})")
+        raise nothing_found(source, left_out, deeper=False)
     pictures.sort(key=natural)
     names = name_outputs(pictures, options.suffix, previews=options.preview)
     pairs = zip(pictures, names, strict=True)
     jobs = tuple(Job(cast("Path", source / a), cast("Path", target / b), b.as_posix()) for a, b in pairs)
-    sources = {job.source for job in jobs}
-    for job in jobs:
-        if job.output in sources:
-            raise InputError(f"{job.output}: is an input and would be overwritten; name another output folder")
-    notes = []
-    if passed_over:
-        counted = ", ".join(f"{count} {suffix or 'without suffix'}" for suffix, count in sorted(passed_over.items()))
-        notes.append(f"{source}: {counted} left out")
-    if previews:
-        notes.append(f"{source}: {previews} files named *{PREVIEW_SUFFIX} left out: previews of an earlier run")
-    return FolderPlan(jobs, tuple(notes))
+    check_overwriting(jobs, options.preview, str)
+    notes = notes_of(source, jobs, options.suffix, left_out, previews)
+    return FolderPlan(jobs, notes, dict(sorted(left_out.items())))
 
 
 class AddressStore(Store):

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, NoReturn
 
 from dcdr_deploy.errors import DcdrError, InputError, OutputError
 from dcdr_deploy.system.temporary import create_temporary, flush_folder, flush_to_disk, remove_leftovers
@@ -32,6 +32,15 @@ def refuse_url(path: str | os.PathLike[str], error: type[DcdrError]) -> None:
     """
     if is_url(path):
         raise error(f"{os.fspath(path)} is an address, not a file on this machine; copy it here first and name that")
+
+
+def refuse_listing(error: OSError) -> NoReturn:
+    """Say of a folder that it cannot be listed, as :func:`os.walk` is told by its ``onerror``.
+
+    Raises:
+        InputError: always.
+    """
+    raise InputError(f"{error.filename}: cannot be listed ({error.strerror}); mend its permissions") from error
 
 
 def refuse_overwriting(output: Path, *inputs: Path) -> None:

@@ -64,14 +64,17 @@ def test_a_local_path_has_an_address_too(tmp_path, monkeypatch):
 
 
 def test_pictures_are_found_and_named_as_in_a_folder(give, memory):
-    for name in ("frame10.png", "frame2.png", "a.jpg", "a.png", "deep/b.tif", ".hidden/c.png", "x.preview.png"):
+    looks = ("x.preview.png", "x.sheet.png")
+    for name in ("frame10.png", "frame2.png", "a.jpg", "a.png", "deep/b.tif", ".hidden/c.png", *looks):
         give(name)
     memory.pipe_file("/bucket/in/notes.txt", b"x")
     plan = plan_addresses(SOURCE, TARGET, PLAIN, recursive=False)
     assert [job.name for job in plan.jobs] == ["a.jpg.exr", "a.png.exr", "frame2.exr", "frame10.exr"]
     assert (str(plan.jobs[2].source), str(plan.jobs[2].output)) == (f"{SOURCE}/frame2.png", f"{TARGET}/frame2.exr")
     assert any("1 .txt left out" in note for note in plan.notes)
-    assert any("1 files named *.preview.png left out" in note for note in plan.notes)
+    assert any("2 files named *.preview.png or *.sheet.png left out" in note for note in plan.notes)
+    assert any("2 pictures share a name with another but for the suffix" in note for note in plan.notes)
+    assert plan.left_out == {".txt": 1}
     assert "deep/b.exr" in [job.name for job in plan_addresses(SOURCE, TARGET, PLAIN, recursive=True).jobs]
 
 
@@ -90,6 +93,13 @@ def test_what_cannot_be_done_is_one_sentence(give, source, target, options, sent
         plan_addresses(Address(source), target, options, recursive=False)
     assert sentence in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+def test_outputs_beside_their_inputs_are_not_told_as_left_out(give, memory):
+    give("a.png")
+    memory.pipe_file("/bucket/in/a.exr", b"light")
+    assert plan_addresses(SOURCE, SOURCE, PLAIN, recursive=True).notes == ()
+    assert plan_addresses(SOURCE, TARGET, PLAIN, recursive=True).left_out == {".exr": 1}
 
 
 def test_a_folder_without_pictures_is_told(memory):
