@@ -29,7 +29,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from budget import BUDGET, add_budget, key_of, papers_losses, perceptual_files, recipe_of, spread, words_of
+from budget import BUDGET, add_budget, key_of, papers_losses, recipe_of, spread, words_of
 
 from dcdr_deploy.evaluation.regions import is_overexposed
 from dcdr_deploy.metrics.psnr import psnr_l, psnr_mu
@@ -42,6 +42,7 @@ from dcdr_deploy.training.assembly import predictor, run_training
 from dcdr_deploy.training.heldout import HeldOutPair, held_out_pairs, judge
 from dcdr_deploy.training.loop import CHECKPOINT_NAME, LoopOptions, create_state, evaluation_network
 from dcdr_deploy.training.recipe import Recipe
+from dcdr_deploy.training.request import perceptual_files
 from dcdr_deploy.training.sources import SyntheticSource
 
 ROOT = Path(__file__).parents[1]
@@ -171,7 +172,7 @@ def run(job: Job) -> Outcome:
         state.restore(job.folder / CHECKPOINT_NAME, device)
     data = SyntheticSource([ROOT / "data" / "hdri"], scenes=options.scenes).training_set(recipe)
     loop = LoopOptions(device=options.device, workers=options.workers)
-    run_training(state, data, job.folder, loop, perceptual_files(options))
+    run_training(state, data, job.folder, loop, perceptual_files(options.vgg19_weights, options.squeezenet_weights))
     with evaluation_network(state) as network:
         outcome = Outcome(
             *evaluate(network, test_pairs(options.crops)), count_parameters(network), round(state.seconds, 1)

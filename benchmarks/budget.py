@@ -66,12 +66,6 @@ def papers_losses(options: argparse.Namespace, perceptual: bool = True) -> dict[
     return {"tanh_l1": 1.0, **(PERCEPTUAL_CHOICES[options.perceptual] if perceptual else {})}
 
 
-def perceptual_files(options: argparse.Namespace) -> dict[str, Path]:
-    """Weights files that were named, by the losses that read them."""
-    named = {"perceptual": options.vgg19_weights, "perceptual_squeezenet": options.squeezenet_weights}
-    return {name: path for name, path in named.items() if path is not None}
-
-
 def key_of(options: argparse.Namespace, names: Sequence[str]) -> str:
     """Name of the folder for runs of this budget."""
     return "-".join(str(getattr(options, name)) for name in names)

@@ -38,7 +38,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from budget import BUDGET, add_budget, key_of, papers_losses, perceptual_files, recipe_of, words_of, write_text
+from budget import BUDGET, add_budget, key_of, papers_losses, recipe_of, words_of, write_text
 from held_out import LISTS, PEAK
 from shared_samples import draw, lay_out
 from side_by_side import NEVER, OUTCOME, PREDICTIONS, Board, Job, train_together
@@ -51,6 +51,7 @@ from dcdr_deploy.models import architecture_of, find_preset
 from dcdr_deploy.run.benchmark import Wishes
 from dcdr_deploy.training.devices import choose_device
 from dcdr_deploy.training.recipe import DEMO_SOURCES, Recipe
+from dcdr_deploy.training.request import perceptual_files
 from dcdr_deploy.training.sources import SyntheticSource
 
 ROOT = Path(__file__).parents[1]
@@ -185,7 +186,7 @@ def train_round(seed: int, presets: list[str], share: float, options: argparse.N
                 device=options.device,
                 threads=max(1, spare_processes(0) // len(presets)),
                 workers=options.workers,
-                files=perceptual_files(options),
+                files=perceptual_files(options.vgg19_weights, options.squeezenet_weights),
             )
             for preset in presets
         ]

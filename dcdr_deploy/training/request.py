@@ -150,10 +150,9 @@ def _run_share(request: TrainingRequest, group: ProcessGroup, listener: Listener
         device=device,
         compile=request.compile,
     )
+    files = perceptual_files(request.vgg19_weights, request.squeezenet_weights)
     with stop_on_interrupt() as stop:
-        return run_training(
-            state, data, request.output, options, perceptual_files(request), validate, listener, stop, group=group
-        )
+        return run_training(state, data, request.output, options, files, validate, listener, stop, group=group)
 
 
 def _as_begun(request: TrainingRequest, recipe: Recipe) -> tuple[TrainingRequest, Recipe]:
@@ -244,9 +243,9 @@ def preset_of(weights: Path) -> str:
     raise InputError(f"{weights} holds a network of no preset ({', '.join(preset_names())}); it cannot be trained here")
 
 
-def perceptual_files(request: TrainingRequest) -> dict[str, Path]:
+def perceptual_files(vgg19: Path | None, squeezenet: Path | None) -> dict[str, Path]:
     """Weights files that the user named, by the names of the losses that read them."""
-    named = {"perceptual": request.vgg19_weights, "perceptual_squeezenet": request.squeezenet_weights}
+    named = {"perceptual": vgg19, "perceptual_squeezenet": squeezenet}
     return {name: path for name, path in named.items() if path is not None}
 
 

@@ -18,12 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcdr_deploy.imaging.half import HALF_MAX, to_half
-from dcdr_deploy.view.picture import LIGHT_OF_CODE, Shown
+from dcdr_deploy.view.picture import HALF_OF_CODE, Shown
 
 _LEVEL = 6
 _ROWS_TO_CHOOSE = 128
 
-HALF_OF_CODE: NDArray[np.uint16] = LIGHT_OF_CODE.astype(np.float16).view(np.uint16)
+BITS_OF_CODE: NDArray[np.uint16] = HALF_OF_CODE.view(np.uint16)
 """The bits of the half float that the light of each 8-bit sRGB code is."""
 
 
@@ -45,7 +45,7 @@ def pack_picture(picture: Shown) -> tuple[Packed, Packed | None]:
     bits = to_half(np.clip(picture.light, -HALF_MAX, HALF_MAX)).view(np.uint16)
     if picture.sdr is None:
         return pack(bits), None
-    return pack(bits - HALF_OF_CODE[picture.sdr]), pack(picture.sdr)
+    return pack(bits - BITS_OF_CODE[picture.sdr]), pack(picture.sdr)
 
 
 def pack(samples: NDArray[Any]) -> Packed:

@@ -257,7 +257,7 @@ def _settings(title: str, facts: list[dict[str, Any]], settings: PageSettings) -
         "bands": false_colour.BANDS,
         "lowest": false_colour.LOWEST,
         "nudge": false_colour.NUDGE,
-        "halfOfCode": codec.HALF_OF_CODE.tolist(),
+        "halfOfCode": codec.BITS_OF_CODE.tolist(),
         "pictures": facts,
     }
 

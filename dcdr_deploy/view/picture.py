@@ -18,7 +18,10 @@ from dcdr_deploy.imaging.transfer import linear_to_srgb, srgb_to_linear
 LIGHT_OF_CODE = srgb_to_linear(np.arange(256) / 255).astype(np.float32)
 """Linear light of the 8-bit sRGB codes."""
 
-_HALF_LIGHT_OF_CODE = LIGHT_OF_CODE.astype(np.float16).astype(np.float32)  # as EXR files and pages hold it
+HALF_OF_CODE = LIGHT_OF_CODE.astype(np.float16)
+"""The same as EXR files and pages hold it."""
+
+_HALF_LIGHT_OF_CODE = HALF_OF_CODE.astype(np.float32)
 
 
 @dataclass(frozen=True)
