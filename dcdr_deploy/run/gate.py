@@ -21,7 +21,7 @@ from dcdr_deploy.errors import DcdrError, EngineError, ModelError, OutputError
 from dcdr_deploy.modelfile.names import ONNX_SUFFIX
 from dcdr_deploy.modelfile.sidecar import REBUILD, Sidecar, mark_verified
 from dcdr_deploy.system.faults import one_line
-from dcdr_deploy.system.files import file_sha256
+from dcdr_deploy.system.files import file_sha256, files_in
 
 TILE_EDGE = 256
 """Pixels of the tiles for an engine that takes many sizes; small enough for a reference on the CPU."""
@@ -128,9 +128,7 @@ def _candidates(path: Path) -> Iterator[Path]:
     from dcdr_deploy.run.selection import DEMO_MODEL
 
     try:
-        yield from sorted(
-            each for each in path.parent.iterdir() if each.suffix.lower() == ONNX_SUFFIX and each.is_file()
-        )
+        yield from files_in(path.parent, ONNX_SUFFIX)
     except OSError as error:
         _logger.debug("%s cannot be listed: %s", path.parent, one_line(error))
     if DEMO_MODEL.is_file():

@@ -18,6 +18,7 @@ from dcdr_deploy.modelfile.names import ENGINE_SUFFIX, ONNX_SUFFIX, SAFETENSORS_
 from dcdr_deploy.modelfile.onnx_file import read_model
 from dcdr_deploy.modelfile.sidecar import REBUILD, Sidecar, check_fit, read_sidecar
 from dcdr_deploy.system import hardware
+from dcdr_deploy.system.files import files_in
 
 ENVIRONMENT_VARIABLE = "DCDR_MODEL"
 
@@ -176,7 +177,7 @@ def _existing(name: str | os.PathLike[str], origin: str) -> Path:
 def _candidates(folder: Path, stage: ModelStage, notes: list[str]) -> list[Path]:
     """Return the models of one kind that fit; a note on each that does not: a stray file must not break a run."""
     try:
-        files = sorted(path for path in folder.iterdir() if path.suffix.lower() == stage.suffix and path.is_file())
+        files = files_in(folder, stage.suffix)
     except OSError:  # a working directory that was removed or may not be listed holds nothing for us
         return []
     fitting = []

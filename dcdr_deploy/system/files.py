@@ -43,6 +43,15 @@ def refuse_listing(error: OSError) -> NoReturn:
     raise InputError(f"{error.filename}: cannot be listed ({error.strerror}); mend its permissions") from error
 
 
+def files_in(folder: Path, suffix: str) -> list[Path]:
+    """The files of a folder whose names end with a suffix, in upper or lower case, in order.
+
+    Raises:
+        OSError: the folder cannot be listed.
+    """
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() == suffix and path.is_file())
+
+
 def refuse_overwriting(output: Path, *inputs: Path) -> None:
     """Refuse to write over what is being read, under whatever name.
 

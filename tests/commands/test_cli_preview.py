@@ -5,20 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 from PIL import Image
 
-from dcdr_deploy.imaging import write_image
-
-
-@pytest.fixture(autouse=True)
-def here(tmp_path, monkeypatch, make_picture) -> Path:
-    monkeypatch.chdir(tmp_path)
-    for name in ("a", "b"):
-        write_image(f"hdr/{name}.exr", np.full((24, 32, 3), 0.25, np.float32), peak=8)
-    make_picture(Path("sdr/a.png"))
-    return tmp_path
+pytestmark = pytest.mark.usefixtures("pictures_to_see")
 
 
 def test_one_picture_makes_a_sheet_here(dcdr):
