@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import re
 import shlex
+import shutil
 import sys
 from pathlib import Path
 
@@ -28,6 +29,7 @@ DOCUMENTS = sorted(
 README_WORDS = 1200
 
 _FENCE = re.compile(r"^```\w*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_PYTHON = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _INDENTED = re.compile(r"(?:^(?: {4}|\t).*\n?)+", re.MULTILINE)
 _INLINE = re.compile(r"(?<!`)`([^`\n]+(?:\n[^`\n]+)?)`(?!`)")
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
@@ -74,6 +76,7 @@ by_document = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: st
 def test_there_are_documents_with_commands_and_install_lines():
     assert ROOT / "README.md" in DOCUMENTS
     assert len(commands_of(ROOT / "README.md")) >= 8
+    assert len(SNIPPETS) >= 2
     assert sum(line.count("pip install") for path in DOCUMENTS for line in code(path)) > 10
 
 
@@ -157,6 +160,25 @@ def test_python_snippets_use_names_that_the_package_has(document):
     for block in _FENCE.findall(document.read_text(encoding="utf-8")):
         for name in re.findall(r"\bdcdr_deploy\.(\w+)", block):
             assert hasattr(dcdr_deploy, name), name
+
+
+NEEDS_A_SERVER = ROOT / "docs" / "serving.md"
+SNIPPETS = [
+    pytest.param(block, id=f"{document.relative_to(ROOT)}-{number}")
+    for document in DOCUMENTS
+    if document != NEEDS_A_SERVER
+    for number, block in enumerate(_PYTHON.findall(document.read_text(encoding="utf-8")))
+]
+
+
+@pytest.mark.parametrize("snippet", SNIPPETS)
+def test_python_snippets_run_as_they_stand(snippet, tiny_model, make_picture, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DCDR_MODEL", str(shutil.copy(tiny_model, "model.onnx")))
+    for name in ("in.png", "in.jpg"):
+        make_picture(tmp_path / name)
+    exec(compile(snippet, "snippet", "exec"), {})
+    assert "out.exr" not in snippet or (tmp_path / "out.exr").is_file()
 
 
 @by_document
