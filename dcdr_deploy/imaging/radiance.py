@@ -19,6 +19,12 @@ from dcdr_deploy.system.strips import for_strips
 RGBE_MAX = 255.0 * 2.0**119
 """The largest value: mantissa 255, exponent byte 255."""
 
+RESERVED = frozenset({"COLORCORR", "EXPOSURE", "FORMAT", "GAMMA", "PIXASPECT", "PRIMARIES", "VIEW"})
+"""Header lines by which readers change the light or the picture: by each EXPOSURE they divide."""
+
+OWN = "DCDR_"
+"""Before the name of a line that only has the name of a reserved one, such as a dial called exposure."""
+
 RLE_WIDTHS = range(8, 32768)  # widths for which new-style run-length encoding exists
 # 2^(e - 136) of each exponent byte, exact in float32; an exponent byte of 0 is black.
 _SCALE = np.where(np.arange(256) > 0, np.ldexp(1.0, np.arange(256) - (128 + 8)), 0).astype(np.float32)
@@ -36,7 +42,7 @@ def write_radiance(
     Args:
         path: where to write; not atomic by itself.
         scene: (H, W, 3) linear light, finite, >= 0, at most :data:`RGBE_MAX`; 1.0 is SDR diffuse white.
-        metadata: written as ``KEY=value`` lines of the header.
+        metadata: written as ``KEY=value`` lines of the header, those of a :data:`RESERVED` name behind :data:`OWN`.
         chromaticities: of the light; the header's line PRIMARIES, which many programs do not read.
 
     Raises:
@@ -149,7 +155,8 @@ def _header(width: int, height: int, metadata: dict[str, str], chromaticities: C
 def _header_lines(width: int, height: int, metadata: dict[str, str], chromaticities: Chromaticities) -> Iterator[str]:
     yield "#?RADIANCE"
     for key, value in metadata.items():
-        yield f"{key.upper().replace('=', '_')}={value}".replace("\n", " ")
+        name = key.upper().replace("=", "_")
+        yield f"{OWN if name in RESERVED else ''}{name}={value}".replace("\n", " ")
     yield "FORMAT=32-bit_rle_rgbe"
     yield "EXPOSURE=1"
     yield "PRIMARIES=" + " ".join(f"{each:g}" for each in chromaticities)

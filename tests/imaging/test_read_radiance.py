@@ -150,3 +150,13 @@ def test_what_cannot_be_read_is_one_line(read, data, said):
         read(data)
     assert re.search(said, str(told.value))
     assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize("stops", ["-1", "0.5", "2"])
+def test_what_is_told_under_a_name_of_the_format_changes_no_light(tmp_path, stops):
+    told = {"exposure": stops, "format": "of a book", "primaries": "none", "view": "from above", "scale": "auto"}
+    write_image(tmp_path / "a.hdr", scene(), peak=1, metadata=told)
+    picture = read_hdr(tmp_path / "a.hdr")
+    np.testing.assert_array_equal(picture.pixels, scene())
+    assert dict(picture.texts).items() >= told.items()
+    assert not picture.notes

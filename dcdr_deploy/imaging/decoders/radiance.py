@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from dcdr_deploy.imaging import primaries as p
 from dcdr_deploy.imaging.decoders.common import check_size, damaged, unsupported
 from dcdr_deploy.imaging.decoders.linear import Linear
-from dcdr_deploy.imaging.radiance import RLE_WIDTHS, decode_rgbe
+from dcdr_deploy.imaging.radiance import OWN, RLE_WIDTHS, decode_rgbe
 
 MAGIC = b"#?"
 _HEADER_LIMIT = 2**20
@@ -61,8 +61,13 @@ def decode_radiance(data: bytes) -> Linear:
         notes.append("converted to Rec. 709 from CIE XYZ with D65 as neutral")
     else:
         linear = _from_primaries(linear, header, notes)
-    texts: Mapping[str, str] = {name.lower(): value for name, value in header.fields}
-    return Linear(np.ascontiguousarray(linear, np.float32), texts=texts, notes=notes)
+    return Linear(np.ascontiguousarray(linear, np.float32), texts=_texts(header), notes=notes)
+
+
+def _texts(header: _Header) -> Mapping[str, str]:
+    """Strings by lower-case names; where one of ours had to be called otherwise, it stands for the format's."""
+    ours = {name.removeprefix(OWN): value for name, value in header.fields if name.startswith(OWN)}
+    return {name.lower(): value for name, value in (dict(header.fields) | ours).items() if not name.startswith(OWN)}
 
 
 def _header(data: bytes) -> _Header:
