@@ -6,6 +6,7 @@ import io
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,7 @@ def _join(path: Path, job: Join, place: Workplace, segments: Sequence[Segment]) 
         if tag:
             video.codec_context.codec_tag = tag
         video.codec_context.sample_aspect_ratio = job.picture.sar
+        video.codec_context.framerate = _stated_rate(job, segments)
         video.time_base = job.picture.time_base
         output.metadata.update(job.metadata)
         companions.add_to(output)
@@ -112,6 +114,17 @@ def _join(path: Path, job: Join, place: Workplace, segments: Sequence[Segment]) 
             output.mux(waiting)
             waiting = next(pictures, None)
         return companions.moved
+
+
+def _stated_rate(job: Join, segments: Sequence[Segment]) -> Fraction:
+    """Return the frames a second that a container states; 0 where Matroska is to state none: they vary.
+
+    MP4 and MOV state a rate for their time code alone.
+    """
+    stamps = [stamp for segment in segments for stamp in segment.stamps()]
+    if job.target.container != "matroska" or timing.is_constant(stamps, job.picture.time_base, job.picture.rate):
+        return job.picture.rate
+    return Fraction(0)
 
 
 def _options(job: Join, begin: int) -> dict[str, str]:

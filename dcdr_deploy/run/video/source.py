@@ -117,6 +117,9 @@ class Seen:
     checksum: int
 
 
+_STAMPED_HERE_AND_THERE = ("mpeg",)
+"""FFmpeg's names of formats that are entered at their beginning only: stamps between those stated depend on where."""
+
 AnyFrame = SourceFrame | LostFrame | OtherFrame
 
 
@@ -136,7 +139,7 @@ class VideoSource:
         self._readings = readings
         self._stamps = stamps
         self._deinterlace = deinterlace
-        self._enters = True
+        self._enters = container.format.name not in _STAMPED_HERE_AND_THERE
         self.info = info
         self.last: SourceFrame | None = None
 
@@ -156,13 +159,24 @@ class VideoSource:
                     pass
             yield from frames
             return
-        frames = self._from(begin)
+        frames = self._entered(begin) if begin is not None else self._from(None)
+        yield from (frame for frame in frames if begin is None or frame.stamp is None or frame.stamp >= begin)
+
+    def _entered(self, stamp: int) -> Iterator[AnyFrame]:
+        """Return frames from one at a stamp or before it on; what comes first there is whole.
+
+        Behind some key frames lie pictures that are shown before them and refer to earlier ones; transport streams have
+        no index, and may be entered too late, or behind their end.
+        """
+        frames = self._from(stamp)
+        lost: list[AnyFrame] = []
         first = next(frames, None)
-        if begin is not None and first is not None and not _not_after(begin)(first):
-            frames = self._from(None)  # the file cannot be entered so far ahead
+        while isinstance(first, LostFrame):
+            lost.append(first)
             first = next(frames, None)
-        everything = frames if first is None else itertools.chain([first], frames)
-        yield from (frame for frame in everything if begin is None or frame.stamp is None or frame.stamp >= begin)
+        if first is None or not _not_after(stamp)(first):
+            return self._from(None)
+        return itertools.chain(lost, [first], frames)
 
     def read_through(self) -> None:
         """Have the file read from its beginning from now on: entered at a key frame, it gave other frames."""

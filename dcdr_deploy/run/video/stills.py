@@ -153,7 +153,8 @@ class PreparedStills(Prepared):
         listener(FileBegun(source=self.info.path))
         video, peak = self.settings.video, runner.engine.info.metadata.peak
         with ExitStack() as stack:
-            journal, before = stack.enter_context(_journal(self._pattern, self._key(runner), self._kept))
+            head = {"key": self._key(runner), "time_base": str(self.info.time_base)}
+            journal, before = stack.enter_context(_journal(self._pattern, head, self._kept))
             source = stack.enter_context(open_video(self.info.path, deinterlace=video.deinterlace))
             selection = Selection(source, video, _reached(before), whole_every=self.settings.run_frames)
             largest = peak * 2**self.settings.dials.exposure
@@ -216,13 +217,13 @@ def _journal_path(pattern: Sequence) -> Path:
 
 @contextmanager
 def _journal(
-    pattern: Sequence, key: str, kept: Callable[[list[_Line]], list[_Line]]
+    pattern: Sequence, head: dict[str, str], kept: Callable[[list[_Line]], list[_Line]]
 ) -> Iterator[tuple[IO[str], list[_Line]]]:
     """Give the list of a sequence, to be added to, and what stands in it by the same settings; keep others out.
 
     Args:
         pattern: of the pictures' names.
-        key: of the settings.
+        head: what the first line says: the settings' key, and seconds of a tick.
         kept: returns which of the lines a run goes on from; the others are taken off the list.
 
     Raises:
@@ -232,9 +233,9 @@ def _journal(
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with _removed(path.with_suffix(".lock")), locked(path.with_suffix(".lock")):
-            lines = kept(_lines(path, pattern) if _key_of(path) == key else [])
+            lines = kept(_lines(path, pattern) if _key_of(path) == head["key"] else [])
             with atomic_path(path) as temporary:
-                temporary.write_text("".join([json.dumps({"key": key}) + "\n", *(line.as_text() for line in lines)]))
+                temporary.write_text("".join([json.dumps(head) + "\n", *(line.as_text() for line in lines)]))
             with open_to_append(path) as stream:
                 yield stream, lines
     except IsLocked as error:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import itertools
 import math
+import shlex
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -267,7 +268,8 @@ def check(path: Path, target: Path, muxer: str) -> list[str]:
                 if not waiting:
                     break
     except (ValueError, av.error.FFmpegError) as error:
-        way = "give them another codec first" if muxer == "matroska" else "write .mkv"
+        example = f"for example by ffmpeg -i {shlex.quote(str(path))} -map 0 -c copy -c:a flac sound.mkv"
+        way = f"give them another codec first, {example}" if muxer == "matroska" else "write .mkv"
         raise OutputError(f"{target}: cannot hold the tracks of {path}: {reason(error)}; {way}") from error
     return companions.left_out
 

@@ -48,6 +48,22 @@ def durations(shown: Sequence[int], last: int) -> list[int]:
     return [*(after - before for before, after in itertools.pairwise(shown)), max(last, 1)][: len(shown)]
 
 
+_ROUNDED = Fraction(1, 1000)
+"""Seconds to which most containers round time stamps at the worst."""
+
+
+def is_constant(shown: Sequence[int], base: Fraction, rate: Fraction) -> bool:
+    """Tell whether pictures follow one another at a rate, but for the rounding of their stamps.
+
+    Args:
+        shown: presentation time stamps in rising order.
+        base: seconds of a tick.
+        rate: pictures a second.
+    """
+    most = max(_ROUNDED, base)
+    return all(abs((stamp - shown[0]) * base - number / rate) <= most for number, stamp in enumerate(shown))
+
+
 _TIMECODE = re.compile(r"(\d\d):(\d\d):(\d\d)([:;.,])(\d\d)")
 
 

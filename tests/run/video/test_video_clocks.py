@@ -102,6 +102,30 @@ def test_pictures_out_of_order_in_avi_are_shown_in_their_order(make_clip, runner
     assert part.frames == 12
 
 
+@pytest.mark.parametrize(
+    ("name", "wishes"),
+    [
+        ("in.mp4", {"options": REORDERED}),
+        ("in.mkv", {"options": REORDERED}),
+        ("in.ts", {"options": REORDERED}),
+        ("in.avi", {"options": REORDERED}),
+        ("in.mpg", {"codec": "mpeg2video", "options": {"g": "12", "bf": "2"}}),
+        ("in.h264", {"options": REORDERED}),
+    ],
+)
+def test_a_part_may_begin_at_any_picture(make_clip, name, wishes):
+    """Of open groups, of streams without an index, and right before a key frame."""
+    source = make_clip(name, frames=30, **wishes)
+    with open_video(source) as video:
+        whole = list(video.frames())
+        assert len(whole) == 30
+        for number, first in enumerate(whole):
+            part = list(video.frames(first.stamp))
+            assert [(frame.stamp, frame.checksum) for frame in part] == [
+                (frame.stamp, frame.checksum) for frame in whole[number:]
+            ]
+
+
 def test_a_clock_that_begins_anew_is_refused_with_the_way_out(make_clip, runner):
     clip = make_clip("clip.ts", frames=48, options=FAST, sounds=1)
     source = clip.with_name("two recordings.ts")
@@ -149,12 +173,15 @@ def test_a_time_code_goes_along_and_begins_with_the_part(make_clip, runner):
             if packet.size:
                 packet.stream = track
                 after.mux(packet)
-    for name in ("o.mov", "o.mp4", "o.mkv"):
-        report, _ = converted(source, runner, name, start=Fraction(6, 24))
+    for name, codec in (("o.mov", "prores"), ("o.mp4", "hevc"), ("o.mp4", "av1"), ("o.mkv", "hevc")):
+        options = VideoOptions(EncodeOptions(codec), start=Fraction(6, 24))
+        report = convert_video(source, source.with_name(name), runner, VideoSettings(video=options))
         assert report.notes == ()
         with av.open(str(report.output)) as found:
             stated = {key.lower(): value for key, value in found.streams.video[0].metadata.items()}
             assert stated["timecode"] == "01:00:00:02"
+            codes = [stream for stream in found.streams if stream.type == "data"]
+            assert [stream.metadata["timecode"] for stream in codes] == (["01:00:00:02"] if name != "o.mkv" else [])
 
 
 def counted(a_second: int, dropped: int, minutes: int):
@@ -185,3 +212,24 @@ def test_time_codes_are_counted_with_the_numbers_that_are_dropped(rate, a_second
 def test_time_codes_end_with_the_day_and_other_words_are_left():
     assert timecode_after("23:59:59:24", 1, Fraction(25)) == "00:00:00:00"
     assert timecode_after("soon", 1, Fraction(25)) == "soon"
+
+
+@pytest.mark.parametrize("codec", ["hevc", "av1", "prores", "ffv1"])
+def test_matroska_states_the_rate_where_there_is_one(make_clip, runner, codec):
+    """Its milliseconds alone would be taken for 23.8 or 24.4 frames a second."""
+    uneven = [0, 1, 3, 4, 5, 8, 9, 10]
+    for stamps, rate in ((range(8), Fraction(24)), (uneven, None)):
+        source = make_clip(frames=8, stamps=stamps, time_base=Fraction(1, 24))
+        settings = VideoSettings(video=VideoOptions(EncodeOptions(codec)))
+        report = convert_video(source, source.with_name("o.mkv"), runner, settings)
+        content = report.output.read_bytes()
+        stated = content.find(DEFAULT_DURATION)
+        assert (stated >= 0) == (rate is not None)
+        if rate is not None:
+            size = content[stated + 3] & 0x7F
+            nanoseconds = int.from_bytes(content[stated + 4 : stated + 4 + size], "big")
+            assert nanoseconds == int(10**9 / rate)
+
+
+DEFAULT_DURATION = bytes.fromhex("23e383")
+"""Matroska's element of that name."""

@@ -147,6 +147,24 @@ def test_sound_that_a_container_cannot_hold_is_refused_before_any_work(tmp_path,
     assert converted(tmp_path / "pcm.mkv", runner, "o.mov").frames == 2
 
 
+def test_sound_that_no_container_of_ours_holds_is_refused_with_a_command_that_helps(runner, make_clip):
+    import av
+    import numpy as np
+
+    source = make_clip("plain.mkv", frames=2).with_name("in.avi")
+    with av.open(str(source), "w") as output:
+        video, sound = output.add_stream("mjpeg", rate=24), output.add_stream("adpcm_ms", rate=8000)
+        video.width, video.height, video.pix_fmt = 32, 32, "yuvj420p"
+        output.mux(video.encode(av.VideoFrame(32, 32, "yuvj420p")))
+        output.mux(video.encode())
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 4000), np.int16), format="s16", layout="mono")
+        frame.sample_rate, frame.pts = 8000, 0
+        output.mux(sound.encode(frame))
+        output.mux(sound.encode())
+    with pytest.raises(OutputError, match=r"'adpcm_ms' codec; .* for example by ffmpeg -i .* -c:a flac"):
+        converted(source, runner, "o.mkv")
+
+
 def test_broadcasts_begin_at_zero_with_sound_and_picture_together(make_clip, runner):
     source = make_clip("in.ts", sounds=1)
     before = read_clip(source).stamps[0]

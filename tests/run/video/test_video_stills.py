@@ -52,8 +52,9 @@ def test_every_frame_is_a_picture_with_its_light(make_clip, runner):
 def test_a_list_says_when_each_is_shown(make_clip, runner):
     source = make_clip(frames=3, stamps=[0, 100, 5000], time_base=Fraction(1, 90000))
     written(source, runner)
-    _, *lines = (source.with_name("frames") / ".dcdr-frames.f..exr.jsonl").read_text().splitlines()
-    assert [json.loads(line)["stamp"] for line in lines] == [0, 100, 5000]
+    head, *lines = (source.with_name("frames") / ".dcdr-frames.f..exr.jsonl").read_text().splitlines()
+    tick = Fraction(json.loads(head)["time_base"])
+    assert [json.loads(line)["stamp"] * tick * 90000 for line in lines] == [0, 100, 5000]
 
 
 @pytest.mark.parametrize(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import itertools
+from fractions import Fraction
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dcdr_deploy.run.video.timing import decoding_stamps, durations, reordering
+from dcdr_deploy.run.video.timing import decoding_stamps, durations, is_constant, reordering
 
 
 @st.composite
@@ -46,3 +47,12 @@ def test_pictures_that_wait_are_shown_a_few_places_later():
 def test_a_picture_is_shown_until_the_next_one():
     assert durations([0, 40, 41, 100], last=30) == [40, 1, 59, 30]
     assert durations([7], last=0) == [1]
+
+
+def test_a_rate_is_constant_but_for_the_rounding_of_stamps():
+    film, tick = Fraction(24000, 1001), Fraction(1, 1000)
+    rounded = [round(number / film / tick) for number in range(1000)]
+    assert is_constant(rounded, tick, film)
+    assert not is_constant(rounded, tick, Fraction(24))  # a second of it drifts by a millisecond
+    assert not is_constant([*rounded[:500], *(stamp + 42 for stamp in rounded[500:])], tick, film)  # one is left out
+    assert is_constant([7], tick, film)
