@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -20,6 +19,9 @@ LARGEST_SATURATION = 2.0
 LARGEST_EXPOSURE = 16.0
 """Stops either way."""
 
+LEAST_BOOST, LARGEST_BOOST = 0.01, 100.0
+"""Stops: at the one nothing is seen of what was restored, at the other no limit."""
+
 SHOULDER_BEGIN = 0.5
 """Part of ``max_boost`` from which the shoulder bends; below it the boost is untouched."""
 
@@ -36,7 +38,7 @@ class Dials:
     Attributes:
         strength: exponent of the gain, 0 to 2; 0 gives the linearised input, exactly.
         exposure: stops by which all light is multiplied at the end, -16 to 16.
-        max_boost: stops that no gain exceeds, above 0, reached by a smooth shoulder; ``None`` is no limit.
+        max_boost: stops that no gain exceeds, 0.01 to 100, reached by a smooth shoulder; ``None`` is no limit.
         saturation: of the light that was added, 0 (neutral, of the same luminance) to 2.
         protect_below: 8-bit code, 0 to 253: a pixel of which no channel is above it keeps its light, save for
             ``exposure``; ``None`` is the working scale's own.
@@ -55,8 +57,8 @@ class Dials:
         _within("strength", self.strength, 0, LARGEST_STRENGTH)
         _within("exposure", self.exposure, -LARGEST_EXPOSURE, LARGEST_EXPOSURE)
         _within("saturation", self.saturation, 0, LARGEST_SATURATION)
-        if self.max_boost is not None and not 0 < self.max_boost < math.inf:
-            raise InputError(f"max boost must be above 0 stops, not {self.max_boost:g}")
+        if self.max_boost is not None:
+            _within("max boost", self.max_boost, LEAST_BOOST, LARGEST_BOOST)
         if self.protect_below is not None:
             _within("protect below", self.protect_below, 0, CLIPPED_CODE - 1)
 

@@ -12,7 +12,10 @@ LARGEST_STOPS = 16.0
 STOPS_BINS = 1600
 """Bins of the histogram over 0 to :data:`LARGEST_STOPS`: a hundredth of a stop each."""
 
-NOTHING, RESTORED, GUESSED = "nothing clipped", "restored", "mostly guessed"
+LEAST_RECOVERED = 0.05
+"""Stops below which nothing came back: as many as are shown as 0.0."""
+
+NOTHING, UNCHANGED, RESTORED, GUESSED = "nothing clipped", "nothing recovered", "restored", "mostly guessed"
 
 
 def histogram_of_stops(gains: NDArray[np.float32], bins: int = STOPS_BINS) -> NDArray[np.int64]:
@@ -61,14 +64,21 @@ class Recovery:
         return place * (LARGEST_STOPS / STOPS_BINS)
 
     @property
+    def anything(self) -> bool:
+        """Whether at least :data:`LEAST_RECOVERED` came back."""
+        return self.stops_recovered >= LEAST_RECOVERED
+
+    @property
     def word(self) -> str:
         """``"restored"`` where most clipped pixels kept a channel that tells of the light, else ``"mostly guessed"``.
 
         Where all three channels clipped nothing is left of a pixel's own light, and what comes back is what the network
-        makes of the surroundings.
+        makes of the surroundings. Where less than :data:`LEAST_RECOVERED` came back, it was neither.
         """
         if not self.clipped:
             return NOTHING
+        if not self.anything:
+            return UNCHANGED
         return GUESSED if 2 * self.whole > self.clipped else RESTORED
 
     def as_dict(self) -> dict[str, Any]:

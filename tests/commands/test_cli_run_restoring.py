@@ -40,6 +40,11 @@ def test_the_line_says_what_was_recovered(dcdr, tiny_model, blown):
     assert line.endswith("25.0% clipped, 2.0 stops recovered, mostly guessed\n")
 
 
+def test_the_line_says_where_nothing_was_recovered(dcdr, tiny_model, blown):
+    line = dcdr("run", blown, "out.exr", "--strength", "0", "-m", tiny_model, *ORT).stdout
+    assert line.endswith("25.0% clipped, nothing recovered\n")
+
+
 def test_json_says_it_in_fields(convert):
     _, data = convert("--scale", "64", "--max-boost", "1.5")
     assert (data["clipped_share"], data["recovery"]) == (0.25, "mostly guessed")
@@ -124,7 +129,7 @@ def test_another_scale_or_dial_converts_a_folder_again(dcdr, tiny_model, blown, 
         (("--scale", "3/2"), "at most 1"),
         (("--strength", "3"), "strength must be 0 to 2, not 3"),
         (("--exposure", "nan"), "exposure must be -16 to 16"),
-        (("--max-boost", "0"), "max boost must be above 0 stops"),
+        (("--max-boost", "0"), "max boost must be 0.01 to 100, not 0"),
         (("--saturation", "-1"), "saturation must be 0 to 2"),
         (("--protect-below", "255"), "protect below must be 0 to 253"),
         (("--gain-map", "gain.png"), "gain.png: a gain map is written as .exr"),

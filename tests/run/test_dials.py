@@ -28,6 +28,8 @@ lights = arrays(np.float32, (4, 3), elements=st.floats(0, 7, width=32))
         {"exposure": float("inf")},
         {"max_boost": 0},
         {"max_boost": -1},
+        {"max_boost": 1e-320},
+        {"max_boost": 1e308},
         {"max_boost": float("nan")},
         {"saturation": -1},
         {"saturation": 2.5},

@@ -35,6 +35,14 @@ def test_pixels_of_which_nothing_is_left_are_guessed():
     assert recovery_of(codes, 1.5).word == "mostly guessed"
 
 
+@pytest.mark.parametrize("code", [(255, 255, 255), (255, 90, 90)])
+def test_where_nothing_came_back_nothing_was_restored_or_guessed(code):
+    codes = np.full((10, 10, 3), code, np.uint8)
+    for gain in (1, 1.03):
+        assert recovery_of(codes, gain).word == "nothing recovered"
+    assert recovery_of(codes, 1.04).word != "nothing recovered"
+
+
 @given(st.floats(1, 200))
 def test_stops_are_the_99th_percentile_of_the_gain_to_a_hundredth(gain):
     found = recovery_of(np.full((12, 12, 3), 255, np.uint8), gain)

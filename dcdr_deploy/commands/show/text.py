@@ -58,6 +58,8 @@ def recovered(recovery: Recovery) -> str:
         return recovery.word
     share = recovery.clipped_share
     shown = f"{share:.1%}" if share >= 0.0005 else "under 0.1%"
+    if not recovery.anything:
+        return f"{shown} clipped, {recovery.word}"
     return f"{shown} clipped, {recovery.stops_recovered:.1f} stops recovered, {recovery.word}"
 
 
