@@ -36,6 +36,7 @@ class Ready:
 
     Attributes:
         codes: (H, W, 3) uint8 or uint16.
+        seen: the same, black where the picture is fully transparent: what clips there was never light.
         scale: at which size the network works.
         tables: for its codes.
         gray: it has no colour; not looked at for scale ``"native"``.
@@ -43,6 +44,7 @@ class Ready:
     """
 
     codes: Codes
+    seen: Codes
     scale: Scale
     tables: Tables
     gray: bool = False
@@ -64,18 +66,34 @@ def prepare(frame: Frame | Codes, scale: Scale = working_scale.AUTO, dials: Dial
     protected = BEGIN if dials.protect_below is None else dials.protect_below
     with naming_memory(codes):
         tables = code_tables(codes.dtype.itemsize * 8, protected)
+        seen = seen_codes(frame)
         if scale == NATIVE:
-            return Ready(codes, scale, tables)
+            return Ready(codes, seen, scale, tables)
         wanted = working_sizes(codes.shape[0], codes.shape[1], scale)
-        finest = average_down(codes, tables, wanted[0][0])
+        finest = average_down(seen, tables, wanted[0][0])
         needed = bool(finest.clipped.any())  # the network is not run where nothing clips
         working = []
         for size, weight in wanted:
             small, given = finest.reduced(size), None
             if needed:
-                given = codes if size == codes.shape[:2] else working_codes(small.light)
+                given = seen if size == codes.shape[:2] else working_codes(small.light)
             working.append(Working(weight, small, given))
-        return Ready(codes, scale, tables, is_gray(codes), tuple(working))
+        return Ready(codes, seen, scale, tables, is_gray(seen), tuple(working))
+
+
+def seen_codes(frame: Frame | Codes) -> Codes:
+    """Return the pixels of a frame, (H, W, 3), those that are fully transparent black; a copy if there are any.
+
+    Raises:
+        InputError: no picture.
+    """
+    codes = pixels_of(frame)
+    if isinstance(frame, Frame) and frame.alpha is not None:
+        hidden = frame.alpha == 0
+        if hidden.any():
+            codes = codes.copy()
+            codes[hidden] = 0
+    return codes
 
 
 @contextmanager

@@ -100,7 +100,8 @@ def restore(
     """Restore what an SDR picture lost to clipping.
 
     At every scale but ``"native"`` pixels that are not clipped, nor near a clipped one, keep their light; a gray
-    picture stays gray; and a picture in which nothing clips does not need the network at all.
+    picture stays gray; and a picture in which nothing clips does not need the network at all. What is fully transparent
+    is black to all of this, and keeps its light.
 
     Args:
         frame: a Frame or its pixels, (H, W, 3) uint8 or uint16, sRGB-encoded.
@@ -177,7 +178,7 @@ def _begun(
     codes = ready.codes
     height, width = codes.shape[:2]
     peak = runner.engine.info.metadata.peak
-    second = SecondPass(codes, ready.tables, dials, peak, keep_gain)
+    second = SecondPass(codes, ready.seen, ready.tables, dials, peak, keep_gain)
     if ready.scale == NATIVE:
         finish = runner.start(codes, listener)
         run = runner.statistics
@@ -186,10 +187,11 @@ def _begun(
             linear = finish()
 
             def measured() -> Restored:
-                if dials.turned() or keep_gain:
+                if dials.turned():
                     outcome = second.from_result(linear, protected=dials.protect_below is not None)
                 else:
-                    outcome = Outcome(linear, second.recovery_of(linear))
+                    stops = second.stops_of(linear) if keep_gain else None
+                    outcome = Outcome(linear, second.recovery_of(linear), stops)
                 return Restored(outcome.linear, ((height, width),), outcome.recovery, outcome.gain_stops, run)
 
             return Found(run, measured)

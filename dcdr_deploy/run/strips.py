@@ -22,6 +22,7 @@ from dcdr_deploy.run.gain import (
     Tables,
     WorkingPicture,
     apply_gain,
+    gain_of,
     largest_channel,
     smallest_channel,
 )
@@ -125,6 +126,7 @@ class SecondPass:
 
     Attributes:
         codes: (H, W, 3) the picture.
+        seen: the same, where clipping is looked for: black where the picture is fully transparent.
         tables: for its codes.
         dials: how much of the excess.
         peak: light of a network value of 1, in units of SDR white.
@@ -132,6 +134,7 @@ class SecondPass:
     """
 
     codes: Codes
+    seen: Codes
     tables: Tables
     dials: Dials
     peak: float
@@ -143,7 +146,7 @@ class SecondPass:
         above = int(np.argmax(self.tables.weight > 0))
 
         def excess_at(start: int, stop: int) -> tuple[int, int, Light] | None:
-            largest = largest_channel(self.codes[start:stop])
+            largest = largest_channel(self.seen[start:stop])
             columns = np.flatnonzero((largest >= above).any(axis=0))
             if not columns.size:
                 return None
@@ -172,7 +175,7 @@ class SecondPass:
             found = linear[start:stop] * np.float32(self.peak)
             found -= _look_up(self.tables.light, self.codes[start:stop])
             if protected:
-                found *= _look_up(self.tables.weight, largest_channel(self.codes[start:stop]))[..., None]
+                found *= _look_up(self.tables.weight, largest_channel(self.seen[start:stop]))[..., None]
             return 0, width, found
 
         return self._run(linear, excess_at)
@@ -181,10 +184,22 @@ class SecondPass:
         """Measure a network's result for every pixel, (H, W, 3) in network units, and leave it as it is."""
 
         def work(start: int, stop: int) -> Recovery:
-            part = self.codes[start:stop]
-            return measured(part, _look_up(self.tables.light, part), linear[start:stop] * np.float32(self.peak))
+            light = _look_up(self.tables.light, self.codes[start:stop])
+            return measured(self.seen[start:stop], light, linear[start:stop] * np.float32(self.peak))
 
         return sum(for_strips(self.codes.shape[0], work), Recovery())
+
+    def stops_of(self, linear: Light) -> NDArray[np.float16]:
+        """Return log2 of the gain of a network's result for every pixel, (H, W, 3) in network units, left as it is."""
+        stops = np.empty(self.codes.shape, np.float16)
+
+        def work(start: int, stop: int) -> None:
+            light = _look_up(self.tables.light, self.codes[start:stop])
+            stops[start:stop] = _stops(gain_of(light, linear[start:stop] * np.float32(self.peak) - light))
+
+        for _ in for_strips(self.codes.shape[0], work):
+            pass
+        return stops
 
     @property
     def _size(self) -> Size:
@@ -205,15 +220,19 @@ class SecondPass:
                 if not neutral or stops is not None:
                     gain = turned_gain(part, excess, self.dials)
                     if stops is not None:
-                        stops[start:stop, left:right] = np.log2(np.maximum(gain, SMALLEST_GAIN)) + self.dials.exposure
+                        stops[start:stop, left:right] = _stops(gain) + self.dials.exposure
                 out[:, left:right] = part + excess if neutral else apply_gain(part, gain)
-            recovery = measured(self.codes[start:stop], light, out)
+            recovery = measured(self.seen[start:stop], light, out)
             out *= factor
             return recovery
 
         if stops is not None and self.dials.exposure:
             stops[...] = self.dials.exposure
         return Outcome(linear, sum(for_strips(self.codes.shape[0], work), Recovery()), stops)
+
+
+def _stops(gain: Light) -> Light:
+    return np.asarray(np.log2(np.maximum(gain, SMALLEST_GAIN)), np.float32)
 
 
 def measured(codes: Codes, light: Light, result: Light) -> Recovery:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from dcdr_deploy.imaging.frame import Frame
 from dcdr_deploy.run.dials import NEUTRAL, Dials
 from dcdr_deploy.run.gain import code_tables
+from dcdr_deploy.run.ready import seen_codes
 from dcdr_deploy.run.restore import Restored, restore
 from dcdr_deploy.run.runner import Runner
 from dcdr_deploy.run.strips import SecondPass
@@ -43,13 +44,15 @@ def restore_panorama(
         DcdrError: as :func:`restore`.
     """
     straight = restore(frame, runner, scale, dials, keep_gain=keep_gain, listener=listener)
-    turned = restore(half_turned(frame.pixels), runner, scale, dials, keep_gain=keep_gain, listener=listener)
+    alpha = None if frame.alpha is None else half_turned(frame.alpha)
+    other_way = Frame(half_turned(frame.pixels), alpha)
+    turned = restore(other_way, runner, scale, dials, keep_gain=keep_gain, listener=listener)
     linear = blend(straight.linear, turned.linear)
     stops = straight.gain_stops
     if stops is not None and turned.gain_stops is not None:
         blend(stops, turned.gain_stops)
     tables = code_tables(frame.pixels.dtype.itemsize * 8)
-    measure = SecondPass(frame.pixels, tables, dials, runner.engine.info.metadata.peak)
+    measure = SecondPass(frame.pixels, seen_codes(frame), tables, dials, runner.engine.info.metadata.peak)
     # The measure compares light before the exposure is put on.
     unexposed = linear if not dials.exposure else linear * np.float32(2**-dials.exposure)
     first, second = straight.run, turned.run
@@ -65,7 +68,7 @@ def restore_panorama(
 
 
 def half_turned(pixels: NDArray[Any]) -> NDArray[Any]:
-    """Turn (H, W, ...) by W // 2 columns to the right: the seam comes to column W // 2. C-contiguous copy."""
+    """Turn (H, W) or (H, W, ...) by W // 2 columns to the right: the seam comes to column W // 2. C-contiguous copy."""
     return np.roll(pixels, pixels.shape[1] // 2, axis=1)
 
 
@@ -84,8 +87,9 @@ def blend(straight: NDArray[np.floating[Any]], turned: NDArray[np.floating[Any]]
     share = weights(width).astype(np.float32)[:, None]
     back = width // 2
     for row in range(straight.shape[0]):  # row by row: panoramas are large
-        other = np.roll(turned[row], -back, axis=0)
-        straight[row] = share * straight[row] + (1 - share) * other  # in float32, whatever it is stored in
+        other = np.roll(turned[row], -back, axis=0).astype(np.float32)  # whatever it is stored in
+        # Where both are equal they stay as they are, to the bit.
+        straight[row] = other + share * (straight[row] - other)
     return straight
 
 

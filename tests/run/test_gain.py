@@ -107,7 +107,7 @@ def second_pass(codes: np.ndarray, size: tuple[int, int], factor: float, *, gray
     small = average_down(codes, tables, size)
     result = small.light + (factor - 1) * area_average(tables.clipped[codes], size).astype(np.float32)
     field = excess_field(small, result, PEAK, gray=gray, pixels_per_cell=codes.shape[0] / size[0])
-    return SecondPass(codes, tables, NEUTRAL, PEAK).from_field(field).linear * PEAK
+    return SecondPass(codes, codes, tables, NEUTRAL, PEAK).from_field(field).linear * PEAK
 
 
 def test_wires_before_a_blown_sky_stay_as_they_are_and_the_sky_is_lit_up_to_their_edges():
@@ -159,7 +159,7 @@ def test_a_gray_picture_gains_neutral_light():
     small = average_down(codes, tables, (8, 8))
     tinted = small.light * np.array([3, 2, 5], np.float32)
     field = excess_field(small, tinted, PEAK, gray=True, pixels_per_cell=4)
-    light = SecondPass(codes, tables, NEUTRAL, PEAK).from_field(field).linear
+    light = SecondPass(codes, codes, tables, NEUTRAL, PEAK).from_field(field).linear
     assert np.ptp(light, axis=-1).max() == 0
     assert light[0, 0, 0] * PEAK == pytest.approx(1 + 0.2126 * 2 + 0.7152 + 0.0722 * 4, rel=1e-4)
 

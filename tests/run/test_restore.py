@@ -30,6 +30,7 @@ from dcdr_deploy.run.restore import MODEST_AREA, begin, restore
 from dcdr_deploy.run.runner import Runner
 from dcdr_deploy.run.selection import DEMO_MODEL
 from dcdr_deploy.run.working_scale import working_sizes
+from dcdr_deploy.run.wrap import restore_panorama
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 RNG = np.random.default_rng(7)
@@ -197,6 +198,44 @@ def test_the_gain_is_kept_in_stops_where_it_is_asked_for(engine, photo):
         assert result.gain_stops.dtype == np.float16
         np.testing.assert_allclose(result.gain_stops[150:250, 250:450].astype(float), 2.5, atol=0.01)
         np.testing.assert_allclose(result.gain_stops[400:].astype(float), 0.5, atol=0.01)
+
+
+def test_keeping_the_gain_changes_nothing_of_the_picture(engine, photo):
+    for scale in ("auto", "native"):
+        plain = restore(photo, Runner(engine), scale).linear
+        assert np.array_equal(restore(photo, Runner(engine), scale, keep_gain=True).linear, plain)
+
+
+def test_the_gain_at_native_scale_says_too_where_the_network_took_light_away(photo):
+    darker = Runner(BrightEngine(lambda light: light / 4))
+    stops = restore(photo, darker, "native", keep_gain=True).gain_stops
+    np.testing.assert_allclose(stops[150:250, 250:450].astype(float), -2, atol=0.01)
+
+
+def hidden_sky(photo: np.ndarray) -> Frame:
+    """The photograph with its blown area cut out, and a visible one of 40 x 40 pixels."""
+    codes = photo.copy()
+    codes[400:440, 100:140] = 255
+    alpha = np.ones(codes.shape[:2], np.float32)
+    alpha[100:300, 200:500] = 0
+    return Frame(codes, alpha)
+
+
+@pytest.mark.parametrize("scale", ["auto", 256, "native"])
+@pytest.mark.parametrize("way", [restore, restore_panorama])
+def test_what_is_fully_transparent_has_not_clipped(engine, photo, scale, way):
+    recovery = way(hidden_sky(photo), Runner(engine), scale).recovery
+    assert recovery.clipped == 40 * 40
+
+
+@pytest.mark.parametrize("way", [restore, restore_panorama])
+def test_colours_under_full_transparency_are_kept_and_change_nothing_around_them(engine, photo, way):
+    given = hidden_sky(photo)
+    hidden = given.alpha == 0
+    gray = replace(given, pixels=np.where(hidden[..., None], np.uint8(90), given.pixels))
+    light, other = (way(frame, Runner(engine)).linear * PEAK for frame in (given, gray))
+    np.testing.assert_allclose(light[hidden], 1)
+    assert np.array_equal(light[~hidden], other[~hidden])
 
 
 def test_the_report_says_what_was_recovered(engine, photo):

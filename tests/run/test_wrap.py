@@ -17,7 +17,7 @@ from dcdr_deploy.run.wrap import blend, half_turned, restore_panorama, weights
 @given(width=st.integers(1, 40), height=st.integers(1, 5))
 def test_what_does_not_look_at_edges_is_not_changed_by_wrapping(width, height):
     picture = np.random.default_rng(width).random((height, width, 3)).astype(np.float32)
-    assert blend(picture.copy(), half_turned(picture)) == pytest.approx(picture, abs=1e-6)
+    assert np.array_equal(blend(picture.copy(), half_turned(picture)), picture)
 
 
 @given(width=st.integers(2, 4000))
