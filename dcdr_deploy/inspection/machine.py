@@ -19,7 +19,7 @@ _PACKAGES = (
     "imagecodecs",
     "av",
     "click",
-    "rich",
+    "tqdm",
     "onnxruntime-gpu",
     "onnxruntime",
     "openvino",

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import json
-import os
+import re
 import shutil
 import signal
 import subprocess
@@ -16,6 +15,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from screen import Screen
 
 from dcdr_deploy.building import child, request
 from dcdr_deploy.cli import main
@@ -279,21 +279,16 @@ def test_help_shows_every_option_with_its_default():
         assert words in text
 
 
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
-
-
 def test_on_a_terminal_a_bar_shows_the_phases_and_is_taken_away(monkeypatch):
-    terminal = Terminal()
-    monkeypatch.setattr(sys, "stderr", terminal)
-    monkeypatch.setitem(os.environ, "TERM", "xterm")
+    screen = Screen()
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setenv("COLUMNS", "100")
     with display() as shown:
         show_choice(shown, ModelChoice(Path("a[b].onnx"), "as asked for", ("left out",)))
         shown(Event("building"))
+        assert re.fullmatch(r"building \| *████ *\| 00:0\d", screen.rows[-1])
         shown(Event("tactics", 0, 0))
         shown(Event("tactics", 1, 2))
-    text = terminal.getvalue()
-    assert "note: left out" in text
-    assert "model: a[b].onnx (as asked for)" in text
-    assert "tactics" in text
+        shown.line("the bar is drawn below")
+        assert re.fullmatch(r"tactics \|█{20} {20}\| 00:0\d", screen.rows[-1])
+    assert screen.rows == ["note: left out", "model: a[b].onnx (as asked for)", "the bar is drawn below", ""]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import OpenEXR
 import pytest
 from click.testing import CliRunner
 from PIL import Image
+from screen import Screen
 
 import dcdr_deploy
 from dcdr_deploy import cli
@@ -401,20 +403,21 @@ def test_names_that_are_no_utf8_can_be_printed(dcdr, make_picture, tiny_model):
 
 
 def test_on_a_terminal_a_bar_counts_the_files(monkeypatch, capsys, tmp_path, photos, tiny_model):
-    """The bar itself is rich's; here: it is fed, and it leaves stdout to the results."""
-    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    screen = Screen()
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setenv("COLUMNS", "100")
     (photos / "b.jpg").write_bytes(b"")
     from dcdr_deploy.run.folder import convert_folder
     from dcdr_deploy.run.opening import RunnerSettings, open_runner
 
     with run.Console() as shown:
-        assert shown._bar is not None
         with open_runner(tiny_model, RunnerSettings("onnxruntime"), shown) as runner:
             convert_folder(photos, tmp_path / "hdr", runner, listener=shown)
-        assert shown._bar.state == ("c.webp", 3, 3)
-    out, err = capsys.readouterr()
-    assert len(out.splitlines()) == 2
-    assert "failed: " in err
+        shown.line("the bar is drawn below")
+        assert re.fullmatch(r"3/3 c\.webp \|█{40}\| 100% \d\d:\d\d left 00:00", screen.rows[-1])
+    assert len(capsys.readouterr().out.splitlines()) == 2
+    assert [row for row in screen.rows if "|" in row] == []
+    assert [row.partition(":")[0] for row in screen.rows if "b.jpg" in row] == ["failed"]
 
 
 def test_an_unknown_command_is_wrong_usage(dcdr):

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
+import struct
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from screen import Screen
 
 RUN = [sys.executable, "-m", "dcdr_deploy", "run"]
 
@@ -72,6 +77,76 @@ def test_a_stdout_that_fails_is_told_in_one_line(
     assert words in told[0]
     assert b"Traceback" not in result.stderr
     assert b"Exception ignored" not in result.stderr
+
+
+@contextmanager
+def on_terminal(photos: Path, out: Path, model: Path, columns: int) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    """``run`` with a real terminal as stdin and stderr; gives the process and the terminal's other end."""
+    import fcntl
+    import pty
+    import termios
+
+    ours, its = pty.openpty()
+    fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("4H", 24, columns, 0, 0))
+    with subprocess.Popen(
+        [*RUN, photos, out, "-m", model],
+        stdin=its,
+        stderr=its,
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # so that Ctrl-C is for it
+    ) as process:
+        os.close(its)
+        try:
+            yield process, ours
+        finally:
+            process.kill()
+            os.close(ours)
+
+
+def written(terminal: int, until: bytes = b"") -> bytes:
+    """What is written to a terminal, until some text comes or everybody has closed it."""
+    text = b""
+    while not until or until not in text:
+        try:
+            text += os.read(terminal, 1024)
+        except OSError:  # how Linux tells the end
+            return text
+    return text
+
+
+@pytest.mark.parametrize("columns", [80, 40])
+def test_on_a_terminal_the_bar_is_gone_at_the_end_and_results_are_on_stdout(
+    photos: Path, tmp_path: Path, tiny_model: Path, columns: int
+) -> None:
+    with on_terminal(photos, tmp_path / "out", tiny_model, columns) as (process, terminal):
+        text = written(terminal)
+        assert process.stdout is not None
+        assert process.stdout.read().count(b"\n") == 3
+        assert process.wait(60) == 0
+    assert b"left" in text  # of the bar
+    screen = Screen(columns)
+    screen.write(text.decode())
+    told = "".join(screen.rows)
+    assert "left" not in told
+    assert told.startswith("model: ")
+    assert re.search(r"3 converted into .*/out; [\d.]+ s$", told)
+
+
+def test_ctrl_c_leaves_the_terminal_clean(tmp_path: Path, make_picture, tiny_model: Path) -> None:
+    photos = tmp_path / "photos"
+    for name in "abcdefgh":
+        make_picture(photos / f"{name}.png", size=(1600, 1600))
+    with on_terminal(photos, tmp_path / "out", tiny_model, 80) as (process, terminal):
+        text = written(terminal, b"left")
+        os.write(terminal, b"\x03")
+        text += written(terminal)
+        assert process.wait(60) == 130
+    screen = Screen(80)
+    screen.write(text.decode())
+    assert screen.rows[-2:] == ["interrupted; what was finished is kept", ""]
+    assert "left" not in "".join(screen.rows)
+    assert "^C" not in "".join(screen.rows)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])

@@ -3,28 +3,35 @@
 from __future__ import annotations
 
 import io
+import re
 import sys
+import time
+from collections.abc import Callable
 
 import pytest
+from screen import Screen
 
 from dcdr_deploy.commands.show import evaluate, train
-from dcdr_deploy.commands.show.progress import BAR, NAME, Bar, Display, stage_line
+from dcdr_deploy.commands.show.meter import BAR, CAPTION, COUNT, ELAPSED, NAME
+from dcdr_deploy.commands.show.progress import Bar, Display, stage_line
 from dcdr_deploy.system.progress import Event
 from dcdr_deploy.training.events import TRAINING, StepDone
 
 
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
-
-
-def terminal_for(monkeypatch: pytest.MonkeyPatch) -> Terminal:
+def screen_for(monkeypatch: pytest.MonkeyPatch, columns: int = 100, encoding: str = "utf-8") -> Screen:
     """Make stderr a terminal; to be called by the test itself, as pytest sets the stream anew after fixtures."""
-    made = Terminal()
+    made = Screen(columns, encoding)
     monkeypatch.setattr(sys, "stderr", made)
-    monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("COLUMNS", str(columns))
     return made
+
+
+def wait_for(holds: Callable[[], bool]) -> None:
+    """Wait until something holds, up to half a minute."""
+    end = time.monotonic() + 30
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.01)
 
 
 def test_stages_are_lines_and_their_steps_pass_in_silence(capsys):
@@ -35,44 +42,111 @@ def test_stages_are_lines_and_their_steps_pass_in_silence(capsys):
 
 
 def test_without_columns_a_terminal_gets_lines_too(monkeypatch):
-    terminal = terminal_for(monkeypatch)
+    screen = screen_for(monkeypatch)
     with Display(lines=stage_line) as shown:
         shown(Event("exporting"))
-    assert terminal.getvalue() == "exporting ...\n"
+    assert screen.rows == ["exporting ...", ""]
 
 
 def test_on_a_terminal_the_bar_follows_stage_and_steps(monkeypatch):
-    terminal = terminal_for(monkeypatch)
-    with Display(NAME, BAR, lines=stage_line) as shown:
-        assert shown._bar is not None
+    screen = screen_for(monkeypatch)
+    with Display(NAME, COUNT, BAR, lines=stage_line) as shown:
         shown(Event("building"))
-        assert shown._bar.state == ("building", 0, None)
+        assert re.fullmatch(r"building 0/\? \| *████ *\|", screen.rows[-1])
         shown(Event("tactics", 1, 2))
+        shown.line("")
+        assert screen.rows[-1] == f"tactics 1/2 |{'█' * 20}{' ' * 20}|"
         shown(Event(done=2, total=2))  # the stage is what it was
-        assert shown._bar.state == ("tactics", 2, 2)
-    assert "building ..." not in terminal.getvalue()
-    assert "tactics" in terminal.getvalue()
+        shown.line("")
+        assert screen.rows[-1] == f"tactics 2/2 |{'█' * 40}|"
+    assert "building ..." not in screen.getvalue()
 
 
 def test_a_line_is_printed_above_the_bar_and_the_bar_comes_back(monkeypatch):
-    terminal_for(monkeypatch)
-    bar = Bar(NAME, BAR)
-    bar.draw("work", 1, 2)
-    with bar.aside():
-        assert not bar._progress.live.is_started
-    assert bar._progress.live.is_started
+    screen = screen_for(monkeypatch)
+    with Display(NAME, COUNT) as shown:
+        shown(Event("a rather long name of something", 1, 2))
+        shown.line("first")
+        shown(Event("b", 2, 2, note="second"))
+        assert screen.rows[:2] == ["first", "note: second"]
+        wait_for(lambda: screen.rows[2] == "b 2/2")
+    assert screen.rows == ["first", "note: second", ""]
+
+
+def test_a_result_is_printed_on_stdout_while_the_bar_is_away(monkeypatch):
+    screen = screen_for(monkeypatch)
+    seen = []
+
+    class Results(io.StringIO):
+        def write(self, text: str) -> int:
+            seen.append(screen.rows)
+            return super().write(text)
+
+    monkeypatch.setattr(sys, "stdout", Results())
+    with Display(NAME) as shown:
+        shown(Event("work", 1, 2))
+        shown.line("result", err=False)
+        assert screen.rows == ["work"]
+        assert sys.stdout.getvalue() == "result\n"
+    assert seen
+    assert all(rows == [""] for rows in seen)
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_a_bar_that_is_kept_leaves_its_last_state_and_others_leave_nothing(monkeypatch, keep):
+    screen = screen_for(monkeypatch)
+    bar = Bar(NAME, COUNT, keep=keep)
+    bar.draw("work", 0, 2)
+    bar.draw("work", 2, 2)
     bar.close()
+    assert screen.rows == (["work 2/2", ""] if keep else [""])
 
 
-def test_a_bar_that_is_kept_leaves_its_last_state(monkeypatch):
-    terminal = terminal_for(monkeypatch)
-    for keep in (False, True):
-        terminal.truncate(0)
-        bar = Bar(NAME, BAR, keep=keep)
-        bar.draw("work", 2, 2)
-        bar.close()
-        erased = "\x1b[2K" in terminal.getvalue().rpartition("work")[2]  # the line is cleared after it was drawn last
-        assert erased is not keep
+@pytest.mark.parametrize("columns", [100, 30])
+def test_what_ctrl_c_echoes_goes_with_the_bar(monkeypatch, columns):
+    screen = screen_for(monkeypatch, columns)
+    with Display(NAME, BAR, COUNT) as shown:
+        shown(Event("work", 100, 200))
+        screen.write("^C")
+    assert screen.rows == [""]
+
+
+def test_the_clock_goes_on_while_nothing_is_told(monkeypatch):
+    screen = screen_for(monkeypatch)
+    with Display(NAME, ELAPSED) as shown:
+        shown(Event("building"))
+        assert screen.rows == ["building 00:00"]
+        wait_for(lambda: screen.rows == ["building 00:01"])
+
+
+def test_a_closed_bar_is_drawn_no_more_and_can_be_opened_again(monkeypatch):
+    screen = screen_for(monkeypatch)
+    with Display(NAME, COUNT) as shown:
+        shown(Event("first", 1, 1))
+        shown._bar.close()
+        shown.line("done")
+        assert screen.rows == ["done", ""]
+        shown(Event("second", 0, 2))
+        assert screen.rows == ["done", "second 0/2"]
+    assert screen.rows == ["done", ""]
+
+
+def test_names_cannot_command_the_terminal(monkeypatch):
+    screen = screen_for(monkeypatch)
+    with Display(NAME, CAPTION, caption=lambda event: "{0}\n") as shown:
+        shown(Event("\x1b[2J{x}", 1, 2))
+        assert screen.rows == ["\\x1b[2J{x} {0}\\n"]
+
+
+def test_a_terminal_without_blocks_gets_a_bar_of_other_characters(monkeypatch):
+    screen = screen_for(monkeypatch, encoding="ascii")
+    with Display(BAR) as shown:
+        shown(Event("work", 1, 2))
+        assert screen.rows == [f"|{'#' * 20}{' ' * 20}|"]
+        shown(Event("work"))
+        shown.line("")
+        assert "####" in screen.rows[-1]
+        assert screen.getvalue().isascii()
 
 
 def test_evaluate_tells_about_ten_lines_and_the_last(capsys):

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from dcdr_deploy.building.build import BuildReport
-from dcdr_deploy.commands.show.progress import BAR, ELAPSED, NAME, Display, stage_line
+from dcdr_deploy.commands.show.meter import BAR, ELAPSED, NAME
+from dcdr_deploy.commands.show.progress import Display, stage_line
 from dcdr_deploy.modelfile.sidecar import Shape, sidecar_path
 from dcdr_deploy.run.selection import ModelChoice
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dcdr_deploy.commands.show.progress import BAR, COUNT, NAME, REMAINING, Display, few_lines
+from dcdr_deploy.commands.show.meter import BAR, COUNT, NAME, REMAINING
+from dcdr_deploy.commands.show.progress import Display, few_lines
 from dcdr_deploy.commands.show.told import tell_note
 from dcdr_deploy.evaluation.align import NONE
 from dcdr_deploy.evaluation.report import EvaluationReport

@@ -2,43 +2,29 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TextIO
 
 import click
 
+from dcdr_deploy.commands.show.meter import Work
 from dcdr_deploy.commands.show.text import printable, with_options
 from dcdr_deploy.system.progress import Event
 
 if TYPE_CHECKING:
-    from rich.progress import ProgressColumn
     from typing_extensions import Self
 
-CAPTION, COUNT, NAME, BAR, PERCENT, ELAPSED, LEFT, REMAINING = (
-    "caption", "count", "name", "bar", "percent", "elapsed", "left", "remaining",
-)  # fmt: skip
-"""Columns of a bar: a text of the command's own, "3/10", the stage, the bar itself, its percentage, the time since it
-began, the word "left", and the time that is."""
-
-
-def _columns(names: tuple[str, ...]) -> list[ProgressColumn]:
-    from rich import progress
-
-    made: dict[str, Callable[[], ProgressColumn]] = {
-        CAPTION: lambda: progress.TextColumn("{task.fields[caption]}", markup=False),
-        COUNT: progress.MofNCompleteColumn,
-        NAME: lambda: progress.TextColumn("{task.description}", markup=False),
-        BAR: progress.BarColumn,
-        PERCENT: lambda: progress.TextColumn("{task.percentage:>3.0f}%"),
-        ELAPSED: progress.TimeElapsedColumn,
-        LEFT: lambda: progress.TextColumn("left"),
-        REMAINING: progress.TimeRemainingColumn,
-    }
-    return [made[name]() for name in names]
+_EVERY = 0.1
+"""Seconds after which the bar is drawn again: its clock goes on while nothing else happens."""
+_ECHO = 2
+"""Characters that a terminal writes behind the bar at Ctrl-C."""
 
 
 class Bar:
@@ -47,8 +33,9 @@ class Bar:
     def __init__(self, *columns: str, keep: bool = False) -> None:
         """Take the columns, and whether the bar stays on the terminal when it is closed."""
         self._columns, self._keep = columns, keep
-        self._progress: Any = None
-        self._task: Any = None
+        self._work: Work | None = None
+        self._line: _Line | None = None
+        self._closed = threading.Event()
         self._lock = threading.RLock()
 
     def draw(self, name: str | None, done: float, total: float | None, caption: str = "") -> None:
@@ -59,54 +46,94 @@ class Bar:
             done, total: in the same unit.
             caption: for the column of that name.
         """
-        first = self._progress is None
-        if first:
-            self._begin()
-        changed = {"caption": printable(caption)} | ({} if name is None else {"description": printable(name)})
-        if total is None:
-            self._progress.reset(self._task, completed=int(done), total=None, **changed)
-        else:
-            self._progress.update(self._task, completed=done, total=max(total, 1), **changed)
-        if first:
-            self._progress.start()
+        now = time.monotonic()
+        with self._lock:
+            if self._work is None:
+                self._work = Work(now)
+            if name is not None:
+                self._work.name = printable(name)
+            self._work.caption = printable(caption)
+            self._work.follow(done, None if total is None else max(total, 1), now)
+            if self._line is None:
+                self._line = _Line(sys.stderr)
+                self._closed = threading.Event()
+                threading.Thread(target=self._go_on, args=(self._closed,), daemon=True).start()
+                self._show()
 
-    def _begin(self) -> None:
-        from rich.console import Console
-        from rich.progress import Progress
+    def _show(self) -> None:
+        with self._lock:
+            if self._line is not None and self._work is not None:
+                width, ascii_only = self._line.width(), self._line.ascii_only
+                self._line.write(self._work.line(self._columns, time.monotonic(), width, ascii_only=ascii_only))
 
-        self._progress = Progress(
-            *_columns(self._columns),
-            console=Console(stderr=True),
-            transient=not self._keep,
-            redirect_stdout=False,  # would send results to stderr
-            redirect_stderr=False,
-        )
-        self._task = self._progress.add_task("", total=None, caption="")
-
-    @property
-    def state(self) -> tuple[str, float, float | None]:
-        """Name, done and total as drawn last."""
-        task = self._progress.tasks[0]
-        return task.description, task.completed, task.total
+    def _go_on(self, closed: threading.Event) -> None:
+        try:
+            while not closed.wait(_EVERY):
+                self._show()
+        except OSError:  # the terminal is gone; whoever prints next will say so
+            return
 
     @contextmanager
     def aside(self) -> Iterator[None]:
         """Take the bar away while a line is printed."""
         with self._lock:
-            shown = self._progress is not None and self._progress.live.is_started
-            if shown:
-                self._progress.stop()
+            if self._line is not None:
+                self._line.erase()
             try:
                 yield
             finally:
-                if shown:
-                    self._progress.start()
+                self._show()
 
     def close(self) -> None:
         """Take the bar away, or leave its last state where it is to be kept."""
-        if self._progress is not None:
-            self._progress.stop()
-            self._progress = None
+        self._closed.set()
+        with self._lock:
+            if self._line is not None:
+                self._line.erase()
+                if self._keep:
+                    self._show()
+                    self._line.end()
+            self._work = self._line = None
+
+
+class _Line:
+    """The line of a terminal at which its cursor stands."""
+
+    def __init__(self, stream: TextIO) -> None:
+        from tqdm import tqdm
+
+        self._stream = stream
+        self._print: Callable[[str], None] = tqdm.status_printer(stream)
+        self._shown = ""
+        self.ascii_only = not (stream.encoding or "").lower().startswith("utf")
+
+    def width(self) -> int:
+        """Characters that can be written so that what Ctrl-C echoes, and the cursor, still stand in the same line."""
+        return max(self._columns() - _ECHO - 1, 1)
+
+    def _columns(self) -> int:
+        try:
+            columns = os.get_terminal_size(self._stream.fileno()).columns
+        except (OSError, ValueError):  # a stream that is no file
+            columns = 0
+        return columns or shutil.get_terminal_size().columns
+
+    def write(self, text: str) -> None:
+        """Put a text in the place of the one before."""
+        if text != self._shown:
+            self._print(text)
+            self._shown = text
+
+    def erase(self) -> None:
+        """Make the line empty, and let the cursor stand at its beginning."""
+        self._stream.write(f"\r{' ' * (self._columns() - 1)}\r")
+        self._stream.flush()
+        self._shown = ""
+
+    def end(self) -> None:
+        """Leave the line as it is."""
+        self._stream.write("\n")
+        self._stream.flush()
 
 
 class Display:

@@ -11,7 +11,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from dcdr_deploy.commands.show import video
-from dcdr_deploy.commands.show.progress import BAR, CAPTION, ELAPSED, LEFT, NAME, PERCENT, REMAINING, Display
+from dcdr_deploy.commands.show.meter import BAR, CAPTION, ELAPSED, LEFT, NAME, PERCENT, REMAINING
+from dcdr_deploy.commands.show.progress import Display
 from dcdr_deploy.commands.show.text import duration, recovered
 from dcdr_deploy.run.events import (
     EngineReady,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dcdr_deploy.commands.show.progress import BAR, CAPTION, COUNT, NAME, REMAINING, Display
+from dcdr_deploy.commands.show.meter import BAR, CAPTION, COUNT, NAME, REMAINING
+from dcdr_deploy.commands.show.progress import Display
 from dcdr_deploy.system.progress import Event
 from dcdr_deploy.training.events import StepDone
 
