@@ -11,6 +11,7 @@ import onnx
 from dcdr_deploy._version import __version__
 from dcdr_deploy.errors import InputError
 from dcdr_deploy.export.calibration import calibration_pictures, measure_overlap, offsets_json
+from dcdr_deploy.export.compact import packed
 from dcdr_deploy.export.fp16 import to_fp16
 from dcdr_deploy.export.onnx_export import to_onnx
 from dcdr_deploy.export.verify import Comparison, verify
@@ -38,6 +39,7 @@ class ExportOptions:
             which there are weights of several; ``None`` takes the checkpoint's, or that of the published weights.
         architecture: what the checkpoint is, where its tensors do not tell.
         part: files of the other parts, for networks that are published in parts.
+        compact: store weights that FP16 holds exactly as FP16; the file computes the same.
     """
 
     fp16: bool = False
@@ -49,6 +51,7 @@ class ExportOptions:
     output_encoding: str | None = None
     architecture: str | None = None
     part: tuple[Path, ...] = ()
+    compact: bool = False
 
     def __post_init__(self) -> None:
         if self.peak is not None:
@@ -119,6 +122,8 @@ def export_checkpoint(
     model = to_onnx(loaded.network, options.static, options.form)
     if options.fp16:
         model = to_fp16(model)
+    if options.compact:
+        model = packed(model)
     store_metadata(model, metadata)
     comparisons: list[Comparison] = []
     with atomic_path(output) as temporary:

@@ -13,6 +13,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from dcdr_deploy.errors import ExportError
+from dcdr_deploy.export.compact import unpacked
 from dcdr_deploy.modelfile.names import DECODING
 
 FP32_INPUTS = {("Resize", 1), ("Resize", 2)}
@@ -27,8 +28,7 @@ def to_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
     Raises:
         ExportError: a weight is too large for FP16.
     """
-    converted = onnx.ModelProto()
-    converted.CopyFrom(model)
+    converted = unpacked(model)
     graph = converted.graph
     del graph.value_info[:]  # types in there are those of FP32
     kept = _float32_names(graph) | _set_apart(graph)

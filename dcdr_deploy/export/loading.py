@@ -23,7 +23,7 @@ _BYTES = {
 
 
 def load_onnx(path: Path) -> onnx.ModelProto:
-    """Load an ONNX file whole.
+    """Load an ONNX file whole, with the weights that it stores as FP16 and computes with in FP32 as FP32.
 
     The package's own loader refuses files that are links, as everything in a model hub's cache is; weights are read
     from where :func:`~dcdr_deploy.modelfile.onnx_file.external_file` allows.
@@ -35,6 +35,8 @@ def load_onnx(path: Path) -> onnx.ModelProto:
     import onnx
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
+    from dcdr_deploy.export.compact import unpacked
+
     read_header(path)
     try:
         model = onnx.load(str(path), load_external_data=False)
@@ -44,7 +46,7 @@ def load_onnx(path: Path) -> onnx.ModelProto:
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
             _take_in(tensor, path)
         _check_size(tensor, path)
-    return model
+    return unpacked(model)
 
 
 def _check_size(tensor: onnx.TensorProto, path: Path) -> None:

@@ -42,8 +42,8 @@ class TensorSpec:
 class OnnxHeader:
     """The parts of an ONNX file that are read without loading it.
 
-    ``weight_types`` as ONNX numbers them; ``operators`` are the domains and names of the graph's nodes; ``external``
-    are the files beside it that hold weights, as the file names them.
+    ``weight_types`` as ONNX numbers them, of weights that no Cast gives another type; ``operators`` are the domains and
+    names of the graph's nodes; ``external`` are the files beside it that hold weights, as the file names them.
     """
 
     properties: dict[str, str]
@@ -166,7 +166,8 @@ def _header(data: mmap.mmap) -> OnnxHeader:
     properties: dict[str, str] = {}
     inputs: list[TensorSpec] = []
     outputs: list[TensorSpec] = []
-    weight_types: set[int] = set()
+    weight_types: dict[str, int] = {}
+    cast: set[str] = set()
     operators: set[tuple[str, str]] = set()
     external: set[str] = set()
     graphs = 0
@@ -176,13 +177,17 @@ def _header(data: mmap.mmap) -> OnnxHeader:
             for entry, place in _fields(data, *_span(value)):  # GraphProto
                 if entry == 1:  # NodeProto
                     node = dict(_fields(data, *_span(place)))
-                    operators.add((_text(data, node.get(7)), _text(data, node.get(4))))
+                    operator = _text(data, node.get(7)), _text(data, node.get(4))
+                    operators.add(operator)
+                    if operator == ("", "Cast"):
+                        cast.add(_text(data, node.get(1)))
                 elif entry in (11, 12):
                     (inputs if entry == 11 else outputs).append(_tensor(data, *_span(place)))
                 elif entry == 5:  # initializer, a TensorProto with data_type = 2, data_location = 14
                     tensor = dict(_fields(data, *_span(place)))
                     weight_type = tensor.get(2)
-                    weight_types.update({weight_type} if isinstance(weight_type, int) else ())
+                    if isinstance(weight_type, int):
+                        weight_types[_text(data, tensor.get(8))] = weight_type
                     if tensor.get(14) == _EXTERNAL:
                         external.add(_location(data, *_span(place)))
         elif number == 14:
@@ -190,9 +195,8 @@ def _header(data: mmap.mmap) -> OnnxHeader:
             properties[_text(data, pair.get(1))] = _text(data, pair.get(2))
     if graphs != 1:
         raise ValueError("it holds no graph")
-    return OnnxHeader(
-        properties, tuple(inputs), tuple(outputs), frozenset(weight_types), frozenset(operators), frozenset(external)
-    )
+    used = frozenset(kind for name, kind in weight_types.items() if name not in cast)
+    return OnnxHeader(properties, tuple(inputs), tuple(outputs), used, frozenset(operators), frozenset(external))
 
 
 def _location(data: mmap.mmap, start: int, end: int) -> str:

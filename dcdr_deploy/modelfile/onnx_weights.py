@@ -35,7 +35,11 @@ class Node:
 
 @dataclass(frozen=True)
 class OnnxGraph:
-    """Nodes in the file's order, and FP32 and FP16 initializers by name, in the type in which they are stored."""
+    """Nodes in the file's order, and FP32 and FP16 initializers by name, in the type in which they are stored.
+
+    A Cast of an initializer, by which a file stores as FP16 what it computes with in FP32, is no node: the initializer
+    has the name of the Cast's result.
+    """
 
     nodes: tuple[Node, ...]
     tensors: Mapping[str, NDArray[np.floating]]
@@ -59,7 +63,14 @@ def read_graph(path: Path) -> OnnxGraph:
                     nodes.append(_node(data, *_span(place)))
                 elif entry == 5:
                     tensors |= _tensor(data, *_span(place))
-    return OnnxGraph(tuple(nodes), tensors)
+    casts = {node.outputs[0]: node.inputs[0] for node in nodes if _casts(node) and node.inputs[0] in tensors}
+    named = {name: tensor for name, tensor in tensors.items() if name not in casts.values()}
+    named |= {result: tensors[name] for result, name in casts.items()}
+    return OnnxGraph(tuple(node for node in nodes if casts.keys().isdisjoint(node.outputs)), named)
+
+
+def _casts(node: Node) -> bool:
+    return (node.domain, node.operator, len(node.inputs), len(node.outputs)) == ("", "Cast", 1, 1)
 
 
 def _node(data: mmap.mmap, start: int, end: int) -> Node:

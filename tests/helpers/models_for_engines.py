@@ -9,6 +9,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from dcdr_deploy.building.settings import BuildSettings
+from dcdr_deploy.export.loading import load_onnx
 from dcdr_deploy.modelfile.names import DCRB_INPUTS
 from dcdr_deploy.run.selection import DEMO_MODEL
 
@@ -23,7 +24,7 @@ _TYPES = {HALF: np.float16, FLOAT: np.float32, TensorProto.INT32: np.int32}
 
 
 def demo() -> onnx.ModelProto:
-    return onnx.load(str(DEMO_MODEL))
+    return load_onnx(DEMO_MODEL)
 
 
 def settings(**changes: Any) -> BuildSettings:
