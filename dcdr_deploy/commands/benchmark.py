@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from dcdr_deploy.commands.show.text import with_options
 from dcdr_deploy.engines.base import PRECISIONS, EngineOptions
 from dcdr_deploy.engines.registry import backend_names
 from dcdr_deploy.errors import InputError, ModelError
+from dcdr_deploy.imaging.decoders.common import MAX_PIXELS
 from dcdr_deploy.run.benchmark import ALL, MOST_ROUNDS, Wishes, benchmark, contenders
 from dcdr_deploy.run.timings import as_dict
 from dcdr_deploy.system.progress import silent
@@ -79,8 +81,10 @@ def command(models: tuple[str, ...], backend: str, sizes: tuple[tuple[int, int],
         if not path.is_file():
             raise ModelError(f"model {path} does not exist")
     for height, width in sizes:
-        if not (1 <= height <= 1 << 16 and 1 <= width <= 1 << 16):
-            raise InputError(f"--size {height}x{width}: must lie between 1x1 and 65536x65536")
+        if not 1 <= height * width <= MAX_PIXELS:
+            raise InputError(f"--size {height}x{width}: must be 1 to {MAX_PIXELS:,} pixels, as pictures of `run`")
+    if math.isnan(chosen["seconds"]):
+        raise InputError("--seconds must be 0 or more, not nan")
     options = EngineOptions(chosen["device"], chosen["threads"], chosen["precision"])
     wishes = Wishes(tuple(sizes), chosen["seconds"], chosen["rounds"], options)
 

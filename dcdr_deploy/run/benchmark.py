@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from dcdr_deploy.engines.base import DEVICE_CPU, DEVICE_CUDA, Engine, EngineOptions
 from dcdr_deploy.engines.compare import sample_tiles
-from dcdr_deploy.engines.registry import BACKENDS, Backend, get_backend
+from dcdr_deploy.engines.registry import BACKENDS, Backend
 from dcdr_deploy.errors import DcdrError, EngineError, InputError
 from dcdr_deploy.metrics.psnr import psnr_l
 from dcdr_deploy.run.runner import Runner
@@ -32,6 +32,9 @@ ALL = "all"
 
 DEFAULT_SIZES: dict[str, tuple[Size, ...]] = {DEVICE_CUDA: ((1080, 1920), (2160, 3840)), DEVICE_CPU: ((360, 640),)}
 """Sizes that are timed, by the best kind of device among the contenders."""
+
+LARGEST_SAMPLE: Size = (2160, 3840)
+"""Size of the largest picture that is made as a whole."""
 
 AGREEMENT_SIZE: Size = (192, 256)
 """Size of the pictures for which results are compared with FP32."""
@@ -54,7 +57,7 @@ class Wishes:
 
     Attributes:
         sizes: (height, width) of the pictures; none for :data:`DEFAULT_SIZES`.
-        seconds: time for the rounds of each size.
+        seconds: time for the rounds of each size, 0 or more.
         rounds: at least so many are made, whatever time they take; 0 for none: the first frame is all that is run.
         options: device, threads and precision of the contenders.
     """
@@ -77,15 +80,18 @@ def contenders(backends: str, models: Sequence[Path]) -> list[Contender]:
         EngineError: a backend is not known.
         InputError: a backend that was named takes none of the files.
     """
+    names = list(BACKENDS) if backends == ALL else list(dict.fromkeys(name.strip() for name in backends.split(",")))
+    unknown = [name for name in names if name not in BACKENDS]
+    if unknown:
+        raise EngineError(f"backend {unknown[0]!r} is not known; choose {ALL}, or some of: {','.join(BACKENDS)}")
     demo = (DEMO_MODEL.with_suffix(suffix) for suffix in DEMO_SUFFIXES)
     given = list(models) or [path for path in demo if path.is_file()]
-    chosen = list(BACKENDS.values()) if backends == ALL else [get_backend(name) for name in backends.split(",")]
     found = []
-    for backend in chosen:
+    for backend in (BACKENDS[name] for name in names):
         fitting = [path for path in given if path.suffix.lower() in backend.suffixes]
         if not fitting and backends != ALL:
-            names = ", ".join(path.name for path in given)
-            raise InputError(f"backend {backend.name} takes {', '.join(backend.suffixes)}, and none of: {names}")
+            files = ", ".join(path.name for path in given)
+            raise InputError(f"backend {backend.name} takes {', '.join(backend.suffixes)}, and none of: {files}")
         # A backend that takes several kinds runs the same network with each.
         found.append(Contender(backend, next(iter(fitting), None)))
     return found
@@ -112,7 +118,7 @@ def benchmark(taking_part: Iterable[Contender], wishes: Wishes, listener: Listen
             raise EngineError(f"no backend can be timed here ({reasons or 'none takes the model'})")
         _compare(running, listener)
         best = DEVICE_CUDA if any(entry.result.device_kind == DEVICE_CUDA for entry in running) else DEVICE_CPU
-        for size in sorted(wishes.sizes or DEFAULT_SIZES[best]):
+        for size in sorted(set(wishes.sizes or DEFAULT_SIZES[best])):
             _time(running, size, wishes, listener)
         return [entry.result for entry in entries]
 
@@ -183,9 +189,25 @@ def _memory(gpu: int) -> dict[str, int | None]:
 
 
 def picture(size: Size) -> NDArray[np.uint8]:
-    """Return a picture (H, W, 3) with what a network has to cope with; always the same for a size."""
-    found: NDArray[np.uint8] = sample_tiles(*size)[0]
-    return found
+    """Return a picture (H, W, 3) with what a network has to cope with; always the same for a size.
+
+    Beyond :data:`LARGEST_SAMPLE` it is that one, turned over and over, as making a sample takes many times its memory.
+
+    Raises:
+        InputError: there is no memory for it.
+    """
+    sample: NDArray[np.uint8] = sample_tiles(*map(min, size, LARGEST_SAMPLE))[0]
+    rows, columns = (_back_and_forth(length, there) for length, there in zip(size, sample.shape[:2], strict=True))
+    try:
+        return sample if sample.shape[:2] == size else sample[rows[:, None], columns]
+    except MemoryError:
+        raise InputError(f"there is no memory for a picture of {size[0]} x {size[1]} pixels") from None
+
+
+def _back_and_forth(length: int, there: int) -> NDArray[np.intp]:
+    """Return ``length`` indices that go from 0 to ``there`` - 1, back to 0, and so on."""
+    place = np.arange(length) % (2 * there)
+    return np.minimum(place, 2 * there - 1 - place)
 
 
 def _compare(entries: Sequence[_Entry], listener: Listener) -> None:

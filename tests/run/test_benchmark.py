@@ -17,7 +17,7 @@ from dcdr_deploy.engines.base import DEVICE_CUDA, Availability, Engine, EngineIn
 from dcdr_deploy.engines.registry import Backend
 from dcdr_deploy.errors import EngineError, EngineOutOfMemory, InputError
 from dcdr_deploy.modelfile.metadata import ModelMetadata
-from dcdr_deploy.run.benchmark import FEWEST_ROUNDS, Contender, Wishes, benchmark, contenders
+from dcdr_deploy.run.benchmark import FEWEST_ROUNDS, Contender, Wishes, benchmark, contenders, picture
 from dcdr_deploy.run.timings import Result, Timing, as_dict
 
 MODEL = Path("net.fake")
@@ -138,6 +138,37 @@ def test_a_backend_that_was_named_must_take_a_file(field):
         contenders("better", [MODEL])
 
 
+def test_backends_may_be_listed_with_spaces_and_count_once(field):
+    field(good=None, better=None)
+    assert [each.backend.name for each in contenders("better, good,better", [MODEL])] == ["better", "good"]
+    for wrong in ("", "good,,better", "auto"):
+        with pytest.raises(EngineError, match="is not known; choose all, or some of: good,better"):
+            contenders(wrong, [MODEL])
+
+
+def test_a_size_that_is_asked_for_twice_is_timed_once(field):
+    field(one=None)
+    (result,) = run(sizes=(SIZE, SIZE))
+    assert [timing.size for timing in result.timings] == [SIZE]
+
+
+def test_large_pictures_are_made_of_a_sample_without_a_seam(monkeypatch: pytest.MonkeyPatch):
+    whole = picture((40, 60))
+    monkeypatch.setattr("dcdr_deploy.run.benchmark.LARGEST_SAMPLE", (40, 60))
+    large = picture((130, 70))
+    assert large.shape == (130, 70, 3)
+    assert np.array_equal(large[:40, :60], whole)
+    assert np.array_equal(large[40:80, :60], whole[::-1])
+    assert np.array_equal(large[80:120, 60:70], whole[:, :-11:-1])
+
+
+def test_a_picture_without_room_is_a_line_and_nothing_is_timed(field):
+    calls = field(one=None)
+    with pytest.raises(InputError, match=f"there is no memory for a picture of {2**25} x {2**25} pixels"):
+        run(sizes=((2**25, 2**25),))
+    assert len(calls) == 1  # the comparison
+
+
 def test_the_table_has_the_fastest_first_and_ratios_to_it():
     timings = [
         [Timing(SIZE, (0.5, 0.5, 0.5), 1.0, 1)],
@@ -183,6 +214,8 @@ def test_bad_wishes_are_a_line(dcdr, tmp_path: Path):
         ["-m", str(tmp_path / "no.onnx")],
         ["--backend", "fastest"],
         ["--size", "0x64"],
+        ["--size", "65536x65536"],
+        ["--seconds", "nan"],
         ["--device", "npu"],
     ):
         result = dcdr("benchmark", *arguments)
