@@ -206,5 +206,6 @@ def _format(path: Path) -> Format:
         return _FORMATS[path.suffix.lower()]
     except KeyError:
         known = ", ".join(OUTPUT_SUFFIXES)
-        what = f"unknown output format {path.suffix!r}" if path.suffix else "the output name has no suffix"
-        raise OutputError(f"{path}: {what}; use one of {known}") from None
+        if path.suffix:
+            raise OutputError(f"{path}: unknown output format {path.suffix!r}; use one of {known}") from None
+        raise OutputError(f"{path}: the output name has no suffix; use one of {known}, or a / for a folder") from None

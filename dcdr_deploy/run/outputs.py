@@ -77,15 +77,22 @@ def output_path(source: Path, target: str | os.PathLike[str], options: ConvertOp
     """Return the file to write: the target, or the source's name in it where it is a folder.
 
     Raises:
-        OutputError: the target has another suffix than the format asked for.
+        OutputError: the target is no folder and has not the suffix of the format asked for.
     """
     text = os.fspath(target)
     if os.path.isdir(text) or text.endswith((os.sep, "/")):  # noqa: PTH112 - Path.is_dir raises for overlong names
         return Path(text) / f"{source.stem}{options.suffix}"
     path = Path(text)
     if options.format is not None and path.suffix.lower() != options.suffix:
-        raise OutputError(f"{path}: its suffix contradicts the format {options.format}; leave one of them out")
+        raise contradiction(path, options.format)
     return path
+
+
+def contradiction(path: Path, form: str) -> OutputError:
+    """Return the error for an output that is no folder and has not the suffix of the format asked for."""
+    if path.suffix:
+        return OutputError(f"{path}: its suffix contradicts the format {form}; leave one of them out")
+    return OutputError(f"{path}: is no folder yet; write {path}/ to make one, or {path}.{form} for a file")
 
 
 def preview_path(output: Path) -> Path:

@@ -202,8 +202,11 @@ def test_a_bad_picture_is_refused_before_a_model_is_loaded(tmp_path):
 
 
 def test_a_format_that_contradicts_the_suffix_is_refused(tmp_path, make_picture):
+    source = make_picture(tmp_path / "in.png")
     with pytest.raises(OutputError, match="contradicts the format exr"):
-        PreparedFile(make_picture(tmp_path / "in.png"), tmp_path / "out.hdr", ConvertOptions(format="exr"))
+        PreparedFile(source, tmp_path / "out.hdr", ConvertOptions(format="exr"))
+    with pytest.raises(OutputError, match=r"out: is no folder yet; write .*out/ to make one, or .*out\.exr for a file"):
+        PreparedFile(source, tmp_path / "out", ConvertOptions(format="exr"))
 
 
 def test_floats_are_refused_where_the_format_cannot_hold_them(tmp_path, make_picture):

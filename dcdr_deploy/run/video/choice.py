@@ -8,7 +8,7 @@ from pathlib import Path
 from dcdr_deploy.errors import InputError, OutputError
 from dcdr_deploy.imaging.write import OUTPUT_SUFFIXES
 from dcdr_deploy.run import sequence
-from dcdr_deploy.run.outputs import ConvertOptions
+from dcdr_deploy.run.outputs import ConvertOptions, contradiction
 from dcdr_deploy.run.video.convert import PreparedVideo
 from dcdr_deploy.run.video.opening import is_video
 from dcdr_deploy.run.video.options import VideoOptions
@@ -50,7 +50,7 @@ def prepare(
         target = os.path.join(target, f"{name}.{NUMBER}.{form}")  # noqa: PTH118 - a pattern, no path
     suffix = Path(target).suffix.lower()
     if form is not None and suffix != f".{form}":
-        raise OutputError(f"{target}: its suffix contradicts the format {form}; leave one of them out")
+        raise contradiction(Path(target), form)
     pattern = sequence.parse(target)
     if pattern is not None:
         return PreparedStills(source, pattern, settings, options.write)
