@@ -92,6 +92,7 @@ def _described(path: Path, container: Any, deinterlace: bool) -> VideoSource:
     notes, reading = [], None
     if first is not None:
         try:
+            readings.measure(first)
             reading = readings.of(first)
         except InputError as error:
             raise InputError(f"{path}: {error}") from error

@@ -49,12 +49,12 @@ class PixelFormat:
         return len(self.order) == 1
 
 
-def pixel_format(name: str, *, centred: bool = False) -> PixelFormat:
+def pixel_format(name: str, *, centred: bool = False, level: bool = False) -> PixelFormat:
     """Return what a pixel format is read as.
 
     Args:
         name: FFmpeg's.
-        centred: chroma lies in the middle between luma samples along a row too.
+        centred, level: where chroma lies, as of :class:`Layout`.
 
     Raises:
         InputError: it is not read.
@@ -74,8 +74,8 @@ def pixel_format(name: str, *, centred: bool = False) -> PixelFormat:
         bits = max(bits, 8)
         kind = "gbrp" if is_rgb else "gray" if len(channels) == 1 else f"yuv{_CHROMA[across, down]}p"
         name = kind if bits == 8 else f"{kind}{bits}le"
-        return pixel_format(name, centred=centred)
-    layout = Layout(bits, across, down, centred=centred)
+        return pixel_format(name, centred=centred, level=level)
+    layout = Layout(bits, across, down, centred=centred, level=level)
     return PixelFormat(name, layout, places, is_rgb, about.is_big_endian, full_range=name.startswith("yuvj"))
 
 
@@ -99,11 +99,15 @@ def planes_of(frame: Any, wanted: PixelFormat) -> tuple[Plane, ...]:
             frame = frame.reformat(format=wanted.name, threads=1)
         except load().error.FFmpegError as error:
             raise _unread(frame.format.name) from error
-    kind = np.dtype(np.uint8 if wanted.layout.bits == 8 else ">u2" if wanted.is_big_endian else "<u2")
     chroma = (frame.height, frame.width) if wanted.is_rgb else wanted.layout.chroma_size(frame.height, frame.width)
     sizes = [(frame.height, frame.width), chroma, chroma]
-    planes = (_rows(frame.planes[place], size, kind) for place, size in zip(wanted.order, sizes, strict=False))
-    return tuple(np.array(plane, kind.newbyteorder("=")) for plane in planes)
+    planes = (rows_of(frame.planes[place], size, wanted) for place, size in zip(wanted.order, sizes, strict=False))
+    return tuple(np.array(plane, plane.dtype.newbyteorder("=")) for plane in planes)
+
+
+def rows_of(plane: Any, size: tuple[int, ...], kind: PixelFormat) -> NDArray[Any]:
+    """View a plane of a frame in a format, (rows, columns)."""
+    return _rows(plane, size, np.uint8 if kind.layout.bits == 8 else ">u2" if kind.is_big_endian else "<u2")
 
 
 def frame_of(size: tuple[int, int], layout: Layout, name: str, write: Callable[[Planes], object]) -> Any:

@@ -10,12 +10,10 @@ from dcdr_deploy.imaging import h273
 from dcdr_deploy.run.video import colours
 from dcdr_deploy.run.video.colours import Colours, Tags
 from dcdr_deploy.run.video.planes import PixelFormat, pixel_format
+from dcdr_deploy.run.video.siting import by_codec, measured
 
 _TAGGED_CONTAINERS = ("mov,", "matroska,", "mxf")
 """Beginnings of FFmpeg's names of formats that say what colours are, beside the stream."""
-
-_CENTRED = frozenset({"mjpeg", "mjpegb", "mpeg1video", "h261", "h263", "theora"})
-"""Codecs whose chroma lies in the middle between luma samples (JFIF; ISO/IEC 11172-2; H.261, H.263; Theora)."""
 
 _FULL_GRAY = frozenset({"rawvideo", "ffv1", "png", "huffyuv", "ffvhuff", "magicyuv", "jpeg2000", "tiff", "dpx", "bmp"})
 """Codecs of pictures, whose gray begins at 0 where nothing is said, as FFmpeg takes it; those of video begin at 16."""
@@ -57,8 +55,17 @@ class Readings:
         says = container.format.name.startswith(_TAGGED_CONTAINERS)
         self._container = _tags(context) if says else Tags()
         self._is_dolby_vision = context.codec_tag in _DOLBY_VISION
+        self._siting = by_codec(self._codec)
         self._known: dict[tuple[Any, ...], Reading] = {}
         self.notes: list[str] = []
+
+    def measure(self, frame: Any) -> None:
+        """Find out where chroma lies, by a frame that is not needed any more: its samples are lost.
+
+        Raises:
+            InputError: as :meth:`of`.
+        """
+        self._siting = measured(frame, self._codec)
 
     @property
     def kinds(self) -> int:
@@ -83,7 +90,7 @@ class Readings:
             self._refuse_hdr_without_tags(frame)
         if self._container.transfer in (h273.PQ, h273.HLG):
             colours.refuse_hdr(self._container.transfer)
-        kind = pixel_format(frame.format.name, centred=self._codec in _CENTRED)
+        kind = pixel_format(frame.format.name, centred=self._siting.centred, level=self._siting.level)
         about = colours.resolve(
             tags,
             frame.width,

@@ -2,7 +2,7 @@
 
 swscale's conversions are up to three codes of ten bits off, which shows in patches that are measured. Formulae are
 those of ITU-R BT.709-6, items 3.2 to 3.5, and BT.2100-2, tables 6 and 9, for any K_R and K_B. Chroma of 4:2:0 and 4:2:2
-lies beside the luma sample on its left (H.273, ChromaLocType 0), or in the middle between them where a format says so.
+lies beside the luma sample on its left (H.273, ChromaLocType 0), or where a stream says.
 """
 
 from __future__ import annotations
@@ -34,13 +34,15 @@ class Layout:
         bits: of a sample, 8 to 16.
         across, down: luma samples for each of chroma, along a row and along a column: 2, 2 for 4:2:0; 2, 1 for 4:2:2;
             1, 1 for 4:4:4; 4, 1 for 4:1:1, which is read only.
-        centred: chroma lies between luma samples along a row too (JPEG, MPEG-1).
+        centred: chroma lies in the middle between luma samples along a row (JPEG, MPEG-1), and not beside the left one.
+        level: chroma lies beside the upper luma sample of a column, and not in the middle.
     """
 
     bits: int
     across: int = 1
     down: int = 1
     centred: bool = False
+    level: bool = False
 
     def chroma_size(self, height: int, width: int) -> tuple[int, int]:
         """Return (rows, columns) of a chroma plane."""
@@ -173,7 +175,7 @@ def _encoding_matrix(luma: Luma, codes: _Range) -> tuple[NDArray[np.float32], ND
 def _enlarged(plane: Plane, layout: Layout, start: int, stop: int, width: int) -> NDArray[np.float32]:
     """Return rows ``start`` to ``stop`` of a chroma plane at the size of luma, linear between its samples; a copy."""
     part = plane[start:stop]
-    rows = part.astype(np.float32) if layout.down == 1 else _twice(plane, start, stop, centred=True)
+    rows = part.astype(np.float32) if layout.down == 1 else _twice(plane, start, stop, centred=not layout.level)
     steps = layout.across.bit_length() - 1
     for step in reversed(range(steps)):  # 4:1:1 twice
         rows = _twice(rows.T, 0, -(-width >> step), centred=layout.centred).T

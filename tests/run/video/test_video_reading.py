@@ -156,3 +156,25 @@ def test_where_chroma_lies_is_a_matter_of_the_codec_not_of_the_range(make_clip, 
     with open_video(source) as video:
         layout = next(iter(video.frames())).reading.format.layout
     assert (layout.across, layout.down, layout.centred) == (2, 2, centred)
+
+
+@pytest.mark.parametrize("pixels", ["yuv420p", "yuv420p10le", "yuv422p"])
+@pytest.mark.parametrize(
+    ("place", "centred", "level"), [(0, False, False), (1, True, False), (2, False, True), (3, True, True)]
+)
+def test_chroma_lies_where_a_stream_says(make_clip, pixels, place, centred, level):
+    """H.273, ChromaLocType."""
+    options = {"preset": "ultrafast", "x264-params": f"chromaloc={place}"}
+    with open_video(make_clip(frames=1, pixels=pixels, options=options)) as video:
+        layout = next(iter(video.frames())).reading.format.layout
+    if pixels == "yuv422p":  # x264 writes it for 4:2:0 alone
+        centred, level = False, False
+    assert (layout.centred, layout.level) == (centred, level)
+
+
+@pytest.mark.parametrize("size", [(32, 32), (64, 96), (1080, 1920)])
+def test_looking_for_it_leaves_the_pictures_alone(make_clip, size):
+    flat = np.full(size, 100, np.uint8)
+    with open_video(make_clip("in.mkv", lambda number: flat, frames=2, size=size, codec="ffv1", options={})) as video:
+        frames = list(video.frames())
+    assert all((frame.planes[0] == 100).all() and (frame.planes[1] == 128).all() for frame in frames)

@@ -74,6 +74,19 @@ def test_chroma_lies_where_its_layout_says(across, centred):
     assert np.abs(blue.astype(float) - expected)[inner].max() < 4
 
 
+@pytest.mark.parametrize("level", [False, True])
+@pytest.mark.parametrize("rows", [64, 1000])  # in one strip, and in several
+def test_chroma_lies_beside_the_upper_sample_or_in_the_middle(level, rows):
+    luma = (0.299, 0.114)
+    ramp = np.arange(rows) * (12000 / rows) + 28000.0
+    places = np.arange(0, rows, 2) + 0.5 * (not level)
+    cb = np.repeat(np.interp(places, np.arange(rows), ramp)[:, None], 8, axis=1).round().astype(np.uint16)
+    gray, cr = np.full((rows, 16), 1 << 15, np.uint16), np.full((rows // 2, 8), 1 << 15, np.uint16)
+    blue = to_rgb((gray, cb, cr), Layout(16, 2, 2, level=level), luma, full_range=True)[:, 5, 2]
+    expected = (1 << 15) + 2 * (1 - luma[1]) * (ramp - (1 << 15))
+    assert np.abs(blue.astype(float) - expected)[2:-2].max() < 3
+
+
 def test_black_white_and_what_lies_beyond():
     luma = np.array([[0, 16, 235, 255]], np.uint8)
     neutral = np.full((1, 2), 128, np.uint8)
