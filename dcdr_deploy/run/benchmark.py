@@ -78,7 +78,7 @@ def contenders(backends: str, models: Sequence[Path]) -> list[Contender]:
 
     Raises:
         EngineError: a backend is not known.
-        InputError: a backend that was named takes none of the files.
+        InputError: a backend that was named takes none of the files, or a file is taken by none.
     """
     names = list(BACKENDS) if backends == ALL else list(dict.fromkeys(name.strip() for name in backends.split(",")))
     unknown = [name for name in names if name not in BACKENDS]
@@ -94,6 +94,9 @@ def contenders(backends: str, models: Sequence[Path]) -> list[Contender]:
             raise InputError(f"backend {backend.name} takes {', '.join(backend.suffixes)}, and none of: {files}")
         # A backend that takes several kinds runs the same network with each.
         found.append(Contender(backend, next(iter(fitting), None)))
+    idle = [path for path in models if path not in {each.model for each in found}]
+    if idle:
+        raise InputError(f"{idle[0]}: no backend that was asked for takes it, or it is the second of its kind")
     return found
 
 

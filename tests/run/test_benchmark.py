@@ -138,6 +138,13 @@ def test_a_backend_that_was_named_must_take_a_file(field):
         contenders("better", [MODEL])
 
 
+def test_a_file_that_no_backend_takes_is_refused_and_not_passed_over(field):
+    field(good=None)
+    for given in ([MODEL, Path("other.fake")], [Path("picture.png")], [MODEL, Path("net.h5")]):
+        with pytest.raises(InputError, match=f"{given[-1]}: no backend that was asked for takes it"):
+            contenders("all", given)
+
+
 def test_backends_may_be_listed_with_spaces_and_count_once(field):
     field(good=None, better=None)
     assert [each.backend.name for each in contenders("better, good,better", [MODEL])] == ["better", "good"]
