@@ -156,7 +156,9 @@ class Manifest:
                 with open_to_append(self._path) as stream:
                     stream.write(_line(entry))
             except OSError as error:
-                raise OutputError(f"{self._path}: cannot be written: {error.strerror or error}") from error
+                raise OutputError(
+                    f"{self._path}: cannot be written: {error.strerror or error}; mend its permissions or free space"
+                ) from error
 
     def _load(self) -> dict[str, Entry]:
         try:
