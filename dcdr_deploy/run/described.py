@@ -7,8 +7,9 @@ from pathlib import Path
 from dcdr_deploy._version import __version__
 from dcdr_deploy.engines.base import EngineInfo
 from dcdr_deploy.modelfile.metadata import ABSOLUTE
-from dcdr_deploy.run.dials import as_text
+from dcdr_deploy.run.dials import Dials, as_text
 from dcdr_deploy.run.outputs import ConvertOptions
+from dcdr_deploy.run.recovery import Recovery
 from dcdr_deploy.run.restore import Restored
 from dcdr_deploy.run.runner import RunStatistics
 
@@ -21,6 +22,16 @@ def network_notes(info: EngineInfo, run: RunStatistics) -> tuple[str, ...]:
     if info.metadata.sees_whole_picture and run.tiles > 1:
         notes.append(f"the network looks at the whole picture, and saw it in {run.tiles} tiles")
     return tuple(notes)
+
+
+def recovery_notes(info: EngineInfo, recovery: Recovery, dials: Dials) -> tuple[str, ...]:
+    """Sentences about why nothing came back of what had clipped, where that is not the picture's doing."""
+    if info.metadata.peak > 1 or not recovery.clipped or recovery.anything or not dials.strength:
+        return ()
+    return (
+        "the network gave nothing brighter than white, at the peak of 1 x SDR white that its file says; where its "
+        "weights have another, `dcdr-deploy export --peak` writes it",
+    )
 
 
 def file_metadata(source: Path, info: EngineInfo, options: ConvertOptions, restored: Restored) -> dict[str, str]:

@@ -236,8 +236,18 @@ def _excess(ready: Ready, results: list[Light], peak: float) -> ExcessField:
             light *= np.float32(peak)
         pairs = zip(ready.codes.shape[:2], each.picture.size, strict=True)
         cell = max(full / part for full, part in pairs)
-        fields.append((excess_field(each.picture, light, peak, gray=ready.gray, pixels_per_cell=cell), each.weight))
+        most = _most(peak, light)
+        fields.append((excess_field(each.picture, light, most, gray=ready.gray, pixels_per_cell=cell), each.weight))
     return mean_excess(fields)
+
+
+def _most(peak: float, light: Light) -> float:
+    """Return the most light that a network can give, in units of SDR white.
+
+    A peak of SDR white is none: it stands where weights name no other, and networks of light without an end, such as
+    those whose output is a logarithm, have 1.0 at SDR white and go beyond it.
+    """
+    return peak if peak > 1 else max(1.0, float(light.max()))
 
 
 def _added(before: RunStatistics, last: RunStatistics) -> RunStatistics:

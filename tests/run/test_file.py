@@ -320,3 +320,13 @@ def test_any_file_name_fits_into_a_header(tmp_path, runner, make_picture):
 
 def test_a_preview_lies_beside_its_output():
     assert preview_path(Path("a/b.exr")) == Path("a/b.preview.png")
+
+
+@pytest.mark.parametrize(("peak", "strength", "told"), [(1.0, 1.0, True), (1.0, 0.0, False), (8.0, 1.0, False)])
+def test_a_network_that_ends_at_white_is_told_where_nothing_came_back(tmp_path, peak, strength, told):
+    engine = BrightEngine(lambda light: light * (8 / peak))  # a network value of 1 at most
+    engine.info = replace(engine.info, metadata=replace(engine.info.metadata, peak=peak))
+    Image.new("RGB", (32, 32), "white").save(tmp_path / "in.png")
+    options = ConvertOptions(dials=Dials(strength=strength))
+    report = convert_file(tmp_path / "in.png", tmp_path / "out.exr", Runner(engine), options)
+    assert any("peak of 1 x SDR white" in note for note in report.notes) == told

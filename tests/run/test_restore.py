@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bright_engine import PEAK, BrightEngine
+from bright_engine import PEAK, BrightEngine, brighter_where_clipped
 from ear import Ear
 from PIL import Image
 
@@ -210,6 +210,16 @@ def test_the_gain_at_native_scale_says_too_where_the_network_took_light_away(pho
     darker = Runner(BrightEngine(lambda light: light / 4))
     stops = restore(photo, darker, "native", keep_gain=True).gain_stops
     np.testing.assert_allclose(stops[150:250, 250:450].astype(float), -2, atol=0.01)
+
+
+@pytest.mark.parametrize("scale", ["auto", 256, "native"])
+def test_a_network_of_light_in_units_of_white_restores_at_every_scale(photo, scale):
+    """Its peak is 1 x SDR white, which it goes beyond."""
+    engine = BrightEngine(lambda light: PEAK * brighter_where_clipped(light))
+    engine.info = replace(engine.info, metadata=replace(engine.info.metadata, peak=1.0))
+    result = restore(photo, Runner(engine), scale)
+    np.testing.assert_allclose(result.linear[150:250, 250:450], 4, rtol=0.01)
+    assert result.recovery.stops_recovered == pytest.approx(2, abs=0.02)
 
 
 def hidden_sky(photo: np.ndarray) -> Frame:
