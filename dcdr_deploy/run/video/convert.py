@@ -230,9 +230,7 @@ class PreparedVideo(Prepared):
         made = f"dcdr-deploy {__version__}, " + ", ".join(f"{name} {value}" for name, value in entries)
         skipped = round((first - self.info.begin * self.info.time_base) * self.info.rate)
         job = Join(self._target, self._picture, self.info.path, window, hdr10, {"comment": made}, skipped)
-        moved = join(path, job, place, segments)
-        if moved:
-            self.notes.append(f"{moved} packets of sound or subtitles whose time stamps did not rise were moved on")
+        self.notes += join(path, job, place, segments)
         return sums
 
 

@@ -53,7 +53,7 @@ class Join:
     skipped: int = 0
 
 
-def join(path: Path, job: Join, place: Workplace, segments: Sequence[Segment]) -> int:
+def join(path: Path, job: Join, place: Workplace, segments: Sequence[Segment]) -> list[str]:
     """Write a whole file, or leave what was there.
 
     Args:
@@ -63,7 +63,7 @@ def join(path: Path, job: Join, place: Workplace, segments: Sequence[Segment]) -
         segments: at least one.
 
     Returns:
-        How many packets of other tracks had time stamps that did not rise, and were moved on.
+        Sentences about the tracks that go along.
 
     Raises:
         OutputError: it cannot be written, or not hold the tracks that go along.
@@ -80,7 +80,7 @@ def join(path: Path, job: Join, place: Workplace, segments: Sequence[Segment]) -
         ) from error
 
 
-def _join(path: Path, job: Join, place: Workplace, segments: Sequence[Segment]) -> int:
+def _join(path: Path, job: Join, place: Workplace, segments: Sequence[Segment]) -> list[str]:
     av = load()
     first = next(place.packets(segments[0]))
     begin = segments[0].stamps()[0] - round(job.window.origin / job.picture.time_base)
@@ -113,7 +113,7 @@ def _join(path: Path, job: Join, place: Workplace, segments: Sequence[Segment]) 
         while waiting is not None:
             output.mux(waiting)
             waiting = next(pictures, None)
-        return companions.moved
+        return companions.remarks
 
 
 def _stated_rate(job: Join, segments: Sequence[Segment]) -> Fraction:

@@ -10,7 +10,6 @@ import io
 import itertools
 import math
 import shlex
-import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -18,14 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from dcdr_deploy.errors import OutputError
+from dcdr_deploy.run.video import texts
 from dcdr_deploy.run.video.package import address, load, reason
-
-_TEXT_CODEC = {"mp4": "mov_text", "mov": "mov_text", "matroska": "subrip"}
-"""Subtitles as text, by muxer."""
-
-_TEXTS = frozenset({"subrip", "srt", "ass", "ssa", "webvtt", "mov_text", "text"})
-_PICTURES = frozenset({"hdmv_pgs_subtitle", "pgssub", "dvd_subtitle", "dvdsub", "dvb_subtitle", "dvbsub", "xsub"})
-_NATIVE_TEXTS = {"mp4": {"mov_text"}, "mov": {"mov_text"}, "matroska": _TEXTS - {"mov_text"}}
 
 _DROPPED_TAGS = frozenset({"encoder", "major_brand", "minor_version", "compatible_brands", "duration", "handler_name"})
 _DROPPED_BEGINNINGS = ("bps", "number_of_", "_statistics")
@@ -39,16 +32,6 @@ _QUICKTIME_LANGUAGES = {"deu": "ger", "nld": "dut", "ell": "gre", "isl": "ice", 
 
 _TRIED = 500
 """Packets that are written for a try at most: some formats refuse a track only when all is done."""
-
-_ASS_HEADER = (
-    "[Script Info]\nScriptType: v4.00+\nPlayResX: 384\nPlayResY: 288\n\n[V4+ Styles]\n"
-    "Format: Name, Fontname, Fontsize, PrimaryColour, SecondaryColour, OutlineColour, BackColour, Bold, Italic, "
-    "Underline, StrikeOut, ScaleX, ScaleY, Spacing, Angle, BorderStyle, Outline, Shadow, Alignment, MarginL, MarginR, "
-    "MarginV, Encoding\n"
-    "Style: Default,Arial,16,&Hffffff,&Hffffff,&H0,&H0,0,0,0,0,100,100,0,0,1,1,0,2,10,10,10,1\n\n[Events]\n"
-    "Format: Layer, Start, End, Style, Name, MarginL, MarginR, MarginV, Effect, Text\n"
-)
-"""What FFmpeg's text decoders state; its encoders want one before they open."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +67,6 @@ class Companions:
 
     Attributes:
         left_out: sentences about what does not go along.
-        moved: packets so far whose time stamps did not rise, and were moved on.
     """
 
     def __init__(self, path: Path, muxer: str) -> None:
@@ -99,7 +81,7 @@ class Companions:
         self._copies: dict[int, _Copy] = {}
         self._reached: dict[int, Fraction] = {}
         self.left_out: list[str] = []
-        self.moved = 0
+        self._moved = self._unread = 0
 
     def __enter__(self) -> Companions:
         return self
@@ -112,6 +94,7 @@ class Companions:
 
         Raises:
             ValueError: the output cannot hold a track of sound; :func:`check` says so before.
+            OutputError: nothing is known of a track of sound.
         """
         output.metadata.update(_kept(self._container.metadata))
         pictures = [stream for stream in self._container.streams.video if not is_cover(stream)]
@@ -121,6 +104,7 @@ class Companions:
             if stream.type == "video" and is_cover(stream):
                 self._add_cover(stream, output)
             elif stream.type == "audio":
+                self._refuse_unknown(stream)
                 self._copies[stream.index] = _Copy(self._copied(stream, output))
             elif stream.type == "subtitle":
                 self._add_subtitle(stream, output)
@@ -134,6 +118,15 @@ class Companions:
     def copies(self) -> list[_Copy]:
         """The tracks that go along."""
         return list(self._copies.values())
+
+    @property
+    def remarks(self) -> list[str]:
+        """Sentences about the packets so far."""
+        counts = {
+            "packets of sound or subtitles whose time stamps did not rise were moved on": self._moved,
+            "subtitles that cannot be decoded are left out": self._unread,
+        }
+        return [f"{count} {sentence}" for sentence, count in counts.items() if count]
 
     def set_chapters(self, output: Any, window: Window) -> None:
         """Set those chapters that lie in the window, moved with it."""
@@ -171,7 +164,11 @@ class Companions:
             length = (packet.duration or 0) if is_text else 0
             if not window.holds(shown * base, length * base):
                 continue
-            new = _as_text(packet, copy.text) if copy.text else packet
+            try:
+                new = texts.as_text(packet, copy.text) if copy.text else packet
+            except load().error.FFmpegError:
+                self._unread += 1
+                continue
             if new is None:
                 continue
             shift = round(window.origin / base)
@@ -199,22 +196,36 @@ class Companions:
         if before is not None and packet.dts * packet.time_base < before + apart:
             packet.dts = math.ceil((before + apart) / packet.time_base)
             packet.pts = max(packet.pts, packet.dts) if packet.pts is not None else None
-            self.moved += 1
+            self._moved += 1
         self._reached[packet.stream.index] = packet.dts * packet.time_base
 
     def _copied(self, stream: Any, output: Any) -> Any:
         return _named(output.add_stream_from_template(stream, opaque=True), stream, self._muxer)
 
+    def _refuse_unknown(self, stream: Any) -> None:
+        """Refuse sound of which FFmpeg knows too little to describe it in another file.
+
+        Raises:
+            OutputError: it is such.
+        """
+        if stream.codec_context is None or not stream.codec_context.sample_rate:
+            path = self._container.name.removeprefix("file:")
+            raise OutputError(
+                f"{path}: nothing is known of the sound in track {stream.index}, which may be empty or begin late; "
+                f"leave it out first, for example by ffmpeg -i {shlex.quote(path)} -map 0 -map -0:{stream.index} "
+                "-c copy less.mkv"
+            )
+
     def _add_subtitle(self, stream: Any, output: Any) -> None:
         codec = _codec(stream)
-        native = _NATIVE_TEXTS[self._muxer]
-        if codec in _TEXTS and codec not in native:
-            text = _TEXT_CODEC[self._muxer]
+        native = texts.NATIVE_TEXTS[self._muxer]
+        if codec in texts.TEXTS and codec not in native:
+            text = texts.TEXT_CODEC[self._muxer]
             new = output.add_stream(text)
-            new.codec_context.subtitle_header = _ASS_HEADER.encode()
+            new.codec_context.subtitle_header = texts.ASS_HEADER.encode()
             new.time_base = new.codec_context.time_base = Fraction(1, 1000)
             self._copies[stream.index] = _Copy(_named(new, stream, self._muxer), text)
-        elif codec in _PICTURES and self._muxer != "matroska":
+        elif codec in texts.PICTURES and self._muxer != "matroska":
             self.left_out.append(f"subtitles of track {stream.index} ({codec}) are pictures; only .mkv holds them")
         else:
             try:
@@ -247,7 +258,7 @@ def is_cover(stream: Any) -> bool:
 
 
 def _first_packet(path: str, track: int) -> bytes:
-    with load().open(path) as container:
+    with load().open(path, metadata_errors="replace") as container:
         return next(bytes(packet) for packet in container.demux(container.streams[track]) if packet.size)
 
 
@@ -293,16 +304,3 @@ def _kept(metadata: dict[str, str]) -> dict[str, str]:
 
 def _codec(stream: Any) -> str:
     return stream.codec_context.name if stream.codec_context is not None else "an unknown codec"
-
-
-def _as_text(packet: Any, codec: str) -> Any:
-    """Return a packet with a subtitle's plain text; ``None`` for one without."""
-    lines = [part.dialogue.decode("utf-8", "replace") for part in packet.decode() if hasattr(part, "dialogue")]
-    data = "\n".join(lines).replace("\\N", "\n").strip().encode()
-    if not data:
-        return None
-    if codec == "mov_text":
-        data = struct.pack(">H", len(data)) + data  # 3GPP TS 26.245, 5.17
-    new = load().Packet(data)
-    new.pts, new.dts, new.duration, new.time_base = packet.pts, packet.dts, packet.duration, packet.time_base
-    return new

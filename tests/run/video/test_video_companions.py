@@ -220,3 +220,45 @@ def test_captions_within_the_pictures_are_told_to_be_left_out(make_clip, runner)
                 new.is_keyframe, new.stream = packet.is_keyframe, track
                 after.mux(new)
     assert converted(source, runner, "o.mkv").notes == ("closed captions within the pictures are left out",)
+
+
+def test_titles_that_are_no_unicode_hinder_nothing(make_clip, runner):
+    import av
+
+    plain = make_clip("plain.mp4", frames=2)
+    _, cover = with_cover(plain, make_clip("covered.mp4", frames=1))
+    source = plain.with_name("in.mkv")
+    with av.open(str(plain)) as before, av.open(str(source), "w") as after:
+        track = after.add_stream_from_template(before.streams.video[0], opaque=True)
+        track.metadata["title"] = "the film"
+        after.add_attachment("cover.png", "image/png", cover)
+        for packet in before.demux(video=0):
+            if packet.size:
+                packet.stream = track
+                after.mux(packet)
+    content = source.read_bytes()
+    assert content.count(b"the film") == 1
+    source.write_bytes(content.replace(b"the film", b"d\xe9j\xe0 vu!"))
+    report = converted(source, runner, "o.mkv")
+    with opened(report.output) as found:
+        assert found.streams.video[0].metadata["title"] == "d\ufffdj\ufffd vu!"
+
+
+def test_a_subtitle_that_is_no_unicode_is_left_out_where_it_must_be_read(make_clip, runner):
+    source = make_clip("in.mkv", frames=4, subtitles=True)
+    content = source.read_bytes()
+    assert content.count(b"Hello there") == 1
+    source.write_bytes(content.replace(b"Hello there", b"H\xe9llo there"))
+    assert converted(source, runner, "o.mkv").notes == ()
+    assert converted(source, runner, "o.mp4").notes == ("1 subtitles that cannot be decoded are left out",)
+
+
+def test_sound_of_which_nothing_is_known_is_refused_with_the_way_out(make_clip, runner):
+    """A transport stream that announces a track of which no packet comes."""
+    clip = make_clip("clip.ts", sounds=1)
+    content = clip.read_bytes()
+    packets = [content[place : place + 188] for place in range(0, len(content), 188)]
+    source = clip.with_name("in.ts")
+    source.write_bytes(b"".join(packet for packet in packets if (packet[1] & 31) << 8 | packet[2] != 0x101))
+    with pytest.raises(OutputError, match=r"nothing is known of the sound in track 1, .* -map -0:1 -c copy"):
+        converted(source, runner, "o.mkv")
