@@ -100,8 +100,7 @@ def _described(path: Path, container: Any, deinterlace: bool) -> VideoSource:
     notes += readings.notes
     if len(pictures) > 1:
         notes.append(f"{len(pictures) - 1} more video tracks are left out")
-    if first is not None and any(data.type.name == "A53_CC" for data in first.side_data):
-        notes.append("closed captions within the pictures are left out")
+    notes += [] if first is None else _left_out(first)
     rate = Fraction(stream.average_rate or stream.guessed_rate or stream.base_rate or 25)
     begin = None if first is None else getattr(first, stamps)
     begin = begin if begin is not None else stream.start_time or 0
@@ -125,6 +124,16 @@ def _described(path: Path, container: Any, deinterlace: bool) -> VideoSource:
         notes=tuple(notes),
     )
     return VideoSource(container, stream, info, readings, deinterlace=deinterlace, stamps=stamps)
+
+
+def _left_out(frame: Any) -> list[str]:
+    """Return sentences about what a frame holds beside its colours."""
+    kinds = {str(data.type.name) for data in frame.side_data}
+    found = {
+        "closed captions within the pictures are left out": "A53_CC" in kinds,
+        "its alpha channel is left out": any(channel.is_alpha for channel in frame.format.components),
+    }
+    return [sentence for sentence, there in found.items() if there]
 
 
 def _orientation(first: Any) -> Orientation:

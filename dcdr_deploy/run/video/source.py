@@ -202,7 +202,7 @@ class VideoSource:
         self._container.close()
 
     def _decode(self) -> Iterator[AnyFrame]:
-        deinterlacer = Deinterlacer(self._stream) if self._deinterlace else None
+        deinterlacer = Deinterlacer(self.info.time_base) if self._deinterlace else None
         fields = self.info.interlaced  # two may be two packets
         for frame in decoded(self._container, self._stream, stamps=self._stamps, one_each=not fields):
             if isinstance(frame, LostFrame):

@@ -120,6 +120,34 @@ def test_each_frame_is_taken_by_its_own_tags(make_clip, runner, tmp_path):
     assert any("change on the way: 2 kinds" in note for note in report.notes), report.notes
 
 
+@pytest.mark.parametrize("deinterlace", [False, True])
+def test_frames_may_change_their_depth_on_the_way(make_clip, tmp_path, deinterlace):
+    """FFmpeg's filters once ended the process there."""
+    flat = np.full((HEIGHT, WIDTH), 100, np.uint16)
+    clips = [
+        make_clip("0.ts", lambda number: flat, frames=3, offset=10),
+        make_clip("1.ts", lambda number: flat * 4, frames=3, offset=11, pixels="yuv420p10le"),
+    ]
+    with open_video(joined(tmp_path, *clips), deinterlace=deinterlace) as video:
+        frames = list(video.frames())
+        values = [rgb_of(frame, video.info)[0, 0, 1] / 65535 for frame in frames]
+    assert [frame.planes[0].dtype for frame in frames] == [np.uint8] * 3 + [np.uint16] * 3
+    assert values == pytest.approx([84 / 219] * 6, abs=2e-3)
+
+
+def test_an_alpha_channel_is_told_to_be_left_out(tmp_path):
+    import av
+
+    path = tmp_path / "in.mov"
+    with av.open(str(path), "w") as output:
+        stream = output.add_stream("prores_ks", rate=RATE, options={"profile": "4"})
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuva444p10le"
+        output.mux(stream.encode(av.VideoFrame(WIDTH, HEIGHT, "yuva444p10le")))
+        output.mux(stream.encode())
+    with open_video(path) as video:
+        assert "its alpha channel is left out" in video.info.notes
+
+
 def test_what_becomes_hdr_on_the_way_ends_the_run_there(make_clip, runner, tmp_path):
     clips = [
         make_clip("0.ts", frames=3, offset=10),
