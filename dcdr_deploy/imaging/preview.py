@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dcdr_deploy._version import __version__
 from dcdr_deploy.imaging.hdr_transfer import PQ_PEAK_NITS, eetf_bt2390
 from dcdr_deploy.imaging.light import SDR_WHITE_NITS
 from dcdr_deploy.imaging.transfer import linear_to_srgb
+from dcdr_deploy.imaging.writers.png import text_chunk, write_codes
 from dcdr_deploy.system.files import atomic_path
 
 _ROWS_AT_ONCE = 32
@@ -48,22 +50,16 @@ def preview_sdr(linear: NDArray[np.floating[Any]], peak: float) -> NDArray[np.ui
 
 
 def write_preview(path: str | os.PathLike[str], linear: NDArray[np.floating[Any]], peak: float) -> None:
-    """Write :func:`preview_sdr` as an 8-bit sRGB PNG, atomically.
+    """Write :func:`preview_sdr` as an 8-bit sRGB PNG that names this tool, atomically.
 
     Raises:
         OutputError: the file cannot be written.
     """
     import cv2
 
-    preview = preview_sdr(linear, peak)
+    preview = cv2.cvtColor(preview_sdr(linear, peak), cv2.COLOR_RGB2BGR)
     with atomic_path(path) as temporary:
-        try:
-            done, encoded = cv2.imencode(".png", cv2.cvtColor(preview, cv2.COLOR_RGB2BGR))
-        except cv2.error as error:
-            raise OSError(f"OpenCV cannot encode it: {error.err}") from error
-        if not done:
-            raise OSError("OpenCV cannot encode it as PNG")
-        temporary.write_bytes(encoded.data)
+        write_codes(temporary, np.asarray(preview, np.uint8), [text_chunk("software", f"dcdr-deploy {__version__}")])
 
 
 @functools.lru_cache(maxsize=4)

@@ -19,7 +19,7 @@ from dcdr_deploy.run.outputs import (
     check_place,
     check_replaced,
     gain_map_path,
-    preview_path,
+    written_for,
 )
 from dcdr_deploy.system.files import refuse_listing, refuse_url
 
@@ -86,8 +86,8 @@ def plan_folder(source: Path, target: Path, options: ConvertOptions, *, recursiv
     # One stands for all; a folder in the place of a single output is that file's failure.
     free = (job.output for job in jobs if not os.path.isdir(job.output))  # noqa: PTH112 - as in _check_folders
     check_place(next(free, jobs[0].output), options)
-    for job in jobs:
-        check_replaced(job.output)
+    for written in (each for job in jobs for each in written_for(job.output, previews=options.preview)):
+        check_replaced(written)
     notes = notes_of(source, jobs, options.suffix, left_out, previews)
     return FolderPlan(jobs, notes, dict(sorted(left_out.items())))
 
@@ -175,7 +175,7 @@ def name_outputs(pictures: Sequence[Path], suffix: str, *, previews: bool) -> li
         names = [path.with_name(path.name + suffix) if path in whole else path.with_suffix(suffix) for path in pictures]
         writers: dict[str, list[Path]] = defaultdict(list)
         for path, name in zip(pictures, names, strict=True):
-            for written in (name, preview_path(name)) if previews else (name,):
+            for written in written_for(name, previews=previews):
                 writers[written.as_posix().casefold()].append(path)
         clashing = {path for several in writers.values() if len(several) > 1 for path in several} - whole
         if not clashing:
@@ -221,7 +221,7 @@ def check_overwriting(jobs: Sequence[Job], preview: bool, place: Callable[[Path]
     """
     sources = {place(job.source) for job in jobs}
     for job in jobs:
-        for written in (job.output, preview_path(job.output)) if preview else (job.output,):
+        for written in written_for(job.output, previews=preview):
             if place(written) in sources:
                 raise InputError(f"{written}: is an input and would be overwritten; name another output folder")
 

@@ -100,6 +100,11 @@ def preview_path(output: Path) -> Path:
     return output.with_suffix(PREVIEW_SUFFIX)
 
 
+def written_for(output: Path, *, previews: bool) -> tuple[Path, ...]:
+    """Return what is written for an output: itself, and its preview if there are any."""
+    return (output, preview_path(output)) if previews else (output,)
+
+
 def gain_map_path(options: ConvertOptions, name: str) -> Path | None:
     """Return where the gain map of an output of a folder run lies, ``None`` if none was asked for.
 
@@ -139,11 +144,11 @@ def check_target(source: Path, output: Path, options: ConvertOptions) -> None:
     refuse_url(source, InputError)
     probe(source)  # a slip in the first name is told before what follows from it
     check_place(output, options)
-    for written in (output, preview_path(output)) if options.preview else (output,):
-        refuse_overwriting(Path(written), source)
-    check_replaced(output)
+    for written in written_for(output, previews=options.preview):
+        refuse_overwriting(written, source)
+        check_replaced(written)
     if options.gain_map is not None:
-        check_gain_map(options.gain_map, source, output, *([preview_path(output)] if options.preview else []))
+        check_gain_map(options.gain_map, source, *written_for(output, previews=options.preview))
 
 
 def check_replaced(output: Path) -> None:

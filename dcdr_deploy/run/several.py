@@ -26,7 +26,7 @@ from dcdr_deploy.run.jobs import (
     find_pictures,
     natural,
 )
-from dcdr_deploy.run.outputs import ConvertOptions, check_place, check_replaced, output_path, preview_path
+from dcdr_deploy.run.outputs import ConvertOptions, check_place, check_replaced, output_path, written_for
 from dcdr_deploy.system.files import refuse_url
 
 LIST = "-"
@@ -160,8 +160,8 @@ def plan_several(inputs: Inputs, target: str, options: ConvertOptions, *, recurs
     check_overwriting(jobs, options.preview)
     check_gain_maps(jobs, options, folder, *inputs.folders)
     check_place(jobs[0].output, options)
-    for job in jobs:
-        check_replaced(job.output)
+    for written in (each for job in jobs for each in written_for(job.output, previews=options.preview)):
+        check_replaced(written)
     return FolderPlan(tuple(jobs), tuple(notes), dict(sorted(left_out.items()))), folder
 
 
@@ -189,7 +189,7 @@ def _check_collisions(jobs: Sequence[Job], *, previews: bool) -> None:
     """Refuse two inputs with one output; upper and lower case count as the same, as on Windows and macOS."""
     writers: dict[str, Job] = {}
     for job in jobs:
-        for written in (job.output, preview_path(job.output)) if previews else (job.output,):
+        for written in written_for(job.output, previews=previews):
             other = writers.setdefault(str(written).casefold(), job)
             if other is not job:
                 raise InputError(

@@ -180,6 +180,20 @@ def test_a_preview_never_replaces_the_input(tmp_path, runner, make_picture):
         convert_file(source, tmp_path / "out.exr", runner, ConvertOptions(preview=True))
 
 
+def test_a_preview_replaces_those_of_earlier_runs_and_no_picture_of_somebody_else(tmp_path, runner, make_picture):
+    source, options = make_picture(tmp_path / "in.png"), ConvertOptions(preview=True)
+    for level in (51, 102):  # the second time over the first one's
+        make_picture(source, level=level)
+        report = convert_file(source, tmp_path / "out.exr", runner, options)
+    with Image.open(report.preview) as preview:
+        assert preview.info["Software"].startswith("dcdr-deploy ")
+    before = make_picture(report.preview).read_bytes()
+    for target in ("out.exr", "out.hdr"):
+        with pytest.raises(InputError, match=r"out\.preview\.png: is a picture that dcdr-deploy has not written"):
+            convert_file(source, tmp_path / target, runner, options)
+    assert report.preview.read_bytes() == before
+
+
 @pytest.mark.parametrize(
     ("target", "sentence"),
     [

@@ -56,6 +56,14 @@ def test_hidden_files_other_files_and_previews_are_left_out(tmp_path, photos, ru
     assert note.startswith(f"{photos}: 1 files named *.preview.png or *.sheet.png left out: ")
 
 
+def test_a_picture_that_is_only_called_like_a_preview_is_not_replaced(photos, runner, make_picture):
+    theirs = make_picture(photos / "frame2.preview.png")
+    before = theirs.read_bytes()
+    with pytest.raises(InputError, match=r"frame2\.preview\.png: is a picture that dcdr-deploy has not written"):
+        convert_folder(photos, photos, runner, ConvertOptions(preview=True))
+    assert theirs.read_bytes() == before
+
+
 def test_what_is_not_taken_is_counted_by_suffix(tmp_path, photos, runner):
     for name in ("x.cr2", "y.CR2", "z.gif", "clip.mp4", "notes.txt", "README", ".hidden.gif"):
         (photos / name).write_bytes(b"x")

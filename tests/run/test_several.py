@@ -137,6 +137,13 @@ def test_a_picture_of_somebody_else_is_not_replaced() -> None:
     assert len(outputs("a.png", "b.png", format="png")) == 2
 
 
+def test_a_preview_replaces_no_picture_of_somebody_else() -> None:
+    make("a.png", "b.png", "out/b.preview.png")
+    with pytest.raises(InputError, match=r"out/b\.preview\.png: is a picture that dcdr-deploy has not written"):
+        plan_several(named(["a.png", "b.png"], list), "out", ConvertOptions(preview=True), recursive=False)
+    assert len(outputs("a.png", "b.png", target="out")) == 2
+
+
 def test_other_files_of_named_folders_are_counted() -> None:
     make("a.jpg", "album/b.jpg", "album/c.cr2", "album/README")
     plan, _ = plan_several(lookup("a.jpg", "album"), "out", EXR, recursive=False)

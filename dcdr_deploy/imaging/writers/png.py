@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -33,11 +33,20 @@ def write_png16(path: Path, job: Job) -> None:
     Raises:
         OSError: the file could not be written, or OpenCV cannot encode pictures of this size.
     """
-    import cv2
-
     codes, chunks = _encoded(job)
     if job.alpha is not None:
         codes = beside(codes, codes_of(job.alpha, codes16.TOP))
+    write_codes(path, codes, [*chunks, *map(text_chunk, job.metadata, job.metadata.values()), *_described(job.carried)])
+
+
+def write_codes(path: Path, codes: NDArray[np.uint8] | NDArray[np.uint16], chunks: Iterable[bytes]) -> None:
+    """Write codes, (H, W, 3 or 4) in the order B, G, R, as PNG with chunks behind its header.
+
+    Raises:
+        OSError: the file could not be written, or OpenCV cannot encode pictures of this size.
+    """
+    import cv2
+
     try:
         done, packed = cv2.imencode(".png", codes)
     except cv2.error as error:
@@ -45,10 +54,8 @@ def write_png16(path: Path, job: Job) -> None:
     if not done:
         raise OSError("OpenCV cannot encode it as PNG")
     encoded = packed.data
-    texts = [_chunk(b"iTXt", _text(key, value)) for key, value in job.metadata.items()]
-    texts += _described(job.carried)
     with path.open("wb") as stream:
-        stream.writelines([encoded[:_SIGNATURE_AND_IHDR], *chunks, *texts, encoded[_SIGNATURE_AND_IHDR:]])
+        stream.writelines([encoded[:_SIGNATURE_AND_IHDR], *chunks, encoded[_SIGNATURE_AND_IHDR:]])
 
 
 def _encoded(job: Job) -> tuple[NDArray[np.uint16], list[bytes]]:
@@ -107,10 +114,10 @@ def _chunk(kind: bytes, body: bytes) -> bytes:
     return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
 
-def _text(key: str, value: str) -> bytes:
-    """The body of an uncompressed iTXt chunk; ``software`` is spelt as the standard's keyword."""
+def text_chunk(key: str, value: str) -> bytes:
+    """Return an uncompressed iTXt chunk; ``software`` is spelt as the standard's keyword."""
     keyword = ("Software" if key == "software" else key).encode("latin-1", "replace")[:79]
-    return keyword + b"\0\0\0\0\0" + value.replace("\0", " ").encode("utf-8")
+    return _chunk(b"iTXt", keyword + b"\0\0\0\0\0" + value.replace("\0", " ").encode("utf-8"))
 
 
 # cHRM has no negative numbers, which ACES2065-1's blue needs.
