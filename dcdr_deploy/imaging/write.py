@@ -201,6 +201,11 @@ def check_output(path: str | os.PathLike[str], options: WriteOptions | None = No
         raise OutputError(f"{path}: the folder {existing} may not be written; choose another place")
 
 
+def same_format(suffix: str, other: str) -> bool:
+    """Tell whether two suffixes, in lower case, are of one output format: ``.tif`` and ``.tiff``."""
+    return suffix == other or (suffix in _FORMATS and _FORMATS[suffix] is _FORMATS.get(other))
+
+
 def _format(path: Path) -> Format:
     try:
         return _FORMATS[path.suffix.lower()]

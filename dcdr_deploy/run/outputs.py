@@ -11,7 +11,7 @@ from dcdr_deploy.errors import InputError, OutputError
 from dcdr_deploy.imaging.formats import SUFFIXES
 from dcdr_deploy.imaging.pair_names import PREVIEW_SUFFIX
 from dcdr_deploy.imaging.read import probe
-from dcdr_deploy.imaging.write import OUTPUT_SUFFIXES, WriteOptions, check_output
+from dcdr_deploy.imaging.write import OUTPUT_SUFFIXES, WriteOptions, check_output, same_format
 from dcdr_deploy.run import working_scale
 from dcdr_deploy.run.dials import NEUTRAL, Dials
 from dcdr_deploy.run.working_scale import Scale
@@ -83,7 +83,7 @@ def output_path(source: Path, target: str | os.PathLike[str], options: ConvertOp
     if os.path.isdir(text) or text.endswith((os.sep, "/")):  # noqa: PTH112 - Path.is_dir raises for overlong names
         return Path(text) / f"{source.stem}{options.suffix}"
     path = Path(text)
-    if options.format is not None and path.suffix.lower() != options.suffix:
+    if options.format is not None and not same_format(path.suffix.lower(), options.suffix):
         raise contradiction(path, options.format)
     return path
 

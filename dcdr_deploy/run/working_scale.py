@@ -62,7 +62,7 @@ def parse_scale(text: str) -> Scale:
         return AUTO
     if word == NATIVE:
         return NATIVE
-    match = re.fullmatch(r"(\d{1,6})(?:/(\d{1,6}))?", word)
+    match = re.fullmatch(r"([0-9]{1,9})(?:/([0-9]{1,9}))?", word)
     if match is None or (match[2] is not None and not int(match[2])):
         raise InputError(
             f"scale {text!r} is not known; use auto, native, a fraction such as 1/2, or pixels such as 768"

@@ -223,6 +223,12 @@ def test_a_format_that_contradicts_the_suffix_is_refused(tmp_path, make_picture)
         PreparedFile(source, tmp_path / "out", ConvertOptions(format="exr"))
 
 
+@pytest.mark.parametrize(("name", "form"), [("out.tiff", "tif"), ("out.JPEG", "jpg"), ("out.TIF", "tiff")])
+def test_two_suffixes_of_one_format_do_not_contradict_each_other(tmp_path, runner, make_picture, name, form):
+    options = ConvertOptions(format=form)
+    assert convert_file(make_picture(tmp_path / "in.png"), tmp_path / name, runner, options).output == tmp_path / name
+
+
 def test_floats_are_refused_where_the_format_cannot_hold_them(tmp_path, make_picture):
     options = ConvertOptions(WriteOptions(float32=True))
     with pytest.raises(OutputError, match=r"out\.png: \.png has no `float32`; leave it out, or write another format"):

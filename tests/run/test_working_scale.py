@@ -25,13 +25,22 @@ PIXELS = st.integers(1, 20_000)
 
 @pytest.mark.parametrize(
     ("text", "scale"),
-    [("auto", "auto"), ("Native", "native"), ("1/2", Fraction(1, 2)), ("3/4", Fraction(3, 4)), ("768", 768)],
+    [
+        ("auto", "auto"),
+        ("Native", "native"),
+        ("1/2", Fraction(1, 2)),
+        ("3/4", Fraction(3, 4)),
+        ("768", 768),
+        ("1000000", 10**6),
+    ],
 )
 def test_a_scale_is_a_word_a_fraction_or_pixels(text, scale):
     assert parse_scale(text) == scale
 
 
-@pytest.mark.parametrize("text", ["", "half", "0.5", "-768", "1/0", "0/3", "3/2", "12", "1e3", "1/2/3", "auto,2"])
+@pytest.mark.parametrize(
+    "text", ["", "half", "0.5", "-768", "1/0", "0/3", "3/2", "12", "1e3", "1/2/3", "auto,2", "\u0667\u0666\u0668"]
+)
 def test_anything_else_is_refused_with_what_may_be_given(text):
     with pytest.raises(InputError, match=r"scale|too small"):
         parse_scale(text)
