@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -18,6 +19,7 @@ from dcdr_deploy.imaging.limits import limited
 from dcdr_deploy.imaging.writers import avif, exr, hdr, heic, jpeg, jxl, png, tiff
 from dcdr_deploy.imaging.writers.base import Format, Job, WriteOptions
 from dcdr_deploy.system.files import atomic_path, refuse_url
+from dcdr_deploy.system.strips import for_strips
 
 _WRITERS: tuple[Format, ...] = (
     exr.FORMAT,
@@ -29,6 +31,9 @@ _WRITERS: tuple[Format, ...] = (
     heic.FORMAT,
     jpeg.FORMAT,
 )
+_ROUNDING = 1e-3
+"""Share by which light may lie beyond a file's end and not count as cut off."""
+
 _FORMATS: dict[str, Format] = {suffix: form for form in _WRITERS for suffix in form.suffixes}
 
 OUTPUT_SUFFIXES: tuple[str, ...] = tuple(_FORMATS)
@@ -114,6 +119,33 @@ def stored_light(
     held = _format(Path(path)).held
     job = _job(Path(path), linear, peak, alpha, options, {}, source, largest)
     return lambda start, stop: held(job.part(start, stop))
+
+
+def cut_off(
+    path: str | os.PathLike[str],
+    linear: NDArray[np.floating[Any]],
+    *,
+    peak: float,
+    options: WriteOptions | None = None,
+    **given: Any,
+) -> tuple[float, float]:
+    """Return where the light of a file ends, in units of SDR white, and what share of the pixels is brighter.
+
+    Arguments as of :func:`write_image`; only in Rec. 709 is the share exact. (infinity, 0) where light does not end.
+
+    Raises:
+        OutputError: unknown suffix, or choices that the format cannot hold.
+    """
+    job = _job(Path(path), linear, peak, given.get("alpha"), options, {}, given.get("source"), given.get("largest"))
+    end = _format(Path(path)).end(job)
+    most = np.float32(end / peak * (1 + _ROUNDING))
+
+    def brighter(start: int, stop: int) -> int:
+        part = linear[start:stop]
+        return int(np.count_nonzero((part > most).any(axis=-1))) if part.max() > most else 0
+
+    count = 0 if math.isinf(end) else sum(for_strips(len(linear), brighter))
+    return end, count / (linear.shape[0] * linear.shape[1])
 
 
 def _job(

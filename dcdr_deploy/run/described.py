@@ -13,6 +13,9 @@ from dcdr_deploy.run.recovery import Recovery
 from dcdr_deploy.run.restore import Restored
 from dcdr_deploy.run.runner import RunStatistics
 
+LEAST_CUT = 0.0005
+"""Share of the pixels; less is not worth a word."""
+
 
 def network_notes(info: EngineInfo, run: RunStatistics) -> tuple[str, ...]:
     """Sentences about what is unlike other networks' results in this one's."""
@@ -32,6 +35,14 @@ def recovery_notes(info: EngineInfo, recovery: Recovery, dials: Dials) -> tuple[
         "the network gave nothing brighter than white, at the peak of 1 x SDR white that its file says; where its "
         "weights have another, `dcdr-deploy export --peak` writes it",
     )
+
+
+def cut_note(end: float, share: float) -> tuple[str, ...]:
+    """Sentence about light that a file has no numbers for: beyond ``end``, in ``share`` of the pixels."""
+    if share < LEAST_CUT:
+        return ()
+    where = f"{end:g} x SDR white, where the file ends; EXR of 32-bit floats does not"
+    return (f"{share:.1%} of the pixels are brighter than {where}",)
 
 
 def file_metadata(source: Path, info: EngineInfo, options: ConvertOptions, restored: Restored) -> dict[str, str]:

@@ -19,8 +19,8 @@ from dcdr_deploy.imaging.frame import Frame, Kept
 from dcdr_deploy.imaging.preview import write_preview
 from dcdr_deploy.imaging.read import read_image
 from dcdr_deploy.imaging.statistics import light_summary
-from dcdr_deploy.imaging.write import left_behind, stored_light, write_gain_map, write_image
-from dcdr_deploy.run.described import file_metadata, network_notes, recovery_notes
+from dcdr_deploy.imaging.write import cut_off, left_behind, stored_light, write_gain_map, write_image
+from dcdr_deploy.run.described import cut_note, file_metadata, network_notes, recovery_notes
 from dcdr_deploy.run.outputs import DEFAULT_OPTIONS, ConvertOptions, preview_path
 from dcdr_deploy.run.ready import Ready
 from dcdr_deploy.run.ready import prepare as prepare_restoring
@@ -212,6 +212,7 @@ def encode(
         if preview is not None:
             write_preview(preview, linear, peak)
         statistics = light_summary(len(linear), stored_light(output, linear, **given))
+        cut = cut_note(*cut_off(output, linear, **given))
     except MemoryError as error:
         raise OutputError(f"{output}: there is no memory to encode it; close other programs") from error
     stages = {
@@ -237,7 +238,7 @@ def encode(
         working_sizes=restored.working_sizes,
         dials=options.dials.turned(),
         recovery=restored.recovery,
-        notes=(*inferred.notes, *recovery_notes(info, restored.recovery, options.dials), *damaged),
+        notes=(*inferred.notes, *recovery_notes(info, restored.recovery, options.dials), *cut, *damaged),
         colour=inferred.colour,
         carried=carried.kinds,
         left_behind=tuple(left_behind(output, carried)),

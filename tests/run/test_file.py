@@ -73,6 +73,34 @@ def test_the_numbers_reported_are_those_of_the_file_whatever_the_network_gives(t
     assert float(picture.pixels.max()) * scale == pytest.approx(report.statistics["max"], rel=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("name", "options", "told"),
+    [
+        ("out.png", WriteOptions(), True),
+        ("out.tif", WriteOptions(), True),
+        ("out.tif", WriteOptions(float32=True), False),
+        ("out.exr", WriteOptions(), False),
+        ("out.hdr", WriteOptions(), False),
+        ("out.png", WriteOptions(light=Light(transfer="pq")), False),
+    ],
+)
+def test_light_that_a_file_has_no_numbers_for_is_told(tmp_path, name, options, told):
+    beyond = Runner(BrightEngine(lambda light: np.where(light > 0.5, 9.2, 0.2)))
+    Image.fromarray(np.repeat(np.array([[0, 255]], np.uint8), 32, axis=0).repeat(32, axis=1)).save(tmp_path / "in.png")
+    report = convert_file(tmp_path / "in.png", tmp_path / name, beyond, replace(NATIVE, write=options))
+    sentence = "50.0% of the pixels are brighter than 8 x SDR white, where the file ends; EXR of 32-bit floats does not"
+    assert report.notes == ((sentence,) if told else ())
+
+
+def test_what_was_restored_up_to_the_peak_is_not_told_as_cut_off(tmp_path):
+    full = Runner(BrightEngine(lambda light: PEAK * light))
+    Image.new("RGB", (32, 32), "white").save(tmp_path / "in.png")
+    assert not convert_file(tmp_path / "in.png", tmp_path / "out.png", full).notes
+    brighter = ConvertOptions(dials=Dials(exposure=1))
+    (note,) = convert_file(tmp_path / "in.png", tmp_path / "more.png", full, brighter).notes
+    assert note.startswith("100.0% of the pixels are brighter than 8 x SDR white")
+
+
 def test_the_report_says_what_was_done(tmp_path, runner, tiny_model, make_picture):
     source = make_picture(tmp_path / "in.png", level=51)
     report = convert_file(source, tmp_path / "out.exr", runner, ConvertOptions(preview=True, scale="native"))

@@ -7,6 +7,7 @@ raises all; integers end at the peak, delivered light at ``peak_nits``.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -173,6 +174,8 @@ class Format:
         write: writes a job into a file; not atomic by itself. Raises OSError.
         held: the light that the file of a job holds, (rows, W, 3) float32 in units of SDR white and in the file's
             primaries, its rounding included; what a lossy compression changes may be left out.
+        end: where the light of a job's file ends without being rolled off, in units of SDR white; infinity where
+            numbers go on, or where light is rolled off.
         transfers: curves that it can hold, its own first; empty where there is no such choice.
         primaries: likewise, in linear light; in PQ and HLG those of them that H.273 has a code for, Rec. 2020 by
             default.
@@ -185,6 +188,7 @@ class Format:
     suffixes: tuple[str, ...]
     write: Callable[[Path, Job], None]
     held: Callable[[Job], NDArray[np.float32]]
+    end: Callable[[Job], float] = lambda _: math.inf
     transfers: tuple[str, ...] = (LINEAR,)
     primaries: tuple[str, ...] = tuple(PRIMARIES)
     takes: frozenset[str] = frozenset()

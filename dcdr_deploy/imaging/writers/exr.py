@@ -10,6 +10,7 @@ scene-linear light.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -136,6 +137,7 @@ FORMAT = Format(
     (".exr",),
     write_exr,
     _held,
+    lambda job: math.inf if job.options.float32 else HALF_MAX,
     takes=frozenset({"exr_compression", "float32"}),
     carries={EXIF: "what OpenEXR has attributes for, such as date, place, camera, lens and exposure", XMP: ""},
 )

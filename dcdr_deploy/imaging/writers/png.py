@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 import zlib
 from collections.abc import Iterable, Iterator
@@ -125,6 +126,7 @@ FORMAT = Format(
     (".png",),
     write_png16,
     _held,
+    lambda job: job.peak if job.light.transfer == LINEAR else math.inf,
     transfers=(LINEAR, PQ, HLG),
     primaries=("rec709", "p3", "rec2020", "acescg"),
     carries=WHOLE,

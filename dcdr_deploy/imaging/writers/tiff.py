@@ -5,6 +5,7 @@ Our own writer, because OpenCV's leaves out ExtraSamples (TIFF 6.0, section 18) 
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -127,4 +128,11 @@ def _deflated(differences: NDArray[Any]) -> bytes:
     return packer.compress(differences.data) + packer.flush()
 
 
-FORMAT = Format((".tif", ".tiff"), write_tiff, _held, takes=frozenset({"float32"}), carries=WHOLE)
+FORMAT = Format(
+    (".tif", ".tiff"),
+    write_tiff,
+    _held,
+    lambda job: math.inf if job.options.float32 else job.peak,
+    takes=frozenset({"float32"}),
+    carries=WHOLE,
+)
