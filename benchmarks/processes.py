@@ -1,12 +1,15 @@
-"""Commands in processes of their own, of which the system counts processor seconds and peak memory."""
+"""Commands in processes of their own: of which the system counts processor seconds and peak memory, or with a limit."""
 
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -40,3 +43,58 @@ def measured(command: Sequence[str]) -> Usage:
     if process.returncode:
         sys.exit(process.returncode)
     return Usage(said, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
+
+
+STOPPING = 5.0
+"""Seconds between the request to end and the end by force."""
+
+
+def limited(
+    command: Sequence[str], log: Path, seconds: float, folder: Path, environment: Mapping[str, str]
+) -> int | None:
+    """Run a command for at most some seconds; what it and its children print goes to ``log`` as they print it.
+
+    None of its children outlives the call, however it ends, in a signal's exception too.
+
+    Args:
+        command: program and words.
+        log: file that is begun anew.
+        seconds: after which it is asked to end, and :data:`STOPPING` later ended by force.
+        folder: in which it works.
+        environment: variables beside, or in place of, those of this process.
+
+    Returns:
+        Its exit code, below 0 the number of the signal that ended it, or ``None`` where its time was over.
+
+    Raises:
+        OSError: it cannot be started.
+    """
+    with log.open("wb") as file:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            cwd=folder,
+            env={**os.environ, **environment},
+            start_new_session=True,
+        )
+    try:
+        return process.wait(max(seconds, 0))
+    except subprocess.TimeoutExpired:
+        return None
+    finally:
+        try:
+            if process.poll() is None:
+                _signal_all(process, signal.SIGTERM)
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(STOPPING)
+        finally:
+            _signal_all(process, signal.SIGKILL)
+            process.wait()
+
+
+def _signal_all(process: subprocess.Popen[bytes], number: int) -> None:
+    """Send a signal to a process and to all that it has started in its session."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, number)
