@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -17,6 +18,9 @@ from dcdr_deploy.run.video.source import AnyFrame, OtherFrame, Seen, SourceFrame
 
 _RESTARTED = 1
 """Seconds; stamps that do not rise by less are a writer's slips, by more those of another recording (FFmpeg's rule)."""
+
+_APART = Fraction(1, 1000)
+"""Seconds after the picture before to which one is moved whose stamp does not rise: Matroska's tick."""
 
 
 @dataclass(frozen=True)
@@ -170,7 +174,7 @@ class Selection:
                     f"{info.path}: its clock jumps back by {float(back):.3f} s after {at:.3f} s; set that right first, "
                     f"for example by ffmpeg -i {shlex.quote(str(info.path))} -map 0 -c copy whole.mkv"
                 )
-            stamp = self._last + 1
+            stamp = self._last + math.ceil(_APART / info.time_base)
         begins = self._whole_every > 0 and self._number % self._whole_every == 0
         same = not begins and self._before is not None and _are_equal(self._before, frame)
         picture = Picture(self._number, stamp, duration, None, Seen(frame.stamp, frame.checksum), lost, mended)

@@ -120,7 +120,7 @@ def _described(path: Path, container: Any, deinterlace: bool) -> VideoSource:
         tolerance=tolerance,
         colours="" if reading is None else reading.colours.name,
         interlaced=interlaced,
-        origin=_origin(container),
+        origin=min(_origin(container), begin * stream.time_base),  # what comes before it would not be shown
         notes=tuple(notes),
     )
     return VideoSource(container, stream, info, readings, deinterlace=deinterlace, stamps=stamps)

@@ -194,7 +194,7 @@ class Prepared:
         if before:
             notes.append(f"its beginning cannot be decoded; frames left out: {before}")
         if sums.mended:
-            notes.append(f"{sums.mended} time stamps that did not rise were moved on by a tick")
+            notes.append(f"{sums.mended} time stamps that did not rise were moved on")
         return VideoReport(
             source=info.path,
             frames=sums.frames,

@@ -41,7 +41,8 @@ class VideoInfo:
         tolerance: seconds by which it may be shorter all the same.
         colours: what the samples of the first frame stand for, in words.
         interlaced: whether the file says so.
-        origin: seconds that are taken off all stamps: the clock's start in broadcasts, else 0.
+        origin: seconds that are taken off all stamps: the clock's start in broadcasts, else 0; no later than the first
+            frame.
         notes: sentences about what was taken for want of better, and what is left out.
     """
 

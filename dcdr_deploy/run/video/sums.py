@@ -20,7 +20,7 @@ class Sums:
         frames: that were written.
         repeated: of these, pictures that were the same as the one before, and were not computed again.
         lost: stamps of frames that could not be decoded; ``None`` where not even that is known.
-        mended: stamps that did not rise, moved on by a tick.
+        mended: stamps that did not rise and were moved on.
         max_cll, max_fall: of the brightest frame each, cd/m2.
         recovery: what was recovered of what had clipped.
     """

@@ -136,6 +136,35 @@ def test_a_clock_that_begins_anew_is_refused_with_the_way_out(make_clip, runner)
         converted(source, runner)
 
 
+def slipping(make_clip, name, first, second):
+    """One transport stream of two, which begin at such seconds."""
+    clips = [make_clip(f"{number}.ts", frames=6, offset=offset) for number, offset in enumerate((first, second))]
+    source = clips[0].with_name(name)
+    source.write_bytes(b"".join(clip.read_bytes() for clip in clips))
+    return source
+
+
+@pytest.mark.parametrize("name", ["o.mkv", "o.mp4"])
+def test_stamps_that_slip_back_are_moved_on_as_far_as_every_container_can_say(make_clip, runner, name):
+    source = slipping(make_clip, "in.ts", 10, 10)
+    report, found = converted(source, runner, name)
+    assert (report.frames, len(found.stamps)) == (12, 12)
+    assert all(b - a >= Fraction(999, 1_000_000) for a, b in zip(found.stamps, found.stamps[1:], strict=False))
+    assert any(note.endswith("time stamps that did not rise were moved on") for note in report.notes)
+
+
+@pytest.mark.parametrize("name", ["o.mkv", "o.mp4", "o.mov"])
+def test_a_clock_that_begins_below_zero_loses_no_picture(make_clip, runner, name):
+    """Players do not show what comes before the zero of MP4."""
+    plain = make_clip("plain.mkv", frames=6, options=FAST)
+    source = plain.with_name("in.ts")
+    copied(plain, source, options={"output_ts_offset": str(2**33 / 90000 - 1.5), "mpegts_copyts": "1"})
+    with open_video(source) as video:
+        assert video.info.begin < 0
+    report, found = converted(source, runner, name)
+    assert (report.frames, len(found.stamps), min(found.stamps)) == (6, 6, 0)
+
+
 def test_a_video_that_begins_late_does_not_break_off(make_clip, runner):
     """Matroska says when a track ends, not how long it is."""
     stamps = [3000 + round(number * 1000 / 24) for number in range(12)]
