@@ -26,6 +26,9 @@ begins before them, as that of AAC does by its priming."""
 _TIMECODE = "timecode"
 """Tag of the first frame's SMPTE 12M time code; MP4 and MOV get a track by it."""
 
+_MATROSKA_TICK = Fraction(1, 1000)
+"""Seconds."""
+
 _MP4_TICKS = 1000
 """A second, for the whole file, by FFmpeg's default."""
 
@@ -147,15 +150,19 @@ def _pictures(job: Join, place: Workplace, segments: Sequence[Segment], stream: 
     av = load()
     base = job.picture.time_base
     shift = round(job.window.origin / base)
-    shown = [stamp - shift for segment in segments for stamp in segment.stamps()]
+    stamps = [stamp for segment in segments for stamp in segment.stamps()]
+    shown = [stamp - shift for stamp in stamps]
+    if job.target.container == "matroska":
+        shown = timing.kept_apart(shown, base, _MATROSKA_TICK)
+    places = dict(zip(stamps, shown, strict=True))
     delay = max(timing.reordering([stamp for stamp, _, _ in segment.packets]) for segment in segments)
     decoded = iter(timing.decoding_stamps(shown, delay))
     lengths = dict(zip(shown, timing.durations(shown, segments[-1].last_duration), strict=True))
     for segment in segments:
         for stamp, data, is_key in place.packets(segment):
             packet = av.Packet(job.target.codec.wrap(data, job.hdr10 if is_key else None))
-            packet.pts, packet.dts = stamp - shift, next(decoded)
-            packet.duration, packet.time_base = lengths[stamp - shift], base
+            packet.pts, packet.dts = places[stamp], next(decoded)
+            packet.duration, packet.time_base = lengths[packet.pts], base
             packet.is_keyframe = is_key
             packet.stream = stream
             yield packet

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from collections.abc import Sequence
 from fractions import Fraction
@@ -46,6 +47,26 @@ def durations(shown: Sequence[int], last: int) -> list[int]:
         last: of the last picture.
     """
     return [*(after - before for before, after in itertools.pairwise(shown)), max(last, 1)][: len(shown)]
+
+
+def kept_apart(shown: Sequence[int], base: Fraction, tick: Fraction) -> list[int]:
+    """Return stamps of which no two are rounded to one of a coarser clock; only those that would be are moved on.
+
+    Args:
+        shown: presentation time stamps in rising order.
+        base: seconds of a tick of theirs.
+        tick: seconds of one of the coarser clock's.
+    """
+    found: list[int] = []
+    before: int | None = None
+    for stamp in shown:
+        place = math.floor(stamp * base / tick + Fraction(1, 2))
+        if before is not None and place <= before:
+            place = before + 1
+            stamp = math.ceil(place * tick / base)
+        found.append(stamp)
+        before = place
+    return found
 
 
 _ROUNDED = Fraction(1, 1000)

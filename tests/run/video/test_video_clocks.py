@@ -153,6 +153,14 @@ def test_stamps_that_slip_back_are_moved_on_as_far_as_every_container_can_say(ma
     assert any(note.endswith("time stamps that did not rise were moved on") for note in report.notes)
 
 
+def test_pictures_closer_than_matroskas_tick_are_all_shown(make_clip, runner):
+    stamps = [0, 30, 60, 90, 9000, 9030, 18000, 18001]
+    source = make_clip("in.nut", frames=8, stamps=stamps, time_base=Fraction(1, 90000))
+    settings = VideoSettings(video=VideoOptions(EncodeOptions("hevc", preset="medium")))  # decoded out of order
+    found = read_clip(convert_video(source, source.with_name("o.mkv"), runner, settings).output)
+    assert [stamp * 1000 for stamp in found.stamps] == [0, 1, 2, 3, 100, 101, 200, 201]
+
+
 @pytest.mark.parametrize("name", ["o.mkv", "o.mp4", "o.mov"])
 def test_a_clock_that_begins_below_zero_loses_no_picture(make_clip, runner, name):
     """Players do not show what comes before the zero of MP4."""

@@ -8,7 +8,7 @@ from fractions import Fraction
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dcdr_deploy.run.video.timing import decoding_stamps, durations, is_constant, reordering
+from dcdr_deploy.run.video.timing import decoding_stamps, durations, is_constant, kept_apart, reordering
 
 
 @st.composite
@@ -56,3 +56,18 @@ def test_a_rate_is_constant_but_for_the_rounding_of_stamps():
     assert not is_constant(rounded, tick, Fraction(24))  # a second of it drifts by a millisecond
     assert not is_constant([*rounded[:500], *(stamp + 42 for stamp in rounded[500:])], tick, film)  # one is left out
     assert is_constant([7], tick, film)
+
+
+@given(
+    st.lists(st.integers(0, 5000), unique=True, min_size=1).map(sorted),
+    st.sampled_from([1000, 24, 90000, 12288, 10**7]),
+)
+def test_stamps_kept_apart_differ_on_the_coarser_clock_and_move_only_where_they_must(shown, ticks):
+    base, tick = Fraction(1, ticks), Fraction(1, 1000)
+    found = kept_apart(shown, base, tick)
+    rounded = [int(stamp * base / tick + Fraction(1, 2)) for stamp in found]
+    assert all(a < b for a, b in itertools.pairwise(rounded))
+    assert all(a < b for a, b in itertools.pairwise(found))
+    own = [int(stamp * base / tick + Fraction(1, 2)) for stamp in shown]
+    if len(set(own)) == len(own):
+        assert found == shown
