@@ -98,7 +98,7 @@ def _join(path: Path, job: Join, place: Workplace, segments: Sequence[Segment]) 
         if tag:
             video.codec_context.codec_tag = tag
         video.codec_context.sample_aspect_ratio = job.picture.sar
-        video.codec_context.framerate = _stated_rate(job, segments)
+        video.codec_context.framerate = _stated_rate(job, segments)  # PyAV passes it on from version 18 on
         video.time_base = job.picture.time_base
         output.metadata.update(job.metadata)
         companions.add_to(output)
