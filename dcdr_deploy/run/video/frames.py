@@ -19,6 +19,9 @@ from dcdr_deploy.run.video.source import AnyFrame, OtherFrame, Seen, SourceFrame
 _RESTARTED = 1
 """Seconds; stamps that do not rise by less are a writer's slips, by more those of another recording (FFmpeg's rule)."""
 
+_LEAPT = 12 * 3600
+"""Seconds; half of what a transport stream's clock can count, which a damaged stamp makes of a little."""
+
 _APART = Fraction(1, 1000)
 """Seconds after the picture before to which one is moved whose stamp does not rise: Matroska's tick."""
 
@@ -162,19 +165,25 @@ class Selection:
                 "out, repeat shows the one before instead"
             )
 
+    def _refuse_jump(self, before: int, stamp: int) -> None:
+        """Refuse a clock that begins anew, or leaps by more than any picture is shown."""
+        info = self._source.info
+        ahead = (stamp - before) * info.time_base
+        if not -_RESTARTED < ahead < _LEAPT:
+            raise InputError(
+                f"{info.path}: its clock jumps {'ahead' if ahead > 0 else 'back'} by {abs(float(ahead)):.3f} s after "
+                f"{info.seconds_of(before):.3f} s; set that right first, for example by ffmpeg -i "
+                f"{shlex.quote(str(info.path))} -map 0 -c copy whole.mkv"
+            )
+
     def _picture(
         self, frame: SourceFrame, stamp: int, duration: int, lost: tuple[int | None, ...]
     ) -> tuple[Picture, SourceFrame | None]:
         mended = self._last is not None and stamp <= self._last
-        if mended and self._last is not None:
-            info = self._source.info
-            back, at = (self._last - stamp) * info.time_base, info.seconds_of(self._last)
-            if back >= _RESTARTED:
-                raise InputError(
-                    f"{info.path}: its clock jumps back by {float(back):.3f} s after {at:.3f} s; set that right first, "
-                    f"for example by ffmpeg -i {shlex.quote(str(info.path))} -map 0 -c copy whole.mkv"
-                )
-            stamp = self._last + math.ceil(_APART / info.time_base)
+        if self._last is not None:
+            self._refuse_jump(self._last, stamp)
+            if mended:
+                stamp = self._last + math.ceil(_APART / self._source.info.time_base)
         begins = self._whole_every > 0 and self._number % self._whole_every == 0
         same = not begins and self._before is not None and _are_equal(self._before, frame)
         picture = Picture(self._number, stamp, duration, None, Seen(frame.stamp, frame.checksum), lost, mended)

@@ -139,6 +139,13 @@ def test_a_clock_that_begins_anew_is_refused_with_the_way_out(make_clip, runner)
         converted(source, runner)
 
 
+def test_a_clock_that_leaps_by_half_a_day_is_refused_too(make_clip, runner):
+    """A damaged stamp, of which MP4 would find out when all pictures had been computed."""
+    source = make_clip("in.mkv", frames=3, stamps=[0, 42, 50_000_000], time_base=Fraction(1, 1000))
+    with pytest.raises(InputError, match=r"jumps ahead by 49999\.958 s after 0\.042 s"):
+        converted(source, runner)
+
+
 def slipping(make_clip, name, first, second):
     """One transport stream of two, which begin at such seconds."""
     clips = [make_clip(f"{number}.ts", frames=6, offset=offset) for number, offset in enumerate((first, second))]
