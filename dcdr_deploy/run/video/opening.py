@@ -24,6 +24,7 @@ _PROGRESSIVE = (0, 1)  # FFmpeg's AV_FIELD_UNKNOWN and AV_FIELD_PROGRESSIVE
 _BEGIN_AT_ZERO = ("mpegts", "mpeg", "flv")  # broadcasts: their clocks begin anywhere
 _TIMED_TRACKS = ("mov,", "avi", "mpegts", "mpeg")  # of others FFmpeg gives the whole file's length for a track's
 _EDITED = "mov,"
+_FIXED_RATE = "dv"  # whose average FFmpeg sets before it knows the clock
 _PICTURES = "image2"
 _SHORT_BY = Fraction(3, 2)  # frames; a file whose last frame ends earlier than stated by more is cut short
 
@@ -101,7 +102,7 @@ def _described(path: Path, container: Any, deinterlace: bool) -> VideoSource:
     if len(pictures) > 1:
         notes.append(f"{len(pictures) - 1} more video tracks are left out")
     notes += [] if first is None else _left_out(first)
-    rate = Fraction(stream.average_rate or stream.guessed_rate or stream.base_rate or 25)
+    rate = _rate(container, stream)
     begin = None if first is None else getattr(first, stamps)
     begin = begin if begin is not None else stream.start_time or 0
     seconds, tolerance = _seconds(container, stream, begin * stream.time_base, rate)
@@ -143,6 +144,19 @@ def _orientation(first: Any) -> Orientation:
     return Orientation()
 
 
+def _has_stamps(container: Any) -> bool:
+    """Tell whether a format has time stamps; of streams without a container FFmpeg assumes and estimates them."""
+    return not container.format.flags & load().format.Flags.no_timestamps.value
+
+
+def _rate(container: Any, stream: Any) -> Fraction:
+    """Return the frames a second: those on average, or what the codec states where FFmpeg only assumes an average."""
+    rates = [stream.average_rate, stream.guessed_rate, stream.base_rate, 25]
+    if not _has_stamps(container) or container.format.name == _FIXED_RATE:
+        rates[:2] = stream.guessed_rate, stream.average_rate
+    return Fraction(next(filter(None, rates)))
+
+
 def _frames(stream: Any, seconds: Fraction | None, rate: Fraction) -> int | None:
     """Return how many frames there should be: those that the file counts, less what an edit list leaves out."""
     if not stream.frames or seconds is None or not stream.container.format.name.startswith(_EDITED):
@@ -152,6 +166,8 @@ def _frames(stream: Any, seconds: Fraction | None, rate: Fraction) -> int | None
 
 def _seconds(container: Any, stream: Any, begin: Fraction, rate: Fraction) -> tuple[Fraction | None, Fraction]:
     """Return how long the video should be from its first frame on, and by how much it may be shorter."""
+    if not _has_stamps(container):  # FFmpeg divides the file's size by the bit rate that the stream states
+        return None, _SHORT_BY / rate
     is_matroska = container.format.name.startswith("matroska")
     parts = stream.metadata.get("DURATION", "").split(":")  # Matroska's, of a track: when it ends
     if is_matroska and len(parts) == 3:
@@ -163,7 +179,7 @@ def _seconds(container: Any, stream: Any, begin: Fraction, rate: Fraction) -> tu
         return max(ends - begin, Fraction(0)), _SHORT_BY / rate
     # What is known of the whole file alone may be the length of another track.
     if not container.duration:
-        return None, _SHORT_BY
+        return None, _SHORT_BY / rate
     starts = 0 if is_matroska else container.start_time or 0
     alone = _SHORT_BY / rate + (1 if len(container.streams) > 1 else 0)
     return max(Fraction(starts + container.duration, 1_000_000) - begin, Fraction(0)), alone

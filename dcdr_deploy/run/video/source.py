@@ -254,7 +254,8 @@ class VideoSource:
         info = self.info
         if self.last is None:
             return ""
-        ends = info.seconds_of(self.last.stamp + self.last.duration)
+        # Some formats know no length of a picture, or a tick for it.
+        ends = info.seconds_of(self.last.stamp) + max(float(self.last.duration * info.time_base), float(1 / info.rate))
         if info.seconds is not None and ends < float(info.seconds) - float(info.tolerance):
             frames = f"{count} of {info.frames} frames" if info.frames else f"{count} frames"
             return f"it breaks off: {frames} came out, {ends:.3f} s of {float(info.seconds):.3f} s; the rest is missing"

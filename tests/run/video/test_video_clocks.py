@@ -183,22 +183,6 @@ def test_a_clock_that_begins_below_zero_loses_no_picture(make_clip, runner, name
     assert (report.frames, len(found.stamps), min(found.stamps)) == (6, 6, 0)
 
 
-def test_a_video_that_begins_late_does_not_break_off(make_clip, runner):
-    """Matroska says when a track ends, not how long it is."""
-    stamps = [3000 + round(number * 1000 / 24) for number in range(12)]
-    source = make_clip("in.mkv", stamps=stamps, time_base=Fraction(1, 1000))
-    report, found = converted(source, runner)
-    assert report.notes == ()
-    assert found.stamps[0] == 3
-
-
-def test_a_subtitle_that_ends_later_does_not_make_it_break_off(make_clip, runner):
-    """FFmpeg calls the beginning of the subtitles that of the video, and their end its end."""
-    source = make_clip("in.mkv", frames=4, subtitles=True)
-    report, _ = converted(source, runner)
-    assert report.notes == ()
-
-
 @pytest.mark.parametrize("name", ["o.mp4", "o.mov"])
 def test_a_beginning_between_milliseconds_is_kept_to_the_tick(make_clip, runner, name):
     stamps = [3755 + 3754 * number for number in range(6)]
