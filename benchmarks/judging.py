@@ -44,7 +44,7 @@ class Settings:
     def buffer_bytes(self) -> int:
         """Room for the largest working picture that a network is given, and for its result."""
         edge = self.largest
-        sizes = [(edge, edge)] if self.scale == NATIVE else [size for size, _ in working_sizes(edge, edge, self.scale)]
+        sizes = [(edge, edge)] if self.scale == NATIVE else working_sizes(edge, edge, self.scale)
         return max((height + 64) * (width + 64) * 3 * 4 for height, width in sizes)
 
 

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
-from scale_methods import COMBINED, NATIVE
+from scale_candidates import NATIVE, doubted_name
 
 from dcdr_deploy.metrics.psnr import psnr_from_mse
+from dcdr_deploy.run.gain import LOWER_SHARE
 from dcdr_deploy.run.working_scale import AUTO, working_sizes
 
 NATIVE_NETWORK = "native network"
@@ -29,11 +30,8 @@ class Score(Protocol):
 
 def rule_at(size: int) -> str:
     """The candidate that the automatic working scale takes for a square view of this edge."""
-    wanted = {NATIVE if width == size else width for (_, width), _ in working_sizes(size, size, AUTO)}
-    if wanted == {NATIVE}:
-        return "native"
-    even = [name for name, parts in COMBINED.items() if len({weight for _, weight in parts}) == 1]
-    return next(name for name in even if {edge for edge, _ in COMBINED[name]} == wanted)
+    fine, *coarse = (NATIVE if width == size else width for _, width in working_sizes(size, size, AUTO))
+    return doubted_name(coarse[0], fine, LOWER_SHARE) if coarse else "native"
 
 
 def table(scores: Sequence[Score], size: str) -> list[Row]:

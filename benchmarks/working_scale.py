@@ -6,9 +6,10 @@
 
 The same views of the split's panoramas, of every place as many (direction, field of view, exposure, white balance), are
 rendered at every size and go through the training camera. The network runs at every working size up to the view's own;
-scale_methods.py holds the ways back to full size. Figures are gains in PSNR-mu (mu = 10) over inverse sRGB: clipped
-pixels with their 8 px surround pooled over all views, unclipped ones likewise; the median, tenth percentile and worst
-of views; and the mean u'v' distance of clipped pixels from the truth. The rule that ``run`` follows stands in bold.
+scale_methods.py holds the ways back to full size, scale_candidates.py what is tried. Figures are gains in PSNR-mu (mu =
+10) over inverse sRGB: clipped pixels with their 8 px surround pooled over all views, unclipped ones likewise; the
+median, tenth percentile and worst of views; and the mean u'v' distance of clipped pixels from the truth. The rule that
+``run`` follows stands in bold.
 ``--photos`` adds photographs of the split at their own size, exposed up until they clip.
 
 On a CPU an engine runs the model, in tiles where memory asks for them; views above 1,024 px take minutes each there.
@@ -37,8 +38,9 @@ import numpy as np
 import torch
 from candidates import Candidate
 from held_out import panorama_places, photograph_sources
+from scale_candidates import candidates
 from scale_cases import Case, photo_case, view_case
-from scale_methods import Size, View, average_down, candidates, linear_to_srgb, srgb_to_linear
+from scale_methods import Size, View, average_down, linear_to_srgb, srgb_to_linear
 from scale_tables import show, show_targets, table
 from torch import Tensor
 from torch.nn import functional as F

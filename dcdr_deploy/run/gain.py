@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,6 +48,9 @@ divided too, would outweigh what it found."""
 
 CERTAINTY_POWER = 2.0
 """Of the share of clipped pixels in a cell, as its weight when the excess is enlarged."""
+
+LOWER_SHARE = 2 / 3
+"""Of the lower of two working sizes' gains in what they give together; see working_scale.py."""
 
 NEAR_PIXELS = 8
 """A pixel that is not clipped may change within this many pixels of one that is (or within a cell of the working
@@ -191,26 +193,20 @@ def excess_field(
     return ExcessField(*(np.asarray(part, np.float32) for part in (excess * certainty, certainty, near)))
 
 
-def mean_excess(fields: Sequence[tuple[ExcessField, float]]) -> ExcessField:
-    """Return the mean of several working sizes' results, on the grid of the first, which is the finest.
+def reconciled(finer: ExcessField, coarser: ExcessField) -> ExcessField:
+    """Return what two working sizes found together, on the grid of the finer one.
 
-    Averaged is log2(1 + excess): the gain of a fully clipped pixel in stops. The network errs differently at every
-    size, so that a mean errs less than each; in stops one that is far too bright counts no more than one too dark.
-
-    Args:
-        fields: with their weights, which add up to 1.
+    Of log2(1 + excess), the gain of a fully clipped pixel in stops, the lower counts :data:`LOWER_SHARE` and the higher
+    the rest, each channel by itself. The network errs differently at every size, so that two err less than one; where
+    they disagree it is in doubt, and light that is not there offends more than light that is missing.
     """
-    (finest, first), *others = fields
-    if not others:
-        return finest
-    stops = first * np.log2(1 + finest.weighted / finest.certainty)
-    height, width = finest.near.shape[:2]
-    for field, weight in others:
-        both = np.concatenate([field.weighted, field.certainty], axis=2)
-        at_finest = Enlargement(both, (height, width)).part(0, height, 0, width)
-        stops += weight * np.log2(1 + at_finest[..., :3] / at_finest[..., 3:4])
+    height, width = finer.near.shape[:2]
+    both = np.concatenate([coarser.weighted, coarser.certainty], axis=2)
+    at_finer = Enlargement(both, (height, width)).part(0, height, 0, width)
+    one, other = np.log2(1 + finer.weighted / finer.certainty), np.log2(1 + at_finer[..., :3] / at_finer[..., 3:4])
+    stops = LOWER_SHARE * np.minimum(one, other) + (1 - LOWER_SHARE) * np.maximum(one, other)
     excess = np.exp2(stops) - 1
-    return ExcessField(np.asarray(excess * finest.certainty, np.float32), finest.certainty, finest.near)
+    return ExcessField(np.asarray(excess * finer.certainty, np.float32), finer.certainty, finer.near)
 
 
 def _dilated(mask: NDArray[np.bool_], radius: int) -> NDArray[np.bool_]:

@@ -20,12 +20,10 @@ class Working:
     """A picture at one of its working sizes.
 
     Attributes:
-        weight: of what the network finds at it.
         picture: averaged down.
         given: (h, w, 3) to the network; ``None`` where that is not needed.
     """
 
-    weight: float
     picture: WorkingPicture
     given: Codes | None
 
@@ -70,14 +68,14 @@ def prepare(frame: Frame | Codes, scale: Scale = working_scale.AUTO, dials: Dial
         if scale == NATIVE:
             return Ready(codes, seen, scale, tables)
         wanted = working_sizes(codes.shape[0], codes.shape[1], scale)
-        finest = average_down(seen, tables, wanted[0][0])
+        finest = average_down(seen, tables, wanted[0])
         needed = bool(finest.clipped.any())  # the network is not run where nothing clips
         working = []
-        for size, weight in wanted:
+        for size in wanted:
             small, given = finest.reduced(size), None
             if needed:
                 given = seen if size == codes.shape[:2] else working_codes(small.light)
-            working.append(Working(weight, small, given))
+            working.append(Working(small, given))
         return Ready(codes, seen, scale, tables, is_gray(seen), tuple(working))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -19,7 +20,7 @@ from dcdr_deploy.run.gain import (
     Light,
     WorkingPicture,
     excess_field,
-    mean_excess,
+    reconciled,
 )
 from dcdr_deploy.run.ready import Ready, naming_memory, prepare
 from dcdr_deploy.run.recovery import Recovery
@@ -237,8 +238,8 @@ def _excess(ready: Ready, results: list[Light], peak: float) -> ExcessField:
         pairs = zip(ready.codes.shape[:2], each.picture.size, strict=True)
         cell = max(full / part for full, part in pairs)
         most = _most(peak, light)
-        fields.append((excess_field(each.picture, light, most, gray=ready.gray, pixels_per_cell=cell), each.weight))
-    return mean_excess(fields)
+        fields.append(excess_field(each.picture, light, most, gray=ready.gray, pixels_per_cell=cell))
+    return functools.reduce(reconciled, fields)
 
 
 def _most(peak: float, light: Light) -> float:

@@ -44,11 +44,11 @@ those that compile for a shape, meet the same ones again. The aspect ratio is of
 LEAST_EDGE = 64
 """Pixels; no longer edge of a working picture may be asked to be smaller."""
 
-EDGES: tuple[tuple[int, float], ...] = ((768, 0.5), (192, 0.5))
-"""Longer working edges of the automatic scale, the finest first, and the weight of each in the mean of their gains."""
+EDGES = (768, 256)
+"""Longer working edges of the automatic scale, the finest first; gain.py puts together what is found at them."""
 
 LARGEST_PART = 2 / 3
-"""A coarser working edge is used where it is at most this part of the next finer one; else it would see the same."""
+"""The coarser working edge is used where it is at most this part of the finer one; else it would see the same."""
 
 
 def parse_scale(text: str) -> Scale:
@@ -88,25 +88,20 @@ def checked(scale: Scale) -> Scale:
     return scale
 
 
-def working_sizes(height: int, width: int, scale: Scale) -> list[tuple[tuple[int, int], float]]:
-    """Return the sizes (h, w) at which the network works, the finest first, with their weights, which add up to 1.
+def working_sizes(height: int, width: int, scale: Scale) -> list[tuple[int, int]]:
+    """Return the sizes (h, w) at which the network works, the finest first.
 
-    For every scale but ``"native"``. A fraction or a number of pixels is one size; ``"auto"`` is the mean of
-    :data:`EDGES`. A size is not larger than the picture; below that both edges are multiples of :data:`QUANTUM`, as
-    near to the picture's aspect ratio as that allows.
+    For every scale but ``"native"``. A fraction or a number of pixels is one size; ``"auto"`` is both :data:`EDGES`, or
+    one size where the picture is too small for two. A size is not larger than the picture; below that both edges are
+    multiples of :data:`QUANTUM`, as near to the picture's aspect ratio as that allows.
     """
     longer = max(height, width)
-    if scale != AUTO:
-        edge = max(round(longer * scale), 1) if isinstance(scale, Fraction) else int(scale)
-        return [(working_size(height, width, edge), 1.0)]
-    edges: dict[int, float] = {}
-    for wanted, weight in EDGES:
-        edge = min(wanted, longer)
-        finer = min(edges, default=0)
-        # One that is too near to the finer one gives its weight to it.
-        edge = edge if not finer or edge <= finer * LARGEST_PART else finer
-        edges[edge] = edges.get(edge, 0.0) + weight
-    return [(working_size(height, width, edge), weight) for edge, weight in edges.items()]
+    if scale == AUTO:
+        finest, coarser = (min(edge, longer) for edge in EDGES)
+        edges = [finest, coarser] if coarser <= finest * LARGEST_PART else [finest]
+    else:
+        edges = [max(round(longer * scale), 1) if isinstance(scale, Fraction) else int(scale)]
+    return [working_size(height, width, edge) for edge in edges]
 
 
 def working_size(height: int, width: int, edge: int) -> tuple[int, int]:

@@ -113,7 +113,7 @@ def warmup_sizes(model: TritonModel) -> list[Size]:
     """
     if model.fixed_size is not None:
         return [model.fixed_size]
-    wanted = [size for picture in _USUAL_PICTURES for size, _ in working_sizes(*picture, working_scale.AUTO)]
+    wanted = [size for picture in _USUAL_PICTURES for size in working_sizes(*picture, working_scale.AUTO)]
     low, high = model.smallest or (0, 0), model.largest or (1 << 30, 1 << 30)
     within = [s for s in wanted if all(a <= b <= c for a, b, c in zip(low, s, high, strict=True))]
     return within or [high]

@@ -9,13 +9,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scale_candidates
 import scale_methods
 import torch
 import working_scale
 from candidates import Candidate
 from held_out import panorama_places
+from scale_candidates import candidates
 from scale_cases import Case, depth_of, view_case
-from scale_methods import View, candidates, linear_to_srgb, srgb_to_linear
+from scale_methods import View, linear_to_srgb, srgb_to_linear
 from scale_tables import missed, rule_at, table
 from working_scale import Score, by_runner, on_device, rate
 
@@ -64,14 +66,12 @@ def test_torch_computes_what_run_computes(weights: Path, case: Case) -> None:
         np.testing.assert_allclose(by_runner(Runner(engine))(view.codes), direct(view.codes), rtol=2e-3, atol=2e-4)
 
 
-@pytest.mark.parametrize("scale", ["mean", "single", "native"])
+@pytest.mark.parametrize("scale", ["rule", "single", "native"])
 def test_candidates_are_what_run_writes(scale: str, weights: Path, case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rule, "EDGES", ((64, 0.5), (32, 0.5)))
-    pair = ((32, 0.5), (64, 0.5))
-    monkeypatch.setattr(scale_methods, "COMBINED", {"32 and 64": pair})
-    monkeypatch.setattr(scale_methods, "MAIN", (pair,))
-    name = {"mean": "32 and 64", "single": "64", "native": "native network"}[scale]
-    asked = {"mean": "auto", "single": Fraction(2, 3), "native": "native"}[scale]
+    monkeypatch.setattr(rule, "EDGES", (64, 32))
+    monkeypatch.setattr(scale_candidates, "DOUBTED", ((32, 64),))
+    name = {"rule": "32 and 64, the lower x 0.67", "single": "64", "native": "native network"}[scale]
+    asked = {"rule": "auto", "single": Fraction(2, 3), "native": "native"}[scale]
     view = view_of(case)
     with load_engine(weights, "torch") as engine, torch.inference_mode():
         runner = Runner(engine)
@@ -87,9 +87,9 @@ def test_candidates_are_what_run_writes(scale: str, weights: Path, case: Case, m
 def test_the_rule_in_bold_is_that_of_run() -> None:
     assert {size: rule_at(size) for size in (256, 512, 768, 1536)} == {
         256: "native",
-        512: "192 and native",
-        768: "192 and native",
-        1536: "192 and 768",
+        512: "256 and native, the lower x 0.67",
+        768: "256 and native, the lower x 0.67",
+        1536: "256 and 768, the lower x 0.67",
     }
 
 

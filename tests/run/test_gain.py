@@ -21,7 +21,7 @@ from dcdr_deploy.run.gain import (
     excess_field,
     gain_of,
     is_gray,
-    mean_excess,
+    reconciled,
     working_codes,
 )
 from dcdr_deploy.run.strips import SecondPass, average_down, measured
@@ -169,18 +169,28 @@ def uniform_field(size: tuple[int, int], excess: float) -> ExcessField:
     return ExcessField(np.full((*size, 3), excess, np.float32), one, one)
 
 
-@given(st.floats(0, 7), st.floats(0, 7), st.floats(0, 1))
-def test_the_mean_of_two_working_sizes_is_the_mean_of_their_gains_in_stops(fine, coarse, weight):
-    fields = [(uniform_field((6, 8), fine), weight), (uniform_field((2, 3), coarse), 1 - weight)]
-    mean = mean_excess(fields)
-    assert mean.weighted.shape == (6, 8, 3)
-    stops = weight * np.log2(1 + fine) + (1 - weight) * np.log2(1 + coarse)
-    np.testing.assert_allclose(mean.weighted, 2**stops - 1, rtol=1e-4, atol=1e-5)
+@given(st.floats(0, 7), st.floats(0, 7))
+def test_of_two_working_sizes_the_lower_gain_in_stops_counts_twice(fine, coarse):
+    found = reconciled(uniform_field((6, 8), fine), uniform_field((2, 3), coarse))
+    assert found.weighted.shape == (6, 8, 3)
+    lower, higher = sorted(np.log2([1 + fine, 1 + coarse]))
+    np.testing.assert_allclose(found.weighted, 2 ** ((2 * lower + higher) / 3) - 1, rtol=1e-4, atol=1e-5)
 
 
-def test_one_working_size_is_its_own_mean():
-    field = uniform_field((4, 4), 3)
-    assert mean_excess([(field, 1.0)]) is field
+def test_which_is_lower_is_asked_of_every_channel_and_place():
+    fine, coarse = uniform_field((2, 2), 3), uniform_field((1, 1), 1)
+    fine.weighted[0, 0] = 0, 1, 7
+    found = reconciled(fine, coarse)
+    stops = np.log2(1 + found.weighted)
+    np.testing.assert_allclose(stops[0, 0], [1 / 3, 1, 5 / 3], rtol=1e-5)
+    np.testing.assert_allclose(stops[1, 1], 4 / 3, rtol=1e-5)
+
+
+def test_two_sizes_that_agree_are_believed():
+    fine = uniform_field((4, 4), 3)
+    found = reconciled(fine, uniform_field((2, 2), 3))
+    np.testing.assert_allclose(found.weighted, fine.weighted, rtol=1e-5)
+    assert found.near is fine.near
 
 
 def test_a_working_picture_made_smaller_is_the_picture_averaged_to_that_size():

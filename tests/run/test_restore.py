@@ -71,7 +71,7 @@ def test_native_is_the_networks_own_result_to_the_bit(photo):
 
 def test_the_network_works_at_the_size_that_the_rule_says(engine, photo):
     result = restore(photo, Runner(engine))
-    assert result.working_sizes == tuple(size for size, _ in working_sizes(600, 800, "auto"))
+    assert result.working_sizes == tuple(working_sizes(600, 800, "auto"))
     assert engine.sizes == list(reversed(result.working_sizes))  # the finest last: progress is that of its tiles
     assert result.linear.shape == (600, 800, 3)
     assert result.linear.dtype == np.float32
@@ -96,7 +96,7 @@ def test_beside_a_large_picture_a_cpu_works_in_modest_tiles(engine, monkeypatch)
     assert max(height * width for height, width in engine.sizes) <= MODEST_AREA
     engine.sizes.clear()
     restore(codes[:1600, :2200], Runner(engine))
-    assert engine.sizes == [size for size, _ in reversed(working_sizes(1600, 2200, "auto"))]
+    assert engine.sizes == working_sizes(1600, 2200, "auto")[::-1]
 
 
 @pytest.mark.parametrize("wrong", [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3), np.float32)])

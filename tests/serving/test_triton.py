@@ -82,9 +82,9 @@ def test_an_onnx_model_of_any_size_is_batched_and_warmed_up_at_working_sizes(tmp
     warmed = {each.name: list(each.inputs["sdr"].dims) for each in config.model_warmup}
     assert warmed == {
         "768x512": [3, 512, 768],
-        "192x128": [3, 128, 192],
+        "256x176": [3, 176, 256],
         "512x768": [3, 768, 512],
-        "128x192": [3, 192, 128],
+        "176x256": [3, 256, 176],
     }
     assert all(each.batch_size == 1 for each in config.model_warmup)
     assert config.parameters["dcdr.peak"].string_value == "8.0"
@@ -221,7 +221,7 @@ def test_the_client_writes_the_file_that_run_writes_and_sends_working_sizes(tmp_
         convert_file(clipped, tmp_path / "local.exr", Runner(engine))
     there, here = (read_hdr(tmp_path / name).pixels for name in ("remote.exr", "local.exr"))
     np.testing.assert_allclose(there, here, rtol=1e-3)
-    assert stand_in.shapes == [[1, 3, 96, 192], [1, 3, 384, 768]]
+    assert stand_in.shapes == [[1, 3, 128, 256], [1, 3, 384, 768]]
 
 
 def test_an_engine_of_a_fixed_size_gets_tiles_of_it(tmp_path, make_model, serving, clipped):
