@@ -28,9 +28,10 @@ class Score(Protocol):
     counts: tuple[int, int, int]
 
 
-def rule_at(size: int) -> str:
-    """The candidate that the automatic working scale takes for a square view of this edge."""
-    fine, *coarse = (NATIVE if width == size else width for _, width in working_sizes(size, size, AUTO))
+def rule_for(size: tuple[int, int]) -> str:
+    """The candidate that the automatic working scale takes for a picture (height, width)."""
+    own = max(size)
+    fine, *coarse = (NATIVE if max(each) == own else max(each) for each in working_sizes(*size, AUTO))
     return doubted_name(coarse[0], fine, LOWER_SHARE) if coarse else "native"
 
 
@@ -62,14 +63,13 @@ def table(scores: Sequence[Score], size: str) -> list[Row]:
 
 
 def show(rows: Sequence[Row], count: int) -> None:
-    """Print a table; the rule of ``run`` in bold."""
+    """Print a table; what ``run`` does by itself in bold."""
     size = rows[0]["size"]
-    rule = rule_at(int(size.split()[0])) if size.endswith(" px") else ""
     print(f"\n{size}: {count} pictures\n\n| candidate | clipped | unclipped | median | tenth | worst | u'v' |")
     print("|---|---|---|---|---|---|---|")
     for row in rows:
         figures = " | ".join(f"{row[key]:+.2f}" for key in ("clipped", "unclipped", "median", "tenth", "worst"))
-        name = f"**{row['name']}**" if row["name"] == rule else row["name"]
+        name = f"**{row['name']}**" if row["name"] == AUTO else row["name"]
         print(f"| {name} | {figures} | {row['uv']:.4f} |", flush=True)
 
 

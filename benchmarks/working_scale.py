@@ -8,8 +8,8 @@ The same views of the split's panoramas, of every place as many (direction, fiel
 rendered at every size and go through the training camera. The network runs at every working size up to the view's own;
 scale_methods.py holds the ways back to full size, scale_candidates.py what is tried. Figures are gains in PSNR-mu (mu =
 10) over inverse sRGB: clipped pixels with their 8 px surround pooled over all views, unclipped ones likewise; the
-median, tenth percentile and worst of views; and the mean u'v' distance of clipped pixels from the truth. The rule that
-``run`` follows stands in bold.
+median, tenth percentile and worst of views; and the mean u'v' distance of clipped pixels from the truth. What ``run``
+does by itself, each picture by its size, stands last and in bold.
 ``--photos`` adds photographs of the split at their own size, exposed up until they clip.
 
 On a CPU an engine runs the model, in tiles where memory asks for them; views above 1,024 px take minutes each there.
@@ -41,7 +41,7 @@ from held_out import panorama_places, photograph_sources
 from scale_candidates import candidates
 from scale_cases import Case, photo_case, view_case
 from scale_methods import Size, View, average_down, linear_to_srgb, srgb_to_linear
-from scale_tables import show, show_targets, table
+from scale_tables import rule_for, show, show_targets, table
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -49,6 +49,7 @@ from dcdr_deploy.engines.base import EngineOptions
 from dcdr_deploy.metrics.chromaticity import DARKEST, uv_prime
 from dcdr_deploy.metrics.psnr import CLIPPED_CODE, PAPER_MU
 from dcdr_deploy.run.runner import Runner
+from dcdr_deploy.run.working_scale import AUTO
 from dcdr_deploy.scenes.camera import LDR_MAX, TARGET_MAX
 
 ROOT = Path(__file__).parents[1]
@@ -164,6 +165,9 @@ def rate(
     add("conversion", view.light)
     for name, light in candidates(view, small, results, every_method):
         add(name, light)
+    if (taken := rule_for(view.size)) in names:
+        names.append(AUTO)
+        sums.append(sums[names.index(taken)])
     values, counts = torch.stack(sums).cpu().tolist(), [int(part.sum()) for part in (region, rest, hard)]
     return Score(dict(zip(names, values, strict=True)), (counts[0], counts[1], counts[2]))
 

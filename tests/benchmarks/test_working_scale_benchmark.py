@@ -18,7 +18,7 @@ from held_out import panorama_places
 from scale_candidates import candidates
 from scale_cases import Case, depth_of, view_case
 from scale_methods import View, linear_to_srgb, srgb_to_linear
-from scale_tables import missed, rule_at, table
+from scale_tables import missed, rule_for, table
 from working_scale import Score, by_runner, on_device, rate
 
 from dcdr_deploy.engines import load_engine
@@ -84,13 +84,24 @@ def test_candidates_are_what_run_writes(scale: str, weights: Path, case: Case, m
     np.testing.assert_allclose(found, written, rtol=5e-3, atol=5e-3)
 
 
-def test_the_rule_in_bold_is_that_of_run() -> None:
-    assert {size: rule_at(size) for size in (256, 512, 768, 1536)} == {
-        256: "native",
-        512: "256 and native, the lower x 0.67",
-        768: "256 and native, the lower x 0.67",
-        1536: "256 and 768, the lower x 0.67",
-    }
+@pytest.mark.parametrize(
+    ("size", "taken"),
+    [
+        ((256, 256), "native"),
+        ((383, 200), "native"),
+        ((512, 512), "256 and native, the lower x 0.67"),
+        ((512, 768), "256 and native, the lower x 0.67"),
+        ((1536, 1000), "256 and 768, the lower x 0.67"),
+    ],
+)
+def test_each_picture_is_rated_at_what_run_does_by_itself_with_its_size(size: tuple[int, int], taken: str) -> None:
+    assert rule_for(size) == taken
+
+
+def test_what_run_does_by_itself_is_the_last_row(case: Case) -> None:
+    score = rate(case, lambda codes: srgb_to_linear(codes), PEAK, CPU, [32])
+    assert list(score.errors)[-1] == "auto"
+    assert score.errors["auto"] == score.errors["native"]
 
 
 def test_views_of_all_sizes_show_the_same_and_places_take_turns() -> None:
