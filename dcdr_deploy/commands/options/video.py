@@ -8,8 +8,9 @@ from typing import Any
 import click
 
 from dcdr_deploy.commands.options.group import group
+from dcdr_deploy.run.video.codecs import CODECS
 from dcdr_deploy.run.video.options import DEFAULT_TEMPORAL, ON_ERROR, VideoOptions, parse_temporal, parse_time
-from dcdr_deploy.run.video.target import CODECS, ENCODERS, EncodeOptions
+from dcdr_deploy.run.video.target import ENCODERS, EncodeOptions
 
 options = group(
     click.option(

@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 from dcdr_deploy.errors import OutputError
 from dcdr_deploy.imaging.delivery import ContentLight, Delivery
 from dcdr_deploy.run.recovery import Recovery
+from dcdr_deploy.run.video.codecs import Codec
 from dcdr_deploy.run.video.frames import BEGINNING, Picture, Reached
 from dcdr_deploy.run.video.package import load, reason
 from dcdr_deploy.run.video.planes import frame_of
 from dcdr_deploy.run.video.segments import Segment, SegmentFile, Workplace
 from dcdr_deploy.run.video.source import Seen
 from dcdr_deploy.run.video.sums import Sums
-from dcdr_deploy.run.video.target import Codec, Geometry, Target
+from dcdr_deploy.run.video.target import Geometry, Target
 from dcdr_deploy.run.video.yuv import from_rgb
 
 Encoded = tuple[Any, ContentLight]

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, fields
 from fractions import Fraction
 
 from dcdr_deploy.errors import InputError
-from dcdr_deploy.run.video.target import CODECS, ENCODERS, EncodeOptions
+from dcdr_deploy.run.video.codecs import CODECS
+from dcdr_deploy.run.video.target import ENCODERS, EncodeOptions
 
 STOP, SKIP, REPEAT = "stop", "skip", "repeat"
 ON_ERROR = (STOP, SKIP, REPEAT)
