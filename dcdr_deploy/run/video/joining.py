@@ -77,9 +77,10 @@ def join(path: Path, job: Join, place: Workplace, segments: Sequence[Segment]) -
     except av.error.FFmpegError as error:
         if isinstance(error, OSError):
             raise
+        way = "" if job.target.container == "matroska" else "write .mkv, or "
         raise OutputError(
-            f"{path}: the tracks of {job.source} cannot be put together: {reason(error)}; write .mkv, or leave out the "
-            "track by ffmpeg first"
+            f"{path}: the tracks of {job.source} cannot be put together: {reason(error)}; {way}leave out the track by "
+            "ffmpeg first"
         ) from error
 
 

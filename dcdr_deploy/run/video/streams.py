@@ -19,16 +19,10 @@ from typing import Any
 from dcdr_deploy.errors import OutputError
 from dcdr_deploy.run.video import texts
 from dcdr_deploy.run.video.package import address, load, reason
-
-_DROPPED_TAGS = frozenset({"encoder", "major_brand", "minor_version", "compatible_brands", "duration", "handler_name"})
-_DROPPED_BEGINNINGS = ("bps", "number_of_", "_statistics")
-"""Statistics that Matroska's writers leave about the tracks of the source."""
+from dcdr_deploy.run.video.tags import kept, named
 
 _COVERS = {"png": (".png", "image/png"), "mjpeg": (".jpg", "image/jpeg")}
 """Codecs of covers: suffix and media type, which Matroska wants to know."""
-
-_QUICKTIME_LANGUAGES = {"deu": "ger", "nld": "dut", "ell": "gre", "isl": "ice", "zho": "chi", "fre": "fra"}
-"""Where FFmpeg's table of QuickTime's languages knows another of a language's two codes (ISO 639-2)."""
 
 _TRIED = 500
 """Packets that are written for a try at most: some formats refuse a track only when all is done."""
@@ -96,10 +90,10 @@ class Companions:
             ValueError: the output cannot hold a track of sound; :func:`check` says so before.
             OutputError: nothing is known of a track of sound.
         """
-        output.metadata.update(_kept(self._container.metadata))
+        output.metadata.update(kept(self._container.metadata))
         pictures = [stream for stream in self._container.streams.video if not is_cover(stream)]
         for before, after in zip(pictures[:1], output.streams.video, strict=False):
-            _named(after, before, self._muxer)
+            named(after, before, self._muxer)
         for stream in self._container.streams:
             if stream.type == "video" and is_cover(stream):
                 self._add_cover(stream, output)
@@ -200,7 +194,7 @@ class Companions:
         self._reached[packet.stream.index] = packet.dts * packet.time_base
 
     def _copied(self, stream: Any, output: Any) -> Any:
-        return _named(output.add_stream_from_template(stream, opaque=True), stream, self._muxer)
+        return named(output.add_stream_from_template(stream, opaque=True), stream, self._muxer)
 
     def _refuse_unknown(self, stream: Any) -> None:
         """Refuse sound of which FFmpeg knows too little to describe it in another file.
@@ -224,14 +218,16 @@ class Companions:
             new = output.add_stream(text)
             new.codec_context.subtitle_header = texts.ASS_HEADER.encode()
             new.time_base = new.codec_context.time_base = Fraction(1, 1000)
-            self._copies[stream.index] = _Copy(_named(new, stream, self._muxer), text)
+            self._copies[stream.index] = _Copy(named(new, stream, self._muxer), text)
         elif codec in texts.PICTURES and self._muxer != "matroska":
             self.left_out.append(f"subtitles of track {stream.index} ({codec}) are pictures; only .mkv holds them")
         else:
             try:
                 self._copies[stream.index] = _Copy(self._copied(stream, output))
             except ValueError:  # a codec that the container, or FFmpeg, does not know
-                self.left_out.append(f"subtitles of track {stream.index} ({codec}) are left out; it cannot hold them")
+                self.left_out.append(
+                    f"subtitles of track {stream.index} ({codec}) are left out; the output cannot hold them"
+                )
 
     def _add_cover(self, stream: Any, output: Any) -> None:
         kind = _COVERS.get(_codec(stream))
@@ -283,23 +279,6 @@ def check(path: Path, target: Path, muxer: str) -> list[str]:
         way = f"give them another codec first, {example}" if muxer == "matroska" else "write .mkv"
         raise OutputError(f"{target}: cannot hold the tracks of {path}: {reason(error)}; {way}") from error
     return companions.left_out
-
-
-def _named(new: Any, stream: Any, muxer: str) -> Any:
-    tags = _kept(stream.metadata)
-    if muxer == "mov" and "language" in tags:
-        tags["language"] = _QUICKTIME_LANGUAGES.get(tags["language"], tags["language"])
-    new.metadata.update(tags)
-    new.disposition = stream.disposition
-    return new
-
-
-def _kept(metadata: dict[str, str]) -> dict[str, str]:
-    return {
-        key: value
-        for key, value in metadata.items()
-        if key.lower() not in _DROPPED_TAGS and not key.lower().startswith(_DROPPED_BEGINNINGS)
-    }
 
 
 def _codec(stream: Any) -> str:

@@ -11,8 +11,13 @@ TEXT_CODEC = {"mp4": "mov_text", "mov": "mov_text", "matroska": "subrip"}
 """Subtitles as text, by muxer."""
 
 TEXTS = frozenset({"subrip", "srt", "ass", "ssa", "webvtt", "mov_text", "text"})
+"""Codecs of subtitles that are text."""
+
 PICTURES = frozenset({"hdmv_pgs_subtitle", "pgssub", "dvd_subtitle", "dvdsub", "dvb_subtitle", "dvbsub", "xsub"})
+"""Codecs of subtitles that are pictures."""
+
 NATIVE_TEXTS = {"mp4": {"mov_text"}, "mov": {"mov_text"}, "matroska": TEXTS - {"mov_text"}}
+"""Texts that are copied as they are, by muxer."""
 
 ASS_HEADER = (
     "[Script Info]\nScriptType: v4.00+\nPlayResX: 384\nPlayResY: 288\n\n[V4+ Styles]\n"

@@ -196,7 +196,7 @@ def test_subtitles_of_an_unknown_kind_are_left_out_with_a_note(make_clip, runner
     assert content.count(b"tx3g") == 1
     source.write_bytes(content.replace(b"tx3g", b"stpp"))
     report = converted(source, runner, name)
-    assert report.notes == ("subtitles of track 1 (an unknown codec) are left out; it cannot hold them",)
+    assert report.notes == ("subtitles of track 1 (an unknown codec) are left out; the output cannot hold them",)
     with opened(report.output) as found:
         assert not [stream for stream in found.streams if stream.type == "subtitle"]
 
