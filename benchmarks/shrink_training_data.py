@@ -37,7 +37,7 @@ from dcdr_deploy.scenes.splits import Entry, files_of, read_split  # noqa: E402
 from dcdr_deploy.system.hardware import cpu_threads  # noqa: E402
 
 SPLITS = ("train", "validation")
-"""The test split stays where it is: no machine that is lent for training needs it."""
+"""The test split stays where it is: training does not need it."""
 EDGES = (1024, 896, 768, 640, 512)
 """Longer edges to which pictures are averaged down, one after the other, until they fit."""
 LEAST_EDGE = 64

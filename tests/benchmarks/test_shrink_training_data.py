@@ -106,7 +106,7 @@ def test_only_files_of_the_named_splits_are_taken(shrink: Callable[..., int], da
     }
 
 
-def test_the_test_split_is_not_for_lent_machines(shrink: Callable[..., int], data: Path):
+def test_the_test_split_is_not_copied(shrink: Callable[..., int], data: Path):
     with pytest.raises(SystemExit):
         shrink("--split", "test")
     assert not (data / "small").exists()

@@ -32,7 +32,10 @@ options = group(
         "--exposure", type=float, metavar="STOPS", default=Dials.exposure, show_default=True, help="Stops on all light."
     ),
     click.option(
-        "--max-boost", type=float, metavar="STOPS", help="No gain exceeds this; a smooth shoulder. [no limit]"
+        "--max-boost",
+        type=float,
+        metavar="STOPS",
+        help="0.01 to 100; no gain exceeds it, by a smooth shoulder. [no limit]",
     ),
     click.option(
         "--saturation",
