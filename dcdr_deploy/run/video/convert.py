@@ -28,7 +28,7 @@ from dcdr_deploy.run.video.segments import Segment, Workplace, opened
 from dcdr_deploy.run.video.source import VideoSource
 from dcdr_deploy.run.video.streams import Window
 from dcdr_deploy.run.video.sums import Sums
-from dcdr_deploy.run.video.target import CONTAINERS, NVENC, SOFTWARE, Geometry, check_opens, resolve
+from dcdr_deploy.run.video.target import CONTAINERS, NVENC, SOFTWARE, Geometry, resolve
 from dcdr_deploy.run.video.work import Work
 from dcdr_deploy.system.files import refuse_overwriting, refuse_url
 from dcdr_deploy.system.progress import Event, Listener, silent
@@ -87,7 +87,7 @@ class PreparedVideo(Prepared):
             height, width = self.info.shown_size
             self.notes.append(f"{width}x{height} became {size[1]}x{size[0]}: 4:2:0 and 4:2:2 need even edges")
         self._picture = Geometry(size, self.info.time_base, self.info.rate, sar)
-        check_opens(self._target, self._picture)
+        self._target = resolve(target, settings.video.encode, light.transfer or LINEAR, self._picture)
 
     def convert(self, runner: Runner, listener: Listener = silent) -> VideoReport:
         """Run the network over every frame and write the result.

@@ -130,8 +130,14 @@ class Target:
         context.options = self.encoder.options(self.crf, self.preset, self.transfer)
 
 
-def resolve(path: Path, options: EncodeOptions, transfer: str) -> Target:
+def resolve(path: Path, options: EncodeOptions, transfer: str, picture: Geometry = _SMALL) -> Target:
     """Make all choices for a file.
+
+    Args:
+        path: the file.
+        options: what was asked for.
+        transfer: ``"pq"`` or ``"hlg"``.
+        picture: what the encoder must take; left out, it is only tried whether it is there.
 
     Raises:
         OutputError: the suffix cannot hold the codec, a value is out of range, or the encoder does not open.
@@ -147,16 +153,16 @@ def resolve(path: Path, options: EncodeOptions, transfer: str) -> Target:
         raise OutputError(f"{path}: {codec.title} has no `crf`; leave it out")
     if codec.crf is not None and options.crf is not None and not 0 <= options.crf <= codec.crf[1]:
         raise OutputError(f"{path}: `crf` of {codec.title} is 0 to {codec.crf[1]}, not {options.crf}")
-    encoder = _encoder(path, codec, options.encoder)
+    encoder = _encoder(path, codec, options.encoder, picture)
     if options.preset is not None and not encoder.preset:
         raise OutputError(f"{path}: {codec.title} has no `preset`; leave it out")
     crf = options.crf if options.crf is not None else codec.crf[0] if codec.crf else 0
     target = Target(path, name, codec, encoder, crf, options.preset or encoder.preset, transfer)
-    check_opens(target)
+    _check_opens(target, picture)
     return target
 
 
-def _encoder(path: Path, codec: Codec, wanted: str) -> Encoder:
+def _encoder(path: Path, codec: Codec, wanted: str, picture: Geometry) -> Encoder:
     if wanted == SOFTWARE:
         return codec.software
     if codec.nvenc is None:
@@ -166,23 +172,23 @@ def _encoder(path: Path, codec: Codec, wanted: str) -> Encoder:
     if wanted == NVENC:
         return codec.nvenc
     trial = Target(path, "", codec, codec.nvenc, codec.crf[0] if codec.crf else 0, codec.nvenc.preset, PQ)
-    return codec.software if opening_fault(trial) else codec.nvenc
+    return codec.software if _opening_fault(trial, picture) else codec.nvenc
 
 
-def check_opens(target: Target, picture: Geometry = _SMALL) -> None:
+def _check_opens(target: Target, picture: Geometry) -> None:
     """Open an encoder, before any work.
 
     Raises:
         OutputError: it does not open for such pictures.
     """
-    fault = opening_fault(target, picture)
+    fault = _opening_fault(target, picture)
     if fault:
         height, width = picture.size
         of = "" if picture is _SMALL else f" for {width}x{height} pixels at {float(picture.rate):g} frames a second"
         raise OutputError(f"{target.path}: the encoder {target.encoder.name} does not open{of}: {fault}")
 
 
-def opening_fault(target: Target, picture: Geometry = _SMALL) -> str:
+def _opening_fault(target: Target, picture: Geometry) -> str:
     """Open an encoder; return what went wrong, empty if it opened."""
     av = load()
     try:

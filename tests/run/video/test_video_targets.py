@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -20,12 +21,13 @@ from videos import (
 
 from dcdr_deploy.errors import InputError, OutputError
 from dcdr_deploy.imaging.hdr_transfer import hlg_encode, hlg_scene_factor, pq_encode
-from dcdr_deploy.imaging.light import HLG, Light
+from dcdr_deploy.imaging.light import HLG, PQ, Light
 from dcdr_deploy.imaging.transfer import srgb_to_linear
+from dcdr_deploy.run.video.codecs import CODECS, Encoder
 from dcdr_deploy.run.video.convert import PreparedVideo, convert_video
 from dcdr_deploy.run.video.options import VideoOptions
 from dcdr_deploy.run.video.prepared import VideoSettings
-from dcdr_deploy.run.video.target import EncodeOptions
+from dcdr_deploy.run.video.target import EncodeOptions, Geometry, resolve
 
 NITS = float(srgb_to_linear(np.float64((PATCH_LUMA - 16) / 219))) * 203
 """Of the patch, which is far from being clipped: the light of the SDR picture."""
@@ -167,6 +169,17 @@ def test_pictures_that_an_encoder_does_not_take_are_refused_before_any_work(make
     settings = VideoSettings(video=VideoOptions(EncodeOptions(codec)))
     with pytest.raises(OutputError, match="does not open for 2x2 pixels at 24 frames a second"):
         PreparedVideo(source, tmp_path / "o.mp4", settings)
+
+
+def test_auto_takes_software_where_hardware_does_not_take_the_pictures(tmp_path, monkeypatch):
+    """MPEG-1, which knows some frame rates only, stands for NVENC, which takes some sizes only."""
+    picky = Encoder("mpeg1video", "yuv420p", "", lambda crf, preset, transfer: {})
+    monkeypatch.setitem(CODECS, "hevc", replace(CODECS["hevc"], nvenc=picky))
+    film, other = (Geometry((HEIGHT, WIDTH), Fraction(1, rate), Fraction(rate)) for rate in (24, 17))
+    assert resolve(tmp_path / "o.mp4", EncodeOptions(), PQ, film).encoder is picky
+    assert resolve(tmp_path / "o.mp4", EncodeOptions(), PQ, other).encoder is CODECS["hevc"].software
+    with pytest.raises(OutputError, match="mpeg1video does not open for 96x64 pixels at 17 frames a second"):
+        resolve(tmp_path / "o.mp4", EncodeOptions(encoder="nvenc"), PQ, other)
 
 
 def test_av1_has_all_pictures_of_high_speed_cameras(make_clip, runner):
