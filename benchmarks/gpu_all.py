@@ -1,10 +1,10 @@
 """Everything that needs an NVIDIA GPU, in one command within a time: for whoever has such a machine for some minutes.
 
-    python benchmarks/gpu_all.py -o runs/gpu [--seconds 800] [--photos photos/] [--panoramas data/hdri hdri2/]
-    python benchmarks/gpu_all.py -o runs/gpu --train 420 --photos photos/ --panoramas data/hdri hdri2/
-    python benchmarks/gpu_all.py -o runs/gpu --list           the steps, their time and what is missing for them
-    python benchmarks/gpu_all.py -o runs/gpu --dry-run        their command lines
-    python benchmarks/gpu_all.py -o runs/gpu --steps check,files --again
+    python benchmarks/gpu_all.py [-o runs/gpu] [--seconds 800] [--photos photos/] [--panoramas data/hdri hdri2/]
+    python benchmarks/gpu_all.py --train 420 --photos photos/ --panoramas data/hdri hdri2/
+    python benchmarks/gpu_all.py --list           the steps, their time and what is missing for them
+    python benchmarks/gpu_all.py --dry-run        their command lines
+    python benchmarks/gpu_all.py --steps check,files --again
 
 Steps (gpu_steps.py) run one after the other, most worth first, each as a process with a time limit of its own. What one
 prints goes to STEP.log in ``-o``, its results to the folder STEP beside it; one that fails or is late does not stop the
@@ -180,7 +180,7 @@ def parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line; ``steps`` are those chosen, ``place`` what they are given."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("-o", "--output", type=Path, required=True, help="folder of all results")
+    add("-o", "--output", type=Path, default=Path("runs/gpu"), help="folder of all results [runs/gpu]")
     add("--seconds", type=float, default=800.0, help="time for everything [%(default)g]")
     add("--steps", metavar="A,B", help="only these [all but those of --train]")
     add("--train", type=float, metavar="SECONDS", help="train for so long too, and judge blends")
