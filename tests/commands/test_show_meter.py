@@ -78,6 +78,13 @@ def test_the_time_is_that_of_the_stage_and_its_steps():
     assert line(work, (ELAPSED,), 81.0) == "00:01"
 
 
+def test_what_goes_beyond_its_end_is_a_full_bar():
+    work = Work(0.0)
+    work.follow(0, 4, 0.0)
+    work.follow(5, 4, 10.0)
+    assert line(work, (COUNT, BAR, PERCENT, REMAINING), 10.0) == f"5/4 |{'█' * 40}| 100% 00:00"
+
+
 def test_where_the_end_is_not_known_something_moves():
     work = Work(0.0)
     lines = [line(work, (BAR,), moment / 10) for moment in range(100)]

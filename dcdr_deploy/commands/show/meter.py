@@ -86,7 +86,8 @@ class Work:
         from tqdm.utils import disp_len, disp_trim
 
         fields = {
-            "n": self.done,
+            # Beyond its end, as of a video that has more frames than it says, tqdm would draw an empty bar.
+            "n": self.done if self.total is None else min(self.done, self.total),
             "total": self.total,
             "elapsed": self._counted_until - self._counted_since,
             "initial": self._before,
