@@ -31,6 +31,23 @@ def stamps_of(container: Any) -> str:
     return BY_DECODING if container.format.name == "avi" else "pts"
 
 
+def packets_of(container: Any, streams: Any) -> Iterator[Any]:
+    """Yield the packets of tracks; where a damaged file cannot be read to its end, ``None`` at last.
+
+    Args:
+        container, streams: PyAV's.
+
+    Raises:
+        OSError: the disk fails, or the network.
+    """
+    try:
+        yield from container.demux(streams)
+    except load().error.FFmpegError as error:
+        if isinstance(error, OSError):
+            raise
+        yield None
+
+
 def decoded(container: Any, stream: Any, *, stamps: str, one_each: bool) -> Iterator[Any]:
     """Yield FFmpeg's frames in the order shown, and a :class:`LostFrame` for each that a packet promised.
 
@@ -42,12 +59,16 @@ def decoded(container: Any, stream: Any, *, stamps: str, one_each: bool) -> Iter
     av = load()
     expected: list[int] = []
     regular = one_each and not (stamps == BY_DECODING and stream.codec_context.has_b_frames)
-    begun, key = False, None
+    begun, key, torn = False, None, False
 
     def lost(stamp: int | None) -> LostFrame:
         return LostFrame(stamp, not begun and (key is None or (stamp is not None and stamp < key)))
 
-    for packet in container.demux(stream):
+    for found in packets_of(container, stream):
+        packet = found
+        if found is None:
+            torn, packet = True, av.Packet()  # an empty one, for which the decoder gives what it still holds
+            packet.stream = stream
         stamp = getattr(packet, stamps)
         if packet.size and stamp is not None and not packet.is_discard:
             heapq.heappush(expected, stamp)
@@ -75,3 +96,5 @@ def decoded(container: Any, stream: Any, *, stamps: str, one_each: bool) -> Iter
                 begun = True
     if regular:
         yield from [lost(heapq.heappop(expected)) for _ in range(len(expected))]
+    if torn:
+        yield lost(None)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from dcdr_deploy.errors import InputError
-from dcdr_deploy.run.video.decoding import stamps_of
+from dcdr_deploy.run.video.decoding import packets_of, stamps_of
 from dcdr_deploy.run.video.orientation import Orientation, of_matrix
 from dcdr_deploy.run.video.package import address, load, reason
 from dcdr_deploy.run.video.reading import Readings
@@ -194,9 +194,9 @@ def _origin(container: Any) -> Fraction:
 def _first_frame(container: Any, stream: Any) -> Any:
     """Return the first frame that can be decoded, ``None`` if there is none."""
     av = load()
-    for packet in container.demux(stream):
+    for packet in packets_of(container, stream):
         try:
-            frames = packet.decode()
+            frames = packet.decode() if packet is not None else []
         except av.error.FFmpegError:
             continue
         if frames:

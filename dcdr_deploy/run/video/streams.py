@@ -18,6 +18,7 @@ from typing import Any
 
 from dcdr_deploy.errors import OutputError
 from dcdr_deploy.run.video import texts
+from dcdr_deploy.run.video.decoding import packets_of
 from dcdr_deploy.run.video.package import address, load, reason
 from dcdr_deploy.run.video.tags import kept, named
 
@@ -76,6 +77,7 @@ class Companions:
         self._reached: dict[int, Fraction] = {}
         self.left_out: list[str] = []
         self._moved = self._unread = 0
+        self._torn = False
 
     def __enter__(self) -> Companions:
         return self
@@ -120,7 +122,8 @@ class Companions:
             "packets of sound or subtitles whose time stamps did not rise were moved on": self._moved,
             "subtitles that cannot be decoded are left out": self._unread,
         }
-        return [f"{count} {sentence}" for sentence, count in counts.items() if count]
+        torn = ["its sound or subtitles end where the file cannot be read on"] if self._torn else []
+        return [f"{count} {sentence}" for sentence, count in counts.items() if count] + torn
 
     def set_chapters(self, output: Any, window: Window) -> None:
         """Set those chapters that lie in the window, moved with it."""
@@ -143,7 +146,10 @@ class Companions:
         wanted = [self._container.streams[number] for number in self._copies]
         if not wanted:
             return
-        for packet in self._container.demux(wanted):
+        for packet in packets_of(self._container, wanted):
+            if packet is None:
+                self._torn = True
+                return
             copy = self._copies[packet.stream.index]
             if packet.size and copy.stream.type == "video":  # a cover, which belongs to no moment
                 packet.pts, packet.dts, packet.stream = 0, 0, copy.stream

@@ -5,10 +5,12 @@ from __future__ import annotations
 import itertools
 from fractions import Fraction
 
+import av
 import pytest
 from videos import read_clip
 
 from dcdr_deploy.run.video.convert import convert_video
+from dcdr_deploy.run.video.decoding import LostFrame, decoded
 from dcdr_deploy.run.video.opening import open_video
 from dcdr_deploy.run.video.options import VideoOptions
 from dcdr_deploy.run.video.prepared import VideoSettings
@@ -70,3 +72,44 @@ def test_streams_without_a_container_have_the_rate_that_they_state(make_clip, na
         stamps = [frame.stamp * video.info.time_base for frame in video.frames()]
         assert video.info.rate == rate
     assert {after - before for before, after in itertools.pairwise(stamps)} == {Fraction(1, rate)}
+
+
+class Torn:
+    """A file that cannot be read on after some packets."""
+
+    def __init__(self, container, packets, error):
+        self._container, self._packets, self._error = container, packets, error
+
+    def demux(self, stream):
+        yield from itertools.islice(self._container.demux(stream), self._packets)
+        raise self._error
+
+
+def test_where_a_file_cannot_be_read_on_what_the_decoder_holds_still_comes(make_clip):
+    source = make_clip(frames=12, options={"preset": "medium", "bf": "2"})
+    with av.open(str(source)) as container:
+        stream = container.streams.video[0]
+        torn = Torn(container, 8, av.error.InvalidDataError(1, "a damaged length"))
+        *frames, last = decoded(torn, stream, stamps="pts", one_each=True)
+    assert len([frame for frame in frames if not isinstance(frame, LostFrame)]) == 8
+    assert last == LostFrame(None)
+
+
+def test_a_disk_that_fails_is_no_matter_of_the_file(make_clip):
+    with av.open(str(make_clip())) as container:
+        torn = Torn(container, 8, av.error.OSError(5, "Input/output error"))
+        with pytest.raises(OSError, match="Input/output error"):
+            list(decoded(torn, container.streams.video[0], stamps="pts", one_each=True))
+
+
+def test_a_length_beyond_all_memory_ends_the_file_there_with_a_note(make_clip, runner):
+    """Of a packet of sound, by AVI's index; it once ended the run in a traceback."""
+    source = make_clip("in.avi", frames=16, sounds=1)
+    content = bytearray(source.read_bytes())
+    entry = content.rindex(b"idx1") + 8
+    assert content[entry : entry + 4] == b"01wb"
+    content[entry + 15] = 0x3D  # highest byte of the length
+    source.write_bytes(content)
+    report = converted(source, runner)
+    assert len(read_clip(report.output).stamps) == report.frames > 0
+    assert report.frames >= 16 or any("it breaks off" in note for note in report.notes)
