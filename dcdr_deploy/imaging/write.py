@@ -126,8 +126,10 @@ def cut_off(
     linear: NDArray[np.floating[Any]],
     *,
     peak: float,
+    alpha: NDArray[np.floating[Any]] | None = None,
     options: WriteOptions | None = None,
-    **given: Any,
+    source: Path | None = None,
+    largest: float | None = None,
 ) -> tuple[float, float]:
     """Return where the light of a file ends, in units of SDR white, and what share of the pixels is brighter.
 
@@ -135,8 +137,9 @@ def cut_off(
 
     Raises:
         OutputError: unknown suffix, or choices that the format cannot hold.
+        ValueError: wrong shapes or peak (a bug of the caller).
     """
-    job = _job(Path(path), linear, peak, given.get("alpha"), options, {}, given.get("source"), given.get("largest"))
+    job = _job(Path(path), linear, peak, alpha, options, {}, source, largest)
     end = _format(Path(path)).end(job)
     most = np.float32(end / peak * (1 + _ROUNDING))
 

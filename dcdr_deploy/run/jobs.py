@@ -101,7 +101,7 @@ def forget_own(left_out: Counter[str], suffix: str) -> None:
 def notes_of(
     source: PurePath, jobs: Sequence[Job], suffix: str, left_out: Counter[str], previews: int
 ) -> tuple[str, ...]:
-    """Sentences about what may surprise in a plan: what is left out, and whose outputs have other names.
+    """Return sentences about what may surprise in a plan: what is left out, and whose outputs have other names.
 
     Args:
         source: the folder.
@@ -248,7 +248,7 @@ def counted(suffixes: Counter[str]) -> str:
 
 
 def nothing_found(folder: PurePath, left_out: Counter[str], *, deeper: bool) -> InputError:
-    """The error of a folder without pictures; ``deeper``: there are folders in it that were not looked into."""
+    """Return the error of a folder without pictures; ``deeper``: it has folders that were not looked into."""
     others = f", only {counted(left_out)}" if left_out else ""
     sentence = f"{folder}: holds no pictures ({', '.join(sorted(SUFFIXES))}){others}"
     return InputError(sentence + ("; `recursive` looks into its folders too" if deeper else ""))
