@@ -53,8 +53,9 @@ LOWER_SHARE = 2 / 3
 """Of the lower of two working sizes' gains in what they give together; see working_scale.py."""
 
 NEAR_PIXELS = 8
-"""A pixel that is not clipped may change within this many pixels of one that is (or within a cell of the working
-picture, where that is larger): so far do JPEG and lenses carry what clipping did. Evaluation counts the same."""
+"""A pixel above code BEGIN that is not clipped may change within this many pixels of one that is, rounded up to whole
+cells of the working picture and fading over one more: so far do JPEG and lenses carry what clipping did. Evaluation
+counts as many pixels."""
 
 GRAY_TOLERANCE = 2 / 255
 """Largest difference between the channels of a gray picture, as a part of the code range."""
