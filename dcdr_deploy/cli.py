@@ -24,6 +24,13 @@ from dcdr_deploy.system.packages import install_line
 EXIT_ERROR = 2
 EXIT_INTERRUPTED = 130
 
+DEVICE_FAILURES = frozenset(
+    getattr(errno, name)
+    for name in ("EIO", "ENXIO", "ENODEV", "ESTALE", "ETIMEDOUT", "ENOTCONN", "ECONNRESET", "EHOSTDOWN", "EREMOTEIO")
+    if hasattr(errno, name)  # not every system knows all
+)
+"""What the system says where a disk or a network share fails under a file that is open; no error of this package."""
+
 
 @dataclass(frozen=True)
 class LazyCommand:
@@ -121,10 +128,17 @@ class LazyGroup(click.Group):
         except PermissionError as error:
             raise _OneLineError(f"{error.filename}: {error.strerror}; mend its permissions") from error
         except OSError as error:
-            if not _stdout_fails():
+            if _stdout_fails():
+                reason = "its reader is gone" if error.errno == errno.EPIPE else error.strerror
+                raise _OneLineError(
+                    f"standard output cannot be written ({reason}); what was finished is kept"
+                ) from error
+            if error.errno not in DEVICE_FAILURES:
                 raise
-            reason = "its reader is gone" if error.errno == errno.EPIPE else error.strerror
-            raise _OneLineError(f"standard output cannot be written ({reason}); what was finished is kept") from error
+            place = f"{error.filename}: " if error.filename else ""
+            raise _OneLineError(
+                f"{place}{error.strerror}; a disk or a network fails: mend it and run again; what was finished is kept"
+            ) from error
 
     def _in_words_of_the_command(self, ctx: click.Context, message: str) -> str:
         """Name options where a message names the fields behind them."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import signal
@@ -13,8 +14,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import click
 import pytest
+from click.testing import CliRunner
 from screen import Screen
+
+from dcdr_deploy.cli import main
 
 RUN = [sys.executable, "-m", "dcdr_deploy", "run"]
 
@@ -167,3 +172,25 @@ def test_signals_end_a_run_like_ctrl_c(tmp_path: Path, make_picture, number: sig
     _, said = process.communicate(timeout=60)
     assert (process.returncode, said.strip()) == (130, b"interrupted; what was finished is kept")
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.png"]
+
+
+@pytest.mark.parametrize("filename", ["film.ts", None])
+def test_a_disk_that_fails_under_a_run_is_one_line(monkeypatch, filename):
+    def failing(*_arguments):
+        raise OSError(errno.EIO, os.strerror(errno.EIO), filename)
+
+    monkeypatch.setattr(click.Group, "invoke", failing)
+    result = CliRunner().invoke(main, ["doctor"])
+    assert result.exit_code == 2
+    (line,) = result.stderr.splitlines()
+    assert line.startswith(
+        f"error: {filename + ': ' if filename else ''}{os.strerror(errno.EIO)}; a disk or a network fails"
+    )
+
+
+def test_an_error_of_our_own_keeps_its_traceback(monkeypatch):
+    def failing(*_arguments):
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+
+    monkeypatch.setattr(click.Group, "invoke", failing)
+    assert isinstance(CliRunner().invoke(main, ["doctor"]).exception, OSError)
