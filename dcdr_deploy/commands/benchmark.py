@@ -82,7 +82,7 @@ def command(models: tuple[str, ...], backend: str, sizes: tuple[tuple[int, int],
             raise ModelError(f"model {path} does not exist")
     for height, width in sizes:
         if not 1 <= height * width <= MAX_PIXELS:
-            raise InputError(f"--size {height}x{width}: must be 1 to {MAX_PIXELS:,} pixels, as pictures of `run`")
+            raise InputError(f"--size {height}x{width}: must be 1 to {MAX_PIXELS:,} pixels, as of pictures to run")
     if math.isnan(chosen["seconds"]):
         raise InputError("--seconds must be 0 or more, not nan")
     options = EngineOptions(chosen["device"], chosen["threads"], chosen["precision"])

@@ -104,6 +104,7 @@ def convert_segments(crew: Crew, first: Ready, prepared: PreparedVideo, listener
         try:
             crew.run(ahead, run.done, lambda ready: check_same(first, ready), run.told)
         except KeyboardInterrupt:
+            place.look_again()  # an actor closes a segment before it tells
             prepared.leave_partial(place, place.segments, listener)
             raise
         except DcdrError as error:

@@ -174,6 +174,13 @@ class Workplace:
         if before is not None and before.file != segment.file:
             (self._folder / before.file).unlink(missing_ok=True)
 
+    def look_again(self) -> None:
+        """Take what other processes have closed here and not yet told."""
+        for index in sorted(self._folder.glob(f"*{_INDEX}")):
+            segment = _read(index, self._key)
+            if segment is not None and segment.number not in self.whole:
+                self.add(segment)
+
     def packets(self, segment: Segment) -> Iterator[tuple[int, bytes, bool]]:
         """Yield stamp, bytes and whether it is a key frame of each packet."""
         with (self._folder / segment.file).open("rb") as file:
@@ -205,6 +212,7 @@ def opened(target: Path, key: str) -> Iterator[Workplace]:
                 try:
                     yield place
                 finally:
+                    place.look_again()
                     if not place.whole:  # nothing to go on from
                         place.remove()
     except IsLocked as error:

@@ -185,6 +185,17 @@ def test_two_who_compute_the_same_segment_do_not_harm_each_other(source, runner,
         assert [segment.as_json() for segment in place.segments] == [done.as_json()]
 
 
+def test_a_segment_that_its_maker_has_not_told_when_the_run_ends_is_not_lost(source, runner, tmp_path):
+    prepared = PreparedVideo(source, tmp_path / "o.mp4", settings())
+    network = Network.of(runner)
+    with prepared.opened(network) as place, open_video(source) as video:
+        job = next(iter(Survey(prepared, video, prepared.place_key(network), {}).jobs()))
+        done = compute_segment(job, prepared, runner).segment
+        assert not place.whole
+    with prepared.opened(network) as place:
+        assert [segment.as_json() for segment in place.segments] == [done.as_json()]
+
+
 def test_another_source_is_refused(source, runner, tmp_path):
     film = tmp_path / "film.mp4"
     film.write_bytes(source.read_bytes())
