@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +96,34 @@ def left_behind(path: str | os.PathLike[str], carried: Carried) -> list[str]:
     return _format(Path(path)).left_behind(carried)
 
 
+@dataclass(frozen=True)
+class StoredLight:
+    """The light that a file holds; from :func:`stored_light`."""
+
+    _format: Format
+    _job: Job
+
+    def __call__(self, start: int, stop: int) -> NDArray[np.float32]:
+        """Return rows ``start`` to ``stop``, (rows, W, 3) in units of SDR white and in the file's primaries."""
+        return self._format.held(self._job.part(start, stop))
+
+    def cut_off(self) -> tuple[float, float]:
+        """Return where the light of the file ends, in units of SDR white, and what share of the pixels is brighter.
+
+        Only in Rec. 709 is the share exact. (infinity, 0) where light does not end.
+        """
+        linear = self._job.linear
+        end = self._format.end(self._job)
+        most = np.float32(end / self._job.peak * (1 + _ROUNDING))
+
+        def brighter(start: int, stop: int) -> int:
+            part = linear[start:stop]
+            return int(np.count_nonzero((part > most).any(axis=-1))) if part.max() > most else 0
+
+        count = 0 if math.isinf(end) else sum(for_strips(len(linear), brighter))
+        return end, count / (linear.shape[0] * linear.shape[1])
+
+
 def stored_light(
     path: str | os.PathLike[str],
     linear: NDArray[np.floating[Any]],
@@ -105,50 +133,17 @@ def stored_light(
     options: WriteOptions | None = None,
     source: Path | None = None,
     largest: float | None = None,
-) -> Callable[[int, int], NDArray[np.float32]]:
-    """Return what gives the light that the file of :func:`write_image` holds for the same arguments.
+) -> StoredLight:
+    """Return the light that the file of :func:`write_image` holds for the same arguments.
 
-    Returns:
-        A function of two row numbers: (rows, W, 3) in units of SDR white and in the file's primaries. Limits, roll-off,
-        rounding and premultiplied alpha of the format are included, what a lossy compression changes is left out.
-
-    Raises:
-        OutputError: unknown suffix, or choices that the format cannot hold.
-        ValueError: wrong shapes or peak (a bug of the caller).
-    """
-    held = _format(Path(path)).held
-    job = _job(Path(path), linear, peak, alpha, options, {}, source, largest)
-    return lambda start, stop: held(job.part(start, stop))
-
-
-def cut_off(
-    path: str | os.PathLike[str],
-    linear: NDArray[np.floating[Any]],
-    *,
-    peak: float,
-    alpha: NDArray[np.floating[Any]] | None = None,
-    options: WriteOptions | None = None,
-    source: Path | None = None,
-    largest: float | None = None,
-) -> tuple[float, float]:
-    """Return where the light of a file ends, in units of SDR white, and what share of the pixels is brighter.
-
-    Arguments as of :func:`write_image`; only in Rec. 709 is the share exact. (infinity, 0) where light does not end.
+    Limits, roll-off, rounding and premultiplied alpha of the format are included, what a lossy compression changes is
+    left out.
 
     Raises:
         OutputError: unknown suffix, or choices that the format cannot hold.
         ValueError: wrong shapes or peak (a bug of the caller).
     """
-    job = _job(Path(path), linear, peak, alpha, options, {}, source, largest)
-    end = _format(Path(path)).end(job)
-    most = np.float32(end / peak * (1 + _ROUNDING))
-
-    def brighter(start: int, stop: int) -> int:
-        part = linear[start:stop]
-        return int(np.count_nonzero((part > most).any(axis=-1))) if part.max() > most else 0
-
-    count = 0 if math.isinf(end) else sum(for_strips(len(linear), brighter))
-    return end, count / (linear.shape[0] * linear.shape[1])
+    return StoredLight(_format(Path(path)), _job(Path(path), linear, peak, alpha, options, {}, source, largest))
 
 
 def _job(

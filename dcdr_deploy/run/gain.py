@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import functools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -168,6 +168,15 @@ class ExcessField:
     near: Light
 
     @property
+    def stops(self) -> Light:
+        """(h, w, 3) log2 of the gain of a fully clipped pixel: of light and excess over light."""
+        return np.asarray(np.log2(1 + self.weighted / self.certainty), np.float32)
+
+    def with_stops(self, stops: Light) -> ExcessField:
+        """Return the field whose :attr:`stops` are these."""
+        return replace(self, weighted=np.asarray((np.exp2(stops) - 1) * self.certainty, np.float32))
+
+    @property
     def stacked(self) -> Light:
         """(h, w, 5): all three side by side."""
         return np.concatenate([self.weighted, self.certainty, self.near], axis=2)
@@ -204,10 +213,8 @@ def reconciled(finer: ExcessField, coarser: ExcessField) -> ExcessField:
     height, width = finer.near.shape[:2]
     both = np.concatenate([coarser.weighted, coarser.certainty], axis=2)
     at_finer = Enlargement(both, (height, width)).part(0, height, 0, width)
-    one, other = np.log2(1 + finer.weighted / finer.certainty), np.log2(1 + at_finer[..., :3] / at_finer[..., 3:4])
-    stops = LOWER_SHARE * np.minimum(one, other) + (1 - LOWER_SHARE) * np.maximum(one, other)
-    excess = np.exp2(stops) - 1
-    return ExcessField(np.asarray(excess * finer.certainty, np.float32), finer.certainty, finer.near)
+    one, other = finer.stops, np.log2(1 + at_finer[..., :3] / at_finer[..., 3:4])
+    return finer.with_stops(LOWER_SHARE * np.minimum(one, other) + (1 - LOWER_SHARE) * np.maximum(one, other))
 
 
 def _dilated(mask: NDArray[np.bool_], radius: int) -> NDArray[np.bool_]:

@@ -19,7 +19,7 @@ from dcdr_deploy.imaging.frame import Frame, Kept
 from dcdr_deploy.imaging.preview import write_preview
 from dcdr_deploy.imaging.read import read_image
 from dcdr_deploy.imaging.statistics import light_summary
-from dcdr_deploy.imaging.write import cut_off, left_behind, stored_light, write_gain_map, write_image
+from dcdr_deploy.imaging.write import left_behind, stored_light, write_gain_map, write_image
 from dcdr_deploy.run.described import cut_note, file_metadata, network_notes, recovery_notes
 from dcdr_deploy.run.outputs import DEFAULT_OPTIONS, ConvertOptions, preview_path
 from dcdr_deploy.run.ready import Ready
@@ -211,8 +211,9 @@ def encode(
             write_gain_map(gain_map, restored.gain_stops, metadata)
         if preview is not None:
             write_preview(preview, linear, peak)
-        statistics = light_summary(len(linear), stored_light(output, linear, **given))
-        cut = cut_note(*cut_off(output, linear, **given))
+        held = stored_light(output, linear, **given)
+        statistics = light_summary(len(linear), held)
+        cut = cut_note(*held.cut_off())
     except MemoryError as error:
         raise OutputError(f"{output}: there is no memory to encode it; close other programs") from error
     stages = {

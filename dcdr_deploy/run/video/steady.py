@@ -62,7 +62,7 @@ class Steadying:
         """
         luma = luma_of(picture)
         spread = histograms(luma)
-        fresh = np.log2(1 + field.weighted / field.certainty)
+        fresh = field.stops
         own = np.where(picture.weight > 0, field.certainty, 0)
         before = self._state
         if before is None or is_cut(before.histograms, spread):
@@ -75,8 +75,7 @@ class Steadying:
             mismatch = (motion.residual[..., None] / MISMATCH) ** 2
             weight = np.minimum(moved[..., 3:] * np.exp(-mismatch - change**2), self._most)
             stops = fresh + (past - fresh) * (weight / np.maximum(weight + own, 1e-9)) * (own > 0)
-            excess = np.exp2(stops) - 1
-            steadied = ExcessField(np.asarray(excess * field.certainty, np.float32), field.certainty, field.near)
+            steadied = field.with_stops(stops)
             weight = weight + own
         self._state = _State(*(np.asarray(part, np.float32) for part in (stops, weight, luma, spread)))
         return steadied
