@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dcdr_deploy._version import __version__
 from dcdr_deploy.imaging.hdr_transfer import PQ_PEAK_NITS, eetf_bt2390
 from dcdr_deploy.imaging.light import SDR_WHITE_NITS
+from dcdr_deploy.imaging.own import THIS_TOOL
 from dcdr_deploy.imaging.transfer import linear_to_srgb
 from dcdr_deploy.imaging.writers.png import text_chunk, write_codes
 from dcdr_deploy.system.files import atomic_path
@@ -59,7 +59,7 @@ def write_preview(path: str | os.PathLike[str], linear: NDArray[np.floating[Any]
 
     preview = cv2.cvtColor(preview_sdr(linear, peak), cv2.COLOR_RGB2BGR)
     with atomic_path(path) as temporary:
-        write_codes(temporary, np.asarray(preview, np.uint8), [text_chunk("software", f"dcdr-deploy {__version__}")])
+        write_codes(temporary, np.asarray(preview, np.uint8), [text_chunk("software", THIS_TOOL)])
 
 
 @functools.lru_cache(maxsize=4)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
-from dcdr_deploy._version import __version__
 from dcdr_deploy.engines.base import EngineInfo
+from dcdr_deploy.imaging.own import THIS_TOOL
 from dcdr_deploy.modelfile.metadata import ABSOLUTE
 from dcdr_deploy.run.dials import Dials, as_text
 from dcdr_deploy.run.outputs import ConvertOptions
@@ -37,31 +38,43 @@ def recovery_notes(info: EngineInfo, recovery: Recovery, dials: Dials) -> tuple[
     )
 
 
-def cut_note(end: float, share: float) -> tuple[str, ...]:
-    """Sentence about light that a file has no numbers for: beyond ``end``, in ``share`` of the pixels."""
+def cut_note(end: float, share: float, among: str = "{} of the pixels") -> tuple[str, ...]:
+    """Sentence about light that a file has no numbers for: beyond ``end``, in ``share`` of what ``among`` names."""
     if share < LEAST_CUT:
         return ()
     where = f"{end:g} x SDR white, where the file ends; EXR of 32-bit floats does not"
-    return (f"{share:.1%} of the pixels are brighter than {where}",)
+    return (f"{among.format(f'{share:.1%}')} are brighter than {where}",)
 
 
 def file_metadata(source: Path, info: EngineInfo, options: ConvertOptions, restored: Restored) -> dict[str, str]:
-    """Return the strings for an output's header: what made it, how, from which file, and its scale.
-
-    ``peak`` is the linear value of a stored 1.0 (65535 in integer formats) of the network's range, in units of SDR
-    white; EXR and HDR files are multiplied by it already.
-    """
-    stored = {
-        "software": f"dcdr-deploy {__version__}",
-        "model": info.metadata.name,
-        "weightsSha256": info.metadata.extra.get("weights_sha256", ""),
-        "peak": f"{info.metadata.peak:g}",
-        "light": info.metadata.light,
+    """Return the strings for the header of a picture's output."""
+    made = {
         "source": "" if options.strip else source.name,
         "scale": str(options.scale),
         "wrap": "yes" if options.wrap else "",
         "workingSize": " ".join("{1}x{0}".format(*size) for size in restored.working_sizes),
         **as_text(options.dials.turned()),
+    }
+    return header(info, made)
+
+
+def header(info: EngineInfo, made: Mapping[str, str]) -> dict[str, str]:
+    """Return the strings for an output's header: what made it, and its scale.
+
+    ``peak`` is the linear value of a stored 1.0 (65535 in integer formats) of the network's range, in units of SDR
+    white; EXR and HDR files are multiplied by it already.
+
+    Args:
+        info: of the engine.
+        made: how, and from which file; what is empty is left out.
+    """
+    stored = {
+        "software": THIS_TOOL,
+        "model": info.metadata.name,
+        "weightsSha256": info.metadata.extra.get("weights_sha256", ""),
+        "peak": f"{info.metadata.peak:g}",
+        "light": info.metadata.light,
+        **made,
     }
     return {key: _header_text(value) for key, value in stored.items() if value}
 

@@ -11,13 +11,13 @@ from pathlib import Path, PurePath
 
 from dcdr_deploy.errors import InputError, OutputError
 from dcdr_deploy.imaging.formats import READABLE, SUFFIXES
+from dcdr_deploy.imaging.own import check_replaced
 from dcdr_deploy.imaging.pair_names import LOOKS
 from dcdr_deploy.imaging.write import OUTPUT_SUFFIXES
 from dcdr_deploy.run.outputs import (
     ConvertOptions,
     check_gain_map,
     check_place,
-    check_replaced,
     gain_map_path,
     written_for,
 )

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from dcdr_deploy.errors import InputError, OutputError
-from dcdr_deploy.imaging.formats import SUFFIXES
+from dcdr_deploy.imaging.own import check_replaced
 from dcdr_deploy.imaging.pair_names import PREVIEW_SUFFIX
 from dcdr_deploy.imaging.read import probe
 from dcdr_deploy.imaging.write import OUTPUT_SUFFIXES, WriteOptions, check_output, same_format
@@ -20,12 +19,6 @@ from dcdr_deploy.system.files import refuse_overwriting, refuse_url
 DEFAULT_FORMAT = "exr"
 
 GAIN_MAP_SUFFIX = ".exr"
-
-OWN_MARK = b"dcdr-deploy"
-"""What every file that this tool writes holds, in the name of the software."""
-
-_MARK_WITHIN = 2**18
-"""Bytes from the begin or the end of a file within which that is: formats put texts before or behind the pixels."""
 
 
 @dataclass(frozen=True)
@@ -149,24 +142,6 @@ def check_target(source: Path, output: Path, options: ConvertOptions) -> None:
         check_replaced(written)
     if options.gain_map is not None:
         check_gain_map(options.gain_map, source, *written_for(output, previews=options.preview))
-
-
-def check_replaced(output: Path) -> None:
-    """Refuse to replace a picture that this tool has not written, where outputs and inputs have one kind of file.
-
-    ``run a.jpg b.jpg`` is a forgotten output, and b.jpg perhaps the only copy.
-
-    Raises:
-        InputError: there is such a picture.
-    """
-    if output.suffix.lower() not in SUFFIXES or not os.path.isfile(output):  # noqa: PTH113 - as in output_path
-        return
-    with suppress(OSError), output.open("rb") as file:  # what cannot be read fails where it is written
-        head = file.read(_MARK_WITHIN)
-        file.seek(-min(_MARK_WITHIN, os.fstat(file.fileno()).st_size), os.SEEK_END)
-        if not head or OWN_MARK in head or OWN_MARK in file.read():
-            return
-        raise InputError(f"{output}: is a picture that dcdr-deploy has not written; choose another name, or delete it")
 
 
 def check_place(output: Path, options: ConvertOptions) -> None:

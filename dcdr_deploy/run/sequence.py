@@ -41,6 +41,17 @@ class Sequence:
         Raises:
             InputError: the folder cannot be listed, or holds none.
         """
+        found = self.there()
+        if not found:
+            raise InputError(f"{self.text}: no file of this sequence is there; check folder, name and digits")
+        return found
+
+    def there(self) -> dict[int, Path]:
+        """The files that are there, by their numbers, in order; there may be none.
+
+        Raises:
+            InputError: the folder cannot be listed.
+        """
         shape = re.compile(re.escape(self.before) + r"(\d+)" + re.escape(self.after))
         found = {}
         try:
@@ -54,8 +65,6 @@ class Sequence:
             raise InputError(
                 f"{self.text}: {self.folder} cannot be listed ({error.strerror}); check the path"
             ) from error
-        if not found:
-            raise InputError(f"{self.text}: no file of this sequence is there; check folder, name and digits")
         return dict(sorted(found.items()))
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from dcdr_deploy.errors import InputError, OutputError
 from dcdr_deploy.imaging.formats import READABLE, SUFFIXES
+from dcdr_deploy.imaging.own import check_replaced
 from dcdr_deploy.imaging.write import OUTPUT_SUFFIXES
 from dcdr_deploy.run import sequence
 from dcdr_deploy.run.jobs import (
@@ -26,7 +27,7 @@ from dcdr_deploy.run.jobs import (
     find_pictures,
     natural,
 )
-from dcdr_deploy.run.outputs import ConvertOptions, check_place, check_replaced, output_path, written_for
+from dcdr_deploy.run.outputs import ConvertOptions, check_place, output_path, written_for
 from dcdr_deploy.system.files import refuse_url
 
 LIST = "-"

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
 
 from dcdr_deploy.errors import InputError, OutputError
 from dcdr_deploy.imaging.light import SDR_WHITE_NITS
+from dcdr_deploy.imaging.own import THIS_TOOL, check_replaced
 from dcdr_deploy.imaging.preview import preview_sdr
 from dcdr_deploy.system.files import atomic_path, refuse_overwriting
 from dcdr_deploy.view import histogram
@@ -46,39 +49,43 @@ class _Cell:
 def write_sheet(
     picture: Shown, output: str | os.PathLike[str], *, reference_white: float = SDR_WHITE_NITS, cell: int = CELL
 ) -> tuple[int, int]:
-    """Write :func:`draw_sheet` as PNG or JPEG, atomically.
+    """Write :func:`draw_sheet` as PNG or JPEG that names this tool, atomically.
 
     Returns:
         (height, width) of the sheet.
 
     Raises:
         OutputError: another suffix, or a file that cannot be written.
-        InputError: the output is one of the inputs, or a value out of range.
+        InputError: the output is one of the inputs or a picture of somebody else, or a value out of range.
     """
     output = Path(output)
-    check_sheet(output, reference_white=reference_white, cell=cell)
-    refuse_overwriting(output, picture.path, *(() if picture.sdr_path is None else (picture.sdr_path,)))
+    inputs = [each for each in (picture.path, picture.sdr_path) if each is not None]
+    check_sheet(output, inputs, reference_white=reference_white, cell=cell)
     sheet = draw_sheet(picture, reference_white=reference_white, cell=cell)
     with atomic_path(output) as temporary:
         if output.suffix.lower() == ".png":
-            sheet.save(temporary, "PNG")
+            texts = PngInfo()
+            texts.add_text("Software", THIS_TOOL)
+            sheet.save(temporary, "PNG", pnginfo=texts)
         else:
-            sheet.save(temporary, "JPEG", quality=_JPEG_QUALITY, subsampling=0)
+            sheet.save(temporary, "JPEG", quality=_JPEG_QUALITY, subsampling=0, comment=THIS_TOOL)
     return sheet.height, sheet.width
 
 
-def check_sheet(output: Path, *, reference_white: float, cell: int) -> None:
+def check_sheet(output: Path, inputs: Iterable[Path], *, reference_white: float, cell: int) -> None:
     """Refuse what no sheet can be made of, before any work.
 
     Raises:
         OutputError: a suffix other than :data:`SUFFIXES`.
-        InputError: a value out of range.
+        InputError: a value out of range, or one of the inputs or a picture of somebody else would be replaced.
     """
     if output.suffix.lower() not in SUFFIXES:
         raise OutputError(f"{output}: a sheet is written as {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}")
     check_reference_white(reference_white)
     if cell not in CELLS:
         raise InputError(f"`cell` = {cell}: must be {CELLS.start} to {CELLS.stop - 1} pixels")
+    refuse_overwriting(output, *inputs)
+    check_replaced(output)
 
 
 def draw_sheet(picture: Shown, *, reference_white: float = SDR_WHITE_NITS, cell: int = CELL) -> Image.Image:

@@ -75,7 +75,8 @@ def plan_sheets(
         settings: how they are drawn.
 
     Raises:
-        InputError: nothing to show, or several pictures and no folder for them.
+        InputError: nothing to show, several pictures and no folder for them, or a picture of somebody else in a sheet's
+            place.
         OutputError: a suffix that no sheet has.
     """
     pairs = with_inputs(sources, inputs)
@@ -88,10 +89,11 @@ def plan_sheets(
         folder = output or Path()
         stems = [files.name if sources[0].is_dir() else files.hdr.stem for files in pairs]
         targets = [folder / f"{stem}{SHEET_SUFFIX}" for stem in stems]
-    for place, target in enumerate(targets):
-        check_sheet(target, reference_white=settings.reference_white, cell=settings.cell)
+    for place, (files, target) in enumerate(zip(pairs, targets, strict=True)):
+        shown = [each for each in (files.hdr, files.sdr) if each is not None]
+        check_sheet(target, shown, reference_white=settings.reference_white, cell=settings.cell)
         if target in targets[:place]:
-            raise InputError(f"{pairs[place].hdr}: its sheet would be {target} as another's; name the pictures apart")
+            raise InputError(f"{files.hdr}: its sheet would be {target} as another's; name the pictures apart")
     return tuple(zip(pairs, targets, strict=True))
 
 

@@ -46,6 +46,20 @@ def test_a_broken_picture_of_several_is_told_and_the_others_are_made(dcdr):
     assert [path.name for path in Path("sheets").iterdir()] == ["b.sheet.png"]
 
 
+@pytest.mark.parametrize("name", ["a.sheet.png", "sheet.jpg"])
+def test_a_sheet_replaces_earlier_ones_and_no_picture_of_somebody_else(dcdr, name):
+    for _ in range(2):
+        assert dcdr("preview", "hdr/a.exr", "-o", name, "--cell", "64").exit_code == 0
+    Image.new("RGB", (8, 8)).save(name)
+    before = Path(name).read_bytes()
+    for more in (("-o", name), ("hdr/b.exr", "-o", ".")) if name == "a.sheet.png" else (("-o", name),):
+        done = dcdr("preview", "hdr/a.exr", *more, "--cell", "64")
+        sentence = f"error: {name}: is a picture that dcdr-deploy has not written; choose another name, or delete it\n"
+        assert (done.exit_code, done.stdout, done.stderr) == (2, "", sentence)
+    assert Path(name).read_bytes() == before
+    assert not Path("b.sheet.png").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

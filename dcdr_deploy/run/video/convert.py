@@ -9,11 +9,11 @@ from dataclasses import asdict, dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 
-from dcdr_deploy._version import __version__
 from dcdr_deploy.engines.base import EngineInfo
 from dcdr_deploy.errors import OutputError
 from dcdr_deploy.imaging.delivery import Delivery
 from dcdr_deploy.imaging.light import COLOUR_VOLUME, LINEAR, PQ
+from dcdr_deploy.imaging.own import THIS_TOOL
 from dcdr_deploy.run.events import FileBegun, FileConverted
 from dcdr_deploy.run.runner import Runner
 from dcdr_deploy.run.video import streams
@@ -227,7 +227,7 @@ class PreparedVideo(Prepared):
             origin=first if video.start is not None else self.info.origin,
         )
         entries = self.settings.noted().items()
-        made = f"dcdr-deploy {__version__}, " + ", ".join(f"{name} {value}" for name, value in entries)
+        made = f"{THIS_TOOL}, " + ", ".join(f"{name} {value}" for name, value in entries)
         skipped = round((first - self.info.begin * self.info.time_base) * self.info.rate)
         job = Join(self._target, self._picture, self.info.path, window, hdr10, {"comment": made}, skipped)
         self.notes += join(path, job, place, segments)

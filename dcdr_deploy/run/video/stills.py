@@ -7,21 +7,24 @@ it was made. A picture counts once it has a line there; a run that was killed go
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dcdr_deploy._version import __version__
+from dcdr_deploy.engines.base import EngineInfo
 from dcdr_deploy.errors import OutputError
-from dcdr_deploy.imaging.write import check_output, write_image
+from dcdr_deploy.imaging.own import check_replaced
+from dcdr_deploy.imaging.write import StoredLight, check_output, stored_light, write_image
 from dcdr_deploy.imaging.writers.base import WriteOptions
+from dcdr_deploy.run.described import cut_note, header
 from dcdr_deploy.run.events import FileBegun, FileConverted
 from dcdr_deploy.run.recovery import Recovery
 from dcdr_deploy.run.runner import Runner
@@ -61,6 +64,14 @@ class _Line:
         return cls(**{**data, "seen": seen, "sums": Sums.from_json(data["sums"])})
 
 
+@dataclass(frozen=True)
+class _Still:
+    """A picture that was written, and the share of its pixels that are brighter than the file can hold."""
+
+    path: Path
+    cut: float
+
+
 class StillSink:
     """Writes pictures of one sequence; a sink of work.py."""
 
@@ -69,10 +80,9 @@ class StillSink:
         pattern: Sequence,
         done: int,
         journal: IO[str],
-        peak: float,
-        largest: float,
+        info: EngineInfo,
+        settings: VideoSettings,
         write: WriteOptions,
-        metadata: Mapping[str, str],
     ) -> None:
         """Set up.
 
@@ -80,37 +90,49 @@ class StillSink:
             pattern: names of the files.
             done: pictures that are there already.
             journal: the list of those that are whole.
-            peak: linear value of 1.0, in units of SDR white.
-            largest: where the light ends, in units of SDR white.
+            info: of the engine that computes them.
+            settings: what is made of the video.
             write: compression, depth, light.
-            metadata: of every file's header.
         """
+        peak = info.metadata.peak
         self._pattern = pattern
         self._done = done
         self._journal = journal
-        self._peak = peak
-        self._largest = largest
-        self._write = write
-        self._metadata = metadata
+        self._given: dict[str, Any] = {
+            "peak": peak,
+            "options": write,
+            "largest": peak * 2**settings.dials.exposure,
+        }
+        self._metadata = header(info, settings.noted())
 
-    def make(self, picture: Picture, linear: NDArray[np.float32]) -> Path:
+    @property
+    def end(self) -> float:
+        """Where the light of the files ends, in units of SDR white."""
+        end, _ = self._held(self._pattern.path(FIRST), np.zeros((1, 1, 3), np.float32)).cut_off()
+        return end
+
+    def make(self, picture: Picture, linear: NDArray[np.float32]) -> _Still:
         """Write a picture."""
         path = self._path(picture)
-        write_image(path, linear, peak=self._peak, options=self._write, metadata=self._metadata, largest=self._largest)
-        return path
+        write_image(path, linear, metadata=self._metadata, **self._given)
+        _, cut = self._held(path, linear).cut_off()
+        return _Still(path, cut)
 
-    def write(self, picture: Picture, made: Path, recovery: Recovery, *, repeated: bool) -> None:
+    def write(self, picture: Picture, made: _Still, recovery: Recovery, *, repeated: bool) -> None:
         """Put a picture on the list; one that repeats another is a copy of its file."""
         path = self._path(picture)
         if repeated:
             with atomic_path(path) as temporary:
-                shutil.copyfile(made, temporary)
-        sums = Sums.of(picture, recovery, None, repeated=repeated)
+                shutil.copyfile(made.path, temporary)
+        sums = Sums.of(picture, recovery, None, repeated=repeated, cut=made.cut)
         self._journal.write(_Line(picture.stamp, path.stat().st_size, picture.seen, sums).as_text())
         self._journal.flush()
 
     def finish(self) -> None:
         """Nothing is held back."""
+
+    def _held(self, path: Path, linear: NDArray[np.float32]) -> StoredLight:
+        return stored_light(path, linear, **self._given)
 
     def _path(self, picture: Picture) -> Path:
         return self._pattern.path(FIRST + self._done + picture.number)
@@ -127,7 +149,7 @@ class PreparedStills(Prepared):
         """Check source and target.
 
         Raises:
-            InputError: as :class:`Prepared`.
+            InputError: as :class:`Prepared`, or a picture that this tool has not written would be replaced.
             OutputError: the pictures cannot be written.
             MissingDependency: PyAV, or what writes the format, is not installed.
         """
@@ -135,6 +157,9 @@ class PreparedStills(Prepared):
         if first.suffix.lower() in (".jpg", ".jpeg"):
             raise OutputError(f"{pattern.text}: Ultra HDR is made of pictures, not of videos; write .avif or .exr")
         check_output(first, write)
+        if os.path.isdir(pattern.folder):  # noqa: PTH112 - as in outputs.py
+            for path in pattern.there().values():
+                check_replaced(path)
         super().__init__(source, settings)
         if self.info.shown_sar != 1:
             self.notes.append(f"pictures do not say that their pixels are {self.info.shown_sar} as wide as high")
@@ -151,14 +176,13 @@ class PreparedStills(Prepared):
         """
         started = time.perf_counter()
         listener(FileBegun(source=self.info.path))
-        video, peak = self.settings.video, runner.engine.info.metadata.peak
+        video, info = self.settings.video, runner.engine.info
         with ExitStack() as stack:
             head = {"key": self._key(runner), "time_base": str(self.info.time_base)}
             journal, before = stack.enter_context(_journal(self._pattern, head, self._kept))
             source = stack.enter_context(open_video(self.info.path, deinterlace=video.deinterlace))
             selection = Selection(source, video, _reached(before), whole_every=self.settings.run_frames)
-            largest = peak * 2**self.settings.dials.exposure
-            sink = StillSink(self._pattern, len(before), journal, peak, largest, self._write, self._metadata(runner))
+            sink = StillSink(self._pattern, len(before), journal, info, self.settings, self._write)
             work = Work(selection, self.restoring(runner), sink, self.counting(listener, len(before)))
             work.run()
             lines = _lines(_journal_path(self._pattern), self._pattern)
@@ -167,9 +191,11 @@ class PreparedStills(Prepared):
                 raise self.empty()
             self.note_end(source, selection, len(lines))
         height, width = self.info.shown_size
+        sums = sum((line.sums for line in lines), Sums(lost=selection.trailing))
+        self.notes += cut_note(sink.end, sums.cut, "up to {} of a frame's pixels")
         report = self.report(
-            runner.engine.info,
-            sum((line.sums for line in lines), Sums(lost=selection.trailing)),
+            info,
+            sums,
             time.perf_counter() - started,
             output=self.output,
             height=height,
@@ -196,15 +222,6 @@ class PreparedStills(Prepared):
 
     def _key(self, runner: Runner) -> str:
         return self.key(Network.of(runner), write=asdict(self._write))
-
-    def _metadata(self, runner: Runner) -> dict[str, str]:
-        stored = {
-            "software": f"dcdr-deploy {__version__}",
-            "model": runner.engine.info.metadata.name,
-            "peak": f"{runner.engine.info.metadata.peak:g}",
-            **self.settings.noted(),
-        }
-        return {name: value for name, value in stored.items() if value}
 
 
 def _reached(lines: list[_Line]) -> Reached:

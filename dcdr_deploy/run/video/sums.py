@@ -22,6 +22,7 @@ class Sums:
         lost: stamps of frames that could not be decoded; ``None`` where not even that is known.
         mended: stamps that did not rise and were moved on.
         max_cll, max_fall: of the brightest frame each, cd/m2.
+        cut: largest share of a frame's pixels that are brighter than its file can hold.
         recovery: what was recovered of what had clipped.
     """
 
@@ -31,13 +32,16 @@ class Sums:
     mended: int = 0
     max_cll: float = 0.0
     max_fall: float = 0.0
+    cut: float = 0.0
     recovery: Recovery = field(default_factory=Recovery)
 
     @classmethod
-    def of(cls, picture: Picture, recovery: Recovery, light: ContentLight | None, *, repeated: bool) -> Sums:
+    def of(
+        cls, picture: Picture, recovery: Recovery, light: ContentLight | None, *, repeated: bool, cut: float = 0.0
+    ) -> Sums:
         """Return what is counted of one picture; ``light`` is ``None`` where it is not delivered."""
         brightness = (0.0, 0.0) if light is None else (light.max_cll, light.max_fall)
-        return cls(1, int(repeated), picture.lost, int(picture.mended), *brightness, recovery)
+        return cls(1, int(repeated), picture.lost, int(picture.mended), *brightness, cut, recovery)
 
     def __add__(self, other: Sums) -> Sums:
         return Sums(
@@ -47,6 +51,7 @@ class Sums:
             self.mended + other.mended,
             max(self.max_cll, other.max_cll),
             max(self.max_fall, other.max_fall),
+            max(self.cut, other.cut),
             self.recovery + other.recovery,
         )
 

@@ -6,16 +6,22 @@ import json
 from fractions import Fraction
 
 import numpy as np
+import OpenEXR
 import pytest
-from videos import PATCH, PATCH_LUMA
+from bright_engine import PEAK, BrightEngine
+from PIL import Image
+from videos import HEIGHT, PATCH, PATCH_LUMA, WIDTH
 
+import dcdr_deploy
 from dcdr_deploy.errors import InputError, OutputError
 from dcdr_deploy.imaging.light import PQ, Light
 from dcdr_deploy.imaging.read_hdr import read_hdr
 from dcdr_deploy.imaging.transfer import srgb_to_linear
 from dcdr_deploy.imaging.writers.base import WriteOptions
 from dcdr_deploy.run import sequence
+from dcdr_deploy.run.dials import NEUTRAL, Dials
 from dcdr_deploy.run.events import FramesDone
+from dcdr_deploy.run.runner import Runner
 from dcdr_deploy.run.video.options import VideoOptions
 from dcdr_deploy.run.video.prepared import VideoSettings
 from dcdr_deploy.run.video.stills import PreparedStills
@@ -25,9 +31,9 @@ class CrashError(BaseException):
     """Ends a run on the spot."""
 
 
-def written(source, runner, name="f.%04d.exr", write=WriteOptions(), listener=None, **wishes):  # noqa: B008
+def written(source, runner, name="f.%04d.exr", write=WriteOptions(), listener=None, dials=NEUTRAL, **wishes):  # noqa: B008
     pattern = sequence.parse(str(source.with_name("frames") / name))
-    prepared = PreparedStills(source, pattern, VideoSettings(video=VideoOptions(**wishes)), write)
+    prepared = PreparedStills(source, pattern, VideoSettings(dials=dials, video=VideoOptions(**wishes)), write)
     return prepared.convert(runner, *([] if listener is None else [listener]))
 
 
@@ -98,6 +104,65 @@ def test_pictures_may_hold_pq(make_clip, runner):
     source = make_clip(frames=2)
     report = written(source, runner, "f.%02d.png", WriteOptions(light=Light(transfer=PQ)))
     assert (names(source), report.transfer) == (["f.01.png", "f.02.png"], "pq")
+
+
+def test_a_frame_says_what_made_it_as_any_picture_does(make_clip, runner):
+    source = make_clip(frames=1)
+    written(source, runner)
+    written(source, runner, "f.%04d.png", temporal=0.0)
+    with OpenEXR.File(str(source.with_name("frames") / "f.0001.exr"), header_only=True) as file:
+        said = dict(file.header())
+    assert said["software"] == f"dcdr-deploy {dcdr_deploy.__version__}"
+    assert [said[name] for name in ("model", "peak", "light", "scale", "temporal")] == [
+        "gain net",
+        "8",
+        "relative",
+        "auto",
+        "0.8",
+    ]
+    assert said["weightsSha256"] == "feed" * 16
+    with Image.open(source.with_name("frames") / "f.0001.png") as picture:
+        assert (picture.info["Software"], picture.info["weightsSha256"]) == (said["software"], "feed" * 16)
+        assert "temporal" not in picture.info
+
+
+@pytest.mark.parametrize(
+    ("name", "write", "told"),
+    [
+        ("f.%02d.png", WriteOptions(), True),
+        ("f.%02d.tif", WriteOptions(), True),
+        ("f.%02d.tif", WriteOptions(float32=True), False),
+        ("f.%02d.png", WriteOptions(light=Light(transfer=PQ)), False),
+    ],
+)
+def test_light_that_frames_have_no_numbers_for_is_told_once_a_run(make_clip, name, write, told):
+    """A lamp in the first frame alone, of which a second one is a copy; told of what an earlier run did, too."""
+    up_to_the_peak = Runner(BrightEngine(lambda light: PEAK * light))
+
+    def paint(number):
+        luma = np.full((HEIGHT, WIDTH), 60, np.uint8)
+        if number == 0:
+            luma[16:48, 32:64] = 235
+        return luma
+
+    source = make_clip(frames=4, still=frozenset({1}), paint=paint)
+    share = 32 * 32 / (HEIGHT * WIDTH)
+    end = "8 x SDR white, where the file ends; EXR of 32-bit floats does not"
+    for fresh in (4, 0):
+        report = written(source, up_to_the_peak, name, write, dials=Dials(exposure=1), temporal=0.0)
+        assert report.fresh == fresh
+        assert report.notes == ((f"up to {share:.1%} of a frame's pixels are brighter than {end}",) if told else ())
+
+
+def test_frames_replace_those_of_earlier_runs_and_no_picture_of_somebody_else(make_clip, make_picture, runner):
+    source = make_clip(frames=3)
+    for temporal in (0.8, 0.0):  # the second time over the first one's
+        assert written(source, runner, "f.%02d.png", temporal=temporal).fresh == 3
+    foreign = make_picture(source.with_name("frames") / "f.02.png")
+    before = foreign.read_bytes()
+    with pytest.raises(InputError, match=r"f\.02\.png: is a picture that dcdr-deploy has not written"):
+        written(source, runner, "f.%02d.png")
+    assert foreign.read_bytes() == before
 
 
 def test_what_pictures_cannot_be_is_refused(make_clip, runner):
