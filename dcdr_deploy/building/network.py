@@ -22,6 +22,7 @@ from dcdr_deploy.engines.tensorrt.trt_api import Package, builder_sms, get_packa
 from dcdr_deploy.errors import EngineError
 from dcdr_deploy.system.files import atomic_path
 from dcdr_deploy.system.progress import Event, Listener, silent
+from dcdr_deploy.system.words import number_of
 
 Log = Callable[[str], None]
 
@@ -157,8 +158,9 @@ def _check_plugin_layers(network: Any, blocks: list[str], package: Package) -> i
     if sorted(ours) == sorted(blocks) and (not others or package.deform_form == "native"):
         return len(ours)
     raise EngineError(
-        f"the parser of {package.name} gave {len(ours)} of {len(blocks)} DCRB nodes to the plugin and made {others} "
-        f"other plugin layers among {len(layers)} layers, so the engine would not be what was asked for; "
+        f"the parser of {package.name} gave {len(ours)} of {number_of(len(blocks), 'DCRB node')} to the plugin and "
+        f"made {number_of(others, 'other plugin layer')} among {number_of(len(layers), 'layer')}, so the engine would "
+        "not be what was asked for; "
         f"{'build with `plugin` none' if blocks else 'export the model again'}"
     )
 

@@ -26,6 +26,7 @@ from dcdr_deploy.export.fp16 import is_fp16, to_fp16
 from dcdr_deploy.export.operators import OPSET, function_bodies
 from dcdr_deploy.modelfile.metadata import decode
 from dcdr_deploy.modelfile.names import DCRB, DCRB_INPUTS, DOMAIN, DOMAIN_VERSION, WIDTH
+from dcdr_deploy.system.words import number_of
 
 _WEIGHTS = tuple(number for number, name in enumerate(DCRB_INPUTS) if name.startswith("w"))
 _BIASES = tuple(number for number, name in enumerate(DCRB_INPUTS) if name.startswith("b"))
@@ -152,7 +153,8 @@ def _use_plugin(model: onnx.ModelProto, original: dict[str, TensorProto], source
         node.name = node.name or f"dcrb{number}"
         if len(node.input) != len(DCRB_INPUTS):
             raise ModelError(
-                f"{source}: {node.name} has {len(node.input)} inputs, not {len(DCRB_INPUTS)}; export it again"
+                f"{source}: {node.name} has {number_of(len(node.input), 'input')}, not {len(DCRB_INPUTS)}; "
+                "export it again"
             )
         for place in (*_WEIGHTS, *_BIASES):
             name = node.input[place]

@@ -23,6 +23,7 @@ from dcdr_deploy.errors import EngineError
 from dcdr_deploy.modelfile.metadata import ModelMetadata
 from dcdr_deploy.modelfile.onnx_file import OnnxModel
 from dcdr_deploy.system import hardware
+from dcdr_deploy.system.words import number_of
 
 DEVICE_CPU = "cpu"
 DEVICE_CUDA = "cuda"
@@ -270,7 +271,7 @@ class Engine(abc.ABC):
                 f"this engine takes {low[0]} x {low[1]} to {high[0]} x {high[1]} pixels, not {height} x {width}"
             )
         if self.info.max_batch is not None and count > self.info.max_batch:
-            raise EngineError(f"this engine takes at most {self.info.max_batch} tiles a call, not {count}")
+            raise EngineError(f"this engine takes at most {number_of(self.info.max_batch, 'tile')} a call, not {count}")
 
     def _checked(self, output: NDArray[Any], shape: tuple[int, ...]) -> NDArray[np.float32]:
         if output.shape != shape:

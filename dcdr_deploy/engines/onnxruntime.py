@@ -31,6 +31,7 @@ from dcdr_deploy.errors import EngineError, MissingDependency, ModelError
 from dcdr_deploy.modelfile.onnx_file import OnnxModel, read_model
 from dcdr_deploy.system import hardware, packages
 from dcdr_deploy.system.faults import engine_error, one_line
+from dcdr_deploy.system.words import number_of
 
 NAME = "onnxruntime"
 EXTRA = "onnxruntime"
@@ -129,7 +130,7 @@ class OnnxRuntimeEngine(Engine):
         threads = options.threads or hardware.cpu_threads()
         self.info = EngineInfo(
             backend=NAME,
-            device=f"CPU ({threads} threads)" if self._gpu is None else f"CUDA (GPU {self._gpu})",
+            device=f"CPU ({number_of(threads, 'thread')})" if self._gpu is None else f"CUDA (GPU {self._gpu})",
             precision=model.precision,
             model=model.path,
             metadata=model.metadata,

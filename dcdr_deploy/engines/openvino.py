@@ -29,6 +29,7 @@ from dcdr_deploy.modelfile.onnx_file import OnnxModel, read_model
 from dcdr_deploy.system import hardware, packages
 from dcdr_deploy.system.faults import engine_error, one_line
 from dcdr_deploy.system.privacy import without_openvino_telemetry
+from dcdr_deploy.system.words import number_of
 
 NAME = "openvino"
 EXTRA = "openvino"
@@ -107,7 +108,7 @@ class OpenVinoEngine(Engine):
             raise translated from error
         self.info = EngineInfo(
             backend=NAME,
-            device=f"CPU ({threads} threads)",
+            device=f"CPU ({number_of(threads, 'thread')})",
             precision="fp32",
             model=model.path,
             metadata=model.metadata,

@@ -25,6 +25,7 @@ from dcdr_deploy.metrics.registry import PAPER, chosen_metrics
 from dcdr_deploy.system import hardware
 from dcdr_deploy.system.children import safe_path
 from dcdr_deploy.system.progress import Event, Listener, silent
+from dcdr_deploy.system.words import number_of
 
 BYTES_PER_PIXEL = 1100
 """What a process needs for a pair at most; measured with all of our own metrics at 1920 x 1080, rounded up."""
@@ -109,7 +110,9 @@ def evaluate(
             found[files.name] = scored
         listener(Event(files.name, done, len(pairs)))
     if not found:
-        raise InputError(f"none of {len(pairs)} pictures is overexposed by the rule of Test Set 2; leave it out")
+        raise InputError(
+            f"none of {number_of(len(pairs), 'picture')} is overexposed by the rule of Test Set 2; leave it out"
+        )
     ordered = tuple(found[pair.name] for pair in pairs if pair.name in found)
     return EvaluationReport(metrics, ordered, missing, considered=len(pairs), align=settings.align)
 

@@ -15,6 +15,7 @@ from dcdr_deploy.imaging.formats import SUFFIXES
 from dcdr_deploy.imaging.pair_names import is_folder, partners, pictures_by_name
 from dcdr_deploy.imaging.read_hdr import GAIN_MAP_SUFFIXES, HDR_SUFFIXES
 from dcdr_deploy.system.progress import Event, Listener, silent
+from dcdr_deploy.system.words import number_of, word_for
 
 
 @dataclass(frozen=True)
@@ -97,10 +98,11 @@ def _pairs_of_folders(
 
 
 def _count(names: list[str], what: str) -> str:
-    return f"{len(names)} {what}{'' if len(names) == 1 else 's'} ({', '.join(names[:3])}{', ...' if names[3:] else ''})"
+    return f"{number_of(len(names), what)} ({', '.join(names[:3])}{', ...' if names[3:] else ''})"
 
 
 def _without(files: dict[str, Path], missing: list[str], what: str, folder: Path) -> InputError:
-    others = f"; so have {len(missing) - 1} others" if len(missing) > 1 else ""
+    count = len(missing) - 1
+    others = f"; so {word_for(count, 'has', 'have')} {number_of(count, 'other')}" if count else ""
     partial = "; `partial` leaves it out" if what == "prediction" else ""
     return InputError(f"{files[missing[0]]}: has no {what}, which would be {folder / missing[0]}.*{others}{partial}")

@@ -14,6 +14,7 @@ from dcdr_deploy.evaluation.align import NONE
 from dcdr_deploy.evaluation.regions import REGIONS, Region
 from dcdr_deploy.evaluation.work import PairScores, mean
 from dcdr_deploy.metrics.registry import HIGHER, Metric
+from dcdr_deploy.system.words import number_of
 
 MEAN = "mean"
 TELLING_STOPS = 0.5
@@ -51,7 +52,7 @@ class EvaluationReport:
         needs = "needs cd/m2, and these 16-bit files do not say what 65535 stands for; give `full_scale`"
         return {
             **self.missing,
-            **{name: f"{needs} ({count} of {len(self.pairs)} pairs)" for name, count in unscaled.items()},
+            **{name: f"{needs} ({count} of {number_of(len(self.pairs), 'pair')})" for name, count in unscaled.items()},
         }
 
     @property
@@ -121,7 +122,7 @@ class EvaluationReport:
             for pair in self.pairs:
                 rows.append([pair.name, *(_text(self.figure(pair, region, metric), metric) for metric in metrics)])
         rows.append([MEAN, *(_text(self.mean(region, metric), metric) for metric in metrics)])
-        return f"{region.title}: {self.count(region)} of {self.considered} pairs\n{_aligned(rows)}"
+        return f"{region.title}: {self.count(region)} of {number_of(self.considered, 'pair')}\n{_aligned(rows)}"
 
     def as_csv(self, *, summary: bool = False) -> str:
         """One line a pair and region, with a header; the last lines are means. Empty cells are figures that lack."""

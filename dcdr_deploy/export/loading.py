@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from dcdr_deploy.errors import ModelError
 from dcdr_deploy.modelfile.onnx_file import external_file, read_header
 from dcdr_deploy.system.faults import one_line
+from dcdr_deploy.system.words import number_of
 
 if TYPE_CHECKING:
     import onnx
@@ -62,7 +63,7 @@ def _check_size(tensor: onnx.TensorProto, path: Path) -> None:
         name = onnx.TensorProto.DataType.Name(tensor.data_type)
         width = next((size for size, names in _BYTES.items() if name in names), None)
         if width is not None and math.prod(tensor.dims) * width != len(tensor.raw_data):
-            wrong = f"has {len(tensor.raw_data)} bytes for the shape {list(tensor.dims)}"
+            wrong = f"has {number_of(len(tensor.raw_data), 'byte')} for the shape {list(tensor.dims)}"
     if wrong:
         raise ModelError(f"{path} is damaged: its tensor {tensor.name!r} {wrong}; export it again")
 

@@ -9,6 +9,8 @@ import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from dcdr_deploy.system.words import number_of
+
 EXIF_POINTER, GPS_POINTER = 34665, 34853
 ASCII, SHORT, LONG, RATIONAL, UNDEFINED = 2, 3, 4, 5, 7
 
@@ -120,7 +122,7 @@ def _entries(block: bytes, at: int, order: str) -> Iterator[tuple[int, Entry]]:
         raise BrokenExifError("a directory beyond the end")
     (count,) = struct.unpack_from(f"{order}H", block, at)
     if count > _MOST_ENTRIES or at + 2 + 12 * count > len(block):
-        raise BrokenExifError(f"a directory of {count} entries")
+        raise BrokenExifError(f"a directory of {number_of(count, 'entry', 'entries')}")
     for number in range(count):
         place = at + 2 + 12 * number
         tag, kind, values = struct.unpack_from(f"{order}HHI", block, place)

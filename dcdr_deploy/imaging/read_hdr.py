@@ -35,6 +35,7 @@ from dcdr_deploy.imaging.read_gain_map import GAIN_MAP_FORMATS, decode_with_gain
 from dcdr_deploy.imaging.transfer import srgb_to_linear
 from dcdr_deploy.imaging.xmp import own_texts
 from dcdr_deploy.system.files import refuse_url
+from dcdr_deploy.system.words import number_of
 
 HDR_SUFFIXES = (".exr", ".hdr", ".png", ".tif", ".tiff", ".npy", ".avif", ".jxl", ".heic", ".heif", ".hif")
 """Under which names folders are searched, in lower case."""
@@ -266,7 +267,7 @@ def _checked(path: Path, linear: Linear, options: HdrOptions) -> Picture:
     count = int(invalid.sum())
     if count:
         row, column = np.argwhere(invalid)[0]
-        what = f"NaN or infinity in {count:,} pixels, first at row {row}, column {column}"
+        what = f"NaN or infinity in {number_of(count, 'pixel', form=',')}, first at row {row}, column {column}"
         if options.strict:
             raise UnreadableError(f"holds {what}; write it again")
         if count == invalid.size:

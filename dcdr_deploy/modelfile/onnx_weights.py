@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcdr_deploy.modelfile.onnx_file import _fields, _span, _text, _varint, opened
+from dcdr_deploy.system.words import number_of
 
 _TYPES: dict[int, np.dtype[Any]] = {1: np.dtype("<f4"), 10: np.dtype("<f2")}
 """Element types that are read, by ONNX's number."""
@@ -103,7 +104,7 @@ def _tensor(data: mmap.mmap, start: int, end: int) -> dict[str, NDArray[np.float
     if raw is None or plain:
         raise ValueError(f"the weights of {name!r} are not stored as raw numbers in the file")
     if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != raw[1] - raw[0]:
-        raise ValueError(f"{name!r} has {raw[1] - raw[0]} bytes for the shape {tuple(shape)}")
+        raise ValueError(f"{name!r} has {number_of(raw[1] - raw[0], 'byte')} for the shape {tuple(shape)}")
     return {name: np.frombuffer(data[raw[0] : raw[1]], dtype).reshape(shape)}
 
 

@@ -22,6 +22,7 @@ from dcdr_deploy.run.outputs import (
     written_for,
 )
 from dcdr_deploy.system.files import refuse_listing, refuse_url
+from dcdr_deploy.system.words import number_of
 
 _FAILURES_SUFFIX = ".jsonl"
 
@@ -115,7 +116,9 @@ def notes_of(
         notes.append(f"{source}: {counted(left_out)} left out; give an {READABLE}")
     if previews:
         named = " or ".join(f"*{ending}" for ending in LOOKS)
-        notes.append(f"{source}: {previews} files named {named} left out: looks at what an earlier run made")
+        notes.append(
+            f"{source}: {number_of(previews, 'file')} named {named} left out: looks at what an earlier run made"
+        )
     renamed = [job.name for job in jobs if job.output.name == job.source.name + suffix]
     if renamed:
         notes.append(

@@ -29,6 +29,7 @@ from dcdr_deploy.run.jobs import (
 )
 from dcdr_deploy.run.outputs import ConvertOptions, check_place, output_path, written_for
 from dcdr_deploy.system.files import refuse_url
+from dcdr_deploy.system.words import number_of
 
 LIST = "-"
 """Stands for a list of inputs, one a line, on standard input."""
@@ -109,7 +110,7 @@ def _once(inputs: Inputs) -> None:
         unique.setdefault(os.path.abspath(file), file)  # noqa: PTH100 - Path.absolute leaves .. in
     twice = len(inputs.files) - len(unique)
     if twice:
-        inputs.notes.append(f"{twice} files are named more than once; each is taken once")
+        inputs.notes.append(f"{number_of(twice, 'file is', 'files are')} named more than once; each is taken once")
     inputs.files = list(unique.values())
 
 

@@ -19,6 +19,7 @@ from dcdr_deploy.serving.addresses import Address
 from dcdr_deploy.serving.layout import Layout
 from dcdr_deploy.serving.worker import Ready, Trouble, Worker
 from dcdr_deploy.system.faults import one_line
+from dcdr_deploy.system.words import number_of
 
 DEATHS_OF_A_JOB = 2
 """So many actors die of a job that each had alone, before it is given up."""
@@ -140,8 +141,9 @@ class Crew:
             for ready in self._hear(_nobody):
                 return ready
         raise EngineError(
-            f"none of {self.layout.actors} actors began within {FIRST_SECONDS:g} seconds; the cluster may be full: "
-            f"each takes {self.layout.cpus:g} processor cores and {self.layout.gpus:g} GPUs"
+            f"none of {number_of(self.layout.actors, 'actor')} began within {FIRST_SECONDS:g} seconds; the cluster may "
+            f"be full: each takes {number_of(self.layout.cpus, 'processor core', form='g')} and "
+            f"{number_of(self.layout.gpus, 'GPU', form='g')}"
         )
 
     def run(

@@ -14,6 +14,7 @@ from dcdr_deploy.serving.crew import Crew
 from dcdr_deploy.serving.layout import Layout
 from dcdr_deploy.serving.worker import Ready, Worker
 from dcdr_deploy.system.progress import Event, Listener
+from dcdr_deploy.system.words import number_of
 
 
 @contextmanager
@@ -44,7 +45,7 @@ def engaged(
     with Crew(ray, layout, arguments, kind) as crew:
         first = crew.first()
         listener(EngineReady(info=first.info))
-        listener(Event(note=f"{layout.actors} actors on {len(nodes_of(ray))} machines"))
+        listener(Event(note=f"{number_of(layout.actors, 'actor')} on {number_of(len(nodes_of(ray)), 'machine')}"))
         yield crew, first
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from dcdr_deploy.errors import InputError
 from dcdr_deploy.run.opening import RunnerSettings
+from dcdr_deploy.system.words import number_of
 
 MOST_ACTORS = 10_000
 
@@ -86,13 +87,16 @@ def lay_out(nodes: Sequence[Node], wishes: Wishes, settings: RunnerSettings) -> 
         raise InputError("`device` cpu: the actors need no GPUs; leave `gpus_per_actor` out")
     usable = [node for node in nodes if node.cpus >= 1 and (not gpus or node.gpus >= gpus)]
     if not usable:
-        raise InputError(f"no machine of the cluster has {gpus:g} GPUs and a processor core free for an actor")
+        raise InputError(
+            f"no machine of the cluster has {number_of(gpus, 'GPU', form='g')} and a processor core free for an actor"
+        )
     actors = wishes.actors or (sum(int(node.gpus / gpus) for node in usable) if gpus else len(usable))
     cpus = wishes.cpus or _share(usable, actors, gpus)
     room = sum(_fitting(node, cpus, gpus) for node in usable)
     if actors > room:
-        what = f"{cpus:g} processor cores" + (f" and {gpus:g} GPUs" if gpus else "")
-        raise InputError(f"the cluster has room for {room} actors with {what} each, not for {actors}")
+        each = [number_of(cpus, "processor core", form="g"), *([number_of(gpus, "GPU", form="g")] if gpus else [])]
+        here = f"{number_of(room, 'actor')} with {' and '.join(each)} each"
+        raise InputError(f"the cluster has room for {here}, not for {actors}")
     threads = settings.threads if settings.threads is not None or gpus else int(cpus)
     device = settings.device if gpus else "cpu"
     pictures = max(2, min(int(cpus), 8)) if gpus else 2

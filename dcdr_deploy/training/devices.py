@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from dcdr_deploy.errors import InputError
+from dcdr_deploy.system.words import number_of
 from dcdr_deploy.training.distributed import SINGLE, ProcessGroup
 
 
@@ -35,6 +36,8 @@ def _own_gpu(device: torch.device, group: ProcessGroup) -> str:
         raise InputError(f"`device` {device}: each of {group.size} processes takes a GPU of its own; use `device` cuda")
     gpus = torch.cuda.device_count()
     if group.local_size > gpus:
-        raise InputError(f"{group.local_size} processes for {gpus} GPUs here: start torchrun --nproc-per-node {gpus}")
+        raise InputError(
+            f"{group.local_size} processes for {number_of(gpus, 'GPU')} here: start torchrun --nproc-per-node {gpus}"
+        )
     torch.cuda.set_device(group.local_rank)
     return f"cuda:{group.local_rank}"

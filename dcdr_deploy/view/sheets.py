@@ -10,6 +10,7 @@ from typing import Any
 from dcdr_deploy.errors import DcdrError, InputError
 from dcdr_deploy.imaging.light import SDR_WHITE_NITS
 from dcdr_deploy.imaging.pair_names import SHEET_SUFFIX
+from dcdr_deploy.system.words import number_of, word_for
 from dcdr_deploy.view.pairs import Files, with_inputs
 from dcdr_deploy.view.picture import load
 from dcdr_deploy.view.sheet import CELL, check_sheet, write_sheet
@@ -82,7 +83,8 @@ def plan_sheets(
     pairs = with_inputs(sources, inputs)
     several = len(pairs) > 1 or (len(sources) == 1 and sources[0].is_dir())
     if several and (output is None or output.is_file() or output.suffix.lower() in (".png", ".jpg", ".jpeg")):
-        raise InputError(f"{len(pairs)} pictures make as many sheets: `output` must name a folder for them")
+        made = number_of(len(pairs), "picture of a folder makes a sheet", "pictures make as many sheets")
+        raise InputError(f"{made}: `output` must name a folder for {word_for(len(pairs), 'it', 'them')}")
     if not several and output is not None and output.suffix and not output.is_dir():
         targets = [output]
     else:

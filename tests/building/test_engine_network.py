@@ -226,7 +226,7 @@ def test_blocks_that_went_elsewhere_fail_the_build_and_are_told(use: Any) -> Non
 
 def test_plugins_where_none_was_asked_for_fail_an_rtx_build(use: Any) -> None:
     use(FakeTensorRT([layer("PLUGIN_V3", "stray")], rtx=True))
-    with pytest.raises(EngineError, match=r"gave 0 of 0 DCRB nodes to the plugin and made 1 other plugin layers"):
+    with pytest.raises(EngineError, match=r"gave 0 of 0 DCRB nodes to the plugin and made 1 other plugin layer among"):
         build_fake(package="tensorrt-rtx", plugin=False)
 
 

@@ -99,7 +99,7 @@ def test_predictions_beyond_the_truths_are_left_out_with_a_note(dcdr):
     Path("pred/b.exr").unlink()
     assert "--partial leaves it out" in dcdr("evaluate", "pred", "gt", *FAST).stderr
     done = dcdr("evaluate", "pred", "gt", "--partial", *FAST)
-    assert (done.exit_code, done.stdout.splitlines()[0]) == (0, "whole pictures: 1 of 1 pairs")
+    assert (done.exit_code, done.stdout.splitlines()[0]) == (0, "whole pictures: 1 of 1 pair")
 
 
 def test_the_results_of_the_demo_are_measured_against_the_samples_truths_as_they_lie(dcdr):
@@ -137,7 +137,7 @@ def test_what_was_converted_is_noted_once_for_all_files_of_a_kind(dcdr):
         OpenEXR.File({"chromaticities": rec2020}, {"RGB": np.ones((32, 40, 3), np.float32)}).write(f"gt/{name}.exr")
     done = dcdr("evaluate", "pred", "gt", *FAST, "--json")
     note = "converted to linear Rec. 709 from Rec. 2020 by its chromaticities"
-    assert f"note: gt/a.exr and 1 others: {note}" in done.stderr
+    assert f"note: gt/a.exr and 1 other: {note}" in done.stderr
     assert json.loads(done.stdout)["images"][1]["notes"] == [f"gt/b.exr: {note}"]
 
 

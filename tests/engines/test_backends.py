@@ -33,7 +33,7 @@ def engine(request: pytest.FixtureRequest, model_file: Path) -> Engine:
 def test_info_says_what_runs_where(engine: Engine, model_file: Path):
     info = engine.info
     assert info.model == model_file
-    assert info.device == "CPU (1 threads)"
+    assert info.device == "CPU (1 thread)"
     assert (info.metadata.name, info.metadata.peak, info.device_kind) == ("test net", 8.0, "cpu")
     assert info.bytes_per_pixel is not None
     assert info.bytes_per_pixel > 1000

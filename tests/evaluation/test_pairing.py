@@ -55,7 +55,7 @@ def test_two_files_are_a_pair_whatever_their_names(tree):
     ("files", "said"),
     [
         (["p/a.exr", "g/a.exr", "g/b.exr"], r"g/b\.exr: has no prediction, which would be p/b\.\*"),
-        (["p/a.exr", "g/a.exr", "g/b.exr", "g/c.exr"], r"g/b\.exr: has no prediction.*; so have 1 others; `partial`"),
+        (["p/a.exr", "g/a.exr", "g/b.exr", "g/c.exr"], r"g/b\.exr: has no prediction.*; so has 1 other; `partial`"),
         (["p/x_ldr.exr", "p/x_sdr.exr", "g/x_hdr.exr"], r"g/x_hdr\.exr: could go with x_ldr and x_sdr"),
         (["p/a.exr", "g/a.exr", "g/a.png"], r"g/a\.png: a\.exr has the same name"),
         (["p/a.exr", "g/readme.txt"], r"g: holds no pictures"),

@@ -53,7 +53,7 @@ def test_hidden_files_other_files_and_previews_are_left_out(tmp_path, photos, ru
     plan = plan_folder(photos, tmp_path / "hdr", EXR, recursive=True)
     assert [job.name for job in plan.jobs] == ["Frame1.exr", "frame2.exr", "frame10.exr"]
     (note,) = plan.notes
-    assert note.startswith(f"{photos}: 1 files named *.preview.png or *.sheet.png left out: ")
+    assert note.startswith(f"{photos}: 1 file named *.preview.png or *.sheet.png left out: ")
 
 
 def test_a_picture_that_is_only_called_like_a_preview_is_not_replaced(photos, runner, make_picture):

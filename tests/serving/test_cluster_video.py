@@ -269,7 +269,7 @@ def test_the_command_line_takes_one_video(source, ray, tmp_path, tiny_model):
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     assert (told["status"], told["output"], told["frames"], told["fresh"]) == ("converted", "far.mkv", FRAMES, FRAMES)
-    assert "2 actors on 1 machines" in done.stderr
+    assert "2 actors on 1 machine\n" in done.stderr
     with load_engine(tiny_model, "onnxruntime") as engine:
         options = VideoOptions(EncodeOptions(None, None, "superfast"))
         here = convert_video(source, tmp_path / "near.mkv", Runner(engine), VideoSettings(video=options))

@@ -47,8 +47,8 @@ def test_threads_that_were_asked_for_are_kept():
 @pytest.mark.parametrize(
     ("nodes", "wishes", "settings", "sentence"),
     [
-        (TWO_MACHINES, Wishes(actors=17), RunnerSettings(), "has room for 16 actors with 1 processor cores each"),
-        (TWO_MACHINES, Wishes(gpus=1), RunnerSettings(), "no machine of the cluster has 1 GPUs"),
+        (TWO_MACHINES, Wishes(actors=17), RunnerSettings(), "has room for 16 actors with 1 processor core each"),
+        (TWO_MACHINES, Wishes(gpus=1), RunnerSettings(), "no machine of the cluster has 1 GPU and"),
         (TWO_MACHINES, Wishes(), RunnerSettings(device="cuda"), "no machine of the cluster has a GPU"),
         (GPUS, Wishes(), RunnerSettings(device="cuda:1"), "the cluster gives each actor its GPU; use cuda"),
         (GPUS, Wishes(gpus=1), RunnerSettings(device="cpu"), "leave `gpus_per_actor` out"),

@@ -8,6 +8,7 @@ from typing import Any
 
 from dcdr_deploy.commands.show.text import printable, with_options
 from dcdr_deploy.run.timings import Result, Size, Timing, fastest
+from dcdr_deploy.system.words import number_of
 
 _HEADER: tuple[str, ...] = (
     "backend",
@@ -34,7 +35,7 @@ def format_results(results: Sequence[Result], machine: Mapping[str, Any]) -> str
 
 def _lines(results: Sequence[Result], machine: Mapping[str, Any]) -> Iterator[str]:
     yield f"dcdr-deploy {machine['dcdr-deploy']}, Python {machine['python']}, {machine['system']}"
-    yield f"CPU: {machine['cpu']['name']}, {machine['cpu']['threads']} threads"
+    yield f"CPU: {machine['cpu']['name']}, {number_of(machine['cpu']['threads'], 'thread')}"
     for gpu in machine["gpus"]:
         yield f"GPU {gpu['index']}: {gpu['name']}, sm {gpu['compute_capability']}, driver {gpu['driver']}"
     models = dict.fromkeys(result.model.name for result in results if result.model is not None)

@@ -9,6 +9,7 @@ from dcdr_deploy.commands.show.meter import BAR, ELAPSED, NAME
 from dcdr_deploy.commands.show.progress import Display, stage_line
 from dcdr_deploy.modelfile.sidecar import Shape, sidecar_path
 from dcdr_deploy.run.selection import ModelChoice
+from dcdr_deploy.system.words import number_of
 
 
 def as_data(report: BuildReport) -> dict[str, Any]:
@@ -33,7 +34,9 @@ def as_text(report: BuildReport) -> str:
     built = "reused, as model, settings and versions are the same:" if report.reused else "wrote"
     took = "" if report.reused else f" in {report.seconds:.1f} s"
     sms = ", ".join(f"SM{sm}" for sm in sidecar.sms)
-    blocks = f"{sidecar.plugin_layers} layers by the plugin {sidecar.plugin}" if sidecar.plugin else "no plugin"
+    blocks = (
+        f"{number_of(sidecar.plugin_layers, 'layer')} by the plugin {sidecar.plugin}" if sidecar.plugin else "no plugin"
+    )
     lines = [
         f"{built} {report.engine} ({size:.1f} MB, {sidecar.precision}){took}",
         f"  for {sms}, {sidecar.package} {sidecar.package_version}, {blocks}",

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from dcdr_deploy.system.words import number_of
+
 
 def format_report(data: Mapping[str, Any]) -> str:
     """Return a report of :func:`report` as plain text, without a newline at the end."""
@@ -13,7 +15,7 @@ def format_report(data: Mapping[str, Any]) -> str:
 
 def _lines(data: Mapping[str, Any]) -> Iterator[str]:
     yield f"dcdr-deploy {data['dcdr-deploy']}, Python {data['python']}, {data['system']}"
-    yield f"CPU: {data['cpu']['name']}, {data['cpu']['threads']} threads"
+    yield f"CPU: {data['cpu']['name']}, {number_of(data['cpu']['threads'], 'thread')}"
     yield f"Memory: {_gib(data['memory']['available'])} free of {_gib(data['memory']['total'])}"
     if not data["gpus"]:
         yield "GPU: no NVIDIA GPU found (nvidia-smi)"

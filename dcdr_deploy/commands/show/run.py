@@ -25,6 +25,7 @@ from dcdr_deploy.run.events import (
 )
 from dcdr_deploy.run.video.reports import VideoReport
 from dcdr_deploy.system.progress import Event
+from dcdr_deploy.system.words import number_of
 
 if TYPE_CHECKING:
     from dcdr_deploy.run.reports import Failure, FileReport, FolderReport
@@ -195,10 +196,13 @@ def details(report: FileReport) -> str:
     """Return how a file was made: colours of the input, seconds by stage, tiles, retries."""
     stages = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in report.stages.items())
     height, width = report.run.tile_size
-    tiles = f"{report.run.tiles} tiles of {height} x {width}, overlap {report.run.overlap}, batch {report.run.batch}"
+    tiles = (
+        f"{number_of(report.run.tiles, 'tile')} of {height} x {width}, overlap {report.run.overlap}, "
+        f"batch {report.run.batch}"
+    )
     sizes = " and ".join("{1}x{0}".format(*size) for size in report.working_sizes)
     worked = f"network at {sizes}" if report.run.tiles else "network not needed"
     dials = "".join(f", {name.replace('_', ' ')} {value:g}" for name, value in report.dials.items())
     scale = f"scale {report.scale}, {worked}{dials}"
-    retries = f"{report.run.retries} retries for lack of memory"
+    retries = f"{number_of(report.run.retries, 'retry', 'retries')} for lack of memory"
     return f"{report.source}: {report.colour}; {stages}; {scale}; {tiles}; {retries}"

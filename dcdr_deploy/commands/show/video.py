@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dcdr_deploy.commands.show.text import duration, recovered
+from dcdr_deploy.system.words import number_of
 
 if TYPE_CHECKING:
     from dcdr_deploy.run.events import FramesDone
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
 def progress_line(event: FramesDone) -> str:
     """Return how far a video is: frames, frames a second, time that is left."""
-    parts = [f"{event.done} of {event.total} frames" if event.total else f"{event.done} frames"]
+    parts = [f"{event.done} of {number_of(event.total, 'frame')}" if event.total else number_of(event.done, "frame")]
     if event.fps:
         parts.append(f"{event.fps:.3g} fps")
         if event.total:
@@ -26,7 +27,7 @@ def summary(report: VideoReport) -> str:
     fields = [
         str(report.output),
         f"{report.width}x{report.height}",
-        f"{report.frames} frames" + (f", {len(report.lost)} lost" if report.lost else ""),
+        number_of(report.frames, "frame") + (f", {len(report.lost)} lost" if report.lost else ""),
         ", ".join(part for part in (report.codec, report.transfer.upper()) if part),
         *([] if report.max_cll is None else [f"MaxCLL {report.max_cll} MaxFALL {report.max_fall} cd/m2"]),
         report.model,
@@ -45,5 +46,5 @@ def details(report: VideoReport) -> str:
     repeated = f"; {report.repeated} the same as the one before" if report.repeated else ""
     return (
         f"{report.source}: {report.colour}; {stages or 'nothing left to do'}; scale {report.scale}{dials}; "
-        f"{report.encoder or 'pictures'}; {report.frames} frames{repeated}{earlier}"
+        f"{report.encoder or 'pictures'}; {number_of(report.frames, 'frame')}{repeated}{earlier}"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dcdr_deploy.commands.show.meter import BAR, COUNT, NAME, REMAINING
 from dcdr_deploy.commands.show.progress import Display, few_lines
+from dcdr_deploy.system.words import number_of
 from dcdr_deploy.view.page import PageReport
 
 _LARGE = 64_000_000
@@ -21,7 +22,8 @@ def size_notes(report: PageReport, *, chosen: bool) -> list[str]:
     smaller = [each for each in report.pictures if each.shown != each.size]
     if smaller and not chosen:
         edge = max(max(each.shown) for each in smaller)
-        which = f"{len(smaller)} of {len(report.pictures)} pictures averaged down to an edge of at most {edge} pixels"
+        of = number_of(len(report.pictures), "picture")
+        which = f"{len(smaller)} of {of} averaged down to an edge of at most {edge} pixels"
         notes.append(f"{which}, so that the page stays small; `max_edge` says otherwise")
     if report.size > _LARGE:
         notes.append("browsers take long to open a page as large as this; `max_edge` makes it smaller")
@@ -30,6 +32,5 @@ def size_notes(report: PageReport, *, chosen: bool) -> list[str]:
 
 def page_line(report: PageReport) -> str:
     """The page that was written."""
-    count = len(report.pictures)
     size = f"{report.size / 1e6:.1f} MB" if report.size >= 1e6 else f"{report.size / 1e3:.0f} kB"
-    return f"{report.output}  {count} picture{'s' if count > 1 else ''}  {size}"
+    return f"{report.output}  {number_of(len(report.pictures), 'picture')}  {size}"

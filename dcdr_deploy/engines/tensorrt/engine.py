@@ -37,6 +37,7 @@ from dcdr_deploy.engines.tensorrt.planar import PlanarNetwork
 from dcdr_deploy.errors import EngineError, MissingDependency, ModelError
 from dcdr_deploy.modelfile.sidecar import REBUILD, Sidecar, check_fit, read_sidecar
 from dcdr_deploy.system import hardware, packages
+from dcdr_deploy.system.words import number_of
 
 _BINDINGS = "cuda-bindings"
 _STAGING_BYTES = 96
@@ -224,7 +225,10 @@ def _ends(trt: Any, engine: Any, path: Path) -> tuple[str, str]:
     inputs = [name for name in names if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT]
     outputs = [name for name in names if name not in inputs]
     if len(inputs) != 1 or len(outputs) != 1:
-        raise ModelError(f"{path} has {len(inputs)} inputs and {len(outputs)} outputs, not one each; {REBUILD}")
+        raise ModelError(
+            f"{path} has {number_of(len(inputs), 'input')} and {number_of(len(outputs), 'output')}, not one each; "
+            f"{REBUILD}"
+        )
     for name in names:
         if engine.get_tensor_dtype(name) != trt.DataType.FLOAT:
             raise ModelError(f"{path}: {name} is not float32; {REBUILD}")

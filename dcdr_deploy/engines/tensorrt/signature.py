@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from dcdr_deploy.engines.cuda.packing import PACKED_SHAPE, SFT_HIDDEN, SFT_SHAPE
 from dcdr_deploy.modelfile.names import DCRB_INPUTS, OFFSET_CHANNELS, WIDTH
+from dcdr_deploy.system.words import number_of
 
 FROM_MAPS, FROM_HIDDEN = "1", "2"
 """Versions of the plugin: what it takes of its SFT layers."""
@@ -72,7 +73,7 @@ def check_types(types: Sequence[str], version: str = FROM_MAPS) -> None:
     """
     inputs = INPUTS_OF[version]
     if len(types) != len(inputs):
-        raise PluginError(f"it has {len(inputs)} inputs ({', '.join(inputs)}), not {len(types)}")
+        raise PluginError(f"it has {number_of(len(inputs), 'input')} ({', '.join(inputs)}), not {len(types)}")
     if types[0] not in PRECISIONS:
         raise PluginError(f"its features are FP16 or FP32 (HALF or FLOAT), not {types[0]}")
     if version == FROM_HIDDEN and types[0] != "HALF":

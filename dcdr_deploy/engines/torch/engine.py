@@ -29,6 +29,7 @@ from dcdr_deploy.engines.base import (
 from dcdr_deploy.errors import DcdrError, EngineError, EngineOutOfMemory, MissingDependency
 from dcdr_deploy.system import hardware, packages
 from dcdr_deploy.system.faults import engine_error, one_line
+from dcdr_deploy.system.words import number_of
 
 NAME = "torch"
 EXTRA = "export"
@@ -160,7 +161,9 @@ class TorchEngine(Engine):
             self._forward = self._chosen_forward(precision)
         except RuntimeError as error:
             raise engine_error(NAME, error) from error
-        place = f"CPU ({torch.get_num_threads()} threads)" if self._gpu is None else f"CUDA (GPU {self._gpu})"
+        place = (
+            f"CPU ({number_of(torch.get_num_threads(), 'thread')})" if self._gpu is None else f"CUDA (GPU {self._gpu})"
+        )
         self.info = EngineInfo(
             backend=NAME,
             device=f"{place}, {precision}" if precision == FP16 else place,

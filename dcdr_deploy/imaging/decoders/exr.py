@@ -17,6 +17,7 @@ from dcdr_deploy.imaging.decoders import exr_layout as layout
 from dcdr_deploy.imaging.decoders.common import UnreadableError, check_size, damaged
 from dcdr_deploy.imaging.decoders.exr_colour import Meaning, meaning_of
 from dcdr_deploy.imaging.decoders.linear import Linear
+from dcdr_deploy.system.words import number_of, word_for
 
 MAGIC = b"\x76\x2f\x31\x01"
 _STDERR = 2
@@ -157,7 +158,9 @@ def _in_display(linear: NDArray[np.float32], data: Window, display: Window, note
     picture[top - display[1] : bottom + 1 - display[1], left - display[0] : right + 1 - display[0]] = there
     lacking = height * width - there.shape[0] * there.shape[1]
     if lacking:
-        notes.append(f"{lacking:,} pixels of the display window lie outside the data window and are black")
+        where = "of the display window"
+        lie = number_of(lacking, f"pixel {where} lies", f"pixels {where} lie", ",")
+        notes.append(f"{lie} outside the data window and {word_for(lacking, 'is', 'are')} black")
     if there.shape[:2] != linear.shape[:2]:
         notes.append("pixels outside the display window were left out")
     return picture

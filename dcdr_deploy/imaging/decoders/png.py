@@ -22,6 +22,7 @@ from dcdr_deploy.imaging.declared import Declared
 from dcdr_deploy.imaging.decoders.common import Stored, check_size, damaged, decode_with_opencv, own_peak
 from dcdr_deploy.imaging.decoders.with_pillow import decode_with
 from dcdr_deploy.imaging.orientation import ORIENTATION_TAG, exif_of_block, valid_orientation
+from dcdr_deploy.system.words import number_of
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _DECODER_CHUNKS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
@@ -138,7 +139,7 @@ def _check_amount(data: bytes) -> None:
     while missing > 0 and (rest := inflate.decompress(b"", _INFLATE_AT_ONCE)):
         missing -= len(rest)
     if missing > 0:
-        raise damaged(f"{missing:,} bytes of image data are missing")
+        raise damaged(number_of(missing, "byte of image data is missing", "bytes of image data are missing", ","))
 
 
 def _decode_deep(data: bytes, chunks: dict[bytes, bytes], width: int, height: int, colour_type: int) -> Stored:
@@ -173,7 +174,7 @@ def _declared(chunks: dict[bytes, bytes]) -> Declared:
     for kind, length in ((b"cICP", 4), (b"gAMA", 4), (b"cHRM", 32)):
         body = chunks.get(kind)
         if body is not None and len(body) != length:
-            declared.notes.append(f"{kind.decode('ascii')} chunk ignored: it has {len(body)} bytes")
+            declared.notes.append(f"{kind.decode('ascii')} chunk ignored: it has {number_of(len(body), 'byte')}")
         elif body is not None and kind == b"cICP":
             colours, transfer, matrix, full_range = body
             declared.cicp = colours, transfer, matrix, full_range

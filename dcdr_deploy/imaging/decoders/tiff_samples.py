@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from dcdr_deploy.imaging import tiff_file as t
 from dcdr_deploy.imaging.decoders.common import PILLOW_ERRORS, check_size, damaged, unsupported
 from dcdr_deploy.imaging.decoders.tiff_directory import FLOAT, UNSIGNED, VOID, Directory
+from dcdr_deploy.system.words import number_of
 
 _BLACK_IS_ZERO = 1
 _FLOAT_PREDICTOR = 3
@@ -61,7 +62,7 @@ def _plane(
     segment_height, segment_width = directory.segment_size
     down, across = -(-height // segment_height), -(-width // segment_width)
     if down * across != len(offsets):
-        raise damaged(f"{len(offsets)} segments where {down * across} are due")
+        raise damaged(f"{number_of(len(offsets), 'segment')} where {down * across} are due")
     pixel = together * width_of_sample
     padded_width = across * segment_width * pixel
     padded_height = down * segment_height if directory.tiled else height

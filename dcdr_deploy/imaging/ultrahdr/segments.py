@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from dcdr_deploy.imaging import jpeg_file
+from dcdr_deploy.system.words import number_of
 
 APP0, APP1, APP2 = 0xE0, 0xE1, 0xE2
 
@@ -65,7 +66,7 @@ def segment(marker: int, payload: bytes) -> Segment:
         ValueError: the payload has more than :data:`LARGEST_PAYLOAD` bytes.
     """
     if len(payload) > LARGEST_PAYLOAD:
-        raise ValueError(f"a payload of {len(payload)} bytes")
+        raise ValueError(f"a payload of {number_of(len(payload), 'byte')}")
     return Segment(marker, payload, b"\xff" + bytes([marker]) + struct.pack(">H", len(payload) + 2) + payload)
 
 

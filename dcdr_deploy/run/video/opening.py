@@ -19,6 +19,7 @@ from dcdr_deploy.run.video.reading import Readings
 from dcdr_deploy.run.video.source import VideoInfo, VideoSource
 from dcdr_deploy.run.video.streams import is_cover
 from dcdr_deploy.system.files import refuse_url
+from dcdr_deploy.system.words import number_of
 
 _PROGRESSIVE = (0, 1)  # FFmpeg's AV_FIELD_UNKNOWN and AV_FIELD_PROGRESSIVE
 _BEGIN_AT_ZERO = ("mpegts", "mpeg", "flv")  # broadcasts: their clocks begin anywhere
@@ -100,7 +101,7 @@ def _described(path: Path, container: Any, deinterlace: bool) -> VideoSource:
         notes += [reading.colours.note] if reading.colours.note else []
     notes += readings.notes
     if len(pictures) > 1:
-        notes.append(f"{len(pictures) - 1} more video tracks are left out")
+        notes.append(f"{number_of(len(pictures) - 1, 'more video track is', 'more video tracks are')} left out")
     notes += [] if first is None else _left_out(first)
     rate = _rate(container, stream)
     begin = None if first is None else getattr(first, stamps)

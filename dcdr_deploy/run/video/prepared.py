@@ -27,6 +27,7 @@ from dcdr_deploy.run.video.sums import Sums
 from dcdr_deploy.run.video.work import Renewed, Restoring
 from dcdr_deploy.run.working_scale import NATIVE, Scale
 from dcdr_deploy.system.progress import Event, Listener
+from dcdr_deploy.system.words import number_of
 
 _SAMPLE, _SAMPLES = 1 << 16, 64
 
@@ -194,7 +195,8 @@ class Prepared:
         if before:
             notes.append(f"its beginning cannot be decoded; frames left out: {before}")
         if sums.mended:
-            notes.append(f"{sums.mended} time stamps that did not rise were moved on")
+            moved = "time stamp that did not rise was", "time stamps that did not rise were"
+            notes.append(f"{number_of(sums.mended, *moved)} moved on")
         return VideoReport(
             source=info.path,
             frames=sums.frames,

@@ -21,6 +21,7 @@ from dcdr_deploy.run.video.package import address, load
 from dcdr_deploy.run.video.planes import checksum, planes_of
 from dcdr_deploy.run.video.reading import Reading, Readings
 from dcdr_deploy.run.video.yuv import Plane, rgb_codes, to_rgb
+from dcdr_deploy.system.words import number_of
 
 
 @dataclass(frozen=True)
@@ -257,7 +258,7 @@ class VideoSource:
         # Some formats know no length of a picture, or a tick for it.
         ends = info.seconds_of(self.last.stamp) + max(float(self.last.duration * info.time_base), float(1 / info.rate))
         if info.seconds is not None and ends < float(info.seconds) - float(info.tolerance):
-            frames = f"{count} of {info.frames} frames" if info.frames else f"{count} frames"
+            frames = f"{count} of {number_of(info.frames, 'frame')}" if info.frames else number_of(count, "frame")
             return f"it breaks off: {frames} came out, {ends:.3f} s of {float(info.seconds):.3f} s; the rest is missing"
         if trailing:
             return f"it breaks off: what comes after {ends:.3f} s cannot be decoded; frames left out: {len(trailing)}"

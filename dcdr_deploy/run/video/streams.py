@@ -21,6 +21,7 @@ from dcdr_deploy.run.video import texts
 from dcdr_deploy.run.video.decoding import packets_of
 from dcdr_deploy.run.video.package import address, load, reason
 from dcdr_deploy.run.video.tags import kept, named
+from dcdr_deploy.system.words import number_of
 
 _COVERS = {"png": (".png", "image/png"), "mjpeg": (".jpg", "image/jpeg")}
 """Codecs of covers: suffix and media type, which Matroska wants to know."""
@@ -119,11 +120,17 @@ class Companions:
     def remarks(self) -> list[str]:
         """Sentences about the packets so far."""
         counts = {
-            "packets of sound or subtitles whose time stamps did not rise were moved on": self._moved,
-            "subtitles that cannot be decoded are left out": self._unread,
+            (
+                "packet of sound or subtitles whose time stamp did not rise was moved on",
+                "packets of sound or subtitles whose time stamps did not rise were moved on",
+            ): self._moved,
+            (
+                "subtitle that cannot be decoded is left out",
+                "subtitles that cannot be decoded are left out",
+            ): self._unread,
         }
         torn = ["its sound or subtitles end where the file cannot be read on"] if self._torn else []
-        return [f"{count} {sentence}" for sentence, count in counts.items() if count] + torn
+        return [number_of(count, *words) for words, count in counts.items() if count] + torn
 
     def set_chapters(self, output: Any, window: Window) -> None:
         """Set those chapters that lie in the window, moved with it."""

@@ -204,7 +204,7 @@ def test_an_engine_that_the_package_refuses_is_one_line(machine: Machine, tmp_pa
 
 def test_an_engine_with_other_ends_is_refused(machine: Machine, tmp_path: Path):
     path = write_engine(tmp_path / "m.engine", content=engine_bytes(ends=("sdr", "hdr", "mask")))
-    with pytest.raises(ModelError, match="1 inputs and 2 outputs"):
+    with pytest.raises(ModelError, match="1 input and 2 outputs"):
         load_engine(path)
     assert (machine.driver.used, machine.driver.live_handles) == (0, 0)
 

@@ -250,7 +250,7 @@ def test_a_subtitle_that_is_no_unicode_is_left_out_where_it_must_be_read(make_cl
     assert content.count(b"Hello there") == 1
     source.write_bytes(content.replace(b"Hello there", b"H\xe9llo there"))
     assert converted(source, runner, "o.mkv").notes == ()
-    assert converted(source, runner, "o.mp4").notes == ("1 subtitles that cannot be decoded are left out",)
+    assert converted(source, runner, "o.mp4").notes == ("1 subtitle that cannot be decoded is left out",)
 
 
 def test_sound_of_which_nothing_is_known_is_refused_with_the_way_out(make_clip, runner):
