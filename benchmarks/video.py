@@ -1,6 +1,7 @@
 """Frames a second of each stage of a video run alone, of all together, and what the runner adds to the slowest one.
 
     python benchmarks/video.py [--size 1080x1920] [--frames 48] [--codec hevc] [--preset medium] [--rounds 3]
+    python benchmarks/video.py --size 2160x3840 --milliseconds 3        a network that leaves the processor alone
 
 A photograph pans over the frame; its clip is made first, in H.264. Alone means one frame after the other with nothing
 beside it. A run cannot be faster than the slowest of the stages that do one frame after the other (decode, infer,
@@ -21,6 +22,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -28,6 +30,7 @@ from typing import TypeVar
 
 import cv2
 import numpy as np
+from sleeping import SleepingEngine
 
 from dcdr_deploy.imaging import read_image
 from dcdr_deploy.imaging.delivery import Delivery
@@ -250,15 +253,18 @@ def main() -> None:
     parser.add_argument("--backend", default="auto")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--scale", default="auto")
+    parser.add_argument("--milliseconds", type=float, help="sleep so long a call instead of running a model")
     chosen = parser.parse_args()
     height, width = map(int, chosen.size.split("x"))
     video = VideoOptions(EncodeOptions(chosen.codec, None, chosen.preset))
     settings = VideoSettings(parse_scale(chosen.scale), video=video)
     rounds = []
-    with (
-        tempfile.TemporaryDirectory() as name,
-        open_runner(chosen.model, RunnerSettings(chosen.backend, chosen.device)) as runner,
-    ):
+    with ExitStack() as opened:
+        name = opened.enter_context(tempfile.TemporaryDirectory())
+        if chosen.milliseconds is None:
+            runner = opened.enter_context(open_runner(chosen.model, RunnerSettings(chosen.backend, chosen.device)))
+        else:
+            runner = Runner(opened.enter_context(SleepingEngine(chosen.milliseconds / 1e3)), tile=None)
         clip = Path(name) / "clip.mp4"
         write_pan(clip, (height, width), chosen.frames)
         warm(runner, (height, width), settings)

@@ -12,7 +12,7 @@ from dcdr_deploy.engines import Engine, load_engine
 from dcdr_deploy.imaging import read_image, srgb_to_linear
 from dcdr_deploy.metrics.psnr import psnr_l
 from dcdr_deploy.run.runner import Runner
-from dcdr_deploy.run.selection import DEMO_MODEL
+from dcdr_deploy.run.selection import DEMO_MODEL, NAMED_MODELS
 
 ROOT = Path(__file__).parents[1]
 SAMPLES = sorted(path for path in (ROOT / "samples").iterdir() if path.suffix in (".png", ".jpg"))
@@ -34,6 +34,19 @@ def test_checkpoint_and_onnx_hold_the_same_weights(engine: Engine) -> None:
     assert weights_sha256(loaded.network) == engine.info.metadata.extra["weights_sha256"]
     assert count_parameters(loaded.network) == 1_524_278
     assert loaded.metadata.peak == engine.info.metadata.peak == 8.0
+
+
+def test_the_lite_weights_give_the_same_light(engine: Engine) -> None:
+    """Their tone net computes the same curve with half the channels; all else is the same network."""
+    frame = read_image(ROOT / "samples" / "venice-sunset.png").pixels[:256, :256]
+    ramp = np.arange(256, dtype=np.uint8).repeat(32).reshape(-1, 64, 1).repeat(3, 2)
+    with load_engine(NAMED_MODELS["demo-lite"]) as lite:
+        assert lite.info.metadata.name != engine.info.metadata.name
+        assert lite.info.metadata.peak == engine.info.metadata.peak
+        for picture in (frame, ramp):
+            expected, found = (Runner(each).run(picture) * 8 for each in (engine, lite))
+            assert np.abs(found - expected).max() < 1.5e-3
+    assert NAMED_MODELS["demo-lite"].stat().st_size < NAMED_MODELS["demo"].stat().st_size - 100_000
 
 
 def test_the_model_card_names_these_weights(engine: Engine) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from pathlib import Path
 from typing import Any
 
 import click
@@ -17,6 +16,7 @@ from dcdr_deploy.engines.registry import backend_names
 from dcdr_deploy.errors import InputError, ModelError
 from dcdr_deploy.imaging.decoders.common import MAX_PIXELS
 from dcdr_deploy.run.benchmark import ALL, MOST_ROUNDS, Wishes, benchmark, contenders
+from dcdr_deploy.run.selection import by_name
 from dcdr_deploy.run.timings import as_dict
 from dcdr_deploy.system.progress import silent
 
@@ -76,7 +76,7 @@ def command(models: tuple[str, ...], backend: str, sizes: tuple[tuple[int, int],
     from dcdr_deploy.commands.show.benchmark import format_results
     from dcdr_deploy.inspection.machine import report
 
-    paths = [Path(name) for name in models]
+    paths = [by_name(name) for name in models]
     for path in paths:
         if not path.is_file():
             raise ModelError(f"model {path} does not exist")

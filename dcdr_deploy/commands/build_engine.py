@@ -97,13 +97,13 @@ def command(
     """
     from dcdr_deploy.building.build import BuildRequest, build_engine
     from dcdr_deploy.commands.show.build_engine import as_data, as_text, display, show_choice
-    from dcdr_deploy.run.selection import DEMO_MODEL, choose_onnx
+    from dcdr_deploy.run.selection import NAMED_MODELS, choose_onnx
 
     request = BuildRequest(package=backend, plugin=PLUGIN_CHOICES[plugin], **wishes)
     with display() as shown:
         choice = choose_onnx(onnx)
         show_choice(shown, choice)
         # What comes with the package stays in its folder; what is made from it belongs to the user.
-        folder = Path() if choice.path == DEMO_MODEL else None
+        folder = Path() if choice.path in NAMED_MODELS.values() else None
         report = build_engine(choice.path, output, request, shown, folder)
     click.echo(json.dumps(as_data(report)) if as_json else printable_lines(as_text(report)))

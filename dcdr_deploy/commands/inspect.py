@@ -64,6 +64,9 @@ def command(
     every deformable block look, and print each block's largest offsets. The drawn pixels are the overexposed ones whose
     kernels reach farthest, apart from each other.
     """
+    from dcdr_deploy.run.selection import by_name
+
+    file = by_name(file)
     if picture is None:
         from dcdr_deploy.commands.show.inspect import format_inspection
         from dcdr_deploy.inspection.model import inspect_file

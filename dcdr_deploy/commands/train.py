@@ -59,7 +59,7 @@ OVERRIDES = ("preset", "steps", "batch", "patch", "learning_rate", "precision", 
     "--weights",
     "start_weights",
     type=click.Path(path_type=Path),
-    help="Checkpoint whose weights a new run starts at; --resume goes on with the run's own.",
+    help="Checkpoint, or demo, whose weights a new run starts at; --resume goes on with its own.",
 )
 @click.option("--resume", is_flag=True, help="Go on with the run in the output folder.")
 @click.option("--preset", type=str, help="Network: paper or lite (DCDR-UNet), hdrunet, or another of docs/networks.md.")
@@ -96,9 +96,13 @@ def command(**options: Any) -> None:
 
     require_export_packages()
     from dcdr_deploy.commands.show.train import display
+    from dcdr_deploy.modelfile.names import SAFETENSORS_SUFFIX
+    from dcdr_deploy.run.selection import by_name
     from dcdr_deploy.training.distributed import process_from_environment
     from dcdr_deploy.training.request import TrainingRequest, run_request
 
+    if options["start_weights"] is not None:
+        options["start_weights"] = by_name(options["start_weights"], {SAFETENSORS_SUFFIX})
     fields = {name: options.pop(name) for name in OVERRIDES}
     overrides = {name: value for name, value in fields.items() if value is not None}
     context = click.get_current_context()

@@ -22,8 +22,13 @@ from dcdr_deploy.system.files import files_in
 
 ENVIRONMENT_VARIABLE = "DCDR_MODEL"
 
-DEMO_MODEL = Path(__file__).parents[1] / "weights" / "dcdr-unet-demo.onnx"
+_WEIGHTS = Path(__file__).parents[1] / "weights"
+
+DEMO_MODEL = _WEIGHTS / "dcdr-unet-demo.onnx"
 """The weights that come with the package."""
+
+NAMED_MODELS: Mapping[str, Path] = {"demo": DEMO_MODEL, "demo-lite": _WEIGHTS / "dcdr-unet-demo-lite.onnx"}
+"""Models of the package that can be asked for by name; a file of that name goes first."""
 
 DEMO_SUFFIXES = (ONNX_SUFFIX, SAFETENSORS_SUFFIX)
 """Forms in which they come, best first."""
@@ -104,20 +109,21 @@ def choose_model(
     """Apply the file name rule.
 
     Args:
-        requested: what the user named; wins over everything.
+        requested: what the user named, a file or one of :data:`NAMED_MODELS`; wins over everything.
         directory: where to look for models; the working directory by default.
         environment: variables; those of the process by default.
-        suffixes: kinds of files that the backend asked for takes; others in the directory are passed over. All by
-            default.
+        suffixes: kinds of files that the backend asked for takes; others in the directory, and other forms of the
+            package's models, are passed over. All by default.
 
     Raises:
         ModelError: the file named does not exist, several models lie in the directory, or there is none at all.
     """
     if requested is not None:
-        return ModelChoice(_existing(requested, ""), "as asked for", found=False)
+        return ModelChoice(_existing(requested, "", suffixes), "as asked for", found=False)
     named = (os.environ if environment is None else environment).get(ENVIRONMENT_VARIABLE)
     if named:
-        return ModelChoice(_existing(named, f" (from ${ENVIRONMENT_VARIABLE})"), f"from ${ENVIRONMENT_VARIABLE}")
+        path = _existing(named, f" (from ${ENVIRONMENT_VARIABLE})", suffixes)
+        return ModelChoice(path, f"from ${ENVIRONMENT_VARIABLE}")
     stages = [stage for stage in STAGES if suffixes is None or stage.suffix in suffixes]
     folder = Path() if directory is None else directory
     return _choose_here(stages, folder, "`model` or $" + ENVIRONMENT_VARIABLE, suffixes)
@@ -130,7 +136,7 @@ def choose_onnx(requested: str | os.PathLike[str] | None = None, *, directory: P
         ModelError: the file named does not exist, or several lie in the directory.
     """
     if requested is not None:
-        return ModelChoice(_existing(requested, ""), "as asked for", found=False)
+        return ModelChoice(_existing(requested, "", {ONNX_SUFFIX}), "as asked for", found=False)
     return _choose_here([_ONNX], Path() if directory is None else directory, "its path", {ONNX_SUFFIX})
 
 
@@ -150,7 +156,7 @@ def _choose_here(
         if candidates:
             reason = f"the only {stage.suffix} model{stage.fitting} in the working directory"
             return ModelChoice(candidates[0], reason, tuple(notes), stage.replaceable)
-    forms = [DEMO_MODEL.with_suffix(suffix) for suffix in DEMO_SUFFIXES if suffixes is None or suffix in suffixes]
+    forms = _forms(DEMO_MODEL, suffixes)
     if not forms:
         raise ModelError(
             f"no model found: the backend asked for takes {', '.join(sorted(suffixes or ()))}, and none was named or "
@@ -166,10 +172,39 @@ def _choose_here(
     )
 
 
-def _existing(name: str | os.PathLike[str], origin: str) -> Path:
+def by_name(name: str | os.PathLike[str], suffixes: Collection[str] | None = None) -> Path:
+    """Return the file of a model of the package by its name in :data:`NAMED_MODELS`; anything else is a path.
+
+    Args:
+        name: what the user wrote; a file of that name goes first.
+        suffixes: kinds of files to choose from; all by default.
+
+    Raises:
+        ModelError: the model comes in none of these kinds.
+    """
+    model = NAMED_MODELS.get(os.fspath(name))
+    if model is None or Path(name).is_file():
+        return Path(name)
+    present = [form for form in _forms(model, None) if form.is_file()]
+    fitting = [form for form in present if suffixes is None or form.suffix in suffixes]
+    if not fitting:
+        kinds = ", ".join(form.suffix for form in present) or "no file of this installation"
+        raise ModelError(f"model {name} comes as {kinds}, not as {', '.join(sorted(suffixes or DEMO_SUFFIXES))}")
+    return fitting[0]
+
+
+def _forms(packaged: Path, suffixes: Collection[str] | None) -> list[Path]:
+    """Return the forms of a model of the package that are in question, best first."""
+    return [packaged.with_suffix(suffix) for suffix in DEMO_SUFFIXES if suffixes is None or suffix in suffixes]
+
+
+def _existing(name: str | os.PathLike[str], origin: str, suffixes: Collection[str] | None) -> Path:
     path = Path(name).expanduser()
     if os.path.isfile(path):  # noqa: PTH113 - Path.is_file raises for names that are too long
         return path
+    packaged = by_name(name, suffixes)
+    if packaged != Path(name):
+        return packaged
     what = "is a folder, name a file in it" if os.path.isdir(path) else "does not exist, check the path"  # noqa: PTH112
     raise ModelError(f"model {path}{origin} {what}")
 

@@ -61,7 +61,7 @@ def open_run(
         state.restore(checkpoint, torch.device(device))
     elif start_weights is not None:
         start = load_checkpoint(start_weights)
-        if start.network.config != state.network.config:
+        if not state.can_start_at(start.network):
             raise InputError(
                 f"{start_weights} holds another network than preset {recipe.preset}; `preset` names its own, if it has "
                 "one"

@@ -59,18 +59,32 @@ class TrainingState:
 
         A tone net that the recipe holds throughout keeps its own start.
         """
-        weights = model.network.state_dict()
-        if self.recipe.tone_kept():
-            tone = self.network.tone_part()
-            kept = {id(parameter) for layer in (tone.layers if tone else ()) for parameter in layer.parameters()}
-            own = {name: value.detach() for name, value in self.network.named_parameters() if id(value) in kept}
-            weights |= own
-        self.network.load_state_dict(weights)
+        own = {name: self.network.state_dict()[name] for name in self._kept_names()}
+        self.network.load_state_dict(model.network.state_dict() | own)
         if self.recipe.even_shuffles:
             even_out(self.network)
         self.start = {"file": model.source.name, **_told(model.metadata.extra.get("training"))}
         if self.average is not None:
             self.average = {name: value.clone() for name, value in self.network.state_dict().items()}
+
+    def can_start_at(self, network: HdrNetwork) -> bool:
+        """Tell whether a network's weights fit: all of them, but those of a tone net that keeps its own start."""
+        kept = self._kept_names()
+
+        def layout(of: HdrNetwork) -> dict[str, torch.Size]:
+            return {name: value.shape for name, value in of.state_dict().items() if name not in kept}
+
+        ours, theirs = self.network.config, network.config
+        alike = type(ours) is type(theirs) and ours.output == theirs.output and layout(self.network) == layout(network)
+        return ours == theirs or (bool(kept) and alike)
+
+    def _kept_names(self) -> frozenset[str]:
+        """Names of the tone net's weights, where the recipe holds it throughout."""
+        tone = self.network.tone_part()
+        if tone is None or not self.recipe.tone_kept():
+            return frozenset()
+        kept = {id(parameter) for layer in tone.layers for parameter in layer.parameters()}
+        return frozenset(name for name, value in self.network.named_parameters() if id(value) in kept)
 
     def update_average(self) -> None:
         """Move the running average towards the weights; quicker at first, so that it forgets the start."""

@@ -225,6 +225,18 @@ def test_an_sm_that_is_no_number_is_a_usage_error(value):
     assert "write numbers such as 75,86,89,120, or current" in result.stderr
 
 
+def test_a_model_of_the_package_is_built_by_its_name_into_the_working_directory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    before = set(DEMO_MODEL.parent.iterdir())
+    result = call("demo-lite", "--fp16", "--sm", "86", "--tile", TILE)
+    assert result.exit_code == 0, result.output
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "dcdr-unet-demo-lite.fp16.sm86.engine",
+        "dcdr-unet-demo-lite.fp16.sm86.engine.json",
+    ]
+    assert set(DEMO_MODEL.parent.iterdir()) == before
+
+
 def test_without_a_package_both_install_lines_are_shown(monkeypatch):
     monkeypatch.setattr(trt_api, "version", lambda name: None)
     result = call(DEMO_MODEL, "--sm", "86")

@@ -39,6 +39,30 @@ def test_the_model_asked_for_wins_over_everything(tmp_path, folder, tiny_model, 
     assert (choice.path, choice.reason) == (tiny_model, "as asked for")
 
 
+@pytest.mark.parametrize("name", ["demo", "demo-lite"])
+def test_the_packages_models_can_be_asked_for_by_name(folder, tiny_model, name):
+    packaged = selection.NAMED_MODELS[name]
+    assert choose_model(name, directory=folder, environment=NO_VARIABLES).path == packaged
+    assert choose_model(directory=folder, environment={"DCDR_MODEL": name}).path == packaged
+    assert choose_onnx(name, directory=folder).path == packaged
+
+
+def test_a_model_by_name_comes_in_the_form_that_the_backend_takes(folder):
+    choice = choose_model("demo", directory=folder, environment=NO_VARIABLES, suffixes={".safetensors"})
+    assert choice.path == selection.DEMO_MODEL.with_suffix(".safetensors")
+
+
+def test_a_model_that_does_not_come_in_the_form_that_the_backend_takes_is_an_error(folder):
+    with pytest.raises(ModelError, match=r"model demo-lite comes as .onnx, not as .safetensors"):
+        choose_model("demo-lite", directory=folder, environment=NO_VARIABLES, suffixes={".safetensors"})
+
+
+def test_a_file_wins_over_a_model_of_its_name(folder, tiny_model, monkeypatch):
+    monkeypatch.chdir(folder)
+    Path("demo-lite").write_bytes(tiny_model.read_bytes())
+    assert choose_model("demo-lite", environment=NO_VARIABLES).path == Path("demo-lite")
+
+
 def test_a_tilde_is_the_home_folder(tiny_model, monkeypatch):
     monkeypatch.setenv("HOME", str(tiny_model.parent))
     assert choose_model(f"~/{tiny_model.name}", environment=NO_VARIABLES).path == tiny_model

@@ -14,7 +14,7 @@ from dcdr_deploy.engines.registry import AUTO, backend_names
 from dcdr_deploy.run.opening import RunnerSettings
 
 options = group(
-    click.option("-m", "--model", metavar="FILE", help="ONNX model, engine or checkpoint. [see below]"),
+    click.option("-m", "--model", metavar="FILE", help="ONNX model, engine, checkpoint, or a name. [see below]"),
     click.option("--backend", default=AUTO, show_default=True, help=f"{AUTO}, {', '.join(backend_names())}."),
     click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:1."),
     click.option(
