@@ -15,9 +15,9 @@ from dcdr_deploy.errors import InputError
 from dcdr_deploy.run.video.decoding import packets_of, stamps_of
 from dcdr_deploy.run.video.orientation import Orientation, of_matrix
 from dcdr_deploy.run.video.package import address, load, reason
-from dcdr_deploy.run.video.reading import Readings
+from dcdr_deploy.run.video.reading import Readings, left_out_of
 from dcdr_deploy.run.video.source import VideoInfo, VideoSource
-from dcdr_deploy.run.video.streams import is_cover
+from dcdr_deploy.run.video.tracks import pictures_of
 from dcdr_deploy.system.files import refuse_url
 from dcdr_deploy.system.words import number_of
 
@@ -75,7 +75,7 @@ def open_video(path: Path, *, deinterlace: bool = False) -> Iterator[VideoSource
 def _described(path: Path, container: Any, deinterlace: bool) -> VideoSource:
     if container.format.name == _PICTURES or container.format.name.endswith("_pipe"):
         raise InputError(f"{path}: is a picture by its content; name it and its output so, such as .png and .exr")
-    pictures = [stream for stream in container.streams.video if not is_cover(stream)]
+    pictures = pictures_of(container)
     if not pictures:
         raise InputError(f"{path}: holds no video track")
     stream = pictures[0]
@@ -102,7 +102,7 @@ def _described(path: Path, container: Any, deinterlace: bool) -> VideoSource:
     notes += readings.notes
     if len(pictures) > 1:
         notes.append(f"{number_of(len(pictures) - 1, 'more video track is', 'more video tracks are')} left out")
-    notes += [] if first is None else _left_out(first)
+    notes += [] if first is None else left_out_of(first)
     rate = _rate(container, stream)
     begin = None if first is None else getattr(first, stamps)
     begin = begin if begin is not None else stream.start_time or 0
@@ -126,16 +126,6 @@ def _described(path: Path, container: Any, deinterlace: bool) -> VideoSource:
         notes=tuple(notes),
     )
     return VideoSource(container, stream, info, readings, deinterlace=deinterlace, stamps=stamps)
-
-
-def _left_out(frame: Any) -> list[str]:
-    """Return sentences about what a frame holds beside its colours."""
-    kinds = {str(data.type.name) for data in frame.side_data}
-    found = {
-        "closed captions within the pictures are left out": "A53_CC" in kinds,
-        "its alpha channel is left out": any(channel.is_alpha for channel in frame.format.components),
-    }
-    return [sentence for sentence, there in found.items() if there]
 
 
 def _orientation(first: Any) -> Orientation:

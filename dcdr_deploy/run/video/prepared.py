@@ -174,7 +174,7 @@ class Prepared:
             frames: that came out, of this run and earlier ones.
         """
         missing = source.shortfall(frames, selection.trailing) if selection.complete else ""
-        self.notes += [sentence for sentence in (missing, source.changes) if sentence]
+        self.notes += [sentence for sentence in (missing, *source.changes) if sentence]
 
     def empty(self) -> InputError:
         """Return the error for a video of which nothing came out."""

@@ -120,5 +120,15 @@ class Readings:
             self.notes.append(f"its container contradicts its stream about {' and '.join(differ)}: the stream counts")
 
 
+def left_out_of(frame: Any) -> list[str]:
+    """Return sentences about what a frame holds beside its colours."""
+    kinds = {str(data.type.name) for data in frame.side_data}
+    found = {
+        "closed captions within the pictures are left out": "A53_CC" in kinds,
+        "its alpha channel is left out": any(channel.is_alpha for channel in frame.format.components),
+    }
+    return [sentence for sentence, there in found.items() if there]
+
+
 def _tags(of: Any) -> Tags:
     return Tags(of.color_primaries, of.color_trc, of.colorspace, of.color_range)

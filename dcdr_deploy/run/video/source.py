@@ -19,7 +19,7 @@ from dcdr_deploy.run.video.deinterlacing import Deinterlacer
 from dcdr_deploy.run.video.orientation import Orientation
 from dcdr_deploy.run.video.package import address, load
 from dcdr_deploy.run.video.planes import checksum, planes_of
-from dcdr_deploy.run.video.reading import Reading, Readings
+from dcdr_deploy.run.video.reading import Reading, Readings, left_out_of
 from dcdr_deploy.run.video.yuv import Plane, rgb_codes, to_rgb
 from dcdr_deploy.system.words import number_of
 
@@ -142,6 +142,7 @@ class VideoSource:
         self._stamps = stamps
         self._deinterlace = deinterlace
         self._enters = container.format.name not in _STAMPED_HERE_AND_THERE
+        self._left_out: dict[str, None] = {}
         self.info = info
         self.last: SourceFrame | None = None
 
@@ -235,15 +236,19 @@ class VideoSource:
             planes = planes_of(frame, reading.format)
         except InputError as error:
             return OtherFrame(stamp, f"{info.path}: from {info.seconds_of(stamp):.3f} s on {error}")
+        self._left_out.update(dict.fromkeys(left_out_of(frame)))
         duration = round((frame.duration or 0) * own / tick)
         self.last = SourceFrame(stamp, duration, planes, checksum(planes), reading)
         return self.last
 
     @property
-    def changes(self) -> str:
-        """What to say where frames are not all read alike; empty where they are."""
+    def changes(self) -> list[str]:
+        """Sentences about what the frames so far hold that the first one did not."""
         kinds = self._readings.kinds
-        return f"its colours or samples change on the way: {kinds} kinds, each taken as it says" if kinds > 1 else ""
+        found = [sentence for sentence in self._left_out if sentence not in self.info.notes]
+        if kinds > 1:
+            found.insert(0, f"its colours or samples change on the way: {kinds} kinds, each taken as it says")
+        return found
 
     def shortfall(self, count: int, trailing: Sequence[int | None] = ()) -> str:
         """Return what is missing at the end of a file that was read to its end; empty if nothing is.

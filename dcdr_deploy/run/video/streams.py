@@ -21,6 +21,7 @@ from dcdr_deploy.run.video import texts
 from dcdr_deploy.run.video.decoding import packets_of
 from dcdr_deploy.run.video.package import address, load, reason
 from dcdr_deploy.run.video.tags import kept, named
+from dcdr_deploy.run.video.tracks import is_cover, pictures_of
 from dcdr_deploy.system.words import number_of
 
 _COVERS = {"png": (".png", "image/png"), "mjpeg": (".jpg", "image/jpeg")}
@@ -94,8 +95,7 @@ class Companions:
             OutputError: nothing is known of a track of sound.
         """
         output.metadata.update(kept(self._container.metadata))
-        pictures = [stream for stream in self._container.streams.video if not is_cover(stream)]
-        for before, after in zip(pictures[:1], output.streams.video, strict=False):
+        for before, after in zip(pictures_of(self._container)[:1], output.streams.video, strict=False):
             named(after, before, self._muxer)
         for stream in self._container.streams:
             if stream.type == "video" and is_cover(stream):
@@ -258,12 +258,6 @@ class Companions:
             output.add_attachment(name, stream.mimetype or "application/octet-stream", stream.data)
         else:
             self.left_out.append(f"the attachment {name} is left out; only .mkv holds it")
-
-
-def is_cover(stream: Any) -> bool:
-    """Tell whether a video track is a still that stands for the whole file."""
-    dispositions = type(stream.disposition)
-    return bool(stream.disposition & (dispositions.attached_pic | dispositions.timed_thumbnails))
 
 
 def _first_packet(path: str, track: int) -> bytes:

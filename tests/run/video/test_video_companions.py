@@ -9,6 +9,7 @@ from videos import packet_times, packets, read_clip
 
 from dcdr_deploy.errors import OutputError
 from dcdr_deploy.run.video.convert import convert_video
+from dcdr_deploy.run.video.opening import open_video
 from dcdr_deploy.run.video.options import VideoOptions
 from dcdr_deploy.run.video.prepared import VideoSettings
 from dcdr_deploy.run.video.target import EncodeOptions
@@ -205,7 +206,9 @@ CAPTION = bytes.fromhex("b5003147413934 03 c1ff fc9420 ff")
 """ATSC A/53 part 4, 6.2.3: one pair of bytes of CEA-608."""
 
 
-def test_captions_within_the_pictures_are_told_to_be_left_out(make_clip, runner):
+@pytest.mark.parametrize("first", [0, 2])
+def test_captions_within_the_pictures_are_told_to_be_left_out(make_clip, runner, first):
+    """In the first frame or in a later one."""
     import av
 
     plain = make_clip("plain.mkv", frames=3)
@@ -213,13 +216,41 @@ def test_captions_within_the_pictures_are_told_to_be_left_out(make_clip, runner)
     message = bytes([6, 4, len(CAPTION)]) + CAPTION + b"\x80"
     with av.open(str(plain)) as before, av.open(str(source), "w") as after:
         track = after.add_stream_from_template(before.streams.video[0], opaque=True)
-        for packet in before.demux(video=0):
+        for number, packet in enumerate(before.demux(video=0)):
             if packet.size:
-                new = av.Packet(len(message).to_bytes(4, "big") + message + bytes(packet))
+                said = len(message).to_bytes(4, "big") + message if number >= first else b""
+                new = av.Packet(said + bytes(packet))
                 new.pts, new.dts, new.time_base = packet.pts, packet.dts, packet.time_base
                 new.is_keyframe, new.stream = packet.is_keyframe, track
                 after.mux(new)
     assert converted(source, runner, "o.mkv").notes == ("closed captions within the pictures are left out",)
+
+
+@pytest.mark.parametrize(("default", "luma"), [((0,), 60), ((1,), 160), ((0, 1), 60), ((), 60)])
+def test_of_several_video_tracks_the_default_one_is_taken(make_clip, runner, default, luma):
+    import av
+    import numpy as np
+
+    flat = {code: lambda _, code=code: np.full((64, 96), code, np.uint8) for code in (60, 160)}
+    clips = [make_clip(f"{code}.mp4", paint, frames=2) for code, paint in flat.items()]
+    source = clips[0].with_name("in.mkv")
+    tracks = [av.open(str(clip)) for clip in clips]
+    with av.open(str(source), "w", options={"default_mode": "passthrough"}) as output:
+        new = [output.add_stream_from_template(track.streams.video[0], opaque=True) for track in tracks]
+        for number, stream in enumerate(new):
+            stream.metadata["title"] = f"track {number}"
+            stream.disposition = type(stream.disposition)(int(number in default))
+        for track, stream in zip(tracks, new, strict=True):
+            for packet in track.demux(video=0):
+                if packet.size:
+                    packet.stream = stream
+                    output.mux(packet)
+    report = converted(source, runner, "o.mkv")
+    assert report.notes == ("1 more video track is left out",)
+    with opened(report.output) as found:
+        assert found.streams.video[0].metadata["title"] == f"track {int(luma == 160)}"
+    with open_video(source) as video:
+        assert abs(int(next(iter(video.frames())).planes[0][0, 0]) - luma) <= 1
 
 
 def test_titles_that_are_no_unicode_hinder_nothing(make_clip, runner):
