@@ -16,7 +16,7 @@ from dcdr_deploy.imaging.light import COLOUR_VOLUME, LINEAR, PQ
 from dcdr_deploy.imaging.own import THIS_TOOL
 from dcdr_deploy.run.events import FileBegun, FileConverted
 from dcdr_deploy.run.runner import Runner
-from dcdr_deploy.run.video import streams
+from dcdr_deploy.run.video import trial
 from dcdr_deploy.run.video.bitstream import Hdr10
 from dcdr_deploy.run.video.encoding import Encoded, SegmentSink, padded_size
 from dcdr_deploy.run.video.frames import Reached, Selection
@@ -75,7 +75,7 @@ class PreparedVideo(Prepared):
         refuse_overwriting(target, source)
         self.output = target
         self._target = resolve(target, settings.video.encode, light.transfer or LINEAR)
-        self.notes += streams.check(source, target, self._target.container)
+        self.notes += trial.check(source, target, self._target.container)
         sar, codec = self.info.shown_sar, self._target.codec
         if sar != 1 and self._target.container == "matroska" and not codec.states_sar:
             raise OutputError(

@@ -46,6 +46,9 @@ def packets_of(container: Any, streams: Any) -> Iterator[Any]:
         if isinstance(error, OSError):
             raise
         yield None
+    except IndexError:
+        # PyAV, where a track began on the way: it looks for that one when it has told the ends of those asked for.
+        return
 
 
 def decoded(container: Any, stream: Any, *, stamps: str, one_each: bool) -> Iterator[Any]:

@@ -113,7 +113,7 @@ def _join(path: Path, job: Join, place: Workplace, segments: Sequence[Segment]) 
             while waiting is not None and waiting.dts * job.picture.time_base <= moment:
                 output.mux(waiting)
                 waiting = next(pictures, None)
-            output.mux(packet)
+            companions.mux(packet, output)
         while waiting is not None:
             output.mux(waiting)
             waiting = next(pictures, None)

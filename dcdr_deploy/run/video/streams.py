@@ -6,8 +6,6 @@ that it can.
 
 from __future__ import annotations
 
-import io
-import itertools
 import math
 import shlex
 from collections.abc import Iterator
@@ -19,16 +17,13 @@ from typing import Any
 from dcdr_deploy.errors import OutputError
 from dcdr_deploy.run.video import texts
 from dcdr_deploy.run.video.decoding import packets_of
-from dcdr_deploy.run.video.package import address, load, reason
+from dcdr_deploy.run.video.package import address, load
 from dcdr_deploy.run.video.tags import kept, named
 from dcdr_deploy.run.video.tracks import is_cover, pictures_of
 from dcdr_deploy.system.words import number_of
 
 _COVERS = {"png": (".png", "image/png"), "mjpeg": (".jpg", "image/jpeg")}
 """Codecs of covers: suffix and media type, which Matroska wants to know."""
-
-_TRIED = 500
-"""Packets that are written for a try at most: some formats refuse a track only when all is done."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +73,7 @@ class Companions:
         self._copies: dict[int, _Copy] = {}
         self._reached: dict[int, Fraction] = {}
         self.left_out: list[str] = []
-        self._moved = self._unread = 0
+        self._moved = self._unread = self._damaged = 0
         self._torn = False
 
     def __enter__(self) -> Companions:
@@ -91,7 +86,7 @@ class Companions:
         """Add the tracks, attachments and titles to an output that has its video track already.
 
         Raises:
-            ValueError: the output cannot hold a track of sound; :func:`check` says so before.
+            ValueError: the output cannot hold a track of sound; trial.py says so before.
             OutputError: nothing is known of a track of sound.
         """
         output.metadata.update(kept(self._container.metadata))
@@ -128,6 +123,10 @@ class Companions:
                 "subtitle that cannot be decoded is left out",
                 "subtitles that cannot be decoded are left out",
             ): self._unread,
+            (
+                "packet of sound or subtitles that is damaged is left out",
+                "packets of sound or subtitles that are damaged are left out",
+            ): self._damaged,
         }
         torn = ["its sound or subtitles end where the file cannot be read on"] if self._torn else []
         return [number_of(count, *words) for words, count in counts.items() if count] + torn
@@ -189,6 +188,20 @@ class Companions:
             new.stream = copy.stream
             self._keep_rising(new, Fraction(0) if is_text or self._muxer == "matroska" else copy.stream.time_base)
             yield (stamp + late - shift) * base, new
+
+    def mux(self, packet: Any, output: Any) -> bool:
+        """Write a packet of :meth:`packets`, and tell whether that was possible; damaged ones are counted.
+
+        Raises:
+            av.error.FFmpegError: the output cannot be written.
+        """
+        broken = load().error
+        try:
+            output.mux(packet)
+        except (broken.InvalidDataError, broken.PatchWelcomeError):  # FFmpeg looks into the AAC of broadcasts
+            self._damaged += 1
+            return False
+        return True
 
     def _keep_rising(self, packet: Any, apart: Fraction) -> None:
         """Move a packet that a muxer would not take: one that is decoded before the one that went before it.
@@ -263,29 +276,6 @@ class Companions:
 def _first_packet(path: str, track: int) -> bytes:
     with load().open(path, metadata_errors="replace") as container:
         return next(bytes(packet) for packet in container.demux(container.streams[track]) if packet.size)
-
-
-def check(path: Path, target: Path, muxer: str) -> list[str]:
-    """Return sentences about what an output of a format will lack, before any work.
-
-    Raises:
-        OutputError: it cannot hold a track of sound.
-    """
-    av = load()
-    try:
-        with Companions(path, muxer) as companions, av.open(io.BytesIO(), "w", format=muxer) as output:
-            companions.add_to(output)
-            waiting = {copy.stream.index for copy in companions.copies}
-            for _, packet in itertools.islice(companions.packets(Window()), _TRIED if waiting else 0):
-                waiting.discard(packet.stream.index)
-                output.mux(packet)
-                if not waiting:
-                    break
-    except (ValueError, av.error.FFmpegError) as error:
-        example = f"for example by ffmpeg -i {shlex.quote(str(path))} -map 0 -c copy -c:a flac sound.mkv"
-        way = f"give them another codec first, {example}" if muxer == "matroska" else "write .mkv"
-        raise OutputError(f"{target}: cannot hold the tracks of {path}: {reason(error)}; {way}") from error
-    return companions.left_out
 
 
 def _codec(stream: Any) -> str:

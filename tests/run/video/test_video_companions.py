@@ -8,10 +8,11 @@ import pytest
 from videos import packet_times, packets, read_clip
 
 from dcdr_deploy.errors import OutputError
-from dcdr_deploy.run.video.convert import convert_video
+from dcdr_deploy.run.video.convert import PreparedVideo, convert_video
 from dcdr_deploy.run.video.opening import open_video
 from dcdr_deploy.run.video.options import VideoOptions
 from dcdr_deploy.run.video.prepared import VideoSettings
+from dcdr_deploy.run.video.streams import Companions
 from dcdr_deploy.run.video.target import EncodeOptions
 
 FAST = EncodeOptions("hevc", preset="ultrafast")
@@ -188,6 +189,27 @@ def test_sound_whose_clock_slips_back_is_written_all_the_same(make_clip, runner,
     times = packet_times(report.output, "audio")
     assert (len(times), times) == (2 * len(packet_times(clip, "audio")), sorted(times))
     assert any("packets of sound or subtitles whose time stamps did not rise" in note for note in report.notes)
+
+
+@pytest.mark.parametrize("name", ["o.mp4", "o.mkv", "o.mov"])
+def test_sound_that_was_damaged_on_its_way_is_left_out(make_clip, runner, name):
+    """Which once ended the run when all pictures had been computed."""
+    clip = make_clip("clip.ts", sounds=1, frames=48)
+    sound, content = packets(clip, "audio")[0], bytearray(clip.read_bytes())
+    for number in (10, 40):
+        content[content.index(sound[number][:12])] = 0  # where the header of ADTS begins (ISO 14496-3, 1.A.2.2)
+    source = clip.with_name("in.ts")
+    source.write_bytes(content)
+    report = converted(source, runner, name)
+    assert (report.frames, len(packets(report.output, "audio")[0])) == (48, len(packets(source, "audio")[0]) - 2)
+    assert "2 packets of sound or subtitles that are damaged are left out" in report.notes
+
+
+def test_sound_of_which_nothing_can_be_taken_over_ends_a_run_before_any_work(make_clip, monkeypatch):
+    monkeypatch.setattr(Companions, "mux", lambda *_: False)
+    source = make_clip(sounds=1)
+    with pytest.raises(OutputError, match=r"o\.mkv: cannot hold .*: nothing of a track of sound .* -c:a flac"):
+        PreparedVideo(source, source.with_name("o.mkv"))
 
 
 @pytest.mark.parametrize("name", ["o.mp4", "o.mkv", "o.mov"])

@@ -95,6 +95,15 @@ def test_where_a_file_cannot_be_read_on_what_the_decoder_holds_still_comes(make_
     assert last == LostFrame(None)
 
 
+def test_a_track_that_begins_on_the_way_ends_nothing_early(make_clip):
+    """PyAV looks for it in a list that was made when the file was opened, after it has told the ends of the others."""
+    with av.open(str(make_clip(frames=12))) as container:
+        stream = container.streams.video[0]
+        later = Torn(container, None, IndexError("list index out of range"))
+        frames = list(decoded(later, stream, stamps="pts", one_each=True))
+    assert len([frame for frame in frames if not isinstance(frame, LostFrame)]) == len(frames) == 12
+
+
 def test_a_disk_that_fails_is_no_matter_of_the_file(make_clip):
     with av.open(str(make_clip())) as container:
         torn = Torn(container, 8, av.error.OSError(5, "Input/output error"))
