@@ -39,7 +39,7 @@ class OnnxGraph:
     """Nodes in the file's order, and FP32 and FP16 initializers by name, in the type in which they are stored.
 
     A Cast of an initializer, by which a file stores as FP16 what it computes with in FP32, is no node: the initializer
-    has the name of the Cast's result.
+    has the name of the Cast's result too.
     """
 
     nodes: tuple[Node, ...]
@@ -65,9 +65,8 @@ def read_graph(path: Path) -> OnnxGraph:
                 elif entry == 5:
                     tensors |= _tensor(data, *_span(place))
     casts = {node.outputs[0]: node.inputs[0] for node in nodes if _casts(node) and node.inputs[0] in tensors}
-    named = {name: tensor for name, tensor in tensors.items() if name not in casts.values()}
-    named |= {result: tensors[name] for result, name in casts.items()}
-    return OnnxGraph(tuple(node for node in nodes if casts.keys().isdisjoint(node.outputs)), named)
+    named = {result: tensors[name] for result, name in casts.items()}
+    return OnnxGraph(tuple(node for node in nodes if casts.keys().isdisjoint(node.outputs)), tensors | named)
 
 
 def _casts(node: Node) -> bool:
