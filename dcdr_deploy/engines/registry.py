@@ -30,6 +30,7 @@ from dcdr_deploy.engines.base import DEFAULT_OPTIONS, DEVICE_CPU, DEVICE_CUDA, A
 from dcdr_deploy.errors import DcdrError, EngineError, MissingDependency, ModelError
 from dcdr_deploy.modelfile.names import CHECKPOINT_SUFFIXES, ENGINE_SUFFIX, ONNX_SUFFIX
 from dcdr_deploy.modelfile.onnx_file import read_model
+from dcdr_deploy.system import hardware
 from dcdr_deploy.system.files import refuse_url
 
 AUTO = "auto"
@@ -120,11 +121,14 @@ BACKENDS: dict[str, Backend] = {
 
 @dataclass(frozen=True)
 class Choice:
-    """A backend for a model, why it was taken, and what better ones had against the file, by name."""
+    """A backend for a model, why it was taken, and why better ones were not where that is worth a word, by name.
+
+    That is so where they refuse the file, and where a GPU is here that the best of them would use.
+    """
 
     backend: Backend
     reason: str
-    refused: Mapping[str, str] = field(default_factory=dict)
+    passed_over: Mapping[str, str] = field(default_factory=dict)
 
 
 def backend_names() -> list[str]:
@@ -202,11 +206,28 @@ def choose_backend(
             state = states[backend.name]
             if state.ok and state.has(kind):
                 refused = {name: state.reason for name, state in states.items() if state.refused}
-                return Choice(backend, f"first usable backend for {suffix} on {kind}", refused)
+                asked = {name: state for name, state in states.items() if name not in failed}
+                missed = _missed(asked, kind) if DEVICE_CUDA in kinds else {}
+                return Choice(backend, f"first usable backend for {suffix} on {kind}", missed | refused)
     reasons = "; ".join(f"{n}: {_why_not(state, options.kind or DEVICE_CPU)}" for n, state in states.items())
     where = "here" if options.kind is None else f"on {options.device} here"
     sentence = f"no backend can run {suffix} models {where} ({reasons})"
     raise _unavailable(sentence, _remedy(name, options), *states.values())
+
+
+def _missed(asked: Mapping[str, Availability], kind: str) -> dict[str, str]:
+    """Return why the best backend on GPUs is not used though one is here, by its name; empty where nothing is missed.
+
+    Args:
+        asked: states of backends, in the order of the choice.
+        kind: of device that was chosen.
+    """
+    best, state = next(iter(asked.items()))
+    if DEVICE_CUDA not in BACKENDS[best].ranks or state.ok or not (state.install or kind == DEVICE_CPU):
+        return {}
+    if not hardware.cuda_device_count():
+        return {}
+    return {best: f"{state.reason}; install: {state.install}" if state.install else state.reason}
 
 
 def _named(backend: Backend, suffix: str, options: EngineOptions) -> Choice:
@@ -274,7 +295,7 @@ def load_engine(model: Path | str, backend: str = AUTO, options: EngineOptions =
     while True:
         choice = choose_backend(path, backend, options, failed)
         chosen = choice.backend
-        for name, reason in choice.refused.items():
+        for name, reason in choice.passed_over.items():
             if BACKENDS[name].suffixes == chosen.suffixes:
                 continue  # a twin: the file says which of them it is for
             _logger.warning("%s is used instead of %s: %s", chosen.name, name, reason)

@@ -186,6 +186,58 @@ def test_what_a_usable_backend_has_against_the_file_is_said(
     assert "quick is used instead of slow: it has no fp32" in caplog.text
 
 
+NO_KERNELS = Availability(False, "nvrtc not installed", install="pip install nvrtc")
+
+
+@pytest.mark.parametrize(
+    ("state", "gpus", "device", "told"),
+    [
+        (NO_KERNELS, 1, "auto", "instead of slow: nvrtc not installed; install: pip install nvrtc"),
+        (Availability(False, "driver too old"), 1, "auto", "instead of slow: driver too old"),
+        (NO_KERNELS, 0, "auto", ""),
+        (Availability(False, "no NVIDIA GPU or driver found"), 0, "auto", ""),
+        (NO_KERNELS, 1, "cpu", ""),
+    ],
+)
+def test_who_has_a_gpu_is_told_what_it_lacks_and_nobody_else(
+    fakes, tmp_path, caplog, monkeypatch, state, gpus, device, told
+):
+    monkeypatch.setattr("dcdr_deploy.system.hardware.cuda_device_count", lambda: gpus)
+    path = tmp_path / "net.fake"
+    path.touch()
+    fakes["slow"] = state
+    registry.BACKENDS["slow"] = replace(registry.BACKENDS["slow"], ranks={"cuda": 5}, suffixes=(".fake", ".other"))
+    assert load_engine(path, options=EngineOptions(device=device)).info.backend == "quick"
+    assert caplog.text.count("instead") == bool(told)
+    assert told in caplog.text
+    caplog.clear()
+    assert load_engine(path, "quick").info.backend == "quick"
+    assert not caplog.text  # it was asked for
+
+
+def test_who_uses_a_gpu_is_told_of_a_faster_way_to_only_if_it_can_be_installed(fakes, tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr("dcdr_deploy.system.hardware.cuda_device_count", lambda: 1)
+    path = tmp_path / "net.fake"
+    path.touch()
+    fakes["quick"] = Availability(True, devices=("cuda:0",))
+    registry.BACKENDS["slow"] = replace(registry.BACKENDS["slow"], ranks={"cuda": 5}, suffixes=(".fake", ".other"))
+    registry.BACKENDS["quick"] = replace(registry.BACKENDS["quick"], ranks={"cuda": 10})
+    for state, told in ((NO_KERNELS, True), (Availability(False, "the GPU is too old"), False)):
+        fakes["slow"] = state
+        caplog.clear()
+        assert load_engine(path).info.backend == "quick"
+        assert ("install: pip install nvrtc" in caplog.text) == ("instead" in caplog.text) == told
+
+
+def test_the_packages_of_the_kernels_are_named_where_the_base_installation_meets_a_gpu(tiny_model, caplog, monkeypatch):
+    monkeypatch.setattr("dcdr_deploy.system.hardware.cuda_device_count", lambda: 1)
+    monkeypatch.setattr("dcdr_deploy.engines.cuda.engine.packages.versions", lambda distributions: {})
+    monkeypatch.setattr("dcdr_deploy.engines.cuda.engine.refusal", lambda path, options: "")
+    with load_engine(tiny_model) as engine:
+        assert f"{engine.info.backend} is used instead of cuda: cuda-bindings and" in caplog.text
+    assert "install: pip install" in caplog.text
+
+
 def test_a_damaged_model_is_an_error_of_the_first_backend_that_sees_it(fakes: dict[str, Availability], tmp_path: Path):
     def refuse(path: Path, options: EngineOptions) -> Engine:
         raise ModelError("cut short")
