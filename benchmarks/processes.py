@@ -6,8 +6,9 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,29 +70,56 @@ def limited(
     Raises:
         OSError: it cannot be started.
     """
-    with log.open("wb") as file:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            cwd=folder,
-            env={**os.environ, **environment},
-            start_new_session=True,
-        )
-    try:
-        return process.wait(max(seconds, 0))
-    except subprocess.TimeoutExpired:
-        return None
-    finally:
+    with ExitStack() as at_the_end:
+        with _signals_held(), log.open("wb") as file:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                cwd=folder,
+                env={**os.environ, **environment},
+                start_new_session=True,
+            )
+            at_the_end.callback(_end, process)
         try:
-            if process.poll() is None:
-                _signal_all(process, signal.SIGTERM)
-                with suppress(subprocess.TimeoutExpired):
-                    process.wait(STOPPING)
-        finally:
-            _signal_all(process, signal.SIGKILL)
-            process.wait()
+            return process.wait(max(seconds, 0))
+        except subprocess.TimeoutExpired:
+            return None
+
+
+@contextmanager
+def _signals_held() -> Iterator[None]:
+    """Let signals that a function handles, which may raise, wait for the end of the block.
+
+    So none comes between a process's start and the moment from which its end is certain.
+    """
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    handlers = {number: signal.getsignal(number) for number in numbers if callable(signal.getsignal(number))}
+    if threading.current_thread() is not threading.main_thread():  # which alone handles signals
+        handlers = {}
+    came: list[int] = []
+    for number in handlers:
+        signal.signal(number, lambda number, _: came.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        for number in came[:1]:
+            signal.raise_signal(number)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Ask a process to end, if it still runs, and end it and all that it has started by force."""
+    try:
+        if process.poll() is None:
+            _signal_all(process, signal.SIGTERM)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(STOPPING)
+    finally:
+        _signal_all(process, signal.SIGKILL)
+        process.wait()
 
 
 def _signal_all(process: subprocess.Popen[bytes], number: int) -> None:
