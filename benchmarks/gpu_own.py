@@ -78,7 +78,8 @@ def memory(size: Size) -> float:
 
 def half_block_times(height: int, width: int) -> list[float]:
     """Milliseconds of half a block from hidden maps: a deformable convolution with all that is done in its epilogue."""
-    from gpu_dcrb_checks import SOURCE, Block
+    from gpu_dcrb_block import Block
+    from gpu_dcrb_checks import SOURCE
 
     from dcdr_deploy.engines.cuda.compiler import compile_cubin, target_sm
     from dcdr_deploy.engines.cuda.dcrb import DcrbKernels2

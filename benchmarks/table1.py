@@ -43,6 +43,7 @@ from held_out import LISTS, PEAK
 from shared_samples import draw, lay_out
 from side_by_side import NEVER, OUTCOME, PREDICTIONS, Board, Job, train_together
 from table1_judging import PAPERS, computed, held_out, judge, save, spare_processes
+from table1_runs import PLAN, RESULT, Figures, failures, outcome_of, planned_steps, rounds, wanted
 from table1_speed import speeds_of
 from table1_tables import HEADS, ROWS, tables
 
@@ -55,7 +56,7 @@ from dcdr_deploy.training.request import perceptual_files
 from dcdr_deploy.training.sources import SyntheticSource
 
 ROOT = Path(__file__).parents[1]
-RESULT, PLAN, TABLE, FIGURES = "result.json", "plan.json", "table.md", "table.json"
+TABLE, FIGURES = "table.md", "table.json"
 PICTURES = "pictures.npz"
 TRIVIAL = "inverse sRGB"
 
@@ -66,8 +67,6 @@ JUDGING_SHARE, SPEED_SHARE = 0.35, 0.15
 """Shares of --seconds that are left for judging and timing when training ends, and for timing when judging does."""
 PATIENCE_SHARE = 0.12
 """Share of --seconds in which runs write checkpoints and predictions."""
-
-Figures = dict[str, Any]
 
 
 class Clock:
@@ -159,14 +158,6 @@ def drawn_samples(seed: int, options: argparse.Namespace) -> Iterator[Path]:
         shutil.rmtree(folder.parent, ignore_errors=True)
 
 
-def planned_steps(options: argparse.Namespace) -> int:
-    """Steps of every run: those asked for, or those that an earlier run fitted into the time; 0 for not known yet."""
-    if options.steps > 0:
-        return int(options.steps)
-    plan = options.folder / PLAN
-    return int(json.loads(plan.read_text())["steps"]) if plan.is_file() else 0
-
-
 def train_round(seed: int, presets: list[str], share: float, options: argparse.Namespace, clock: Clock) -> None:
     """Train some networks of a seed together, for a share of the time that is left."""
     steps = planned_steps(options)
@@ -198,29 +189,6 @@ def train_round(seed: int, presets: list[str], share: float, options: argparse.N
         write_text(options.folder / PLAN, json.dumps({"steps": board.plan}))
 
 
-def outcome_of(folder: Path) -> Figures:
-    """What a run said when it ended; an unfinished one says nothing."""
-    place = folder / OUTCOME
-    return dict(json.loads(place.read_text(encoding="utf-8"))) if place.is_file() else {}
-
-
-def wanted(options: argparse.Namespace) -> Iterator[tuple[int, str, Path]]:
-    """Seed by seed, so that an interrupted table has whole rounds."""
-    for seed in map(int, options.seeds.split(",")):
-        for preset in options.networks.split(","):
-            yield seed, preset, options.folder / f"{preset}-{seed}"
-
-
-def rounds(options: argparse.Namespace) -> list[tuple[int, list[str]]]:
-    """The runs that are left, as many at a time as ``--jobs`` says."""
-    left: dict[int, list[str]] = {}
-    for seed, preset, folder in wanted(options):
-        if not (folder / RESULT).is_file() and not outcome_of(folder).get("complete"):
-            left.setdefault(seed, []).append(preset)
-    jobs = options.jobs
-    return [(seed, names[i : i + jobs]) for seed, names in left.items() for i in range(0, len(names), jobs)]
-
-
 def judge_runs(options: argparse.Namespace, clock: Clock, names: list[str], count: int) -> tuple[Figures, Figures]:
     """Figures of all runs that have left predictions, by preset and seed, and those of the baseline.
 
@@ -249,12 +217,6 @@ def judge_runs(options: argparse.Namespace, clock: Clock, names: list[str], coun
         if (preset, seed) in found:
             runs.setdefault(preset, {})[seed] = found[preset, seed]
     return runs, judged.get(TRIVIAL, {})
-
-
-def failures(options: argparse.Namespace) -> dict[str, str]:
-    """Why runs that cannot be judged failed."""
-    told = {folder.name: outcome_of(folder) for _, _, folder in wanted(options)}
-    return {name: str(outcome["note"]) for name, outcome in told.items() if outcome and "step" not in outcome}
 
 
 def report(

@@ -22,7 +22,7 @@ silence_onnxruntime()  # here, because it has to come before any import of it
 
 if TYPE_CHECKING:
     from dcdr_deploy.engines.base import Engine, EngineOptions
-    from dcdr_deploy.engines.registry import load_engine
+    from dcdr_deploy.engines.choice import load_engine
     from dcdr_deploy.errors import DcdrError
     from dcdr_deploy.imaging.frame import Frame
     from dcdr_deploy.imaging.light import Light
@@ -82,7 +82,7 @@ _HOMES = {
     "choose_model": "run.selection",
     "convert_file": "run.file",
     "convert_folder": "run.folder",
-    "load_engine": "engines.registry",
+    "load_engine": "engines.choice",
     "open_runner": "run.opening",
     "read_image": "imaging.read",
     "restore": "run.restore",

@@ -3,14 +3,8 @@
 from __future__ import annotations
 
 from dcdr_deploy.engines.base import Availability, Engine, EngineInfo, EngineOptions
-from dcdr_deploy.engines.registry import (
-    BACKENDS,
-    availabilities,
-    backend_names,
-    choose_backend,
-    get_backend,
-    load_engine,
-)
+from dcdr_deploy.engines.choice import choose_backend, load_engine
+from dcdr_deploy.engines.registry import BACKENDS, availabilities, backend_names, get_backend
 from dcdr_deploy.modelfile.metadata import ModelMetadata
 
 __all__ = [

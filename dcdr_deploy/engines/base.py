@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 
 from dcdr_deploy.errors import EngineError
 from dcdr_deploy.modelfile.metadata import ModelMetadata
-from dcdr_deploy.modelfile.onnx_file import OnnxModel
 from dcdr_deploy.system import hardware
 from dcdr_deploy.system.words import number_of
 
@@ -81,7 +80,7 @@ class EngineOptions:
         threads: processor threads, at most as many as this process may run at once (more are cut to that, which is
             logged); ``None`` leaves the choice to the backend.
         precision: ``"fp32"``, ``"fp16"`` or ``"auto"``: what suits the device best. Backends that run files of one
-            precision take that of the file, and refuse another (:func:`require_precision`).
+            precision take that of the file, and refuse another (precision.py).
 
     Raises:
         EngineError: a device of another form, fewer than one thread, or a precision that is not known.
@@ -115,33 +114,6 @@ class EngineOptions:
 
 
 DEFAULT_OPTIONS = EngineOptions()
-
-
-def require_precision(options: EngineOptions, given: str, source: Path, remedy: str) -> None:
-    """Refuse a model file of another precision than the one asked for.
-
-    Args:
-        options: what was asked for.
-        given: the file's precision, ``"fp32"`` or ``"fp16"``.
-        source: the file; the message begins with it.
-        remedy: how to get one of the other precision; the message ends with it.
-
-    Raises:
-        EngineError: another precision was asked for.
-    """
-    if options.precision not in ("auto", given):
-        raise EngineError(f"{source} is {given}, not {options.precision} as asked for; {remedy}")
-
-
-def require_precision_of_onnx(options: EngineOptions, model: OnnxModel) -> None:
-    """Refuse an ONNX file where another precision is asked for: it is of one.
-
-    Raises:
-        EngineError: as :func:`require_precision`; the message says how to get the other file.
-    """
-    switch = "with" if options.precision == "fp16" else "without"
-    remedy = f"export the checkpoint {switch} --fp16, or leave the precision to the file"
-    require_precision(options, model.precision, model.path, remedy)
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,8 @@ from dcdr_deploy.engines.base import (
     Engine,
     EngineInfo,
     EngineOptions,
-    require_precision_of_onnx,
 )
+from dcdr_deploy.engines.precision import require_precision_of_onnx
 from dcdr_deploy.errors import EngineError, MissingDependency, ModelError
 from dcdr_deploy.modelfile.names import DCRB, DOMAIN
 from dcdr_deploy.modelfile.onnx_file import OnnxModel, read_model

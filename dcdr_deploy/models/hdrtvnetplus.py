@@ -15,8 +15,8 @@ from torch.nn import functional as F
 
 from dcdr_deploy.models.architecture import Architecture, HdrNetwork, Published
 from dcdr_deploy.models.blocks import LEAKY_SLOPE, conv3x3
+from dcdr_deploy.models.colour_mapping import CONDITION_WIDTHS, GlobalColourMapping
 from dcdr_deploy.models.config import NetworkConfig
-from dcdr_deploy.models.hdrtvnet import CONDITION_WIDTHS, GlobalColourMapping, HDRTVNetConfig
 from dcdr_deploy.models.hdrunet import HDRUNetConfig, PointSFT, SFTResidualBlock, alternate, conv1x1, down3x3
 from dcdr_deploy.models.shapes import Shapes
 
@@ -125,7 +125,7 @@ class HDRTVNetPlus(HdrNetwork):
     def __init__(self, config: HDRTVNetPlusConfig | None = None) -> None:
         super().__init__()
         self.config = config = config or HDRTVNetPlusConfig()
-        self.AGCM = GlobalColourMapping(HDRTVNetConfig(config.map_width, config.condition_width, config.condition))
+        self.AGCM = GlobalColourMapping(config.map_width, config.condition_width, config.condition)
         self.LE = LocalUNet(config)
 
     def layers(self, image: Tensor) -> Tensor:

@@ -155,7 +155,8 @@ def _reference(onnx_path: Path, tiles: NDArray[np.uint8]) -> NDArray[np.float32]
     By a runner of its own, because a tile of an engine for whole 4K frames takes more memory at once than a machine may
     have; the runner takes such a tile in parts.
     """
-    from dcdr_deploy.engines.registry import AUTO, load_engine
+    from dcdr_deploy.engines.choice import load_engine
+    from dcdr_deploy.engines.registry import AUTO
     from dcdr_deploy.run.runner import Runner
 
     with load_engine(onnx_path, AUTO, EngineOptions(device=DEVICE_CPU)) as reference:

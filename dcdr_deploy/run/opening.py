@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from dcdr_deploy.engines.base import Engine, EngineOptions
-from dcdr_deploy.engines.registry import AUTO, load_engine, model_suffixes
+from dcdr_deploy.engines.choice import load_engine, model_suffixes
+from dcdr_deploy.engines.registry import AUTO
 from dcdr_deploy.errors import DcdrError
 from dcdr_deploy.modelfile.names import ENGINE_SUFFIX
 from dcdr_deploy.modelfile.sidecar import read_sidecar

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from dcdr_deploy.engines.base import EngineOptions
-from dcdr_deploy.engines.registry import model_suffixes
+from dcdr_deploy.engines.choice import model_suffixes
 from dcdr_deploy.run.events import FileBegun
 from dcdr_deploy.run.jobs import FolderPlan, Job
 from dcdr_deploy.run.ledger import FAILURES_NAME, Ledger, StopError, Store

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import table1
+import table1_runs
 from held_out import HeldOutPicture
 from side_by_side import write_outcome
 from table1_judging import CURVES, OWN, PAPERS, SETS, computed, figures_of, held_out, judge, means, save, trivial
@@ -152,20 +153,20 @@ def test_the_clock_can_be_the_budget_only_where_it_is_set(tmp_path: Path, capsys
 def test_a_call_with_resume_takes_up_what_is_left(tmp_path: Path):
     words = ["--device", "cpu", "--output", str(tmp_path), "--networks", "kunet,fhdr,paper", "--seeds", "0,1"]
     options = table1.parse([*words, "--jobs", "2", "--resume"])
-    assert table1.rounds(options) == [(seed, names) for seed in (0, 1) for names in (["kunet", "fhdr"], ["paper"])]
+    assert table1_runs.rounds(options) == [(seed, names) for seed in (0, 1) for names in (["kunet", "fhdr"], ["paper"])]
     write_outcome(options.folder / "kunet-0", step=8000, complete=True, note="")
     write_outcome(options.folder / "fhdr-0", step=20, complete=False, note="")
     write_outcome(options.folder / "paper-0", note="out of memory")
     (options.folder / "kunet-1").mkdir()
-    (options.folder / "kunet-1" / table1.RESULT).write_text("{}")
-    assert table1.rounds(options) == [(0, ["fhdr", "paper"]), (1, ["fhdr", "paper"])]
-    assert table1.failures(options) == {"paper-0": "out of memory"}
-    assert table1.planned_steps(options) == 8000
+    (options.folder / "kunet-1" / table1_runs.RESULT).write_text("{}")
+    assert table1_runs.rounds(options) == [(0, ["fhdr", "paper"]), (1, ["fhdr", "paper"])]
+    assert table1_runs.failures(options) == {"paper-0": "out of memory"}
+    assert table1_runs.planned_steps(options) == 8000
     by_clock = table1.parse([*words, "--steps", "0", "--seconds", "9"])
-    assert table1.planned_steps(by_clock) == 0
+    assert table1_runs.planned_steps(by_clock) == 0
     by_clock.folder.mkdir(parents=True)
-    (by_clock.folder / table1.PLAN).write_text('{"steps": 321}')
-    assert table1.planned_steps(by_clock) == 321
+    (by_clock.folder / table1_runs.PLAN).write_text('{"steps": 321}')
+    assert table1_runs.planned_steps(by_clock) == 321
 
 
 @pytest.mark.slow

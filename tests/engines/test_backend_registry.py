@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dcdr_deploy.engines import Availability, Engine, EngineInfo, EngineOptions, ModelMetadata, registry
-from dcdr_deploy.engines.registry import Backend, choose_backend, load_engine
+from dcdr_deploy.engines import Availability, Engine, EngineInfo, EngineOptions, ModelMetadata, choice, registry
+from dcdr_deploy.engines.choice import choose_backend, load_engine
+from dcdr_deploy.engines.registry import Backend
 from dcdr_deploy.errors import EngineError, EngineOutOfMemory, MissingDependency, ModelError
 from dcdr_deploy.system.faults import engine_error
 
@@ -37,7 +38,8 @@ def fakes(monkeypatch: pytest.MonkeyPatch) -> dict[str, Availability]:
         module.refusal = lambda path, options: ""
         monkeypatch.setitem(sys.modules, module.__name__, module)
         backends[name] = Backend(name, module.__name__, "a test", (".fake",), ranks)
-    monkeypatch.setattr(registry, "BACKENDS", backends)
+    for module in (registry, choice):
+        monkeypatch.setattr(module, "BACKENDS", backends)
     return states
 
 
@@ -67,8 +69,8 @@ def test_a_backend_that_is_not_there_is_passed_over(fakes: dict[str, Availabilit
 def test_a_backend_that_refuses_this_very_file_is_passed_over(fakes: dict[str, Availability]):
     sys.modules["fake_quick"].refusal = lambda path, options: "" if path == MODEL else f"{path} is another's"
     assert chosen(device="cpu") == "quick"
-    choice = choose_backend(Path("other.fake"), options=EngineOptions(device="cpu"))
-    assert choice.backend.name == "slow"
+    other = choose_backend(Path("other.fake"), options=EngineOptions(device="cpu"))
+    assert other.backend.name == "slow"
     fakes["slow"] = Availability(False, "driver too old")
     with pytest.raises(EngineError, match=r"slow: driver too old; quick: other\.fake is another's"):
         choose_backend(Path("other.fake"))

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from dcdr_deploy.models.hdrtvnet import quarter
+from dcdr_deploy.models.colour_mapping import quarter
 
 
 class Weights:

@@ -12,7 +12,7 @@ import pytest
 
 from dcdr_deploy.building.worker import load_onnx as load_for_build
 from dcdr_deploy.cli import main
-from dcdr_deploy.engines.registry import load_engine
+from dcdr_deploy.engines.choice import load_engine
 from dcdr_deploy.errors import ModelError
 from dcdr_deploy.export.loading import load_onnx
 from dcdr_deploy.inspection.model import inspect_file

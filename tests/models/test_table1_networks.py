@@ -27,10 +27,11 @@ from dcdr_deploy.models import (
     save_safetensors,
     vgg,
 )
+from dcdr_deploy.models.colour_mapping import PictureNorm, quarter
 from dcdr_deploy.models.encodings import Normalisation
 from dcdr_deploy.models.fhdr import FHDRConfig
 from dcdr_deploy.models.hdrcnn import HDRCNNConfig
-from dcdr_deploy.models.hdrtvnet import HDRTVNetConfig, PictureNorm, quarter
+from dcdr_deploy.models.hdrtvnet import HDRTVNetConfig
 from dcdr_deploy.models.kunet import KUNetConfig, cosine
 from dcdr_deploy.models.singlehdr import SAMPLES, SingleHDRConfig, apply_curve, rising
 

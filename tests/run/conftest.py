@@ -8,7 +8,7 @@ from pathlib import Path
 import OpenEXR
 import pytest
 
-from dcdr_deploy.engines.registry import load_engine
+from dcdr_deploy.engines.choice import load_engine
 from dcdr_deploy.imaging.writers import exr
 from dcdr_deploy.run.folder import convert_folder
 from dcdr_deploy.run.runner import Runner

@@ -16,7 +16,7 @@ from gain_net import GAIN, PEAK
 from PIL import Image
 
 import dcdr_deploy
-from dcdr_deploy.engines.registry import load_engine
+from dcdr_deploy.engines.choice import load_engine
 from dcdr_deploy.errors import EngineError, InputError, ModelError, NonFiniteError, OutputError
 from dcdr_deploy.imaging import write
 from dcdr_deploy.imaging.light import Light

@@ -10,7 +10,7 @@ import pytest
 from ear import Ear
 from run_results import converted
 
-from dcdr_deploy.engines.registry import load_engine
+from dcdr_deploy.engines.choice import load_engine
 from dcdr_deploy.errors import OutputError
 from dcdr_deploy.imaging.light import Light
 from dcdr_deploy.imaging.write import WriteOptions

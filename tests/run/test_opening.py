@@ -8,7 +8,8 @@ import pytest
 from ear import Ear
 
 from dcdr_deploy.engines.base import EngineOptions
-from dcdr_deploy.engines.registry import AUTO, load_engine, model_suffixes
+from dcdr_deploy.engines.choice import load_engine, model_suffixes
+from dcdr_deploy.engines.registry import AUTO
 from dcdr_deploy.errors import DcdrError, EngineError, ModelError
 from dcdr_deploy.run import opening
 from dcdr_deploy.run.events import ModelChosen

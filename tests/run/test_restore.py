@@ -17,7 +17,7 @@ from bright_engine import PEAK, BrightEngine, brighter_where_clipped
 from ear import Ear
 from PIL import Image
 
-from dcdr_deploy.engines.registry import load_engine
+from dcdr_deploy.engines.choice import load_engine
 from dcdr_deploy.errors import EngineOutOfMemory, InputError
 from dcdr_deploy.imaging.frame import Frame
 from dcdr_deploy.imaging.transfer import linear_to_srgb, srgb_to_linear

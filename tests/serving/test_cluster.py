@@ -22,7 +22,7 @@ if find_spec("ray") is None or find_spec("fsspec") is None:  # an import would c
 from cluster_workers import LOG_NAME, Faulty, Mortal
 
 from dcdr_deploy._version import __version__
-from dcdr_deploy.engines.registry import load_engine
+from dcdr_deploy.engines.choice import load_engine
 from dcdr_deploy.errors import EngineError, InputError, OutputError
 from dcdr_deploy.run.events import EngineReady, FileConverted, FileFailed, FilesFound
 from dcdr_deploy.run.folder import convert_folder

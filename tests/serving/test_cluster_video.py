@@ -24,7 +24,7 @@ from cluster_workers import LOG_NAME, MortalInSegments
 from ear import Ear
 from videos import Clip, packets, read_clip, write_clip
 
-from dcdr_deploy.engines.registry import load_engine
+from dcdr_deploy.engines.choice import load_engine
 from dcdr_deploy.errors import InputError, OutputError
 from dcdr_deploy.run.events import EngineReady, FileBegun, FileConverted, FilesFound, FramesDone
 from dcdr_deploy.run.opening import RunnerSettings

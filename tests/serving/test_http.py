@@ -18,7 +18,7 @@ pytest.importorskip("httpx")
 from fastapi.testclient import TestClient
 from prometheus_client.parser import text_string_to_metric_families
 
-from dcdr_deploy.engines.registry import load_engine
+from dcdr_deploy.engines.choice import load_engine
 from dcdr_deploy.errors import EngineError, EngineOutOfMemory
 from dcdr_deploy.imaging.read_hdr import read_hdr
 from dcdr_deploy.imaging.write import OUTPUT_SUFFIXES

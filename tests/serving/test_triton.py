@@ -25,7 +25,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tritonclient.grpc import model_config_pb2, service_pb2, service_pb2_grpc
 
-from dcdr_deploy.engines.registry import load_engine
+from dcdr_deploy.engines.choice import load_engine
 from dcdr_deploy.errors import EngineError, InputError, MissingDependency, ModelError
 from dcdr_deploy.imaging.read_hdr import read_hdr
 from dcdr_deploy.modelfile import metadata, sidecar

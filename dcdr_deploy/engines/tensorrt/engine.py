@@ -25,12 +25,12 @@ from dcdr_deploy.engines.base import (
     EngineInfo,
     EngineOptions,
     normalise,
-    require_precision,
 )
 from dcdr_deploy.engines.cuda.frames import FrameKernels, load_frame_kernels
 from dcdr_deploy.engines.cuda.memory import Device
 from dcdr_deploy.engines.cuda.tiled import TiledEngine, sm_of
 from dcdr_deploy.engines.cuda.tiles import TilesInFlight
+from dcdr_deploy.engines.precision import require_precision
 from dcdr_deploy.engines.tensorrt import trt_api
 from dcdr_deploy.engines.tensorrt.contexts import Contexts, LibraryLog
 from dcdr_deploy.engines.tensorrt.planar import PlanarNetwork

@@ -12,7 +12,7 @@ from fake_tensorrt import FakeTensorRT
 from fake_trt_engine import FakeContext, FakeEngine, engine_bytes
 from gain_net import METADATA, write_gain_net
 
-from dcdr_deploy.engines import EngineOptions, load_engine, registry
+from dcdr_deploy.engines import EngineOptions, choose_backend, load_engine
 from dcdr_deploy.engines.base import normalise
 from dcdr_deploy.engines.cuda import memory
 from dcdr_deploy.engines.tensorrt import engine as tensorrt
@@ -212,7 +212,7 @@ def test_an_engine_with_other_ends_is_refused(machine: Machine, tmp_path: Path):
 def test_the_automatic_choice_takes_the_package_that_built_the_engine(machine: Machine, tmp_path: Path):
     for package in INSTALLED:
         path = write_engine(tmp_path / f"{package}.engine", package=package)
-        assert registry.choose_backend(path).backend.name == package
+        assert choose_backend(path).backend.name == package
 
 
 def test_a_backend_named_for_the_others_engine_says_which_one_to_name(machine: Machine, engine_file: Path):

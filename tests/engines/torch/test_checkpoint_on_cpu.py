@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dcdr_deploy.engines.base import EngineOptions
-from dcdr_deploy.engines.registry import load_engine
+from dcdr_deploy.engines.choice import load_engine
 from dcdr_deploy.run.selection import DEMO_MODEL
 
 CHECKPOINT = DEMO_MODEL.with_suffix(".safetensors")

@@ -11,7 +11,7 @@ pytest.importorskip("av")
 
 from videos import Clip, write_clip
 
-from dcdr_deploy.engines.registry import load_engine
+from dcdr_deploy.engines.choice import load_engine
 from dcdr_deploy.run.runner import Runner
 
 MakeClip = Callable[..., Path]
