@@ -89,6 +89,8 @@ def rounded(value: Any) -> Any:
         return float(f"{value:.7g}")
     if isinstance(value, Mapping):
         return {key: rounded(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [rounded(each) for each in value]
     return value
 
 

@@ -76,9 +76,15 @@ def entries() -> dict[str, Entry]:
 
 @dataclass(frozen=True)
 class Photograph:
-    """A photograph of a split, not yet read."""
+    """A photograph of a split, not yet read.
+
+    Attributes:
+        path: of the file.
+        stops: how far it is exposed up, whatever clips by that; ``None`` draws it, so that enough clips.
+    """
 
     path: Path
+    stops: float | None = None
 
     def render(self, size: int | None, camera: str = "plain") -> HeldOutPicture | None:
         """It with a long side of ``size``, exposed up so that it clips; a smaller one, or for ``None``, at its own.
@@ -93,12 +99,17 @@ class Photograph:
         if size is not None and longer < size * LEAST_PART:
             return None
         light, known = _resized(*linearise(pixels), min(size or longer, longer))
-        largest = np.where(known, brightest_channel(light), 0)
-        exposures = [float(2 ** rng.uniform(*STOPS)) for _ in range(MOST_DRAWS)]
-        clipping = [exposure for exposure in exposures if (largest * exposure >= 1).mean() >= LEAST_CLIPPED]
-        exposure = clipping[0] if clipping else max(exposures)
+        exposure = _clipping_exposure(light, known, rng) if self.stops is None else 2**self.stops
         ldr, target = simulate(light, CAMERAS[camera], rng, exposure)
         return HeldOutPicture(name, "photograph", ldr, _linear(target), known)
+
+
+def _clipping_exposure(light: NDArray[np.float32], known: NDArray[np.bool_], rng: np.random.Generator) -> float:
+    """The first drawn exposure by which enough clips, or the largest."""
+    largest = np.where(known, brightest_channel(light), 0)
+    exposures = [float(2 ** rng.uniform(*STOPS)) for _ in range(MOST_DRAWS)]
+    clipping = [exposure for exposure in exposures if (largest * exposure >= 1).mean() >= LEAST_CLIPPED]
+    return clipping[0] if clipping else max(exposures)
 
 
 @dataclass(frozen=True)
