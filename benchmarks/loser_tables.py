@@ -23,24 +23,19 @@ Rows = Sequence[Measured]
 Figure = Callable[[Measured], float]
 Numbers = NDArray[np.float64]
 
-EDGES = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0, 1.5, float("inf"))
-"""Of the bins of depth, in stops."""
+BINS: Mapping[str, tuple[Figure, Sequence[float]]] = {
+    "true depth, stops": (lambda each: each.true.median, (0, 0.1, 0.25, 0.5, 0.75, 1, 1.5, float("inf"))),
+    "found depth, stops": (lambda each: each.found.median, (0, 0.1, 0.25, 0.5, 0.75, 1, 1.5, float("inf"))),
+    "largest flat area": (lambda each: each.area.flat, (0, 0.01, 0.1, 0.4, 1)),
+    "exposed up by, stops": (lambda each: each.stops or 0.0, (0.75, 1.25, 1.75, 2.25, float("inf"))),
+}
+"""Figures and the edges of their bins."""
 SHALLOW = 0.25
 """Stops of true median depth below which a clipped area counts as one that only just clips."""
 SHOWN_STRENGTHS = (0.5, 0.7, 0.8, 0.9)
 ALIKE = {"found": 0.1, "share": 0.1, "whole": 0.1, "flat": 0.1}
 """Most by which two pictures differ that count as alike: mean found depth in stops, and shares."""
 PAIRS = 8
-
-FIGURES: Mapping[str, Figure] = {
-    "true depth, median": lambda each: each.true.median,
-    "error of the conversion, dB": lambda each: -each.conversion,
-    "found depth, mean": lambda each: each.found.mean,
-    "found minus true depth": lambda each: each.found.mean - each.true.mean,
-    "clipped, share of the picture": lambda each: each.area.share,
-    "all channels clipped, share of these": lambda each: each.area.whole,
-    "largest flat area, share of the picture": lambda each: each.area.flat,
-}
 
 
 @dataclass(frozen=True)
@@ -79,9 +74,14 @@ def outcome(rows: Rows, gains: Numbers) -> Outcome:
     return Outcome(float(pooled), float(np.median(gains)), float(gains.min()), int((gains < -MUCH_WORSE).sum()))
 
 
-def bin_of(stops: float) -> int:
-    """The place among :data:`EDGES` of a depth."""
-    return int(np.searchsorted(EDGES, stops, side="right")) - 1
+def binned(rows: Rows, figure: Figure, edges: Sequence[float]) -> dict[str, Rows]:
+    """Pictures by bins of a figure, which hold their lower end; without empty ones."""
+    place = np.searchsorted(edges, numbers(rows, figure), side="right") - 1
+    bins: dict[str, Rows] = {}
+    for number, (low, high) in enumerate(pairwise(edges)):
+        title = f"{low:g} to {high:g}" if np.isfinite(high) else f"{low:g} and more"
+        bins[title] = [each for each, own in zip(rows, place, strict=True) if own == number]
+    return {title: some for title, some in bins.items() if some}
 
 
 def groups_of(rows: Rows) -> dict[str, Rows]:
@@ -139,35 +139,33 @@ def overview(groups: Mapping[str, Rows]) -> str:
     return table([*heads, "rank correlation", "found - true", "off by"], lines)
 
 
-def by_depth(rows: Rows) -> str:
-    """The gain in bins of the true median depth."""
-    lines = []
-    for place, (low, high) in enumerate(pairwise(EDGES)):
-        some = [each for each in rows if bin_of(each.true.median) == place]
-        if not some:
-            continue
-        figures = (lambda each: each.gain, lambda each: each.conversion, lambda each: each.found.median)
-        gain, conversion, found = (float(np.median(numbers(some, figure))) for figure in figures)
-        lost = [each for each in some if loses(each)]
-        wrong = f"{np.median(numbers(lost, lambda each: each.found.mean / each.true.mean)):.1f}" if lost else ""
-        end = f"{low:g} to {high:g}" if np.isfinite(high) else f"{low:g} and more"
-        cells = [f"{gain:+.2f}", f"{conversion:.1f}", f"{found:.2f}", share(len(lost), len(some)), wrong]
-        lines.append([end, str(len(some)), *cells])
-    heads = [
-        "true depth, stops",
-        "pictures",
-        "gain",
-        "conversion, dB",
-        "found depth",
-        "lose 1 dB",
-        "their found / true",
-    ]
-    return table(heads, lines)
-
-
 def with_strength(rows: Rows, strength: float) -> Numbers:
     """Gains of pictures with one power of the network's gain."""
     return numbers(rows, lambda each: float(np.interp(strength, STRENGTHS, each.by_strength)))
+
+
+def best_power(rows: Rows) -> float:
+    """The one power of the gain that would be best for all pictures, pooled."""
+    return max(STRENGTHS, key=lambda power: outcome(rows, with_strength(rows, power)).pooled)
+
+
+def by_bin(rows: Rows, title: str, figure: Figure, edges: Sequence[float]) -> str:
+    """Medians in bins of a figure, how many lose, and :func:`best_power`."""
+    shown: Sequence[tuple[Figure, str]] = (
+        (lambda each: each.gain, "{:+.2f}"),
+        (lambda each: each.conversion, "{:.1f}"),
+        (lambda each: each.true.median, "{:.2f}"),
+        (lambda each: each.found.median, "{:.2f}"),
+        (lambda each: abs(each.found.mean - each.true.mean), "{:.2f}"),
+    )
+    lines = []
+    for name, some in binned(rows, figure, edges).items():
+        lost = list(filter(loses, some))
+        times = f"{np.median(numbers(lost, lambda each: each.found.mean / each.true.mean)):.1f}" if lost else ""
+        medians = (form.format(np.median(numbers(some, each))) for each, form in shown)
+        lines.append([name, *medians, share(len(lost), len(some)), times, f"{best_power(some):g}"])
+    heads = [title, "gain", "conversion, dB", "true depth", "found depth", "off by"]
+    return table([*heads, "lose 1 dB", "found / true of these", "best power"], lines)
 
 
 def mended(rows: Rows) -> str:
@@ -189,17 +187,6 @@ def mended(rows: Rows) -> str:
     return table(["gain taken", "pooled", "median", "worst", "lose 1 dB", "median of those that lose as it is"], lines)
 
 
-def along(groups: Mapping[str, Rows]) -> str:
-    """Rank correlations of the gain with what is known of a picture, and with what could be."""
-    lines = []
-    for title, figure in FIGURES.items():
-        correlations = (
-            rank_correlation(numbers(rows, lambda each: each.gain), numbers(rows, figure)) for rows in groups.values()
-        )
-        lines.append([title, *(f"{each:+.2f}" for each in correlations)])
-    return table(["gain against", *groups], lines)
-
-
 def alike(a: Measured, b: Measured) -> bool:
     """Whether two pictures' clipped areas look alike and get about the same depth."""
     return abs(a.found.mean - b.found.mean) <= ALIKE["found"] and all(
@@ -207,21 +194,34 @@ def alike(a: Measured, b: Measured) -> bool:
     )
 
 
-def unlike_pairs(rows: Rows, most: int = PAIRS) -> list[tuple[Measured, Measured]]:
-    """Pictures that are :func:`alike` and whose true depths differ most, the shallow one first; no picture twice."""
+def alike_pairs(rows: Rows) -> list[tuple[Measured, Measured]]:
+    """Pairs of pictures that are :func:`alike`, the shallow one first; those whose true depths differ most lead."""
     found = [(a, b) if a.true.mean <= b.true.mean else (b, a) for a, b in combinations(rows, 2) if alike(a, b)]
-    found.sort(key=lambda pair: pair[0].true.mean - pair[1].true.mean)
+    return sorted(found, key=lambda pair: pair[0].true.mean - pair[1].true.mean)
+
+
+def without_repeats(found: Sequence[tuple[Measured, Measured]]) -> list[tuple[Measured, Measured]]:
+    """The first pairs in which no picture is met twice."""
     taken: list[tuple[Measured, Measured]] = []
     names: set[str] = set()
     for pair in found:
-        if names.isdisjoint(each.name for each in pair) and len(taken) < most:
+        if names.isdisjoint(each.name for each in pair):
             taken.append(pair)
             names |= {each.name for each in pair}
     return taken
 
 
 def pairs(rows: Rows) -> str:
-    """Table of :func:`unlike_pairs`."""
+    """How far the true depths of pictures differ that are :func:`alike`, with those that differ most."""
+    found = alike_pairs(rows)
+    if not found:
+        return "No two look alike."
+    apart = np.array([b.true.mean - a.true.mean for a, b in found])
+    others = np.median([abs(a.true.mean - b.true.mean) for a, b in combinations(rows, 2)])
+    said = (
+        f"{len(found)} pairs are alike; true depths differ by {np.median(apart):.2f} stops in the median (all pairs: "
+        f"{others:.2f}), by more than {SHALLOW:g} in {share(int((apart > SHALLOW).sum()), len(found))}.\n\n"
+    )
     lines = [
         [
             " and ".join(each.name for each in pair),
@@ -237,9 +237,9 @@ def pairs(rows: Rows) -> str:
                 )
             ),
         ]
-        for pair in unlike_pairs(rows)
+        for pair in without_repeats(found)[:PAIRS]
     ]
-    return table(["pair", "found depth", "true depth", "clipped", "all channels", "largest flat", "gain"], lines)
+    return said + table(["pair", "found depth", "true depth", "clipped", "all channels", "largest flat", "gain"], lines)
 
 
 def singles(rows: Rows) -> str:
@@ -278,9 +278,11 @@ def main() -> int:
     for path in options.file:
         groups = groups_of(read(path))
         whole = {name: rows for name, rows in groups.items() if not name.startswith("of")}
-        print(f"{path.name}\n\n{overview(groups)}\n\n{along(whole)}\n")
+        print(f"{path.name}\n\n{overview(groups)}\n")
         for name, rows in whole.items():
-            print(f"{name}\n\n{by_depth(rows)}\n\n{mended(rows)}\n\n{pairs(rows)}\n\n{singles(rows)}\n")
+            exposed = rows[0].stops is not None
+            binned_by = [by_bin(rows, title, *BINS[title]) for title in BINS if exposed or "exposed" not in title]
+            print("\n\n".join([name, *binned_by, mended(rows), pairs(rows), singles(rows)]) + "\n")
     return 0
 
 

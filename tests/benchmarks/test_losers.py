@@ -12,7 +12,18 @@ import numpy as np
 import pytest
 from held_out import PEAK, HeldOutPicture
 from judgement import PLAIN, evaluate, gain
-from loser_tables import alike, bin_of, groups_of, outcome, rank_correlation, read, unlike_pairs
+from loser_tables import (
+    alike,
+    alike_pairs,
+    best_power,
+    binned,
+    groups_of,
+    outcome,
+    pairs,
+    rank_correlation,
+    read,
+    without_repeats,
+)
 from losers import STRENGTHS, Area, Depth, Measured, area_of, figures_of, powered, stops_above_white, strength_for_depth
 
 from dcdr_deploy.imaging.transfer import linear_to_srgb
@@ -97,8 +108,18 @@ def test_pooled_gains_weigh_pixels() -> None:
     assert (found.median, found.worst, found.losers) == (4, -2, 1)
 
 
+def test_the_best_power_is_that_of_all_pixels() -> None:
+    falling = row(by_strength=tuple(-3 * strength for strength in STRENGTHS), count=100)
+    assert [best_power([each]) for each in (falling, row())] == [0, STRENGTHS[-1]]
+    assert best_power([falling, row("a/2", count=10)]) == 0
+    assert best_power([falling, row("a/2", count=10_000)]) > 1
+
+
 def test_bins_hold_their_lower_end() -> None:
-    assert [bin_of(stops) for stops in (0, 0.09, 0.1, 0.25, 9)] == [0, 0, 1, 2, 6]
+    rows = [row(f"a/{number}", true=true) for number, true in enumerate((0, 0.09, 0.1, 9))]
+    found = binned(rows, lambda each: each.true.median, (0, 0.1, 0.5, 1, np.inf))
+    names = {title: [each.name for each in some] for title, some in found.items()}
+    assert names == {"0 to 0.1": ["a/0", "a/1"], "0.1 to 0.5": ["a/2"], "1 and more": ["a/3"]}
 
 
 def test_rank_correlation_says_nothing_of_constants() -> None:
@@ -128,7 +149,11 @@ def test_pairs_look_alike_and_differ_most_in_truth() -> None:
     ]
     assert not alike(rows[0], rows[3])
     assert not alike(rows[0], rows[4])
-    assert [(a.name, b.name) for a, b in unlike_pairs(rows)] == [("a/1", "a/2")]
+    found = alike_pairs(rows)
+    assert [(a.name, b.name) for a, b in found] == [("a/1", "a/2"), ("a/1", "a/3"), ("a/3", "a/2")]
+    assert without_repeats(found) == found[:1]
+    assert "3 pairs are alike; true depths differ by 0.40 stops in the median" in pairs(rows)
+    assert "by more than 0.25 in 3 of 3" in pairs(rows)
 
 
 def test_what_is_measured_is_kept_and_shown(
