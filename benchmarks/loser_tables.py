@@ -1,6 +1,6 @@
 """What losers.py kept, as tables: which pictures lose, what goes along with it, and what would mend it.
 
-python benchmarks/loser_tables.py losers.jsonl [more.jsonl]
+python benchmarks/loser_tables.py losers.jsonl [more.jsonl ...]                          of all pictures together
 """
 
 from __future__ import annotations
@@ -32,7 +32,9 @@ BINS: Mapping[str, tuple[Figure, Sequence[float]]] = {
 """Figures and the edges of their bins."""
 SHALLOW = 0.25
 """Stops of true median depth below which a clipped area counts as one that only just clips."""
-SHOWN_STRENGTHS = (0.5, 0.7, 0.8, 0.9)
+TOO_DEEP = 1.4
+"""Times the true mean depth from which a found one counts as much too deep."""
+SHOWN_STRENGTHS = (0.5, 0.7, 0.8, 0.9, 1.2)
 ALIKE = {"found": 0.1, "share": 0.1, "whole": 0.1, "flat": 0.1}
 """Most by which two pictures differ that count as alike: mean found depth in stops, and shares."""
 PAIRS = 8
@@ -123,11 +125,13 @@ def overview(groups: Mapping[str, Rows]) -> str:
             numbers(rows, figure) for figure in (lambda each: each.true.mean, lambda each: each.found.mean)
         )
         shallow = [each for each in rows if each.true.median < SHALLOW]
-        deep = [each for each in rows if each.true.median >= SHALLOW]
+        deeper = [each for each in rows if each.true.median >= SHALLOW]
+        too_deep = [each for each in rows if each.found.mean > TOO_DEEP * each.true.mean]
+        others = [each for each in rows if each.found.mean <= TOO_DEEP * each.true.mean]
         lines.append(
             [
                 name,
-                *(share(sum(map(loses, some)), len(some)) for some in (rows, shallow, deep)),
+                *(share(sum(map(loses, some)), len(some)) for some in (rows, shallow, deeper, too_deep, others)),
                 f"{found.pooled:+.2f}",
                 f"{found.median:+.2f}",
                 f"{rank_correlation(true, guessed):.2f}",
@@ -135,8 +139,8 @@ def overview(groups: Mapping[str, Rows]) -> str:
                 f"{np.abs(guessed - true).mean():.2f}",
             ]
         )
-    heads = ["pictures", "lose 1 dB", f"shallow (< {SHALLOW:g} stop)", "deeper", "pooled", "median"]
-    return table([*heads, "rank correlation", "found - true", "off by"], lines)
+    lose = ["lose 1 dB", f"true depth < {SHALLOW:g} stop", "deeper", f"found > {TOO_DEEP:g} x true", "others"]
+    return table(["pictures", *lose, "pooled", "median", "rank correlation", "found - true", "off by"], lines)
 
 
 def with_strength(rows: Rows, strength: float) -> Numbers:
@@ -275,14 +279,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("file", type=Path, nargs="+")
     options = parser.parse_args()
-    for path in options.file:
-        groups = groups_of(read(path))
-        whole = {name: rows for name, rows in groups.items() if not name.startswith("of")}
-        print(f"{path.name}\n\n{overview(groups)}\n")
-        for name, rows in whole.items():
-            exposed = rows[0].stops is not None
-            binned_by = [by_bin(rows, title, *BINS[title]) for title in BINS if exposed or "exposed" not in title]
-            print("\n\n".join([name, *binned_by, mended(rows), pairs(rows), singles(rows)]) + "\n")
+    groups = groups_of([each for path in options.file for each in read(path)])
+    print(f"{overview(groups)}\n")
+    for name, rows in groups.items():
+        if name.startswith("of these"):
+            continue
+        exposed = rows[0].stops is not None
+        binned_by = [by_bin(rows, title, *BINS[title]) for title in BINS if exposed or "exposed" not in title]
+        print("\n\n".join([name, *binned_by, mended(rows), pairs(rows), singles(rows)]) + "\n")
     return 0
 
 
