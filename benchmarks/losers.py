@@ -237,7 +237,7 @@ def parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main() -> int:
     options = parsed()
-    with options.output.open("w", encoding="utf-8") as file:
+    with options.output.open("w", encoding="utf-8", buffering=1) as file:
         for each in measure(options):
             file.write(json.dumps(rounded(asdict(each))) + "\n")
     return 0
