@@ -28,9 +28,9 @@ from torch import Tensor
 from dcdr_deploy.engines.cuda.compiler import compile_cubin
 from dcdr_deploy.engines.cuda.convolution import ConvolutionArguments, ConvolutionKernels
 from dcdr_deploy.engines.cuda.convolution_table import Variant, variants
+from dcdr_deploy.engines.cuda.tuning.tune import BOUND
 
 SIZES = [(1, 1, 1), (2, 17, 19), (1, 5, 67), (1, 34, 3), (3, 133, 251)]
-BOUND = 1e-3
 _MARGIN = 4096
 _POISON = float("nan")
 

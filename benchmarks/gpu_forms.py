@@ -2,12 +2,13 @@
 
 Every form of ``launches.Form`` computes the same. Each is checked launch by launch on a small frame and as a whole
 against torch in FP32; first call, second call and graph replay have to be equal to the bit. Then all are timed in turns
-by graph replays. The last lines say which is fastest, and what belongs into ``program.FEWER_LAUNCHES``.
+by graph replays. The last lines say which is fastest, and what belongs into ``measures.FEWER_LAUNCHES``.
 """
 
 from __future__ import annotations
 
 import statistics
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,10 +17,9 @@ from gpu_frame_checks import MODEL, Failures, Shape, check_launches, check_resul
 from gpu_frame_times import launch_times, spread
 from gpu_measure import event_times
 
-from dcdr_deploy.engines.cuda.launches import Form
+from dcdr_deploy.engines.cuda.measures import CUTS, FEWER_LAUNCHES, FEWEST, SEPARATE
 from dcdr_deploy.engines.cuda.memory import Place
 from dcdr_deploy.engines.cuda.network import CudaNetwork
-from dcdr_deploy.engines.cuda.program import FEWER_LAUNCHES, fewer_launches
 from dcdr_deploy.engines.cuda.tiles import CHANNELS, FLAG_BYTES
 from dcdr_deploy.engines.cuda.weights import read_onnx
 
@@ -27,18 +27,6 @@ SMALL_FRAME = (2, 68, 92)
 CHECKED: tuple[Shape, ...] = ((1, 4, 4), (2, 360, 644), (1, 1080, 1920), (1, 2160, 3840))
 TIMED: tuple[Shape, ...] = ((1, 540, 960), (1, 1080, 1920), (1, 2160, 3840))
 ROUNDS, REPLAYS = 3, 12
-SEPARATE, FEWEST = "one launch each", "fewest launches"
-
-
-def forms(sm: int) -> dict[str, Form]:
-    """Return the forms to compare by name, the one without any change first."""
-    fewest = fewer_launches(sm)
-    return {
-        SEPARATE: Form(),
-        "two convolutions at once": Form(tile=fewest.tile),
-        "hidden maps together": Form(hidden_together=True),
-        FEWEST: fewest,
-    }
 
 
 class Run:
@@ -111,12 +99,12 @@ def compare_launches(networks: dict[str, CudaNetwork], shape: Shape) -> None:
 def verdict(sm: int, found: dict[Shape, dict[str, float]], right: bool) -> str:
     """Say which form is fastest at the largest size, and what the table should hold."""
     if not right:
-        return f"VERDICT SM{sm}: results are wrong, see above; leave program.FEWER_LAUNCHES as it is"
+        return f"VERDICT SM{sm}: results are wrong, see above; leave measures.FEWER_LAUNCHES as it is"
     largest = found[max(found)]
     fastest = min(largest, key=largest.__getitem__)
     slower = [shape for shape, times in found.items() if times[FEWEST] > 1.002 * times[SEPARATE]]
     if fastest == FEWEST and not slower:
-        advice = f"{sm} belongs into program.FEWER_LAUNCHES ({'it is there' if sm in FEWER_LAUNCHES else 'it is not'})"
+        advice = f"{sm} belongs into measures.FEWER_LAUNCHES ({'it is there' if sm in FEWER_LAUNCHES else 'it is not'})"
     else:
         advice = f"fewest launches are slower than one each at {slower or 'no size'}: choose by the lines above"
     return f"VERDICT SM{sm}: fastest is {fastest!r}, {largest[fastest]:.2f} ms for {largest[SEPARATE]:.2f}; {advice}"
@@ -126,11 +114,10 @@ def run(engine: Any, failures: Failures) -> None:
     """Check and time all forms; print the verdict."""
     device, kernels = engine._device, engine._network._kernels
     weights = read_onnx(MODEL)
-    chosen = forms(kernels.sm)
     networks: dict[str, CudaNetwork] = {}
-    for name, form in chosen.items():
+    for name in CUTS:
         with failures.piece(f"network, {name}"):
-            networks[name] = CudaNetwork(device, weights, kernels, form)
+            networks[name] = CudaNetwork(device, weights, kernels, replace(kernels.measures, cut=name).form)
     with failures.piece(f"launches {SMALL_FRAME}"):
         check_launches(device, networks[FEWEST], SMALL_FRAME, failures)
     for shape in CHECKED:
@@ -143,6 +130,6 @@ def run(engine: Any, failures: Failures) -> None:
     with failures.piece("launches apart"):
         compare_launches(networks, TIMED[-1])
     if found:
-        print(verdict(kernels.sm, found, right=not failures.count), flush=True)
+        print(verdict(kernels.measures.sm, found, right=not failures.count), flush=True)
     for network in networks.values():
         network.close()

@@ -40,13 +40,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=85.0, help="time for everything")
     parser.add_argument("--parts", default=",".join(PARTS), help="what to run")
-    parser.add_argument("--measures", help="measures of the convolutions' kernels to take, from gpu_convolution.py")
     parser.add_argument("--part", choices=PARTS, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.measures and Path(options.measures).is_file():
-        adopted = importlib.import_module("gpu_convolution").adopt(options.measures)
-        if not options.part:
-            print(adopted, flush=True)
     if options.part in CHECKS:
         return run_checks(CHECKS[options.part])
     if options.part == "forms":
@@ -61,7 +56,6 @@ def main() -> int:
         limit = min(left, CHECK_SECONDS) if part in CHECKS else left
         print(f"== {part}", flush=True)
         command = [sys.executable, __file__, "--part", part, "--seconds", f"{limit - 4:.0f}"]
-        command += ["--measures", options.measures] if options.measures else []
         try:
             code = subprocess.run(command, timeout=limit, check=False).returncode
         except subprocess.TimeoutExpired:

@@ -188,6 +188,16 @@ STEPS: tuple[Step, ...] = (
         needs=("GPU", "torch", "cuda"),
     ),
     Step(
+        "tune",
+        "which kernels of the engine are fastest on this GPU, and by how much",
+        ("gpu_tune.py", "--seconds", "{seconds}", "--output", "{folder}/measured.json"),
+        seconds=90,
+        margin=30,
+        least=50,
+        needs=("GPU", "cuda"),
+        writes=("measured.json",),
+    ),
+    Step(
         "files",
         "frames a second of videos, and of a folder of 4K pictures",
         ("gpu_files.py", "--output", "{folder}/files.md", "--seconds", "{seconds}"),

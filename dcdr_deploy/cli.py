@@ -61,6 +61,9 @@ COMMANDS: dict[str, LazyCommand] = {
     "build-engine": LazyCommand(
         "dcdr_deploy.commands.build_engine:command", "Compile an ONNX file to a TensorRT engine.", "rtx"
     ),
+    "tune": LazyCommand(
+        "dcdr_deploy.commands.tune:command", "Measure the kernels of backend cuda on this GPU.", "cuda-kernels"
+    ),
     "inspect": LazyCommand("dcdr_deploy.commands.inspect:command", "Show what a model file holds.", "export"),
     "train": LazyCommand("dcdr_deploy.commands.train:command", "Train a network.", "train"),
     "evaluate": LazyCommand("dcdr_deploy.commands.evaluate:command", "Compare HDR pictures with their ground truth."),

@@ -25,6 +25,7 @@ Examples:
 \b
 GPUs by --sm: 75 RTX 20, T4; 80 A100; 86 RTX 30; 89 RTX 40, L4; 120 RTX 50.
 Without ONNX: the only .onnx in the working directory, else the demo weights.
+Backend cuda has no engine file: `dcdr-deploy tune` fits its kernels to this GPU.
 The engine NAME.<precision>.<sm>.engine and its .json sidecar belong together:
 `run` needs both.
 """

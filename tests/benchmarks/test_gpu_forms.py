@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 pytest.importorskip("torch")
 import gpu_forms as script
 
 from dcdr_deploy.engines.cuda.launches import Form
+from dcdr_deploy.engines.cuda.measures import CUTS, by_table
 
 SMALL, LARGE = (1, 540, 960), (1, 2160, 3840)
 
 
 def times(separate: float, fewest: float, others: float = 23.0) -> dict[str, float]:
-    between = dict.fromkeys(list(script.forms(90))[1:-1], others)
+    between = dict.fromkeys(list(CUTS)[1:-1], others)
     return {script.SEPARATE: separate, **between, script.FEWEST: fewest}
 
 
 def test_the_first_form_is_one_launch_each_and_the_last_has_all_changes():
-    forms = script.forms(90)
+    forms = {name: replace(by_table(90), cut=name).form for name in CUTS}
     first, *_, last = forms
     assert (first, last) == (script.SEPARATE, script.FEWEST)
     assert forms[script.SEPARATE] == Form()
@@ -30,7 +33,7 @@ def test_the_first_form_is_one_launch_each_and_the_last_has_all_changes():
 def test_fewer_launches_that_are_faster_everywhere_are_recommended():
     said = script.verdict(90, {SMALL: times(1.6, 1.5), LARGE: times(23.3, 22.5)}, right=True)
     assert "22.50 ms for 23.30" in said
-    assert "90 belongs into program.FEWER_LAUNCHES" in said
+    assert "90 belongs into measures.FEWER_LAUNCHES" in said
 
 
 @pytest.mark.parametrize(

@@ -43,10 +43,11 @@ OK = CUresult.CUDA_SUCCESS
 
 @dataclass
 class Token:
-    """One recording of an event."""
+    """One recording of an event, and the driver's clock when it was reached."""
 
     stream: int
     done: bool = False
+    time: float = 0.0
 
 
 @dataclass
@@ -88,10 +89,11 @@ class FakeDriver:
         shared_allowed: bytes of dynamic shared memory, by kernel and device.
         device: the current device's handle.
         resident: blocks that a multiprocessor holds at a time.
+        clock: milliseconds; stands still but for what work adds to it.
     """
 
     CUresult = CUresult
-    CUevent_flags = SimpleNamespace(CU_EVENT_DISABLE_TIMING=2)
+    CUevent_flags = SimpleNamespace(CU_EVENT_DEFAULT=0, CU_EVENT_DISABLE_TIMING=2)
     CUstream_flags = SimpleNamespace(CU_STREAM_NON_BLOCKING=1)
     CUstreamCaptureMode = SimpleNamespace(CU_STREAM_CAPTURE_MODE_THREAD_LOCAL=1)
     CUfunction_attribute = SimpleNamespace(CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES=8)
@@ -122,7 +124,7 @@ class FakeDriver:
         """
         self.memory, self.used = memory, 0
         self.sms, self.multiprocessors, self.run = tuple(sms), multiprocessors, run
-        self.device, self.resident = DEVICE, 1
+        self.device, self.resident, self.clock = DEVICE, 1, 0.0
         self.called: list[str] = []
         self.trace: list[tuple[str, int]] = []
         self.launches: list[Launch] = []
@@ -190,7 +192,7 @@ class FakeDriver:
         if work.action is not None:
             work.action()
         if work.sets is not None:
-            work.sets.done = True
+            work.sets.done, work.sets.time = True, self.clock
 
     def _reach(self, token: Token) -> None:
         while not token.done:
@@ -231,6 +233,9 @@ class FakeDriver:
 
     def cuGetErrorString(self, status: int) -> tuple:
         return OK, CUresult(status).name.removeprefix("CUDA_ERROR_").lower().replace("_", " ").encode()
+
+    def cuDriverGetVersion(self) -> tuple:
+        return OK, 13000
 
     def cuDeviceGetCount(self) -> tuple:
         return OK, len(self.sms)
@@ -364,6 +369,14 @@ class FakeDriver:
         if status is OK and token is not None:
             self._reach(token)
         return (status,)
+
+    def cuEventElapsedTime(self, start: int, end: int) -> tuple:
+        first, last = self._events[start], self._events[end]
+        assert first is not None
+        assert last is not None
+        assert first.done
+        assert last.done
+        return OK, last.time - first.time
 
     def cuStreamBeginCapture(self, stream: int, mode: int) -> tuple:
         assert stream not in self._captures

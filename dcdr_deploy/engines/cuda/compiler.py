@@ -11,17 +11,15 @@ import hashlib
 import importlib
 import importlib.util
 import logging
-import os
 import re
-import stat
 from pathlib import Path
 from typing import Any
 
-from dcdr_deploy.engines.cuda import convolution_table
+from dcdr_deploy.engines.cuda import cached
+from dcdr_deploy.engines.cuda.convolution_table import instantiations, variants
 from dcdr_deploy.engines.cuda.driver import nearest_sm
-from dcdr_deploy.errors import EngineError, MissingDependency, OutputError
+from dcdr_deploy.errors import EngineError, MissingDependency
 from dcdr_deploy.system.faults import one_line
-from dcdr_deploy.system.files import atomic_path, cache_folder
 from dcdr_deploy.system.packages import install_line
 
 EXTRA = "cuda-kernels"
@@ -32,8 +30,8 @@ SOURCES = {
 }
 """CUDA sources by name."""
 
-GENERATED = {"convolution": convolution_table.instantiations}
-"""What is added to a source's text for an SM: the kernels that are made of its templates there."""
+GENERATED = {"convolution": lambda sm: instantiations(variants(sm))}
+"""What is added to a source's text for an SM: the kernels that are made of its templates there, by the table."""
 
 SUPPORTED_SMS = (75, 80, 86, 87, 88, 89, 90, 100, 103, 110, 120, 121)
 """Compute capabilities that can be compiled for, ascending. An older NVRTC may know fewer."""
@@ -69,7 +67,11 @@ def _with_headers(path: Path) -> str:
 def source_hash(source: str) -> str:
     """Return the SHA-256, in hexadecimal digits, of a source for all SMs and the options it is compiled with."""
     generated = [GENERATED[source](sm) for sm in SUPPORTED_SMS] if source in GENERATED else []
-    return hashlib.sha256("\0".join((source_text(source), *generated, *OPTIONS)).encode()).hexdigest()
+    return _hash(source_text(source), *generated)
+
+
+def _hash(*texts: str) -> str:
+    return hashlib.sha256("\0".join((*texts, *OPTIONS)).encode()).hexdigest()
 
 
 def target_sm(sm: int) -> int:
@@ -85,25 +87,34 @@ def target_sm(sm: int) -> int:
     return nearest
 
 
-def compile_cubin(source: str, sm: int) -> bytes:
+def compile_cubin(source: str, sm: int, text: str | None = None) -> bytes:
     """Return a source compiled for one compute capability, from the cache where it is there.
 
     Args:
         source: name in :data:`SOURCES`.
         sm: compute capability such as 86.
+        text: the source with other measures than the table's; ``None`` for :func:`source_text`.
 
     Raises:
         MissingDependency: cuda-bindings, NVRTC or the CUDA headers are not installed.
         EngineError: NVRTC does not know the SM, or the source does not compile; carries the compiler's first error.
     """
-    nvrtc = _load_nvrtc()
-    version = ".".join(map(str, _call(nvrtc, "nvrtcVersion")))
-    path = cache_folder() / "kernels" / f"{source}.sm{sm}.nvrtc{version}.{source_hash(source)[:32]}.cubin"
+    digest = source_hash(source) if text is None else _hash(text)
+    path = cached.place(f"{source}.sm{sm}.nvrtc{compiler_version()}.{digest[:32]}.cubin")
     cubin = _read_cached(path)
     if cubin is None:
-        cubin = compile_text(source_text(source, sm), sm, name=f"{source}.cu")
-        _write_cached(path, cubin)
+        cubin = compile_text(source_text(source, sm) if text is None else text, sm, name=f"{source}.cu")
+        cached.write(path, hashlib.sha256(cubin).digest() + cubin)
     return cubin
+
+
+def compiler_version() -> str:
+    """Return NVRTC's version, such as ``"13.0"``.
+
+    Raises:
+        MissingDependency: as :func:`compile_cubin`.
+    """
+    return ".".join(map(str, _call(_load_nvrtc(), "nvrtcVersion")))
 
 
 def compile_text(text: str, sm: int, name: str) -> bytes:
@@ -121,8 +132,9 @@ def compile_text(text: str, sm: int, name: str) -> bytes:
     nvrtc = _load_nvrtc()
     known = [int(each) for each in _call(nvrtc, "nvrtcGetSupportedArchs")]
     if sm not in known:
-        version = ".".join(map(str, _call(nvrtc, "nvrtcVersion")))
-        raise EngineError(f"NVRTC {version} cannot compile for SM{sm}, only for {', '.join(map(str, known))}")
+        raise EngineError(
+            f"NVRTC {compiler_version()} cannot compile for SM{sm}, only for {', '.join(map(str, known))}"
+        )
     options = [*OPTIONS, f"--gpu-architecture=sm_{_ARCHITECTURES.get(sm, sm)}", f"--include-path={_include_folder()}"]
     program = _call(nvrtc, "nvrtcCreateProgram", text.encode(), name.encode(), 0, [], [])
     try:
@@ -179,50 +191,11 @@ def _first_error(log: str) -> str:
 
 def _read_cached(path: Path) -> bytes | None:
     """Return the cubin kept in a file, ``None`` where there is none or the checksum at its start does not fit."""
-    try:
-        if not _folders_are_ours(path):
-            return None
-        with path.open("rb") as file:
-            if not _is_ours(os.fstat(file.fileno())):
-                _log.warning("%s can be written by others and is not used; the kernel is compiled again", path)
-                return None
-            kept = file.read()
-    except OSError:
+    kept = cached.read(path, "the kernel is compiled again")
+    if kept is None:
         return None
     digest, cubin = kept[:_DIGEST_BYTES], kept[_DIGEST_BYTES:]
     if hashlib.sha256(cubin).digest() != digest:
         _log.warning("%s is not as it was written; the kernel is compiled again", path)
         return None
     return cubin
-
-
-def _is_ours(state: os.stat_result) -> bool:
-    """Whether nobody else can have put a file there: code for the GPU runs with the rights of its user."""
-    if not hasattr(os, "geteuid"):
-        return True
-    return state.st_uid in (os.geteuid(), 0) and not state.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
-
-
-def _folders_are_ours(path: Path) -> bool:
-    """Whether nobody else can put files into the two folders that are ours in the cache.
-
-    Raises:
-        OSError: one is not there.
-    """
-    return all(_is_ours(folder.stat()) for folder in (path.parent.parent, path.parent))
-
-
-def _write_cached(path: Path, cubin: bytes) -> None:
-    """Keep a cubin where its owner alone can write, whatever the process's mask (XDG Base Directory Specification)."""
-    try:
-        for folder in (path.parent.parent, path.parent):
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            folder.mkdir(mode=0o700, exist_ok=True)
-        if not _folders_are_ours(path):
-            _log.warning("%s can be written by others: no kernels are kept; `chmod 700` it if it is yours", path.parent)
-            return
-        with atomic_path(path) as temporary:
-            temporary.chmod(0o600)
-            temporary.write_bytes(hashlib.sha256(cubin).digest() + cubin)
-    except (OutputError, OSError) as error:
-        _log.warning("the compiled kernel is not kept: %s", error)

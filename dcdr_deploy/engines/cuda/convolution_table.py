@@ -6,7 +6,8 @@ shared memory of the launches.
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass
+from collections.abc import Mapping
+from dataclasses import Field, astuple, dataclass, fields
 from functools import cache
 
 HIDDEN = 8
@@ -89,9 +90,18 @@ class Variant:
     shape: Shape
     blocks: int = 1
 
+    @property
+    def label(self) -> str:
+        """The measures in words, such as ``"rows=2 stages=1 /2"``: what is not usual, and the blocks."""
+        words = [f"{each.name}={getattr(self.shape, each.name)}" for each in fields(Shape)[2:] if self._unusual(each)]
+        return " ".join([*words, f"/{self.blocks}"])
+
+    def _unusual(self, field: Field[int]) -> bool:
+        return bool(getattr(self.shape, field.name) != field.default)
+
 
 # What a kernel is for is its key: input and output channels, and what else it does. SM90's measures are the fastest of
-# those that benchmarks/gpu_convolution.py timed on an H200 (4_32, 32_16 and 32_3 were not varied); those of _LARGE are
+# those that were timed on an H200 (4_32, 32_16 and 32_3 were not varied); those of _LARGE are
 # within 2 % of the fastest there without wgmma, but for 32_32_up, whose fastest spills on other SMs. On those
 # nothing has been timed: they have what their shared memory and registers hold of it.
 _LARGE = {
@@ -193,6 +203,6 @@ def instantiation(name: str, variant: Variant) -> str:
     return f"CONVOLUTION({name}, {variant.blocks}, {variant.shape.shared_bytes}, {numbers})"
 
 
-def instantiations(sm: int) -> str:
-    """Return the end of ``convolution.cu`` for an SM: a line for each kernel."""
-    return "".join(f"{instantiation(PREFIX + key, each)}\n" for key, each in variants(sm).items())
+def instantiations(table: Mapping[str, Variant]) -> str:
+    """Return the end of ``convolution.cu`` for kernels by what they are for: a line for each."""
+    return "".join(f"{instantiation(PREFIX + key, each)}\n" for key, each in table.items())

@@ -29,7 +29,7 @@ from dcdr_deploy.engines.cuda.memory import Device
 from dcdr_deploy.engines.cuda.tiled import TiledEngine, sm_of
 from dcdr_deploy.engines.cuda.tiles import CHANNELS, TilesInFlight
 from dcdr_deploy.engines.cuda.weights import Weights
-from dcdr_deploy.errors import EngineError
+from dcdr_deploy.errors import EngineError, MissingDependency
 from dcdr_deploy.modelfile.names import ONNX_SUFFIX
 from dcdr_deploy.system import hardware, packages
 
@@ -118,12 +118,37 @@ def load(path: Path, options: EngineOptions = DEFAULT_OPTIONS) -> Engine:
     problem = refusal(path, options)
     if problem:
         raise EngineError(f"backend {NAME} does not run {path}: {problem}")
-    index = options.device_index
+    index = _new_enough(options.device_index)
+    read = weight_files.read_onnx if path.suffix.lower() == ONNX_SUFFIX else weight_files.read_checkpoint
+    return CudaEngine(path, read(path), index)
+
+
+def _new_enough(index: int) -> int:
     sm = sm_of(index)
     if sm is not None and sm < OLDEST_SM:
         raise EngineError(f"GPU {index} (SM{sm}) is too old: backend {NAME} takes SM{OLDEST_SM} or later")
-    read = weight_files.read_onnx if path.suffix.lower() == ONNX_SUFFIX else weight_files.read_checkpoint
-    return CudaEngine(path, read(path), index)
+    return index
+
+
+def gpu_of_device(device: str) -> int:
+    """Return the number of a GPU, in CUDA's counting, on which the kernels can run.
+
+    Args:
+        device: as :class:`EngineOptions` has it.
+
+    Raises:
+        MissingDependency: a package is not installed.
+        EngineError: there is no such GPU, or it or its driver is too old.
+    """
+    options = EngineOptions(device)
+    if options.kind == DEVICE_CPU:
+        raise EngineError(f"backend {NAME} has kernels for NVIDIA GPUs only; `device` takes cuda, cuda:1 and so on")
+    state = availability()
+    if state.install:
+        raise MissingDependency(f"backend {NAME} does not run here: {state.reason}; {state.install}")
+    if not state.ok:
+        raise EngineError(f"backend {NAME} does not run here: {state.reason}; dcdr-deploy doctor shows what does")
+    return _new_enough(options.device_index)
 
 
 class CudaEngine(TiledEngine):
@@ -142,20 +167,23 @@ class CudaEngine(TiledEngine):
             EngineOutOfMemory: the GPU has no room for the weights.
             EngineError: the GPU failed.
         """
+        from dcdr_deploy.engines.cuda.measures import by_table
         from dcdr_deploy.engines.cuda.network import CudaNetwork, compile_kernels
 
         with ExitStack() as resources:
             self._device = Device(device_index)
             resources.callback(self._device.close)
-            self._network = CudaNetwork(self._device, weights, compile_kernels(self._device))
+            kernels = compile_kernels(self._device)
+            self._network = CudaNetwork(self._device, weights, kernels)
             resources.callback(self._network.close)
             self._tiles = TilesInFlight(self._device, self._network, (1, TILES_TOGETHER))
             resources.callback(self._tiles.close)
             pixels = int(np.prod(_TYPICAL))
+            measured = "" if kernels.measures == by_table(kernels.measures.sm) else ", kernels measured here"
             copies = _SLOTS * CHANNELS * (np.dtype(np.float32).itemsize + self._network.outgoing.itemsize)
             self.info = EngineInfo(
                 backend=NAME,
-                device=f"CUDA (GPU {device_index}, {self._device.name}, SM{self._device.sm}), {PRECISION}",
+                device=f"CUDA (GPU {device_index}, {self._device.name}, SM{self._device.sm}), {PRECISION}{measured}",
                 precision=PRECISION,
                 model=path,
                 metadata=weights.metadata,

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dcdr_deploy.engines.cuda.driver import Library, call, device_sm, load_driver
+from dcdr_deploy.engines.cuda.driver import Library, call, device_attribute, device_sm, load_driver
 
 
 @dataclass(frozen=True)
@@ -52,11 +52,17 @@ class Memory:
 
 
 class Event:
-    """A point in a stream that another stream, or the host, can wait for."""
+    """A point in a stream that another stream, or the host, can wait for.
 
-    def __init__(self, bindings: Any) -> None:
+    Args:
+        bindings: the driver.
+        timed: it keeps the time too, which costs a little.
+    """
+
+    def __init__(self, bindings: Any, timed: bool = False) -> None:
         self._driver = bindings
-        flags = bindings.CUevent_flags.CU_EVENT_DISABLE_TIMING
+        kinds = bindings.CUevent_flags
+        flags = kinds.CU_EVENT_DEFAULT if timed else kinds.CU_EVENT_DISABLE_TIMING
         self.handle = call(bindings, "cuEventCreate", flags)
 
     @property
@@ -68,6 +74,10 @@ class Event:
     def synchronise(self) -> None:
         """Wait until what was in the stream before the event is done; at once if it was never recorded."""
         call(self._driver, "cuEventSynchronize", self.handle)
+
+    def since(self, earlier: Event) -> float:
+        """Return the milliseconds from another timed event to this one, both of which are reached."""
+        return float(call(self._driver, "cuEventElapsedTime", earlier.handle, self.handle))
 
     def close(self) -> None:
         """Destroy the event."""
@@ -195,6 +205,16 @@ class Device:
         """Compute capability as two or three digits, e.g. 86."""
         return device_sm(self._driver, self._device)
 
+    @property
+    def multiprocessors(self) -> int:
+        """How many multiprocessors the GPU has."""
+        return device_attribute(self._driver, "MULTIPROCESSOR_COUNT", self._device)
+
+    @property
+    def driver_version(self) -> int:
+        """The newest CUDA that the driver knows, e.g. 13000."""
+        return int(call(self._driver, "cuDriverGetVersion"))
+
     def free_memory(self) -> int:
         """Return the bytes that can still be allocated."""
         return int(call(self._driver, "cuMemGetInfo")[0])
@@ -220,9 +240,9 @@ class Device:
         """Create a stream that does not wait for the default stream."""
         return Stream(self._driver)
 
-    def create_event(self) -> Event:
-        """Create an event."""
-        return Event(self._driver)
+    def create_event(self, timed: bool = False) -> Event:
+        """Create an event; a timed one can be asked how long after another one it was reached."""
+        return Event(self._driver, timed)
 
     def load_library(self, cubin: bytes) -> Library:
         """Load the kernels of a cubin.

@@ -16,15 +16,17 @@ from typing import Any
 import numpy as np
 
 from dcdr_deploy.engines.cuda import picture
-from dcdr_deploy.engines.cuda.compiler import compile_cubin, target_sm
+from dcdr_deploy.engines.cuda.compiler import compile_cubin
 from dcdr_deploy.engines.cuda.convolution import ConvolutionArguments, ConvolutionKernels
 from dcdr_deploy.engines.cuda.dcrb import DcrbArguments, DcrbKernels2
 from dcdr_deploy.engines.cuda.launches import IMAGE, SMALL, Form, Shape
+from dcdr_deploy.engines.cuda.measures import Measures
 from dcdr_deploy.engines.cuda.memory import Device, Memory, Place, Stream
 from dcdr_deploy.engines.cuda.picture import PictureArguments, PictureKernels
-from dcdr_deploy.engines.cuda.program import Arguments, PackedWeights, Program, form_for, frame_of, pack, program
+from dcdr_deploy.engines.cuda.program import Arguments, PackedWeights, Program, frame_of, pack, program
 from dcdr_deploy.engines.cuda.recorded import RecordedWork
 from dcdr_deploy.engines.cuda.tiles import CHANNELS, FLAG_BYTES
+from dcdr_deploy.engines.cuda.tuning.kept import kept_measures
 from dcdr_deploy.engines.cuda.weights import Weights
 from dcdr_deploy.errors import EngineError, EngineOutOfMemory
 
@@ -38,23 +40,25 @@ SOURCES = ("convolution", "dcrb2", picture.SOURCE)
 class NetworkKernels:
     """All kernels of a network, ready on one GPU."""
 
-    def __init__(self, device: Device, cubins: Mapping[str, tuple[int, bytes]], driver: Any = None) -> None:
+    def __init__(self, device: Device, cubins: Mapping[str, bytes], measures: Measures, driver: Any = None) -> None:
         """Load the kernels.
 
         Args:
             device: the GPU.
-            cubins: SM and compiled source, by the name of the source.
+            cubins: compiled sources by name.
+            measures: that they were compiled with.
             driver: stands in for ``cuda.bindings.driver`` in tests.
 
         Raises:
             EngineError: the GPU or its driver refuses them.
         """
-        convolution = ConvolutionKernels(dict([cubins["convolution"]]), driver)
-        block = DcrbKernels2(dict([cubins["dcrb2"]]), driver)
+        sm = measures.sm
+        convolution = ConvolutionKernels({sm: cubins["convolution"]}, driver, lambda _: measures.convolutions)
+        block = DcrbKernels2({sm: cubins["dcrb2"]}, driver, measures.block.shape(sm))
         for kernels in (convolution, block):
             kernels.prepare()
-        self.sm = cubins["convolution"][0]
-        self._picture = PictureKernels(device.load_library(cubins[picture.SOURCE][1]))
+        self.measures = measures
+        self._picture = PictureKernels(device.load_library(cubins[picture.SOURCE]))
         self._launch = {ConvolutionArguments: convolution.launch, DcrbArguments: block.launch}
 
     def read(self, arguments: PictureArguments, stream: int) -> None:
@@ -70,17 +74,21 @@ class NetworkKernels:
         self._launch[type(arguments)](arguments, stream)  # type: ignore[operator]
 
 
-def compile_kernels(device: Device) -> NetworkKernels:
+def compile_kernels(device: Device, measures: Measures | None = None) -> NetworkKernels:
     """Compile a network's kernels for a GPU, or take them from the cache, and load them.
+
+    Args:
+        device: the GPU.
+        measures: of the kernels; by default what was measured on this GPU and kept, else the table's.
 
     Raises:
         MissingDependency: the compiler is not installed.
         EngineError: it, the GPU or its driver refuses the kernels.
     """
-    sm = target_sm(device.sm)
+    chosen = measures or kept_measures(device)
     with ThreadPoolExecutor(len(SOURCES)) as pool:  # seconds, the first time
-        cubins = list(pool.map(lambda source: compile_cubin(source, sm), SOURCES))
-    return NetworkKernels(device, {source: (sm, cubin) for source, cubin in zip(SOURCES, cubins, strict=True)})
+        cubins = pool.map(lambda source: compile_cubin(source, chosen.sm, chosen.text(source)), SOURCES)
+        return NetworkKernels(device, dict(zip(SOURCES, cubins, strict=True)), chosen)
 
 
 class _Bound(RecordedWork):
@@ -118,14 +126,14 @@ class CudaNetwork:
             device: the GPU.
             weights: the network's.
             kernels: for this GPU.
-            form: how frames are cut into launches; the one for the kernels' SM if there is none.
+            form: how frames are cut into launches; by default as the kernels' measures have it.
 
         Raises:
             EngineOutOfMemory: the GPU has no room for them.
             EngineError: the driver failed.
         """
         self._device, self._kernels = device, kernels
-        self._frame = frame_of(weights, form or form_for(kernels.sm))
+        self._frame = frame_of(weights, form or kernels.measures.form)
         self._packed = pack(self._frame, weights)
         self.stream: Stream = device.create_stream()
         self._bound: OrderedDict[Shape, _Bound] = OrderedDict()
@@ -181,7 +189,22 @@ class CudaNetwork:
             if not self._bound[shape].launches:
                 self._bound[shape].bind(self._arena.address, self._weights.address, self._packed)
 
-    def enqueue(self, shape: Shape, dtype: np.dtype[Any], source: Memory, target: Memory) -> None:
+    def read(self, shape: Shape, dtype: np.dtype[Any], source: Memory | Place) -> None:
+        """Put into the stream what makes a picture the first maps of a frame; arguments as :meth:`enqueue`."""
+        arena, places = self._arena, self._bound[shape].program.memory.offsets
+        assert arena is not None, "prepare comes first"
+        picture_arguments = PictureArguments(
+            dtype, source.address, arena.address + places[IMAGE], arena.address + places[SMALL], shape
+        )
+        self._kernels.read(picture_arguments, int(self.stream.handle))
+
+    def launches(self, shape: Shape, result: Memory | Place) -> list[Arguments]:
+        """Return the launches of a prepared frame that follow :meth:`read`; the last writes (N, H, W, 3) float32."""
+        bound = self._bound[shape]
+        assert bound.last is not None, "prepare comes first"
+        return [*bound.launches, replace(bound.last, out=result.address)]
+
+    def enqueue(self, shape: Shape, dtype: np.dtype[Any], source: Memory | Place, target: Memory | Place) -> None:
         """Put a run of the network into the stream.
 
         Args:
@@ -193,14 +216,8 @@ class CudaNetwork:
         Raises:
             EngineError: the driver failed.
         """
-        bound, arena = self._bound[shape], self._arena
-        assert arena is not None, "prepare comes first"
-        places = bound.program.memory.offsets
-        stream = int(self.stream.handle)
-        picture_arguments = PictureArguments(
-            dtype, source.address, arena.address + places[IMAGE], arena.address + places[SMALL], shape
-        )
-        self._kernels.read(picture_arguments, stream)
+        bound, stream = self._bound[shape], int(self.stream.handle)
+        self.read(shape, dtype, source)
         bound.put(self.stream, lambda: self._launch(bound))
         assert bound.last is not None
         self._kernels.launch(replace(bound.last, out=target.address), stream)

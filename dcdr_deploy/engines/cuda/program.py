@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from dcdr_deploy.engines.cuda import convolution_packing, packing
 from dcdr_deploy.engines.cuda.arena import ALIGNMENT, MemoryPlan, plan_memory
 from dcdr_deploy.engines.cuda.convolution import ConvolutionArguments, SecondConvolution
-from dcdr_deploy.engines.cuda.convolution_table import variants
 from dcdr_deploy.engines.cuda.dcdr_unet import describe
 from dcdr_deploy.engines.cuda.dcrb import DcrbArguments
 from dcdr_deploy.engines.cuda.launches import (
@@ -38,9 +37,6 @@ Arguments = ConvolutionArguments | DcrbArguments
 _RESULT = Map(RESULT, 1, 3, 4)
 _END_CHANNELS = 8
 """Output channels that a convolution to three channels computes."""
-
-FEWER_LAUNCHES: frozenset[int] = frozenset({90})
-"""SMs on which fewer and larger launches are known to be faster; see ``benchmarks/gpu_network.py``."""
 
 
 @dataclass(frozen=True)
@@ -139,16 +135,6 @@ class Program:
         places = {name: arena + offset for name, offset in self.memory.offsets.items()} | {RESULT: result}
         tensors = {name: weights + offset for name, offset in packed.offsets.items()}
         return [_bound(launch, self.frame, self.shape, places, tensors) for launch in self.frame.launches]
-
-
-def fewer_launches(sm: int) -> Form:
-    """Return the form of a frame with as few launches as the kernels for an SM can do with."""
-    return Form(variants(sm)["64_64_3"].shape.tile, hidden_together=True)
-
-
-def form_for(sm: int) -> Form:
-    """Return the form of a frame for an SM, by :data:`FEWER_LAUNCHES`."""
-    return fewer_launches(sm) if sm in FEWER_LAUNCHES else Form()
 
 
 def frame_of(weights: Weights, form: Form) -> Frame:

@@ -153,7 +153,7 @@ def test_a_folder_that_others_can_write_is_neither_read_nor_written(cache, caplo
         compiler.compile_cubin("tiny", 86)
     assert compiled == [80, 80, 86]
     assert len(list(folder.iterdir())) == 1
-    assert "can be written by others: no kernels are kept; `chmod 700`" in caplog.text
+    assert "can be written by others: nothing is kept; `chmod 700`" in caplog.text
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid"), reason="has no owners")

@@ -14,6 +14,7 @@ from dcdr_deploy.engines.cuda import memory as cuda
 from dcdr_deploy.engines.cuda import network as networks
 from dcdr_deploy.engines.cuda.dcrb import DcrbArguments
 from dcdr_deploy.engines.cuda.engine import CudaEngine
+from dcdr_deploy.engines.cuda.measures import by_table
 from dcdr_deploy.engines.cuda.network import SHAPES_KEPT
 from dcdr_deploy.engines.cuda.weights import read_onnx
 from dcdr_deploy.errors import EngineError, EngineOutOfMemory, NonFiniteError
@@ -29,7 +30,7 @@ class Kernels:
     def __init__(self, driver: FakeDriver) -> None:
         self._driver = driver
         self.launched = 0
-        self.sm = 86
+        self.measures = by_table(86)
         self.broken = 0.0  # what the last value of a result becomes, if it is not 0
 
     def read(self, a, stream: int) -> None:

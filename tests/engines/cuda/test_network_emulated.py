@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from emulated import EmulatedGpu
+from emulated import EmulatedGpu, build, build_convolution
 from fake_cuda import FakeDriver, Launch
 from numpy.typing import NDArray
 
@@ -17,8 +18,11 @@ from dcdr_deploy.engines.cuda.convolution import ConvolutionKernels
 from dcdr_deploy.engines.cuda.dcrb import DcrbKernels2
 from dcdr_deploy.engines.cuda.driver import Library
 from dcdr_deploy.engines.cuda.launches import IMAGE, SMALL, Block, Form
+from dcdr_deploy.engines.cuda.measures import FEWEST, Measures, by_table
+from dcdr_deploy.engines.cuda.network import SOURCES
 from dcdr_deploy.engines.cuda.picture import PictureArguments, PictureKernels
-from dcdr_deploy.engines.cuda.program import fewer_launches, frame_of, pack, program
+from dcdr_deploy.engines.cuda.program import frame_of, pack, program
+from dcdr_deploy.engines.cuda.tuning.candidates import candidates, with_candidates
 from dcdr_deploy.engines.cuda.weights import Structure, Weights, layers, read_onnx
 from dcdr_deploy.modelfile.metadata import ModelMetadata
 
@@ -35,17 +39,22 @@ Emulator = Callable[..., Path]
 class Emulated:
     """A GPU for which three sources were compiled; launches go to the one that has the kernel."""
 
-    def __init__(self, emulator: Emulator, sm: int) -> None:
+    def __init__(self, libraries: Mapping[str, Path], measures: Measures) -> None:
         prefixes = {"convolution": "convolution_", "dcrb2": "dcrb2_", "picture": ""}
-        self.parts = {prefix: EmulatedGpu(emulator(sm, source), sm) for source, prefix in prefixes.items()}
+        sm = measures.sm
+        self.parts = {prefix: EmulatedGpu(libraries[source], sm) for source, prefix in prefixes.items()}
         self.memory = next(iter(self.parts.values()))
         self.driver = FakeDriver(sms=[sm], run=self.run)
-        self.convolution = ConvolutionKernels({sm: b"cubin"}, self.driver)
-        self.block = DcrbKernels2({sm: b"cubin"}, self.driver)
+        self.convolution = ConvolutionKernels({sm: b"cubin"}, self.driver, lambda _: measures.convolutions)
+        self.block = DcrbKernels2({sm: b"cubin"}, self.driver, measures.block.shape(sm))
         self.picture = PictureKernels(Library(self.driver, b"cubin"))
 
     def run(self, launch: Launch) -> int:
         return next(part for prefix, part in self.parts.items() if launch.kernel.startswith(prefix)).run(launch)
+
+
+def fewer_launches(sm: int) -> Form:
+    return replace(by_table(sm), cut=FEWEST).form
 
 
 def codes(shape: tuple[int, int, int], dtype: type = np.uint8) -> NDArray:
@@ -66,12 +75,16 @@ def random_weights(structure: Structure) -> Weights:
     return Weights(structure, tensors, ModelMetadata())
 
 
+def by_table_for(emulator: Emulator, sm: int) -> Emulated:
+    return Emulated({source: emulator(sm, source) for source in SOURCES}, by_table(sm))
+
+
 def largest_errors(
-    emulator: Emulator, sm: int, form: Form, weights: Weights, picture: NDArray
+    gpu: Emulated, form: Form, weights: Weights, picture: NDArray
 ) -> Iterator[tuple[str, float, NDArray[np.float32]]]:
     """Run a frame launch by launch; yield launch and map, its largest error as a share of the bound, and it."""
     frame_reference, torch = pytest.importorskip("frame_reference"), pytest.importorskip("torch")
-    gpu, shape = Emulated(emulator, sm), picture.shape[:3]
+    shape = picture.shape[:3]
     frame = frame_of(weights, form)
     packed, planned = pack(frame, weights), program(frame, shape)
     arena = gpu.memory.empty((planned.memory.size,), np.uint8)
@@ -115,7 +128,7 @@ def largest_errors(
 def test_a_frame_launch_by_launch_is_the_network(emulator: Emulator, sm: int, form: Form, shape: tuple[int, int, int]):
     runtime = pytest.importorskip("onnxruntime")
     picture = codes(shape)
-    for name, error, found in largest_errors(emulator, sm, form, read_onnx(DEMO), picture):
+    for name, error, found in largest_errors(by_table_for(emulator, sm), form, read_onnx(DEMO), picture):
         assert error < 1, name
         result = found
     session = runtime.InferenceSession(str(DEMO), providers=["CPUExecutionProvider"])
@@ -127,5 +140,21 @@ def test_a_frame_launch_by_launch_is_the_network(emulator: Emulator, sm: int, fo
 @pytest.mark.parametrize(("sm", "structure"), [(75, Structure((1, 2, 1), 48)), (86, Structure((3, 1, 1), 32))])
 def test_networks_of_other_sizes_run_on_older_gpus(emulator: Emulator, sm: int, structure: Structure):
     weights, picture = random_weights(structure), codes((1, 12, 20), np.uint16)
-    for name, error, _ in largest_errors(emulator, sm, fewer_launches(sm), weights, picture):
+    for name, error, _ in largest_errors(by_table_for(emulator, sm), fewer_launches(sm), weights, picture):
+        assert error < 1, name
+
+
+@pytest.mark.slow
+def test_a_frame_by_candidates_in_the_tables_places_is_the_same(emulator: Emulator, tmp_path: Path):
+    """As an engine takes it where they were kept: with the tile of the candidate that joins two convolutions."""
+    sm, shape = 86, (1, 28, 44)
+    chosen = with_candidates(by_table(sm), {kind: next(iter(found)) for kind, found in candidates(sm).items()})
+    measures = replace(chosen, cut=FEWEST)
+    assert measures.form.tile != fewer_launches(sm).tile
+    libraries = {
+        "convolution": build_convolution(tmp_path / "convolution.so", sm, measures.convolutions),
+        "dcrb2": build(tmp_path / "dcrb2.so", sm, kernel="dcrb2", defines=measures.block.defines),
+        "picture": emulator(sm, "picture"),
+    }
+    for name, error, _ in largest_errors(Emulated(libraries, measures), measures.form, read_onnx(DEMO), codes(shape)):
         assert error < 1, name

@@ -1,0 +1,45 @@
+"""What `dcdr-deploy tune` finds on this GPU, without keeping it: a table, and every time that was measured as JSON.
+
+    python benchmarks/gpu_tune.py [--seconds 60] [-o measured.json]
+
+Needs the packages of the extra ``cuda-kernels``; this repository need not be installed. Exit code 1 if a kernel is
+wrong or cannot be launched.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from dcdr_deploy.commands.show.tune import as_text  # noqa: E402 - needs the path
+from dcdr_deploy.engines.cuda.engine import gpu_of_device  # noqa: E402
+from dcdr_deploy.engines.cuda.tuning.tune import tune  # noqa: E402
+from dcdr_deploy.engines.cuda.weights import read_onnx  # noqa: E402
+from dcdr_deploy.run.selection import DEMO_MODEL  # noqa: E402
+from dcdr_deploy.system.progress import Event  # noqa: E402
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cuda", help="[%(default)s]")
+    parser.add_argument("--seconds", type=float, default=60.0, help="no kernel is begun after so many [%(default)g]")
+    parser.add_argument("-o", "--output", type=Path, help="JSON file of all times")
+    options = parser.parse_args()
+    report = tune(read_onnx(DEMO_MODEL), gpu_of_device(options.device), options.seconds, tell, keep=False)
+    print(as_text(report))
+    if options.output:
+        options.output.write_text(json.dumps(report.as_dict(), indent=2), encoding="utf-8")
+    return 1 if report.left_out else 0
+
+
+def tell(event: Event) -> None:
+    print(event.stage, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

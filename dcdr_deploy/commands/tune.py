@@ -1,0 +1,62 @@
+"""``dcdr-deploy tune``: which of our own kernels are fastest on this GPU."""
+
+from __future__ import annotations
+
+import json
+from contextlib import closing
+
+import click
+
+from dcdr_deploy.commands.show.text import printable_lines
+
+EPILOG = """\b
+Examples:
+  dcdr-deploy tune                    the first GPU
+  dcdr-deploy tune --device cuda:1    another one
+  dcdr-deploy tune --json > gpu.json  every time that was measured
+  dcdr-deploy tune --forget           back to the kernels that come with the package
+
+\b
+The result is for this GPU, its driver, the compiler and this version: measure
+again when one of them has changed. It changes speed, and results by no more
+than rounding.
+"""
+
+
+@click.command("tune", epilog=EPILOG)
+@click.option("--device", default="cuda", show_default=True, help="cuda, or cuda:1 and so on.")
+@click.option(
+    "--seconds",
+    type=click.IntRange(min=1),
+    default=60,
+    show_default=True,
+    help="No kind of kernel is begun after so many; those that are left stay as they are.",
+)
+@click.option("--forget", is_flag=True, help="Measure nothing; remove what was kept for this GPU.")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+def command(device: str, seconds: int, forget: bool, as_json: bool) -> None:
+    """Measure the kernels of backend `cuda` on this GPU, and keep the fastest.
+
+    Each kernel comes in several measures. They are compiled, compared with the one that comes with the package, and
+    timed on frames of 768x512 and 1920x1080 pixels; what is right and clearly faster is kept in the user's cache, and
+    `run` takes it from then on. Needs no model.
+    """
+    from dcdr_deploy.commands.show.tune import as_text, display
+    from dcdr_deploy.engines.cuda.engine import gpu_of_device
+    from dcdr_deploy.engines.cuda.memory import Device
+    from dcdr_deploy.engines.cuda.tuning import kept
+    from dcdr_deploy.engines.cuda.tuning.tune import tune
+    from dcdr_deploy.engines.cuda.weights import read_onnx
+    from dcdr_deploy.run.selection import DEMO_MODEL
+
+    index = gpu_of_device(device)
+    if forget:
+        with closing(Device(index)) as gpu:
+            known = kept.gpu_of(gpu)
+            there = kept.forget(known)
+        found = f"removed {known.path}" if there else f"nothing is kept for {known.name}"
+        click.echo(json.dumps({"removed": str(known.path) if there else None}) if as_json else printable_lines(found))
+        return
+    with display() as shown:
+        report = tune(read_onnx(DEMO_MODEL), index, seconds, shown)
+    click.echo(json.dumps(report.as_dict(), indent=2) if as_json else printable_lines(as_text(report)))
