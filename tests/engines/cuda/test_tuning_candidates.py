@@ -158,7 +158,7 @@ def test_the_tables_measures_of_blocks_are_those_of_the_source(sm: int):
 def test_a_candidate_is_compiled_alone_and_launched_by_its_name(monkeypatch, kind: str, kernels: list[str]):
     if problem := compiler_is_missing():
         pytest.skip(problem)
-    label, candidate = next(iter(candidates(86)[kind].items()))
+    candidate = next(iter(candidates(86)[kind].values()))
     cubin = tune._compiled(kind, candidate, 86)
     assert set(kernels) <= set(resource_usage(cubin))
     gpu = FakeDriver(sms=[86], run=lambda launch: 0)

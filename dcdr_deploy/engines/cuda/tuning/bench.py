@@ -65,6 +65,12 @@ def written(arguments: Arguments) -> list[Region]:
     return [Region(address, pixels * elements, scalar) for address in addresses if address]
 
 
+def read(arguments: Arguments) -> set[int]:
+    """Return the addresses of the maps that a launch reads, some of which may be those that it writes."""
+    a = arguments
+    return {a.u, a.z, a.skip} if isinstance(a, DcrbArguments) else {a.x, a.residual, a.image, a.tone}
+
+
 def difference(found: NDArray[Any], expected: NDArray[Any]) -> float:
     """Return the relative difference (RMS) of two results; NaN where one of them is not finite."""
     wanted = expected.astype(np.float64)
@@ -165,7 +171,12 @@ class Bench:
                 self._kernels.launch(arguments, stream)
                 continue
             regions = written(arguments)
-            before = [self._get(region) for region in regions]  # some of it may be an input too
+            inputs = read(arguments)
+            # What is not an input holds no numbers before, so that one which is not written shows.
+            before = [
+                self._get(each) if each.address in inputs else np.full(each.count, np.nan, each.dtype)
+                for each in regions
+            ]
             self._kernels.launch(arguments, stream)
             expected = [self._get(region) for region in regions]
             for name, launch in others.items():
