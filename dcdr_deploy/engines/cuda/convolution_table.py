@@ -101,9 +101,9 @@ class Variant:
 
 
 # What a kernel is for is its key: input and output channels, and what else it does. SM90's measures are the fastest of
-# those that were timed on an H200 (4_32, 32_16 and 32_3 were not varied); those of _LARGE are
-# within 2 % of the fastest there without wgmma, but for 32_32_up, whose fastest spills on other SMs. On those
-# nothing has been timed: they have what their shared memory and registers hold of it.
+# those that were timed on an H200 (4_32, 32_16 and 32_3 were not varied); those of _LARGE are within 2 % of the fastest
+# there without wgmma, but for 32_32_up, whose fastest spills on other SMs. On those nothing has been timed: they have
+# what their shared memory and registers hold of it, and tuning/ finds what is faster on the GPU at hand.
 _LARGE = {
     "4_32": Variant(Shape(4, 4, warps_x=2, warps_n=1), 2),
     "4_64": Variant(Shape(4, 8), 2),

@@ -71,6 +71,7 @@ class Gpu:
         for module in (tune, networks):
             patch.setattr(module, "compile_kernels", self.compile_kernels)
         patch.setattr(bench, "LEAST_MILLISECONDS", 0.0)
+        patch.setattr(bench, "WARM_UP", 0.0)
         patch.setattr(tune, "ROUNDS", 2)
         patch.setattr(bench, "ROUNDS", 2)
         patch.setattr(tune, "TIMED", (SMALL, LARGE))
@@ -285,6 +286,16 @@ def test_after_its_time_no_kind_is_begun(gpu: Gpu):
     assert report.late == list(KNOWN)
     assert report.choices == []
     assert not report.adopted
+
+
+def test_what_is_timed_follows_other_work_without_a_gap(gpu: Gpu):
+    gpu.tune()
+    trace = [name for name, _ in gpu.driver.trace]
+    starts = [
+        place for place in range(1, len(trace) - 1) if trace[place] == "record" and trace[place + 1] != "host waits"
+    ]
+    assert starts
+    assert all(trace[place - 1] not in ("host waits", "record") for place in starts)
 
 
 def test_what_is_not_to_be_kept_is_not(gpu: Gpu, tmp_path: Path):

@@ -125,5 +125,6 @@ def test_launches_are_recorded_and_timed_in_turns(bench, monkeypatch):
     _, found, kernels = bench
     monkeypatch.setattr(module, "MOST_REPEATS", 1)
     monkeypatch.setattr(module, "ROUNDS", 1)
+    monkeypatch.setattr(module, "WARM_UP", 0.0)
     assert found.time_kind("64_24", {"a": kernels.launch, "b": kernels.launch}, SHAPE) == {"a": 0.0, "b": 0.0}
     assert found.frame_milliseconds(SHAPE, 2) == 0.0

@@ -213,9 +213,9 @@ class _Session:
     def _frame_times(self, frames: Mapping[str, Bench]) -> dict[str, Times]:
         times: dict[str, dict[str, float]] = {name: {} for name in frames}
         for shape in self.shapes:
-            repeats = repeats_of(frames[_TABLE].frame_milliseconds(shape))
             for bench in frames.values():
                 bench.frame_milliseconds(shape)  # records the graph
+            repeats = repeats_of(frames[_TABLE].warm_up(partial(frames[_TABLE].put_frame, shape)))
             measure = partial(_frame_milliseconds, frames, shape, repeats)
             for name, each in in_turns(list(frames), measure, ROUNDS).items():
                 times[name][_name(shape)] = each
