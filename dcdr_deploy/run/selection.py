@@ -30,6 +30,8 @@ DEMO_MODEL = _WEIGHTS / "dcdr-unet-demo.onnx"
 NAMED_MODELS: Mapping[str, Path] = {"demo": DEMO_MODEL, "demo-lite": _WEIGHTS / "dcdr-unet-demo-lite.onnx"}
 """Models of the package that can be asked for by name; a file of that name goes first."""
 
+_NAMES = f"; by name there are {' and '.join(NAMED_MODELS)}"
+
 DEMO_SUFFIXES = (ONNX_SUFFIX, SAFETENSORS_SUFFIX)
 """Forms in which they come, best first."""
 
@@ -205,7 +207,8 @@ def _existing(name: str | os.PathLike[str], origin: str, suffixes: Collection[st
     packaged = by_name(name, suffixes)
     if packaged != Path(name):
         return packaged
-    what = "is a folder, name a file in it" if os.path.isdir(path) else "does not exist, check the path"  # noqa: PTH112
+    absent = f"does not exist, check the path{'' if path.suffix else _NAMES}"
+    what = "is a folder, name a file in it" if os.path.isdir(path) else absent  # noqa: PTH112
     raise ModelError(f"model {path}{origin} {what}")
 
 

@@ -133,8 +133,9 @@ def test_folders_and_hidden_files_are_no_candidates(folder, write_tiny_model, de
 @pytest.mark.parametrize(
     ("requested", "variables", "sentence"),
     [
-        ("gone.onnx", {}, "model gone.onnx does not exist, check the path"),
+        ("gone.onnx", {}, "model gone.onnx does not exist, check the path$"),
         ("x" * 300 + ".onnx", {}, "does not exist"),
+        ("lite", {}, "model lite does not exist, check the path; by name there are demo and demo-lite$"),
         ("/", {}, "model / is a folder, name a file in it"),
         (None, {"DCDR_MODEL": "gone.onnx"}, r"model gone.onnx \(from \$DCDR_MODEL\) does not exist"),
     ],
