@@ -25,6 +25,7 @@ from dcdr_deploy.run.gain import (
 from dcdr_deploy.run.ready import Ready, naming_memory, prepare
 from dcdr_deploy.run.recovery import Recovery
 from dcdr_deploy.run.runner import TILES, Runner, RunStatistics
+from dcdr_deploy.run.smoothing import smoothed
 from dcdr_deploy.run.strips import Outcome, SecondPass
 from dcdr_deploy.run.working_scale import NATIVE, Scale
 from dcdr_deploy.system.progress import Event, Listener, silent
@@ -200,10 +201,11 @@ def _begun(
         return native
     results, run = _results(ready, runner, listener)
     sizes = tuple(each.picture.size for each in ready.working)
-    rest = [lambda: _excess(ready, results, peak)]
+    light = ready.working[0].picture.light
+    rest = [lambda: smoothed(_excess(ready, results, peak), light)]
     if steady is not None:
-        field = steady(rest.pop()(), ready.working[0].picture)
-        rest.append(lambda: field)
+        field = steady(_excess(ready, results, peak), ready.working[0].picture)
+        rest = [lambda: smoothed(field, light)]
 
     def enlarged() -> Restored:
         outcome = second.from_field(rest.pop()())  # working pictures are let go before the full one is made
