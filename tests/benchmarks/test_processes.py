@@ -3,58 +3,51 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import processes
 import pytest
 
-SLEEPS = [sys.executable, "-c", "import time; time.sleep(60)"]
-
+STOPPED_AT_ONCE = """
+import signal, subprocess, sys
+import processes
 
 class StopError(Exception):
-    """What a handler makes of a signal."""
+    pass
+
+def stop(*_):
+    raise StopError
+
+def with_signal(*arguments, start=subprocess.Popen, **wishes):
+    process = start(*arguments, **wishes)
+    print(process.pid, flush=True)
+    signal.raise_signal(signal.SIGTERM)
+    return process
+
+signal.signal(signal.SIGTERM, stop)
+subprocess.Popen = with_signal
+try:
+    processes.limited([sys.executable, "-c", "import time; time.sleep(60)"], LOG, 30, LOG.parent, {})
+except StopError:
+    print("stopped", signal.getsignal(signal.SIGTERM) is stop)
+"""
+"""A program that gets a signal right after it has started another; its handler raises."""
 
 
-@pytest.fixture
-def handled() -> Iterator[None]:
-    def stop(*_: object) -> None:
-        raise StopError
-
-    before = signal.signal(signal.SIGTERM, stop)
-    yield
-    signal.signal(signal.SIGTERM, before)
-
-
-@pytest.fixture
-def started(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The processes that were started; a signal comes right after each start."""
-    numbers: list[int] = []
-    start = subprocess.Popen
-
-    def with_signal(*arguments: object, **wishes: object) -> object:
-        process = start(*arguments, **wishes)
-        numbers.append(process.pid)
-        signal.raise_signal(signal.SIGTERM)
-        return process
-
-    monkeypatch.setattr(processes.subprocess, "Popen", with_signal)
-    return numbers
-
-
-@pytest.mark.usefixtures("handled")
-def test_a_signal_right_after_the_start_leaves_no_process(started: list[int], tmp_path: Path) -> None:
-    handler = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(StopError):
-        processes.limited(SLEEPS, tmp_path / "log", 30, tmp_path, {})
-    (number,) = started
+def test_a_signal_right_after_the_start_leaves_no_process(tmp_path: Path) -> None:
+    """In a process of its own, which the signal may end if the handler does not see it."""
+    script = f"from pathlib import Path\nLOG = Path({str(tmp_path / 'log')!r})\n{STOPPED_AT_ONCE}"
+    environment = {**os.environ, "PYTHONPATH": str(Path(processes.__file__).parent)}
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=30, env=environment, check=True
+    )
+    number, how = done.stdout.splitlines()
+    assert how == "stopped True"
     with pytest.raises(ProcessLookupError):
-        os.kill(number, 0)
-    assert signal.getsignal(signal.SIGTERM) is handler
+        os.kill(int(number), 0)
 
 
 def test_other_threads_run_commands_too(tmp_path: Path) -> None:

@@ -67,17 +67,30 @@ by_fewest = pytest.mark.parametrize("bench", [FEWEST], indirect=True)
 
 
 @pytest.fixture(scope="module")
-def bench(request: pytest.FixtureRequest, emulator: Callable[..., Path]) -> Iterator[tuple[Bench, NetworkKernels]]:
-    """The bench of a form of frames, and its kernels."""
+def benches(emulator: Callable[..., Path]) -> Iterator[Callable[[str], tuple[Bench, NetworkKernels]]]:
+    """Makes the bench of a form of frames, and its kernels, once."""
     prefixes = {"convolution": "convolution_", "dcrb2": "dcrb2_", "picture": ""}
     machine = Machine({prefixes[source]: EmulatedGpu(emulator(SM, source), SM) for source in SOURCES})
     device, measures = Device(0, machine), by_table(SM)
     kernels = NetworkKernels(device, dict.fromkeys(SOURCES, b"emulated"), measures, machine)
-    made = Bench(device, read_onnx(DEMO), kernels, [SHAPE], replace(measures, cut=request.param).form)
-    yield made, kernels
-    made.close()
+    made: dict[str, Bench] = {}
+
+    def bench_of(cut: str) -> tuple[Bench, NetworkKernels]:
+        if cut not in made:
+            made[cut] = Bench(device, read_onnx(DEMO), kernels, [SHAPE], replace(measures, cut=cut).form)
+        return made[cut], kernels
+
+    yield bench_of
+    for each in made.values():
+        each.close()
     device.close()
     assert machine.used == machine.live_handles == 0
+
+
+@pytest.fixture
+def bench(request: pytest.FixtureRequest, benches: Callable[[str], Any]) -> tuple[Bench, NetworkKernels]:
+    """The bench of a form of frames, and its kernels."""
+    return benches(request.param)
 
 
 def changed(kernels: NetworkKernels, **options: Any) -> Callable[[Any, int], None]:
