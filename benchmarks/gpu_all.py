@@ -1,7 +1,7 @@
 """Everything that needs an NVIDIA GPU, in one command within a time: for whoever has such a machine for some minutes.
 
     python benchmarks/gpu_all.py [-o runs/gpu] [--seconds 800] [--photos photos/] [--panoramas data/hdri hdri2/]
-    python benchmarks/gpu_all.py --train 420 --photos photos/ --panoramas data/hdri hdri2/
+    python benchmarks/gpu_all.py --train 420 [--from-scratch] --photos photos/ --panoramas data/hdri hdri2/
     python benchmarks/gpu_all.py --list           the steps, their time and what is missing for them
     python benchmarks/gpu_all.py --dry-run        their command lines
     python benchmarks/gpu_all.py --steps check,files --again
@@ -11,8 +11,8 @@ prints goes to STEP.log in ``-o``, its results to the folder STEP beside it; one
 others. After every step summary.json is written, so that a run that is cut off keeps what it has. Steps that have ended
 well and whose results lie in ``-o`` are left out, unless ``--again`` says otherwise; results of earlier tries are moved
 to STEP.before. With ``--train`` comes a training run of that many seconds, and blends of its weights with the shipped
-ones are judged; the time of both is kept for them. Pictures are those of the validation split: the test split is opened
-by hand, once.
+ones are judged, or with ``--from-scratch`` its weights alone; the time of both is kept for them. Pictures are those of
+the validation split: the test split is opened by hand, once.
 
 Exit code: 0 all steps have ended well, 1 one did not or was left out, 2 the command line was wrong, 130 interrupted.
 """
@@ -184,6 +184,7 @@ def parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add("--seconds", type=float, default=800.0, help="time for everything [%(default)g]")
     add("--steps", metavar="A,B", help="only these [all but those of --train]")
     add("--train", type=float, metavar="SECONDS", help="train for so long too, and judge blends")
+    add("--from-scratch", action="store_true", help="train from nothing, not on from the shipped weights")
     add("--photos", type=Path, nargs="+", action="extend", default=[], metavar="FOLDER")
     add("--panoramas", type=Path, nargs="+", action="extend", default=[], metavar="FOLDER", help="[data/hdri]")
     add("--squeezenet-weights", type=Path, metavar="FILE", help="for --train [those of the package ndf]")
@@ -195,6 +196,8 @@ def parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     for name in ("seconds", "train", "workers"):
         if (value := getattr(options, name)) is not None and value < 1:
             parser.error(f"--{name} must be at least 1")
+    if options.from_scratch and not options.train:
+        parser.error("--from-scratch needs --train SECONDS")
     try:
         options.chosen = chosen(options.steps, options.train)
     except ValueError as error:
@@ -205,6 +208,7 @@ def parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         tuple(folder.absolute() for folder in options.photos),
         tuple(folder.absolute() for folder in options.panoramas or PANORAMAS),
         options.squeezenet_weights and options.squeezenet_weights.absolute(),
+        continued=not options.from_scratch,
     )
     options.place = replace(place, workers=options.workers) if options.workers else place
     if options.list and not options.train and options.steps is None:

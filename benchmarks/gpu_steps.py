@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SCRIPTS = ROOT / "benchmarks"
 WEIGHTS = ROOT / "dcdr_deploy" / "weights" / "dcdr-unet-demo.safetensors"
 TRAIN = "train"
+TRAINED = f"{TRAIN}/weights.pth"
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class Place:
         photos, panoramas: folders of pictures.
         squeezenet: weights of the perceptual loss; ``None`` for those of the package ndf.
         workers: processes beside the one that feeds the GPU.
+        continued: training goes on from the shipped weights; else it begins from scratch.
     """
 
     output: Path
@@ -32,6 +34,7 @@ class Place:
     panoramas: tuple[Path, ...] = ()
     squeezenet: Path | None = None
     workers: int = field(default_factory=hardware.cpu_threads)
+    continued: bool = True
 
 
 @dataclass(frozen=True)
@@ -75,8 +78,9 @@ class Step:
         """Program and words where it may take ``seconds``.
 
         A word that is ``{photos}``, ``{panoramas}`` or ``{squeezenet}`` becomes an option for each folder or file, and
-        none where there are none; with ``together`` the option stands once. Within words ``{folder}``, ``{output}``,
-        ``{seconds}``, ``{minutes}``, ``{workers}`` and ``{weights}`` are replaced.
+        none where there are none; with ``together`` the option stands once. ``{start}`` and ``{trained}`` are what a
+        training run begins with and how its weights are judged. Within words ``{folder}``, ``{output}``, ``{seconds}``,
+        ``{minutes}`` and ``{workers}`` are replaced.
         """
         told = max(int(seconds - self.margin), 1)
         values = {
@@ -85,7 +89,6 @@ class Step:
             "seconds": told,
             "minutes": f"{told / 60:.2f}",
             "workers": place.workers,
-            "weights": WEIGHTS,
         }
         script, *words = self.command
         line = [sys.executable, str(SCRIPTS / script)]
@@ -136,6 +139,8 @@ _OPTIONS: Mapping[str, Callable[[Place], list[str]]] = {
     "{panoramas}": lambda place: _each("--panoramas", place.panoramas),
     "{photos together}": lambda place: _together("--photos", place.photos),
     "{panoramas together}": lambda place: _together("--panoramas", place.panoramas),
+    "{start}": lambda place: ["--weights", str(WEIGHTS)] if place.continued else [],
+    "{trained}": lambda place: ["--blend" if place.continued else "--model", str(place.output / TRAINED)],
     "{squeezenet}": lambda place: _each("--squeezenet-weights", (place.squeezenet,) if place.squeezenet else ()),
 }
 
@@ -241,10 +246,10 @@ STEPS: tuple[Step, ...] = (
     ),
     Step(
         TRAIN,
-        "training by recipe demo-gpu, on from the shipped weights",
+        "training by recipe demo-gpu, on from the shipped weights or from scratch",
         (
             *("train_by_clock.py", "--recipe", "demo-gpu", "--compile", "--device", "cuda", "{photos}", "{panoramas}"),
-            *("--scenes", "160", "--weights", "{weights}", "{squeezenet}", "--seconds", "{seconds}"),
+            *("--scenes", "160", "{start}", "{squeezenet}", "--seconds", "{seconds}"),
             *("--run", "{folder}/run", "-o", "{folder}"),
         ),
         seconds=0,  # by --train
@@ -256,13 +261,13 @@ STEPS: tuple[Step, ...] = (
     ),
     Step(
         "blends",
-        "blends of the trained weights with the shipped ones on the validation split",
-        (*_JUDGING, "--blend", "{output}/train/weights.pth", *_KEEPING),
+        "the trained weights, or blends with those that they began at, on the validation split",
+        (*_JUDGING, "{trained}", *_KEEPING),
         seconds=130,
         margin=30,
         least=60,
         needs=(*_TORCH, "photographs", "panoramas"),
-        files=("train/weights.pth",),
+        files=(TRAINED,),
         writes=("evaluation.jsonl",),
         on_demand=True,
     ),

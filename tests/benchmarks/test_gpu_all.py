@@ -333,9 +333,20 @@ def test_a_dry_run_shows_command_lines_that_a_shell_takes(
     assert not (tmp_path / "my out").exists()
 
 
+@pytest.mark.parametrize("from_scratch", [False, True])
+def test_training_goes_on_from_the_shipped_weights_or_begins_without(from_scratch: bool, tmp_path: Path):
+    words = ["-o", str(tmp_path), "--train", "420", "--steps", "train,blends", *["--from-scratch"] * from_scratch]
+    options = gpu_all.parsed(words)
+    train, judge = (step.command_line(options.place, 420) for step in options.chosen)
+    weights = str(tmp_path / "train" / "weights.pth")
+    assert ("--weights" in train) is not from_scratch
+    assert judge[judge.index("--model" if from_scratch else "--blend") + 1] == weights
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (["--from-scratch"], "--from-scratch needs --train SECONDS"),
         (["--steps", "check,nothing"], "no step nothing; there are: check, forms"),
         (["--steps", "train"], "step train needs --train SECONDS"),
         (["--steps", "check", "--train", "9"], "--train needs step train among --steps"),
