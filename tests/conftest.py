@@ -35,10 +35,15 @@ LONG_FOLDERS = {"commands", "engines/cuda", "export", "run/video", "serving", "v
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Long files first: workers that take file after file then end together, with the short ones."""
+    """Long files first: workers that take file after file then end together, with the short ones.
+
+    At the very end those with a Ray cluster. Its threads and its handlers of fatal signals stay in a process, and of
+    those that went on with other tests some ended without a word.
+    """
     long = {item.path for item in items if item.get_closest_marker("slow")}
     long |= {item.path for item in items if item.path.parent.relative_to(TESTS).as_posix() in LONG_FOLDERS}
-    items.sort(key=lambda item: item.path not in long)
+    clusters = {item.path for item in items if "ray" in getattr(item, "fixturenames", ())}
+    items.sort(key=lambda item: (item.path in clusters, item.path not in long))
 
 
 def pytest_collection_finish() -> None:
