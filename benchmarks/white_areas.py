@@ -15,7 +15,6 @@ PSNR-mu on clipped pixels, pooled, median and worst, u'v', and the mean of the s
 from __future__ import annotations
 
 import argparse
-import functools
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -30,8 +29,9 @@ from numpy.typing import NDArray
 from dcdr_deploy import Runner, load_engine
 from dcdr_deploy.imaging.transfer import srgb_to_linear
 from dcdr_deploy.run.dials import NEUTRAL
-from dcdr_deploy.run.gain import CLIPPED_CODE, ExcessField, excess_field, reconciled, smallest_channel
-from dcdr_deploy.run.ready import Ready, prepare
+from dcdr_deploy.run.gain import CLIPPED_CODE, smallest_channel
+from dcdr_deploy.run.ready import prepare
+from dcdr_deploy.run.restore import excess_found
 from dcdr_deploy.run.selection import DEMO_MODEL
 from dcdr_deploy.run.smoothing import smoothed
 from dcdr_deploy.run.strips import SecondPass
@@ -58,22 +58,12 @@ def drawn(name: str, size: int) -> Codes:
     return codes
 
 
-def found(ready: Ready, runner: Runner) -> ExcessField:
-    """What the network finds in a picture, as run/restore.py asks for it."""
-    fields = []
-    for each in ready.working:
-        assert each.given is not None
-        cell = max(full / part for full, part in zip(ready.codes.shape[:2], each.picture.size, strict=True))
-        light = runner.run(each.given) * np.float32(PEAK)
-        fields.append(excess_field(each.picture, light, PEAK, gray=ready.gray, pixels_per_cell=cell))
-    return functools.reduce(reconciled, fields)
-
-
 def both_ways(codes: Codes, runner: Runner) -> dict[str, Light]:
     """Light (H, W, 3), 1.0 = peak, as the network gives it and smoothed."""
     ready = prepare(codes)
     second = SecondPass(codes, ready.seen, ready.tables, NEUTRAL, PEAK)
-    field = found(ready, runner)
+    results = [runner.run(each.given) for each in ready.working if each.given is not None]
+    field = excess_found(ready, results, PEAK)
     calm = smoothed(field, ready.working[0].picture.light)
     return {"as found": second.from_field(field).linear, "smoothed": second.from_field(calm).linear}
 

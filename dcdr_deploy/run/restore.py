@@ -202,9 +202,9 @@ def _begun(
     results, run = _results(ready, runner, listener)
     sizes = tuple(each.picture.size for each in ready.working)
     light = ready.working[0].picture.light
-    rest = [lambda: smoothed(_excess(ready, results, peak), light)]
+    rest = [lambda: smoothed(excess_found(ready, results, peak), light)]
     if steady is not None:
-        field = steady(_excess(ready, results, peak), ready.working[0].picture)
+        field = steady(excess_found(ready, results, peak), ready.working[0].picture)
         rest = [lambda: smoothed(field, light)]
 
     def enlarged() -> Restored:
@@ -229,8 +229,14 @@ def _results(ready: Ready, runner: Runner, listener: Listener) -> tuple[list[Lig
     return results[::-1], run
 
 
-def _excess(ready: Ready, results: list[Light], peak: float) -> ExcessField:
-    """Return what the network found, at the finest working size; overwrites its results."""
+def excess_found(ready: Ready, results: list[Light], peak: float) -> ExcessField:
+    """Return what the network found, at the finest working size; overwrites its results.
+
+    Args:
+        ready: the picture.
+        results: (h, w, 3) for each of its working sizes, in network units; none where the network was not needed.
+        peak: linear value of 1.0 in units of SDR white.
+    """
     fields = []
     for place, each in enumerate(ready.working):
         light = each.picture.light
