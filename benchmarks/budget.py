@@ -84,12 +84,6 @@ def spread(values: Sequence[float], digits: int = 2) -> str:
     return f"{np.mean(values):.{digits}f}{deviation}"
 
 
-def markdown(rows: Sequence[Sequence[str]]) -> str:
-    """A table; the first row is its head."""
-    head, *rest = rows
-    return "\n".join(f"| {' | '.join(row)} |" for row in [head, ["---"] * len(head), *rest])
-
-
 def write_text(path: Path, text: str) -> None:
     """Write a file, whole or not at all, in a folder that need not be there."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -18,6 +18,7 @@ from judgement import MUCH_WORSE
 from losers import STRENGTHS, Area, Depth, Measured
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
+from text_tables import markdown
 
 Rows = Sequence[Measured]
 Figure = Callable[[Measured], float]
@@ -106,11 +107,6 @@ def folder_of(each: Measured) -> str:
     return each.name.rpartition("/")[0]
 
 
-def table(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """Markdown."""
-    return "\n".join("| " + " | ".join(line) + " |" for line in [heads, ["---"] * len(heads), *lines])
-
-
 def share(part: int, of: int) -> str:
     """A count with its share."""
     return f"{part} of {of} ({part / of:.0%})".replace("%", " %") if of else "none"
@@ -140,7 +136,7 @@ def overview(groups: Mapping[str, Rows]) -> str:
             ]
         )
     lose = ["lose 1 dB", f"true depth < {SHALLOW:g} stop", "deeper", f"found > {TOO_DEEP:g} x true", "others"]
-    return table(["pictures", *lose, "pooled", "median", "rank correlation", "found - true", "off by"], lines)
+    return markdown([["pictures", *lose, "pooled", "median", "rank correlation", "found - true", "off by"], *lines])
 
 
 def with_strength(rows: Rows, strength: float) -> Numbers:
@@ -169,7 +165,7 @@ def by_bin(rows: Rows, title: str, figure: Figure, edges: Sequence[float]) -> st
         medians = (form.format(np.median(numbers(some, each))) for each, form in shown)
         lines.append([name, *medians, share(len(lost), len(some)), times, f"{best_power(some):g}"])
     heads = [title, "gain", "conversion, dB", "true depth", "found depth", "off by"]
-    return table([*heads, "lose 1 dB", "found / true of these", "best power"], lines)
+    return markdown([[*heads, "lose 1 dB", "found / true of these", "best power"], *lines])
 
 
 def mended(rows: Rows) -> str:
@@ -188,7 +184,9 @@ def mended(rows: Rows) -> str:
         lines.append(
             [name, f"{found.pooled:+.2f}", f"{found.median:+.2f}", f"{found.worst:+.1f}", str(found.losers), former]
         )
-    return table(["gain taken", "pooled", "median", "worst", "lose 1 dB", "median of those that lose as it is"], lines)
+    return markdown(
+        [["gain taken", "pooled", "median", "worst", "lose 1 dB", "median of those that lose as it is"], *lines]
+    )
 
 
 def alike(a: Measured, b: Measured) -> bool:
@@ -243,7 +241,9 @@ def pairs(rows: Rows) -> str:
         ]
         for pair in without_repeats(found)[:PAIRS]
     ]
-    return said + table(["pair", "found depth", "true depth", "clipped", "all channels", "largest flat", "gain"], lines)
+    return said + markdown(
+        [["pair", "found depth", "true depth", "clipped", "all channels", "largest flat", "gain"], *lines]
+    )
 
 
 def singles(rows: Rows) -> str:
@@ -261,7 +261,7 @@ def singles(rows: Rows) -> str:
         for each in sorted(filter(loses, rows), key=lambda each: each.gain)
     ]
     heads = ["picture", "gain", "conversion, dB", "true depth: mean, median, 90 %", "found depth"]
-    return table([*heads, "clipped", "all channels", "largest flat", "gain at the true mean depth"], lines)
+    return markdown([[*heads, "clipped", "all channels", "largest flat", "gain at the true mean depth"], *lines])
 
 
 def read(path: Path) -> list[Measured]:

@@ -20,9 +20,10 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from budget import markdown, write_text
+from budget import write_text
 from processes import dcdr_deploy
 from table1_tables import ROWS
+from text_tables import markdown
 
 REFERENCE = "paper"
 MEASURED = "measured.json"

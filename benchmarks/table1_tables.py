@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from budget import markdown, spread
+from budget import spread
 from table1_judging import CURVES, PAPERS, SETS, Figures, metric
+from text_tables import markdown
 from torch.utils.flop_counter import FlopCounterMode
 
 from dcdr_deploy.models import build_network, find_preset
