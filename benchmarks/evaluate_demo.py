@@ -104,6 +104,25 @@ def collect(
     done: dict[str, list[Judged]] = {row: [] for row in missing}
     rows: list[Row] = []
 
+    def keep_whole(in_order: bool) -> None:
+        """Show and keep the rows that are whole; ``in_order``: those whose earlier ones are, since workers overtake."""
+        for name in list(done):
+            if not missing[name]:
+                keep(name, row_of(done.pop(name)))
+            elif in_order:
+                break
+
+    def keep(name: str, row: Row | None) -> None:
+        note(f"{name}: {len(row['pictures']) if row else 'no'} pictures")
+        if row is None:
+            return
+        shown = lines_of(row, [PLAIN, *(each.name for each in chosen)], options.everything)
+        print("\n".join(([] if rows else head(options.everything)) + shown), flush=True)
+        rows.append(row)
+        if options.output:
+            with options.output.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(rounded(row)) + "\n")
+
     def load() -> dict[str, Engine]:
         wanted = EngineOptions(device=options.device or "auto", precision=options.precision, threads=options.threads)
         engines = {each.name: each.engine(wanted, options.backend) for each in chosen}
@@ -114,29 +133,22 @@ def collect(
     def note(text: str) -> None:
         print(f"{time.monotonic() - started:6.1f} s  {text}", file=sys.stderr, flush=True)
 
-    with closing(judge(tasks, load, settings, options.workers)) as results:
-        for count, each in enumerate(results, start=1):
-            name = each.task.row
-            done[name].append(each)
-            missing[name] -= 1
-            if not missing[name]:
-                row = row_of(done.pop(name))
-                note(f"{name}: {len(row['pictures']) if row else 'no'} pictures; {count} of {total}")
-                if row:
-                    shown = lines_of(row, [PLAIN, *(each.name for each in chosen)], options.everything)
-                    print("\n".join(([] if rows else head(options.everything)) + shown), flush=True)
-                    rows.append(row)
-                    if options.output:
-                        with options.output.open("a", encoding="utf-8") as file:
-                            file.write(json.dumps(rounded(row)) + "\n")
-            now = time.monotonic() - started
-            if now > noted + SECONDS_BETWEEN_NOTES:
-                noted = now
-                note(f"{count} of {total} pictures")
-            if options.seconds and now > options.seconds:
-                left = ", ".join(row for row, number in missing.items() if number)
-                note(f"time is over; left out: {left or 'nothing'}")
-                break
+    try:
+        with closing(judge(tasks, load, settings, options.workers)) as results:
+            for count, each in enumerate(results, start=1):
+                done[each.task.row].append(each)
+                missing[each.task.row] -= 1
+                keep_whole(in_order=True)
+                now = time.monotonic() - started
+                if now > noted + SECONDS_BETWEEN_NOTES:
+                    noted = now
+                    note(f"{count} of {total} pictures")
+                if options.seconds and now > options.seconds:
+                    left = ", ".join(row for row, number in missing.items() if number)
+                    note(f"time is over; left out: {left or 'nothing'}")
+                    break
+    finally:
+        keep_whole(in_order=False)
     return rows
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import evaluate_demo
 import evaluation_table
 import pytest
 from candidates import Candidate
@@ -56,6 +58,39 @@ def test_a_run_that_is_out_of_time_keeps_no_half_row(tiny_model: Path, tmp_path:
     options = parsed([*ARGUMENTS, "--sizes", "32", "--seconds", "1e-6", "-o", str(kept)])
     assert collect(planned(options), [Candidate("net", tiny_model)], options, Settings(largest=32)) == []
     assert not kept.exists()
+
+
+def results(tasks: Sequence[Task], then: Exception | None = None) -> Callable[..., Iterator[Judged]]:
+    """What takes the place of ``judge``: results of these tasks in this order, and an error after them."""
+
+    def judge(*_: object) -> Iterator[Judged]:
+        for number, task in enumerate(tasks):
+            (figures,) = row([1.0])["pictures"].values()
+            yield Judged(task, f"{number}", task.size, figures)
+        if then:
+            raise then
+
+    return judge
+
+
+def test_rows_come_in_their_order_where_workers_overtake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = tmp_path / "kept.jsonl"
+    options = parsed([*ARGUMENTS, "--sizes", "32", "48", "64", "-o", str(kept)])
+    tasks = planned(options)
+    monkeypatch.setattr(evaluate_demo, "judge", results(tasks[::-1]))
+    assert [row["size"] for row in collect(tasks, [], options, Settings())] == [32, 48, 64]
+    assert [row["size"] for row in read_rows(kept)] == [32, 48, 64]
+
+
+def test_a_whole_row_is_kept_where_one_before_it_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = tmp_path / "kept.jsonl"
+    options = parsed([*ARGUMENTS, "--sizes", "32", "48", "-o", str(kept)])
+    tasks = planned(options)
+    failed = [task for task in tasks if task.size == 48]
+    monkeypatch.setattr(evaluate_demo, "judge", results(failed, then=RuntimeError("a worker failed")))
+    with pytest.raises(RuntimeError, match="a worker failed"):
+        collect(tasks, [], options, Settings())
+    assert [row["size"] for row in read_rows(kept)] == [48]
 
 
 def row(gains: list[float], kind: str = "panorama", size: int = 256, uv: float = 0.01, camera: str = "plain") -> dict:
