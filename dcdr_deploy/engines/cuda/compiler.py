@@ -99,11 +99,11 @@ def compile_cubin(source: str, sm: int, text: str | None = None) -> bytes:
         MissingDependency: cuda-bindings, NVRTC or the CUDA headers are not installed.
         EngineError: NVRTC does not know the SM, or the source does not compile; carries the compiler's first error.
     """
-    digest = source_hash(source) if text is None else _hash(text)
-    path = cached.place(f"{source}.sm{sm}.nvrtc{compiler_version()}.{digest[:32]}.cubin")
+    text = source_text(source, sm) if text is None else text
+    path = cached.place(f"{source}.sm{sm}.nvrtc{compiler_version()}.{_hash(text)[:32]}.cubin")
     cubin = _read_cached(path)
     if cubin is None:
-        cubin = compile_text(source_text(source, sm) if text is None else text, sm, name=f"{source}.cu")
+        cubin = compile_text(text, sm, name=f"{source}.cu")
         cached.write(path, hashlib.sha256(cubin).digest() + cubin)
     return cubin
 

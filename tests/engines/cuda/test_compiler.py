@@ -128,6 +128,19 @@ def test_each_sm_and_each_source_has_its_own_file(cache):
     assert len(list(folder.iterdir())) == 3
 
 
+def test_what_is_generated_for_another_sm_compiles_nothing_anew(cache, monkeypatch):
+    _, compiled = cache
+    generated = {80: "// table of SM80", 86: "// table of SM86"}
+    monkeypatch.setitem(compiler.GENERATED, "tiny", generated.__getitem__)
+    compiler.compile_cubin("tiny", 80)
+    generated[86] = "// another table"
+    compiler.compile_cubin("tiny", 80)
+    assert compiled == [80]
+    generated[80] = "// another table"
+    compiler.compile_cubin("tiny", 80)
+    assert compiled == [80, 80]
+
+
 @pytest.mark.skipif(not hasattr(os, "geteuid"), reason="has no owners")
 @pytest.mark.parametrize("mode", [0o666, 0o620, 0o602])
 def test_a_file_that_others_can_write_is_not_run(cache, caplog, mode):
