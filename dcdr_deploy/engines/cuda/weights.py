@@ -20,6 +20,7 @@ from dcdr_deploy.modelfile.metadata import ModelMetadata
 from dcdr_deploy.modelfile.names import DCRB, DOMAIN, OFFSET_CHANNELS, WIDTH
 from dcdr_deploy.modelfile.onnx_file import read_model
 from dcdr_deploy.modelfile.onnx_weights import Node, OnnxGraph, read_graph
+from dcdr_deploy.system.words import number_of
 
 CONDITION_WIDTH, SFT_HIDDEN = 32, 8
 TONE_WIDTHS = (16, 32, 48, 64)
@@ -168,7 +169,8 @@ def read_onnx(path: Path) -> Weights:
     found = list(_convolutions(graph))
     expected = layers(structure)
     if len(found) != len(expected):
-        raise ModelError(f"{path} has {len(found)} convolutions, not {len(expected)} as a DCDR-UNet of its kind")
+        counted = number_of(len(found), "convolution")
+        raise ModelError(f"{path} has {counted}, not {len(expected)} as a DCDR-UNet of its kind; export it again")
     names = {layer.name for layer in expected}
     tensors = {}
     for layer, (weight, bias) in zip(expected, found, strict=True):
