@@ -14,8 +14,6 @@ from dcdr_deploy.engines.cuda.weights import WIDTH, Weights
 from dcdr_deploy.models.blocks import LEAKY_SLOPE
 from dcdr_deploy.models.deform import deform_conv2d
 
-OFFSETS = 18
-
 Parameters = Mapping[str, tuple[Tensor, Tensor]]
 
 

@@ -192,15 +192,6 @@ def read_sidecar(engine: Path) -> Sidecar:
     return sidecar
 
 
-def stated_package(engine: Path) -> str:
-    """Return the package that a sidecar says built the engine, without a look at the engine file.
-
-    Raises:
-        ModelError: as :func:`read_sidecar`, for the sidecar alone.
-    """
-    return _read(engine).package
-
-
 def _read(engine: Path) -> Sidecar:
     path = sidecar_path(engine)
     try:

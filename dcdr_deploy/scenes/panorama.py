@@ -20,8 +20,6 @@ from dcdr_deploy.imaging.read_hdr import read_hdr
 YAW_DEGREES = (0.0, 360.0)
 PITCH_DEGREES = (-10.0, 25.0)
 FOV_DEGREES = (45.0, 80.0)
-WIDE_FOV_DEGREES = (20.0, 100.0)
-"""Fields of view from a detail that fills the picture to a wide angle."""
 
 RINGING_SHARE_OF_MEDIAN = 0.05
 """Values further below zero than this share of the median are ringing of a lossy EXR around a light, not noise."""

@@ -62,7 +62,6 @@ class TritonEngine(Engine):
             self._client.close()
             raise EngineError(f"{url} does not serve {model}: {one_line(error)}") from error
         self._input, self._output = config.input[0].name, config.output[0].name
-        self._has_batches = config.max_batch_size > 0
         stated = {key: value.string_value for key, value in config.parameters.items()}
         self.info = EngineInfo(
             backend="triton",

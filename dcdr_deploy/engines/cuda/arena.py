@@ -49,11 +49,3 @@ def plan_memory(lifetimes: Mapping[str, Lifetime]) -> MemoryPlan:
         placed.append((offset, offset + size, lifetime))
         offsets[name] = offset
     return MemoryPlan(offsets, max((end for _, end, _ in placed), default=0))
-
-
-def least_size(lifetimes: Mapping[str, Lifetime]) -> int:
-    """Return the bytes that no plan can do without: the most that is alive at one step."""
-    steps = {step for lifetime in lifetimes.values() for step in (lifetime.first, lifetime.last)}
-    return max(
-        (sum(each.size for each in lifetimes.values() if each.first <= step <= each.last) for step in steps), default=0
-    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dcdr_deploy.engines.cuda import launches
-from dcdr_deploy.engines.cuda.arena import ALIGNMENT, Lifetime, least_size, plan_memory
+from dcdr_deploy.engines.cuda.arena import ALIGNMENT, Lifetime, plan_memory
 from dcdr_deploy.engines.cuda.dcdr_unet import describe
 from dcdr_deploy.engines.cuda.launches import Block, Form, Frame, Launch, Map, Rings, Sft, Shape, lifetimes
 from dcdr_deploy.engines.cuda.weights import SFT_HIDDEN, WIDTH, Structure, layers, read_onnx
@@ -21,6 +22,14 @@ RESULT = Map("result", 1, 3, 4)
 STRUCTURES = st.builds(Structure, st.tuples(*[st.integers(1, 9)] * 3), st.sampled_from([16, 32, 48, 64]))
 UHD = (1, 2160, 3840)
 FORMS = [Form(), Form((12, 16)), Form(hidden_together=True), Form((8, 32), hidden_together=True)]
+
+
+def least_size(lives: Mapping[str, Lifetime]) -> int:
+    """The bytes that no plan can do without: the most that is alive at one step."""
+    alive_at_starts = (
+        [other.size for other in lives.values() if other.first <= start.first <= other.last] for start in lives.values()
+    )
+    return max(map(sum, alive_at_starts), default=0)
 
 
 def applied(launch: Launch) -> list[Sft]:
