@@ -79,25 +79,19 @@ def dcrb(
     return dcrb_composed(z, offset, gain1, shift1, gain2, shift2, weight1, bias1, weight2, bias2)
 
 
-def dcrb_composed(
-    z: Tensor,
-    offset: Tensor,
-    gain1: Tensor,
-    shift1: Tensor,
-    gain2: Tensor,
-    shift2: Tensor,
-    weight1: Tensor,
-    bias1: Tensor,
-    weight2: Tensor,
-    bias2: Tensor,
-) -> Tensor:
-    """:func:`dcrb` from torch's own operators, for every device and type; the result has the strides of ``z``.
+def dcrb_composed(*block: Tensor) -> Tensor:
+    """Compute :func:`dcrb` with torch's own operators, on every device and in every type.
 
     Types with fewer bits than FP32 are computed in FP32: their coordinates would be off by up to a pixel.
+
+    Args:
+        block: the ten arguments of :func:`dcrb`.
+
+    Returns:
+        (N, C, H, W) with the type and the strides of the block's input.
     """
-    block = (z, offset, gain1, shift1, gain2, shift2, weight1, bias1, weight2, bias2)
     result = _dcrb(*(tensor if tensor.dtype in _EXACT else tensor.float() for tensor in block))
-    return torch.empty_like(z).copy_(result)
+    return torch.empty_like(block[0]).copy_(result)
 
 
 _EXACT = (torch.float32, torch.float64)

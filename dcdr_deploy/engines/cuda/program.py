@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from types import ModuleType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -96,12 +97,12 @@ def _packed(frame: Frame, tensors: Mapping[str, tuple[Array, Array]]) -> Iterato
 
 
 def _packed_sft(
-    sft: Sft, tensors: Mapping[str, tuple[Array, Array]], kernel: str, packer: object
+    sft: Sft, tensors: Mapping[str, tuple[Array, Array]], kernel: str, packer: ModuleType
 ) -> Iterator[tuple[str, NDArray]]:
     """Pack an SFT layer's second convolutions; the two kernels want them in orders of their own."""
     (gain, gain_bias), (shift, shift_bias) = (tensors[f"{sft.layer}.{part}1"] for part in ("gain", "shift"))
-    yield f"{sft.layer}.{kernel}.weight", packer.pack_sft_weight(gain, shift)  # type: ignore[attr-defined]
-    yield f"{sft.layer}.{kernel}.bias", packer.pack_sft_bias(gain_bias, shift_bias)  # type: ignore[attr-defined]
+    yield f"{sft.layer}.{kernel}.weight", packer.pack_sft_weight(gain, shift)
+    yield f"{sft.layer}.{kernel}.bias", packer.pack_sft_bias(gain_bias, shift_bias)
 
 
 def _channels(launch: Convolution, frame: Frame) -> tuple[int, int]:
@@ -159,31 +160,44 @@ def program(frame: Frame, shape: Shape) -> Program:
 def _bound(
     launch: Launch, frame: Frame, shape: Shape, places: Mapping[str, int], tensors: Mapping[str, int]
 ) -> Arguments:
-    images, height, width = shape
     if isinstance(launch, Block):
-        scale = frame.maps[launch.z].scale
+        return _bound_block(launch, frame, shape, places, tensors)
+    return _bound_convolution(launch, frame, shape, places, tensors)
 
-        def block_sft(sft: Sft) -> SftLayer:
-            return _sft(sft, frame, places, tensors, "block")
 
-        return DcrbArguments(
-            batch=images,
-            height=height // scale,
-            width=width // scale,
-            u=places[launch.u],
-            offset=places[launch.offset],
-            z=places[launch.z],
-            sft2=block_sft(launch.sft2),
-            w1=tensors[f"{launch.name}.1.weight"],
-            b1=tensors[f"{launch.name}.1.bias"],
-            w2=tensors[f"{launch.name}.2.weight"],
-            b2=tensors[f"{launch.name}.2.bias"],
-            out=places[launch.target],
-            workspace=places[launch.between],
-            skip=places.get(launch.skip, 0),
-            next_sft=None if launch.next_sft is None else block_sft(launch.next_sft),
-            next_out=places.get(launch.next_u, 0),
-        )
+def _bound_block(
+    launch: Block, frame: Frame, shape: Shape, places: Mapping[str, int], tensors: Mapping[str, int]
+) -> DcrbArguments:
+    images, height, width = shape
+    scale = frame.maps[launch.z].scale
+
+    def block_sft(sft: Sft) -> SftLayer:
+        return _sft(sft, frame, places, tensors, "block")
+
+    return DcrbArguments(
+        batch=images,
+        height=height // scale,
+        width=width // scale,
+        u=places[launch.u],
+        offset=places[launch.offset],
+        z=places[launch.z],
+        sft2=block_sft(launch.sft2),
+        w1=tensors[f"{launch.name}.1.weight"],
+        b1=tensors[f"{launch.name}.1.bias"],
+        w2=tensors[f"{launch.name}.2.weight"],
+        b2=tensors[f"{launch.name}.2.bias"],
+        out=places[launch.target],
+        workspace=places[launch.between],
+        skip=places.get(launch.skip, 0),
+        next_sft=None if launch.next_sft is None else block_sft(launch.next_sft),
+        next_out=places.get(launch.next_u, 0),
+    )
+
+
+def _bound_convolution(
+    launch: Convolution, frame: Frame, shape: Shape, places: Mapping[str, int], tensors: Mapping[str, int]
+) -> ConvolutionArguments:
+    images, height, width = shape
     scale = frame.maps[launch.source].scale
     channels_in, channels_out = _channels(launch, frame)
     end = "product" if launch.times else "interleaved" if launch.target == RESULT else "features"
