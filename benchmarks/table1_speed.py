@@ -13,7 +13,8 @@ from budget import write_text
 from dcdr_deploy.engines.base import DEVICE_CUDA
 from dcdr_deploy.engines.registry import get_backend
 from dcdr_deploy.errors import DcdrError
-from dcdr_deploy.run.benchmark import Contender, Wishes, benchmark
+from dcdr_deploy.run.benchmark import Wishes, benchmark
+from dcdr_deploy.run.contenders import Contender
 from dcdr_deploy.training.loop import CHECKPOINT_NAME
 
 SPEED = "speed.json"

@@ -15,7 +15,8 @@ from dcdr_deploy.engines.base import PRECISIONS, EngineOptions
 from dcdr_deploy.engines.registry import backend_names
 from dcdr_deploy.errors import InputError, ModelError
 from dcdr_deploy.imaging.decoders.common import MAX_PIXELS
-from dcdr_deploy.run.benchmark import ALL, MOST_ROUNDS, Wishes, benchmark, contenders
+from dcdr_deploy.run.benchmark import MOST_ROUNDS, Wishes, benchmark
+from dcdr_deploy.run.contenders import ALL, contenders
 from dcdr_deploy.run.selection import by_name
 from dcdr_deploy.run.timings import as_dict
 from dcdr_deploy.system.progress import silent

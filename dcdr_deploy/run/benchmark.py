@@ -8,27 +8,23 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dcdr_deploy.engines.base import DEVICE_CPU, DEVICE_CUDA, Engine, EngineOptions
+from dcdr_deploy.engines.base import DEVICE_CPU, DEVICE_CUDA, EngineOptions
 from dcdr_deploy.engines.compare import sample_tiles
-from dcdr_deploy.engines.registry import BACKENDS, Backend
+from dcdr_deploy.engines.registry import BACKENDS
 from dcdr_deploy.errors import DcdrError, EngineError, InputError
 from dcdr_deploy.metrics.psnr import psnr_l
+from dcdr_deploy.run.contenders import Contender, Entry
 from dcdr_deploy.run.runner import Runner
-from dcdr_deploy.run.selection import DEMO_MODEL, DEMO_SUFFIXES
 from dcdr_deploy.run.timings import Result, Size, Timing
-from dcdr_deploy.system import hardware
 from dcdr_deploy.system.progress import Event, Listener, silent
-
-ALL = "all"
 
 DEFAULT_SIZES: dict[str, tuple[Size, ...]] = {DEVICE_CUDA: ((1080, 1920), (2160, 3840)), DEVICE_CPU: ((360, 640),)}
 """Sizes that are timed, by the best kind of device among the contenders."""
@@ -41,14 +37,6 @@ AGREEMENT_SIZE: Size = (192, 256)
 
 FEWEST_ROUNDS = 3
 MOST_ROUNDS = 50
-
-
-@dataclass(frozen=True)
-class Contender:
-    """A backend and the model file that it is to run; ``None`` where it takes none of those that there are."""
-
-    backend: Backend
-    model: Path | None
 
 
 @dataclass(frozen=True)
@@ -68,38 +56,6 @@ class Wishes:
     options: EngineOptions = field(default_factory=EngineOptions)
 
 
-def contenders(backends: str, models: Sequence[Path]) -> list[Contender]:
-    """Return who takes part.
-
-    Args:
-        backends: names, separated by commas, or ``"all"``.
-        models: model files; each backend runs those that it takes. None stands for the demo weights, as ONNX file and
-            as checkpoint.
-
-    Raises:
-        EngineError: a backend is not known.
-        InputError: a backend that was named takes none of the files, or a file is taken by none.
-    """
-    names = list(BACKENDS) if backends == ALL else list(dict.fromkeys(name.strip() for name in backends.split(",")))
-    unknown = [name for name in names if name not in BACKENDS]
-    if unknown:
-        raise EngineError(f"backend {unknown[0]!r} is not known; choose {ALL}, or some of: {','.join(BACKENDS)}")
-    demo = (DEMO_MODEL.with_suffix(suffix) for suffix in DEMO_SUFFIXES)
-    given = list(models) or [path for path in demo if path.is_file()]
-    found = []
-    for backend in (BACKENDS[name] for name in names):
-        fitting = [path for path in given if path.suffix.lower() in backend.suffixes]
-        if not fitting and backends != ALL:
-            files = ", ".join(path.name for path in given)
-            raise InputError(f"backend {backend.name} takes {', '.join(backend.suffixes)}, and none of: {files}")
-        # A backend that takes several kinds runs the same network with each.
-        found.append(Contender(backend, next(iter(fitting), None)))
-    idle = [path for path in models if path not in {each.model for each in found}]
-    if idle:
-        raise InputError(f"{idle[0]}: no backend that was asked for takes it, or it is the second of its kind")
-    return found
-
-
 def benchmark(taking_part: Iterable[Contender], wishes: Wishes, listener: Listener = silent) -> list[Result]:
     """Load all contenders, compare them with FP32, and time them in turn.
 
@@ -114,7 +70,7 @@ def benchmark(taking_part: Iterable[Contender], wishes: Wishes, listener: Listen
         EngineError: nobody can take part.
     """
     with ExitStack() as stack:
-        entries = [_Entry(each, stack, wishes.options, listener) for each in taking_part]
+        entries = [Entry(each, stack, wishes.options, listener) for each in taking_part]
         running = [entry for entry in entries if entry.runner is not None]
         if not running:
             reasons = "; ".join(f"{entry.result.backend}: {entry.result.note}" for entry in entries)
@@ -124,71 +80,6 @@ def benchmark(taking_part: Iterable[Contender], wishes: Wishes, listener: Listen
         for size in sorted(set(wishes.sizes or DEFAULT_SIZES[best])):
             _time(running, size, wishes, listener)
         return [entry.result for entry in entries]
-
-
-class _Entry:
-    """A contender that was loaded, or why it was not."""
-
-    def __init__(self, contender: Contender, stack: ExitStack, options: EngineOptions, listener: Listener) -> None:
-        self.contender, self.options = contender, options
-        self.result = Result(contender.backend.name, contender.model)
-        self.runner: Runner | None = None
-        listener(Event(f"loading {contender.backend.name}"))
-        before = _memory(options.device_index)
-        started = time.perf_counter()
-        try:
-            engine = stack.enter_context(self._load())
-        except DcdrError as error:
-            self.result.note = str(error)
-            return
-        self.result.load_seconds = time.perf_counter() - started
-        self.runner = Runner(engine)
-        info = engine.info
-        self.result.device, self.result.device_kind = info.device, info.device_kind
-        self.result.precision = info.precision
-        self._add_memory(before)
-
-    def _load(self) -> Engine:
-        backend, model, options = self.contender.backend, self.contender.model, self.options
-        if model is None:
-            raise EngineError(f"it takes {', '.join(backend.suffixes)} files; name one with `models`")
-        state = backend.state_for(model, options)
-        if not state.ok:
-            raise EngineError(state.reason)
-        if options.kind is not None and not state.has(options.kind):
-            raise EngineError(f"it has no {options.kind} device")
-        return backend.import_module().load(model, options)
-
-    def run(self, frame: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Run a frame."""
-        assert self.runner is not None
-        return self.runner.run(frame)
-
-    def seconds(self, frame: NDArray[np.uint8]) -> float:
-        """Run a frame and return how many seconds it took."""
-        started = time.perf_counter()
-        self.run(frame)
-        return time.perf_counter() - started
-
-    def first_seconds(self, frame: NDArray[np.uint8]) -> float:
-        """Run the first frame of a size, and note what memory it took."""
-        before = _memory(self.options.device_index)
-        seconds = self.seconds(frame)
-        self._add_memory(before)
-        return seconds
-
-    def _add_memory(self, before: Mapping[str, int | None]) -> None:
-        """Add what the device has less since ``before``; on the CPU what the process has grown by."""
-        now = _memory(self.options.device_index)[self.result.device_kind]
-        then = before[self.result.device_kind]
-        if now is not None and then is not None:
-            self.result.memory = (self.result.memory or 0) + max(now - then, 0)
-
-
-def _memory(gpu: int) -> dict[str, int | None]:
-    """Bytes in use by kind of device; of a GPU only the change means something."""
-    free = hardware.gpu_free_memory(gpu)
-    return {DEVICE_CUDA: None if free is None else -free, DEVICE_CPU: hardware.resident_memory()}
 
 
 def picture(size: Size) -> NDArray[np.uint8]:
@@ -213,7 +104,7 @@ def _back_and_forth(length: int, there: int) -> NDArray[np.intp]:
     return np.minimum(place, 2 * there - 1 - place)
 
 
-def _compare(entries: Sequence[_Entry], listener: Listener) -> None:
+def _compare(entries: Sequence[Entry], listener: Listener) -> None:
     """Note how far each result is from the reference: ONNX Runtime or torch in FP32, on the CPU where it can."""
     listener(Event("comparing with FP32"))
     size = AGREEMENT_SIZE
@@ -234,7 +125,7 @@ def _compare(entries: Sequence[_Entry], listener: Listener) -> None:
 _REFERENCES = ("onnxruntime", "torch")
 
 
-def _reference(entries: Sequence[_Entry], tile: NDArray[np.uint8]) -> NDArray[np.float32] | None:
+def _reference(entries: Sequence[Entry], tile: NDArray[np.uint8]) -> NDArray[np.float32] | None:
     """Run the reference on the CPU: the first that there is for one of the models."""
     models = list(dict.fromkeys(entry.contender.model for entry in entries if entry.contender.model is not None))
     for name, model in ((name, model) for name in _REFERENCES for model in models):
@@ -249,7 +140,7 @@ def _reference(entries: Sequence[_Entry], tile: NDArray[np.uint8]) -> NDArray[np
     return None
 
 
-def _time(entries: Sequence[_Entry], size: Size, wishes: Wishes, listener: Listener) -> None:
+def _time(entries: Sequence[Entry], size: Size, wishes: Wishes, listener: Listener) -> None:
     """Time frames of one size: everybody's first, then all in turn, each round beginning with another."""
     frame = picture(size)
     times: dict[int, list[float]] = {}
@@ -286,7 +177,7 @@ def _time(entries: Sequence[_Entry], size: Size, wishes: Wishes, listener: Liste
 class _failures:  # noqa: N801 - used like a function
     """Notes a failure of a contender as its timing; the value of the block is true once one has happened."""
 
-    def __init__(self, entry: _Entry, size: Size) -> None:
+    def __init__(self, entry: Entry, size: Size) -> None:
         self._entry, self._size = entry, size
         self._happened = False
 

@@ -17,7 +17,10 @@ from dcdr_deploy.engines.base import DEVICE_CUDA, Availability, Engine, EngineIn
 from dcdr_deploy.engines.registry import Backend
 from dcdr_deploy.errors import EngineError, EngineOutOfMemory, InputError
 from dcdr_deploy.modelfile.metadata import ModelMetadata
-from dcdr_deploy.run.benchmark import FEWEST_ROUNDS, Contender, Wishes, benchmark, contenders, picture
+from dcdr_deploy.run import benchmark as run_benchmark
+from dcdr_deploy.run import contenders as run_contenders
+from dcdr_deploy.run.benchmark import FEWEST_ROUNDS, Wishes, benchmark, picture
+from dcdr_deploy.run.contenders import Contender, contenders
 from dcdr_deploy.run.timings import Result, Timing, as_dict
 
 MODEL = Path("net.fake")
@@ -53,8 +56,8 @@ def field(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
             module.load = lambda path, options, name=name, fail_at=fail_at: Fake(name, calls, fail_at)
             monkeypatch.setitem(__import__("sys").modules, module.__name__, module)
             rows[name] = Backend(name, module.__name__, "a test", (".fake",), {"cpu": 1})
-        monkeypatch.setattr(registry, "BACKENDS", rows)
-        monkeypatch.setattr("dcdr_deploy.run.benchmark.BACKENDS", rows)
+        for holder in (registry, run_benchmark, run_contenders):
+            monkeypatch.setattr(holder, "BACKENDS", rows)
         return calls
 
     return make
