@@ -1,4 +1,4 @@
-"""What files for showing lose: decoded light beside the result they were made of, in 10-bit PQ codes.
+"""What files for viewing lose: decoded light beside the result they were made of, in 10-bit PQ codes.
 
     python benchmarks/delivered_quality.py [PICTURE ...]
 

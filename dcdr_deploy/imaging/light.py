@@ -1,7 +1,7 @@
 """What the light of a result is in absolute terms, and in which colours and curve a file holds it.
 
 The network's result is *relative light*: linear Rec. 709, 1.0 = SDR diffuse white. Times the reference white it is
-*absolute light* in cd/m2, which PQ and HLG hold. Files for showing (*delivery*: PQ, HLG) end at a peak, reached by the
+*absolute light* in cd/m2, which PQ and HLG hold. Files for viewing (*delivery*: PQ, HLG) end at a peak, reached by the
 roll-off of BT.2390 (:mod:`dcdr_deploy.imaging.delivery`); linear files keep relative light without a limit.
 
 The light is display-referred: its mid-tones are those of a finished SDR picture, whose tone curve and grade stay in it.

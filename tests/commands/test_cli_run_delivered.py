@@ -1,4 +1,4 @@
-"""Files for showing on the command line: written, told of, resumed, and refused in one line."""
+"""Files for viewing on the command line: written, told of, resumed, and refused in one line."""
 
 from __future__ import annotations
 

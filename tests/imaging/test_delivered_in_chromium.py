@@ -1,4 +1,4 @@
-"""Files for showing in headless Chromium: its own decoders (dav1d, jxl-rs in Rust, Skia's JPEG) find what was written.
+"""Files for viewing in headless Chromium: its own decoders (dav1d, jxl-rs in Rust, Skia's JPEG) find what was written.
 
 ``ImageDecoder`` hands out samples as they are coded, before any colour management. A headless browser has no headroom
 above SDR white, so that of an Ultra HDR file it shows the base: that the gain map does not disturb it is what is seen.

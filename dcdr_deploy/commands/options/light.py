@@ -31,7 +31,7 @@ options = group(
         metavar="NITS",
         default=Light.peak_nits,
         show_default=True,
-        help="Where light ends in files for showing, by BT.2390's roll-off; linear ones have no limit.",
+        help="Where light ends in files for viewing, by BT.2390's roll-off; linear ones have no limit.",
     ),
     click.option(
         "--tag",

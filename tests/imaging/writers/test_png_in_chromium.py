@@ -1,4 +1,4 @@
-"""PNG files for showing in headless Chromium, which follows cICP and tone-maps them to its SDR canvas."""
+"""PNG files for viewing in headless Chromium, which follows cICP and tone-maps them to its SDR canvas."""
 
 from __future__ import annotations
 
