@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,15 @@ from dcdr_deploy.errors import InputError
 from dcdr_deploy.run.events import FilesFound
 from dcdr_deploy.run.file import PreparedFile
 from dcdr_deploy.run.folder import convert_planned
-from dcdr_deploy.run.jobs import plan_folder
-from dcdr_deploy.run.opening import open_runner
+from dcdr_deploy.run.jobs import FolderPlan, plan_folder
+from dcdr_deploy.run.opening import RunnerSettings, open_runner
 from dcdr_deploy.run.outputs import ConvertOptions
-from dcdr_deploy.run.several import named, plan_several
+from dcdr_deploy.run.reports import FolderReport
+from dcdr_deploy.run.several import Inputs, named, plan_several
 from dcdr_deploy.run.video.choice import is_for_video, prepare
 from dcdr_deploy.run.video.convert import PreparedVideo
 from dcdr_deploy.run.video.folder import convert_videos, means_videos, plan_videos
+from dcdr_deploy.run.video.options import VideoOptions
 from dcdr_deploy.run.video.stills import PreparedStills
 from dcdr_deploy.run.working_scale import parse_scale
 from dcdr_deploy.system.files import is_url
@@ -43,7 +46,7 @@ Examples:
   dcdr-deploy run photo.jpg photo.exr --strength 0.7 --max-boost 2
   dcdr-deploy run photo.jpg photo.exr --scale native     the paper's way, tiled
   dcdr-deploy run photo.jpg photo.exr --primaries acescg --tag scene
-  dcdr-deploy run photo.jpg photo.png --transfer pq      for showing, up to 1000 cd/m2
+  dcdr-deploy run photo.jpg photo.png --transfer pq      for viewing, up to 1000 cd/m2
   dcdr-deploy run /mnt/photos /mnt/hdr --ray 10.0.0.1:6379          over a cluster
   dcdr-deploy run film.mkv film.hdr.mkv        a video: HEVC, HDR10, sound kept
   dcdr-deploy run film.mp4 film.mov --start 1:30 --frames 240       ProRes, PQ
@@ -106,87 +109,112 @@ def command(paths: tuple[str, ...], **chosen: Any) -> None:
     Runs of folders and of several inputs report bad files in OUTPUT/failures.jsonl, go on, and end with exit code 3.
     Files that an earlier run finished are skipped while input, model and settings are the same.
     """
-    options = ConvertOptions(
-        output.write_options(chosen),
-        chosen["preview"],
-        output.picture_format(chosen),
-        parse_scale(chosen["scale"]),
-        restoring.dials(chosen),
-        chosen["gain_map"],
-        chosen["wrap"],
-        chosen["strip"],
-    )
-    settings, of_video = engine.runner_settings(chosen), video.video_options(chosen)
     if len(paths) < 2:
         raise click.UsageError(f"Missing argument '{'OUTPUT' if paths else 'INPUT'}'.")
-    *sources, target = paths
-    with Console(verbosity=talk.verbosity(chosen), as_json=chosen["as_json"]) as console:
-        # What can be refused without a model is, before one is loaded.
-        if cluster.is_asked_for(chosen) and any(map(is_url, paths)):
-            report = cluster.convert_addresses(sources, target, options, settings, chosen, console)
-            console.folder_done(report, target)
-            click.get_current_context().exit(EXIT_SOME_FAILED if report.failures else 0)
+    run = _Run(
+        chosen,
+        ConvertOptions(
+            output.write_options(chosen),
+            chosen["preview"],
+            output.picture_format(chosen),
+            parse_scale(chosen["scale"]),
+            restoring.dials(chosen),
+            chosen["gain_map"],
+            chosen["wrap"],
+            chosen["strip"],
+        ),
+        engine.runner_settings(chosen),
+        video.video_options(chosen),
+        Console(verbosity=talk.verbosity(chosen), as_json=chosen["as_json"]),
+    )
+    with run.console:
+        report = run.convert(paths[:-1], paths[-1])
+    if report is not None and report.failures:
+        click.get_current_context().exit(EXIT_SOME_FAILED)
+
+
+@dataclass(frozen=True)
+class _Run:
+    """One call of the command. What can be refused without a model is refused before one is loaded."""
+
+    chosen: Mapping[str, Any]
+    options: ConvertOptions
+    settings: RunnerSettings
+    of_video: VideoOptions
+    console: Console
+
+    def convert(self, sources: Sequence[str], target: str) -> FolderReport | None:
+        """Convert what was named; ``None`` for a single file, whose failure is an error."""
+        over_cluster = cluster.is_asked_for(self.chosen)
+        if over_cluster and any(map(is_url, (*sources, target))):
+            report = cluster.convert_addresses(sources, target, self.options, self.settings, self.chosen, self.console)
+            self.console.folder_done(report, target)
+            return report
         inputs = named(sources, _listed)
         for note in inputs.notes if not inputs.several else ():
-            console.note(note)
-        if not inputs.several and inputs.files:
-            over_cluster = cluster.is_asked_for(chosen)
-            for_video = is_for_video(inputs.files[0], target, chosen["output_format"])
-            if over_cluster and not for_video:
-                raise InputError(f"{inputs.files[0]}: is one picture; `ray` is for folders and videos")
-            prepared: PreparedFile | PreparedVideo | PreparedStills
-            if for_video:
-                prepared = prepare(inputs.files[0], target, of_video, options, chosen["output_format"])
-            else:
-                of_video.refuse_for(str(inputs.files[0]))
-                prepared = PreparedFile(inputs.files[0], target, options)
-            console(FilesFound(total=1))
-            if over_cluster:
-                if not isinstance(prepared, PreparedVideo):
-                    raise InputError(
-                        f"{inputs.files[0]}: `ray` makes one video of a video, no pictures; name an .mkv, .mp4 or .mov"
-                    )
-                cluster.convert_video(prepared, settings, chosen, console)
-                return
-            with open_runner(chosen["model"], settings, console) as runner:
-                prepared.convert(runner, console)
-            return
-        folder = Path(target)
-        videos = means_videos(inputs, chosen["output_format"], recursive=chosen["recursive"], target=folder)
-        if not videos:
-            of_video.refuse_for(sources[0])
+            self.console.note(note)
+        if inputs.several or not inputs.files:
+            return self._folder(inputs, sources[0], target, over_cluster)
+        (self._file_over_cluster if over_cluster else self._file)(inputs.files[0], target)
+        return None
+
+    def _file(self, source: Path, target: str) -> None:
+        form = self.chosen["output_format"]
+        prepared: PreparedFile | PreparedVideo | PreparedStills
+        if is_for_video(source, target, form):
+            prepared = prepare(source, target, self.of_video, self.options, form)
+        else:
+            self.of_video.refuse_for(str(source))
+            prepared = PreparedFile(source, target, self.options)
+        self.console(FilesFound(total=1))
+        with open_runner(self.chosen["model"], self.settings, self.console) as runner:
+            prepared.convert(runner, self.console)
+
+    def _file_over_cluster(self, source: Path, target: str) -> None:
+        form = self.chosen["output_format"]
+        if not is_for_video(source, target, form):
+            raise InputError(f"{source}: is one picture; `ray` is for folders and videos")
+        prepared = prepare(source, target, self.of_video, self.options, form)
+        if not isinstance(prepared, PreparedVideo):
+            raise InputError(f"{source}: `ray` makes one video of a video, no pictures; name an .mkv, .mp4 or .mov")
+        self.console(FilesFound(total=1))
+        cluster.convert_video(prepared, self.settings, self.chosen, self.console)
+
+    def _folder(self, inputs: Inputs, first: str, target: str, over_cluster: bool) -> FolderReport:
+        folder, recursive = Path(target), self.chosen["recursive"]
+        form = self.chosen["output_format"]
+        videos = means_videos(inputs, form, recursive=recursive, target=folder)
         if videos:
-            form = chosen["output_format"]
-            plan = plan_videos(inputs, folder, of_video, options, form, recursive=chosen["recursive"])
-        elif inputs.several:
-            plan, folder = plan_several(inputs, target, options, recursive=chosen["recursive"])
+            plan = plan_videos(inputs, folder, self.of_video, self.options, form, recursive=recursive)
         else:
-            plan = plan_folder(inputs.folders[0], folder, options, recursive=chosen["recursive"])
+            self.of_video.refuse_for(first)
+            if inputs.several:
+                plan, folder = plan_several(inputs, target, self.options, recursive=recursive)
+            else:
+                plan = plan_folder(inputs.folders[0], folder, self.options, recursive=recursive)
         for note in plan.notes:
-            console.note(note)
-        console.left_out(plan.left_out)
-        if cluster.is_asked_for(chosen):
-            part = of_video if videos else None
-            report = cluster.convert_planned(plan, folder, options, settings, chosen, console, part)
+            self.console.note(note)
+        self.console.left_out(plan.left_out)
+        of_video = self.of_video if videos else None
+        if over_cluster:
+            report = cluster.convert_planned(
+                plan, folder, self.options, self.settings, self.chosen, self.console, of_video
+            )
         else:
-            with open_runner(chosen["model"], settings, console) as runner:
-                if videos:
-                    report = convert_videos(
-                        plan.jobs, folder, runner, of_video, options, overwrite=chosen["overwrite"], listener=console
-                    )
-                else:
-                    report = convert_planned(
-                        plan,
-                        folder,
-                        runner,
-                        options,
-                        overwrite=chosen["overwrite"],
-                        keep_reports=False,
-                        listener=console,
-                    )
-        console.folder_done(report, folder)
-    if report.failures:
-        click.get_current_context().exit(EXIT_SOME_FAILED)
+            report = self._planned(plan, folder, of_video)
+        self.console.folder_done(report, folder)
+        return report
+
+    def _planned(self, plan: FolderPlan, folder: Path, of_video: VideoOptions | None) -> FolderReport:
+        console, overwrite = self.console, self.chosen["overwrite"]
+        with open_runner(self.chosen["model"], self.settings, console) as runner:
+            if of_video is not None:
+                return convert_videos(
+                    plan.jobs, folder, runner, of_video, self.options, overwrite=overwrite, listener=console
+                )
+            return convert_planned(
+                plan, folder, runner, self.options, overwrite=overwrite, keep_reports=False, listener=console
+            )
 
 
 def _listed() -> Iterator[str]:
