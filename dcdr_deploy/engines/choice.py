@@ -149,7 +149,8 @@ def load_engine(model: Path | str, backend: str = AUTO, options: EngineOptions =
 
     Args:
         model: an .onnx file, an engine or a checkpoint.
-        backend: a name from :func:`backend_names`, or ``"auto"`` (see :func:`choose_backend`).
+        backend: a name from :func:`dcdr_deploy.engines.registry.backend_names`, or ``"auto"`` (see
+            :func:`choose_backend`).
         options: device and threads.
 
     Returns:

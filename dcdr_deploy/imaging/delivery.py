@@ -218,7 +218,7 @@ def _content_light(parts: Iterable[tuple[float, float]], linear: NDArray[Any]) -
 
 @functools.cache
 def _table(hlg: bool) -> Table:
-    """Signal of what :meth:`Delivery._light_of_signal` gives; 0 is 0."""
+    """Signal of what :meth:`Delivery._to_light_of_signal` gives; 0 is 0."""
     if hlg:
         return table_of(lambda scene: hlg_encode(scene / HLG_PEAK_NITS))
     return table_of(lambda nits: np.where(nits > 0, pq_encode(nits), 0))

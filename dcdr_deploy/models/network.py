@@ -89,7 +89,9 @@ class DCDRUNet(HdrNetwork):
         return {name: 4 if ".middle." in name else 2 for name in self.deformable_blocks()}
 
     def receptive_field(self) -> int:
-        """One-sided extent in pixels with zero offsets; :data:`FIXED_RECEPTIVE_FIELD` for the presets.
+        """One-sided extent in pixels with zero offsets.
+
+        For the presets it is :data:`dcdr_deploy.models.config.FIXED_RECEPTIVE_FIELD`.
 
         With a condition net the farthest way into the first block at x0.25 is as long as through one encoder block.
         Without one, the 3x3 convolutions in place of the SFT layers double what each block adds.

@@ -93,7 +93,7 @@ def convert_over_cluster(
 
     Raises:
         InputError: a machine does not reach the files, or the cluster has not what is asked for.
-        OutputError, EngineError: as :func:`convert_folder`; or all actors died.
+        OutputError, EngineError: as :func:`dcdr_deploy.run.folder.convert_folder`; or all actors died.
     """
     layout = lay_out(nodes_of(ray), wishes or Wishes(), settings)
     if video is not None:

@@ -87,7 +87,7 @@ def convert_addresses(
 
     Raises:
         InputError: there are several inputs.
-        DcdrError: as :func:`dcdr_deploy.serving.addresses.plan_addresses` and
+        DcdrError: as :func:`dcdr_deploy.serving.staging.plan_addresses` and
             :func:`dcdr_deploy.serving.cluster_folder.convert_over_cluster`.
     """
     from dcdr_deploy.serving.addresses import address_of

@@ -9,7 +9,7 @@ from dcdr_deploy.system.words import number_of
 
 
 def format_report(data: Mapping[str, Any]) -> str:
-    """Return a report of :func:`report` as plain text, without a newline at the end."""
+    """Return what :func:`dcdr_deploy.inspection.machine.report` found as plain text, without a newline at the end."""
     return "\n".join(_lines(data))
 
 

@@ -1,8 +1,8 @@
 """The CUDA driver, as much of it as running an engine takes: memory, streams, events and graphs.
 
 A thin typed layer over ``cuda.bindings.driver``, which needs no CUDA toolkit and no torch. Every call's status is
-checked in one place (``call``); lack of memory becomes :class:`EngineOutOfMemory`, which the runner answers with a
-smaller tile. Nothing here waits for the GPU but what is named ``synchronise``.
+checked in one place (``call``); lack of memory becomes :class:`dcdr_deploy.errors.EngineOutOfMemory`, which the runner
+answers with a smaller tile. Nothing here waits for the GPU but what is named ``synchronise``.
 """
 
 from __future__ import annotations

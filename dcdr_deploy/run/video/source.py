@@ -126,7 +126,7 @@ AnyFrame = SourceFrame | LostFrame | OtherFrame
 
 
 class VideoSource:
-    """An open video; from :func:`open_video`.
+    """An open video; from :func:`dcdr_deploy.run.video.opening.open_video`.
 
     Attributes:
         info: what is known of it.

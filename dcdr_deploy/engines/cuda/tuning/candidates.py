@@ -17,7 +17,8 @@ from dcdr_deploy.engines.cuda.measures import BlockMeasures, Measures, by_table
 Candidate = Variant | BlockMeasures
 
 BLOCK = "block"
-"""Kind of the deformable blocks' kernels; the others are named in :func:`convolution_table.variants`."""
+"""Kind of the deformable blocks' kernels; for the others see
+:func:`dcdr_deploy.engines.cuda.convolution_table.variants`."""
 
 JOINED = "64_64_3"
 """Kind of two convolutions in one launch."""
