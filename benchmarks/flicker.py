@@ -27,9 +27,10 @@ import numpy as np
 from held_out import CAMERAS, PEAK, PLAIN
 from numpy.typing import NDArray
 
+from dcdr_deploy.imaging.frame import CLIPPED_CODE
 from dcdr_deploy.imaging.transfer import luminance, srgb_to_linear
 from dcdr_deploy.metrics.flicker import Flicker
-from dcdr_deploy.metrics.psnr import CLIPPED_CODE, PooledError, mu_law
+from dcdr_deploy.metrics.psnr import PooledError, mu_law
 from dcdr_deploy.run.gain import FLOOR
 from dcdr_deploy.run.opening import RunnerSettings, open_runner
 from dcdr_deploy.run.restore import begin

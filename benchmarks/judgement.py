@@ -21,11 +21,12 @@ from held_out import PEAK, HeldOutPicture
 from numpy.typing import NDArray
 
 from dcdr_deploy.errors import NonFiniteError
+from dcdr_deploy.imaging.frame import CLIPPED_CODE
 from dcdr_deploy.imaging.hdr_transfer import pq_encode
 from dcdr_deploy.imaging.transfer import srgb_to_linear
 from dcdr_deploy.metrics import pu21
 from dcdr_deploy.metrics.chromaticity import uv_difference
-from dcdr_deploy.metrics.psnr import CLIPPED_CODE, PAPER_MU, psnr_from_mse
+from dcdr_deploy.metrics.psnr import PAPER_MU, psnr_from_mse
 from dcdr_deploy.scenes.camera import brightest_channel
 
 PLAIN = next(iter(BASELINES))

@@ -29,8 +29,9 @@ from held_out import PEAK, HeldOutPicture, Source, panorama_sources, photograph_
 from judgement import Reference, mu_codes
 from numpy.typing import NDArray
 
+from dcdr_deploy.imaging.frame import CLIPPED_CODE
 from dcdr_deploy.imaging.transfer import srgb_to_linear
-from dcdr_deploy.metrics.psnr import CLIPPED_CODE, psnr_from_mse
+from dcdr_deploy.metrics.psnr import psnr_from_mse
 from dcdr_deploy.run.gain import apply_gain, gain_of
 from dcdr_deploy.run.opening import RunnerSettings, open_runner
 from dcdr_deploy.run.restore import restore

@@ -11,7 +11,7 @@ import numpy as np
 from held_out import Photograph
 from numpy.typing import NDArray
 
-from dcdr_deploy.metrics.psnr import CLIPPED_CODE
+from dcdr_deploy.imaging.frame import CLIPPED_CODE
 from dcdr_deploy.scenes.camera import TARGET_MAX, CameraModel, brightest_channel, simulate
 from dcdr_deploy.scenes.panorama import FOV_DEGREES, PITCH_DEGREES, YAW_DEGREES, PanoramaSet, perspective
 

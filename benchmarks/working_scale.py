@@ -46,8 +46,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dcdr_deploy.engines.base import EngineOptions
+from dcdr_deploy.imaging.frame import CLIPPED_CODE
 from dcdr_deploy.metrics.chromaticity import DARKEST, uv_prime
-from dcdr_deploy.metrics.psnr import CLIPPED_CODE, PAPER_MU
+from dcdr_deploy.metrics.psnr import PAPER_MU
 from dcdr_deploy.run.runner import Runner
 from dcdr_deploy.run.working_scale import AUTO
 from dcdr_deploy.scenes.camera import LDR_MAX, TARGET_MAX

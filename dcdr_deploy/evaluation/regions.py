@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dcdr_deploy.imaging.frame import CLIPPED_CODE
 from dcdr_deploy.imaging.read import read_image
 from dcdr_deploy.metrics.overexposed import BRIGHT_CODE, BRIGHT_SHARE, GRAY
-from dcdr_deploy.metrics.psnr import CLIPPED_CODE, clipped_region
+from dcdr_deploy.metrics.psnr import clipped_region
 
 SURROUND_PIXELS = 8
 

@@ -9,6 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+CLIPPED_CODE = 254
+"""8-bit code from which a channel counts as clipped: JPEG turns many a 255 into 254. One clipped channel clips the
+pixel: where the others are nearly as bright, light added to that channel alone would leave a coloured fringe."""
+
 
 @dataclass(frozen=True)
 class Kept:

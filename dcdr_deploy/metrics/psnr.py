@@ -17,10 +17,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-PAPER_MU = 10.0
+from dcdr_deploy.imaging.frame import CLIPPED_CODE
 
-CLIPPED_CODE = 254
-"""A pixel is clipped when one of its channels reaches this 8-bit code: JPEG turns many a 255 into 254."""
+PAPER_MU = 10.0
 
 
 def mu_law(x: NDArray[np.floating], mu: float = PAPER_MU) -> NDArray[np.float64]:

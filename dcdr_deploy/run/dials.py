@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcdr_deploy.errors import InputError
+from dcdr_deploy.imaging.frame import CLIPPED_CODE
 from dcdr_deploy.imaging.transfer import LUMINANCE_REC709
-from dcdr_deploy.run.gain import CLIPPED_CODE, gain_of
+from dcdr_deploy.run.gain import gain_of
 
 Light = NDArray[np.float32]
 

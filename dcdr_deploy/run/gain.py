@@ -27,13 +27,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dcdr_deploy.imaging.frame import CLIPPED_CODE
 from dcdr_deploy.imaging.transfer import LUMINANCE_REC709, linear_to_srgb, srgb_to_linear
 from dcdr_deploy.run.enlargement import Enlargement
-
-CLIPPED_CODE = 254
-"""8-bit code from which a channel is clipped: JPEG turns many a 255 into 254. One clipped channel clips the pixel:
-where others are nearly as bright, an excess for it alone would leave a coloured fringe. A finer code counts as the one
-that it rounds to: 234 of a video's 235 for white is 253.8, and compression makes whole blocks of skies of it."""
 
 BEGIN = 245
 """8-bit code of the largest channel from which a pixel counts as partly clipped; see working_scale.py."""
@@ -90,6 +86,8 @@ def code_tables(bits: int, begin: int = BEGIN) -> Tables:
     top = (1 << bits) - 1
     codes = np.arange(top + 1) / top
     step = np.clip((codes * 255 - begin) / (CLIPPED_CODE - begin), 0, 1)
+    # A finer code counts as the one that it rounds to: 234 of a video's 235 for white is 253.8, and compression makes
+    # whole blocks of skies of it.
     tables = (srgb_to_linear(codes), step * step * (3 - 2 * step), codes * 255 >= CLIPPED_CODE - 0.5)
     as_float = [np.asarray(table, np.float32) for table in tables]
     for table in as_float:

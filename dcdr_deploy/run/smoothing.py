@@ -15,8 +15,9 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from dcdr_deploy.imaging.frame import CLIPPED_CODE
 from dcdr_deploy.imaging.transfer import srgb_to_linear
-from dcdr_deploy.run.gain import CLIPPED_CODE, ExcessField, Light, smallest_channel
+from dcdr_deploy.run.gain import ExcessField, Light, smallest_channel
 
 WHITE = float(srgb_to_linear(np.float64((CLIPPED_CODE - 0.5) / 255)))
 """Mean light from which a channel of a cell counts as clipped all over."""

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from dcdr_deploy.imaging.frame import CLIPPED_CODE
 from dcdr_deploy.run.dials import Dials, turned_gain
 from dcdr_deploy.run.enlargement import Enlargement
 from dcdr_deploy.run.gain import (
-    CLIPPED_CODE,
     Codes,
     ExcessField,
     Light,

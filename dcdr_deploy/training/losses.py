@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from dcdr_deploy.errors import InputError
+from dcdr_deploy.imaging.frame import CLIPPED_CODE
 from dcdr_deploy.metrics.chromaticity import DARKEST, uv_prime
-from dcdr_deploy.metrics.psnr import CLIPPED_CODE
 from dcdr_deploy.models.encodings import LINEAR, Encoding
 from dcdr_deploy.training.log_losses import cosine, illumination_reflectance, mu5000_l1, mu_variation
 from dcdr_deploy.training.mu_law import mu_law
