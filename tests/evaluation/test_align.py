@@ -55,6 +55,14 @@ def test_a_curve_takes_any_monotone_tone_curve_out(curve):
     assert aligned[inner] == pytest.approx(truth[inner], rel=0.03)
 
 
+def test_where_the_truth_falls_as_the_prediction_rises_the_curve_is_flat_at_its_mean():
+    prediction = scene()
+    truth = 1 / prediction
+    aligned = align.by_curve(prediction, truth, np.ones(truth.shape[:2], np.bool_))
+    inner = (prediction > np.percentile(prediction, 2)) & (prediction < np.percentile(prediction, 98))
+    assert aligned[inner] == pytest.approx(np.exp(np.log(truth).mean()), rel=1e-3)
+
+
 def test_a_curve_forgives_nothing_inside_clipped_areas():
     truth = np.minimum(scene(), 0.9)
     truth[10:20, 10:20] = 8

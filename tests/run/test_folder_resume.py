@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,13 @@ def test_a_picture_of_the_same_name_from_another_folder_replaces_the_first_and_s
     assert converted(report) == {"frame2.png"}
     before, now = photos / "frame2.png", tmp_path / "more" / "frame2.png"
     assert ear.notes == [f"{finished / 'frame2.exr'}: was made of {before}; {now} replaces it"]
+
+
+def test_a_copy_of_the_folder_has_nothing_to_do_and_replaces_nothing(tmp_path, photos, finished, runner):
+    ear = Ear()
+    report = convert_folder(shutil.copytree(photos, tmp_path / "copy"), finished, runner, listener=ear)
+    assert report.files == ()
+    assert ear.notes == []
 
 
 @pytest.mark.parametrize("spoil", [lambda path: path.write_bytes(b""), lambda path: os.truncate(path, 100)])

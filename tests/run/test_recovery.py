@@ -35,6 +35,12 @@ def test_pixels_of_which_nothing_is_left_are_guessed():
     assert recovery_of(codes, 1.5).word == "mostly guessed"
 
 
+def test_as_many_guessed_as_restored_is_not_mostly_guessed():
+    codes = np.full((10, 10, 3), 255, np.uint8)
+    codes[:5, :, 2] = 100
+    assert recovery_of(codes, 1.5).word == "restored"
+
+
 @pytest.mark.parametrize("code", [(255, 255, 255), (255, 90, 90)])
 def test_where_nothing_came_back_nothing_was_restored_or_guessed(code):
     codes = np.full((10, 10, 3), code, np.uint8)
@@ -49,12 +55,13 @@ def test_stops_are_the_99th_percentile_of_the_gain_to_a_hundredth(gain):
     assert found.stops_recovered == pytest.approx(np.log2(gain), abs=0.011)
 
 
-def test_a_single_glint_does_not_count_as_what_was_recovered():
-    codes = np.full((20, 20, 3), 255, np.uint8)
-    light = np.ones((20, 20, 3), np.float32)
+@pytest.mark.parametrize(("glints", "stops"), [(1, 1), (2, 6)])
+def test_one_glint_in_a_hundred_pixels_does_not_count_as_what_was_recovered(glints, stops):
+    codes = np.full((10, 10, 3), 255, np.uint8)
+    light = np.ones((10, 10, 3), np.float32)
     result = light * 2
-    result[0, 0] = 64
-    assert measured(codes, light, result).stops_recovered == pytest.approx(1, abs=0.01)
+    result[0, :glints] = 64
+    assert measured(codes, light, result).stops_recovered == pytest.approx(stops, abs=0.01)
 
 
 @given(st.integers(1, 9))

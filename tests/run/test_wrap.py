@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from bright_engine import BrightEngine
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dcdr_deploy.imaging import linear_to_srgb, srgb_to_linear
 from dcdr_deploy.imaging.frame import Frame
+from dcdr_deploy.run.dials import Dials
 from dcdr_deploy.run.opening import RunnerSettings, open_runner
 from dcdr_deploy.run.restore import restore
+from dcdr_deploy.run.runner import Runner
 from dcdr_deploy.run.wrap import blend, half_turned, restore_panorama, weights
 
 
@@ -52,15 +55,23 @@ def test_the_step_over_the_seam_is_that_of_other_neighbours():
     assert wrapped == pytest.approx(picture, rel=0.06)
 
 
-# With the demo weights
-
-
 def panorama() -> np.ndarray:
     """(96, 192, 3) codes: a sky that is brightest, and clipped, around the seam."""
     y, x = np.mgrid[0:96, 0:192].astype(np.float32)
     angle = np.minimum(x + 0.5, 192 - x - 0.5) / 96
     light = np.exp(2.2 - 5 * angle - 0.8 * ((y - 30) / 40) ** 2)[..., None] * np.array([1.0, 0.9, 0.7]) + 0.1
     return np.rint(255 * np.clip(linear_to_srgb(light), 0, 1)).astype(np.uint8)
+
+
+def test_exposure_changes_nothing_of_what_is_said_to_be_recovered():
+    plain, exposed = (
+        restore_panorama(Frame(panorama()), Runner(BrightEngine()), dials=Dials(exposure=stops)) for stops in (0, 3)
+    )
+    assert exposed.recovery.as_dict() == plain.recovery.as_dict()
+    assert plain.recovery.stops_recovered == pytest.approx(2, abs=0.05)
+
+
+# With the demo weights
 
 
 @pytest.fixture(scope="module")

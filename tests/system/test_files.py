@@ -1,6 +1,8 @@
 """Files are whole or not there."""
 
+import errno
 import hashlib
+import os
 
 import pytest
 
@@ -51,6 +53,33 @@ def test_a_block_that_writes_nothing_is_an_error_not_an_empty_file(tmp_path):
     with pytest.raises(OutputError), atomic_path(tmp_path / "out.exr"):
         pass
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_content_is_on_the_disk_before_it_gets_its_name(tmp_path, monkeypatch):
+    target, flushed, fsync = tmp_path / "out.exr", [], os.fsync
+
+    def watched(descriptor):
+        flushed.append((os.fstat(descriptor).st_ino, target.exists()))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", watched)
+    with atomic_path(target) as temporary:
+        temporary.write_bytes(b"whole")
+    assert flushed[0] == (target.stat().st_ino, False)
+
+
+def test_a_disk_that_turns_out_full_at_the_end_leaves_the_old_file(tmp_path, monkeypatch):
+    target = tmp_path / "out.exr"
+    target.write_bytes(b"old")
+
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OutputError, match="No space left"), atomic_path(target) as temporary:
+        temporary.write_bytes(b"new")
+    assert target.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [target]
 
 
 def test_nested_use_on_one_target_uses_two_temporary_names(tmp_path):
