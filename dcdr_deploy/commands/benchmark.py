@@ -29,9 +29,9 @@ Examples:
   dcdr-deploy benchmark --json > times.json                to go with a report
 
 \b
-Times are of whole frames, from 8-bit pictures in memory to floats in memory, as
+Times are for whole frames, from 8-bit pictures in memory to floats in memory, as
 `run` computes them; files are neither read nor written. All backends are loaded
-first, then take turns, so that ratios hold also where clocks change.
+first and then take turns, so that ratios are valid even if clocks change.
 """
 
 
@@ -54,7 +54,7 @@ first, then take turns, so that ratios hold also where clocks change.
     help="Height and width of the pictures; may be repeated. [1080x1920 and 2160x3840 on a GPU, else 360x640]",
 )
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:1.")
-@click.option("--precision", type=click.Choice(PRECISIONS), default="auto", show_default=True, help="As of `run`.")
+@click.option("--precision", type=click.Choice(PRECISIONS), default="auto", show_default=True, help="As for `run`.")
 @click.option("--threads", type=int, help="Processor threads. [the backend's choice]")
 @click.option(
     "--seconds",
@@ -68,12 +68,12 @@ first, then take turns, so that ratios hold also where clocks change.
     type=click.IntRange(0, MOST_ROUNDS),
     default=Wishes.rounds,
     show_default=True,
-    help="At least so many, whatever time they take; 0: the first frame is what counts.",
+    help="Minimum number of rounds, whatever time they take; 0: only the first frame counts.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.option("-q", "--quiet", is_flag=True, help="Do not tell what is being done.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress.")
 def command(models: tuple[str, ...], backend: str, sizes: tuple[tuple[int, int], ...], **chosen: Any) -> None:
-    """Time every backend that loads: frames a second, time to the first frame, memory, agreement with FP32."""
+    """Time every backend that loads: frames per second, time to the first frame, memory, agreement with FP32."""
     from dcdr_deploy.commands.show.benchmark import format_results
     from dcdr_deploy.inspection.machine import report
 

@@ -57,7 +57,7 @@ class SmListType(click.ParamType):
 @click.command("build-engine", epilog=EPILOG)
 @click.argument("onnx", required=False, type=click.Path(path_type=Path))
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Engine file or folder. [beside the ONNX file]")
-@click.option("--fp16", is_flag=True, help="FP16 weights and arithmetic; coordinates stay FP32, so does the interface.")
+@click.option("--fp16", is_flag=True, help="FP16 weights and arithmetic; coordinates, inputs and outputs stay FP32.")
 @click.option(
     "--backend",
     type=click.Choice(list(PACKAGES)),
@@ -71,20 +71,25 @@ class SmListType(click.ParamType):
     default=(),
     help="GPUs to build for. [current: this machine's]",
 )
-@click.option("--tile", type=SizeType(), metavar="HxW", help="Size of a call's images in pixels. [1080x1920]")
-@click.option("--max-batch", type=int, default=1, show_default=True, metavar="N", help="Most images in a call.")
-@click.option("--dynamic", is_flag=True, help="All sizes up to the tile's longer edge. [the tile's size only]")
+@click.option("--tile", type=SizeType(), metavar="HxW", help="Size of the images in pixels. [1080x1920]")
+@click.option("--max-batch", type=int, default=1, show_default=True, metavar="N", help="Most images per call.")
+@click.option(
+    "--dynamic", is_flag=True, help="Build for all sizes up to the tile's longer edge. [only the tile's size]"
+)
 @click.option(
     "--plugin",
     type=click.Choice(list(PLUGIN_CHOICES)),
     default="auto",
     show_default=True,
-    help="dcrb: deformable blocks by the fused kernel; none: by the package's own layers; auto: dcrb where the model "
-    "has such blocks.",
+    help="dcrb: the fused kernel for deformable blocks; none: the package's own layers; auto: dcrb if the model has "
+    "such blocks.",
 )
 @click.option("--workspace", type=float, metavar="GiB", help="Limit of scratch memory. [the package's]")
 @click.option(
-    "--timing-cache", type=click.Path(path_type=Path), metavar="FILE", help="Keeps measured timings (tensorrt)."
+    "--timing-cache",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="File that keeps measured timings (tensorrt).",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 def command(
@@ -92,9 +97,9 @@ def command(
 ) -> None:
     """Compile ONNX, a file made by `dcdr-deploy export`, to an engine for NVIDIA GPUs.
 
-    TensorRT-RTX builds for any RTX GPU, on any machine; TensorRT for the GPU of this one. On a GPU that the engine is
-    for, its results are compared with ONNX Runtime's before it gets its name. An engine that is there already, from the
-    same model, settings and versions, is reused.
+    TensorRT-RTX builds for any RTX GPU, on any machine; TensorRT builds for this machine's GPU. If the engine can run
+    on this GPU, it is compared with ONNX Runtime before it is put in place. An existing engine of the same model,
+    settings and versions is reused.
     """
     from dcdr_deploy.building.build import BuildRequest, build_engine
     from dcdr_deploy.commands.show.build_engine import as_data, as_text, display, show_choice

@@ -22,7 +22,7 @@ EPILOG = """\b
 Examples:
   dcdr-deploy evaluate hdr/ truth/                       the paper's metrics
   dcdr-deploy evaluate out.exr truth.exr --full-scale 8
-  dcdr-deploy evaluate hdr/ truth/ --ldr photos/         clipped pixels too
+  dcdr-deploy evaluate hdr/ truth/ --ldr photos/         also clipped pixels
   dcdr-deploy evaluate hdr/ truth/ --ldr photos/ --overexposed   Test Set 2
   dcdr-deploy evaluate hdr/ truth/ --align gain          relative HDR
   dcdr-deploy evaluate hdr/ phone/ --ldr phone/ --use-gain-map   Ultra HDR, HEIC
@@ -31,15 +31,15 @@ Examples:
   dcdr-deploy evaluate hdr/ truth/ --metrics all --json > figures.json
 
 \b
-Full scale: 1.0 is 65535 in PNG and TIFF. EXR and HDR files are divided by
---full-scale, by default the peak that files of `dcdr-deploy run` carry. Metrics
-of luminance take full scale x --white cd/m2.
+Full scale: in PNG and TIFF 65535 is 1.0. EXR and HDR files are divided by
+--full-scale, by default the peak stored in files written by `dcdr-deploy run`.
+For metrics of luminance, full scale is multiplied by --white cd/m2.
 
 \b
-Alignment: gain is the best factor by least squares in log light; percentile maps
-the 0.1 and 99.9 percentiles of both to 1 and 999 cd/m2, as SingleHDR and HDRUNet
-do, and 999 cd/m2 is full scale then; curve sends each prediction through the
-monotone tone curve that fits best where --ldr is not clipped (arXiv 2108.08713).
+Alignment: gain applies the best factor by least squares in log light; percentile
+maps the 0.1 and 99.9 percentiles of both to 1 and 999 cd/m2, as SingleHDR and
+HDRUNet do, where 999 cd/m2 is then full scale; curve applies the monotone tone
+curve that fits best where --ldr is not clipped (arXiv 2108.08713).
 """
 
 
@@ -74,7 +74,7 @@ def _list_metrics(ctx: click.Context, param: click.Parameter, wanted: bool) -> N
 @click.command("evaluate", epilog=EPILOG)
 @click.argument("prediction", metavar="PRED")
 @click.argument("truth", metavar="GT")
-@click.option("--ldr", metavar="DIR", help="The SDR pictures: gives clipped pixels and their surround figures too.")
+@click.option("--ldr", metavar="DIR", help="The SDR pictures: adds figures for clipped pixels and their surround.")
 @click.option(
     "--overexposed",
     is_flag=True,
@@ -101,11 +101,11 @@ def _list_metrics(ctx: click.Context, param: click.Parameter, wanted: bool) -> N
     type=click.Choice(ALIGNMENTS),
     default=NONE,
     show_default=True,
-    help="Bring each prediction to the scale of its truth first. [see below]",
+    help="First adapt each prediction to the scale of its truth. [see below]",
 )
-@click.option("--partial", is_flag=True, help="Leave truths without a prediction out.")
-@click.option("--part", metavar="NAME|N", help="Part to read of OpenEXR files with several.")
-@click.option("--layer", metavar="NAME", help="Layer to read of OpenEXR files with layers.")
+@click.option("--partial", is_flag=True, help="Leave out truths without a prediction.")
+@click.option("--part", metavar="NAME|N", help="Part to read from OpenEXR files with several.")
+@click.option("--layer", metavar="NAME", help="Layer to read from OpenEXR files with layers.")
 @click.option(
     "--use-gain-map", is_flag=True, help="Take JPEG, HEIC and AVIF with a gain map, as base x map, for HDR pictures."
 )

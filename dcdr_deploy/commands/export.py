@@ -23,14 +23,16 @@ Examples:
 @click.command("export", epilog=EPILOG)
 @click.argument("checkpoint", type=click.Path(path_type=Path))
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="ONNX file to write. [beside the checkpoint]")
-@click.option("--fp16", is_flag=True, help="FP16 weights and arithmetic; coordinates stay FP32, so does the interface.")
+@click.option("--fp16", is_flag=True, help="FP16 weights and arithmetic; coordinates, inputs and outputs stay FP32.")
 @click.option("--static", type=SizeType(), metavar="HxW", help="One fixed size and batch 1. [dynamic]")
 @click.option("--no-verify", is_flag=True, help="Skip the comparison with torch.")
-@click.option("--peak", type=float, help="Output 1.0 in units of SDR white. [the checkpoint's, else 1]")
+@click.option(
+    "--peak", type=float, help="What an output of 1.0 means in units of SDR white. [the checkpoint's, else 1]"
+)
 @click.option(
     "--output-encoding",
     metavar="NAME",
-    help="What the layers give: linear, white, gamma:2.24, log, pq-bt2020. [the checkpoint's, or as published]",
+    help="What the layers output: linear, white, gamma:2.24, log, pq-bt2020. [the checkpoint's, or as published]",
 )
 @click.option(
     "--part",
@@ -42,7 +44,7 @@ Examples:
 @click.option(
     "--architecture",
     metavar="NAME",
-    help="What CHECKPOINT is, where its tensors do not tell, such as hdrunet or fhdr:iterations=1.",
+    help="Network of CHECKPOINT if its tensors do not show it, such as hdrunet or fhdr:iterations=1.",
 )
 @click.option(
     "--calibrate",
@@ -66,8 +68,8 @@ def command(
 ) -> None:
     """Export CHECKPOINT (.pth, .pt, .ckpt, .safetensors; of any network of docs/networks.md) to ONNX and verify it.
 
-    The file is checked by onnx, run in ONNX Runtime and compared with torch at two sizes before it gets its name. It
-    carries deformable blocks as dcdr::DCRB nodes with function bodies, and everything `dcdr-deploy run` needs to know.
+    Before the file is put in place it is checked by onnx, run in ONNX Runtime and compared with torch at two sizes. It
+    holds deformable blocks as dcdr::DCRB nodes with function bodies, and all metadata that `dcdr-deploy run` needs.
     """
     from dcdr_deploy.export import require_export_packages
 

@@ -31,7 +31,7 @@ Examples:
     help="Draw where the deformable kernels look on IMAGE.",
 )
 @click.option(
-    "--at", type=PlaceType(), multiple=True, metavar="X,Y", help="Pixels to draw. [overexposed ones that reach far]"
+    "--at", type=PlaceType(), multiple=True, metavar="X,Y", help="Pixels to draw. [overexposed ones with large offsets]"
 )
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), help="PNG to write. [IMAGE's name with .offsets.png, here]"
@@ -43,7 +43,7 @@ Examples:
     metavar="FILE",
     help="Checkpoint of another part, for networks published in parts.",
 )
-@click.option("--architecture", metavar="NAME", help="What a checkpoint is, where its tensors do not tell.")
+@click.option("--architecture", metavar="NAME", help="Network of a checkpoint if its tensors do not show it.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(
     file: Path,
@@ -56,13 +56,12 @@ def command(
 ) -> None:
     """Show inputs, outputs, metadata, operators by domain, functions and parameters of FILE.
 
-    FILE is an ONNX model, a checkpoint (.pth, .pt, .ckpt, .safetensors) or an engine, which is described by its
-    sidecar; or an HDR picture as run writes them (of Ultra HDR .jpg base x gain map), whose size, range and header are
-    shown.
+    FILE is an ONNX model, a checkpoint (.pth, .pt, .ckpt, .safetensors), an engine, which is described by its sidecar,
+    or an HDR picture written by run, of which size, range and header are shown (Ultra HDR .jpg: base x gain map).
 
-    With --offsets (checkpoints and ONNX models), draw for a few overexposed pixels of IMAGE where the nine taps of
-    every deformable block look, and print each block's largest offsets. The drawn pixels are the overexposed ones whose
-    kernels reach farthest, apart from each other.
+    With --offsets (checkpoints and ONNX models), draw where the nine taps of every deformable block sample IMAGE for a
+    few overexposed pixels, and print each block's largest offsets. The pixels are those whose kernels reach farthest,
+    apart from each other.
     """
     from dcdr_deploy.run.selection import by_name
 

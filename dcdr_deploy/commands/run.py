@@ -35,19 +35,19 @@ EPILOG = """\b
 Examples:
   dcdr-deploy run photo.jpg photo.exr          one picture
   dcdr-deploy run photo.jpg out/ --preview     out/photo.exr, out/photo.preview.png
-  dcdr-deploy run photos/ hdr/ --recursive     a tree; again to go on after a stop
+  dcdr-deploy run photos/ hdr/ --recursive     a tree; run again to resume
   dcdr-deploy run a.jpg b.heic shots/*.png out/      several: OUTPUT is a folder
-  find . -name "*.jpg" | dcdr-deploy run - out/      a list, one path a line
+  find . -name "*.jpg" | dcdr-deploy run - out/      a list, one path per line
   dcdr-deploy run shot.%04d.png out/shot.%04d.exr    numbered files
   dcdr-deploy run scan.tif scan.exr -m my.onnx --float --exr-compression piz
-  dcdr-deploy run photo.jpg share/photo.jpg    Ultra HDR: the same JPEG, and a gain map
+  dcdr-deploy run photo.jpg share/photo.jpg    Ultra HDR: the same JPEG plus a gain map
   dcdr-deploy run photos/ hdr/ --format avif --bits 12 --peak-nits 1600
   dcdr-deploy run photos/ hdr/ --format tif --tile 512 --json > report.jsonl
   dcdr-deploy run photo.jpg photo.exr --strength 0.7 --max-boost 2
-  dcdr-deploy run photo.jpg photo.exr --scale native     the paper's way, tiled
+  dcdr-deploy run photo.jpg photo.exr --scale native     like the paper, tiled
   dcdr-deploy run photo.jpg photo.exr --primaries acescg --tag scene
   dcdr-deploy run photo.jpg photo.png --transfer pq      for viewing, up to 1000 cd/m2
-  dcdr-deploy run /mnt/photos /mnt/hdr --ray 10.0.0.1:6379          over a cluster
+  dcdr-deploy run /mnt/photos /mnt/hdr --ray 10.0.0.1:6379          on a cluster
   dcdr-deploy run film.mkv film.hdr.mkv        a video: HEVC, HDR10, sound kept
   dcdr-deploy run film.mp4 film.mov --start 1:30 --frames 240       ProRes, PQ
   dcdr-deploy run film.mp4 shot.%06d.exr       a video's frames as pictures
@@ -55,28 +55,28 @@ Examples:
   dcdr-deploy run film.mkv film.hdr.mkv --ray local --actors 4      in segments
 
 \b
-Scale: the network sees 83 px to each side, so large pictures go through it
-averaged down, and clipped pixels of the full picture get what it found; all
-others keep their light. native runs it at every pixel and writes its result.
+Scale: the network sees 83 px to each side, so it runs on a downscaled copy of
+large pictures. Clipped pixels of the full picture get the gain that it found;
+all others keep their light. native runs it at every pixel and writes its result.
 
 \b
-Each file's line says how much had clipped, how many stops came back (99th
-percentile), and whether that was restored (a channel was left) or mostly
-guessed (all three had clipped).
+For each file, a line says what share had clipped, how many stops came back (99th
+percentile), and whether that was restored (a channel had not clipped) or mostly
+guessed (all three had).
 
 \b
 Model, without --model: $DCDR_MODEL, else the engine in the working directory
-that fits this GPU, else the .onnx file there, else the demo weights. Which one,
-and where it was found, is told on stderr, with -q too. Files in the working
-directory that carry no metadata of dcdr-deploy are never taken. By name: demo,
-and demo-lite, which gives the same light a tenth faster.
+that fits this GPU, else the .onnx file there, else the demo weights. stderr says
+which one, even with -q. Files in the working directory without metadata of
+dcdr-deploy are never used. Two models have names: demo, and demo-lite, which
+gives the same light and is a tenth faster.
 
 \b
-Numbers: EXR and HDR hold linear light where 1.0 is SDR white; PNG and TIFF hold
-16 bits, linear, where 65535 is the model's peak, and end there; EXR, HDR and
-TIFF with --float keep what is above. Below 0 is written as 0. PQ and HLG hold
-cd/m2: linear light x --reference-white, ending at --peak-nits. Each file's line
-gives its minimum, median, 99th percentile and maximum in units of SDR white.
+Values: EXR and HDR hold linear light, in which 1.0 is SDR white. PNG and TIFF
+hold linear 16-bit integers, in which 65535 is the model's peak and the limit;
+EXR, HDR and TIFF with --float have none. Negative values become 0. PQ and HLG
+hold cd/m2: linear light x --reference-white, limited to --peak-nits. Each file's
+line gives minimum, median, 99th percentile and maximum in units of SDR white.
 """
 
 
@@ -89,25 +89,25 @@ gives its minimum, median, 99th percentile and maximum in units of SDR white.
 @encoding.options
 @light.options
 @video.options
-@click.option("-r", "--recursive", is_flag=True, help="Go into sub-folders and mirror them.")
-@click.option("--overwrite", is_flag=True, help="Folders: convert again what is up to date.")
+@click.option("-r", "--recursive", is_flag=True, help="Include sub-folders and mirror them in OUTPUT.")
+@click.option("--overwrite", is_flag=True, help="Folders: also convert files that are up to date.")
 @cluster.options
 @talk.options
 def command(paths: tuple[str, ...], **chosen: Any) -> None:
-    """Turn the picture INPUT into the HDR file OUTPUT, or several pictures, or all of a folder.
+    """Turn the picture INPUT into the HDR file OUTPUT, or several pictures, or a whole folder.
 
-    INPUT is PNG, JPEG, WebP, TIFF, BMP, AVIF, HEIC or JPEG XL. OUTPUT's suffix chooses the format: .exr, .hdr, .png,
-    .tif, .avif, .jxl, .heic or .jpg (Ultra HDR); where OUTPUT is a folder, --format does. An older file of the same
-    name is replaced once the new one is whole.
+    INPUT is PNG, JPEG, WebP, TIFF, BMP, AVIF, HEIC or JPEG XL. The suffix of OUTPUT chooses the format: .exr, .hdr,
+    .png, .tif, .avif, .jxl, .heic or .jpg (Ultra HDR). If OUTPUT is a folder, --format chooses it. An existing file is
+    replaced once the new one is complete.
 
-    The last name is OUTPUT. Several inputs need a folder there, or for numbered files a name with a number. Patterns
-    that a shell has left alone are expanded; - is a list of inputs on standard input.
+    The last argument is OUTPUT. For several inputs it has to be a folder, or for numbered files a numbered name.
+    Patterns that the shell did not expand are expanded; - reads a list of inputs from standard input.
 
-    INPUT may be a video too, and OUTPUT then .mp4, .mkv, .mov or numbered pictures. What is done so far is kept in
-    OUTPUT.parts; the same command goes on from there.
+    INPUT may also be a video; OUTPUT is then .mp4, .mkv, .mov or numbered pictures. Finished segments are kept in
+    OUTPUT.parts, and the same command resumes from there.
 
-    Runs of folders and of several inputs report bad files in OUTPUT/failures.jsonl, go on, and end with exit code 3.
-    Files that an earlier run finished are skipped while input, model and settings are the same.
+    If files of a folder or of several inputs fail, the run continues, lists them in OUTPUT/failures.jsonl and ends with
+    exit code 3. Files that an earlier run finished are skipped if input, model and settings have not changed.
     """
     if len(paths) < 2:
         raise click.UsageError(f"Missing argument '{'OUTPUT' if paths else 'INPUT'}'.")

@@ -26,14 +26,14 @@ Examples:
 Routes:
   POST /restore   the picture is the body; the query takes format, scale, strength,
                   exposure, max_boost, saturation, protect_below, wrap, strip, as `run`
-                  does; the header {REPORT_HEADER} tells what was recovered
-  GET /health     200 where pictures are taken, else 503
+                  does; the header {REPORT_HEADER} says what was recovered
+  GET /health     200 if pictures are accepted, else 503
   GET /metrics    figures for Prometheus
 
 \b
-Answers: 400 no picture or no such wish, 408 too slow a sender, 413 too large,
-415 a form, 429 all places are taken, 500 the engine failed, 503 stopping,
-504 not done in time, 507 disk full. The body is {{"error": "one sentence"}}.
+Errors: 400 no picture or an unknown parameter, 408 not received in time, 413 too
+large, 415 a form, 429 queue full, 500 the engine failed, 503 shutting down, 504
+not done in time, 507 disk full. The body is {{"error": "one sentence"}}.
 
 \b
 Model, without --model: the one that `dcdr-deploy run` takes.
@@ -44,10 +44,10 @@ Model, without --model: the one that `dcdr-deploy run` takes.
 @engine.options
 @engine.tile_options
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 for all.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0 picks a free port.")
 @click.option(
-    "--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0 takes one that is free."
+    "--max-megabytes", type=float, default=Limits.max_megabytes, show_default=True, help="Largest request body."
 )
-@click.option("--max-megabytes", type=float, default=Limits.max_megabytes, show_default=True, help="Largest body.")
 @click.option("--max-megapixels", type=float, default=Limits.max_megapixels, show_default=True, help="Largest picture.")
 @click.option(
     "--timeout", type=float, default=Limits.timeout, show_default=True, help="Seconds from a request to its result."
@@ -56,13 +56,13 @@ Model, without --model: the one that `dcdr-deploy run` takes.
     "--queue", type=int, default=Limits.queue, show_default=True, help="Pictures that may wait; others get 429."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the address as a line of JSON.")
-@click.option("-q", "--quiet", "verbosity", flag_value=QUIET, type=int, help="Only the address and errors.")
-@click.option("-v", "--verbose", "verbosity", flag_value=VERBOSE, type=int, help="Log messages too.")
+@click.option("-q", "--quiet", "verbosity", flag_value=QUIET, type=int, help="Print only the address and errors.")
+@click.option("-v", "--verbose", "verbosity", flag_value=VERBOSE, type=int, help="Also print log messages.")
 def command(host: str, port: int, as_json: bool, verbosity: int | None, **chosen: Any) -> None:
-    """Serve one engine by HTTP until it is stopped (Ctrl-C, SIGTERM), which brings what is under way to its end.
+    """Serve one engine by HTTP until Ctrl-C or SIGTERM; pictures in work are finished first.
 
-    Without --host it can be reached from this machine alone. It knows no users and no encryption: between it and a
-    network that is not trusted belongs a proxy that does.
+    Without --host only this machine can reach it. It has no authentication and no encryption: put a proxy that provides
+    both between it and an untrusted network.
     """
     limits = Limits(*(chosen[name] for name in ("max_megabytes", "max_megapixels", "timeout", "queue")))
     settings = engine.runner_settings(chosen)

@@ -20,10 +20,10 @@ Examples:
   python -m dcdr_deploy.serving.triton_client photo.jpg photo.exr --url localhost:8001
 
 \b
-The network alone runs on the server, on pictures of the working size. Reading,
-working scale, gain and files are the client's: dcdr_deploy.serving.triton_client.
-The configuration is checked in the tests with Triton's own protobuf; no Triton
-server has loaded it.
+Only the network runs on the server, on pictures of the working size. The client,
+dcdr_deploy.serving.triton_client, reads, downscales, applies the gain and writes.
+The tests check the configuration with Triton's own protobuf; no Triton server has
+loaded it.
 """
 
 
@@ -41,12 +41,14 @@ server has loaded it.
 @click.option(
     "--delay", type=float, default=Wishes.delay, show_default=True, help="Milliseconds to wait for a batch to fill."
 )
-@click.option("--waiting", type=int, default=Wishes.waiting, show_default=True, help="Pictures that may wait there.")
+@click.option(
+    "--waiting", type=int, default=Wishes.waiting, show_default=True, help="Pictures that may wait on the server."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print what was written as JSON.")
 def command(folder: Path, model: str | None, as_json: bool, **wishes: Any) -> None:
     """Write a model repository for NVIDIA Triton into DIR: a folder for the model, with config.pbtxt and the file.
 
-    ONNX models go to Triton's onnxruntime backend, engines of TensorRT without our plugin to its tensorrt backend. A
+    ONNX models use Triton's onnxruntime backend; TensorRT engines without our plugin use its tensorrt backend. A
     repository may hold several models; one of the same name is replaced.
     """
     asked = Wishes(**wishes)

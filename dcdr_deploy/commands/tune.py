@@ -13,13 +13,13 @@ EPILOG = """\b
 Examples:
   dcdr-deploy tune                    the first GPU
   dcdr-deploy tune --device cuda:1    another one
-  dcdr-deploy tune --json > gpu.json  every time that was measured
-  dcdr-deploy tune --forget           back to the kernels that come with the package
+  dcdr-deploy tune --json > gpu.json  all measured times
+  dcdr-deploy tune --forget           back to the package's kernels
 
 \b
-The result is for this GPU, its driver, the compiler and this version: measure
-again when one of them has changed. It changes speed, and results by no more
-than rounding.
+The result is valid for this GPU, its driver, the compiler and this version:
+measure again if one of them changes. Variants differ in speed; their results
+differ by rounding only.
 """
 
 
@@ -30,16 +30,16 @@ than rounding.
     type=click.IntRange(min=1),
     default=60,
     show_default=True,
-    help="No kind of kernel is begun after so many; those that are left stay as they are.",
+    help="No kind of kernel is started after this time; the rest stay as they are.",
 )
-@click.option("--forget", is_flag=True, help="Measure nothing; remove what was kept for this GPU.")
+@click.option("--forget", is_flag=True, help="Measure nothing; remove what is stored for this GPU.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 def command(device: str, seconds: int, forget: bool, as_json: bool) -> None:
     """Measure the kernels of backend `cuda` on this GPU, and keep the fastest.
 
-    Each kernel comes in several measures. They are compiled, compared with the one that comes with the package, and
-    timed on frames of 768x512 and 1920x1080 pixels; what is right and clearly faster is kept in the user's cache, and
-    `run` takes it from then on. Needs no model.
+    Each kernel has several variants. They are compiled, compared with the package's default, and timed on frames of
+    768x512 and 1920x1080 pixels. Variants that are correct and clearly faster are stored in the user's cache, and `run`
+    uses them from then on. Needs no model.
     """
     from dcdr_deploy.commands.show.tune import as_text, display
     from dcdr_deploy.engines.cuda.engine import gpu_of_device

@@ -36,7 +36,7 @@ rolled off towards a display's peak.
     type=click.Choice(list(BACKENDS)),
     default=ScriptWishes.backend,
     show_default=True,
-    help="Of vs-mlrt: ONNX Runtime, OpenVINO (which gets a model of its own beside the script), TensorRT engines.",
+    help="Backend of vs-mlrt: ONNX Runtime, OpenVINO (with a model of its own beside the script), TensorRT engines.",
 )
 @click.option("--tile", metavar="WxH", help="Pixels of a tile; needed for ov. [whole frames; engines: their best size]")
 @click.option(
@@ -48,7 +48,7 @@ rolled off towards a display's peak.
     help="Luminance of SDR white.",
 )
 @click.option(
-    "--source", default=ScriptWishes.source, show_default=True, metavar="FILE", help="Video, where vspipe names none."
+    "--source", default=ScriptWishes.source, show_default=True, metavar="FILE", help="Video, if vspipe names none."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print what was written as JSON.")
 def command(

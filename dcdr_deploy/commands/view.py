@@ -19,15 +19,15 @@ Examples:
   dcdr-deploy view photos/ hdr/ -o page.html         inputs and outputs of one name
 
 \b
-The page is one file: it needs no server, no network and no other file, and asks
-for none. Exposure, divider, zoom and pan, false colour in stops, luminance under
-the cursor in cd/m2; "?" lists the keys. Where the browser has WebGPU and the
-display is HDR, it draws brighter than white.
+The page is a single file and needs no server and no network. It has exposure, a
+divider, zoom and pan, false colour in stops, and luminance under the cursor in
+cd/m2; "?" lists the keys. If the browser has WebGPU and the display is HDR, it
+draws brighter than white.
 
 \b
 Pixels are kept as half floats, lossless: about 2 MB a megapixel with an input, 5
 without. Without --max-edge a picture has at most 8.3 megapixels and a page 16.6;
-larger ones are averaged down in linear light, which is told.
+larger ones are downscaled in linear light, and a note says so.
 """
 
 
@@ -36,7 +36,9 @@ larger ones are averaged down in linear light, which is told.
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), help="Page to write. [HDR's name with .html, here; view.html]"
 )
-@click.option("--exposure", type=float, default=0.0, show_default=True, metavar="EV", help="With which the page opens.")
+@click.option(
+    "--exposure", type=float, default=0.0, show_default=True, metavar="EV", help="Exposure when the page opens."
+)
 @click.option("--max-edge", type=int, metavar="PIXELS", help="Longest edge on the page. [see below]")
 @seeing.options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")

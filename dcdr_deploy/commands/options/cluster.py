@@ -29,18 +29,20 @@ options = group(
     click.option(
         "--ray",
         metavar="local|ADDRESS",
-        help="Folders, and a video in segments, over the machines of a Ray cluster; INPUT and OUTPUT of pictures may "
-        "be s3:// or gs:// addresses then. local starts a cluster here.",
+        help="Convert a folder, or a video in segments, on the machines of a Ray cluster. INPUT and OUTPUT of pictures "
+        "may then be s3:// or gs:// addresses. local starts a cluster here.",
     ),
-    click.option("--actors", type=int, metavar="N", help="--ray: engines. [one a GPU; without GPUs one a machine]"),
+    click.option(
+        "--actors", type=int, metavar="N", help="--ray: number of engines. [one per GPU; without GPUs one per machine]"
+    ),
     click.option(
         "--cpus-per-actor",
         type=int,
         metavar="N",
-        help="--ray: processor cores of each. [what a machine has, shared out]",
+        help="--ray: processor cores per engine. [the machine's, shared equally]",
     ),
     click.option(
-        "--gpus-per-actor", type=float, metavar="X", help="--ray: GPUs of each, such as 0.5. [1 where there are any]"
+        "--gpus-per-actor", type=float, metavar="X", help="--ray: GPUs per engine, such as 0.5. [1 if there are any]"
     ),
 )
 

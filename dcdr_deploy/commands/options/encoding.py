@@ -15,19 +15,19 @@ options = group(
         "--quality",
         type=int,
         metavar="1-100",
-        help="Of AVIF, JPEG XL and HEIC [90] and of the gain map in a JPEG [95]; 100 is lossless in AVIF and JPEG XL.",
+        help="Of AVIF, JPEG XL and HEIC [90] and of a JPEG's gain map [95]; 100 is lossless in AVIF and JPEG XL.",
     ),
     click.option(
         "--bits",
         type=click.Choice([str(depth) for depth in DEPTHS]),
-        help="Of PQ and HLG samples in AVIF and JPEG XL. [10]",
+        help="Bits of PQ and HLG samples in AVIF and JPEG XL. [10]",
     ),
     click.option(
         "--speed",
         type=click.Choice(SPEEDS),
         default=WriteOptions.speed,
         show_default=True,
-        help="Of the encoders of AVIF, JPEG XL and HEIC; slow ones make smaller or better files.",
+        help="Speed of the AVIF, JPEG XL and HEIC encoders; slow makes smaller or better files.",
     ),
 )
 

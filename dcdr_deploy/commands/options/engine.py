@@ -22,8 +22,8 @@ options = group(
         type=click.Choice(PRECISIONS),
         default="auto",
         show_default=True,
-        help="fp16 or fp32. auto takes fp16 where the GPU can; ONNX files and engines keep their own, except that "
-        "backend cuda has fp16 only.",
+        help="auto is fp16 if the GPU supports it; ONNX files and engines keep their own, except that backend cuda "
+        "always computes in fp16.",
     ),
     click.option("--threads", type=int, help="Processor threads. [the backend's choice]"),
 )
@@ -35,7 +35,7 @@ tile_options = group(
         metavar="auto|none|N",
         default="auto",
         show_default=True,
-        help="Largest tile edge in pixels of what the network is given (--scale); none runs it whole, auto goes by "
+        help="Largest tile edge in pixels, at the size that --scale gives; none: no tiles; auto: whatever fits in "
         "memory.",
     ),
     click.option(
@@ -44,7 +44,7 @@ tile_options = group(
         metavar="auto|N",
         default="auto",
         show_default=True,
-        help="Context in pixels around each tile; auto takes what the model asks for.",
+        help="Context in pixels around each tile; auto: as stored in the model.",
     ),
     click.option(
         "--batch",
@@ -52,7 +52,7 @@ tile_options = group(
         metavar="auto|N",
         default="auto",
         show_default=True,
-        help="Tiles in a call.",
+        help="Tiles per call of the engine.",
     ),
 )
 

@@ -14,16 +14,16 @@ options = group(
     click.option(
         "--primaries",
         type=click.Choice(tuple(PRIMARIES)),
-        help="Colours of the file. [rec709 where light is linear, rec2020 in PQ and HLG]",
+        help="Primaries of the file. [linear: rec709; PQ and HLG: rec2020]",
     ),
-    click.option("--transfer", type=click.Choice(TRANSFERS), help="Curve of the file, where the format has a choice."),
+    click.option("--transfer", type=click.Choice(TRANSFERS), help="Transfer curve, for formats that have a choice."),
     click.option(
         "--reference-white",
         type=float,
         metavar="NITS",
         default=Light.reference_white,
         show_default=True,
-        help="cd/m2 of SDR white.",
+        help="Luminance of SDR white in cd/m2.",
     ),
     click.option(
         "--peak-nits",
@@ -31,14 +31,14 @@ options = group(
         metavar="NITS",
         default=Light.peak_nits,
         show_default=True,
-        help="Where light ends in files for viewing, by BT.2390's roll-off; linear ones have no limit.",
+        help="Maximum of PQ and HLG in cd/m2, by BT.2390's roll-off; linear files have no limit.",
     ),
     click.option(
         "--tag",
         type=click.Choice(TAGS),
         default=Light.tag,
         show_default=True,
-        help="What EXR files call their light; scene for programs that know no other.",
+        help="How EXR files tag their light; scene for programs that support nothing else.",
     ),
 )
 

@@ -18,22 +18,22 @@ options = group(
         "--format",
         "output_format",
         type=click.Choice([*(suffix.lstrip(".") for suffix in OUTPUT_SUFFIXES), *FORMATS], case_sensitive=False),
-        help="Output format where OUTPUT is a folder. [pictures: exr; videos: mkv]",
+        help="Output format if OUTPUT is a folder. [pictures: exr; videos: mkv]",
     ),
-    click.option("--preview", is_flag=True, help="Write a tone-mapped 8-bit NAME.preview.png beside each output."),
+    click.option("--preview", is_flag=True, help="Also write a tone-mapped 8-bit NAME.preview.png beside each output."),
     click.option(
         "--exr-compression",
         type=click.Choice(EXR_COMPRESSIONS),
         default=WriteOptions.exr_compression,
         show_default=True,
-        help="Compression of EXR; dwaa loses a little, the others nothing.",
+        help="Compression of EXR; all but dwaa are lossless.",
     ),
     click.option(
         "--strip",
         is_flag=True,
-        help="Carry no Exif (date, camera, GPS), XMP and IPTC over, nor the input's name. [carried]",
+        help="Do not copy Exif (date, camera, GPS), XMP, IPTC and the input's name. [copied]",
     ),
-    click.option("--float", "float32", is_flag=True, help="32-bit floats in EXR and TIFF."),
+    click.option("--float", "float32", is_flag=True, help="Write 32-bit floats in EXR and TIFF."),
 )
 
 

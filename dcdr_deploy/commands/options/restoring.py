@@ -19,7 +19,7 @@ options = group(
         metavar="auto|native|1/2|PIXELS",
         default=str(ConvertOptions.scale),
         show_default=True,
-        help="Size at which the network works: a part of the picture's, or pixels of the longer edge.",
+        help="Size at which the network works: a fraction of the picture's, or pixels of the longer edge.",
     ),
     click.option(
         "--strength",
@@ -29,35 +29,35 @@ options = group(
         help="Exponent of the gain over SDR light, 0 to 2; 0 only linearises.",
     ),
     click.option(
-        "--exposure", type=float, metavar="STOPS", default=Dials.exposure, show_default=True, help="Stops on all light."
+        "--exposure", type=float, metavar="STOPS", default=Dials.exposure, show_default=True, help="Shifts all light."
     ),
     click.option(
         "--max-boost",
         type=float,
         metavar="STOPS",
-        help="0.01 to 100; no gain exceeds it, by a smooth shoulder. [no limit]",
+        help="Limits the gain, by a smooth shoulder; 0.01 to 100. [no limit]",
     ),
     click.option(
         "--saturation",
         type=float,
         default=Dials.saturation,
         show_default=True,
-        help="Of the light that was added, 0 to 2; 0 adds neutral light.",
+        help="Saturation of the added light, 0 to 2; 0 adds neutral light.",
     ),
     click.option(
         "--protect-below",
         type=int,
         metavar="CODE",
-        help=f"Pixels of which no channel is above this 8-bit code keep their light. [{BEGIN}; --scale native: none]",
+        help=f"Pixels with no channel above this 8-bit code keep their light. [{BEGIN}; --scale native: none]",
     ),
     click.option(
-        "--wrap", is_flag=True, help="Panoramas of 360 degrees: no seam at their edges; takes twice the time."
+        "--wrap", is_flag=True, help="For panoramas of 360 degrees: avoids a seam at the edges; takes twice the time."
     ),
     click.option(
         "--gain-map",
         type=click.Path(path_type=Path),
         metavar="FILE",
-        help="Write the gain too: EXR, half, log2 per channel. Folders: a folder for such files.",
+        help="Also write the gain: EXR, half float, log2, per channel. For folders: a folder.",
     ),
 )
 

@@ -11,17 +11,17 @@ from dcdr_deploy.commands.options.group import group
 from dcdr_deploy.commands.show.run import NORMAL, QUIET, VERBOSE
 
 options = group(
-    click.option("--json", "as_json", is_flag=True, help="Print one line of JSON a file on stdout."),
+    click.option("--json", "as_json", is_flag=True, help="Print one line of JSON per file on stdout."),
     click.option(
         "-q",
         "--quiet",
         "verbosity",
         flag_value=QUIET,
         type=int,
-        help="Only results, errors and a model that was found.",
+        help="Print only results, errors, and the model if it was not named.",
     ),
     click.option(
-        "-v", "--verbose", "verbosity", flag_value=VERBOSE, type=int, help="Times, tiles and log messages too."
+        "-v", "--verbose", "verbosity", flag_value=VERBOSE, type=int, help="Also print times, tiles and log messages."
     ),
 )
 

@@ -16,36 +16,36 @@ options = group(
     click.option(
         "--codec",
         type=click.Choice(list(CODECS)),
-        help="Videos: what OUTPUT holds. [.mov: prores; .mp4, .mkv: hevc]",
+        help="Videos: codec of OUTPUT. [.mov: prores; .mp4, .mkv: hevc]",
     ),
     click.option(
         "--crf", type=int, help="Videos: quality of hevc (0 to 51) and av1 (0 to 63), lower is better. [18; 25]"
     ),
     click.option(
-        "--preset", help="Videos: the encoder's own, such as slow for hevc, 6 for av1. [medium; 8; NVENC: p5]"
+        "--preset", help="Videos: the encoder's preset, such as slow for hevc, 6 for av1. [medium; 8; NVENC: p5]"
     ),
     click.option(
         "--encoder",
         type=click.Choice(ENCODERS),
         default=EncodeOptions.encoder,
         show_default=True,
-        help="Videos: auto takes NVENC where it opens.",
+        help="Videos: auto uses NVENC if it works here.",
     ),
     click.option("--start", metavar="TIME", help="Videos: begin here, in seconds or h:mm:ss."),
     click.option("--end", metavar="TIME", help="Videos: end before this time."),
-    click.option("--frames", type=int, metavar="N", help="Videos: at most so many frames."),
-    click.option("--deinterlace", is_flag=True, help="Videos: make whole frames of fields."),
+    click.option("--frames", type=int, metavar="N", help="Videos: convert at most N frames."),
+    click.option("--deinterlace", is_flag=True, help="Videos: turn interlaced fields into whole frames."),
     click.option(
         "--on-error",
         type=click.Choice(ON_ERROR),
         default=VideoOptions.on_error,
         show_default=True,
-        help="Videos: a frame that cannot be decoded ends the run, is left out, or shows the one before.",
+        help="Videos: a frame that cannot be decoded ends the run, is left out, or repeats the one before.",
     ),
     click.option(
         "--temporal",
         metavar="off|STRENGTH",
-        help="Videos: share of the frames before in restored light, 0 to 0.95: less flicker."
+        help="Videos: weight of earlier frames in the restored light, 0 to 0.95; reduces flicker."
         f" [{DEFAULT_TEMPORAL:g}; native scale: off]",
     ),
 )
