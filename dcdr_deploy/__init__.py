@@ -7,7 +7,7 @@
     with dcdr_deploy.open_runner() as runner:
         dcdr_deploy.convert_file("in.png", "out.exr", runner)
 
-Importing the package loads nothing but this file; each name below brings its module with its first use.
+Importing the package loads nothing but this file; the module of each name below is imported on first use.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""What every inference backend has in common.
+"""What all inference backends have in common.
 
-The public methods :meth:`Engine.infer` and :meth:`Engine.infer_codes` check what goes in and what comes out; a backend
-implements ``_infer`` and ``_close`` only, and ``_infer_codes`` where it can do better than normalise on the host. The
-pattern follows the idea that the checks belong to the interface, not to each backend.
+The public methods :meth:`Engine.infer` and :meth:`Engine.infer_codes` check inputs and results, so that no backend has
+to. A backend implements ``_infer`` and, if it holds resources, ``_close``. It may also implement ``_infer_codes``, to
+normalise on the device, or ``_start_codes``, to compute while the caller does something else.
 """
 
 from __future__ import annotations

@@ -62,18 +62,18 @@ def convert_file(
 ) -> FileReport:
     """Convert one SDR picture into one HDR file.
 
-    Target and input are checked first. An older target is replaced once the new file is whole.
+    Input and target are checked first. An existing target is replaced once the new file is complete.
 
     Args:
-        source: PNG, JPEG, WebP, TIFF or BMP.
-        target: the file to write, whose suffix chooses the format; or a folder (one that exists, or a name that ends
-            in a slash), which gets ``<name of source>.<options.format>``.
-        runner: from :func:`~dcdr_deploy.run.opening.open_runner`; serves any number of calls.
-        options: what is written.
-        listener: told of progress, and of what run/events.py lists.
+        source: a picture in any format that :func:`~dcdr_deploy.imaging.read.read_image` reads.
+        target: the file to write, whose suffix chooses the format; or a folder (an existing one, or a name that ends in
+            a slash), in which ``<name of source>.<options.format>`` is written.
+        runner: from :func:`~dcdr_deploy.run.opening.open_runner`; can be used for any number of calls.
+        options: what is written, and how.
+        listener: is told of progress, and of the events in run/events.py.
 
     Raises:
-        InputError: the picture cannot be read, or would be overwritten by its own output.
+        InputError: the picture cannot be read, or its own output would overwrite it.
         OutputError: the target cannot be written.
         EngineError: the model cannot be run.
     """

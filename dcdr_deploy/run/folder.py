@@ -36,18 +36,18 @@ def convert_folder(
 ) -> FolderReport:
     """Convert all pictures of a folder.
 
-    A picture that cannot be converted is listed in ``failures.jsonl`` in the output folder, and the run goes on.
-    Outputs that are in the manifest (manifest.py) and still exist are left as they are. Decoding, inference and
-    encoding of neighbouring pictures overlap.
+    A picture that cannot be converted is listed in ``failures.jsonl`` in the output folder, and the run continues.
+    Outputs that the manifest (manifest.py) lists as up to date are not converted again. Decoding, inference and
+    encoding of successive pictures overlap.
 
     Args:
         source: folder of pictures; :func:`dcdr_deploy.run.jobs.plan_folder` says which are taken.
-        target: output folder; made if need be.
+        target: output folder; created if necessary.
         runner: from :func:`~dcdr_deploy.run.opening.open_runner`.
-        options: what is written.
-        recursive: go into sub-folders too, and make the same ones in the output folder.
-        overwrite: convert what is up to date again.
-        listener: told of progress, and of what run/events.py lists.
+        options: what is written, and how.
+        recursive: include sub-folders, and create the same ones in the output folder.
+        overwrite: also convert pictures that are up to date.
+        listener: is told of progress, and of the events in run/events.py.
 
     Raises:
         InputError: the folder holds no pictures, or input and output do not go together.

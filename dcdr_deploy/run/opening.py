@@ -23,15 +23,15 @@ from dcdr_deploy.system.progress import Event, Listener, silent
 
 @dataclass(frozen=True)
 class RunnerSettings:
-    """How a model runs; the defaults suit every machine.
+    """How a model runs; the defaults work on every machine.
 
     Attributes:
         backend: a backend's name, or ``"auto"``.
         device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
         threads: processor threads; ``None`` leaves the choice to the backend.
-        tile: largest tile edge in pixels, ``None`` for whole frames, ``"auto"`` by the memory at hand.
-        overlap: context in pixels on each side of a tile; ``"auto"`` takes what the model asks for.
-        batch: tiles in a call; ``"auto"`` by device and memory.
+        tile: largest tile edge in pixels; ``None`` for whole frames; ``"auto"`` depends on free memory.
+        overlap: context in pixels on each side of a tile; ``"auto"`` is the value stored in the model.
+        batch: tiles per call of the engine; ``"auto"`` depends on device and memory.
         precision: ``"auto"``, ``"fp32"`` or ``"fp16"``; see :class:`~dcdr_deploy.engines.base.EngineOptions`.
     """
 
@@ -53,13 +53,13 @@ def open_runner(
     settings: RunnerSettings = DEFAULT_SETTINGS,
     listener: Listener = silent,
 ) -> Iterator[Runner]:
-    """Give a runner for a model; its engine is closed at the end of the block.
+    """Choose and load a model, and yield a runner for it; the engine is closed at the end of the block.
 
     Args:
-        model: an .onnx file, an engine or a checkpoint; ``None`` for the file name rule of
+        model: an .onnx file, an engine or a checkpoint; ``None`` chooses one by the rule of
             :mod:`dcdr_deploy.run.selection`.
         settings: backend, device, tiles.
-        listener: told which model was chosen and what it runs on.
+        listener: is told which model was chosen and what it runs on.
 
     Raises:
         DcdrError: as :func:`choose_model`, :func:`load_engine` and :class:`Runner`.

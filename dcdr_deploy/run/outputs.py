@@ -27,15 +27,15 @@ class ConvertOptions:
 
     Attributes:
         write: compression, depth, light.
-        preview: write a tone-mapped 8-bit PNG beside each output.
-        format: output format where the output is a folder: ``"exr"``, ``"hdr"``, ``"png"`` or ``"tif"``; ``None`` is
-            EXR.
-        scale: at which size the network works: ``"auto"``, ``"native"``, a fraction or pixels (working_scale.py).
-        dials: how much of what was restored.
-        gain_map: .exr file for the gain over the SDR picture's light; in folder runs the folder for such files, which
-            are called as the outputs are.
-        strip: carry no Exif, XMP and IPTC over, nor the input's name.
-        wrap: pictures are panoramas whose left and right edges are neighbours (wrap.py).
+        preview: also write a tone-mapped 8-bit PNG beside each output.
+        format: output format if the output is a folder: one of
+            :data:`~dcdr_deploy.imaging.write.OUTPUT_SUFFIXES` without the dot; ``None`` is EXR.
+        scale: size at which the network works: ``"auto"``, ``"native"``, a fraction or pixels (working_scale.py).
+        dials: how much of the restored light is used.
+        gain_map: .exr file for the gain over the SDR picture's light; in folder runs a folder for such files, which are
+            named after the outputs.
+        strip: do not copy Exif, XMP, IPTC and the input's name.
+        wrap: pictures are panoramas whose left and right edges meet (wrap.py).
 
     Raises:
         OutputError: an unknown format.

@@ -73,15 +73,15 @@ def no_memory(pixels: NDArray[Any]) -> EngineOutOfMemory:
 class Runner:
     """Runs an engine over frames of any size.
 
-    What :meth:`run` gives is linear light in network units: 1.0 is the model's peak, which is
-    ``engine.info.metadata.peak`` x SDR white (8 for the demo weights). Files hold it times the peak: 1.0 is SDR white.
+    :meth:`run` returns linear light in network units: 1.0 is the model's peak, ``engine.info.metadata.peak`` x SDR
+    white (8 for the demo weights). Files hold this light times the peak, so that 1.0 is SDR white.
 
     Attributes:
         engine: the engine; the caller closes it.
         tile: largest tile edge in pixels, ``None`` for whole frames, or ``"auto"``.
         overlap: context in pixels on each side of a tile, or ``"auto"``.
-        batch: tiles in a call, or ``"auto"``.
-        statistics: what the last frame took; new for every frame.
+        batch: tiles per call of the engine, or ``"auto"``.
+        statistics: tiles, retries and times of the last frame; a new object for every frame.
     """
 
     def __init__(
@@ -95,11 +95,11 @@ class Runner:
 
         Args:
             engine: any engine.
-            tile: largest tile edge in pixels; ``None`` for whole frames; ``"auto"`` by the memory at hand: the whole
-                frame if it fits in half of it. Models of one fixed size always run in tiles of that size.
-            overlap: context in pixels on each side of a tile, see tiling.py; ``"auto"`` takes what the model asks for,
-                but at most so much that neighbours share half a tile.
-            batch: tiles in a call; ``"auto"`` is 1 on CPUs, and on GPUs what fits in memory.
+            tile: largest tile edge in pixels; ``None`` for whole frames; ``"auto"`` is the whole frame if it fits in
+                half of the free memory, else smaller. Models of one fixed size always run in tiles of that size.
+            overlap: context in pixels on each side of a tile, see tiling.py; ``"auto"`` is the value stored in the
+                model, limited so that neighbours share at most half a tile.
+            batch: tiles per call of the engine; ``"auto"`` is 1 on CPUs, and as many as fit in memory on GPUs.
 
         Raises:
             InputError: a value out of range.
@@ -122,8 +122,8 @@ class Runner:
 
         Args:
             frame: a Frame or its pixels, (H, W, 3) uint8 or uint16, sRGB-encoded.
-            listener: told of every tile that is done; of 0 again where a frame is begun anew with smaller tiles.
-            largest_area: pixels of the largest automatic tile, where memory would allow more.
+            listener: is told of every finished tile; of 0 again if a frame starts again with smaller tiles.
+            largest_area: most pixels of an automatic tile, even if memory would allow more.
 
         Returns:
             (H, W, 3) float32, C-contiguous, linear light; 1.0 is ``engine.info.metadata.peak`` x SDR white.
