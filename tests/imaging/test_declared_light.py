@@ -34,16 +34,6 @@ RGB, DEEP = smooth_rgb(), smooth_rgb(np.uint16)
 KINDS = ("PNG", "JPEG", "WEBP", "TIFF")
 
 
-@pytest.fixture
-def read(tmp_path):
-    def read_bytes(data: bytes):
-        path = tmp_path / "picture"
-        path.write_bytes(data)
-        return read_image(path)
-
-    return read_bytes
-
-
 def converted(samples: np.ndarray, decode, chromaticities: p.Chromaticities = p.REC709) -> np.ndarray:
     """The conversion by definition: decode, white on white to Rec. 709, clip, encode; in codes, not rounded."""
     top = np.iinfo(samples.dtype).max

@@ -26,19 +26,9 @@ from picture_files import (
 )
 from PIL import Image, ImageCms
 
-from dcdr_deploy.imaging import linear_to_srgb, read_image, srgb_to_linear
+from dcdr_deploy.imaging import linear_to_srgb, srgb_to_linear
 
 ADOBE_GAMMA = 563 / 256  # the specification's 2.19921875
-
-
-@pytest.fixture
-def read(tmp_path):
-    def read_bytes(data):
-        path = tmp_path / "picture"
-        path.write_bytes(data)
-        return read_image(path)
-
-    return read_bytes
 
 
 def by_formula(samples, primaries, decode):

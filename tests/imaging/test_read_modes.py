@@ -14,16 +14,6 @@ GRAY = np.ascontiguousarray(RGB[..., 2])
 ALPHA = np.ascontiguousarray(RGB[..., 0])
 
 
-@pytest.fixture
-def read(tmp_path):
-    def read_bytes(data, name="picture.bin"):
-        path = tmp_path / name
-        path.write_bytes(data)
-        return read_image(path)
-
-    return read_bytes
-
-
 def three(gray):
     return np.repeat(gray[..., None], 3, axis=2)
 
