@@ -98,58 +98,80 @@ def collect(
     tasks: Sequence[Task], chosen: Sequence[Candidate], options: argparse.Namespace, settings: Settings
 ) -> list[Row]:
     """Judge everything, showing and keeping each row that is done, until the time is over."""
-    started, noted = time.monotonic(), 0.0
-    missing = Counter(task.row for task in tasks)
-    total = len(tasks)
-    done: dict[str, list[Judged]] = {row: [] for row in missing}
-    rows: list[Row] = []
-
-    def keep_whole(in_order: bool) -> None:
-        """Show and keep the rows that are whole; ``in_order``: those whose earlier ones are, since workers overtake."""
-        for name in list(done):
-            if not missing[name]:
-                keep(name, row_of(done.pop(name)))
-            elif in_order:
-                break
-
-    def keep(name: str, row: Row | None) -> None:
-        note(f"{name}: {len(row['pictures']) if row else 'no'} pictures")
-        if row is None:
-            return
-        shown = lines_of(row, [PLAIN, *(each.name for each in chosen)], options.everything)
-        print("\n".join(([] if rows else head(options.everything)) + shown), flush=True)
-        rows.append(row)
-        if options.output:
-            with options.output.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(rounded(row)) + "\n")
+    book = Book(tasks, [PLAIN, *(each.name for each in chosen)], options)
 
     def load() -> dict[str, Engine]:
         wanted = EngineOptions(device=options.device or "auto", precision=options.precision, threads=options.threads)
         engines = {each.name: each.engine(wanted, options.backend) for each in chosen}
         for name, engine in engines.items():
-            note(f"{name}: {engine.info.backend}, {engine.info.device}, {engine.info.precision}")
+            book.note(f"{name}: {engine.info.backend}, {engine.info.device}, {engine.info.precision}")
         return engines
 
-    def note(text: str) -> None:
-        print(f"{time.monotonic() - started:6.1f} s  {text}", file=sys.stderr, flush=True)
-
+    noted = 0.0
     try:
         with closing(judge(tasks, load, settings, options.workers)) as results:
             for count, each in enumerate(results, start=1):
-                done[each.task.row].append(each)
-                missing[each.task.row] -= 1
-                keep_whole(in_order=True)
-                now = time.monotonic() - started
-                if now > noted + SECONDS_BETWEEN_NOTES:
-                    noted = now
-                    note(f"{count} of {total} pictures")
-                if options.seconds and now > options.seconds:
-                    left = ", ".join(row for row, number in missing.items() if number)
-                    note(f"time is over; left out: {left or 'nothing'}")
+                book.add(each)
+                if book.seconds > noted + SECONDS_BETWEEN_NOTES:
+                    noted = book.seconds
+                    book.note(f"{count} of {len(tasks)} pictures")
+                if options.seconds and book.seconds > options.seconds:
+                    book.note(f"time is over; left out: {', '.join(book.unfinished) or 'nothing'}")
                     break
     finally:
-        keep_whole(in_order=False)
-    return rows
+        book.keep_whole(in_order=False)
+    return book.rows
+
+
+class Book:
+    """Rows that are shown, and kept in the output file, as soon as they are whole."""
+
+    def __init__(self, tasks: Sequence[Task], names: Sequence[str], options: argparse.Namespace) -> None:
+        self.rows: list[Row] = []
+        self._names, self._options = names, options
+        self._missing = Counter(task.row for task in tasks)
+        self._judged: dict[str, list[Judged]] = {row: [] for row in self._missing}
+        self._started = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """Since the beginning."""
+        return time.monotonic() - self._started
+
+    @property
+    def unfinished(self) -> list[str]:
+        """Rows of which pictures are missing."""
+        return [row for row, number in self._missing.items() if number]
+
+    def add(self, judged: Judged) -> None:
+        """Add a picture, and keep what is whole by it."""
+        self._judged[judged.task.row].append(judged)
+        self._missing[judged.task.row] -= 1
+        self.keep_whole(in_order=True)
+
+    def keep_whole(self, *, in_order: bool) -> None:
+        """Keep the rows that are whole; ``in_order``: those whose earlier ones are, since workers overtake."""
+        for name in list(self._judged):
+            if not self._missing[name]:
+                self._keep(name, row_of(self._judged.pop(name)))
+            elif in_order:
+                break
+
+    def _keep(self, name: str, row: Row | None) -> None:
+        self.note(f"{name}: {len(row['pictures']) if row else 'no'} pictures")
+        if row is None:
+            return
+        everything = self._options.everything
+        shown = lines_of(row, self._names, everything)
+        print("\n".join(([] if self.rows else head(everything)) + shown), flush=True)
+        self.rows.append(row)
+        if self._options.output:
+            with self._options.output.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(rounded(row)) + "\n")
+
+    def note(self, text: str) -> None:
+        """Say something on stderr, with the time."""
+        print(f"{self.seconds:6.1f} s  {text}", file=sys.stderr, flush=True)
 
 
 def parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:

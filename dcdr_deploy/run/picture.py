@@ -14,18 +14,18 @@ from numpy.typing import NDArray
 
 from dcdr_deploy.engines.base import EngineInfo
 from dcdr_deploy.errors import DcdrError, OutputError
-from dcdr_deploy.imaging.carried import STRIPPED, carry
+from dcdr_deploy.imaging.carried import STRIPPED, Carried, carry
 from dcdr_deploy.imaging.frame import Frame, Kept
 from dcdr_deploy.imaging.preview import write_preview
 from dcdr_deploy.imaging.read import read_image
 from dcdr_deploy.imaging.statistics import light_summary
-from dcdr_deploy.imaging.write import left_behind, stored_light, write_gain_map, write_image
+from dcdr_deploy.imaging.write import StoredLight, left_behind, stored_light, write_gain_map, write_image
 from dcdr_deploy.run.described import cut_note, file_metadata, network_notes, recovery_notes
 from dcdr_deploy.run.outputs import DEFAULT_OPTIONS, ConvertOptions, preview_path
 from dcdr_deploy.run.ready import Ready
 from dcdr_deploy.run.ready import prepare as prepare_restoring
 from dcdr_deploy.run.reports import FileReport
-from dcdr_deploy.run.restore import Found
+from dcdr_deploy.run.restore import Found, Restored
 from dcdr_deploy.run.restore import begin as begin_restoring
 from dcdr_deploy.run.runner import Runner
 from dcdr_deploy.run.wrap import restore_panorama
@@ -191,27 +191,19 @@ def encode(
     with _naming(inferred.source):
         restored = inferred.found.put_on()
     put_on = time.perf_counter() - started
-    info, peak = inferred.info, inferred.info.metadata.peak
-    linear, metadata = restored.linear, file_metadata(inferred.source, info, options, restored)
+    info, linear = inferred.info, restored.linear
+    metadata = file_metadata(inferred.source, info, options, restored)
     preview = preview_path(output) if options.preview else None
     damaged: list[str] = []
     carried = STRIPPED
     if not options.strip:
         carried, damaged = carry(inferred.kept, (linear.shape[1], linear.shape[0]), metadata["software"])
     try:
-        given: dict[str, Any] = {
-            "peak": peak,
-            "alpha": inferred.alpha,
-            "options": options.write,
-            "source": inferred.source,
-            "largest": peak * 2**options.dials.exposure,
-        }
-        write_image(output, linear, metadata=metadata, carried=carried, **given)
+        held = _write(inferred, restored, output, options, metadata, carried)
         if gain_map is not None and restored.gain_stops is not None:
             write_gain_map(gain_map, restored.gain_stops, metadata)
         if preview is not None:
-            write_preview(preview, linear, peak)
-        held = stored_light(output, linear, **given)
+            write_preview(preview, linear, info.metadata.peak)
         statistics = light_summary(len(linear), held)
         cut = cut_note(*held.cut_off())
     except MemoryError as error:
@@ -245,3 +237,24 @@ def encode(
         left_behind=tuple(left_behind(output, carried)),
         light=info.metadata.light,
     )
+
+
+def _write(
+    inferred: Inferred,
+    restored: Restored,
+    output: Path,
+    options: ConvertOptions,
+    metadata: dict[str, str],
+    carried: Carried,
+) -> StoredLight:
+    """Write a result; return the light that its file holds."""
+    peak = inferred.info.metadata.peak
+    given: dict[str, Any] = {
+        "peak": peak,
+        "alpha": inferred.alpha,
+        "options": options.write,
+        "source": inferred.source,
+        "largest": peak * 2**options.dials.exposure,
+    }
+    write_image(output, restored.linear, metadata=metadata, carried=carried, **given)
+    return stored_light(output, restored.linear, **given)
