@@ -20,9 +20,9 @@ from torch.utils.data import Dataset
 
 from dcdr_deploy.errors import InputError
 from dcdr_deploy.imaging.formats import SUFFIXES
-from dcdr_deploy.imaging.orientation import ORIENTATION_TAG, swaps_axes
 from dcdr_deploy.imaging.pair_names import bare_name, pictures_by_name
 from dcdr_deploy.imaging.read_hdr import HDR_SUFFIXES
+from dcdr_deploy.imaging.size import size_of_picture
 from dcdr_deploy.training.synthetic import TARGET_MAX, to_tensors
 
 logger = logging.getLogger(__name__)
@@ -103,7 +103,7 @@ class PairedFolder(Dataset[tuple[Tensor, Tensor]]):
         self.regions = [
             Region(number, top, left)
             for number, pair in enumerate(pairs)
-            for top, left in cut_regions(*picture_size(pair.ldr), patch)
+            for top, left in cut_regions(*size_of_picture(pair.ldr), patch)
         ]
         if not self.regions:
             raise InputError(f"no picture is as large as a patch of {patch} px; choose a smaller `patch`")
@@ -165,22 +165,6 @@ def _tell_once(path: Path, notes: Iterable[str]) -> None:
         if note not in _told:
             _told.add(note)
             logger.warning("%s, and maybe others: %s", path, note)
-
-
-def picture_size(path: Path) -> tuple[int, int]:
-    """(height, width) of a picture turned upright, from its header, without decoding it.
-
-    Raises:
-        InputError: the header cannot be read.
-    """
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with Image.open(path) as picture:
-            turned = swaps_axes(picture.getexif().get(ORIENTATION_TAG))
-            return (picture.width, picture.height) if turned else (picture.height, picture.width)
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
-        raise InputError(f"{path}: cannot be read as an SDR picture; copy or export it again") from error
 
 
 def _by_key(root: Path, suffixes: Iterable[str]) -> dict[str, Path]:

@@ -14,6 +14,7 @@ from PIL import Image
 
 from dcdr_deploy.errors import InputError
 from dcdr_deploy.imaging import linear_to_srgb, write_image
+from dcdr_deploy.imaging.formats import FORMATS, SUFFIXES
 from dcdr_deploy.imaging.read_hdr import read_hdr
 from dcdr_deploy.training.pairs import (
     PairedFolder,
@@ -191,16 +192,35 @@ def test_primaries_of_targets_are_converted_as_evaluate_converts_them(tmp_path: 
     assert read_pair(pair)[1] == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tif", ".avif"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_sources_are_turned_upright_before_regions_are_cut(tmp_path: Path, orientation: int) -> None:
+def test_sources_are_turned_upright_before_regions_are_cut(tmp_path: Path, orientation: int, suffix: str) -> None:
     write_target(tmp_path, "a.exr", np.full((40, 70, 3), 0.5, np.float32))
     exif = Image.Exif()
     exif[274] = orientation
     stored = (70, 40) if orientation < 5 else (40, 70)
-    Image.new("RGB", stored).save(tmp_path / "sdr/a.png", exif=exif)
+    (tmp_path / "sdr/a.png").unlink()
+    Image.new("RGB", stored).save(tmp_path / f"sdr/a{suffix}", exif=exif)
     data = PairedFolder(find_training_files(tmp_path / "sdr", tmp_path / "hdr"), patch=32, seed=0, length=2)
     assert sorted((region.top, region.left) for region in data.regions) == [(0, 0), (0, 32)]
     assert data[0][0].shape == data[1][1].shape == (3, 32, 32)
+
+
+@pytest.mark.parametrize("suffix", sorted(SUFFIXES))
+def test_pictures_of_every_format_that_run_reads_are_sources(tmp_path: Path, suffix: str) -> None:
+    write_target(tmp_path, "a.exr", np.full((40, 70, 3), 0.5, np.float32))
+    (tmp_path / "sdr/a.png").unlink()
+    stored = tmp_path / f"sdr/a{suffix}"
+    kind = next(each.name for each in FORMATS if suffix in each.suffixes)
+    pixels = np.full((40, 70, 3), 100, np.uint8)
+    if kind == "JPEG XL":
+        stored.write_bytes(pytest.importorskip("imagecodecs").jpegxl_encode(pixels, lossless=True))
+    elif kind == "HEIC":
+        pytest.importorskip("pillow_heif").from_pillow(Image.fromarray(pixels)).save(stored, format="HEIF")
+    else:
+        Image.fromarray(pixels).save(stored, kind)
+    data = PairedFolder(find_training_files(tmp_path / "sdr", tmp_path / "hdr"), patch=32, seed=0, length=2)
+    assert [data[index][0].shape for index in range(2)] == [(3, 32, 32)] * 2
 
 
 def test_the_names_of_ntire_2021_pair(tmp_path: Path) -> None:
