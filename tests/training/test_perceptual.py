@@ -11,7 +11,7 @@ import torch
 from torch.nn.functional import conv2d
 
 from dcdr_deploy import read_image
-from dcdr_deploy.errors import InputError
+from dcdr_deploy.errors import CheckpointError, InputError
 from dcdr_deploy.training.losses import WeightedLoss, tanh_l1
 from dcdr_deploy.training.perceptual import (
     CAFFE_MEAN_BGR,
@@ -90,6 +90,27 @@ def test_a_file_that_is_no_vgg_is_refused(tmp_path: Path) -> None:
     torch.save({"conv.weight": torch.zeros(1)}, tmp_path / "other.pth")
     with pytest.raises(InputError, match="no VGG19"):
         WeightedLoss({"perceptual": 0.1}, {"perceptual": tmp_path / "other.pth"})
+
+
+def test_a_vgg_of_other_widths_is_refused(tmp_path: Path) -> None:
+    torch.save({"features.0.weight": torch.zeros(8, 3, 3, 3)}, tmp_path / "narrow.pth")
+    with pytest.raises(InputError, match=r"no VGG19.*features\.0\.weight, \(64, 3, 3, 3\), is of shape \(8, 3, 3, 3\)"):
+        VGG19Loss(tmp_path / "narrow.pth")
+
+
+@pytest.mark.parametrize("content", [b"", b"junk" * 100, pickle.dumps({"features.0.weight": print})])
+def test_a_damaged_vgg_file_is_refused(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "vgg19.pth").write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"vgg19\.pth"):
+        VGG19Loss(tmp_path / "vgg19.pth")
+
+
+def test_a_squeezenet_of_other_widths_is_refused(squeezenet_file: Path, tmp_path: Path) -> None:
+    arrays = pickle.loads(squeezenet_file.read_bytes())  # a file that the development set installed
+    arrays["conv1"] = [arrays["conv1"][0][..., :8], arrays["conv1"][1][:8]]
+    (tmp_path / "squeezenet_weights.pkl").write_bytes(pickle.dumps(arrays))
+    with pytest.raises(InputError, match=r"no SqueezeNet.*features\.0\.weight.* is of shape \(8, 3, 3, 3\)"):
+        SqueezeNetLoss(tmp_path / "squeezenet_weights.pkl")
 
 
 def test_squeezenet_knows_a_cup_of_coffee(squeezenet_file: Path) -> None:
