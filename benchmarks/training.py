@@ -139,7 +139,7 @@ def feed_rates(setting: Setting, seconds: float) -> list[dict[str, float]]:
     sources = {setting.recipe.patch: setting.data}
     if isinstance(data := setting.data, SyntheticPairs):
         for patch in GPU_PATCHES:
-            recipe = replace(data.recipe, patch=patch, patches_from=[])
+            recipe = replace(data.recipe, patch=patch, patches=[])
             other = SyntheticPairs(data.panoramas, data.scenes, data.camera, recipe, data.photographs)
             sources.setdefault(patch, other)
     threads, cv_threads = torch.get_num_threads(), cv2.getNumThreads()

@@ -128,12 +128,13 @@ def train(
 
     Raises:
         RestorationSilent: the restoration net's last ReLUs have closed; the checkpoint before that is kept.
+        RunDiverged: the weights are no numbers any more; likewise.
         InputError: the batch cannot be split over the processes.
         ProcessLost: another process is gone.
     """
     recipe, device = state.recipe, torch.device(options.device)
-    for _, patch in [(0.0, recipe.patch), *recipe.patches_from]:
-        group.share_of(recipe.batch_of(int(patch)))
+    for batch in recipe.batches.values():
+        group.share_of(batch)
     group.copy_from_first(list(state.network.state_dict().values()))
     forward = training_forward(state.network, recipe, state.peak)
     if options.compile:

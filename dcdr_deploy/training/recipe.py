@@ -18,8 +18,8 @@ class Recipe:
         steps: optimiser steps of the whole run.
         batch: patches a step.
         patch: height and width of a patch in pixels; a multiple of 4.
-        patches_from: other patch sizes for parts of the run (ours): pairs of a share of ``steps`` and a patch size that
-            holds from there on. The batch changes so that a step keeps its pixels, but for rounding.
+        patches: patch sizes that the steps take in turn instead of ``patch`` (ours), each once in a round. The batch
+            changes so that a step keeps its pixels, but for rounding.
         learning_rate: of Adam (open in the paper; HDRUNet's).
         warmup: steps over which the learning rate rises from zero (open in the paper).
         tail_start: share of ``steps`` after which the learning rate falls linearly (1: constant; open in the paper).
@@ -57,7 +57,7 @@ class Recipe:
     steps: int = 200_000
     batch: int = 16
     patch: int = 512
-    patches_from: list[list[float]] = field(default_factory=list)
+    patches: list[int] = field(default_factory=list)
     learning_rate: float = 2e-4
     warmup: int = 0
     tail_start: float = 1.0
@@ -83,8 +83,8 @@ class Recipe:
     def __post_init__(self) -> None:
         if min(self.steps, self.batch, self.patch) < 1 or self.patch % 4:
             raise InputError("steps and batch must be positive and the patch a positive multiple of 4")
-        if any(not 0 <= share <= 1 or patch < 4 or patch % 4 for share, patch in self.patches_from):
-            raise InputError("patches_from holds pairs of a share in 0..1 and a patch that is a multiple of 4")
+        if any(patch < 4 or patch % 4 for patch in self.patches) or len(set(self.patches)) < len(self.patches):
+            raise InputError(f"patches is {self.patches}: it holds different positive multiples of 4")
         if self.precision not in ("auto", "fp32", "bf16", "fp16"):
             raise InputError(f"unknown precision {self.precision!r}: use auto, fp32, bf16 or fp16")
         if not 0 <= self.flat_share <= 1:
@@ -97,11 +97,7 @@ class Recipe:
 
     def patch_at(self, step: int) -> int:
         """Patch size of step ``step``."""
-        patch = self.patch
-        for share, other in self.patches_from:
-            if step >= share * self.steps:
-                patch = int(other)
-        return patch
+        return self.patches[step % len(self.patches)] if self.patches else self.patch
 
     def batch_at(self, step: int) -> int:
         """Patches of step ``step``: as many as keep the pixels of a step."""
@@ -112,9 +108,14 @@ class Recipe:
         return max(1, round(self.batch * (self.patch / patch) ** 2))
 
     @property
+    def batches(self) -> dict[int, int]:
+        """Patches of a step, by their size."""
+        return {patch: self.batch_of(patch) for patch in self.patches or [self.patch]}
+
+    @property
     def largest_batch(self) -> int:
         """Most patches of a step; samples of step s are numbered from s times this on."""
-        return max([self.batch, *(self.batch_of(int(patch)) for _, patch in self.patches_from)])
+        return max(self.batches.values())
 
     def learning_rate_at(self, step: int) -> float:
         """Learning rate of step ``step`` (counted from 0)."""
@@ -154,6 +155,8 @@ class Recipe:
     def from_json(cls, text: str) -> Recipe:
         """Inverse of :meth:`to_json`."""
         values: dict[str, Any] = json.loads(text)
+        if values.get("patches_from") == []:  # a field that there was, in a run that did not use it
+            del values["patches_from"]
         return cls(**values)
 
 

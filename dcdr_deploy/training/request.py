@@ -133,7 +133,8 @@ def _run_share(request: TrainingRequest, group: ProcessGroup, listener: Listener
     recipe = build_recipe(request)
     if request.resume:
         request, recipe = _as_begun(request, recipe)
-    group.share_of(recipe.batch)
+    for batch in recipe.batches.values():
+        group.share_of(batch)
     if request.threads is not None:
         torch.set_num_threads(min(request.threads, hardware.cpu_threads()))
     device = choose_device(request.device, group)
@@ -205,16 +206,15 @@ def build_recipe(request: TrainingRequest) -> Recipe:
         raise InputError(f"unknown recipe {request.recipe!r}; known: {', '.join(RECIPES)}")
     overrides = dict(request.overrides)
     if "patch" in overrides:
-        overrides["patches_from"] = []  # the user's size holds for the whole run
+        overrides["patches"] = []  # the user's size holds for the whole run
     if request.start_weights is not None and not request.resume and "preset" not in overrides:
         overrides["preset"] = preset_of(request.start_weights)
     recipe = replace(RECIPES[request.recipe], **overrides)
     config = find_preset(recipe.preset)
     architecture = architecture_of(config)
-    if recipe.patch % architecture.size_multiple:
-        raise InputError(
-            f"`patch` {recipe.patch}: preset {recipe.preset} takes multiples of {architecture.size_multiple}"
-        )
+    multiple = architecture.size_multiple
+    if odd := [patch for patch in recipe.batches if patch % multiple]:
+        raise InputError(f"`patch` {odd[0]}: preset {recipe.preset} takes multiples of {multiple}")
     peak = Encoding.parse(config.output).peak
     if peak is not None and peak != request.peak:
         raise InputError(f"`peak` {request.peak:g}: preset {recipe.preset} gives light with a peak of {peak:g}")
@@ -224,8 +224,8 @@ def build_recipe(request: TrainingRequest) -> Recipe:
         others = {name: weight for name, weight in recipe.losses.items() if name not in PERCEPTUAL}
         recipe = replace(recipe, losses=others | PERCEPTUAL_CHOICES[request.perceptual])
     smallest = max((PERCEPTUAL[name].smallest for name in recipe.losses if name in PERCEPTUAL), default=0)
-    if recipe.patch < smallest:
-        raise InputError(f"`patch` {recipe.patch} is too small for the perceptual loss, which needs {smallest} pixels")
+    if (least := min(recipe.batches)) < smallest:
+        raise InputError(f"`patch` {least} is too small for the perceptual loss, which needs {smallest} pixels")
     return recipe
 
 
@@ -263,6 +263,8 @@ def open_data(request: TrainingRequest, recipe: Recipe) -> tuple[Dataset[tuple[T
         lists = [path for path in request.lists if path.is_file() or path not in SPLIT_LISTS]
         source = SyntheticSource(request.panoramas, request.photos, lists, request.scenes, peak=request.peak)
         return source.training_set(recipe), validator(source.validation_pairs(), request.peak)
+    if recipe.patches:
+        raise InputError("regions of pairs are of one size: name it by `patch`, which replaces the recipe's patches")
     if request.ldr is not None and request.hdr is not None:
         pairs = find_training_files(request.ldr, request.hdr)
     elif request.data is not None and is_cityscapes(request.data):

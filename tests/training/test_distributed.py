@@ -157,8 +157,8 @@ def test_the_processes_split_the_samples_of_every_step(size: int, share: int, fi
 
 def test_the_samples_of_a_step_depend_on_its_number_only() -> None:
     assert list(BatchIndices(Recipe(steps=5, batch=4, patch=16), 3)) == [[12, 13, 14, 15], [16, 17, 18, 19]]
-    smaller = Recipe(steps=3, batch=1, patch=32, patches_from=[[0.0, 16], [0.6, 32]])
-    assert list(BatchIndices(smaller, 1)) == [[4, 5, 6, 7], [8]]
+    smaller = Recipe(steps=4, batch=1, patch=32, patches=[32, 16])
+    assert list(BatchIndices(smaller, 1)) == [[4, 5, 6, 7], [8], [12, 13, 14, 15]]
 
 
 def test_an_uneven_split_is_an_error() -> None:

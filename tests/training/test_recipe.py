@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -43,11 +44,18 @@ def test_a_late_loss_must_be_among_the_losses() -> None:
         Recipe(losses_from={"mu_mse": 0.5})
 
 
-def test_the_patch_changes_at_its_share_and_a_step_keeps_its_pixels() -> None:
-    recipe = Recipe(steps=100, batch=16, patch=256, patches_from=[[0.0, 128], [0.4, 256], [0.8, 512]])
-    assert [recipe.patch_at(step) for step in (0, 39, 40, 79, 80)] == [128, 128, 256, 256, 512]
-    assert [recipe.batch_at(step) for step in (0, 40, 80)] == [64, 16, 4]
-    assert recipe.largest_batch == 64
+def test_patch_sizes_take_turns_and_a_step_keeps_its_pixels_however_long_the_run_is() -> None:
+    recipe = Recipe(steps=100, batch=8, patch=256, patches=[128, 256, 384])
+    assert [recipe.patch_at(step) for step in range(4)] == [128, 256, 384, 128]
+    assert [recipe.batch_at(step) for step in range(4)] == [32, 8, 4, 32]
+    assert recipe.largest_batch == 32
+    longer = replace(recipe, steps=10_000_000)
+    assert [longer.patch_at(step) for step in range(99)] == [recipe.patch_at(step) for step in range(99)]
+
+
+def test_a_run_that_was_begun_when_patches_had_a_field_of_another_name_is_read() -> None:
+    older = json.dumps({**json.loads(RECIPES["demo"].to_json()), "patches_from": []})
+    assert Recipe.from_json(older) == RECIPES["demo"]
 
 
 def test_recipes_survive_json() -> None:
@@ -64,8 +72,9 @@ def test_recipes_survive_json() -> None:
         {"tone_start": "magic"},
         {"flat_share": -0.1},
         {"flat_share": 1.1},
-        {"patches_from": [[0.5, 30]]},
-        {"patches_from": [[1.5, 32]]},
+        {"patches": [128, 30]},
+        {"patches": [0]},
+        {"patches": [128, 256, 128]},
     ],
 )
 def test_values_out_of_range_are_refused(changes: dict[str, object]) -> None:

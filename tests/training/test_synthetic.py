@@ -120,10 +120,9 @@ def test_photographs_are_exposed_up_and_unknown_where_they_were_clipped_themselv
 
 
 def test_patches_change_their_size_with_the_step_and_steps_keep_their_pixels(panoramas: PanoramaSet) -> None:
-    data = source(panoramas, patches_from=[[0.5, 128]])
-    assert data.recipe.largest_batch == 1
-    assert data.sample(49).ldr.shape == (64, 64, 3)
-    assert data.sample(50).ldr.shape == (128, 128, 3)
+    data = source(panoramas, patch=64, patches=[64, 32])
+    assert data.recipe.largest_batch == 4
+    assert [data.sample(4 * step).ldr.shape for step in range(3)] == [(64, 64, 3), (32, 32, 3), (64, 64, 3)]
 
 
 def test_a_pool_is_rendered_once_and_read_afterwards(tmp_path: Path) -> None:
