@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from dcdr_deploy.training.events import TRAINING, StepDone
 from dcdr_deploy.training.figures import StepFigures
 from dcdr_deploy.training.liveness import SILENT_SHARE, OpenChannels, RestorationSilent
 from dcdr_deploy.training.losses import WeightedLoss
+from dcdr_deploy.training.metrics_file import MetricsFile
 from dcdr_deploy.training.recipe import Recipe
 from dcdr_deploy.training.recording import StepRecorder, own_stream
 from dcdr_deploy.training.start import start_from_inverse_srgb
@@ -175,6 +175,7 @@ class _Journal:
         channels: OpenChannels,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
+        self.metrics = MetricsFile(folder / METRICS_NAME, state.step)
         self.channels = channels
         self.state, self.folder, self.options, self.validate = state, folder, options, validate
         self.listener = listener
@@ -200,6 +201,7 @@ class _Journal:
             closed = self.channels.closed_share()
             self._append(line if closed is None else {**line, "closed_channels": round(closed, 3)})
             self.figures.clear()
+            state.check_finite()
             if closed is not None and closed >= SILENT_SHARE:
                 raise RestorationSilent(
                     f"the restoration net has fallen silent by step {state.step}: {closed:.0%} of its last hidden "
@@ -219,9 +221,7 @@ class _Journal:
         self.state.save(self.folder / CHECKPOINT_NAME)
 
     def _append(self, values: dict[str, Any]) -> None:
-        line = {"step": self.state.step, "seconds": round(self.state.seconds, 1), **values}
-        with (self.folder / METRICS_NAME).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        self.metrics.append({"step": self.state.step, "seconds": round(self.state.seconds, 1), **values})
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ from typing import Any
 
 import torch
 
-from dcdr_deploy.errors import CheckpointError, ModelError
+from dcdr_deploy.errors import CheckpointError, DcdrError, ModelError
 from dcdr_deploy.modelfile.metadata import ModelMetadata, decode, encode
 from dcdr_deploy.modelfile.names import DOMAIN
 from dcdr_deploy.models import HdrNetwork, LoadedModel, architecture_of
@@ -22,6 +23,10 @@ from dcdr_deploy.training.resuming import RunSettings, data_from_json
 from dcdr_deploy.training.subpixels import even_out
 
 FORMAT = "dcdr-training-1"
+
+
+class RunDiverged(DcdrError):
+    """Training has made weights that are no numbers."""
 
 
 @dataclass
@@ -96,6 +101,20 @@ class TrainingState:
         torch._foreach_lerp_([self.average[name] for name in weights], list(weights.values()), 1 - decay)
         self.average |= {name: value.clone() for name, value in values.items() if name not in weights}
 
+    def check_finite(self) -> None:
+        """Refuse weights that are NaN or infinite: all that is made of them is NaN too, for ever.
+
+        Raises:
+            RunDiverged: there are some.
+        """
+        weights = [value for value in self.network.state_dict().values() if value.is_floating_point()]
+        if not bool(torch.stack([value.isfinite().all() for value in weights]).all()):  # a GPU is waited for once
+            raise RunDiverged(
+                f"the run has diverged by step {self.step}: its weights hold NaN or infinity, and are not kept; start "
+                f"again, or at the checkpoint before by `weights`, with a lower `learning_rate` than "
+                f"{self.recipe.learning_rate:g}"
+            )
+
     def metadata(self) -> ModelMetadata:
         """What an exported model will say of these weights."""
         training = {**json.loads(self.recipe.to_json()), "steps": self.step, "minutes": round(self.seconds / 60, 1)}
@@ -105,7 +124,13 @@ class TrainingState:
         return ModelMetadata(peak=self.peak, name=name, extra={"training": json.dumps(training)})
 
     def save(self, path: Path) -> None:
-        """Write the checkpoint, whole or not at all. ``params`` and ``params_ema`` are plain state dicts."""
+        """Write the checkpoint, whole or not at all. ``params`` and ``params_ema`` are plain state dicts.
+
+        Raises:
+            RunDiverged: the weights are no numbers; an earlier checkpoint stays as it is.
+            OutputError: it cannot be written.
+        """
+        self.check_finite()
         content: dict[str, Any] = {
             "format": FORMAT,
             "config": self.network.config.to_json(),
@@ -127,18 +152,28 @@ class TrainingState:
             content["params_ema"] = self.average
         if self.scaler is not None:
             content["scaler"] = self.scaler.state_dict()
-        with atomic_path(path) as temporary:
-            torch.save(content, temporary)
+        write_checkpoint(content, path)
 
     def restore(self, path: Path, device: torch.device) -> None:
         """Load what :meth:`save` wrote for the same network.
 
         Raises:
-            CheckpointError: not a training checkpoint, or of another configuration.
+            CheckpointError: not a training checkpoint, of another configuration, not whole, or with weights that are no
+                numbers.
         """
         content = read_training_checkpoint(path, device)
-        if content["config"] != self.network.config.to_json():
-            raise CheckpointError(f"{path} belongs to another network configuration: {content['config']}")
+        if content.get("config") != self.network.config.to_json():
+            raise CheckpointError(f"{path} belongs to another network configuration: {content.get('config')}")
+        try:
+            self._take_over(content)
+            self.check_finite()
+        except RunDiverged as error:
+            raise CheckpointError(f"{path} cannot be resumed: {error}") from error
+        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            raise CheckpointError(f"{path} lacks what a run goes on with: {one_line(error)}") from error
+
+    def _take_over(self, content: Mapping[str, Any]) -> None:
+        """Load a checkpoint's content; raises whatever a part that is missing or of another shape leads to."""
         self.network.load_state_dict(content["params"])
         # Rates are those of the recipe given now, and how Adam computes is this device's matter, not the saved run's.
         kept = [{name: group[name] for name in ("rate", "fused")} for group in self.optimiser.param_groups]
@@ -155,6 +190,18 @@ class TrainingState:
         torch.set_rng_state(content["torch_rng"].cpu())
         if torch.cuda.is_available() and len(content.get("cuda_rng", ())) == torch.cuda.device_count():
             torch.cuda.set_rng_state_all([state.cpu() for state in content["cuda_rng"]])
+
+
+def write_checkpoint(content: Mapping[str, Any], path: Path) -> None:
+    """Write a checkpoint's dictionary, whole or not at all.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(buffer.getbuffer())  # torch itself meets a full disk with a RuntimeError
 
 
 def read_run_settings(path: Path) -> RunSettings:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from dcdr_deploy.errors import CheckpointError, InputError
+from dcdr_deploy.errors import CheckpointError, InputError, OutputError
 from dcdr_deploy.models import PRESETS, DCDRUNetConfig, load_checkpoint
 from dcdr_deploy.system.progress import Event
 from dcdr_deploy.training.assembly import open_run
@@ -19,7 +20,7 @@ from dcdr_deploy.training.liveness import RestorationSilent
 from dcdr_deploy.training.loop import LoopOptions, create_state, evaluation_network, train
 from dcdr_deploy.training.losses import WeightedLoss
 from dcdr_deploy.training.recipe import Recipe
-from dcdr_deploy.training.state import TrainingState
+from dcdr_deploy.training.state import RunDiverged, TrainingState
 from dcdr_deploy.training.subpixels import SUBPIXELS
 
 TINY = DCDRUNetConfig(width=8, condition_width=4, sft_hidden=2, tone_width=12, blocks=(1, 1, 1))
@@ -248,6 +249,94 @@ def test_a_run_whose_restoration_falls_silent_ends_and_keeps_the_checkpoint_befo
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [line["closed_channels"] < 1 for line in lines] == [True, False]
     assert open_run(recipe, tmp_path, 8.0, "cpu", resume=True).step == 6
+
+
+def test_a_run_that_diverges_ends_and_keeps_the_checkpoint_before(recipe: Recipe, tmp_path: Path) -> None:
+    state = create_state(recipe, 8.0, CPU)
+
+    def spoil(event: Event) -> None:
+        if event.done == 5:
+            with torch.no_grad():
+                state.network.restoration.first.weight[0] = torch.nan
+
+    with pytest.raises(RunDiverged, match=r"diverged by step 6: .*lower `learning_rate` than 0.0002"):
+        run(state, tmp_path, listener=spoil, options=LoopOptions(log_every=6, checkpoint_every=2))
+    assert open_run(recipe, tmp_path, 8.0, "cpu", resume=True).step == 4
+    load_checkpoint(tmp_path / "last.pth")
+
+
+def test_weights_that_are_no_numbers_are_not_kept_when_a_run_is_interrupted(recipe: Recipe, tmp_path: Path) -> None:
+    state = create_state(replace(recipe, learning_rate=float("inf")), 8.0, CPU)
+    with pytest.raises(RunDiverged):
+        run(state, tmp_path, stop=lambda: True)
+    assert not (tmp_path / "last.pth").exists()
+
+
+@pytest.mark.parametrize(
+    ("part", "value", "words"),
+    [
+        ("optimizer", None, "lacks what a run goes on with: .*optimizer"),
+        ("params", {}, "lacks what a run goes on with: .*Missing key"),
+        ("torch_rng", "seed", "lacks what a run goes on with"),
+        ("nan", None, "cannot be resumed: .*NaN"),
+    ],
+)
+def test_a_checkpoint_that_is_not_whole_is_an_error_of_one_line(
+    recipe: Recipe, tmp_path: Path, part: str, value: object, words: str
+) -> None:
+    run(create_state(recipe, 8.0, CPU), tmp_path, stop=lambda: True)
+    content = torch.load(tmp_path / "last.pth", weights_only=True)
+    if part == "nan":
+        content["params"]["restoration.first.weight"][0] = torch.nan
+    elif value is None:
+        del content[part]
+    else:
+        content[part] = value
+    torch.save(content, tmp_path / "last.pth")
+    with pytest.raises(CheckpointError, match=rf"last\.pth {words}") as caught:
+        open_run(recipe, tmp_path, 8.0, "cpu", resume=True)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limits of a process")
+def test_a_full_disk_is_an_error_of_one_line_and_the_checkpoint_before_stays(recipe: Recipe, tmp_path: Path) -> None:
+    import resource
+
+    run(create_state(recipe, 8.0, CPU), tmp_path, stop=lambda: True)
+    before = (tmp_path / "last.pth").read_bytes()
+    state = open_run(recipe, tmp_path, 8.0, "cpu", resume=True)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) // 2, limits[1]))
+    try:
+        with pytest.raises(OutputError, match=r"last\.pth: cannot be written"):
+            run(state, tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert (tmp_path / "last.pth").read_bytes() == before
+    assert [path.name for path in sorted(tmp_path.iterdir())] == ["last.pth", "metrics.jsonl"]
+
+
+@pytest.mark.parametrize("torn", [b"", b'{"step": 8, "seco'])
+def test_metrics_of_steps_that_were_lost_stand_once(recipe: Recipe, tmp_path: Path, torn: bytes) -> None:
+    def die(event: Event) -> None:
+        if event.done == 7:
+            raise RuntimeError("killed")
+
+    with pytest.raises(RuntimeError, match="killed"):
+        run(create_state(recipe, 8.0, CPU), tmp_path, listener=die)
+    with (tmp_path / "metrics.jsonl").open("ab") as file:
+        file.write(torn)
+    run(open_run(recipe, tmp_path, 8.0, "cpu", resume=True), tmp_path)
+    steps = [json.loads(line)["step"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert steps == [2, 4, 6, 8, 10, 12]
+
+
+def test_a_run_that_begins_again_before_its_first_checkpoint_has_metrics_of_its_own(
+    recipe: Recipe, tmp_path: Path
+) -> None:
+    (tmp_path / "metrics.jsonl").write_text('{"step": 2, "loss": 5.0}\n')
+    run(create_state(recipe, 8.0, CPU), tmp_path, stop=lambda: True)
+    assert not (tmp_path / "metrics.jsonl").exists()
 
 
 def test_held_parameters_stay_as_they_start(recipe: Recipe, tmp_path: Path) -> None:
