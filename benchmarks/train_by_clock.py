@@ -5,9 +5,10 @@
 
 A machine hired by the minute may be faster or slower than the one a number of steps was chosen on, and a run cut
 off before its learning rate has fallen is worth little. So the first part of the time measures the pace, the number of
-steps is set to what fits the rest, and the run goes on with it without a break. Every minute or so ``-o`` receives a
-checkpoint without the optimiser's moments (``weights.pth``), which `dcdr-deploy export` and ``pack_demo.py`` take. The
-number of steps is printed and stored in it: with that as --steps, `dcdr-deploy train` does the same work.
+steps is set to what fits the rest, and the run goes on with it without a break; every minute it is set again, by what
+the last minute took. Every minute or so ``-o`` receives a checkpoint without the optimiser's moments (``weights.pth``),
+which `dcdr-deploy export` and ``pack_demo.py`` take. The number of steps is printed and stored in it: with that as
+--steps, `dcdr-deploy train` does the same work, but for the learning rate, which has followed the numbers before.
 """
 
 from __future__ import annotations
@@ -15,8 +16,10 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import math
 import sys
 import time
+from bisect import bisect
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +28,6 @@ from typing import Any
 import torch
 
 from dcdr_deploy.errors import DcdrError
-from dcdr_deploy.system.files import atomic_path
 from dcdr_deploy.system.progress import Event
 from dcdr_deploy.training.assembly import open_run
 from dcdr_deploy.training.batches import automatic_workers
@@ -36,11 +38,13 @@ from dcdr_deploy.training.losses import WeightedLoss
 from dcdr_deploy.training.recipe import RECIPES, Recipe
 from dcdr_deploy.training.request import SPLIT_LISTS
 from dcdr_deploy.training.sources import SyntheticSource
-from dcdr_deploy.training.state import TrainingState
+from dcdr_deploy.training.state import TrainingState, write_checkpoint
 
 MEASURED_SHARE = 0.15
 """Share of the time from the first step on after which the pace is known; its first part is warm-up."""
 PACE_FROM = 0.6
+PLAN_EVERY = 60.0
+"""Seconds after which the number of steps is set again, and over which a pace is taken at most."""
 MARGIN = 0.03
 SAVING = 5.0
 """Seconds that the end takes: the last checkpoint."""
@@ -56,16 +60,14 @@ def save_slim(state: TrainingState, run: Path, output: Path) -> None:
     content: dict[str, Any] = torch.load(run / CHECKPOINT_NAME, map_location="cpu", weights_only=True)
     for name in ("optimizer", "torch_rng", "cuda_rng", "scaler"):
         content.pop(name, None)
-    output.mkdir(parents=True, exist_ok=True)
-    with atomic_path(output / SLIM_NAME) as temporary:
-        torch.save(content, temporary)
+    write_checkpoint(content, output / SLIM_NAME)
 
 
 class Clock:
-    """Sets a run's length by its pace, tells of it, and keeps checkpoints.
+    """Sets a run's length by its pace again and again, tells of it, and keeps checkpoints.
 
     Args:
-        state: the run; its recipe's number of steps is set once the pace is known.
+        state: the run; its recipe's number of steps is set once the pace is known, and again as it changes.
         seconds: time of the whole program.
         started: when it began, by :func:`time.monotonic`.
         keep: writes a checkpoint.
@@ -75,7 +77,7 @@ class Clock:
         self.state, self.limit, self.started, self.keep = state, seconds, started, keep
         self.marks: list[tuple[float, int]] = []
         self.told = self.kept = self.seconds
-        self.known = False
+        self.planned = -math.inf
 
     @property
     def seconds(self) -> float:
@@ -89,7 +91,8 @@ class Clock:
         now = self.seconds
         self.marks.append((now, event.done))
         first = self.marks[0][0]  # what comes before is preparation and compilation
-        if not self.known and now - first > MEASURED_SHARE * (self.limit - first):
+        if now - first > MEASURED_SHARE * (self.limit - first) and now - self.planned > PLAN_EVERY:
+            self.planned = now
             self._set_steps()
         if now - self.told > 15:
             self.told = now
@@ -106,17 +109,17 @@ class Clock:
         return self.state.step >= self.state.recipe.steps or self.seconds > self.limit - SAVING
 
     def pace(self) -> float:
-        """Seconds a step over the later part of what was seen."""
-        late = self.marks[int(len(self.marks) * PACE_FROM) :]
-        (first, a), (last, b) = late[0], late[-1]
-        return (last - first) / max(b - a, 1)
+        """Seconds a step of late: over the last part of the time since the first step, or the last minute."""
+        began, (last, done) = self.marks[0][0], self.marks[-1]
+        span = min((1 - PACE_FROM) * (last - began), PLAN_EVERY)
+        first, before = self.marks[min(bisect(self.marks, (last - span, 0)), max(len(self.marks) - 2, 0))]
+        return (last - first) / max(done - before, 1)
 
     def say(self, text: str) -> None:
         """A line with the time."""
         print(f"{self.seconds:6.1f} s  {text}", flush=True)
 
     def _set_steps(self) -> None:
-        self.known = True
         left = self.limit - SAVING - self.seconds
         steps = self.state.step + max(int(left * (1 - MARGIN) / max(self.pace(), 1e-4)), 1)
         self.state.recipe = replace(self.state.recipe, steps=steps)

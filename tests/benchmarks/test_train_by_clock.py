@@ -46,17 +46,29 @@ def test_the_number_of_steps_is_what_fits_the_time_at_the_pace_of_the_later_step
         run.step(PACE)
     assert run.state.step == run.state.recipe.steps
     left = 400 - run.now
-    assert train_by_clock.SAVING <= left < train_by_clock.SAVING + 0.04 * 400
+    assert train_by_clock.SAVING <= left < train_by_clock.SAVING + 0.04 * train_by_clock.PLAN_EVERY
     assert f"{run.state.step} steps in all" in capsys.readouterr().out
 
 
-def test_a_run_that_slows_down_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("factor", [3, 1 / 3])
+def test_a_run_whose_pace_changes_has_all_its_steps_at_the_end_of_its_time(
+    monkeypatch: pytest.MonkeyPatch, factor: float
+) -> None:
     run = Run(monkeypatch)
     run.step(FIRST_STEP)
     while not run.clock.over():
-        run.step(PACE if run.now < 150 else 3 * PACE)
+        run.step(PACE if run.now < 150 else factor * PACE)
+    assert run.state.step == run.state.recipe.steps  # so that the learning rate has fallen
+    assert train_by_clock.SAVING - 3 * PACE <= 400 - run.now < train_by_clock.SAVING + 0.04 * train_by_clock.PLAN_EVERY
+
+
+def test_a_run_that_slows_down_at_its_very_end_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Run(monkeypatch)
+    run.step(FIRST_STEP)
+    while not run.clock.over():
+        run.step(PACE if run.now < 385 else 9 * PACE)
     assert run.state.step < run.state.recipe.steps
-    assert 400 - train_by_clock.SAVING - 3 * PACE < run.now <= 400 - train_by_clock.SAVING + 3 * PACE
+    assert run.now <= 400 - train_by_clock.SAVING + 9 * PACE
 
 
 def test_a_checkpoint_is_kept_every_minute(monkeypatch: pytest.MonkeyPatch) -> None:
