@@ -139,7 +139,9 @@ _OPTIONS: Mapping[str, Callable[[Place], list[str]]] = {
     "{panoramas}": lambda place: _each("--panoramas", place.panoramas),
     "{photos together}": lambda place: _together("--photos", place.photos),
     "{panoramas together}": lambda place: _together("--panoramas", place.panoramas),
-    "{start}": lambda place: ["--weights", str(WEIGHTS)] if place.continued else [],
+    "{start}": lambda place: (
+        ["--recipe", "demo-gpu", "--weights", str(WEIGHTS)] if place.continued else ["--recipe", "demo-gpu-scratch"]
+    ),
     "{trained}": lambda place: ["--blend" if place.continued else "--model", str(place.output / TRAINED)],
     "{squeezenet}": lambda place: _each("--squeezenet-weights", (place.squeezenet,) if place.squeezenet else ()),
 }
@@ -246,10 +248,10 @@ STEPS: tuple[Step, ...] = (
     ),
     Step(
         TRAIN,
-        "training by recipe demo-gpu, on from the shipped weights or from scratch",
+        "training by recipe demo-gpu on from the shipped weights, or by demo-gpu-scratch",
         (
-            *("train_by_clock.py", "--recipe", "demo-gpu", "--compile", "--device", "cuda", "{photos}", "{panoramas}"),
-            *("--scenes", "160", "{start}", "{squeezenet}", "--seconds", "{seconds}"),
+            *("train_by_clock.py", "{start}", "--compile", "--device", "cuda", "{photos}", "{panoramas}"),
+            *("--scenes", "160", "{squeezenet}", "--seconds", "{seconds}"),
             *("--run", "{folder}/run", "-o", "{folder}"),
         ),
         seconds=0,  # by --train

@@ -226,7 +226,18 @@ _DEMO_GPU = replace(
     average=0.9985,
 )
 
-RECIPES: dict[str, Recipe] = {"paper": Recipe(), "demo": _DEMO, "demo-gpu": _DEMO_GPU}
+REGRET_FROM = 0.4
+"""Share of a run from scratch after which :func:`~dcdr_deploy.training.losses.mu_regret` joins. A net that restores
+nothing yet loses decibels with every guess, and that loss, their square, outweighs all others until it guesses nothing."""
+
+_SCRATCH_GPU = replace(_DEMO_GPU, losses_from={"mu_regret": REGRET_FROM})
+
+RECIPES: dict[str, Recipe] = {
+    "paper": Recipe(),
+    "demo": _DEMO,
+    "demo-gpu": _DEMO_GPU,
+    "demo-gpu-scratch": _SCRATCH_GPU,
+}
 """Recipes by name. ``demo`` fine-tunes weights that restore lights already (``--weights``), sized for a processor, and
-``demo-gpu`` for six minutes of a large GPU; the model card says which made the shipped weights, and what rates close
-the restoration net's ReLUs."""
+``demo-gpu`` for six minutes of a large GPU, where ``demo-gpu-scratch`` needs no weights; the model card says which made
+the shipped weights, and what rates close the restoration net's ReLUs."""
