@@ -228,7 +228,7 @@ _DEMO_GPU = replace(
 
 REGRET_FROM = 0.4
 """Share of a run from scratch after which :func:`~dcdr_deploy.training.losses.mu_regret` joins. A net that restores
-nothing yet loses decibels with every guess, and that loss, their square, outweighs all others until it guesses nothing."""
+nothing yet loses decibels with every guess; their square outweighs all other losses until it guesses nothing."""
 
 _SCRATCH_GPU = replace(_DEMO_GPU, losses_from={"mu_regret": REGRET_FROM})
 
