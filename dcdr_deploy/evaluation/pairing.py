@@ -62,7 +62,7 @@ def find_pairs(
     sdr = None if ldr is None else Path(ldr)
     kinds = {path: is_folder(path) for path in (predictions, truths, sdr) if path is not None}
     if kinds[predictions] != kinds[truths]:
-        raise InputError(f"{truths}: {predictions} and this must both be files or both be folders")
+        raise InputError(f"{truths}: {predictions} and this must both be files or both be folders; name two of a kind")
     if not kinds[predictions]:
         if sdr is not None and kinds[sdr]:
             raise InputError(f"{sdr}: is a folder, but {truths} is a file; name a file")

@@ -42,7 +42,7 @@ def load_onnx(path: Path) -> onnx.ModelProto:
     try:
         model = onnx.load(str(path), load_external_data=False)
     except (DecodeError, OSError, ValueError) as error:
-        raise ModelError(f"{path} is no ONNX model, or was cut short: {one_line(error)}") from None
+        raise ModelError(f"{path} is no ONNX model, or was cut short: {one_line(error)}; copy it again") from None
     for tensor in model.graph.initializer:
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
             _take_in(tensor, path)
@@ -80,7 +80,9 @@ def _take_in(tensor: onnx.TensorProto, path: Path) -> None:
     except (OSError, ValueError) as error:
         raise ModelError(f"{source}: weights of {path} cannot be read: {one_line(error)}") from None
     if length >= 0 and len(raw) != length:
-        raise ModelError(f"{source} was cut short: {tensor.name} of {path} should have {length} bytes there")
+        raise ModelError(
+            f"{source} was cut short: {tensor.name} of {path} should have {length} bytes there; copy it again"
+        )
     tensor.raw_data = raw
     tensor.ClearField("external_data")
     tensor.ClearField("data_location")

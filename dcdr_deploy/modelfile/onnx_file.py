@@ -102,7 +102,9 @@ def read_model(path: Path) -> OnnxModel:
     if fixed is not None and max(fixed) > LARGEST_EDGE:
         raise ModelError(f"{path} is fixed to {height} x {width} pixels, which no machine can run; export it again")
     if fixed is not None and any(size < 1 or size % metadata.size_multiple for size in fixed):
-        raise ModelError(f"{path} is fixed to {height} x {width}, no multiples of {metadata.size_multiple}")
+        raise ModelError(
+            f"{path} is fixed to {height} x {width}, no multiples of {metadata.size_multiple}; export it again"
+        )
     precision = "fp16" if _FLOAT16 in header.weight_types else "fp32"
     return OnnxModel(path, metadata, header.inputs[0].name, fixed, batch, precision, header.operators)
 
@@ -159,7 +161,7 @@ def opened(path: Path) -> Iterator[mmap.mmap]:
     except OSError as error:
         raise ModelError(f"model {path} cannot be read: {error.strerror or error}") from None
     except ValueError as error:  # mmap of an empty file, and everything that _header finds wrong
-        raise ModelError(f"{path} is no ONNX model, or was cut short ({error})") from None
+        raise ModelError(f"{path} is no ONNX model, or was cut short ({error}); copy or export it again") from None
 
 
 def _header(data: mmap.mmap) -> OnnxHeader:

@@ -245,6 +245,9 @@ def check_fit(engine: Path, sidecar: Sidecar, sm: int | None, installed_version:
             f"installed; {REBUILD}"
         )
     if sm is None:
-        raise ModelError(f"{engine} needs an NVIDIA GPU ({built}), and this machine has none that works")
+        raise ModelError(
+            f"{engine} needs an NVIDIA GPU ({built}), and this machine has none that works; use the ONNX file that it "
+            "was built from"
+        )
     if sm not in sidecar.sms:
         raise ModelError(f"{engine} is for {built}, but this GPU is SM{sm}; {REBUILD} --sm {sm}")

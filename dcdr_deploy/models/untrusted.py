@@ -61,7 +61,9 @@ def read_untrusted(path: Path, device: torch.device | str = "cpu") -> tuple[Mapp
     except pickle.UnpicklingError as error:
         raise CheckpointError(_pickle_complaint(path, str(error))) from error
     except Exception as error:  # a broken archive raises whatever the zip reader and the unpickler stumble over
-        raise CheckpointError(f"{path} is no PyTorch checkpoint, or was cut short: {one_line(error)}") from error
+        raise CheckpointError(
+            f"{path} is no PyTorch checkpoint, or was cut short: {one_line(error)}; copy or download it again"
+        ) from error
     if isinstance(content, Mapping):
         return content, {}
     raise CheckpointError(f"{path} holds {type(content).__name__}, not a state dict; save model.state_dict() instead")
@@ -90,7 +92,7 @@ def _pickle_complaint(path: Path, text: str) -> str:
             f"{path} refused: its pickle asks for {needed.group(1)}, and only tensors, numbers and plain containers "
             "are read from a file that is not trusted; save model.state_dict() or safetensors"
         )
-    return f"{path} is no PyTorch checkpoint, or was cut short: {text.splitlines()[0][:120]}"
+    return f"{path} is no PyTorch checkpoint, or was cut short: {text.splitlines()[0][:120]}; copy or download it again"
 
 
 def _read_safetensors(path: Path) -> tuple[Mapping[str, Any], dict[str, str]]:
@@ -100,4 +102,6 @@ def _read_safetensors(path: Path) -> tuple[Mapping[str, Any], dict[str, str]]:
         with safe_open(str(path), framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
     except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path} is no safetensors file, or was cut short: {one_line(error)}") from error
+        raise CheckpointError(
+            f"{path} is no safetensors file, or was cut short: {one_line(error)}; copy or download it again"
+        ) from error

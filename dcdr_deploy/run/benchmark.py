@@ -95,7 +95,9 @@ def picture(size: Size) -> NDArray[np.uint8]:
     try:
         return sample if sample.shape[:2] == size else sample[rows[:, None], columns]
     except MemoryError:
-        raise InputError(f"there is no memory for a picture of {size[0]} x {size[1]} pixels") from None
+        raise InputError(
+            f"there is no memory for a picture of {size[0]} x {size[1]} pixels; time a smaller one"
+        ) from None
 
 
 def _back_and_forth(length: int, there: int) -> NDArray[np.intp]:

@@ -59,7 +59,9 @@ def contenders(backends: str, models: Sequence[Path]) -> list[Contender]:
         found.append(Contender(backend, next(iter(fitting), None)))
     idle = [path for path in models if path not in {each.model for each in found}]
     if idle:
-        raise InputError(f"{idle[0]}: no backend that was asked for takes it, or it is the second of its kind")
+        raise InputError(
+            f"{idle[0]}: no backend that was asked for takes it, or it is the second of its kind; leave it out"
+        )
     return found
 
 

@@ -211,7 +211,9 @@ class Ledger:
         try:
             self._failures_file.unlink(missing_ok=True)
         except OSError as error:
-            raise OutputError(f"{self._failures_file}: cannot be replaced: {error.strerror or error}") from error
+            raise OutputError(
+                f"{self._failures_file}: cannot be replaced: {error.strerror or error}; mend its permissions"
+            ) from error
 
     def _write_failure(self, failure: Failure) -> None:
         try:

@@ -83,7 +83,7 @@ def target_sm(sm: int) -> int:
     nearest = nearest_sm(SUPPORTED_SMS, sm)
     if nearest is None:
         known = ", ".join(f"SM{each}" for each in SUPPORTED_SMS)
-        raise EngineError(f"there is no kernel for a GPU of SM{sm}, only for {known}")
+        raise EngineError(f"there is no kernel for a GPU of SM{sm}, only for {known}; use another backend")
     return nearest
 
 

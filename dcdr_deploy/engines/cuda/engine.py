@@ -126,7 +126,7 @@ def load(path: Path, options: EngineOptions = DEFAULT_OPTIONS) -> Engine:
 def _new_enough(index: int) -> int:
     sm = sm_of(index)
     if sm is not None and sm < OLDEST_SM:
-        raise EngineError(f"GPU {index} (SM{sm}) is too old: backend {NAME} takes SM{OLDEST_SM} or later")
+        raise EngineError(f"GPU {index} (SM{sm}) is too old: backend {NAME} takes SM{OLDEST_SM} or later; use another")
     return index
 
 
