@@ -21,6 +21,11 @@ def test_the_worst_picture_counts():
     assert found.max_abs_error == pytest.approx(0.01, rel=1e-5)
 
 
+def test_light_above_full_scale_may_differ_by_as_much_of_itself():
+    found = compare(results(0.01) * 100, results() * 100)
+    assert found.max_abs_error == pytest.approx(0.02, rel=1e-4)  # 51 for 50
+
+
 def test_equal_results_have_a_psnr_that_json_can_hold():
     found = compare(results(), results())
     assert (found.psnr, found.max_abs_error, found.finite) == (LARGEST_PSNR, 0, True)

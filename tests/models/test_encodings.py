@@ -31,6 +31,10 @@ def test_pq_has_the_values_of_the_standard() -> None:
     assert float(pq_decode(torch.tensor(0.508078, dtype=torch.float64))) == pytest.approx(0.01, rel=1e-5)
 
 
+def test_pq_signals_outside_their_range_count_as_its_ends() -> None:
+    assert pq_decode(torch.tensor([-0.5, 1.1, 2.0])).tolist() == [0.0, 1.0, 1.0]
+
+
 def test_absolute_light_has_sdr_white_at_203_candelas_whatever_the_unit() -> None:
     white = pq_encode(torch.full((1, 3, 1, 1), 203 / 10_000, dtype=torch.float64))
     for name, peak in (("pq-bt2020", 10_000 / 203), ("pq-bt2020:8", 8.0)):

@@ -86,9 +86,9 @@ def test_lines_of_standard_input_are_names_and_patterns_too() -> None:
 
 def test_what_is_named_twice_is_taken_once_which_is_told() -> None:
     make("a.jpg", "b.jpg")
-    inputs = lookup("a.jpg", "./a.jpg", "*.jpg")
+    inputs = lookup("a.jpg", str(Path("a.jpg").absolute()), "./a.jpg", "*.jpg")
     assert inputs.files == [Path("a.jpg"), Path("b.jpg")]
-    assert inputs.notes == ["2 files are named more than once; each is taken once"]
+    assert inputs.notes == ["3 files are named more than once; each is taken once"]
 
 
 @pytest.mark.parametrize(

@@ -64,6 +64,10 @@ def test_a_picture_smaller_than_all_edges_goes_through_the_network_once():
     assert working_sizes(smallest - 8, smallest - 28, "auto") == [(smallest - 8, smallest - 28)]
 
 
+def test_from_384_pixels_on_a_picture_goes_through_the_network_twice():
+    assert [len(working_sizes(200, longer, "auto")) for longer in (383, 384)] == [1, 2]
+
+
 @given(PIXELS, PIXELS)
 def test_no_two_working_sizes_are_nearly_the_same(height, width):
     edges = [max(size) for size in working_sizes(height, width, "auto")]

@@ -31,6 +31,11 @@ def test_with_gpus_there_is_one_actor_a_gpu_and_the_head_without_one_gets_none()
     assert layout.pictures == 8  # reading and writing take longer than a GPU does
 
 
+def test_one_gpu_gives_one_actor_whose_engine_chooses_its_threads():
+    layout = lay_out([Node("a", 8, 1)], Wishes(), RunnerSettings())
+    assert (layout.actors, layout.gpus, layout.settings.threads) == (1, 1, None)
+
+
 def test_actors_can_share_a_gpu():
     assert lay_out(GPUS, Wishes(gpus=0.5), RunnerSettings()).actors == 16
 

@@ -44,6 +44,11 @@ def test_version_one_groups_are_read_and_no_limit_is_none(tmp_path: Path):
     assert hardware._cgroup_limits(tmp_path, tmp_path / "cgroup") == [(4096, 96)]
 
 
+def test_a_containers_limit_is_the_memory_that_there_is(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(hardware, "_cgroup_limits", lambda: [(1 << 20, 1 << 19)])
+    assert (hardware.total_memory(), hardware.available_memory()) == (1 << 20, 1 << 19)
+
+
 def test_gpus_are_read_from_the_table_of_nvidia_smi():
     table = "0, NVIDIA H200, 143771, 143000, 580.1, 9.0\n1, NVIDIA GB10, [N/A], [N/A], 580.1, 12.1\n"
     (gpu,) = hardware._parse_gpus(table)

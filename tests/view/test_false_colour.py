@@ -29,6 +29,10 @@ def test_sdr_white_is_the_first_warm_band_and_a_mid_grey_is_grey():
     assert len(set(grey.tolist())) == 1
 
 
+def test_white_that_a_rounding_darkened_is_white():
+    assert band_of(gray(np.nextafter(np.float32(1), np.float32(0)))) == band_of(gray(1))
+
+
 def test_what_has_no_stop_has_the_darkest_band_and_what_has_many_the_brightest():
     assert band_of(gray(0, -1, 1e-9)).tolist() == [0, 0, 0]
     assert band_of(gray(64, 65504)).tolist() == [len(BANDS) - 1] * 2
