@@ -6,8 +6,8 @@ PYTHON ?= python3
 RUN := .venv
 DEV := .venv-dev
 WORKERS ?= 2
-# Files in the order of tests/conftest.py, the long ones first. A worker that crashes ends the run: in its place another one waits for ever.
-SHARED_OUT := -n $(WORKERS) --dist loadfile --no-loadscope-reorder --max-worker-restart=0
+# Files in the order of tests/conftest.py, the long ones first.
+SHARED_OUT := -n $(WORKERS) --dist loadfile --no-loadscope-reorder --max-worker-restart=4
 PACKAGE := $(shell find dcdr_deploy -name '*.py' -o -path '*/weights/*')
 NO_VENV = { echo "error: $(PYTHON) cannot make a virtual environment; on Debian or Ubuntu: sudo apt install python3-venv" >&2; exit 1; }
 

@@ -11,11 +11,24 @@ import hypothesis
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from crashed_workers import (
+    pytest_configure,
+    pytest_handlecrashitem,
+    pytest_terminal_summary,
+    pytest_xdist_make_scheduler,
+)
 from gain_net import write_gain_net
 from PIL import Image
 from small_models import make_model, model_file
 
-__all__ = ["make_model", "model_file"]
+__all__ = [
+    "make_model",
+    "model_file",
+    "pytest_configure",
+    "pytest_handlecrashitem",
+    "pytest_terminal_summary",
+    "pytest_xdist_make_scheduler",
+]
 
 # How long an example takes is a matter of the machine, not of what holds.
 hypothesis.settings.register_profile("any machine", deadline=None)
@@ -27,6 +40,7 @@ Dcdr = Callable[..., Result]
 
 
 SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name)]
+HANDLERS = {number: signal.getsignal(number) for number in SIGNALS}
 
 
 TESTS = Path(__file__).parent
@@ -37,8 +51,7 @@ LONG_FOLDERS = {"commands", "engines/cuda", "export", "run/video", "serving", "v
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Long files first: workers that take file after file then end together, with the short ones.
 
-    At the very end those with a Ray cluster. Its threads and its handlers of fatal signals stay in a process, and of
-    those that went on with other tests some ended without a word.
+    At the very end those with a Ray cluster, whose threads and handlers of fatal signals stay in a process.
     """
     long = {item.path for item in items if item.get_closest_marker("slow")}
     long |= {item.path for item in items if item.path.parent.relative_to(TESTS).as_posix() in LONG_FOLDERS}
@@ -56,11 +69,10 @@ def pytest_collection_finish() -> None:
 def signals_as_before() -> Iterator[None]:
     """A command takes its process's signals and, once interrupted, ignores them to the end, which here does not come.
 
-    Processes that later tests start would inherit that.
+    Processes that later tests start would inherit that. What fixtures of a session run counts as well.
     """
-    before = [signal.getsignal(number) for number in SIGNALS]
     yield
-    for number, handler in zip(SIGNALS, before, strict=True):
+    for number, handler in HANDLERS.items():
         if handler is not None:  # None: set by other than Python, which cannot set it back
             signal.signal(number, handler)
 
