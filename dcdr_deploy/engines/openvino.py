@@ -28,6 +28,7 @@ from dcdr_deploy.modelfile.names import DCRB, DOMAIN
 from dcdr_deploy.modelfile.onnx_file import OnnxModel, read_model
 from dcdr_deploy.system import hardware, packages
 from dcdr_deploy.system.faults import engine_error, one_line
+from dcdr_deploy.system.interrupts import held
 from dcdr_deploy.system.privacy import without_openvino_telemetry
 from dcdr_deploy.system.words import number_of
 
@@ -100,7 +101,9 @@ class OpenVinoEngine(Engine):
         try:
             core = openvino.Core()
             core.add_extension(_conversions())
-            self._request = core.compile_model(core.read_model(str(model.path)), "CPU", settings).create_infer_request()
+            with held():  # what Ctrl-C raises in a converter would be an operator that cannot be converted
+                read = core.read_model(str(model.path))
+            self._request = core.compile_model(read, "CPU", settings).create_infer_request()
         except RuntimeError as error:
             translated = engine_error(NAME, error)
             if type(translated) is EngineError:

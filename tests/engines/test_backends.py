@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import types
 from collections.abc import Callable
@@ -73,6 +74,22 @@ def test_codes_give_what_their_normalised_floats_give(engine: Engine, dtype: typ
 def test_what_is_no_batch_of_codes_is_refused(engine: Engine, codes: np.ndarray, words: str):
     with pytest.raises(EngineError, match=words):
         engine.infer_codes(codes)
+
+
+def test_ctrl_c_while_openvino_reads_a_model_is_no_model_that_cannot_be_read(
+    model_file: Path, monkeypatch: pytest.MonkeyPatch
+):
+    openvino = pytest.importorskip("dcdr_deploy.engines.openvino")
+    convert = openvino._deform_conv
+
+    def interrupted(*inputs: object, **attributes: object) -> object:
+        signal.raise_signal(signal.SIGINT)
+        return convert(*inputs, **attributes)
+
+    monkeypatch.setattr(openvino, "_deform_conv", interrupted)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job of a shell inherits it ignored
+    with pytest.raises(KeyboardInterrupt):
+        load_engine(model_file, "auto", CPU)
 
 
 @pytest.mark.parametrize("inline", [False, True], ids=["functions", "inlined"])

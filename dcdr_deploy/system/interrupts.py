@@ -1,0 +1,47 @@
+"""Signals while a library runs that calls Python back.
+
+Python runs a signal's handler in whatever Python code comes next. Within a callback that is the callback's, and what
+the handler raises there becomes one of the library's own errors, or is lost: Ctrl-C would be taken for a model that
+cannot be read.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+_NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")  # not every system has all
+
+
+@contextmanager
+def held() -> Iterator[None]:
+    """Let signals wait until the block is over, however it ends; then their handlers are called, as if they came then.
+
+    For blocks of a second or two. Signals without a handler in Python end the process as ever, and in threads other
+    than the main one, which no signal meets, nothing is done.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handlers: dict[int, Any] = {}
+    came: list[int] = []
+
+    def wait(number: int, frame: FrameType | None) -> None:
+        came.append(number)
+
+    try:
+        for number in (getattr(signal, name) for name in _NAMES if hasattr(signal, name)):
+            handler = signal.getsignal(number)
+            if callable(handler):
+                handlers[number] = handler
+                signal.signal(number, wait)
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        for number in came:
+            handlers[number](number, None)
