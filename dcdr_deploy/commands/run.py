@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from dcdr_deploy.run.jobs import FolderPlan, plan_folder
 from dcdr_deploy.run.opening import RunnerSettings, open_runner
 from dcdr_deploy.run.outputs import ConvertOptions
 from dcdr_deploy.run.reports import FolderReport
-from dcdr_deploy.run.several import Inputs, named, plan_several
+from dcdr_deploy.run.several import Inputs, named, paths_of, plan_several
 from dcdr_deploy.run.video.choice import is_for_video, prepare
 from dcdr_deploy.run.video.convert import PreparedVideo
 from dcdr_deploy.run.video.folder import convert_videos, means_videos, plan_videos
@@ -30,6 +29,7 @@ from dcdr_deploy.run.video.options import VideoOptions
 from dcdr_deploy.run.video.stills import PreparedStills
 from dcdr_deploy.run.working_scale import parse_scale
 from dcdr_deploy.system.files import is_url
+from dcdr_deploy.system.progress import Event
 
 EPILOG = """\b
 Examples:
@@ -152,7 +152,7 @@ class _Run:
             return report
         inputs = named(sources, _listed)
         for note in inputs.notes if not inputs.several else ():
-            self.console.note(note)
+            self.console(Event(note=note))
         if inputs.several or not inputs.files:
             return self._folder(inputs, sources[0], target, over_cluster)
         (self._file_over_cluster if over_cluster else self._file)(inputs.files[0], target)
@@ -193,7 +193,7 @@ class _Run:
             else:
                 plan = plan_folder(inputs.folders[0], folder, self.options, recursive=recursive)
         for note in plan.notes:
-            self.console.note(note)
+            self.console(Event(note=note))
         self.console.left_out(plan.left_out)
         of_video = self.of_video if videos else None
         if over_cluster:
@@ -217,7 +217,6 @@ class _Run:
             )
 
 
-def _listed() -> Iterator[str]:
-    """The paths on standard input, one a line, whatever their encoding."""
-    for line in sys.stdin.buffer:
-        yield os.fsdecode(line.rstrip(b"\r\n"))
+def _listed() -> list[str]:
+    """The paths on standard input."""
+    return paths_of(sys.stdin.buffer.read())

@@ -14,6 +14,7 @@ from dcdr_deploy.run.opening import open_runner
 from dcdr_deploy.serving.http import REPORT_HEADER, make_app
 from dcdr_deploy.serving.server import address_of, is_loopback, listening_socket, serve
 from dcdr_deploy.serving.service import Limits, Service
+from dcdr_deploy.system.progress import Event
 
 EPILOG = f"""\b
 Examples:
@@ -78,4 +79,4 @@ def command(host: str, port: int, as_json: bool, verbosity: int | None, **chosen
                     console.note(f"{address} can be reached from other machines; there are no users and no encryption")
 
             serve(make_app(service), bound, places=limits.places, patience=limits.timeout, ready=ready)
-        console.note("stopped")
+        console(Event(note="stopped"))

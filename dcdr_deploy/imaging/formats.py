@@ -98,7 +98,14 @@ def identify(head: bytes) -> PictureFormat:
     for picture in FORMATS:
         if picture.matches(head):
             return picture
-    for name, matches in _REFUSED:
-        if matches(head):
-            raise UnreadableError(f"is {name}; give an {READABLE}")
-    raise UnreadableError(f"is no picture by its content; give an {READABLE}")
+    refused = _refused(head)
+    raise UnreadableError(f"is {refused or 'no picture by its content'}; give an {READABLE}")
+
+
+def name_of(head: bytes) -> str:
+    """The name of a format, of those too that are refused, by a file's first bytes; empty where it is none of them."""
+    return next((picture.name for picture in FORMATS if picture.matches(head)), "") or _refused(head)
+
+
+def _refused(head: bytes) -> str:
+    return next((name for name, matches in _REFUSED if matches(head)), "")

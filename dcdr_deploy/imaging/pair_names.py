@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from dcdr_deploy.errors import InputError
-from dcdr_deploy.system.files import refuse_listing, refuse_url
+from dcdr_deploy.system.files import refuse_listing, refuse_pipe, refuse_url
 
 PREVIEW_SUFFIX = ".preview.png"
 """What a preview's name ends with: ``out.exr`` has ``out.preview.png`` beside it."""
@@ -91,9 +91,10 @@ def is_folder(path: Path) -> bool:
     """Whether a path is a folder, and else a file.
 
     Raises:
-        InputError: nothing there, or an address.
+        InputError: nothing there, an address, or a pipe.
     """
     refuse_url(path, InputError)
+    refuse_pipe(path)
     # os.path and not pathlib: Path.exists and its like raise for names that are too long.
     if not os.path.exists(path):  # noqa: PTH110
         raise InputError(f"{path}: no such file or folder; check the path")

@@ -17,7 +17,7 @@ from dcdr_deploy.imaging.frame import Frame
 from dcdr_deploy.imaging.kept import kept_of
 from dcdr_deploy.imaging.orientation import upright
 from dcdr_deploy.imaging.read_gain_map import GAIN_MAP_FORMATS, note_of
-from dcdr_deploy.system.files import refuse_url
+from dcdr_deploy.system.files import refuse_pipe, refuse_url
 
 
 def read_image(path: str | os.PathLike[str]) -> Frame:
@@ -66,9 +66,11 @@ def probe(path: str | os.PathLike[str]) -> str:
     """The name of a file's format by its first bytes; nothing is decoded.
 
     Raises:
-        InputError: as :func:`read_image` for what the first bytes can tell (missing, folder, empty, unknown, HDR, ...).
+        InputError: as :func:`read_image` for what the first bytes can tell (missing, folder, empty, unknown, HDR, ...),
+            and a pipe, which would lack them then.
     """
     path = Path(path)
+    refuse_pipe(path)
     try:
         return _load(path, header_only=True)[0].name
     except UnreadableError as refusal:

@@ -34,7 +34,7 @@ from dcdr_deploy.imaging.orientation import upright
 from dcdr_deploy.imaging.read_gain_map import GAIN_MAP_FORMATS, decode_with_gain_map, has_gain_map
 from dcdr_deploy.imaging.transfer import srgb_to_linear
 from dcdr_deploy.imaging.xmp import own_texts
-from dcdr_deploy.system.files import refuse_url
+from dcdr_deploy.system.files import refuse_pipe, refuse_url
 from dcdr_deploy.system.words import number_of
 
 HDR_SUFFIXES = (".exr", ".hdr", ".png", ".tif", ".tiff", ".npy", ".avif", ".jxl", ".heic", ".heif", ".hif")
@@ -106,6 +106,7 @@ def read_hdr(path: str | os.PathLike[str], options: HdrOptions = DEFAULT_OPTIONS
     """
     path = Path(path)
     refuse_url(path, InputError)
+    refuse_pipe(path)
     try:
         data = path.read_bytes()
     except (OSError, ValueError) as error:  # ValueError: a NUL character in the path

@@ -40,7 +40,7 @@ def inspect_file(path: Path, *, architecture: str | None = None, part: Sequence[
         InputError: a picture that cannot be read, or arguments that do not fit.
     """
     if not path.is_file():
-        raise ModelError(f"no such file: {path}")
+        raise ModelError(f"{path}: is no file" if path.exists() else f"no such file: {path}")
     reader = READERS.get(path.suffix.lower())
     if reader is None:
         raise ModelError(

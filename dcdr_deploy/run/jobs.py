@@ -21,6 +21,7 @@ from dcdr_deploy.run.outputs import (
     gain_map_path,
     written_for,
 )
+from dcdr_deploy.run.video.opening import SUFFIXES as VIDEO_SUFFIXES
 from dcdr_deploy.system.files import refuse_listing, refuse_url
 from dcdr_deploy.system.words import number_of
 
@@ -113,7 +114,7 @@ def notes_of(
     """
     notes = []
     if left_out:
-        notes.append(f"{source}: {counted(left_out)} left out; give an {READABLE}")
+        notes.append(f"{source}: {counted(left_out)} left out; {instead_of(left_out)}")
     if previews:
         named = " or ".join(f"*{ending}" for ending in LOOKS)
         notes.append(
@@ -243,6 +244,14 @@ def check_gain_maps(jobs: Sequence[Job], options: ConvertOptions, *folders: Path
     first = gain_map_path(options, jobs[0].name)
     if first is not None:
         check_gain_map(first)
+
+
+def instead_of(left_out: Mapping[str, int]) -> str:
+    """Return what to do about files, by suffix, that a run of pictures leaves out."""
+    videos = (
+        "; `output_format` mkv converts the videos, in a run of their own" if left_out.keys() & VIDEO_SUFFIXES else ""
+    )
+    return f"give an {READABLE}{videos}"
 
 
 def counted(suffixes: Counter[str]) -> str:

@@ -13,14 +13,14 @@ from dataclasses import asdict
 from pathlib import Path
 
 from dcdr_deploy.engines.base import EngineInfo
-from dcdr_deploy.errors import DcdrError, EngineError, EngineOutOfMemory, NonFiniteError, OutputError
+from dcdr_deploy.errors import DcdrError, EngineError, EngineOutOfMemory, InputError, NonFiniteError, OutputError
 from dcdr_deploy.run.events import FileConverted, FileFailed, FilesFound
 from dcdr_deploy.run.jobs import Job
 from dcdr_deploy.run.manifest import Entry, Manifest, Wanted, describe, settings_key, size_of_file
 from dcdr_deploy.run.outputs import ConvertOptions, gain_map_path, preview_path
 from dcdr_deploy.run.reports import Failure, FileReport, FolderReport
 from dcdr_deploy.run.video.reports import VideoReport
-from dcdr_deploy.system.files import open_to_append
+from dcdr_deploy.system.files import open_to_append, refuse_pipe
 from dcdr_deploy.system.progress import Event, Listener
 
 FAILURES_NAME = "failures.jsonl"
@@ -59,8 +59,9 @@ def run_settings(info: EngineInfo, tile: object, overlap: object, options: Conve
 
 
 def wanted_of(job: Job, settings: str, options: ConvertOptions) -> Wanted | None:
-    """Describe the present state of a job's input, ``None`` where it is gone: reading it will say so."""
-    with suppress(OSError):
+    """Describe the present state of a job's input, ``None`` where it is gone or no file: reading it will say so."""
+    with suppress(OSError, InputError):
+        refuse_pipe(job.source)
         return describe(job.name, job.source, settings, options.preview)
     return None
 

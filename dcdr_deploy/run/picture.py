@@ -29,6 +29,7 @@ from dcdr_deploy.run.restore import Found, Restored
 from dcdr_deploy.run.restore import begin as begin_restoring
 from dcdr_deploy.run.runner import Runner
 from dcdr_deploy.run.wrap import restore_panorama
+from dcdr_deploy.system.files import refuse_pipe
 from dcdr_deploy.system.progress import Listener, silent
 
 
@@ -87,9 +88,10 @@ def decode(source: Path) -> Decoded:
     """Read a picture.
 
     Raises:
-        InputError: it cannot be read.
+        InputError: it cannot be read, or is a pipe: a picture is read several times, to know it again and to keep it.
     """
     started = time.perf_counter()
+    refuse_pipe(source)
     frame = read_image(source)
     return Decoded(source, frame, time.perf_counter() - started)
 

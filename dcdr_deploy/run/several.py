@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from dcdr_deploy.errors import InputError, OutputError
-from dcdr_deploy.imaging.formats import READABLE, SUFFIXES
+from dcdr_deploy.imaging.formats import SIGNATURE_BYTES, SUFFIXES, name_of
 from dcdr_deploy.imaging.own import check_replaced
 from dcdr_deploy.imaging.write import OUTPUT_SUFFIXES
 from dcdr_deploy.run import sequence
@@ -25,6 +26,7 @@ from dcdr_deploy.run.jobs import (
     check_overwriting,
     counted,
     find_pictures,
+    instead_of,
     natural,
 )
 from dcdr_deploy.run.outputs import ConvertOptions, check_place, output_path, written_for
@@ -32,7 +34,10 @@ from dcdr_deploy.system.files import refuse_url
 from dcdr_deploy.system.words import number_of
 
 LIST = "-"
-"""Stands for a list of inputs, one a line, on standard input."""
+"""Stands for a list of inputs on standard input."""
+
+_CONTROL = re.compile(rb"[\x01-\x08\x0b\x0c\x0e-\x1f]")
+"""What neither ends a path nor often stands in one."""
 
 
 @dataclass
@@ -74,12 +79,26 @@ def named(arguments: Sequence[str], listed: Callable[[], Iterable[str]]) -> Inpu
         inputs.several = True
         lines = [line for line in listed() if line]
         if not lines:
-            raise InputError("standard input lists no files; give one path a line")
+            raise InputError("standard input lists no files; give one path a line, or each ended by NUL")
         for line in lines:
             _add(inputs, line)
     _once(inputs)
     inputs.several |= len(inputs.files) + len(inputs.folders) > 1 or bool(inputs.sequences)
     return inputs
+
+
+def paths_of(text: bytes) -> list[str]:
+    """Return the paths of a list, in whatever encoding: one a line, or each ended by NUL as ``find -print0`` has them.
+
+    Raises:
+        InputError: it is no list but a picture or another file.
+    """
+    head = text[:SIGNATURE_BYTES]
+    # Control characters too: a list may begin with "BM" as well.
+    if _CONTROL.search(head) and (what := name_of(head)):
+        raise InputError(f"standard input should be a list of files, not {what}; save it to a file and pass that")
+    lines = text.split(b"\0") if b"\0" in text else [line.rstrip(b"\r") for line in text.split(b"\n")]
+    return [os.fsdecode(line) for line in lines]
 
 
 def _add(inputs: Inputs, name: str) -> None:
@@ -156,7 +175,7 @@ def plan_several(inputs: Inputs, target: str, options: ConvertOptions, *, recurs
     if not pairs:
         raise InputError(f"{inputs.folders[0]}: holds no pictures ({', '.join(sorted(SUFFIXES))}), nor do the others")
     if left_out:
-        notes.append(f"{counted(left_out)} in the folders left out; give an {READABLE}")
+        notes.append(f"{counted(left_out)} in the folders left out; {instead_of(left_out)}")
     jobs = [Job(source, output, output.relative_to(folder).as_posix()) for source, output in pairs]
     _check_collisions(jobs, previews=options.preview)
     check_overwriting(jobs, options.preview)

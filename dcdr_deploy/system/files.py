@@ -6,6 +6,7 @@ import functools
 import hashlib
 import os
 import re
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -32,6 +33,22 @@ def refuse_url(path: str | os.PathLike[str], error: type[DcdrError]) -> None:
     """
     if is_url(path):
         raise error(f"{os.fspath(path)} is an address, not a file on this machine; copy it here first and name that")
+
+
+def refuse_pipe(path: str | os.PathLike[str]) -> None:
+    """Refuse what can be read only once, or never ends: pipes, also those of a shell's ``<(...)``, and devices.
+
+    Raises:
+        InputError: it is one.
+    """
+    try:
+        mode = os.stat(path).st_mode  # noqa: PTH116 - any text is an answer
+    except (OSError, ValueError):
+        return  # whoever opens it says what is wrong
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise InputError(
+            f"{os.fspath(path)}: is a pipe or a device, not a file; save its content to a file and pass that"
+        )
 
 
 def refuse_listing(error: OSError) -> NoReturn:
@@ -89,9 +106,8 @@ def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
         temporary.replace(target)
         flush_folder(target.parent)
     except OSError as error:
-        raise OutputError(
-            f"{target}: cannot be written: {error.strerror or error}; choose another place or free some space"
-        ) from error
+        reason = str(error.strerror or error).rstrip(".")  # libraries end their sentences
+        raise OutputError(f"{target}: cannot be written: {reason}; choose another place or free some space") from error
     finally:
         if temporary is not None:
             with suppress(OSError):

@@ -207,6 +207,13 @@ def test_a_bad_file_makes_exit_3_and_the_others_are_done(dcdr, photos, tiny_mode
     assert json.loads(Path("hdr/failures.jsonl").read_text())["input"] == str(photos / "b.jpg")
 
 
+def test_quiet_hides_what_may_surprise_in_a_plan(dcdr, photos, tiny_model):
+    (photos / "notes.txt").write_bytes(b"x")
+    assert dcdr("run", photos, "hdr", "-m", tiny_model, *ORT, "-q").stderr == ""
+    assert dcdr("run", photos / "b.jpg", photos / "b.jpg", "one.exr", "-m", tiny_model, *ORT, "-q").stderr == ""
+    assert "1 .txt left out" in dcdr("run", photos, "hdr", "-m", tiny_model, *ORT).stderr
+
+
 def test_quiet_does_not_hide_failures(dcdr, photos, tiny_model):
     assert dcdr("run", photos, "quiet", "-m", tiny_model, *ORT, "-q").stderr == ""
     (photos / "b.jpg").write_bytes(b"")

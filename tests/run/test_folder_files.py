@@ -70,6 +70,7 @@ def test_what_is_not_taken_is_counted_by_suffix(tmp_path, photos, runner):
     plan = plan_folder(photos, tmp_path / "hdr", EXR, recursive=False)
     (note,) = plan.notes
     assert note.startswith(f"{photos}: 1 without suffix, 2 .cr2, 1 .gif, 1 .mp4, 1 .txt left out; give an 8- or 16-bit")
+    assert note.endswith("; `output_format` mkv converts the videos, in a run of their own")
     assert plan.left_out == {"": 1, ".cr2": 2, ".gif": 1, ".mp4": 1, ".txt": 1}
     (tmp_path / "phone").mkdir()
     (tmp_path / "phone/x.cr2").write_bytes(b"x")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from dcdr_deploy.errors import InputError
 from dcdr_deploy.run import sequence
 from dcdr_deploy.run.outputs import ConvertOptions
-from dcdr_deploy.run.several import Inputs, named, plan_several
+from dcdr_deploy.run.several import Inputs, named, paths_of, plan_several
 
 EXR = ConvertOptions()
 
@@ -54,6 +54,24 @@ def test_files_patterns_and_folders_go_into_one_folder_in_the_order_given() -> N
 def test_the_suffix_is_that_of_the_format() -> None:
     make("a.jpg", "b.jpg")
     assert set(outputs("a.jpg", "b.jpg", format="tif").values()) == {"out/a.tif", "out/b.tif"}
+
+
+def test_a_list_has_a_path_a_line_or_ends_each_by_nul() -> None:
+    assert paths_of(b"BMW 1.jpg\r\n\xc3\xa4.png\n") == ["BMW 1.jpg", "ä.png", ""]
+    assert paths_of(b"BM two\nlines.jpg\0b.png\0") == ["BM two\nlines.jpg", "b.png", ""]  # as of find -print0
+
+
+@pytest.mark.parametrize(
+    ("head", "name"),
+    [
+        (b"\xff\xd8\xff\xe0\0\x10JFIF\0\x01", "JPEG"),
+        (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "PNG"),
+        (b"\x76\x2f\x31\x01\x02\0\0\0", "OpenEXR"),
+    ],
+)
+def test_a_picture_in_the_place_of_a_list_is_told(head: bytes, name: str) -> None:
+    with pytest.raises(InputError, match=f"standard input should be a list of files, not {name}"):
+        paths_of(head)
 
 
 def test_one_file_by_name_or_by_pattern_may_become_a_file() -> None:
@@ -144,6 +162,10 @@ def test_other_files_of_named_folders_are_counted() -> None:
     plan, _ = plan_several(lookup("a.jpg", "album"), "out", EXR, recursive=False)
     assert plan.left_out == {"": 1, ".cr2": 1}
     assert plan.notes[0].startswith("1 without suffix, 1 .cr2 in the folders left out")
+    assert "video" not in plan.notes[0]
+    make("album/clip.mp4")
+    plan, _ = plan_several(lookup("a.jpg", "album"), "out", EXR, recursive=False)
+    assert plan.notes[0].endswith("`output_format` mkv converts the videos, in a run of their own")
 
 
 # Numbered files

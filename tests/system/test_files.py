@@ -49,6 +49,14 @@ def test_operating_system_errors_become_one_line_about_the_target(tmp_path):
     assert list(tmp_path.iterdir()) == [target]
 
 
+def test_a_sentence_of_a_library_goes_on_as_part_of_ours(tmp_path):
+    with (
+        pytest.raises(OutputError, match="cannot be written: No space left on device; choose"),
+        atomic_path(tmp_path / "out.exr"),
+    ):
+        raise OSError("No space left on device.")
+
+
 def test_a_block_that_writes_nothing_is_an_error_not_an_empty_file(tmp_path):
     with pytest.raises(OutputError), atomic_path(tmp_path / "out.exr"):
         pass

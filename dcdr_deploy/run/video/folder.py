@@ -17,6 +17,7 @@ from dcdr_deploy.run.outputs import ConvertOptions
 from dcdr_deploy.run.reports import FolderReport
 from dcdr_deploy.run.runner import Runner
 from dcdr_deploy.run.several import Inputs
+from dcdr_deploy.run.video import package
 from dcdr_deploy.run.video.choice import FORMATS, refuse_picture_options, settings_of
 from dcdr_deploy.run.video.convert import PreparedVideo
 from dcdr_deploy.run.video.opening import SUFFIXES, is_video
@@ -53,6 +54,7 @@ def plan_videos(
     Raises:
         InputError: there are no videos, the output is a file, would replace an input, or two would have one name.
         OutputError: an address.
+        MissingDependency: PyAV is not installed, which each of them needs.
     """
     refuse_url(target, OutputError)
     if os.path.isfile(target):  # noqa: PTH113 - as in jobs.py
@@ -68,6 +70,7 @@ def plan_videos(
         pairs += [(folder / each, each) for each in videos if not each.stem.endswith(".partial")]
     if not pairs:
         raise InputError(f"{inputs.folders[0]}: holds no videos ({', '.join(sorted(SUFFIXES))}), nor do the others")
+    package.load()
     names = name_outputs([name for _, name in pairs], suffix, previews=False)
     jobs = [Job(source, target / name, name.as_posix()) for (source, _), name in zip(pairs, names, strict=True)]
     sources = {os.path.realpath(job.source) for job in jobs}

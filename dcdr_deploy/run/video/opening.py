@@ -18,7 +18,7 @@ from dcdr_deploy.run.video.package import address, load, reason
 from dcdr_deploy.run.video.reading import Readings, left_out_of
 from dcdr_deploy.run.video.source import VideoInfo, VideoSource
 from dcdr_deploy.run.video.tracks import pictures_of
-from dcdr_deploy.system.files import refuse_url
+from dcdr_deploy.system.files import refuse_pipe, refuse_url
 from dcdr_deploy.system.words import number_of
 
 _PROGRESSIVE = (0, 1)  # FFmpeg's AV_FIELD_UNKNOWN and AV_FIELD_PROGRESSIVE
@@ -56,6 +56,7 @@ def open_video(path: Path, *, deinterlace: bool = False) -> Iterator[VideoSource
     """
     av = load()
     refuse_url(path, InputError)
+    refuse_pipe(path)
     try:
         container = av.open(address(path), metadata_errors="replace")
     except FileNotFoundError as error:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
 from ear import Ear
 from videos import Clip, read_clip, write_clip
 
-from dcdr_deploy.errors import InputError, OutputError
+from dcdr_deploy.errors import InputError, MissingDependency, OutputError
 from dcdr_deploy.run.events import FileConverted, FileFailed, FilesFound
 from dcdr_deploy.run.outputs import ConvertOptions
 from dcdr_deploy.run.several import Inputs
+from dcdr_deploy.run.video import package
 from dcdr_deploy.run.video.choice import prepare
 from dcdr_deploy.run.video.convert import PreparedVideo
 from dcdr_deploy.run.video.folder import convert_videos, means_videos, plan_videos
@@ -42,6 +44,14 @@ def test_a_tree_is_mirrored_in_natural_order(films, tmp_path):
     assert [job.name for job in plan.jobs] == ["a2.mp4", "a10.mp4", "more/b.mp4"]
     assert plan.notes == ("1 .txt in the folders left out: no videos",)
     assert [job.name for job in planned(films, tmp_path / "hdr", recursive=False).jobs] == ["a2.mkv", "a10.mkv"]
+
+
+def test_without_pyav_no_video_is_begun(films, tmp_path, monkeypatch):
+    package.load.cache_clear()
+    monkeypatch.setitem(sys.modules, "av", None)
+    with pytest.raises(MissingDependency, match="videos need PyAV"):
+        planned(films, tmp_path / "hdr")
+    package.load.cache_clear()
 
 
 def test_videos_that_share_a_name_keep_their_whole_one(films, tmp_path):
