@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from collections.abc import Mapping
 from concurrent.futures import CancelledError
 from contextlib import suppress
 from typing import Annotated, Any
@@ -17,6 +18,7 @@ import fastapi
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, Response
 from pydantic import BaseModel, ConfigDict
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 
 from dcdr_deploy._version import __version__
@@ -43,6 +45,7 @@ MEDIA_TYPES = {
     ".jpeg": "image/jpeg",
 }
 
+_ROUTES = "POST /restore, GET /health and GET /metrics"
 _FORM = "multipart/"
 """Forms of the other type cannot be told: curl calls any body one."""
 _DRAINED = 1 << 20
@@ -136,10 +139,20 @@ def make_app(service: Service) -> fastapi.FastAPI:
     @app.exception_handler(RequestValidationError)
     async def unknown_wish(request: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
+        name = ".".join(map(str, first["loc"][1:]))
         await _drain(request)
         metrics.answered(400)
-        return _error(400, f"{'.'.join(map(str, first['loc'][1:]))}: {first['msg']}")
+        if first["type"] == "extra_forbidden":
+            return _error(400, f"{name} is not known; the query takes {', '.join(Wish.model_fields)}")
+        return _error(400, f"{name}: {first['msg']}")
 
+    @app.exception_handler(HTTPException)
+    async def no_route(request: Request, error: HTTPException) -> Response:
+        await _drain(request)
+        sentence = f"{request.method} {request.url.path}: {error.detail}; there are {_ROUTES}"
+        return _error(error.status_code, sentence, error.headers)
+
+    @app.head("/health", include_in_schema=False)
     @app.get("/health")
     async def health() -> Response:
         """Tell whether pictures are taken, by what, and how many places are left."""
@@ -154,6 +167,7 @@ def make_app(service: Service) -> fastapi.FastAPI:
         }
         return JSONResponse(told, 200 if service.state == "ok" else 503)
 
+    @app.head("/metrics", include_in_schema=False)
     @app.get("/metrics", response_class=Response)
     async def figures() -> Response:
         """Tell what was counted, as text for Prometheus."""
@@ -264,8 +278,9 @@ async def _drain(request: Request) -> None:
         await asyncio.wait_for(read(), 1.0)
 
 
-def _error(status: int, sentence: str) -> JSONResponse:
-    headers = {"Retry-After": "2"} if status == 429 else None
+def _error(status: int, sentence: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    if status == 429:
+        headers = {"Retry-After": "2"}
     return JSONResponse({"error": " ".join(sentence.split())}, status, headers)
 
 

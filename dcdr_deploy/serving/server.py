@@ -4,6 +4,7 @@ uvicorn.
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import signal
 import socket
@@ -40,7 +41,8 @@ def listening_socket(host: str, port: int) -> socket.socket:
         bound.bind(address)
     except OSError as error:
         bound.close()
-        raise InputError(f"{host}:{port} cannot be listened on ({_reason(error)}); choose another `port`") from error
+        other = "host" if error.errno == errno.EADDRNOTAVAIL else "port"
+        raise InputError(f"{host}:{port} cannot be listened on ({_reason(error)}); choose another `{other}`") from error
     return bound
 
 

@@ -99,7 +99,7 @@ def test_the_answer_is_an_hdr_picture_that_another_reader_takes(client, picture,
         ("?strength=9", None, 400, "strength must be 0 to 2, not 9"),
         ("?scale=huge", None, 400, "scale 'huge' is not known"),
         ("?strength=much", None, 400, "strength: Input should be a valid number"),
-        ("?source=/etc/passwd", None, 400, "source: Extra inputs are not permitted"),
+        ("?source=/etc/passwd", None, 400, "source is not known; the query takes format, scale,"),
     ],
 )
 def test_what_cannot_be_done_is_told_in_one_sentence(client, picture, query, body, status, sentence):
@@ -109,6 +109,24 @@ def test_what_cannot_be_done_is_told_in_one_sentence(client, picture, query, bod
     assert told.startswith(sentence)
     assert "\n" not in told
     assert "/tmp" not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("method", "route", "status"), [("GET", "/", 404), ("GET", "/restore", 405), ("PUT", "/health", 405)]
+)
+def test_what_there_is_no_route_for_is_an_error_like_all_others(client, method, route, status):
+    answer = client.request(method, route)
+    assert answer.status_code == status
+    assert list(answer.json()) == ["error"]
+    assert answer.json()["error"].startswith(f"{method} {route}: ")
+    assert "POST /restore" in answer.json()["error"]
+    assert ("allow" in answer.headers) == (status == 405)
+
+
+@pytest.mark.parametrize("route", ["/health", "/metrics"])
+def test_a_look_at_the_head_is_enough_for_a_watcher(client, route):
+    answer = client.head(route)
+    assert (answer.status_code, answer.headers["content-type"]) == (200, client.get(route).headers["content-type"])
 
 
 def test_a_form_is_refused(client, picture):

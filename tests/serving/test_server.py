@@ -173,6 +173,7 @@ def test_it_listens_on_loopback_alone_unless_told_otherwise(start) -> None:
         (("--timeout", "nan"), "--timeout must be above 0"),
         (("--max-megapixels", "-1"), "--max-megapixels must be above 0"),
         (("--port", "70000"), "70000 is not in the range"),
+        (("--host", "192.0.2.1"), "choose another --host"),  # of documents: no machine has it
         (("--host", "no such host"), "--host 'no such host' is no address of this machine"),
         (("--backend", "abacus"), "abacus"),
         (("-m", "gone.onnx"), "model gone.onnx does not exist"),
