@@ -55,7 +55,7 @@ def _is_heif(head: bytes) -> bool:
 
 FORMATS: tuple[PictureFormat, ...] = (
     PictureFormat("PNG", (".png",), _starts(png.SIGNATURE), png.decode_png),
-    PictureFormat("JPEG", (".jpg", ".jpeg", ".jpe"), _starts(b"\xff\xd8\xff"), jpeg.decode_jpeg),
+    PictureFormat("JPEG", (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"), _starts(b"\xff\xd8\xff"), jpeg.decode_jpeg),
     PictureFormat("WebP", (".webp",), lambda h: h[:4] == b"RIFF" and h[8:12] == b"WEBP", with_pillow.decode_webp),
     PictureFormat("TIFF", (".tif", ".tiff"), _is_tiff, tiff.decode_tiff),
     PictureFormat("BMP", (".bmp", ".dib"), _starts(b"BM"), bmp.decode_bmp),

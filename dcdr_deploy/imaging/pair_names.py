@@ -50,7 +50,7 @@ def partners(wanted: dict[str, Path], there: dict[str, Path]) -> dict[str, str]:
     for name in sorted(wanted.keys() - found.keys()):
         candidates = free.get(bare_name(name), [])
         if len(candidates) > 1:
-            raise InputError(f"{wanted[name]}: could go with {' and '.join(candidates)}; remove one")
+            raise InputError(f"{wanted[name]}: could go with {' and '.join(candidates)}; move one elsewhere")
         if candidates:
             found[name] = candidates.pop()
     return found
@@ -80,7 +80,7 @@ def pictures_by_name(folder: Path, suffixes: Iterable[str]) -> dict[str, Path]:
                 continue
             name = path.relative_to(folder).with_suffix("").as_posix()
             if name in found:
-                raise InputError(f"{path}: {found[name].name} has the same name but for the suffix; remove one")
+                raise InputError(f"{path}: {found[name].name} has the same name but for the suffix; move one elsewhere")
             found[name] = path
     if not found:
         raise InputError(f"{folder}: holds no pictures ({', '.join(known)})")

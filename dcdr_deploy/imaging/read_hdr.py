@@ -40,7 +40,7 @@ from dcdr_deploy.system.words import number_of
 HDR_SUFFIXES = (".exr", ".hdr", ".png", ".tif", ".tiff", ".npy", ".avif", ".jxl", ".heic", ".heif", ".hif")
 """Under which names folders are searched, in lower case."""
 
-GAIN_MAP_SUFFIXES = (".jpg", ".jpeg", ".jpe")
+GAIN_MAP_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif")
 """Further ones where gain maps are asked for."""
 
 _READABLE = "give an OpenEXR, a Radiance .hdr, a 16-bit PNG or TIFF, or a floating-point TIFF"

@@ -174,6 +174,6 @@ def _by_key(root: Path, suffixes: Iterable[str]) -> dict[str, Path]:
     for name, path in pictures_by_name(root, suffixes).items():
         key = bare_name(name)
         if key in files:
-            raise InputError(f"{files[key]} and {path} would be the same picture of a pair; remove one")
+            raise InputError(f"{files[key]} and {path} would be the same picture of a pair; move one elsewhere")
         files[key] = path
     return files

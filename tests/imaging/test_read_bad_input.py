@@ -190,4 +190,5 @@ def test_damaged_bytes_give_a_frame_or_an_input_error_and_nothing_else(tmp_path,
 
 def test_suffixes_for_folder_discovery():
     assert {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp"} <= SUFFIXES
+    assert {".jfif", ".mpo"} <= SUFFIXES  # JPEGs as browsers on Windows and stereo cameras name them
     assert not {".exr", ".hdr", ".gif", ".mp4"} & SUFFIXES
