@@ -61,18 +61,20 @@ class Sizing:
         """Return the tiles for a frame; no automatic tile has more than ``largest_area`` pixels."""
         meta, fixed = self._engine.info.metadata, self._engine.info.fixed_size
         if fixed is not None:
-            overlap = self._bounded_overlap(min(fixed))
-            return tiling.plan_fixed_tiles(height, width, fixed, overlap, meta.size_multiple)
+            overlap, feather = self._context(min(fixed))
+            return tiling.plan_fixed_tiles(height, width, fixed, overlap, meta.size_multiple, feather)
         tile = self._automatic_tile(height, width, largest_area) if self._tile == "auto" else self._tile
         for limit in (self._tile_limit, self._engine_limit(height, width)):
             if limit is not None:
                 tile = limit if tile is None else min(tile, limit)
-        plan = tiling.plan_tiles(height, width, tile, self._bounded_overlap(tile), meta.size_multiple)
+        overlap, feather = self._context(tile)
+        plan = tiling.plan_tiles(height, width, tile, overlap, meta.size_multiple, feather)
         least = self._engine.info.smallest_size
         if least is None or all(edge >= low for edge, low in zip(plan.tile_size, least, strict=True)):
             return plan
         exact = max(plan.tile_size[0], least[0]), max(plan.tile_size[1], least[1])
-        return tiling.plan_fixed_tiles(height, width, exact, self._bounded_overlap(min(exact)), meta.size_multiple)
+        overlap, feather = self._context(min(exact))
+        return tiling.plan_fixed_tiles(height, width, exact, overlap, meta.size_multiple, feather)
 
     def _engine_limit(self, height: int, width: int) -> int | None:
         """Return the largest tile edge the engine takes, ``None`` if the whole frame is within its bounds."""
@@ -82,12 +84,12 @@ class Sizing:
             return None
         return min(most)
 
-    def _bounded_overlap(self, tile: int | None) -> int:
-        """Return the overlap for a tile edge; the user's own is kept until lack of memory makes tiles smaller."""
+    def _context(self, tile: int | None) -> tuple[int, int]:
+        """Return (overlap, feather) for a tile; the user's own is kept until lack of memory makes tiles smaller."""
         wanted = self._engine.info.metadata.overlap if self._overlap == "auto" else self._overlap
         if tile is None or (self._overlap != "auto" and self._tile_limit is None):
-            return wanted
-        return min(wanted, tiling.largest_overlap(tile, SHARED_PART))
+            return wanted, tiling.FEATHER
+        return tiling.context(tile, wanted, SHARED_PART)
 
     def _automatic_tile(self, height: int, width: int, largest_area: int | None) -> int | None:
         """Return the largest tile edge for the memory at hand, ``None`` if the whole frame fits."""

@@ -9,8 +9,10 @@ thrown away, and two neighbours share *twice* the overlap plus a feather::
     shared                | overlap | feather | overlap |
     result  A A A A A A A A A A A A A A  ~  B B B B B B B B B B B B
 
-In the feather, where both tiles are right, the result goes over from A to B along half a cosine. With an overlap that
-covers the receptive field the joined tiles equal the whole frame; with a smaller one the feather hides what differs.
+In the feather the result goes over from A to B along half a cosine. With an overlap that covers the receptive field
+both tiles are right there, and the joined ones equal the whole frame. Where tiles are too small for such an overlap
+they differ wherever they meet, and a step between them shows in skies that are white all over: then less is thrown away
+and more is blended (:func:`context`), where the tile that sees further counts more.
 
 **Tiles.** Along each axis the number of tiles comes first, then the smallest equal size that covers the axis with them,
 so that no sliver is left at the end. All tiles of a plan have one size (they fit in one batch) and begin on the size
@@ -32,7 +34,7 @@ from numpy.typing import NDArray
 from dcdr_deploy.errors import InputError
 
 FEATHER = 16
-"""Pixels over which neighbours are blended; wide enough to hide a step, narrow enough to cost little."""
+"""Least pixels over which neighbours are blended; where both are right more would cost and gain nothing."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,9 @@ class TilePlan:
         return self.rows.length, self.columns.length
 
 
-def plan_tiles(height: int, width: int, tile: int | None, overlap: int, multiple: int = 1) -> TilePlan:
+def plan_tiles(
+    height: int, width: int, tile: int | None, overlap: int, multiple: int = 1, feather: int = FEATHER
+) -> TilePlan:
     """Lay tiles over a frame.
 
     Args:
@@ -115,18 +119,20 @@ def plan_tiles(height: int, width: int, tile: int | None, overlap: int, multiple
         tile: largest tile edge in pixels; ``None`` for the whole frame in one.
         overlap: context in pixels on each side of a pixel, see the module's text.
         multiple: tile sizes and origins are multiples of this.
+        feather: least pixels over which neighbours are blended, where tiles have room for them.
 
     Raises:
         InputError: the tile is smaller than the multiple, or has no room for the overlap.
     """
     _check(height, width, overlap, multiple)
-    rows, columns = (
-        _plan_axis(length, math.inf if tile is None else tile, overlap, multiple, None) for length in (height, width)
-    )
+    largest = math.inf if tile is None else tile
+    rows, columns = (_plan_axis(length, largest, overlap, multiple, feather, None) for length in (height, width))
     return TilePlan(rows, columns)
 
 
-def plan_fixed_tiles(height: int, width: int, size: tuple[int, int], overlap: int, multiple: int = 1) -> TilePlan:
+def plan_fixed_tiles(
+    height: int, width: int, size: tuple[int, int], overlap: int, multiple: int = 1, feather: int = FEATHER
+) -> TilePlan:
     """Lay tiles of exactly ``size`` = (height, width) over a frame, for models that take no other size.
 
     Raises:
@@ -136,14 +142,28 @@ def plan_fixed_tiles(height: int, width: int, size: tuple[int, int], overlap: in
     if any(edge < 1 or edge % multiple for edge in size):
         raise InputError(f"tiles of {size[0]} x {size[1]} pixels are no multiples of {multiple}")
     rows, columns = (
-        _plan_axis(length, edge, overlap, multiple, edge) for length, edge in zip((height, width), size, strict=True)
+        _plan_axis(length, edge, overlap, multiple, feather, edge)
+        for length, edge in zip((height, width), size, strict=True)
     )
     return TilePlan(rows, columns)
 
 
-def largest_overlap(tile: int, share: float) -> int:
-    """Return the largest overlap with which neighbours share at most ``share`` (0 to 1) of a tile edge in pixels."""
-    return max((int(tile * share) - FEATHER) // 2, 0)
+def context(tile: int, wanted: int, share: float) -> tuple[int, int]:
+    """Return (overlap, feather) in pixels for a tile edge, so that neighbours share at most a part of it.
+
+    The overlap is the one wanted where there is room. Of a smaller one only that part is thrown away that it is of the
+    one wanted, and the rest is blended: the shorter it falls, the wider the feather.
+
+    Args:
+        tile: pixels of the edge.
+        wanted: context in pixels that the model asks for.
+        share: most of the edge that neighbours share, 0 to 1.
+    """
+    most = max((int(tile * share) - FEATHER) // 2, 0)
+    if wanted <= most:
+        return wanted, FEATHER
+    overlap = most * most // wanted
+    return overlap, 2 * (most - overlap) + FEATHER
 
 
 def _check(height: int, width: int, overlap: int, multiple: int) -> None:
@@ -153,7 +173,7 @@ def _check(height: int, width: int, overlap: int, multiple: int) -> None:
         raise InputError(f"overlap must not be negative ({overlap}), the size multiple at least 1 ({multiple})")
 
 
-def _plan_axis(length: int, largest: float, overlap: int, multiple: int, exact: int | None) -> AxisPlan:
+def _plan_axis(length: int, largest: float, overlap: int, multiple: int, feather: int, exact: int | None) -> AxisPlan:
     """Plan one axis; everything is counted in units of ``multiple``, so that sizes and origins are multiples of it."""
     if largest < multiple:
         raise InputError(f"a tile of {largest} pixels is too small: the model needs multiples of {multiple}")
@@ -162,7 +182,7 @@ def _plan_axis(length: int, largest: float, overlap: int, multiple: int, exact: 
         return AxisPlan(length, exact or needed * multiple, (0,), overlap)
     most = int(largest) // multiple
     # The feather gives way where the tile has little room beside the overlap: the context is worth more.
-    feather = min(FEATHER, max(int(largest) - 2 * overlap, 0) // 2)
+    feather = min(feather, max(int(largest) - 2 * overlap, 0) // 2)
     shared = min(-(-(2 * overlap + feather) // multiple), most - 1)
     if shared * multiple < 2 * overlap:
         raise InputError(

@@ -126,7 +126,22 @@ def test_too_small_an_overlap_does_not_equal_the_whole_frame():
 def test_automatic_overlap_is_bounded_by_the_tile():
     runner = Runner(NumpyEngine(overlap=300), tile=128)
     runner.run(noise(300, 300))
-    assert runner.statistics.overlap == 24  # 2 x 24 and the feather of 16 are half of 128
+    assert runner.statistics.overlap == 24 * 24 // 300  # 2 x 24 and the least feather of 16 are half of 128
+
+
+class TileMean(NumpyEngine):
+    """The mean of all that a call is given: tiles differ wherever they meet, whatever their context."""
+
+    def apply(self, batch: np.ndarray) -> np.ndarray:
+        return np.broadcast_to(batch.mean((2, 3), keepdims=True), batch.shape).astype(np.float32)
+
+
+def test_tiles_with_less_context_than_the_model_asks_for_go_over_into_each_other():
+    ramp = np.broadcast_to(np.linspace(0, 255, 200).astype(np.uint8)[None, :, None], (60, 200, 3))
+    runner = Runner(TileMean(overlap=1000), tile=128)
+    line = runner.run(np.ascontiguousarray(ramp))[30, :, 0]
+    assert runner.statistics.tiles == 3
+    assert np.abs(np.diff(line)).max() < 0.02 * (line[-1] - line[0])  # a feather of 16 px: 0.05
 
 
 def test_an_overlap_given_is_kept_or_refused():

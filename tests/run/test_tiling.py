@@ -93,10 +93,20 @@ def test_a_fixed_size_off_the_multiple_is_refused():
         plan_fixed_tiles(8, 8, (30, 32), 0, 4)
 
 
-def test_the_largest_overlap_shares_no_more_than_asked():
-    assert tiling.largest_overlap(256, 0.5) == 56
+def test_context_is_what_is_wanted_where_there_is_room():
+    assert tiling.context(256, 0, 0.5) == (0, tiling.FEATHER)
+    assert tiling.context(256, 56, 0.5) == (56, tiling.FEATHER)
     assert 2 * 56 + tiling.FEATHER == 128
-    assert tiling.largest_overlap(8, 0.5) == 0
+
+
+@given(st.integers(1, 2048), st.integers(0, 2048))
+def test_the_less_context_there_is_the_more_is_blended_and_neighbours_share_half_a_tile(tile: int, wanted: int):
+    overlap, feather = tiling.context(tile, wanted, 0.5)
+    assert 0 <= overlap <= wanted
+    assert feather >= tiling.FEATHER
+    assert 2 * overlap + feather <= max(tile // 2, tiling.FEATHER)
+    more = tiling.context(tile, wanted + 1, 0.5)
+    assert (more[0] <= overlap, more[1] >= feather) == (True, True) or more == (wanted + 1, tiling.FEATHER)
 
 
 def test_reflection_repeats_as_often_as_needed():
