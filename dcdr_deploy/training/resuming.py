@@ -69,11 +69,11 @@ def settle(
         if before == after:
             continue
         if name not in MAY_CHANGE:
-            raise _differs(folder, name, before, after)
+            raise _differs(folder, name, before, after, _option(name, given))
         recipe = replace(recipe, **{name: after})
         notes.append(f"{folder} goes on with {_words(name)} {after} instead of {before}")
     if "peak" in given and wanted.peak != own.peak:
-        raise _differs(folder, "peak", own.peak, wanted.peak)
+        raise _differs(folder, "peak", own.peak, wanted.peak, "peak")
     data = dict(wanted.data)
     for name, value in own.data.items():
         before, after = _plain(name, value), _plain(name, wanted.data.get(name))
@@ -82,7 +82,7 @@ def settle(
         elif name in PATHS and not all(path.exists() for path in _paths(value)):
             notes.append(f"{folder} goes on with {_words(name)} {_shown(after)}; {_shown(before)} is gone")
         else:
-            raise _differs(folder, name, before, after)
+            raise _differs(folder, name, before, after, name)
     return RunSettings(recipe, own.peak, data), tuple(notes)
 
 
@@ -92,9 +92,15 @@ def data_from_json(text: str) -> dict[str, Any]:
     return {name: _restored(name, value) for name, value in stored.items()}
 
 
-def _differs(folder: Path, name: str, before: Any, after: Any) -> InputError:
+def _option(name: str, given: Collection[str]) -> str:
+    """What the user gave that sets a field of the recipe: its own option, one that stands for it, or the recipe."""
+    option = "perceptual" if name == "losses" else name
+    return RECIPE if option not in given and RECIPE in given else option
+
+
+def _differs(folder: Path, name: str, before: Any, after: Any, option: str) -> InputError:
     return InputError(
-        f"the run in {folder} has {_words(name)} {_shown(before)}, not {_shown(after)}: leave `{name}` out to go on "
+        f"the run in {folder} has {_words(name)} {_shown(before)}, not {_shown(after)}: leave `{option}` out to go on "
         "with it, or start another run in another folder"
     )
 

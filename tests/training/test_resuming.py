@@ -77,6 +77,25 @@ def test_a_recipe_by_name_stands_for_all_its_fields() -> None:
         settle(own, DEFAULTS, ("recipe",), RUN)
 
 
+@pytest.mark.parametrize(
+    ("changes", "given", "option"),
+    [
+        ({"losses": {"tanh_l1": 1.0}}, ("losses", "perceptual"), "perceptual"),
+        ({"preset": "hdrunet"}, ("preset",), "preset"),
+        ({"preset": "hdrunet"}, ("recipe",), "recipe"),
+        ({"losses": {"tanh_l1": 1.0}}, ("recipe",), "recipe"),
+        ({"losses": {"tanh_l1": 1.0}}, ("recipe", "losses", "perceptual"), "perceptual"),
+        ({"preset": "hdrunet"}, ("recipe", "preset"), "preset"),
+    ],
+)
+def test_the_option_to_leave_out_is_one_that_was_given(
+    changes: dict[str, Any], given: tuple[str, ...], option: str
+) -> None:
+    own = replace(OWN, recipe=DEFAULTS.recipe)
+    with pytest.raises(InputError, match=rf"leave `{option}` out"):
+        settle(own, wanted(**changes), given, RUN)
+
+
 def test_a_run_of_an_older_version_takes_the_data_named_now() -> None:
     settled, notes = settle(replace(OWN, data={}), wanted(ldr=Path("sdr")), ("ldr",), RUN)
     assert settled.data["ldr"] == Path("sdr")
