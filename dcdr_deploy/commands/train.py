@@ -76,7 +76,13 @@ OVERRIDES = ("preset", "steps", "batch", "patch", "learning_rate", "precision", 
 @click.option("--squeezenet-weights", type=click.Path(path_type=Path), help="SqueezeNet's file. [package ndf]")
 @click.option("--precision", type=click.Choice(["auto", "fp32", "bf16", "fp16"]), help="Arithmetic. [recipe's]")
 @click.option("--seed", type=int, help="Seed of weights and data. [recipe's: 0]")
-@click.option("--peak", type=float, default=8.0, show_default=True, help="Full scale of targets in units of SDR white.")
+@click.option(
+    "--peak",
+    type=float,
+    default=8.0,
+    show_default="that of --weights, or 8",
+    help="Full scale of targets in units of SDR white.",
+)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:1.")
 @click.option("--threads", type=int, help="CPU threads. [torch's choice]")
 @click.option("--workers", type=int, help="Processes that prepare data. [0 on a CPU, up to 16 for each GPU]")

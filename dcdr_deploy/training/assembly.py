@@ -50,7 +50,8 @@ def open_run(
     the weights of ``start_weights``, any file that :func:`~dcdr_deploy.models.load_checkpoint` takes, if there is one.
 
     Raises:
-        InputError: the folder has a run already and ``resume`` is not set, or the weights are of another network.
+        InputError: the folder has a run already and ``resume`` is not set, or the weights are of another network
+            or peak.
         CheckpointError: nothing to resume, or it does not fit, or the weights cannot be read.
     """
     checkpoint = folder / CHECKPOINT_NAME
@@ -65,6 +66,11 @@ def open_run(
             raise InputError(
                 f"{start_weights} holds another network than preset {recipe.preset}; `preset` names its own, if it has "
                 "one"
+            )
+        if start.has_metadata and start.metadata.peak != peak:
+            raise InputError(
+                f"{start_weights} gives light with a peak of {start.metadata.peak:g}, not {peak:g}: leave `peak` out "
+                "to go on with it"
             )
         state.start_at(start)
     return state

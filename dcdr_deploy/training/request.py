@@ -59,9 +59,10 @@ class TrainingRequest:
     """Options of ``dcdr-deploy train``; see its ``--help`` for their meaning.
 
     ``overrides`` replaces fields of the recipe; ``perceptual`` is a name of :data:`PERCEPTUAL_CHOICES`, or ``None`` for
-    the recipe's; ``start_weights`` is a checkpoint whose weights a new run starts at, and whose network it has unless
-    a preset is named; ``workers`` of ``None`` leaves their number to the device. ``given`` names the options that the
-    user gave, which a resumed run checks against its own; ``None`` stands for those that differ from the defaults.
+    the recipe's; ``start_weights`` is a checkpoint whose weights a new run starts at, and whose network and peak it has
+    unless a preset and a peak are named; ``workers`` of ``None`` leaves their number to the device. ``given`` names the
+    options that the user gave, which a resumed run checks against its own; ``None`` stands for those that differ from
+    the defaults.
     """
 
     output: Path
@@ -130,6 +131,7 @@ def run_request(request: TrainingRequest, listener: Listener = silent) -> bool:
 
 def _run_share(request: TrainingRequest, group: ProcessGroup, listener: Listener) -> bool:
     check_request(request)
+    request = at_the_peak_of_its_weights(request)
     recipe = build_recipe(request)
     if request.resume:
         request, recipe = _as_begun(request, recipe)
@@ -194,6 +196,18 @@ def check_request(request: TrainingRequest) -> None:
     refuse_url(request.output, InputError)
     if request.output.exists() and not request.output.is_dir():
         raise InputError(f"{request.output} is a file; name a folder for the run")
+
+
+def at_the_peak_of_its_weights(request: TrainingRequest) -> TrainingRequest:
+    """The request with the full scale of the weights that a new run starts at, unless the user gave one.
+
+    Raises:
+        CheckpointError: the weights cannot be read.
+    """
+    if request.start_weights is None or request.resume or "peak" in request.stated():
+        return request
+    start = load_checkpoint(request.start_weights)
+    return replace(request, peak=start.metadata.peak) if start.has_metadata else request
 
 
 def build_recipe(request: TrainingRequest) -> Recipe:

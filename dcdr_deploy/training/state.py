@@ -111,7 +111,7 @@ class TrainingState:
         if not bool(torch.stack([value.isfinite().all() for value in weights]).all()):  # a GPU is waited for once
             raise RunDiverged(
                 f"the run has diverged by step {self.step}: its weights hold NaN or infinity, and are not kept; start "
-                f"again, or at the checkpoint before by `weights`, with a lower `learning_rate` than "
+                f"again, or at the checkpoint before by `start_weights`, with a lower `learning_rate` than "
                 f"{self.recipe.learning_rate:g}"
             )
 

@@ -92,6 +92,19 @@ def test_fine_tuning_takes_the_network_from_the_weights(pairs: tuple[Path, Path]
     assert load_checkpoint(tmp_path / "second" / "last.pth").network.config.tone_width == 32
 
 
+def test_fine_tuning_takes_the_peak_from_the_weights_and_refuses_another(
+    pairs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    data = ("--ldr", pairs[0], "--hdr", pairs[1], *SMALL, "--steps", "1")
+    assert call(*data, "--preset", "lite", "--peak", "16", "-o", tmp_path / "first").exit_code == 0
+    weights = ("--weights", tmp_path / "first" / "last.pth")
+    refused = call(*data, *weights, "--peak", "8", "-o", tmp_path / "second")
+    assert refused.exit_code == 2
+    assert "gives light with a peak of 16, not 8: leave --peak out" in refused.stderr
+    assert call(*data, *weights, "-o", tmp_path / "second").exit_code == 0
+    assert load_checkpoint(tmp_path / "second" / "last.pth").metadata.peak == 16
+
+
 BAD = {
     "--seed": "-1",
     "--threads": "0",
