@@ -85,16 +85,7 @@ def choose(parts: Sequence[PartLayout], part: str | None, layer: str | None) -> 
     """
     if part is not None and len(parts) > 1:
         parts = [_part_by(part, parts)]
-    if layer is not None and any(one.name for each in parts for one in each.layers):
-        candidates = [(each, one) for each in parts for one in each.layers if one.name == layer]
-        if not candidates:
-            names = sorted({one.name for each in parts for one in each.layers if one.name})
-            raise UnreadableError(f"has no layer {layer!r}; its layers are {_listed(names)}")
-    else:
-        candidates = [(each, one) for each in parts for one in each.layers if not one.name]
-        candidates = candidates or [(each, one) for each in parts for one in each.layers]
-    in_colour = [found for found in candidates if found[1].kind != GRAY]
-    candidates = in_colour or candidates
+    candidates = _candidates(parts, layer)
     if not candidates:
         channels = _listed(sorted({name for each in parts for name in each.channels}))
         raise UnreadableError(f"has the channels {channels} and not R, G, B; export it as RGB")
@@ -115,6 +106,19 @@ def choose(parts: Sequence[PartLayout], part: str | None, layer: str | None) -> 
     if picture.name:
         notes.append(f"layer {picture.name!r} was read")
     return chosen, picture, notes
+
+
+def _candidates(parts: Sequence[PartLayout], layer: str | None) -> list[tuple[PartLayout, Layer]]:
+    """The pictures of the layer asked for, else those of no layer, else of all; if any is in colour, only these."""
+    found = [(each, one) for each in parts for one in each.layers]
+    names = sorted({one.name for _, one in found if one.name})
+    if layer is None or not names:
+        found = [each for each in found if not each[1].name] or found
+    else:
+        found = [each for each in found if each[1].name == layer]
+        if not found:
+            raise UnreadableError(f"has no layer {layer!r}; its layers are {_listed(names)}")
+    return [each for each in found if each[1].kind != GRAY] or found
 
 
 def _part_by(wanted: str, parts: Sequence[PartLayout]) -> PartLayout:
