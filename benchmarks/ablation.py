@@ -30,6 +30,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from budget import BUDGET, add_budget, key_of, papers_losses, recipe_of, spread, words_of
+from text_tables import markdown
 
 from dcdr_deploy.evaluation.regions import is_overexposed
 from dcdr_deploy.metrics.psnr import psnr_l, psnr_mu
@@ -196,7 +197,7 @@ def run_all(jobs: Sequence[Job], processes: int) -> Iterator[tuple[Job, Outcome]
 def table(outcomes: dict[str, dict[int, Outcome]]) -> str:
     """Markdown: figures by variant, mean and standard deviation over seeds, with the paper's beside them."""
     head = ["variant", "parameters", "seeds", *FIGURES.values(), "clipped gain", "PSNR-mu less full's", "s"]
-    lines = [f"| {' | '.join([*head, 'paper: PSNR-L, -mu', 'overexposed'])} |", "|---" * (len(head) + 2) + "|"]
+    rows = [[*head, "paper: PSNR-L, -mu", "overexposed"]]
     full = outcomes.get(FULL, {})
     for name, runs in outcomes.items():
         columns = [[getattr(outcome, figure) for outcome in runs.values()] for figure in (*FIGURES, "clipped_gain")]
@@ -205,8 +206,8 @@ def table(outcomes: dict[str, dict[int, Outcome]]) -> str:
         cells.append(f"{np.mean([outcome.seconds for outcome in runs.values()]):.0f}")
         paper = [f"{figure:.2f}" for figure in VARIANTS[name].paper]
         cells += [", ".join(paper[:2]), ", ".join(paper[2:])]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+        rows.append(cells)
+    return markdown(rows)
 
 
 def parse() -> argparse.Namespace:

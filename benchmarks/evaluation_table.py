@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from judgement import PLAIN, gain, summary
+from text_tables import markdown
 
 Row = Mapping[str, Any]
 """See evaluate_demo.py."""
@@ -90,11 +91,10 @@ def single_table(row: Row, methods: Sequence[str]) -> str:
         name: [gain(figures[PLAIN], figures[method], "clipped") for method in methods]
         for name, figures in row["pictures"].items()
     }
-    lines = [f"| {row['kind']}, {shown_size(row)} px, {row['camera']} | " + " | ".join(methods) + " |"]
-    lines.append("|---" * (1 + len(methods)) + "|")
+    cells = [[f"{row['kind']}, {shown_size(row)} px, {row['camera']}", *methods]]
     for name, values in sorted(gains.items(), key=lambda each: each[1][0]):
-        lines.append(f"| {name} | " + " | ".join(f"{value:+.2f}" for value in values) + " |")
-    return "\n".join(lines)
+        cells.append([name, *(f"{value:+.2f}" for value in values)])
+    return markdown(cells)
 
 
 @dataclass(frozen=True)
@@ -190,20 +190,20 @@ GATE: tuple[Condition, ...] = (
 
 def gate(rows: Sequence[Row], method: str, before: str | None) -> str:
     """Markdown: every condition of :data:`GATE` on every row that it is asked of."""
-    lines = ["| asked | pictures | size | camera | found | kept |", "|---|---|---|---|---|---|"]
+    cells = [["asked", "pictures", "size", "camera", "found", "kept"]]
     for condition in GATE:
         for row in rows:
             here = not condition.sizes or row["size"] in condition.sizes
             if not (here and row["kind"] in condition.kinds and row["camera"] in condition.cameras):
                 continue
-            first = f"| {condition.text} | {row['kind']}s | {shown_size(row)} | {row['camera']} | "
+            asked = [condition.text, f"{row['kind']}s", shown_size(row), row["camera"]]
             if method not in methods_of(row):
-                lines.append(first + "no result for some pictures | no |")
+                cells.append([*asked, "no result for some pictures", "no"])
                 continue
             old = summary(row["pictures"], before) if before in methods_of(row) else {}
             found = condition.measure(summary(row["pictures"], method), old)
-            lines.append(first + f"{condition.form.format(found)} | {'yes' if condition.kept(found) else 'no'} |")
-    return "\n".join(lines)
+            cells.append([*asked, condition.form.format(found), "yes" if condition.kept(found) else "no"])
+    return markdown(cells)
 
 
 def read_rows(path: Path) -> list[Row]:

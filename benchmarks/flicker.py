@@ -26,6 +26,7 @@ import cv2
 import numpy as np
 from held_out import CAMERAS, PEAK, PLAIN
 from numpy.typing import NDArray
+from text_tables import markdown
 
 from dcdr_deploy.imaging.frame import CLIPPED_CODE
 from dcdr_deploy.imaging.transfer import luminance, srgb_to_linear
@@ -229,11 +230,9 @@ def main() -> None:
         ("log gain alone, stops", ways, lambda score: f"{score.flicker.gain_stops:.4f}"),
         ("PSNR-mu of clipped pixels, dB", [None, *ways], lambda score: f"{score.error.psnr:.2f}"),
     ):
-        names = ["inverse sRGB" if way is None else f"{way:g}" if way else "off" for way in columns]
-        print(f"| {title} | {' | '.join(names)} |\n{'|---' * (len(names) + 1)}|")
-        for qp, name in rows.items():
-            print(f"| {name} | {' | '.join(figure(scores[qp, way]) for way in columns)} |")
-        print(flush=True)
+        head = [title, *("inverse sRGB" if way is None else f"{way:g}" if way else "off" for way in columns)]
+        cells = [[name, *(figure(scores[qp, way]) for way in columns)] for qp, name in rows.items()]
+        print(f"{markdown([head, *cells])}\n", flush=True)
 
 
 if __name__ == "__main__":

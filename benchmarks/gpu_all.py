@@ -36,6 +36,7 @@ import gpu_summary  # noqa: E402 - needs the path
 from gpu_steps import STEPS, TRAIN, Place, Step  # noqa: E402
 from gpu_summary import DONE, FAILED, INTERRUPTED, LATE, LEFT_OUT, Ending  # noqa: E402
 from processes import limited  # noqa: E402
+from text_tables import markdown  # noqa: E402
 
 from dcdr_deploy.errors import DcdrError, OutputError  # noqa: E402
 
@@ -144,16 +145,16 @@ def make_way(path: Path) -> None:
 
 def listed(steps: Sequence[Step], place: Place) -> str:
     """A table of the steps: what they tell, their seconds, and what is missing."""
-    rows = ["| step | s | tells | writes | missing |", "|---|---|---|---|---|"]
+    rows = [["step", "s", "tells", "writes", "missing"]]
     coming: tuple[str, ...] = ()
     for step in steps:
         missing = ", ".join(step.missing(place, coming)) or "nothing"
         writes = ", ".join([f"{step.name}.log", *step.coming])
         seconds = f"{step.seconds:.0f}" if step.seconds else "by --train"
-        rows.append(f"| {step.name} | {seconds} | {step.title} | {writes} | {missing} |")
+        rows.append([step.name, seconds, step.title, writes, missing])
         coming += step.coming
     total = sum(step.seconds for step in steps)
-    return "\n".join([*rows, "", f"{total:.0f} s at most in all"])
+    return f"{markdown(rows)}\n\n{total:.0f} s at most in all"
 
 
 def chosen(names: str | None, train: float | None) -> list[Step]:

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import text_tables
+
 from dcdr_deploy._version import __version__
 from dcdr_deploy.errors import InputError
 from dcdr_deploy.system import hardware
@@ -73,8 +75,7 @@ def write(folder: Path, endings: Mapping[str, Ending]) -> None:
 
 def markdown(endings: Mapping[str, Ending]) -> str:
     """A table: step, seconds, how it ended, files."""
-    rows = ["| step | s | ended | files |", "|---|---|---|---|"]
+    rows = [["step", "s", "ended", "files"]]
     for name, each in endings.items():
-        seconds = f"{each.seconds:.0f}" if each.seconds else ""
-        rows.append(f"| {name} | {seconds} | {each.words} | {', '.join(each.files)} |")
-    return "\n".join(rows)
+        rows.append([name, f"{each.seconds:.0f}" if each.seconds else "", each.words, ", ".join(each.files)])
+    return text_tables.markdown(rows)

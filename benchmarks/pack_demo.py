@@ -28,6 +28,7 @@ import torch
 from candidates import blend
 from held_out import panorama_views, photographs
 from tempering import choose_share, judge_shares, temper
+from text_tables import markdown
 
 from dcdr_deploy.export.calibration import calibration_pictures
 from dcdr_deploy.export.checkpoint import ExportOptions, describe, export_checkpoint
@@ -64,11 +65,11 @@ def judged_share(network: HdrNetwork, pairs: list[HeldOutPair], peak: float, mos
     """The share of the restoration to keep, by validation pictures; prints what every share does."""
     judged = judge_shares(network, pairs, peak)
     chosen = choose_share(judged, most_lost, spared)
-    print(f"{len(pairs)} validation pictures, dB:\n| share | worst | median | lose over {most_lost} dB |")
-    print("|---|---|---|---|")
+    rows = [["share", "worst", "median", f"lose over {most_lost} dB"]]
     for each in judged:
-        figures = f"{each.worst:+.2f} | {each.median:+.2f} | {each.losers(most_lost):.1%}"
-        print(f"| {each.share:.2f}{' *' if each == chosen else ''} | {figures} |")
+        share = f"{each.share:.2f}{' *' if each == chosen else ''}"
+        rows.append([share, f"{each.worst:+.2f}", f"{each.median:+.2f}", f"{each.losers(most_lost):.1%}"])
+    print(f"{len(pairs)} validation pictures, dB:\n{markdown(rows)}")
     return chosen.share
 
 
@@ -135,10 +136,10 @@ def main() -> None:
     report = export_checkpoint(target, target.with_suffix(".onnx"), ExportOptions(compact=True))
     print(f"{report.path.name}: overlap {report.metadata.overlap}, {report.comparisons}")
     network = load_checkpoint(target).network.set_deform_mode("gather")
-    print("offsets in pixels of each block's scale:\n| block | mean abs | std | 99 % | max |\n|---|---|---|---|---|")
+    rows = [["block", "mean abs", "std", "99 %", "max"]]
     for block, spread in measure_offsets(network, calibration_pictures()).items():
-        cells = " | ".join(f"{spread[key]:.2f}" for key in ("mean_abs", "std", "p99", "max"))
-        print(f"| {block} | {cells} |")
+        rows.append([block, *(f"{spread[key]:.2f}" for key in ("mean_abs", "std", "p99", "max"))])
+    print(f"offsets in pixels of each block's scale:\n{markdown(rows)}")
 
 
 if __name__ == "__main__":

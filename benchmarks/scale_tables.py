@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 from scale_candidates import NATIVE, doubted_name
+from text_tables import markdown
 
 from dcdr_deploy.metrics.psnr import psnr_from_mse
 from dcdr_deploy.run.gain import LOWER_SHARE
@@ -65,12 +66,12 @@ def table(scores: Sequence[Score], size: str) -> list[Row]:
 def show(rows: Sequence[Row], count: int) -> None:
     """Print a table; what ``run`` does by itself in bold."""
     size = rows[0]["size"]
-    print(f"\n{size}: {count} pictures\n\n| candidate | clipped | unclipped | median | tenth | worst | u'v' |")
-    print("|---|---|---|---|---|---|---|")
+    gains = ("clipped", "unclipped", "median", "tenth", "worst")
+    cells = [["candidate", *gains, "u'v'"]]
     for row in rows:
-        figures = " | ".join(f"{row[key]:+.2f}" for key in ("clipped", "unclipped", "median", "tenth", "worst"))
         name = f"**{row['name']}**" if row["name"] == AUTO else row["name"]
-        print(f"| {name} | {figures} | {row['uv']:.4f} |", flush=True)
+        cells.append([name, *(f"{row[key]:+.2f}" for key in gains), f"{row['uv']:.4f}"])
+    print(f"\n{size}: {count} pictures\n\n{markdown(cells)}", flush=True)
 
 
 def missed(row: Row, native: Row, size: int) -> list[str]:
@@ -95,10 +96,11 @@ def show_targets(tables: Mapping[str, Sequence[Row]]) -> None:
         rows = {row["name"]: row for row in tables.get(f"{size} px", ())}
         if NATIVE_NETWORK not in rows:
             continue
-        print(f"\n{size} px: against the native network\n\n| candidate | median | clipped | worst | missed |")
-        print("|---|---|---|---|---|")
         native = rows.pop(NATIVE_NETWORK)
         rows.pop("conversion", None)
+        gains = ("median", "clipped", "worst")
+        cells = [["candidate", *gains, "missed"]]
         for name, row in rows.items():
-            against = " | ".join(f"{row[key] - native[key]:+.2f}" for key in ("median", "clipped", "worst"))
-            print(f"| {name} | {against} | {', '.join(missed(row, native, size)) or 'nothing'} |", flush=True)
+            against = (f"{row[key] - native[key]:+.2f}" for key in gains)
+            cells.append([name, *against, ", ".join(missed(row, native, size)) or "nothing"])
+        print(f"\n{size} px: against the native network\n\n{markdown(cells)}", flush=True)

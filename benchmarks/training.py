@@ -34,6 +34,7 @@ from typing import Any
 
 import cv2
 import torch
+from text_tables import markdown
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -221,16 +222,19 @@ def show(result: dict[str, Any]) -> None:
         f"{result['precision']}, offsets {result['offsets']}, {'' if result['compile'] else 'not '}compiled; "
         f"{result['device']}, {result['processes']} process(es), {result['workers']} worker(s) each"
     )
-    print(f"\n| data | steps/s, median | each repeat of {result['steps']} steps |\n|---|---|---|")
+    rows = [["data", "steps/s, median", f"each repeat of {result['steps']} steps"]]
     for kind, values in result["repeats"].items():
-        print(f"| {kind} | {result['steps_per_second'][kind]:.2f} | {', '.join(f'{v:.2f}' for v in values)} |")
+        rows.append([kind, f"{result['steps_per_second'][kind]:.2f}", ", ".join(f"{value:.2f}" for value in values)])
+    print(f"\n{markdown(rows)}")
     print(f"\nreal / cached: {result['real_over_cached']:.3f} ({result['real_over_cached'] - 1:+.1%})")
     share = result["batch"] // result["processes"]
-    print(f"\n| patch | samples/s of one worker | feeds steps/s of {share} samples | {MOST_WORKERS} workers feed |")
-    print("|---|---|---|---|")
+    rows = [["patch", "samples/s of one worker", f"feeds steps/s of {share} samples", f"{MOST_WORKERS} workers feed"]]
     for row in result["feed"]:
         steps = row["steps_per_second"]
-        print(f"| {row['patch']} | {row['samples_per_second']:.0f} | {steps:.1f} | {steps * MOST_WORKERS:.0f} |")
+        rows.append(
+            [str(row["patch"]), f"{row['samples_per_second']:.0f}", f"{steps:.1f}", f"{steps * MOST_WORKERS:.0f}"]
+        )
+    print(f"\n{markdown(rows)}")
 
 
 def main() -> None:
