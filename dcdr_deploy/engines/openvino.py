@@ -7,6 +7,7 @@ give what the functions' bodies in the file say, so the file needs no rewriting 
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,7 @@ class OpenVinoEngine(Engine):
             raise MissingDependency(
                 f"openvino cannot be imported ({one_line(error)}); {packages.install_line(EXTRA)}"
             ) from error
+        self._alone = threading.Lock()  # a request that runs refuses another thread
         threads = options.threads or hardware.cpu_threads()
         settings = {
             # Its own choice on processors with bf16 units is bf16, which leaves errors of 0.02 in the picture.
@@ -123,8 +125,9 @@ class OpenVinoEngine(Engine):
 
     def _infer(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         try:
-            # The result lies in memory that the next call overwrites, hence the copy.
-            return np.array(self._request.infer({0: batch})[0])
+            with self._alone:
+                # The result lies in memory that the next call overwrites, hence the copy.
+                return np.array(self._request.infer({0: batch})[0])
         except (RuntimeError, MemoryError) as error:
             raise engine_error(NAME, error) from error
 
@@ -134,7 +137,8 @@ class OpenVinoEngine(Engine):
         model = self._request.get_compiled_model()
         if hasattr(model, "release_memory"):
             try:
-                model.release_memory()
+                with self._alone:
+                    model.release_memory()
             except RuntimeError as error:
                 raise engine_error(NAME, error) from error
 

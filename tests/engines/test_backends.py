@@ -6,6 +6,7 @@ import signal
 import sys
 import types
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +54,19 @@ def test_results_do_not_share_memory_with_later_calls(engine: Engine):
     kept = first.copy()
     engine.infer(1 - picture())
     np.testing.assert_array_equal(first, kept)
+
+
+def test_threads_that_share_an_engine_take_turns(engine: Engine):
+    batches = [picture() * np.float32(part / 8) for part in range(8)]
+    alone = [engine.infer(batch) for batch in batches]
+
+    def work(batch: np.ndarray) -> np.ndarray:
+        engine.rest()
+        return engine.infer(batch)
+
+    with ThreadPoolExecutor(4) as pool:
+        for result, expected in zip(pool.map(work, batches), alone, strict=True):
+            np.testing.assert_allclose(result, expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
