@@ -96,6 +96,14 @@ def left_behind(path: str | os.PathLike[str], carried: Carried) -> list[str]:
     return _format(Path(path)).left_behind(carried)
 
 
+def without_alpha(path: str | os.PathLike[str], alpha: NDArray[np.float32] | None) -> list[str]:
+    """Return a sentence where an alpha, (H, W) in [0, 1], is lost: in a format without, unless it is opaque."""
+    form = _format(Path(path))
+    if alpha is None or form.alpha or alpha.min() >= 1:
+        return []
+    return [f"{form.suffixes[0]} cannot hold transparency, which is left out"]
+
+
 @dataclass(frozen=True)
 class StoredLight:
     """The light that a file holds; from :func:`stored_light`."""

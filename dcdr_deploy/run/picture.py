@@ -19,7 +19,7 @@ from dcdr_deploy.imaging.frame import Frame, Kept
 from dcdr_deploy.imaging.preview import write_preview
 from dcdr_deploy.imaging.read import read_image
 from dcdr_deploy.imaging.statistics import light_summary
-from dcdr_deploy.imaging.write import StoredLight, left_behind, stored_light, write_gain_map, write_image
+from dcdr_deploy.imaging.write import StoredLight, left_behind, stored_light, without_alpha, write_gain_map, write_image
 from dcdr_deploy.run.described import cut_note, file_metadata, network_notes, recovery_notes
 from dcdr_deploy.run.outputs import DEFAULT_OPTIONS, ConvertOptions, preview_path
 from dcdr_deploy.run.ready import Ready
@@ -233,7 +233,13 @@ def encode(
         working_sizes=restored.working_sizes,
         dials=options.dials.turned(),
         recovery=restored.recovery,
-        notes=(*inferred.notes, *recovery_notes(info, restored.recovery, options.dials), *cut, *damaged),
+        notes=(
+            *inferred.notes,
+            *recovery_notes(info, restored.recovery, options.dials),
+            *cut,
+            *without_alpha(output, inferred.alpha),
+            *damaged,
+        ),
         colour=inferred.colour,
         carried=carried.kinds,
         left_behind=tuple(left_behind(output, carried)),

@@ -101,6 +101,26 @@ def test_what_was_restored_up_to_the_peak_is_not_told_as_cut_off(tmp_path):
     assert note.startswith("100.0% of the pixels are brighter than 8 x SDR white")
 
 
+@pytest.mark.parametrize(
+    ("name", "alpha", "told"),
+    [
+        ("out.hdr", 254, True),
+        ("out.jpg", 0, True),
+        ("out.hdr", 255, False),  # opaque: nothing is lost
+        ("out.exr", 0, False),
+        ("out.png", 0, False),
+        ("out.tif", 0, False),
+    ],
+)
+def test_transparency_that_a_file_cannot_hold_is_told(tmp_path, runner, name, alpha, told):
+    pixels = np.full((24, 32, 4), 255, np.uint8)
+    pixels[3, 4] = (90, 90, 90, alpha)
+    Image.fromarray(pixels).save(tmp_path / "in.png")
+    report = convert_file(tmp_path / "in.png", tmp_path / name, runner)
+    sentence = f"{Path(name).suffix} cannot hold transparency, which is left out"
+    assert (sentence in report.notes) == told
+
+
 def test_the_report_says_what_was_done(tmp_path, runner, tiny_model, make_picture):
     source = make_picture(tmp_path / "in.png", level=51)
     report = convert_file(source, tmp_path / "out.exr", runner, ConvertOptions(preview=True, scale="native"))

@@ -183,6 +183,7 @@ class Format:
         needs: a module and the extra that brings it, where one is needed.
         carries: which of :data:`~dcdr_deploy.imaging.carried.KINDS` it has a place for; with what of them where it is a
             part, in words.
+        alpha: whether it can hold one.
     """
 
     suffixes: tuple[str, ...]
@@ -194,6 +195,7 @@ class Format:
     takes: frozenset[str] = frozenset()
     needs: tuple[str, str] | None = None
     carries: Mapping[str, str] = field(default_factory=dict)
+    alpha: bool = True
 
     def left_behind(self, carried: Carried) -> list[str]:
         """Sentences about metadata of a picture that the format has no place for."""

@@ -39,5 +39,12 @@ def _held(job: Job) -> NDArray[np.float32]:
 
 
 FORMAT = Format(
-    (".jpg", ".jpeg"), write_jpeg, _held, transfers=(), primaries=(), takes=frozenset({"quality"}), carries=WHOLE
+    (".jpg", ".jpeg"),
+    write_jpeg,
+    _held,
+    transfers=(),
+    primaries=(),
+    takes=frozenset({"quality"}),
+    carries=WHOLE,
+    alpha=False,
 )
