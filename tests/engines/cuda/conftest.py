@@ -23,16 +23,19 @@ Reference = Callable[..., NDArray[np.float32]]
 
 @pytest.fixture(scope="session")
 def emulator(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """``emulator(sm, kernel="dcrb")``: the shared library of a source's emulated kernels."""
+    """``emulator(sm, kernel="dcrb", *defines)``: the shared library of a source's emulated kernels."""
     if shutil.which("g++") is None:
         pytest.skip("the kernels' emulator is compiled by g++, which is not here")
 
     @functools.cache
-    def built(sm: int, kernel: str = "dcrb") -> Path:
+    def built(sm: int, kernel: str = "dcrb", *defines: str) -> Path:
         def make(target: Path) -> None:
-            build_convolution(target, sm) if kernel == "convolution" else build(target, sm, kernel=kernel)
+            if kernel == "convolution":
+                build_convolution(target, sm)
+            else:
+                build(target, sm, kernel=kernel, defines=defines)
 
-        return made_once(tmp_path_factory, f"{kernel}_sm{sm}.so", make)
+        return made_once(tmp_path_factory, "_".join((kernel, f"sm{sm}", *defines)) + ".so", make)
 
     return built
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ SOURCES = Path(__file__).with_name("emulator")
 FLAGS = ("-std=c++17", "-O2", "-U_FORTIFY_SOURCE", "-fno-strict-aliasing", "-w", "-shared", "-fPIC")
 ILLEGAL_ADDRESS = 700
 OUTCOMES = {0: 0, 2: ILLEGAL_ADDRESS}
+FAULTY = 4
 
 
 KERNELS = {
@@ -33,7 +34,7 @@ KERNELS = {
 
 def build(target: Path, sm: int, *sources: str, kernel: str = "dcrb", defines: tuple[str, ...] = ()) -> Path:
     """Compile the emulator as a shared library with the kernels of a source, which believe to run on ``sm``."""
-    return _compile(target, sm, compiler.SOURCES[kernel], KERNELS[kernel], sources, defines)
+    return build_file(target, sm, compiler.SOURCES[kernel], KERNELS[kernel], sources, defines)
 
 
 def build_convolution(target: Path, sm: int, table: Mapping[str, convolution_table.Variant] | None = None) -> Path:
@@ -44,15 +45,21 @@ def build_convolution(target: Path, sm: int, table: Mapping[str, convolution_tab
     source = target.with_suffix(".cu")
     source.write_text(compiler.source_text("convolution") + lines)
     names = [*named, convolution_table.RINGS]
-    return _compile(target, sm, source, names, (), ())
+    return build_file(target, sm, source, names)
 
 
-def _compile(
-    target: Path, sm: int, kernels: Path, names: list[str], sources: tuple[str, ...], defines: tuple[str, ...]
+def build_file(
+    target: Path,
+    sm: int,
+    kernels: Path,
+    names: Sequence[str],
+    sources: tuple[str, ...] = (),
+    defines: tuple[str, ...] = (),
 ) -> Path:
+    """Compile the emulator as a shared library with the kernels ``names`` of a source in a file."""
     compile_with = shutil.which("g++")
     assert compile_with is not None
-    folders = [f"-I{SOURCES}", f"-I{kernels.parent}"]
+    folders = [f"-I{SOURCES}", f"-I{kernels.parent}", f"-I{compiler.SOURCES['convolution'].parent}"]
     told = (
         f'EMULATED="{kernels}"',
         f"ENTRIES={','.join(f'ENTRY({name})' for name in names)}",
@@ -65,6 +72,10 @@ def _compile(
     return target
 
 
+class Race(AssertionError):
+    """A kernel did what happens to be right here and need not be on a GPU."""
+
+
 class EmulatedGpu:
     """Device memory between guard pages, and a driver whose launches run in the emulator.
 
@@ -73,12 +84,16 @@ class EmulatedGpu:
         sm: compute capability it was built for.
         at_end: buffers end at an untouchable page; else they begin after one.
         backwards: threads and blocks run in the opposite order.
+        seed: warps take turns at random, also between barriers; by their numbers without one.
     """
 
-    def __init__(self, library: Path, sm: int, at_end: bool = True, backwards: bool = False) -> None:
+    def __init__(
+        self, library: Path, sm: int, at_end: bool = True, backwards: bool = False, seed: int | None = None
+    ) -> None:
         self._code = ctypes.CDLL(str(library))
         self._code.guarded_alloc.restype = ctypes.c_void_p
-        self._at_end, self._backwards = at_end, backwards
+        self._code.emulated_fault.restype = ctypes.c_char_p
+        self._at_end, self._order = at_end, int(backwards) if seed is None else 2 + seed
         self.driver = FakeDriver(sms=[sm], run=self.run)
 
     def empty(self, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray:
@@ -96,7 +111,11 @@ class EmulatedGpu:
         return array
 
     def run(self, launch: Launch) -> int:
-        """Run a launch; the result is a CUresult."""
+        """Run a launch; the result is a CUresult.
+
+        Raises:
+            Race: see there; the emulator's ``async_proxy.h`` says of what.
+        """
         index = self._code.kernel_index(launch.kernel.encode())
         sizes = [self._code.parameter_size(index, place) for place in range(len(launch.types) + 1)]
         assert sizes == [*map(ctypes.sizeof, launch.types), 0], "the launch's types are not the kernel's"
@@ -104,7 +123,9 @@ class EmulatedGpu:
         pointers = (ctypes.c_void_p * len(values))(*(ctypes.addressof(value) for value in values))
         assert launch.grid[1:] == launch.block[1:] == (1, 1)
         outcome = self._code.emulated_launch(
-            index, launch.grid[0], launch.block[0], ctypes.c_size_t(launch.shared), int(self._backwards), pointers
+            index, launch.grid[0], launch.block[0], ctypes.c_size_t(launch.shared), self._order, pointers
         )
+        if outcome == FAULTY:
+            raise Race(self._code.emulated_fault().decode())
         assert outcome in OUTCOMES, "no such kernel, or its threads do not meet at the same points"
         return OUTCOMES[outcome]

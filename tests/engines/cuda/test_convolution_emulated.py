@@ -125,6 +125,14 @@ def test_blocks_that_take_several_tiles_compute_the_same(convolution_emulator, s
             np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.parametrize("name", ["hr and last", "up into blocks"])  # products of four warps
+def test_the_turns_in_which_warps_run_change_nothing(convolution_emulator, name):
+    given = problem(CASES[name], (1, 17, 18))
+    in_order, in_turns = (compute(EmulatedGpu(convolution_emulator(90), 90, seed=seed), given) for seed in (None, 0))
+    for one, other in zip(in_order, in_turns, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_the_residual_may_be_the_output(convolution_emulator):
     given = problem(CASES["up into hr"], (1, 9, 18))
     gpu = EmulatedGpu(convolution_emulator(90), 90)

@@ -31,7 +31,8 @@ struct half2 { half x, y; };
 
 namespace emulator {
 enum Point {
-  RUNNING, ENDED, BARRIER, TOGETHER, SHUFFLE, SHUFFLED, MMA, MULTIPLIED, MATRIX, MATRIX_READ, WGMMA, WGMMA_READ
+  RUNNING, ENDED, BARRIER, TOGETHER, SHUFFLE, SHUFFLED, MMA, MULTIPLIED, MATRIX, MATRIX_READ, WGMMA, WGMMA_BEGUN, WGMMA_READ,
+  WGMMA_DONE
 };
 void wait(Point point);
 void meet(int number, unsigned threads);  // at a barrier by its number; 0 is all threads'
@@ -205,33 +206,4 @@ inline void wait_for_copies() {
   emulator::wait_copies(0);
 }
 
-// wgmma with its left side in registers: at once, and each warp for itself.
-#define HAVE_WGMMA
-typedef const char* product_t;
-constexpr int PRODUCT_UNIT = 1;
-inline product_t product_at(const void* b) { return (product_t)b; }
-inline void wgmma_n64(float (&d)[8][4], const uint32_t (&a)[4], product_t b) {
-  auto& operands = emulator::operands;
-  emulator::show_left<2>(a);
-  emulator::mailbox(threadIdx.x).row = b;
-  operands.right_is_there = false;
-  emulator::wait(emulator::WGMMA);
-  if (emulator::mailbox(threadIdx.x & ~31u).row != b) std::abort();  // its lanes must name one matrix
-  if (!operands.right_is_there) {  // the first lane reads it for its warp, when all lanes have come
-    for (int tile = 0; tile < 8; ++tile)
-      for (int column = 0; column < 8; ++column)
-        for (int k = 0; k < 16; ++k) {
-          half value;
-          memcpy(&value, b + 256 * tile + 128 * (k / 8) + 16 * column + 2 * (k % 8), 2);
-          operands.right[tile][column / 2][k][column % 2] = emulator::to_float(value);
-        }
-    operands.right_is_there = true;
-  }
-  for (int tile = 0; tile < 8; ++tile) emulator::multiply<2>(d[tile], tile);
-  emulator::wait(emulator::WGMMA_READ);
-}
-inline void begin_products() {}
-inline void commit_products() {}
-template <int PENDING> void wait_products() {}
-inline void hold(float&) {}
-inline void show_to_products() {}
+#include "async_proxy.h"

@@ -10,6 +10,7 @@
 #include <csetjmp>
 #include <csignal>
 #include <functional>
+#include <random>
 #include <string>
 #include <sys/mman.h>
 #include <sys/wait.h>
@@ -37,6 +38,8 @@ struct Fiber {
 };
 std::vector<Fiber> fibers;
 std::vector<Mail> mails;
+std::vector<Products> products;
+char* complaint = nullptr;  // why a launch was stopped, in memory that its process shares with the caller
 std::vector<char> stacks;
 jmp_buf scheduler;
 std::function<void()> kernel;
@@ -109,49 +112,6 @@ void advance(unsigned thread) {
   setcontext(&context);
 }
 
-constexpr unsigned WARP = 32;
-
-// Runs a warp to its next barrier or its end. False where its threads do not wait at the same kind of point.
-bool run_warp(unsigned first, bool reversed) {
-  do {
-    for (unsigned i = 0; i < WARP; ++i) advance(first + (reversed ? WARP - 1 - i : i));
-    for (unsigned i = 0; i < WARP; ++i) {
-      const Fiber &one = fibers[first], &other = fibers[first + i];
-      if (other.point != one.point || (one.point == BARRIER && other.barrier != one.barrier)) return false;
-    }
-  } while (fibers[first].point != BARRIER && fibers[first].point != ENDED);
-  return true;
-}
-
-// How many threads wait at a barrier.
-unsigned waiting_at(int barrier) {
-  unsigned count = 0;
-  for (const Fiber& fiber : fibers) count += fiber.point == BARRIER && fiber.barrier == barrier;
-  return count;
-}
-
-// Runs a block. False where threads that should meet do not.
-bool run_block(unsigned threads, bool reversed) {
-  const unsigned warps = threads / WARP;
-  for (Fiber& fiber : fibers) fiber.point = RUNNING, fiber.copies.clear();
-  std::vector<bool> free(warps, true);  // whether a warp may run: none of its threads waits for other warps
-  for (;;) {
-    for (unsigned i = 0; i < warps; ++i) {
-      const unsigned warp = reversed ? warps - 1 - i : i;
-      if (free[warp] && !run_warp(warp * WARP, reversed)) return false;
-    }
-    bool all_ended = true, any_free = false;
-    for (unsigned warp = 0; warp < warps; ++warp) {
-      const Fiber& fiber = fibers[warp * WARP];
-      all_ended &= fiber.point == ENDED;
-      free[warp] = fiber.point == BARRIER && waiting_at(fiber.barrier) == fiber.barrier_threads;
-      any_free |= free[warp];
-    }
-    if (all_ended) return true;
-    if (!any_free) return false;
-  }
-}
-
 // Calls a kernel with arguments as cuLaunchKernel takes them: pointers to the values.
 template <class... A, size_t... I>
 void apply(void (*function)(A...), void** values, std::index_sequence<I...>) {
@@ -170,6 +130,90 @@ struct Entry {
 #define ENTRY(name) {#name, callable(name), parameter_sizes(name)}
 const std::vector<Entry> KERNELS = {ENTRIES};
 
+int launched;  // its place among them
+enum Outcome { DONE = 0, NO_SUCH_KERNEL = 1, OUT_OF_BOUNDS = 2, DIVERGED = 3, FAULTY = 4 };
+
+constexpr unsigned WARP = 32;
+constexpr bool TRACKED = KERNEL_SM == 90;  // the only one that multiplies by the async proxy
+constexpr size_t COMPLAINT = 256;
+enum Order { FORWARDS, BACKWARDS };  // of threads, warps and blocks; from 2 on warps take turns by a seed
+std::mt19937 chance;
+
+void fault(const char* what) {
+  snprintf(complaint, COMPLAINT, "%s (%s, block %u, warp %u)", what, KERNELS[launched].name.c_str(), blockIdx.x,
+           own_warp());
+  _exit(FAULTY);
+}
+
+// Whether another warp may run now: nothing of what a warp shares with itself is in use.
+bool between_steps(Point point) {
+  return point == TOGETHER || point == SHUFFLED || point == MULTIPLIED || point == MATRIX_READ || point == WGMMA_BEGUN ||
+         point == WGMMA_DONE;
+}
+
+// Runs a warp to its next barrier or its end, or by a seed to where another warp's turn comes. False where its threads
+// do not wait at the same kind of point.
+bool run_warp(unsigned first, int order) {
+  const bool reversed = order == BACKWARDS;
+  do {
+    if (order > BACKWARDS && between_steps(fibers[first].point) && chance() % 16 == 0) break;
+    for (unsigned i = 0; i < WARP; ++i) advance(first + (reversed ? WARP - 1 - i : i));
+    for (unsigned i = 0; i < WARP; ++i) {
+      const Fiber &one = fibers[first], &other = fibers[first + i];
+      if (other.point != one.point || (one.point == BARRIER && other.barrier != one.barrier)) return false;
+    }
+  } while (fibers[first].point != BARRIER && fibers[first].point != ENDED);
+  if (TRACKED) proxy.notice(first / WARP);
+  return true;
+}
+
+// How many threads wait at a barrier.
+unsigned waiting_at(int barrier) {
+  unsigned count = 0;
+  for (const Fiber& fiber : fibers) count += fiber.point == BARRIER && fiber.barrier == barrier;
+  return count;
+}
+
+// What is left to complain about when a block has ended.
+void require_finished_products() {
+  for (threadIdx.x = 0; threadIdx.x < products.size(); ++threadIdx.x) {
+    const Products& own = mine();
+    if (own.groups.size() > 1 || !own.groups.back().empty()) fault("a product is not waited for");
+    if (own.trace != products[threadIdx.x / 128 * 128].trace) fault("the warps of a group multiply by different matrices");
+  }
+}
+
+// Runs a block. False where threads that should meet do not.
+bool run_block(unsigned threads, size_t shared_bytes, int order) {
+  const unsigned warps = threads / WARP;
+  for (Fiber& fiber : fibers) fiber.point = RUNNING, fiber.copies.clear();
+  for (Products& each : products) each = {false, {{}}, {}, 0};
+  if (TRACKED) proxy.begin(shared_bytes, warps);
+  std::vector<bool> free(warps, true);  // whether a warp may run: none of its threads waits for other warps
+  std::vector<unsigned> turns(warps);
+  for (unsigned i = 0; i < warps; ++i) turns[i] = order == BACKWARDS ? warps - 1 - i : i;
+  for (;;) {
+    if (order > BACKWARDS) std::shuffle(turns.begin(), turns.end(), chance);
+    for (const unsigned warp : turns)
+      if (free[warp] && !run_warp(warp * WARP, order)) return false;
+    bool all_ended = true, any_free = false;
+    std::vector<unsigned> met;
+    for (unsigned warp = 0; warp < warps; ++warp) {
+      const Fiber& fiber = fibers[warp * WARP];
+      const bool there = fiber.point == BARRIER && waiting_at(fiber.barrier) == fiber.barrier_threads;
+      all_ended &= fiber.point == ENDED;
+      free[warp] = there || (fiber.point != BARRIER && fiber.point != ENDED);
+      any_free |= free[warp];
+      if (there && TRACKED) proxy.arrive(fiber.barrier, warp);
+    }
+    if (TRACKED) proxy.leave_barriers();
+    if (all_ended) break;
+    if (!any_free) return false;
+  }
+  require_finished_products();
+  return true;
+}
+
 struct Guarded {
   char* base;  // an untouchable page, the usable pages, an untouchable page
   size_t usable;
@@ -185,7 +229,6 @@ struct Guarded {
 
 using namespace emulator;
 
-enum Outcome { DONE = 0, NO_SUCH_KERNEL = 1, OUT_OF_BOUNDS = 2, DIVERGED = 3 };
 
 // A buffer that ends (at_end) or begins exactly at a page that cannot be touched; child processes share it.
 extern "C" void* guarded_alloc(size_t bytes, int at_end) { return Guarded(bytes).place(bytes, at_end); }
@@ -200,9 +243,16 @@ extern "C" int parameter_size(int index, int parameter) {
   return parameter < (int)sizes.size() ? sizes[parameter] : 0;
 }
 
-// reversed: threads and blocks run in the opposite order; a missing barrier shows as another result.
-extern "C" int emulated_launch(int index, unsigned grid, unsigned block, size_t shared_bytes, int reversed, void** values) {
+// What a launch did that a GPU does not forgive, where its outcome is FAULTY.
+extern "C" const char* emulated_fault() { return complaint; }
+
+// order: BACKWARDS runs threads and blocks in the opposite order, a seed from 2 on warps in turns: a missing barrier
+// shows as another result.
+extern "C" int emulated_launch(int index, unsigned grid, unsigned block, size_t shared_bytes, int order, void** values) {
   if (index < 0 || index >= (int)KERNELS.size()) return NO_SUCH_KERNEL;
+  if (!complaint)
+    complaint = (char*)mmap(nullptr, COMPLAINT, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  launched = index;
   const pid_t child = fork();
   if (child == 0) {
     signal(SIGSEGV, SIG_DFL);  // whoever loaded this library may print stacks on a fault
@@ -211,14 +261,16 @@ extern "C" int emulated_launch(int index, unsigned grid, unsigned block, size_t 
     shared = (uint4*)memory.place(shared_bytes, true);
     fibers.resize(block);
     mails.resize(block);
+    products.resize(block);
+    chance.seed(order);
     stacks.resize(block * STACK);
     gridDim.x = grid;
     blockDim.x = block;
     kernel = [&] { KERNELS[index].call(values); };
     for (unsigned i = 0; i < grid; ++i) {
-      blockIdx.x = reversed ? grid - 1 - i : i;
+      blockIdx.x = order == BACKWARDS ? grid - 1 - i : i;
       memset(memory.place(shared_bytes, true), 0xff, shared_bytes);  // NaN: nothing is left over from another block
-      if (!run_block(block, reversed)) _exit(DIVERGED);
+      if (!run_block(block, shared_bytes, order)) _exit(DIVERGED);
     }
     _exit(DONE);
   }

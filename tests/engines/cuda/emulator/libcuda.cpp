@@ -5,7 +5,7 @@
 #include <cstring>
 
 extern "C" int kernel_index(const char* name);
-extern "C" int emulated_launch(int index, unsigned grid, unsigned block, size_t shared, int reversed, void** values);
+extern "C" int emulated_launch(int index, unsigned grid, unsigned block, size_t shared, int order, void** values);
 
 namespace {
 enum { SUCCESS = 0, INVALID_VALUE = 1, NO_BINARY_FOR_GPU = 209, NOT_FOUND = 500, ILLEGAL_ADDRESS = 700 };
