@@ -111,9 +111,8 @@ template <class S> __device__ __forceinline__ void convolve(PARAMETERS) {
   if constexpr (S::RESIDENT) {
     for (int i = threadIdx.x; i < S::WEIGHT_BYTES / 16; i += S::THREADS) {
       const uint4 w = __ldg(weight + i);
-      if constexpr (S::WGMMA) {  // from the order of fragments to that of matrices: [tile][half][column][q]
-        uint32_t* to = reinterpret_cast<uint32_t*>(memory) + i / 32 * 128 + i % 32;
-        to[0] = w.x, to[32] = w.y, to[64] = w.z, to[96] = w.w;
+      if constexpr (S::WGMMA) {
+        store_for_products(memory, i, w);
       } else {
         memory[i] = w;
       }

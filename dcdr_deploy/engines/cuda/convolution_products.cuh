@@ -37,18 +37,6 @@ struct Place {
   int lane, row, column, tile;
 };
 
-#ifdef HAVE_WGMMA
-// The sums are in registers of their own before this, and are read after it only.
-template <class S> __device__ __forceinline__ void hold_all(float (&sum)[S::ROWS][S::WARP_TILES][4]) {
-#pragma unroll
-  for (int r = 0; r < S::ROWS; ++r)
-#pragma unroll
-    for (int n = 0; n < S::WARP_TILES; ++n)
-#pragma unroll
-      for (int i = 0; i < 4; ++i) hold(sum[r][n][i]);
-}
-#endif
-
 template <class S>
 __device__ __forceinline__ void multiply_halo(float (&sum)[S::ROWS][S::WARP_TILES][4], shared_t halo,
                                               const uint4* weight, const Place& place) {
@@ -99,7 +87,7 @@ __device__ __forceinline__ void multiply_halo(float (&sum)[S::ROWS][S::WARP_TILE
       for (int i = 0; i < LINES; ++i) ldmatrix_x4(a[step % 2][i], at + i * S::ROW_BYTES);
     };
     read(0);
-    hold_all<S>(sum);
+    hold_all(sum);
 #pragma unroll
     for (int step = 0; step < 3 * STEPS; ++step) {
       begin_products();
@@ -117,7 +105,7 @@ __device__ __forceinline__ void multiply_halo(float (&sum)[S::ROWS][S::WARP_TILE
       if (step + 1 < 3 * STEPS) read(step + 1);
     }
     wait_products<0>();
-    hold_all<S>(sum);
+    hold_all(sum);
 #endif
   } else {
     constexpr int STEPS = S::CHANNELS / 16;

@@ -25,7 +25,7 @@ __device__ __forceinline__ void convolve_half(
     const half* __restrict__ x, const half* __restrict__ offset, const uint4* __restrict__ packed,
     const float* __restrict__ bias, const half* __restrict__ e0, const half* __restrict__ e1, half* __restrict__ out,
     int batch, int height, int width, index_t offset_image, index_t offset_channel, index_t offset_pixel) {
-  Weights<THREADS> weights(packed, dynamic_shared());
+  WarpWeights<THREADS> weights(packed, dynamic_shared());
   const Tiles<THREADS> tiles(batch, height, width);
   const index_t pixels = (index_t)height * width;
   for (int tile = blockIdx.x; tile < tiles.count; tile += gridDim.x) {

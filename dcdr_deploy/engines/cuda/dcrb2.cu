@@ -28,7 +28,17 @@
 #ifndef DCRB_SFT_RESIDENT
 #define DCRB_SFT_RESIDENT (KERNEL_SM == 80 || KERNEL_SM == 87 || (KERNEL_SM >= 90 && KERNEL_SM < 120))
 #endif
+// Whether four warps multiply together.
+#ifndef DCRB_WGMMA
+#define DCRB_WGMMA 0
+#endif
 #include "deform.cuh"
+
+#if DCRB_WGMMA
+template <int THREADS> using Products = GroupWeights<THREADS>;
+#else
+template <int THREADS> using Products = WarpWeights<THREADS>;
+#endif
 
 constexpr int THREADS = DCRB_THREADS;
 constexpr Gathering GATHERING = DCRB_GATHERING;
@@ -199,7 +209,7 @@ __device__ __forceinline__ void for_tiles(const half* x, const half* offset, con
                                           const Finish& finish) {
   if (SFT_RESIDENT && map)
     for (int i = threadIdx.x; i < SFT_VECTORS; i += THREADS) sft_memory()[i] = __ldg(sft_weight + i);
-  Weights<THREADS> weights(packed, sft_memory() + (SFT_RESIDENT ? SFT_VECTORS : 0));  // ends with a barrier
+  Products<THREADS> weights(packed, sft_memory() + (SFT_RESIDENT ? SFT_VECTORS : 0));  // ends with a barrier
   const Tiles<THREADS> tiles(batch, height, width);
   for (int tile = blockIdx.x; tile < tiles.count; tile += gridDim.x) {
     __syncwarp();  // all lanes are done with the hidden channels of the tile before

@@ -11,7 +11,7 @@
 // Compiled by NVRTC for SM75 and up. Compiled by a host compiler, whoever does so supplies a <cuda_fp16.h> of their own
 // with the few CUDA features used here.
 #pragma once
-#include "mma.cuh"
+#include "tensor_cores.cuh"
 
 #ifdef __CUDA_ARCH__
 #if KERNEL_SM >= 80
@@ -113,48 +113,7 @@ template <int THREADS> struct Tiles {
   }
 };
 
-// Where the weights are while a block works. Nine taps fit into the shared memory of SM80 and up and stay there;
-// before, two taps do, and while one is used the next one travels through registers.
-template <int THREADS> struct Weights {
-#if KERNEL_SM >= 80
-  const uint4* resident;
-  __device__ __forceinline__ Weights(const uint4* source, uint4* memory) {
-    for (int i = threadIdx.x; i < TAPS * TAP_VECTORS; i += THREADS) memory[i] = __ldg(source + i);
-    __syncthreads();
-    resident = memory;
-  }
-  __device__ __forceinline__ const uint4* begin(int tap) { return resident + tap * TAP_VECTORS; }
-  __device__ __forceinline__ void end() {}
-#else
-  static constexpr int SHARE = TAP_VECTORS / THREADS;
-  static_assert(SHARE * THREADS == TAP_VECTORS, "all threads take the same share of a tap");
-  const uint4* source;
-  uint4* memory;
-  uint4 next[SHARE];
-  int buffer = 0;
-  __device__ __forceinline__ Weights(const uint4* source, uint4* memory) : source(source), memory(memory) {
-    fetch(0);
-    put();
-  }
-  __device__ __forceinline__ void fetch(int tap) {
-#pragma unroll
-    for (int i = 0; i < SHARE; ++i) next[i] = __ldg(source + tap * TAP_VECTORS + i * THREADS + threadIdx.x);
-  }
-  __device__ __forceinline__ void put() {
-#pragma unroll
-    for (int i = 0; i < SHARE; ++i) memory[buffer * TAP_VECTORS + i * THREADS + threadIdx.x] = next[i];
-    __syncthreads();
-  }
-  __device__ __forceinline__ const uint4* begin(int tap) {
-    fetch(tap == TAPS - 1 ? 0 : tap + 1);  // after the last tap comes the first one of the next tile
-    return memory + buffer * TAP_VECTORS;
-  }
-  __device__ __forceinline__ void end() {
-    buffer ^= 1;
-    put();
-  }
-#endif
-};
+#include "deform_products.cuh"
 
 // What a lane knows of a sampling position, to be handed round by shuffles. The weights are not negative: their sign
 // bits carry whether the right and the lower neighbours are others.
@@ -274,8 +233,8 @@ struct PairedOffsets {  // the channels of a pixel lie together
 // sum += the nine taps of the warp's pixels. `offsets` are those of the lane's own pixel, not read where it is outside the
 // picture.
 // AHEAD: the next tap's first row is on its way while this tap is multiplied.
-template <Gathering GATHERING, bool AHEAD, class Offsets, int THREADS>
-__device__ __forceinline__ void convolve(Sums& sum, Weights<THREADS>& weights, const uint4* features, Offsets offsets,
+template <Gathering GATHERING, bool AHEAD, class Offsets, class Weights>
+__device__ __forceinline__ void convolve(Sums& sum, Weights& weights, const uint4* features, Offsets offsets,
                                          const Warp& warp, int height, int width) {
   const int lane = warp.lane, own_y = warp.own_y(), own_x = warp.own_x();
   const bool inside = own_y < height && own_x < width;
@@ -298,8 +257,8 @@ __device__ __forceinline__ void convolve(Sums& sum, Weights<THREADS>& weights, c
 #pragma unroll 1
   for (int tap = 0; tap < TAPS; ++tap) {
     if (!AHEAD) locate(tap);
-    const uint4* b = weights.begin(tap) + lane;
-    Half8 a[M_TILES][2][2];  // blended channels of the rows g and g + 8
+    weights.begin(tap);
+    Rows a;
 #pragma unroll
     for (int m = 0; m < M_TILES; ++m)
 #pragma unroll
@@ -314,20 +273,7 @@ __device__ __forceinline__ void convolve(Sums& sum, Weights<THREADS>& weights, c
       locate(tap + 1);  // after the last tap: of no use, but inside the picture
       ahead = Gather<GATHERING>::issue(features, own, 0, lane, width);
     }
-#pragma unroll
-    for (int k = 0; k < 4; ++k)
-#pragma unroll
-      for (int n = 0; n < 4; ++n) {
-        const uint4 w = b[(k * 4 + n) * 32];
-#pragma unroll
-        for (int m = 0; m < M_TILES; ++m) {
-          const Half8 &upper = a[m][0][k >> 1], &lower = a[m][1][k >> 1];
-          const uint32_t fragment[4] = {upper.pair[2 * (k & 1)], lower.pair[2 * (k & 1)], upper.pair[2 * (k & 1) + 1],
-                                        lower.pair[2 * (k & 1) + 1]};
-          multiply(sum[m][2 * n], fragment, w.x, w.y);
-          multiply(sum[m][2 * n + 1], fragment, w.z, w.w);
-        }
-      }
+    weights.multiply(sum, a, lane);
     weights.end();
   }
 }

@@ -38,6 +38,7 @@ class BlockMeasures:
         ahead: the next tap's offsets are asked for ahead.
         early: the hidden channels are asked for before the convolution.
         sft_resident: the weights of the SFT layer are kept in shared memory.
+        wgmma: four warps multiply together (SM90 only).
     """
 
     threads: int
@@ -45,6 +46,7 @@ class BlockMeasures:
     ahead: bool
     early: bool
     sft_resident: bool
+    wgmma: bool = False
 
     @property
     def label(self) -> str:

@@ -102,6 +102,25 @@ template <int PENDING> __device__ __forceinline__ void wait_copies() {}
 #endif
 #endif
 
+#ifdef HAVE_WGMMA
+// The sums are in registers of their own before this, and are read after it only.
+template <int ROWS, int TILES> __device__ __forceinline__ void hold_all(float (&sum)[ROWS][TILES][4]) {
+#pragma unroll
+  for (int r = 0; r < ROWS; ++r)
+#pragma unroll
+    for (int n = 0; n < TILES; ++n)
+#pragma unroll
+      for (int i = 0; i < 4; ++i) hold(sum[r][n][i]);
+}
+#endif
+
+// Stores the lane's fragments of two tiles of b, vector i of those that mma.sync takes, where a product takes them:
+// [tile][half of k][column][q].
+__device__ __forceinline__ void store_for_products(uint4* memory, int i, uint4 fragments) {
+  uint32_t* to = reinterpret_cast<uint32_t*>(memory) + i / 32 * 128 + i % 32;
+  to[0] = fragments.x, to[32] = fragments.y, to[64] = fragments.z, to[96] = fragments.w;
+}
+
 __device__ __forceinline__ float2 floats(uint32_t v) { return __half22float2(halves(v)); }
 
 // 2 * COUNT neighbouring halves

@@ -6,8 +6,10 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import pytest
-from emulated import EmulatedGpu
+from emulated import KERNELS, EmulatedGpu, Race, build_file
+from made_once import made_once
 from numpy.typing import NDArray
+from products_with_mistakes import WITH_MISTAKES, with_mistake
 
 from dcdr_deploy.engines.cuda.dcrb import DcrbArguments, DcrbKernels2, SftArguments
 from dcdr_deploy.engines.cuda.packing import SFT_HIDDEN, WIDTH, pack_sft_bias, pack_sft_weight, pack_weight
@@ -20,8 +22,11 @@ TOLERANCE = 5e-4
 SMS = (75, 80)
 """Streamed weights and 256 threads; 384 threads with all weights in shared memory."""
 
-ALL_SMS = (*SMS, 86)
-"""And 256 threads with the weights of the SFT layer outside of shared memory."""
+ALL_SMS = (*SMS, 86, 90)
+"""And 256 threads with the weights of the SFT layer outside of shared memory; products of four warps."""
+
+DEFINES = {90: ("DCRB_WGMMA=1",)}
+"""SM90 in its other form: the table's is that of SM80."""
 
 SIZES = [(1, 16, 24), (2, 17, 27), (1, 1, 1), (1, 5, 50), (3, 33, 2)]
 STRIDE, SECOND, NEXT = 64, 16, 40
@@ -183,7 +188,7 @@ def relative_error(result: NDArray, reference: NDArray) -> float:
 
 @pytest.fixture
 def gpu_of(emulator):
-    return lambda sm, **how: EmulatedGpu(emulator(sm, "dcrb2"), sm, **how)
+    return lambda sm, **how: EmulatedGpu(emulator(sm, "dcrb2", *DEFINES.get(sm, ())), sm, **how)
 
 
 @pytest.mark.parametrize("sm", ALL_SMS)
@@ -212,7 +217,7 @@ def test_results_may_take_the_place_of_inputs(gpu_of, sm):
     np.testing.assert_array_equal(planes(block.u), elsewhere[1])
 
 
-@pytest.mark.parametrize("sm", SMS)
+@pytest.mark.parametrize("sm", [*SMS, 90])
 @pytest.mark.parametrize("spread", [0.0, 30.0])
 def test_offsets_may_point_nowhere_or_far_outside(gpu_of, by_onnxruntime, sm, spread):
     inputs = make_inputs((1, 9, 13), spread=spread)
@@ -235,11 +240,17 @@ def test_offsets_that_are_no_numbers_stay_inside_the_buffers_and_count_as_outsid
         np.testing.assert_array_equal(result, reference)
 
 
-@pytest.mark.parametrize("sm", SMS)
+@pytest.mark.parametrize("sm", [*SMS, 90])
 def test_the_order_in_which_threads_run_changes_nothing(gpu_of, sm):
     inputs = make_inputs((1, 17, 27))
-    forwards, backwards = (compute(gpu_of(sm, backwards=backwards), inputs) for backwards in (False, True))
-    np.testing.assert_array_equal(forwards, backwards)
+    forwards, *others = (compute(gpu_of(sm, **how), inputs) for how in ({}, {"backwards": True}, {"seed": 0}))
+    for other in others:
+        np.testing.assert_array_equal(forwards, other)
+
+
+def test_products_of_four_warps_are_those_of_each_alone(gpu_of):
+    inputs = make_inputs((2, 17, 27))
+    np.testing.assert_array_equal(compute(gpu_of(90), inputs), compute(gpu_of(80), inputs))
 
 
 @pytest.mark.parametrize("sm", SMS)
@@ -264,6 +275,20 @@ def test_an_sft_layer_alone_is_what_its_maps_say(gpu_of, sm, at_end):
     gain, shift = maps(inputs.hidden, SECOND, inputs.second)
     z = inputs.z.astype(np.float32)
     assert relative_error(planes(block.out), z + gain * z + shift) < 2**-11
+
+
+@pytest.mark.parametrize("mistake", WITH_MISTAKES)
+def test_products_that_are_waited_for_too_late_and_weights_that_are_not_shown_are_told(tmp_path_factory, mistake):
+    """As the first blocks by products of four warps were, and wrong on a GPU: right where products are made at once."""
+
+    def make(target) -> None:
+        source = target.with_suffix(".cu")
+        source.write_text(with_mistake(mistake))
+        build_file(target, 90, source, KERNELS["dcrb2"], defines=DEFINES[90])
+
+    library = made_once(tmp_path_factory, f"{mistake.replace(' ', '-')}.so", make)
+    with pytest.raises(Race, match=WITH_MISTAKES[mistake]):
+        compute(EmulatedGpu(library, 90), make_inputs((1, 4, 8)))
 
 
 @pytest.mark.parametrize("name", ["u", "offset", "z", "skip", "w1", "b2", "out", "next_out"])

@@ -62,8 +62,14 @@ def test_candidates_fit_into_a_multiprocessor(sm: int):
 
 
 def test_only_sm90_is_asked_for_products_of_four_warps():
-    together = {sm: any(getattr(each.shape, "wgmma", 0) for each in candidates(sm)["64_64"].values()) for sm in SMS}
-    assert together == {sm: sm == 90 for sm in SMS}
+    for kind in ("64_64", BLOCK):
+        together = {
+            sm: any(
+                getattr(each if kind == BLOCK else each.shape, "wgmma", 0) for each in candidates(sm)[kind].values()
+            )
+            for sm in SMS
+        }
+        assert together == {sm: sm == 90 for sm in SMS}
 
 
 def test_every_generation_has_something_to_try_and_labels_are_names():
@@ -128,6 +134,11 @@ def assert_no_spills(sm: int, kind: str, labels: list[str]) -> None:
 @pytest.mark.parametrize("kind", ["64_64", "64_24", BLOCK])
 def test_a_few_candidates_compile_without_spills(kind: str):
     assert_no_spills(89, kind, list(candidates(89)[kind])[:2])
+
+
+def test_blocks_by_products_of_four_warps_compile_without_spills():
+    labels = [label for label, each in candidates(90)[BLOCK].items() if getattr(each, "wgmma", False)]
+    assert_no_spills(90, BLOCK, labels[::5])
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ memory or are read through L1, how large a tile is, how many warps share it, and
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
@@ -223,6 +224,14 @@ BLOCKS: dict[tuple[int, str, bool], frozenset[int]] = {
 """Threads, gathering and ahead of the deformable blocks' kernels; with the SMs on which that spills. SM75 holds a share
 of the weights at a time that 384 threads cannot divide."""
 
+GROUPS: tuple[tuple[int, str, bool], ...] = (
+    (384, "PAIRS", False),
+    (384, "PAIRS", True),
+    (384, "HALVES", False),
+    (384, "HALVES", True),
+)
+"""The same of those in which four warps multiply together, on SM90."""
+
 _THREADS = {75: 1024} | dict.fromkeys((86, 87, 88, 89, 120, 121), 1536)
 """That a multiprocessor holds at a time, by SM; 2048 on the others (CUDA C++ Programming Guide, as SHARED_MEMORY)."""
 
@@ -232,11 +241,13 @@ def candidates(sm: int) -> Mapping[str, Mapping[str, Candidate]]:
     """Return what may be tried on an SM, by kind of kernel and by label; the table's own measures are left out."""
     table = by_table(sm)
     found: dict[str, dict[str, Candidate]] = {BLOCK: {}}
-    for (threads, gathering, ahead), spilling in BLOCKS.items():
-        for early in (True, False):
-            block = replace(table.block, threads=threads, gathering=gathering, ahead=ahead, early=early)
-            if block != table.block and sm not in spilling:
-                found[BLOCK][block.label] = block
+    blocks = [(*each, False) for each, spilling in BLOCKS.items() if sm not in spilling]
+    if sm == 90:
+        blocks += [(*each, True) for each in GROUPS]
+    for (threads, gathering, ahead, wgmma), early in itertools.product(blocks, (True, False)):
+        block = replace(table.block, threads=threads, gathering=gathering, ahead=ahead, early=early, wgmma=wgmma)
+        if block != table.block:
+            found[BLOCK][block.label] = block
     for kind, tried in CONVOLUTIONS.items():
         found[kind] = {
             each.label: each
