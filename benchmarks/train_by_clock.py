@@ -17,6 +17,7 @@ import argparse
 import json
 import logging
 import math
+import shutil
 import sys
 import time
 from bisect import bisect
@@ -33,7 +34,7 @@ from dcdr_deploy.training.assembly import open_run
 from dcdr_deploy.training.batches import automatic_workers
 from dcdr_deploy.training.devices import choose_device
 from dcdr_deploy.training.events import StepDone
-from dcdr_deploy.training.loop import CHECKPOINT_NAME, LoopOptions, train
+from dcdr_deploy.training.loop import CHECKPOINT_NAME, METRICS_NAME, LoopOptions, train
 from dcdr_deploy.training.losses import WeightedLoss
 from dcdr_deploy.training.recipe import RECIPES, Recipe
 from dcdr_deploy.training.request import SPLIT_LISTS
@@ -55,12 +56,14 @@ SLIM_NAME = "weights.pth"
 
 
 def save_slim(state: TrainingState, run: Path, output: Path) -> None:
-    """Write a run's checkpoint, and a copy without what only --resume needs."""
+    """Write a run's checkpoint, a copy without what only --resume needs, and its metrics if there are some yet."""
     state.save(run / CHECKPOINT_NAME)
     content: dict[str, Any] = torch.load(run / CHECKPOINT_NAME, map_location="cpu", weights_only=True)
     for name in ("optimizer", "torch_rng", "cuda_rng", "scaler"):
         content.pop(name, None)
     write_checkpoint(content, output / SLIM_NAME)
+    if (run / METRICS_NAME).is_file():
+        shutil.copyfile(run / METRICS_NAME, output / METRICS_NAME)
 
 
 class Clock:
@@ -162,7 +165,6 @@ def main() -> int:
         clock.say(f"start on {device} with {workers} workers")
         train(state, data, loss, chosen.run, options, listener=clock.listen, stop=clock.over)
         save_slim(state, chosen.run, chosen.output)
-        (chosen.output / "metrics.jsonl").write_bytes((chosen.run / "metrics.jsonl").read_bytes())
     except DcdrError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -11,9 +11,12 @@ import pytest
 pytest.importorskip("torch")
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
+import torch
 import train_by_clock
 
+from dcdr_deploy.models import load_checkpoint
 from dcdr_deploy.training.events import TRAINING, StepDone
+from dcdr_deploy.training.loop import create_state
 from dcdr_deploy.training.recipe import Recipe
 
 FIRST_STEP, PACE = 40.0, 0.5
@@ -79,3 +82,15 @@ def test_a_checkpoint_is_kept_every_minute(monkeypatch: pytest.MonkeyPatch) -> N
     assert len(run.kept) in (5, 6)
     gaps = [b - a for a, b in zip(run.kept, run.kept[1:], strict=False)]
     assert all(60 < gap <= 60 + PACE for gap in gaps)
+
+
+def test_what_is_kept_is_taken_as_weights_and_has_the_metrics_that_there_are(tmp_path: Path) -> None:
+    state = create_state(Recipe(preset="lite", losses={"mu_mse": 1.0}), 8.0, torch.device("cpu"))
+    run, output = tmp_path / "run", tmp_path / "out"
+    train_by_clock.save_slim(state, run, output)  # before the first line of metrics
+    assert [path.name for path in output.iterdir()] == ["weights.pth"]
+    assert "optimizer" not in torch.load(output / "weights.pth", weights_only=True)
+    assert load_checkpoint(output / "weights.pth").metadata.peak == 8.0
+    (run / "metrics.jsonl").write_text('{"step": 50}\n')
+    train_by_clock.save_slim(state, run, output)
+    assert (output / "metrics.jsonl").read_text() == '{"step": 50}\n'
