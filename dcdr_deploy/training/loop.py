@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from dcdr_deploy.models import HdrNetwork, NetworkConfig, build_network, find_preset, initialise
+from dcdr_deploy.errors import InputError
+from dcdr_deploy.models import HdrNetwork, NetworkConfig, architecture_of, build_network, find_preset, initialise
 from dcdr_deploy.system.progress import Event, Listener, silent
 from dcdr_deploy.training.batches import load_batches
 from dcdr_deploy.training.compilation import compiled
@@ -98,6 +99,25 @@ def parameter_groups(network: HdrNetwork, recipe: Recipe) -> list[dict[str, Any]
     return groups
 
 
+def check_batches(network: HdrNetwork, recipe: Recipe, group: ProcessGroup) -> None:
+    """Refuse batches that cannot be trained on.
+
+    A network with batch normalisation halves a patch of its size multiple to one pixel, and of one value there is no
+    deviation.
+
+    Raises:
+        InputError: the processes cannot share one evenly, or a share would be normalised by a single value.
+    """
+    normalises = any(isinstance(module, torch.nn.BatchNorm2d) for module in network.modules())
+    smallest = architecture_of(network.config).size_multiple
+    for patch, batch in recipe.batches.items():
+        if group.share_of(batch) == 1 and patch == smallest and normalises:
+            raise InputError(
+                f"`batch` {batch} of `patch` {patch}: the network normalises every batch, and one patch of that size a "
+                "process is too little for it; give more or larger patches"
+            )
+
+
 def train(
     state: TrainingState,
     data: Dataset[tuple[Tensor, Tensor]],
@@ -129,12 +149,11 @@ def train(
     Raises:
         RestorationSilent: the restoration net's last ReLUs have closed; the checkpoint before that is kept.
         RunDiverged: the weights are no numbers any more; likewise.
-        InputError: the batch cannot be split over the processes.
+        InputError: the batch cannot be split over the processes, or what is left is too small for the network.
         ProcessLost: another process is gone.
     """
     recipe, device = state.recipe, torch.device(options.device)
-    for batch in recipe.batches.values():
-        group.share_of(batch)
+    check_batches(state.network, recipe, group)
     group.copy_from_first(list(state.network.state_dict().values()))
     forward = training_forward(state.network, recipe, state.peak)
     if options.compile:

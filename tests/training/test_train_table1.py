@@ -13,11 +13,13 @@ from table1_networks import TINY
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from dcdr_deploy.errors import InputError
 from dcdr_deploy.models import ARCHITECTURES, architecture_of, find_preset, load_checkpoint
 from dcdr_deploy.models.encodings import Encoding
 from dcdr_deploy.training.assembly import open_run, run_training
+from dcdr_deploy.training.distributed import SINGLE
 from dcdr_deploy.training.log_losses import illumination_reflectance, mu5000_l1, mu_variation
-from dcdr_deploy.training.loop import LoopOptions, create_state
+from dcdr_deploy.training.loop import LoopOptions, check_batches, create_state
 from dcdr_deploy.training.losses import WeightedLoss
 from dcdr_deploy.training.recipe import Recipe
 from dcdr_deploy.training.request import TrainingRequest, build_recipe
@@ -43,6 +45,20 @@ def recipe(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> R
     monkeypatch.setitem(ARCHITECTURES, architecture.name, replace(architecture, presets={"tiny": tiny}))
     overrides = {"preset": "tiny", "steps": 4, "batch": 2, "patch": 64, "average": 0.9}
     return build_recipe(TrainingRequest(Path("unused"), overrides=overrides))
+
+
+def test_a_batch_that_leaves_one_value_to_normalise_is_refused_and_no_other(recipe: Recipe) -> None:
+    network = create_state(recipe, 8.0, torch.device("cpu")).network.train()
+    smallest = max(architecture_of(network.config).size_multiple, 4)
+    for batch, patch in ((1, smallest), (2, smallest), (1, 2 * smallest)):
+        wanted = replace(recipe, batch=batch, patch=patch)
+        try:
+            network.coded(torch.rand(batch, 3, patch, patch))
+        except ValueError:
+            with pytest.raises(InputError, match=f"`batch` 1 of `patch` {smallest}"):
+                check_batches(network, wanted, SINGLE)
+        else:
+            check_batches(network, wanted, SINGLE)
 
 
 def test_it_trains_by_the_publications_loss_and_the_checkpoint_is_a_model(recipe: Recipe, tmp_path: Path) -> None:
