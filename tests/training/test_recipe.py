@@ -41,9 +41,9 @@ def test_a_loss_joins_at_its_share_and_the_others_count_from_the_start() -> None
 
 def test_from_scratch_regret_waits_until_there_is_something_to_regret() -> None:
     scratch, tuned = RECIPES["demo-gpu-scratch"], RECIPES["demo-gpu"]
-    assert scratch == replace(tuned, losses_from={"mu_regret": 0.4})
+    assert scratch == replace(tuned, losses_from={"mu_regret": 0.6})
     assert scratch.active_losses(0) == tuned.losses.keys() - {"mu_regret"}
-    assert scratch.active_losses(scratch.steps // 2) == tuned.losses.keys()
+    assert scratch.active_losses(scratch.steps * 2 // 3) == tuned.losses.keys()
 
 
 def test_a_late_loss_must_be_among_the_losses() -> None:
