@@ -7,8 +7,9 @@ A machine hired by the minute may be faster or slower than the one a number of s
 off before its learning rate has fallen is worth little. So the first part of the time measures the pace, the number of
 steps is set to what fits the rest, and the run goes on with it without a break; every minute it is set again, by what
 the last minute took. Every minute or so ``-o`` receives a checkpoint without the optimiser's moments (``weights.pth``),
-which `dcdr-deploy export` and ``pack_demo.py`` take. The number of steps is printed and stored in it: with that as
---steps, `dcdr-deploy train` does the same work, but for the learning rate, which has followed the numbers before.
+which `dcdr-deploy export` and ``pack_demo.py`` take, and where a loss joins later, the weights before that too
+(``before-LOSS.pth``). The number of steps is printed and stored in it: with that as --steps, `dcdr-deploy train` does
+the same work, but for the learning rate, which has followed the numbers before.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import time
 from bisect import bisect
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -55,13 +57,13 @@ PROVISIONAL_STEPS = 10_000_000
 SLIM_NAME = "weights.pth"
 
 
-def save_slim(state: TrainingState, run: Path, output: Path) -> None:
+def save_slim(state: TrainingState, run: Path, output: Path, name: str = SLIM_NAME) -> None:
     """Write a run's checkpoint, a copy without what only --resume needs, and its metrics if there are some yet."""
     state.save(run / CHECKPOINT_NAME)
     content: dict[str, Any] = torch.load(run / CHECKPOINT_NAME, map_location="cpu", weights_only=True)
-    for name in ("optimizer", "torch_rng", "cuda_rng", "scaler"):
-        content.pop(name, None)
-    write_checkpoint(content, output / SLIM_NAME)
+    for part in ("optimizer", "torch_rng", "cuda_rng", "scaler"):
+        content.pop(part, None)
+    write_checkpoint(content, output / name)
     if (run / METRICS_NAME).is_file():
         shutil.copyfile(run / METRICS_NAME, output / METRICS_NAME)
 
@@ -73,14 +75,15 @@ class Clock:
         state: the run; its recipe's number of steps is set once the pace is known, and again as it changes.
         seconds: time of the whole program.
         started: when it began, by :func:`time.monotonic`.
-        keep: writes a checkpoint.
+        keep: writes a checkpoint of the name given.
     """
 
-    def __init__(self, state: TrainingState, seconds: float, started: float, keep: Callable[[], None]) -> None:
+    def __init__(self, state: TrainingState, seconds: float, started: float, keep: Callable[[str], None]) -> None:
         self.state, self.limit, self.started, self.keep = state, seconds, started, keep
         self.marks: list[tuple[float, int]] = []
         self.told = self.kept = self.seconds
         self.planned = -math.inf
+        self.losses = state.recipe.active_losses(state.step)
 
     @property
     def seconds(self) -> float:
@@ -105,7 +108,12 @@ class Clock:
             )
         if now - self.kept > SAVE_EVERY:
             self.kept = now
-            self.keep()
+            self.keep(SLIM_NAME)
+        coming = self.state.recipe.active_losses(self.state.step)
+        for name in sorted(coming - self.losses):
+            self.say(f"{name} joins the losses")
+            self.keep(f"before-{name}.pth")  # what a new loss makes of the weights may be worse
+        self.losses = coming
 
     def over(self) -> bool:
         """Whether the run has all its steps, or no time is left."""
@@ -155,7 +163,7 @@ def main() -> int:
         source = SyntheticSource(chosen.panoramas, chosen.photos, SPLIT_LISTS, chosen.scenes)
         data = source.training_set(recipe)
         state = open_run(recipe, chosen.run, source.peak, device, False, chosen.weights)
-        clock = Clock(state, chosen.seconds, started, lambda: save_slim(state, chosen.run, chosen.output))
+        clock = Clock(state, chosen.seconds, started, partial(save_slim, state, chosen.run, chosen.output))
         clock.say(f"data: {len(data.photographs or ())} photographs, {len(data.panoramas)} panoramas")
         files = {"perceptual_squeezenet": chosen.squeezenet_weights} if chosen.squeezenet_weights else {}
         loss = WeightedLoss(recipe.losses, files, state.peak).to(device)

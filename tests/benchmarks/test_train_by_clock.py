@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -26,12 +27,12 @@ FIRST_STEP, PACE = 40.0, 0.5
 class Run:
     """A run of 400 s by a clock that only steps move."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, **recipe: Any) -> None:
         self.now = 0.0
         monkeypatch.setattr(train_by_clock.time, "monotonic", lambda: self.now)
-        self.state = SimpleNamespace(recipe=Recipe(steps=train_by_clock.PROVISIONAL_STEPS), step=0)
-        self.kept: list[float] = []
-        self.clock = train_by_clock.Clock(self.state, 400, 0.0, lambda: self.kept.append(self.now))  # type: ignore[arg-type]
+        self.state = SimpleNamespace(recipe=Recipe(steps=train_by_clock.PROVISIONAL_STEPS, **recipe), step=0)
+        self.kept: list[tuple[str, float]] = []
+        self.clock = train_by_clock.Clock(self.state, 400, 0.0, lambda name: self.kept.append((name, self.now)))  # type: ignore[arg-type]
 
     def step(self, seconds: float) -> None:
         self.now += seconds
@@ -80,8 +81,19 @@ def test_a_checkpoint_is_kept_every_minute(monkeypatch: pytest.MonkeyPatch) -> N
     while not run.clock.over():
         run.step(PACE)
     assert len(run.kept) in (5, 6)
-    gaps = [b - a for a, b in zip(run.kept, run.kept[1:], strict=False)]
+    assert {name for name, _ in run.kept} == {"weights.pth"}
+    gaps = [b - a for (_, a), (_, b) in zip(run.kept, run.kept[1:], strict=False)]
     assert all(60 < gap <= 60 + PACE for gap in gaps)
+
+
+def test_weights_are_kept_before_a_loss_joins(monkeypatch: pytest.MonkeyPatch) -> None:
+    losses = {"mu_mse": 1.0, "mu_regret": 0.1}
+    run = Run(monkeypatch, losses=losses, losses_from={"mu_regret": 0.5})
+    run.step(FIRST_STEP)
+    while not run.clock.over():
+        run.step(PACE)
+    (joined,) = (when for name, when in run.kept if name == "before-mu_regret.pth")
+    assert joined == pytest.approx(FIRST_STEP + (run.now - FIRST_STEP) / 2, abs=0.04 * 400)
 
 
 def test_what_is_kept_is_taken_as_weights_and_has_the_metrics_that_there_are(tmp_path: Path) -> None:
