@@ -186,7 +186,7 @@ def restored(frames: list[NDArray[np.uint16]], runner: Runner, strength: float) 
     """Yield a pan's frames as `dcdr-deploy run` gives them, in units of SDR white."""
     steady = Steadying(strength) if strength else None
     for codes in frames:
-        yield begin(codes, runner, steady=steady)().put_on().linear * np.float32(PEAK)
+        yield begin(codes, runner)().put_on(steady).linear * np.float32(PEAK)
 
 
 def main() -> None:

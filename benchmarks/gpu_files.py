@@ -85,7 +85,7 @@ class Video:
         frames = max(round(self.frames * place.factor), 2)
         clip = place.folder / f"{self.size[1]}-{frames}.mp4"
         if not clip.exists():
-            write_pan(clip, self.size, frames)
+            write_pan(clip, self.size, frames, ALONE)
             warm(place.runner, self.size, settings)
         return measured(clip, place.folder, place.runner, settings, ALONE).lines()
 

@@ -3,9 +3,10 @@
     python benchmarks/video.py [--size 1080x1920] [--frames 48] [--codec hevc] [--preset medium] [--rounds 3]
     python benchmarks/video.py --size 2160x3840 --milliseconds 3        a network that leaves the processor alone
 
-A photograph pans over the frame; its clip is made first, in H.264. Alone means one frame after the other with nothing
-beside it. A run cannot be faster than the slowest of the stages that do one frame after the other (decode, infer,
-encode; beside a GPU the others do several frames at a time), nor than the processor time of all stages divided by the
+A photograph pans over the frame, there and back over as many places as frames are timed alone, so that a run gets the
+same frames; its clip is made first, in H.264. Alone means one frame after the other with nothing beside it. A run
+cannot be faster than the slowest of the stages that do one frame after the other (decode, infer, the mean of steadied
+frames, encode; beside a GPU the others do several frames at a time), nor than the processor time of all stages by the
 cores: those that as many busy threads get before and after the run, as other work on the machine takes its share. The
 overhead is over the larger of the two. Processor time alone is compared too, which other work on the machine changes
 less. Every round measures both ways, and what it takes to look through the clip before its segments are shared out
@@ -45,32 +46,40 @@ from dcdr_deploy.run.video.encoding import Encoded, SegmentEncoder, frame_of_lig
 from dcdr_deploy.run.video.frames import Selection
 from dcdr_deploy.run.video.opening import open_video
 from dcdr_deploy.run.video.options import VideoOptions
-from dcdr_deploy.run.video.prepared import VideoSettings, steady_with
+from dcdr_deploy.run.video.prepared import VideoSettings
 from dcdr_deploy.run.video.reports import VideoReport
 from dcdr_deploy.run.video.segments import SegmentFile
+from dcdr_deploy.run.video.steady import Steadying, Step
+from dcdr_deploy.run.video.steady_in_turn import Renewed, SteadyingInTurn
 from dcdr_deploy.run.video.target import EncodeOptions, Geometry, resolve
 from dcdr_deploy.run.working_scale import parse_scale
 
 ROOT = Path(__file__).resolve().parents[1]
-IN_ORDER = ("decode", "infer", "encode")
-"""Stages that do one frame after the other in every run."""
+IN_ORDER = ("decode", "infer", "mean", "encode")
+"""Stages that do one frame after the other in every run; there is a mean where frames are steadied."""
 
 SUFFIXES = {"prores": ".mov", "prores4444": ".mov", "ffv1": ".mkv"}
 
 Result = TypeVar("Result")
 
 
-def write_pan(path: Path, size: tuple[int, int], frames: int) -> None:
-    """Write a clip in which a photograph moves by two pixels a frame."""
+def to_and_fro(places: int, count: int) -> list[int]:
+    """Return so many numbers below ``places``, each a neighbour of the one before: 0 1 2 1 0 1 2 for 3."""
+    order = [*range(places), *range(places - 2, 0, -1)]
+    return [order[number % len(order)] for number in range(count)]
+
+
+def write_pan(path: Path, size: tuple[int, int], frames: int, turn: int) -> None:
+    """Write a clip in which a photograph moves by two pixels a frame, there and back over ``turn`` places."""
     import av
 
     height, width = size
-    source = cv2.resize(read_image(ROOT / "samples" / "china.jpg").pixels, (width + 2 * frames, height))
+    source = cv2.resize(read_image(ROOT / "samples" / "china.jpg").pixels, (width + 2 * turn, height))
     with av.open(str(path), "w") as output:
         stream = output.add_stream("libx264", rate=24, options={"preset": "veryfast", "crf": "20"})
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        for number in range(frames):
-            part = np.ascontiguousarray(source[:, 2 * number : 2 * number + width])
+        for number, place in enumerate(to_and_fro(turn, frames)):
+            part = np.ascontiguousarray(source[:, 2 * place : 2 * place + width])
             frame = av.VideoFrame.from_ndarray(part, format="rgb24").reformat(format="yuv420p", dst_colorspace=1)
             frame.pts, frame.time_base = number, Fraction(1, 24)
             output.mux(stream.encode(frame))
@@ -84,15 +93,31 @@ class Clock:
     wall: dict[str, float] = field(default_factory=dict)
     processor: dict[str, float] = field(default_factory=dict)
     frames: dict[str, int] = field(default_factory=dict)
+    _within: tuple[float, float] = (0.0, 0.0)
 
     def time(self, stage: str, work: Callable[[], Result], frames: int = 1) -> Result:
-        """Call ``work`` for so many frames and add what it took to a stage."""
+        """Call ``work`` for so many frames and add what it took to a stage, less the stages timed within it."""
+        outside, self._within = self._within, (0.0, 0.0)
         wall, processor = time.perf_counter(), time.process_time()
         result = work()
-        self.wall[stage] = self.wall.get(stage, 0) + time.perf_counter() - wall
-        self.processor[stage] = self.processor.get(stage, 0) + time.process_time() - processor
+        wall, processor = time.perf_counter() - wall, time.process_time() - processor
+        self.wall[stage] = self.wall.get(stage, 0) + wall - self._within[0]
+        self.processor[stage] = self.processor.get(stage, 0) + processor - self._within[1]
         self.frames[stage] = self.frames.get(stage, 0) + frames
+        self._within = outside[0] + wall, outside[1] + processor
         return result
+
+
+class Timed(Steadying):
+    """Steadying whose means are a stage of their own."""
+
+    def __init__(self, strength: float, clock: Clock) -> None:
+        super().__init__(strength)
+        self._clock = clock
+
+    def mean(self, step: Step) -> Step:
+        """As of the class above."""
+        return self._clock.time("mean", lambda: Steadying.mean(self, step))
 
 
 def alone(clip: Path, target: Path, runner: Runner, settings: VideoSettings, most: int) -> Clock:
@@ -103,12 +128,15 @@ def alone(clip: Path, target: Path, runner: Runner, settings: VideoSettings, mos
     clock, made, stamps = Clock(), list[Encoded](), list[int]()
     output = resolve(target, settings.video.encode, PQ)
     delivery = Delivery(Light(transfer=PQ), runner.engine.info.metadata.peak)
-    steady = steady_with(settings.temporal) if settings.temporal else None
+    steadying = SteadyingInTurn(Renewed(lambda: Timed(settings.temporal, clock), most), lambda seconds: None)
 
     def light(rgb: np.ndarray) -> Encoded:
-        ready = clock.time("prepare", lambda: prepare(rgb, settings.scale))
-        found = clock.time("infer", lambda: begin(ready, runner, settings.scale, steady=steady)())
-        return clock.time("light", lambda: frame_of_light(found.put_on().linear, delivery, output))
+        ready, steady = clock.time("prepare", lambda: prepare(rgb, settings.scale)), None
+        if settings.temporal:
+            view = clock.time("prepare", lambda: steadying.view(ready.working[0].picture), frames=0)
+            steady = steadying.place(len(made), view).steady
+        found = clock.time("infer", lambda: begin(ready, runner, settings.scale)())
+        return clock.time("light", lambda: frame_of_light(found.put_on(steady).linear, delivery, output))
 
     with open_video(clip) as source:
         info = source.info
@@ -121,9 +149,8 @@ def alone(clip: Path, target: Path, runner: Runner, settings: VideoSettings, mos
     clock.frames["decode"] -= 1  # the call that finds the end
     file = SegmentFile(target.with_suffix(".packets"), 0)
     encoder = SegmentEncoder(output, Geometry(info.shown_size, info.time_base, info.rate), file)
-    order = [*range(len(made)), *range(len(made) - 2, 0, -1)]
-    for number, stamp in enumerate(stamps):
-        frame = made[order[number % len(order)]][0]
+    for place, stamp in zip(to_and_fro(len(made), len(stamps)), stamps, strict=True):
+        frame = made[place][0]
         clock.time("encode", lambda frame=frame, stamp=stamp: encoder.add(frame, stamp))  # type: ignore[misc]
     clock.time("encode", encoder.finish, frames=0)
     file.close()
@@ -145,7 +172,8 @@ class Round:
     def floors(self) -> dict[str, float]:
         """Seconds below which no run of all frames can be, by what bounds it."""
         clock = self.clock
-        each = {stage: self.report.frames * clock.wall[stage] / clock.frames[stage] for stage in IN_ORDER}
+        there = [stage for stage in IN_ORDER if stage in clock.wall]
+        each = {stage: self.report.frames * clock.wall[stage] / clock.frames[stage] for stage in there}
         return {**each, f"processor time on {self.cores:.2f} cores": self.stages / self.cores}
 
     @property
@@ -266,7 +294,7 @@ def main() -> None:
         else:
             runner = Runner(opened.enter_context(SleepingEngine(chosen.milliseconds / 1e3)), tile=None)
         clip = Path(name) / "clip.mp4"
-        write_pan(clip, (height, width), chosen.frames)
+        write_pan(clip, (height, width), chosen.frames, chosen.alone)
         warm(runner, (height, width), settings)
         for _ in range(chosen.rounds):
             rounds.append(measured(clip, Path(name), runner, settings, chosen.alone))

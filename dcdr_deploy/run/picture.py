@@ -150,7 +150,7 @@ def begin(
 
     def finished() -> Inferred:
         with _naming(source):
-            found = Found(whole.run, lambda: whole) if options.wrap else finish()
+            found = Found(whole.run, lambda *_: whole) if options.wrap else finish()
         return Inferred(
             source=source,
             size=(frame.pixels.shape[0], frame.pixels.shape[1]),

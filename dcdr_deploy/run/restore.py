@@ -39,7 +39,7 @@ MODEST_AREA = 140_000
 
 Steady = Callable[[ExcessField, WorkingPicture], ExcessField]
 """For frames of a video: takes what the network found in one, and the picture in which it did, both at the finest
-working size, and returns what is put onto the full picture."""
+working size, and returns what is put onto the full picture. Called on the thread that puts it on."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Found:
         run: what the runner took.
     """
 
-    def __init__(self, run: RunStatistics, rest: Callable[[], Restored]) -> None:
+    def __init__(self, run: RunStatistics, rest: Rest) -> None:
         """Set up.
 
         Args:
@@ -77,17 +77,27 @@ class Found:
             rest: called once; let go with all that it holds.
         """
         self.run = run
-        self._rest: Callable[[], Restored] | None = rest
+        self._rest: Rest | None = rest
 
-    def put_on(self) -> Restored:
+    def put_on(self, steady: Steady | None = None, out: NDArray[np.float32] | None = None) -> Restored:
         """Return the restored picture; to be called once, from any thread.
+
+        Args:
+            steady: what is done with the excess at the working size before it goes onto the full picture; not at scale
+                ``"native"``.
+            out: (H, W, 3), C-contiguous, where the light goes; ``None`` makes an array. At scale ``"native"`` it stays
+                in the array of the network's result.
 
         Raises:
             EngineOutOfMemory: there is no memory for it.
         """
         rest, self._rest = self._rest, None
         assert rest is not None  # once
-        return rest()
+        return rest(steady, out)
+
+
+Rest = Callable[[Steady | None, NDArray[np.float32] | None], Restored]
+"""What :meth:`Found.put_on` has still to do."""
 
 
 def restore(
@@ -128,15 +138,12 @@ def begin(
     *,
     keep_gain: bool = False,
     listener: Listener = silent,
-    steady: Steady | None = None,
 ) -> Callable[[], Found]:
     """Begin what the network has to do for :func:`restore`: at scale ``"native"`` as :meth:`Runner.start`, else all.
 
     Args:
         frame: as for :func:`restore`, or what :func:`prepare` made of it with this scale and these dials.
         runner, scale, dials, keep_gain, listener: as for :func:`restore`.
-        steady: what is done with the excess at the working size before it goes onto the full picture; called once a
-            frame, on the calling thread, in the order of the calls; not at scale ``"native"``.
 
     Returns:
         What waits for the network; to be called once, on the calling thread, while the engine is open. The picture must
@@ -149,7 +156,7 @@ def begin(
     ready = frame if isinstance(frame, Ready) else prepare(frame, scale, dials)
     codes = ready.codes
     with naming_memory(codes):
-        finish = _begun(ready, runner, dials, keep_gain, listener, steady)
+        finish = _begun(ready, runner, dials, keep_gain, listener)
 
     def found() -> Found:
         with naming_memory(codes):
@@ -157,10 +164,10 @@ def begin(
         waited = time.perf_counter() - started
         runner.statistics = result.run
 
-        def put_on() -> Restored:
+        def put_on(steady: Steady | None, out: NDArray[np.float32] | None) -> Restored:
             begun = time.perf_counter()
             with naming_memory(codes):
-                restored = result.put_on()
+                restored = result.put_on(steady, out)
             restored.run.seconds = waited + time.perf_counter() - begun
             return restored
 
@@ -169,14 +176,7 @@ def begin(
     return found
 
 
-def _begun(
-    ready: Ready,
-    runner: Runner,
-    dials: Dials,
-    keep_gain: bool,
-    listener: Listener,
-    steady: Steady | None,
-) -> Callable[[], Found]:
+def _begun(ready: Ready, runner: Runner, dials: Dials, keep_gain: bool, listener: Listener) -> Callable[[], Found]:
     codes = ready.codes
     height, width = codes.shape[:2]
     peak = runner.engine.info.metadata.peak
@@ -188,7 +188,7 @@ def _begun(
         def native() -> Found:
             linear = finish()
 
-            def measured() -> Restored:
+            def measured(steady: Steady | None, out: NDArray[np.float32] | None) -> Restored:
                 if dials.turned():
                     outcome = second.from_result(linear, protected=dials.protect_below is not None)
                 else:
@@ -201,17 +201,19 @@ def _begun(
         return native
     results, run = _results(ready, runner, listener)
     sizes = tuple(each.picture.size for each in ready.working)
-    light = ready.working[0].picture.light
-    rest = [lambda: smoothed(excess_found(ready, results, peak), light)]
-    if steady is not None:
-        field = steady(excess_found(ready, results, peak), ready.working[0].picture)
-        rest = [lambda: smoothed(field, light)]
+    rest = [functools.partial(_field_to_put_on, ready, results, peak)]
 
-    def enlarged() -> Restored:
-        outcome = second.from_field(rest.pop()())  # working pictures are let go before the full one is made
+    def enlarged(steady: Steady | None, out: NDArray[np.float32] | None) -> Restored:
+        field = rest.pop()(steady)  # working pictures are let go before the full one is made
+        outcome = second.from_field(field, out)
         return Restored(outcome.linear, sizes, outcome.recovery, outcome.gain_stops, run)
 
     return lambda: Found(run, enlarged)
+
+
+def _field_to_put_on(ready: Ready, results: list[Light], peak: float, steady: Steady | None) -> ExcessField:
+    picture, field = ready.working[0].picture, excess_found(ready, results, peak)
+    return smoothed(field if steady is None else steady(field, picture), picture.light)
 
 
 def _results(ready: Ready, runner: Runner, listener: Listener) -> tuple[list[Light], RunStatistics]:

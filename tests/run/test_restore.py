@@ -278,7 +278,7 @@ def test_what_was_found_can_be_steadied_before_it_goes_onto_the_picture(engine, 
         seen.append((field.near.shape, picture.light.shape))
         return replace(field, weighted=np.zeros_like(field.weighted))
 
-    found = begin(photo, runner, 64, steady=nothing)().put_on()
+    found = begin(photo, runner, 64)().put_on(nothing)
     assert seen == [((*found.working_sizes[0], 1), (*found.working_sizes[0], 3))]
     assert np.array_equal(found.linear, restore(photo, runner, 64, Dials(strength=0)).linear)
     assert not np.array_equal(found.linear, restore(photo, runner, 64).linear)

@@ -47,17 +47,18 @@ class Motion:
     places: NDArray[np.float32]
     residual: NDArray[np.float32]
 
-    def moved(self, field: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Bring a field (h, w, C) of the picture before here; 0 where it comes from outside."""
+    def moved(self, field: NDArray[np.float32], rows: slice = slice(None)) -> NDArray[np.float32]:
+        """Bring a field (h, w, C) of the picture before here, or some rows of it; 0 where it comes from outside."""
+        places = self.places[rows]
         found = cv2.remap(
             field,
-            self.places[..., 0],
-            self.places[..., 1],
+            places[..., 0],
+            places[..., 1],
             cv2.INTER_LINEAR,
             borderMode=cv2.BORDER_CONSTANT,
             borderValue=(0, 0, 0, 0),
         )
-        return np.asarray(found, np.float32).reshape(field.shape)
+        return np.asarray(found, np.float32).reshape(*places.shape[:2], -1)
 
 
 def block_motion(before: Luma, now: Luma) -> Motion:

@@ -7,7 +7,7 @@ import os
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from dcdr_deploy.engines.base import EngineInfo
 from dcdr_deploy.errors import InputError
@@ -16,18 +16,21 @@ from dcdr_deploy.run import working_scale
 from dcdr_deploy.run.dials import NEUTRAL, Dials, as_text
 from dcdr_deploy.run.events import FramesDone
 from dcdr_deploy.run.manifest import settings_key
-from dcdr_deploy.run.restore import Steady
 from dcdr_deploy.run.runner import Runner
 from dcdr_deploy.run.video.frames import Selection
 from dcdr_deploy.run.video.opening import open_video
 from dcdr_deploy.run.video.options import DEFAULT_TEMPORAL, DEFAULT_VIDEO_OPTIONS, VideoOptions
 from dcdr_deploy.run.video.reports import VideoReport
 from dcdr_deploy.run.video.source import VideoInfo, VideoSource
+from dcdr_deploy.run.video.steady_in_turn import Renewed
 from dcdr_deploy.run.video.sums import Sums
-from dcdr_deploy.run.video.work import Renewed, Restoring
+from dcdr_deploy.run.video.work import Restoring
 from dcdr_deploy.run.working_scale import NATIVE, Scale
 from dcdr_deploy.system.progress import Event, Listener
 from dcdr_deploy.system.words import number_of
+
+if TYPE_CHECKING:  # brings OpenCV
+    from dcdr_deploy.run.video.steady import Steadying
 
 _SAMPLE, _SAMPLES = 1 << 16, 64
 
@@ -246,7 +249,7 @@ def _digest(path: Path) -> str:
     return digest.hexdigest()
 
 
-def steady_with(strength: float) -> Steady:
+def steady_with(strength: float) -> Steadying:
     """Return what steadies consecutive frames."""
     from dcdr_deploy.run.video.steady import Steadying  # brings OpenCV
 

@@ -1,18 +1,18 @@
 """The stages of a video run: decode, infer, light and encode, side by side.
 
-Decoding and encoding each go in the order of the frames. Where the network leaves the processor free, what needs no
-order is done of several frames at a time: a decoded frame becomes R'G'B' and its working picture, and what the network
-found becomes light and samples. How many frames are between two stages is bounded, so that memory does not grow with
-the length of a video.
+Decoding, the network, the mean of steadied frames and encoding each go in the order of the frames. Where the network
+leaves the processor free, what needs no order is done of several frames at a time: a decoded frame becomes R'G'B' and
+its working picture, and what the network found becomes light and samples. How many frames are between two stages is
+bounded, so that memory does not grow with the length of a video.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,35 +20,28 @@ from numpy.typing import NDArray
 from dcdr_deploy.engines.base import DEVICE_CUDA
 from dcdr_deploy.errors import DcdrError
 from dcdr_deploy.run.dials import Dials
+from dcdr_deploy.run.gain import Codes
 from dcdr_deploy.run.ready import Ready, prepare
 from dcdr_deploy.run.recovery import Recovery
-from dcdr_deploy.run.restore import Found, Steady
+from dcdr_deploy.run.restore import Found
 from dcdr_deploy.run.restore import begin as begin_restoring
 from dcdr_deploy.run.runner import Runner
 from dcdr_deploy.run.stages import Begun, Pipeline, Stages, pixels_in_flight, workers_for
 from dcdr_deploy.run.video.frames import Picture, Selection
+from dcdr_deploy.run.video.steady_in_turn import Place, Renewed, SteadyingInTurn
 from dcdr_deploy.run.video.turns import OutOfTurn, Turns
 from dcdr_deploy.run.working_scale import Scale
 from dcdr_deploy.system import hardware
+from dcdr_deploy.system.buffers import Buffers
 from dcdr_deploy.system.progress import Event, Listener, silent
+
+if TYPE_CHECKING:  # brings OpenCV
+    from dcdr_deploy.run.video.steady import View
 
 PIXELS_IN_FLIGHT = 40_000_000
 """Pixels of decoded frames that may wait for the network in any case, and of results that may wait for the encoder."""
 
 DECODE, INFER, LIGHT, ENCODE = "decode", "infer", "light", "encode"
-
-
-@dataclass(frozen=True)
-class Renewed:
-    """What steadies frames, made anew at every so many of them.
-
-    Attributes:
-        make: returns what steadies consecutive frames.
-        frames: for how many it is used.
-    """
-
-    make: Callable[[], Steady]
-    frames: int
 
 
 @dataclass(frozen=True)
@@ -107,10 +100,14 @@ class Sink(Protocol[Made]):
 
 @dataclass(frozen=True)
 class _Early:
-    """A picture without its pixels, ready for the network; ``ready`` is ``None`` where it repeats the one before."""
+    """A picture without its pixels, ready for the network; ``ready`` is ``None`` where it repeats the one before.
+
+    ``view`` is there where frames are steadied.
+    """
 
     picture: Picture
     ready: Ready | None = None
+    view: View | None = None
 
     @property
     def pixels(self) -> int:
@@ -120,11 +117,17 @@ class _Early:
 
 @dataclass(frozen=True)
 class _Late:
-    """A picture of so many pixels after the network; ``found`` is ``None`` where it repeats the picture before."""
+    """A picture after the network; ``found`` and ``codes`` are ``None`` where it repeats the picture before."""
 
     picture: Picture
     found: Found | None = None
-    pixels: int = 0
+    codes: Codes | None = None
+    place: Place | None = None
+
+    @property
+    def pixels(self) -> int:
+        """Height x width of what waits for the encoder."""
+        return 0 if self.codes is None else self.codes[..., 0].size
 
 
 class _StopError(Exception):
@@ -162,7 +165,9 @@ class Work(Generic[Made]):
         self._listener = listener
         self._looks, self._turns = Turns(), Turns()
         self._adding = threading.Lock()
-        self._steady: Steady | None = None
+        self._codes, self._light = Buffers(), Buffers()
+        renewed = restoring.steadying
+        self._steadying = None if renewed is None else SteadyingInTurn(renewed, self._waited)
         self._before: tuple[Made, Recovery] | None = None
 
     def run(self) -> None:
@@ -191,8 +196,7 @@ class Work(Generic[Made]):
         except _StopError as stop:
             raise stop.reason from stop
         finally:
-            self._looks.stop()
-            self._turns.stop()
+            self._stop()
         self._sink.finish()
 
     def _numbers(self) -> Iterator[int]:
@@ -207,32 +211,44 @@ class Work(Generic[Made]):
             found = self._selection.look()
         if found is None:
             return None
-        picture = self._selection.whole(*found)
+        picture = self._selection.whole(*found, self._codes)
         decoded = time.perf_counter()
         self._add(DECODE, decoded - started)
         if picture.rgb is None:
             return _Early(picture)
-        ready = prepare(picture.rgb, self._restoring.scale, self._restoring.dials)
+        ready, view = prepare(picture.rgb, self._restoring.scale, self._restoring.dials), None
+        if self._steadying is not None:
+            view = self._steadying.view(ready.working[0].picture)
         self._add(INFER, time.perf_counter() - decoded)
-        return _Early(replace(picture, rgb=None), ready)
+        return _Early(replace(picture, rgb=None), ready, view)
 
     def _infer(self, number: int, early: _Early | None) -> _Late | Begun[_Late | None] | None:
         if early is None or early.ready is None:
             return None if early is None else _Late(early.picture)
         started = time.perf_counter()
-        do, picture, pixels = self._restoring, early.picture, early.pixels
-        if do.steadying is not None and picture.number % do.steadying.frames == 0:
-            self._steady = do.steadying.make()
-        finish = begin_restoring(early.ready, do.runner, do.scale, do.dials, steady=self._steady)
+        do, picture, codes, place = self._restoring, early.picture, early.ready.codes, None
+        if self._steadying is not None and early.view is not None:
+            place = self._steadying.place(picture.number, early.view)
+        finish = begin_restoring(early.ready, do.runner, do.scale, do.dials)
         self._add(INFER, time.perf_counter() - started)
 
         def finished() -> _Late:
             started = time.perf_counter()
             found = finish()
             self._add(INFER, time.perf_counter() - started)
-            return _Late(picture, found, pixels)
+            return _Late(picture, found, codes, place)
 
         return Begun(finished) if do.runner.engine.info.overlaps else finished()
+
+    def _made(self, late: _Late, found: Found) -> tuple[Made, Recovery]:
+        """Put what was found onto its picture and make of it what is written; its buffers are free from then on."""
+        assert late.codes is not None  # there is something to be found in
+        out = self._light.take(late.codes.shape, np.float32)
+        restored = found.put_on(None if late.place is None else late.place.steady, out)
+        self._codes.give(late.codes)
+        made = self._sink.make(late.picture, restored.linear)
+        self._light.give(out)
+        return made, restored.recovery
 
     def _encode(self, number: int, late: _Late | None) -> None:
         if late is None:
@@ -240,9 +256,7 @@ class Work(Generic[Made]):
         started, fresh = time.perf_counter(), None
         try:
             if late.found is not None:
-                restored = late.found.put_on()
-                fresh = self._sink.make(late.picture, restored.linear), restored.recovery
-                del restored  # what is made of it waits for its turn alone
+                fresh = self._made(late, late.found)
             ready = time.perf_counter()
             with self._turns.turn(late.picture.number):
                 begun = time.perf_counter()
@@ -255,8 +269,17 @@ class Work(Generic[Made]):
         except OutOfTurn:
             return  # what broke the row is reported
         except BaseException:
-            self._turns.stop()
+            self._stop()
             raise
+
+    def _stop(self) -> None:
+        """Let nobody wait for a turn that does not come."""
+        for each in (self._looks, self._turns, self._steadying):
+            if each is not None:
+                each.stop()
+
+    def _waited(self, seconds: float) -> None:
+        self._add(LIGHT, -seconds)  # within the light's, and no work
 
     def _add(self, stage: str, seconds: float) -> None:
         with self._adding:
