@@ -19,6 +19,17 @@ def test_without_the_package_the_reason_is_how_to_get_it(monkeypatch):
     assert install_line("lpips") in METRICS["lpips-alex-l"].missing()
 
 
+@pytest.fixture(scope="module")
+def random_weights(tmp_path_factory):
+    """As large as the real ones: 233 MB."""
+    torch = pytest.importorskip("torch")
+    torchvision = pytest.importorskip("torchvision")
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("alexnet") / "alexnet.pth"
+    torch.save(torchvision.models.alexnet(weights=None).state_dict(), path)
+    return path
+
+
 class TestWithThePackage:
     @pytest.fixture(autouse=True)
     def hub(self, tmp_path, monkeypatch):
@@ -30,14 +41,10 @@ class TestWithThePackage:
         lpips_distance._network.cache_clear()
 
     @pytest.fixture
-    def weights(self, hub):
-        import torch
-        import torchvision
-
-        torch.manual_seed(0)
+    def weights(self, hub, random_weights):
         path = lpips_distance.weights_file("alex")
         path.parent.mkdir(parents=True)
-        torch.save(torchvision.models.alexnet(weights=None).state_dict(), path)
+        path.symlink_to(random_weights)
 
     def test_without_weights_the_reason_names_the_file_and_the_command(self):
         reason = lpips_distance.missing("alex")

@@ -46,7 +46,7 @@ def area_average(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         return np.maximum(overlap, 0) * small / full
 
     rows, columns = matrix(values.shape[0], size[0]), matrix(values.shape[1], size[1])
-    return np.einsum("ab,bcd,ec->aed", rows, values.astype(np.float64), columns)
+    return np.einsum("ab,bcd,ec->aed", rows, values.astype(np.float64), columns, optimize=True)
 
 
 # Averaging down
