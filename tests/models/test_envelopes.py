@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import collections
+import functools
 import types
 from collections.abc import Callable
 from pathlib import Path
@@ -25,10 +26,15 @@ SMALL = DCDRUNetConfig(width=8, condition_width=4, sft_hidden=3, tone_width=5, b
 State = dict[str, Tensor]
 
 
-def weights(seed: int = 3) -> State:
+@functools.cache
+def _initialised(seed: int) -> DCDRUNet:
     network = DCDRUNet(SMALL)
     initialise(network, seed)
-    return dict(network.state_dict())
+    return network
+
+
+def weights(seed: int = 3) -> State:
+    return dict(_initialised(seed).state_dict())
 
 
 def under(prefix: str, state: State) -> State:
