@@ -5,10 +5,10 @@
 
 A machine hired by the minute may be faster or slower than the one a number of steps was chosen on, and a run cut
 off before its learning rate has fallen is worth little. So the first part of the time measures the pace, the number of
-steps is set to what fits the rest, and the run goes on with it without a break; every minute it is set again, by what
-the last minute took. Every minute or so ``-o`` receives a checkpoint without the optimiser's moments (``weights.pth``),
-which `dcdr-deploy export` and ``pack_demo.py`` take, and where a loss joins later, the weights before that too
-(``before-LOSS.pth``). The number of steps is printed and stored in it: with that as --steps, `dcdr-deploy train` does
+steps is set to what fits the rest, and the run goes on with it without a break; every minute, and near the end more
+often, it is set again by what the last minute took. Every minute or so ``-o`` receives a checkpoint without the
+optimiser's moments (``weights.pth``), which `dcdr-deploy export` and ``pack_demo.py`` take, and where a loss joins
+later, the weights before that too (``before-LOSS.pth``). The number of steps is printed and stored in it: with that as --steps, `dcdr-deploy train` does
 the same work, but for the learning rate, which has followed the numbers before.
 """
 
@@ -48,6 +48,8 @@ MEASURED_SHARE = 0.15
 PACE_FROM = 0.6
 PLAN_EVERY = 60.0
 """Seconds after which the number of steps is set again, and over which a pace is taken at most."""
+PLAN_AHEAD, SHORTEST_PLAN = 1 / 3, 5.0
+"""Near the end it is set again after this share of the time that is left, but not before so many seconds."""
 MARGIN = 0.03
 SAVING = 5.0
 """Seconds that the end takes: the last checkpoint."""
@@ -97,7 +99,8 @@ class Clock:
         now = self.seconds
         self.marks.append((now, event.done))
         first = self.marks[0][0]  # what comes before is preparation and compilation
-        if now - first > MEASURED_SHARE * (self.limit - first) and now - self.planned > PLAN_EVERY:
+        old = now - self.planned > min(PLAN_EVERY, max(PLAN_AHEAD * (self.limit - now), SHORTEST_PLAN))
+        if old and now - first > MEASURED_SHARE * (self.limit - first):
             self.planned = now
             self._set_steps()
         if now - self.told > 15:

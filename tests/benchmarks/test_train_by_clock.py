@@ -54,14 +54,15 @@ def test_the_number_of_steps_is_what_fits_the_time_at_the_pace_of_the_later_step
     assert f"{run.state.step} steps in all" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("changed", [150, 330])
 @pytest.mark.parametrize("factor", [3, 1 / 3])
 def test_a_run_whose_pace_changes_has_all_its_steps_at_the_end_of_its_time(
-    monkeypatch: pytest.MonkeyPatch, factor: float
+    monkeypatch: pytest.MonkeyPatch, factor: float, changed: float
 ) -> None:
     run = Run(monkeypatch)
     run.step(FIRST_STEP)
     while not run.clock.over():
-        run.step(PACE if run.now < 150 else factor * PACE)
+        run.step(PACE if run.now < changed else factor * PACE)
     assert run.state.step == run.state.recipe.steps  # so that the learning rate has fallen
     assert train_by_clock.SAVING - 3 * PACE <= 400 - run.now < train_by_clock.SAVING + 0.04 * train_by_clock.PLAN_EVERY
 
