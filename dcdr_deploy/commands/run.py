@@ -97,8 +97,8 @@ def command(paths: tuple[str, ...], **chosen: Any) -> None:
     """Turn the picture INPUT into the HDR file OUTPUT, or several pictures, or a whole folder.
 
     INPUT is PNG, JPEG, WebP, TIFF, BMP, AVIF, HEIC or JPEG XL. The suffix of OUTPUT chooses the format: .exr, .hdr,
-    .png, .tif, .avif, .jxl, .heic or .jpg (Ultra HDR). If OUTPUT is a folder, --format chooses it. An existing file is
-    replaced once the new one is complete.
+    .png, .tif, .avif, .jxl, .heic or .jpg (Ultra HDR). If OUTPUT is a folder, --format chooses it. An earlier output
+    is replaced once the new one is complete; pictures and videos of other programs are kept.
 
     The last argument is OUTPUT. For several inputs it has to be a folder, or for numbered files a numbered name.
     Patterns that the shell did not expand are expanded; - reads a list of inputs from standard input.

@@ -70,7 +70,10 @@ SUFFIXES: frozenset[str] = frozenset(suffix for picture in FORMATS for suffix in
 READABLE = "8- or 16-bit SDR picture as " + ", ".join(f.name for f in FORMATS[:-1]) + f" or {FORMATS[-1].name}"
 
 _RAW = "a camera RAW file"
-_VIDEO = "a video"
+VIDEO = "a video"
+"""What :func:`name_of` calls all of them."""
+
+_QUICKTIME = frozenset({b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"})  # older files begin with no brand
 _REFUSED: tuple[tuple[str, Callable[[bytes], bool]], ...] = (
     ("OpenEXR, which is HDR already", _starts(b"\x76\x2f\x31\x01")),
     ("Radiance HDR, which is HDR already", _starts(b"#?")),
@@ -78,7 +81,10 @@ _REFUSED: tuple[tuple[str, Callable[[bytes], bool]], ...] = (
     ("a portable float map, which is HDR already", _starts(b"PF\n", b"Pf\n")),
     (_RAW, _starts(b"II*\0\x10\0\0\0CR", b"IIRO", b"IIRS", b"MMOR", b"IIU\0", b"FUJIFILM")),
     (_RAW, lambda h: h[4:12] == b"ftypcrx "),
-    (_VIDEO, lambda h: h[4:8] == b"ftyp" or h[:4] == b"\x1a\x45\xdf\xa3" or (h[:4] == b"RIFF" and h[8:12] == b"AVI ")),
+    (
+        VIDEO,
+        lambda h: h[4:8] in _QUICKTIME or h[:4] == b"\x1a\x45\xdf\xa3" or (h[:4] == b"RIFF" and h[8:12] == b"AVI "),
+    ),
     ("JPEG 2000", _starts(b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51")),
     ("JPEG XR", _starts(b"II\xbc")),
     ("GIF", _starts(b"GIF8")),

@@ -14,6 +14,7 @@ from dcdr_deploy.imaging.formats import READABLE, SUFFIXES
 from dcdr_deploy.imaging.own import check_replaced
 from dcdr_deploy.imaging.pair_names import LOOKS
 from dcdr_deploy.imaging.write import OUTPUT_SUFFIXES
+from dcdr_deploy.run.manifest import Manifest
 from dcdr_deploy.run.outputs import (
     ConvertOptions,
     check_gain_map,
@@ -88,8 +89,7 @@ def plan_folder(source: Path, target: Path, options: ConvertOptions, *, recursiv
     # One stands for all; a folder in the place of a single output is that file's failure.
     free = (job.output for job in jobs if not os.path.isdir(job.output))  # noqa: PTH112 - as in _check_folders
     check_place(next(free, jobs[0].output), options)
-    for written in (each for job in jobs for each in written_for(job.output, previews=options.preview)):
-        check_replaced(written)
+    check_kept(jobs, options.preview, target)
     notes = notes_of(source, jobs, options.suffix, left_out, previews)
     return FolderPlan(jobs, notes, dict(sorted(left_out.items())))
 
@@ -210,6 +210,21 @@ def _check_folders(source: Path, target: Path, suffix: str) -> None:
         raise InputError(f"{target}: is the name of a file, but {source} is a folder; name a folder to write into")
     if suffix in SUFFIXES and os.path.realpath(source) == os.path.realpath(target):
         raise InputError(f"{target}: {suffix} outputs would become inputs of the next run; name another folder")
+
+
+def check_kept(jobs: Sequence[Job], preview: bool, target: Path) -> None:
+    """Refuse outputs, previews included, in whose place are pictures that this tool has not written.
+
+    Raises:
+        InputError: there is one.
+        OutputError: the books of the output folder cannot be read.
+    """
+    books = Manifest(target)
+    for job in jobs:
+        for written in written_for(job.output, previews=preview):
+            # Without the end, or all but the begin, a file of ours may not say so any more.
+            if written != job.output or not books.knows_cut(job.name, written):
+                check_replaced(written)
 
 
 def check_overwriting(jobs: Sequence[Job], preview: bool, place: Callable[[Path], str] = os.path.realpath) -> None:

@@ -121,6 +121,11 @@ class Manifest:
         """Tell whether anything is recorded of an output."""
         return output in self._entries
 
+    def knows_cut(self, output: str, path: Path) -> bool:
+        """Tell whether an output lies there with fewer bytes than were written, such as the rest of a copy."""
+        known, size = self._entries.get(output), size_of_file(path)
+        return known is not None and size is not None and size < known.size
+
     def holds(
         self, wanted: Wanted, path: Path, preview: Path, size_of: Callable[[Path], int | None] = size_of_file
     ) -> bool:

@@ -116,12 +116,14 @@ def check_gain_map(path: Path, *others: Path) -> None:
         others: the input and what else is written.
 
     Raises:
+        InputError: a picture of others would be replaced.
         OutputError: it is no .exr, is one of the other files, or its place cannot be written.
     """
     refuse_url(path, OutputError)
     if path.suffix.lower() != GAIN_MAP_SUFFIX:
         raise OutputError(f"{path}: a gain map is written as {GAIN_MAP_SUFFIX}; give it such a name")
     check_output(path)
+    check_replaced(path)
     if os.path.realpath(path) in map(os.path.realpath, others):
         raise OutputError(f"{path}: input and outputs cannot be the gain map too; choose another name for it")
 

@@ -16,13 +16,13 @@ from pathlib import Path
 
 from dcdr_deploy.errors import InputError, OutputError
 from dcdr_deploy.imaging.formats import SIGNATURE_BYTES, SUFFIXES, name_of
-from dcdr_deploy.imaging.own import check_replaced
 from dcdr_deploy.imaging.write import OUTPUT_SUFFIXES
 from dcdr_deploy.run import sequence
 from dcdr_deploy.run.jobs import (
     FolderPlan,
     Job,
     check_gain_maps,
+    check_kept,
     check_overwriting,
     counted,
     find_pictures,
@@ -181,8 +181,7 @@ def plan_several(inputs: Inputs, target: str, options: ConvertOptions, *, recurs
     check_overwriting(jobs, options.preview)
     check_gain_maps(jobs, options, folder, *inputs.folders)
     check_place(jobs[0].output, options)
-    for written in (each for job in jobs for each in written_for(job.output, previews=options.preview)):
-        check_replaced(written)
+    check_kept(jobs, options.preview, folder)
     return FolderPlan(tuple(jobs), tuple(notes), dict(sorted(left_out.items()))), folder
 
 

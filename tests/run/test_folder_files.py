@@ -64,6 +64,17 @@ def test_a_picture_that_is_only_called_like_a_preview_is_not_replaced(photos, ru
     assert theirs.read_bytes() == before
 
 
+def test_a_render_of_another_program_in_the_place_of_an_output_is_kept(tmp_path, photos, runner):
+    theirs = tmp_path / "comp" / "frame2.exr"
+    theirs.parent.mkdir()
+    theirs.write_bytes(b"\x76\x2f\x31\x01" + bytes(500))
+    for options in (EXR, ConvertOptions(preview=True)):
+        with pytest.raises(InputError, match=r"frame2\.exr: is a picture that dcdr-deploy has not written"):
+            convert_folder(photos, tmp_path / "comp", runner, options)
+    assert files_below(tmp_path / "comp") == {"frame2.exr"}
+    assert theirs.stat().st_size == 504
+
+
 def test_what_is_not_taken_is_counted_by_suffix(tmp_path, photos, runner):
     for name in ("x.cr2", "y.CR2", "z.gif", "clip.mp4", "notes.txt", "README", ".hidden.gif"):
         (photos / name).write_bytes(b"x")

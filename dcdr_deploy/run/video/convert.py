@@ -13,7 +13,7 @@ from dcdr_deploy.engines.base import EngineInfo
 from dcdr_deploy.errors import OutputError
 from dcdr_deploy.imaging.delivery import Delivery
 from dcdr_deploy.imaging.light import COLOUR_VOLUME, LINEAR, PQ
-from dcdr_deploy.imaging.own import THIS_TOOL
+from dcdr_deploy.imaging.own import THIS_TOOL, check_replaced
 from dcdr_deploy.run.events import FileBegun, FileConverted
 from dcdr_deploy.run.runner import Runner
 from dcdr_deploy.run.video import trial
@@ -61,7 +61,7 @@ class PreparedVideo(Prepared):
         """Check source and target.
 
         Raises:
-            InputError: as :class:`Prepared`, or the source would be overwritten.
+            InputError: as :class:`Prepared`, or the source would be overwritten, or a video of others.
             OutputError: the target cannot be written, or not hold what the source has.
             MissingDependency: PyAV is not installed.
         """
@@ -73,6 +73,7 @@ class PreparedVideo(Prepared):
         light = replace(settings.light, transfer=settings.light.transfer or PQ)
         super().__init__(source, replace(settings, light=light))
         refuse_overwriting(target, source)
+        check_replaced(target)
         self.output = target
         self._target = resolve(target, settings.video.encode, light.transfer or LINEAR)
         self.notes += trial.check(source, target, self._target.container)

@@ -161,6 +161,19 @@ def test_what_a_file_cannot_hold_is_refused_before_any_work(make_clip, runner, t
     assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]
 
 
+@pytest.mark.parametrize("name", ["o.mp4", "o.mkv", "o.mov"])
+def test_a_video_of_others_is_kept_and_one_of_ours_replaced(make_clip, runner, tmp_path, name):
+    source, theirs = make_clip(frames=1), make_clip(name, frames=2)
+    before = theirs.read_bytes()
+    fast = VideoSettings(video=VideoOptions(EncodeOptions("prores" if name == "o.mov" else "hevc")))
+    with pytest.raises(InputError, match="is a video that dcdr-deploy has not written"):
+        PreparedVideo(source, theirs, fast)
+    assert theirs.read_bytes() == before
+    theirs.unlink()
+    convert_video(source, theirs, runner, fast)
+    PreparedVideo(source, theirs, fast)
+
+
 @pytest.mark.parametrize("codec", ["hevc", "av1"])
 def test_pictures_that_an_encoder_does_not_take_are_refused_before_any_work(make_clip, tmp_path, codec):
     source = make_clip(
