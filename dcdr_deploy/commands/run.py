@@ -155,7 +155,8 @@ class _Run:
             self.console(Event(note=note))
         if inputs.several or not inputs.files:
             return self._folder(inputs, sources[0], target, over_cluster)
-        (self._file_over_cluster if over_cluster else self._file)(inputs.files[0], target)
+        with self.console.single(inputs.files[0]):
+            (self._file_over_cluster if over_cluster else self._file)(inputs.files[0], target)
         return None
 
     def _file(self, source: Path, target: str) -> None:

@@ -117,6 +117,18 @@ def test_verbose_tells_times_and_tiles(dcdr, make_picture, tiny_model):
     assert len(done.stdout.splitlines()) == 1
 
 
+@pytest.mark.parametrize(("name", "reason"), [("broken.png", "damaged or incomplete"), ("missing.png", "no such file")])
+def test_a_single_file_that_fails_is_an_object_on_stdout_too(dcdr, make_picture, tiny_model, name, reason):
+    whole = make_picture(Path("broken.png")).read_bytes()
+    Path("broken.png").write_bytes(whole[: len(whole) // 2])
+    done = dcdr("run", name, "out.exr", "--json", "-m", tiny_model, *ORT)
+    data = json.loads(done.stdout)
+    assert done.exit_code == 2
+    assert (data["status"], data["input"], data["kind"]) == ("failed", name, "InputError")
+    assert reason in data["error"]
+    assert done.stderr.splitlines()[-1] == f"error: {data['error']}"
+
+
 def test_json_is_one_object_on_stdout(dcdr, make_picture, tiny_model):
     make_picture(Path("in.png"))
     done = dcdr("run", "in.png", "out.exr", "--json", "-m", tiny_model, *ORT, *NATIVE)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from dcdr_deploy.commands.show import video
 from dcdr_deploy.commands.show.meter import BAR, CAPTION, ELAPSED, LEFT, NAME, PERCENT, REMAINING
 from dcdr_deploy.commands.show.progress import Display
 from dcdr_deploy.commands.show.text import duration, recovered
+from dcdr_deploy.errors import DcdrError
 from dcdr_deploy.run.events import (
     EngineReady,
     FileBegun,
@@ -23,12 +25,13 @@ from dcdr_deploy.run.events import (
     FramesDone,
     ModelChosen,
 )
+from dcdr_deploy.run.reports import Failure
 from dcdr_deploy.run.video.reports import VideoReport
 from dcdr_deploy.system.progress import Event
 from dcdr_deploy.system.words import number_of
 
 if TYPE_CHECKING:
-    from dcdr_deploy.run.reports import Failure, FileReport, FolderReport
+    from dcdr_deploy.run.reports import FileReport, FolderReport
 
 QUIET, NORMAL, VERBOSE = range(3)
 """Results, errors and a model that was found only; notes and progress too; everything."""
@@ -142,7 +145,20 @@ class Console(Display):
         """Print a failure: always on stderr, with --json on stdout too."""
         self.line(f"failed: {failure.error}")
         if self._as_json:
-            self.line(json.dumps({"status": "failed", **failure.as_dict()}), err=False)
+            self._print_failed(failure)
+
+    def _print_failed(self, failure: Failure) -> None:
+        self.line(json.dumps({"status": "failed", **failure.as_dict()}), err=False)
+
+    @contextmanager
+    def single(self, source: Path) -> Iterator[None]:
+        """With --json, print on stdout how a single file fails, as for those of a folder; it stays the run's error."""
+        try:
+            yield
+        except DcdrError as error:
+            if self._as_json:
+                self._print_failed(Failure(source, str(error), type(error).__name__))
+            raise
 
     def left_out(self, suffixes: Mapping[str, int]) -> None:
         """With --json, print how many files of folders are not taken, by suffix; in text a note says so."""
