@@ -79,24 +79,22 @@ class Found:
         self.run = run
         self._rest: Rest | None = rest
 
-    def put_on(self, steady: Steady | None = None, out: NDArray[np.float32] | None = None) -> Restored:
+    def put_on(self, steady: Steady | None = None) -> Restored:
         """Return the restored picture; to be called once, from any thread.
 
         Args:
             steady: what is done with the excess at the working size before it goes onto the full picture; not at scale
                 ``"native"``.
-            out: (H, W, 3), C-contiguous, where the light goes; ``None`` makes an array. At scale ``"native"`` it stays
-                in the array of the network's result.
 
         Raises:
             EngineOutOfMemory: there is no memory for it.
         """
         rest, self._rest = self._rest, None
         assert rest is not None  # once
-        return rest(steady, out)
+        return rest(steady)
 
 
-Rest = Callable[[Steady | None, NDArray[np.float32] | None], Restored]
+Rest = Callable[[Steady | None], Restored]
 """What :meth:`Found.put_on` has still to do."""
 
 
@@ -164,10 +162,10 @@ def begin(
         waited = time.perf_counter() - started
         runner.statistics = result.run
 
-        def put_on(steady: Steady | None, out: NDArray[np.float32] | None) -> Restored:
+        def put_on(steady: Steady | None) -> Restored:
             begun = time.perf_counter()
             with naming_memory(codes):
-                restored = result.put_on(steady, out)
+                restored = result.put_on(steady)
             restored.run.seconds = waited + time.perf_counter() - begun
             return restored
 
@@ -188,7 +186,7 @@ def _begun(ready: Ready, runner: Runner, dials: Dials, keep_gain: bool, listener
         def native() -> Found:
             linear = finish()
 
-            def measured(steady: Steady | None, out: NDArray[np.float32] | None) -> Restored:
+            def measured(steady: Steady | None) -> Restored:
                 if dials.turned():
                     outcome = second.from_result(linear, protected=dials.protect_below is not None)
                 else:
@@ -203,9 +201,9 @@ def _begun(ready: Ready, runner: Runner, dials: Dials, keep_gain: bool, listener
     sizes = tuple(each.picture.size for each in ready.working)
     rest = [functools.partial(_field_to_put_on, ready, results, peak)]
 
-    def enlarged(steady: Steady | None, out: NDArray[np.float32] | None) -> Restored:
+    def enlarged(steady: Steady | None) -> Restored:
         field = rest.pop()(steady)  # working pictures are let go before the full one is made
-        outcome = second.from_field(field, out)
+        outcome = second.from_field(field)
         return Restored(outcome.linear, sizes, outcome.recovery, outcome.gain_stops, run)
 
     return lambda: Found(run, enlarged)

@@ -175,13 +175,8 @@ class SecondPass:
     peak: float
     keep_gain: bool = False
 
-    def from_field(self, excess: ExcessField, out: Light | None = None) -> Outcome:
-        """Take the excess from a working picture's field; pixels with no clipping near keep their light.
-
-        Args:
-            excess: the field.
-            out: (H, W, 3), C-contiguous, where the light goes; ``None`` makes an array.
-        """
+    def from_field(self, excess: ExcessField) -> Outcome:
+        """Take the excess from a working picture's field; pixels with no clipping near keep their light."""
         enlargement = Enlargement(excess.stacked, self._size)
         above = int(np.argmax(self.tables.weight > 0))
 
@@ -200,7 +195,7 @@ class SecondPass:
                 np.multiply(field[..., channel], weight, out=found[..., channel])
             return left, right, found
 
-        return self._run(np.empty(self.codes.shape, np.float32) if out is None else out, excess_at)
+        return self._run(np.empty(self.codes.shape, np.float32), excess_at)
 
     def from_result(self, linear: Light, *, protected: bool) -> Outcome:
         """Take the excess from a network's result for every pixel, (H, W, 3) in network units; overwrites it.

@@ -15,7 +15,6 @@ from dcdr_deploy.errors import InputError
 from dcdr_deploy.run.video.decoding import LostFrame
 from dcdr_deploy.run.video.options import REPEAT, SKIP, VideoOptions
 from dcdr_deploy.run.video.source import AnyFrame, OtherFrame, Seen, SourceFrame, VideoSource, rgb_of
-from dcdr_deploy.system.buffers import Buffers
 
 _RESTARTED = 1
 """Seconds; stamps that do not rise by less are a writer's slips, by more those of another recording (FFmpeg's rule)."""
@@ -119,14 +118,9 @@ class Selection:
         found = self.look()
         return None if found is None else self.whole(*found)
 
-    def whole(self, picture: Picture, frame: SourceFrame | None, buffers: Buffers | None = None) -> Picture:
-        """Return a picture of :meth:`look` with its pixels; from any thread.
-
-        Args:
-            picture, frame: as from there.
-            buffers: as of :func:`~dcdr_deploy.run.video.source.rgb_of`.
-        """
-        return picture if frame is None else replace(picture, rgb=rgb_of(frame, self._source.info, buffers))
+    def whole(self, picture: Picture, frame: SourceFrame | None) -> Picture:
+        """Return a picture of :meth:`look` with its pixels; from any thread."""
+        return picture if frame is None else replace(picture, rgb=rgb_of(frame, self._source.info))
 
     def look(self) -> tuple[Picture, SourceFrame | None] | None:
         """Return the next picture without its pixels, and the frame that they come from; ``None`` after the last one.

@@ -21,7 +21,6 @@ from dcdr_deploy.run.video.package import address, load
 from dcdr_deploy.run.video.planes import checksum, planes_of
 from dcdr_deploy.run.video.reading import Reading, Readings, left_out_of
 from dcdr_deploy.run.video.yuv import Plane, rgb_codes, to_rgb
-from dcdr_deploy.system.buffers import Buffers
 from dcdr_deploy.system.words import number_of
 
 
@@ -279,20 +278,13 @@ def _is_there(frame: AnyFrame, seen: Seen) -> bool:
     return isinstance(frame, SourceFrame) and (frame.stamp, frame.checksum) == (seen.stamp, seen.checksum)
 
 
-def rgb_of(frame: SourceFrame, info: VideoInfo, buffers: Buffers | None = None) -> NDArray[np.uint16]:
-    """Return a frame as the network takes it: (H, W, 3) uint16, sRGB-encoded Rec. 709, upright, C-contiguous.
-
-    Where Y'CbCr is converted it goes into one of ``buffers``.
-    """
-    kind, about, out = frame.reading.format, frame.reading.colours, None
+def rgb_of(frame: SourceFrame, info: VideoInfo) -> NDArray[np.uint16]:
+    """Return a frame as the network takes it: (H, W, 3) uint16, sRGB-encoded Rec. 709, upright, C-contiguous."""
+    kind, about = frame.reading.format, frame.reading.colours
     if about.luma is None:
         rgb = rgb_codes(frame.planes, kind.layout.bits, full_range=about.full_range)
     else:
-        out = None if buffers is None else buffers.take((*frame.planes[0].shape, 3), np.uint16)
-        rgb = to_rgb(frame.planes, kind.layout, about.luma, full_range=about.full_range, out=out)
+        rgb = to_rgb(frame.planes, kind.layout, about.luma, full_range=about.full_range)
     if about.convert is not None:
         rgb = by_encoding(rgb, about.convert)
-    found = info.orientation.upright(rgb)
-    if buffers is not None and out is not None and not np.may_share_memory(found, out):
-        buffers.give(out)
-    return found
+    return info.orientation.upright(rgb)

@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 from dcdr_deploy.engines.base import DEVICE_CUDA
 from dcdr_deploy.errors import DcdrError
 from dcdr_deploy.run.dials import Dials
-from dcdr_deploy.run.gain import Codes
 from dcdr_deploy.run.ready import Ready, prepare
 from dcdr_deploy.run.recovery import Recovery
 from dcdr_deploy.run.restore import Found
@@ -32,7 +31,6 @@ from dcdr_deploy.run.video.steady_in_turn import Place, Renewed, SteadyingInTurn
 from dcdr_deploy.run.video.turns import OutOfTurn, Turns
 from dcdr_deploy.run.working_scale import Scale
 from dcdr_deploy.system import hardware
-from dcdr_deploy.system.buffers import Buffers
 from dcdr_deploy.system.progress import Event, Listener, silent
 
 if TYPE_CHECKING:  # brings OpenCV
@@ -117,17 +115,12 @@ class _Early:
 
 @dataclass(frozen=True)
 class _Late:
-    """A picture after the network; ``found`` and ``codes`` are ``None`` where it repeats the picture before."""
+    """A picture of so many pixels after the network; ``found`` is ``None`` where it repeats the picture before."""
 
     picture: Picture
     found: Found | None = None
-    codes: Codes | None = None
+    pixels: int = 0
     place: Place | None = None
-
-    @property
-    def pixels(self) -> int:
-        """Height x width of what waits for the encoder."""
-        return 0 if self.codes is None else self.codes[..., 0].size
 
 
 class _StopError(Exception):
@@ -165,7 +158,6 @@ class Work(Generic[Made]):
         self._listener = listener
         self._looks, self._turns = Turns(), Turns()
         self._adding = threading.Lock()
-        self._codes, self._light = Buffers(), Buffers()
         renewed = restoring.steadying
         self._steadying = None if renewed is None else SteadyingInTurn(renewed, self._waited)
         self._before: tuple[Made, Recovery] | None = None
@@ -211,7 +203,7 @@ class Work(Generic[Made]):
             found = self._selection.look()
         if found is None:
             return None
-        picture = self._selection.whole(*found, self._codes)
+        picture = self._selection.whole(*found)
         decoded = time.perf_counter()
         self._add(DECODE, decoded - started)
         if picture.rgb is None:
@@ -226,7 +218,7 @@ class Work(Generic[Made]):
         if early is None or early.ready is None:
             return None if early is None else _Late(early.picture)
         started = time.perf_counter()
-        do, picture, codes, place = self._restoring, early.picture, early.ready.codes, None
+        do, picture, pixels, place = self._restoring, early.picture, early.pixels, None
         if self._steadying is not None and early.view is not None:
             place = self._steadying.place(picture.number, early.view)
         finish = begin_restoring(early.ready, do.runner, do.scale, do.dials)
@@ -236,19 +228,14 @@ class Work(Generic[Made]):
             started = time.perf_counter()
             found = finish()
             self._add(INFER, time.perf_counter() - started)
-            return _Late(picture, found, codes, place)
+            return _Late(picture, found, pixels, place)
 
         return Begun(finished) if do.runner.engine.info.overlaps else finished()
 
     def _made(self, late: _Late, found: Found) -> tuple[Made, Recovery]:
-        """Put what was found onto its picture and make of it what is written; its buffers are free from then on."""
-        assert late.codes is not None  # there is something to be found in
-        out = self._light.take(late.codes.shape, np.float32)
-        restored = found.put_on(None if late.place is None else late.place.steady, out)
-        self._codes.give(late.codes)
-        made = self._sink.make(late.picture, restored.linear)
-        self._light.give(out)
-        return made, restored.recovery
+        """Put what was found onto its picture and make of it what is written, which waits for its turn alone."""
+        restored = found.put_on(None if late.place is None else late.place.steady)
+        return self._sink.make(late.picture, restored.linear), restored.recovery
 
     def _encode(self, number: int, late: _Late | None) -> None:
         if late is None:

@@ -67,14 +67,7 @@ class _Range:
         return cls(16 * step, 219 * step, 128 * step, 224 * step)
 
 
-def to_rgb(
-    planes: tuple[Plane, ...],
-    layout: Layout,
-    luma: Luma,
-    *,
-    full_range: bool,
-    out: NDArray[np.uint16] | None = None,
-) -> NDArray[np.uint16]:
+def to_rgb(planes: tuple[Plane, ...], layout: Layout, luma: Luma, *, full_range: bool) -> NDArray[np.uint16]:
     """Return R'G'B' of a picture, (H, W, 3) uint16 where 65535 is 1.0; what lies outside [0, 1] is clipped.
 
     Args:
@@ -82,10 +75,9 @@ def to_rgb(
         layout: of the planes.
         luma: K_R and K_B.
         full_range: black and white are the first and the last code.
-        out: (H, W, 3), C-contiguous, where it goes; ``None`` makes an array.
     """
     height, width = planes[0].shape
-    found = np.empty((height, width, 3), np.uint16) if out is None else out
+    found = np.empty((height, width, 3), np.uint16)
     codes = _Range.of(layout.bits, full_range)
     red, blue = 2 * (1 - luma[0]), 2 * (1 - luma[1])
     green = 1 - luma[0] - luma[1]

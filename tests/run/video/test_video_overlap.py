@@ -8,7 +8,6 @@ import pytest
 from on_gpu import Meeting, bright_engine_on_gpu
 
 from dcdr_deploy.run.runner import Runner
-from dcdr_deploy.run.stages import workers_for
 from dcdr_deploy.run.video import steady, work
 from dcdr_deploy.run.video.convert import convert_video
 from dcdr_deploy.run.video.encoding import SegmentSink
@@ -89,28 +88,3 @@ def test_frames_are_steadied_while_those_before_wait_for_their_mean(tmp_path, ma
     assert [motion is None for motion in one] == [number % 4 == 0 for number in range(FRAMES)]
     assert threading.current_thread() not in moving.threads
     assert (tmp_path / "three.mkv").read_bytes() == (tmp_path / "one.mkv").read_bytes()
-
-
-def test_memory_of_frames_that_are_done_is_used_again(tmp_path, make_clip, monkeypatch):
-    """What the system has just cleared costs more than what is written into it."""
-    codes, light = [], []
-    whole, make = Selection.whole, SegmentSink.make
-
-    def pictures(*arguments):
-        picture = whole(*arguments)
-        codes.append(picture.rgb)
-        return picture
-
-    def made(sink, picture, linear):
-        light.append(linear)
-        return make(sink, picture, linear)
-
-    monkeypatch.setattr(Selection, "whole", pictures)
-    monkeypatch.setattr(SegmentSink, "make", made)
-    monkeypatch.setattr(hardware, "cpu_threads", lambda: 1)
-    with bright_engine_on_gpu() as engine:
-        convert_video(make_clip(frames=24), tmp_path / "out.mkv", Runner(engine), LOSSLESS)
-    assert len(codes) == len(light) == 24
-    # All are still held here, so that arrays at one place are one array.
-    assert len({each.ctypes.data for each in light}) <= workers_for(1, processor_is_free=True).last
-    assert len({each.ctypes.data for each in codes}) < 12
