@@ -7,7 +7,9 @@ give what the functions' bodies in the file say, so the file needs no rewriting 
 
 from __future__ import annotations
 
+import os
 import threading
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +88,7 @@ class OpenVinoEngine(Engine):
         """
         try:
             with without_openvino_telemetry():
-                import openvino
+                import openvino  # noqa: F401
         except (ImportError, OSError) as error:
             raise MissingDependency(
                 f"openvino cannot be imported ({one_line(error)}); {packages.install_line(EXTRA)}"
@@ -101,8 +103,7 @@ class OpenVinoEngine(Engine):
             "INFERENCE_NUM_THREADS": threads,
         }
         try:
-            core = openvino.Core()
-            core.add_extension(_conversions())
+            core = _core()
             with held():  # what Ctrl-C raises in a converter would be an operator that cannot be converted
                 read = core.read_model(str(model.path))
             self._request = core.compile_model(read, "CPU", settings).create_infer_request()
@@ -144,6 +145,29 @@ class OpenVinoEngine(Engine):
 
     def _close(self) -> None:
         del self._request
+
+
+_MAKING_CORE = threading.Lock()
+
+
+def _core() -> Any:
+    """This process's OpenVINO, with our converters: one that is never given up, whatever models come and go.
+
+    On Linux each Core gives the thread that first compiles with it a signal stack of its own, and takes it back at its
+    end. Of two that end in the order of their beginning, or of one that ends in another thread, a stack stays in use
+    that is no longer there, and the next signal that Python handles, Ctrl-C for one, is the end of the process.
+    """
+    with _MAKING_CORE:
+        return _core_of(os.getpid())  # a forked child has none of the threads of its parent's
+
+
+@cache
+def _core_of(process: int) -> Any:
+    import openvino
+
+    core = openvino.Core()
+    core.add_extension(_conversions())
+    return core
 
 
 def _conversions() -> list[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import subprocess
 import sys
 import types
 from collections.abc import Callable
@@ -104,6 +105,33 @@ def test_ctrl_c_while_openvino_reads_a_model_is_no_model_that_cannot_be_read(
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job of a shell inherits it ignored
     with pytest.raises(KeyboardInterrupt):
         load_engine(model_file, "auto", CPU)
+
+
+AFTER_MODELS = """
+import signal, sys, threading
+from dcdr_deploy.engines import EngineOptions, load_engine
+
+first, second = (load_engine(sys.argv[1], sys.argv[2], EngineOptions(device="cpu", threads=1)) for _ in range(2))
+for engine in (first, second):
+    if sys.argv[3] == "by another thread":
+        thread = threading.Thread(target=engine.close)
+        thread.start()
+        thread.join()
+    else:
+        engine.close()
+signal.signal(signal.SIGINT, lambda *_: print("handled"))
+signal.raise_signal(signal.SIGINT)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signal stacks are those of POSIX")
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+@pytest.mark.parametrize("closed", ["in their order", "by another thread"])
+def test_signals_are_handled_after_models_have_gone(model_file: Path, backend: str, closed: str):
+    pytest.importorskip(backend)
+    command = [sys.executable, "-c", AFTER_MODELS, str(model_file), backend, closed]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (0, "handled\n"), done.stderr
 
 
 @pytest.mark.parametrize("inline", [False, True], ids=["functions", "inlined"])
