@@ -11,24 +11,12 @@ import hypothesis
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
-from crashed_workers import (
-    pytest_configure,
-    pytest_handlecrashitem,
-    pytest_terminal_summary,
-    pytest_xdist_make_scheduler,
-)
+from crashed_workers import pytest_handlecrashitem, pytest_xdist_make_scheduler
 from gain_net import write_gain_net
 from PIL import Image
 from small_models import make_model, model_file
 
-__all__ = [
-    "make_model",
-    "model_file",
-    "pytest_configure",
-    "pytest_handlecrashitem",
-    "pytest_terminal_summary",
-    "pytest_xdist_make_scheduler",
-]
+__all__ = ["make_model", "model_file", "pytest_handlecrashitem", "pytest_xdist_make_scheduler"]
 
 # How long an example takes is a matter of the machine, not of what holds.
 hypothesis.settings.register_profile("any machine", deadline=None)
