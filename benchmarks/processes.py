@@ -6,11 +6,12 @@ import os
 import signal
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+from dcdr_deploy.system.interrupts import held
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ def limited(
         OSError: it cannot be started.
     """
     with ExitStack() as at_the_end:
-        with _signals_held(), log.open("wb") as file:
+        with held(), log.open("wb") as file:  # none comes before its end is certain
             process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
@@ -86,28 +87,6 @@ def limited(
             return process.wait(max(seconds, 0))
         except subprocess.TimeoutExpired:
             return None
-
-
-@contextmanager
-def _signals_held() -> Iterator[None]:
-    """Let signals that a function handles, which may raise, wait for the end of the block.
-
-    So none comes between a process's start and the moment from which its end is certain.
-    """
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    handlers = {number: signal.getsignal(number) for number in numbers if callable(signal.getsignal(number))}
-    if threading.current_thread() is not threading.main_thread():  # which alone handles signals
-        handlers = {}
-    came: list[int] = []
-    for number in handlers:
-        signal.signal(number, lambda number, _: came.append(number))
-    try:
-        yield
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-        for number in came[:1]:
-            signal.raise_signal(number)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -16,6 +16,8 @@ from gain_net import write_gain_net
 from PIL import Image
 from small_models import make_model, model_file
 
+from dcdr_deploy.system.interrupts import SIGNALS
+
 __all__ = ["make_model", "model_file", "pytest_handlecrashitem", "pytest_xdist_make_scheduler"]
 
 # How long an example takes is a matter of the machine, not of what holds.
@@ -27,7 +29,6 @@ MakePicture = Callable[..., Path]
 Dcdr = Callable[..., Result]
 
 
-SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name)]
 HANDLERS = {number: signal.getsignal(number) for number in SIGNALS}
 
 

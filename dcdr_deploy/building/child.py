@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import tempfile
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ import dcdr_deploy
 from dcdr_deploy import errors
 from dcdr_deploy.errors import DcdrError, EngineError
 from dcdr_deploy.system.children import SAFE_PATH, module_command
+from dcdr_deploy.system.interrupts import name_of
 from dcdr_deploy.system.progress import Event, Listener
 
 COMMAND = module_command("dcdr_deploy.building.worker")
@@ -125,7 +125,7 @@ def _death(code: int) -> str:
     """Return in words how a child ended that gave no result."""
     if code >= 0:
         return f"ended early (exit code {code})"
-    name = signal.Signals(-code).name if -code in signal.valid_signals() else f"signal {-code}"
+    name = name_of(-code)
     hint = ", perhaps for lack of memory" if name == "SIGKILL" else ""
     return f"crashed ({name}{hint})"
 

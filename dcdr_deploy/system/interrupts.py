@@ -1,4 +1,4 @@
-"""Signals while a library runs that calls Python back.
+"""Signals: which ask a process to end, what they are called, and how they wait.
 
 Python runs a signal's handler in whatever Python code comes next. Within a callback that is the callback's, and what
 the handler raises there becomes one of the library's own errors, or is lost: Ctrl-C would be taken for a model that
@@ -14,7 +14,16 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-_NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")  # not every system has all
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name))
+"""Those by which people, terminals and systems ask a process to end; not every system has all."""
+
+
+def name_of(number: int) -> str:
+    """Return ``"SIGKILL"`` and the like; ``"signal 35"`` for one without a name."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 @contextmanager
@@ -34,7 +43,7 @@ def held() -> Iterator[None]:
         came.append(number)
 
     try:
-        for number in (getattr(signal, name) for name in _NAMES if hasattr(signal, name)):
+        for number in SIGNALS:
             handler = signal.getsignal(number)
             if callable(handler):
                 handlers[number] = handler

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import signal
-from contextlib import suppress
 from typing import Any
 
 import pytest
+
+from dcdr_deploy.system.interrupts import name_of
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -33,9 +33,5 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 def pytest_handlecrashitem(report: Any) -> None:
     """Say of a process how it ended, of which xdist only knows that nothing comes from it any more."""
     status = report.node.gateway._io.popen.wait(60)
-    how = f"exit status {status}"
-    if status < 0:
-        how = f"signal {-status}"
-        with suppress(ValueError):
-            how = signal.Signals(-status).name
+    how = name_of(-status) if status < 0 else f"exit status {status}"
     report.longrepr += f": {how}"

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from dcdr_deploy.system.interrupts import held
+from dcdr_deploy.system.interrupts import held, name_of
 
 
 @pytest.fixture(autouse=True)
@@ -59,3 +59,8 @@ def test_threads_that_no_signal_meets_need_nothing():
     thread.start()
     thread.join()
     assert ran == [signal.default_int_handler]
+
+
+@pytest.mark.parametrize(("number", "name"), [(int(signal.SIGTERM), "SIGTERM"), (40, "signal 40"), (999, "signal 999")])
+def test_a_signal_is_called_by_its_name_where_it_has_one(number: int, name: str):
+    assert name_of(number) == name

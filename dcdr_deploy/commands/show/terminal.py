@@ -10,10 +10,10 @@ import threading
 import time
 from types import FrameType
 
+from dcdr_deploy.system.interrupts import SIGNALS
+
 _AT_ONCE = 3.0
 """Seconds within which further interrupts belong to the first: cleaning up is not cleaned up itself."""
-
-_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
 
 
 def prepare_process() -> None:
@@ -36,10 +36,9 @@ def _prepare_streams() -> None:
 def _prepare_signals() -> None:
     """Treat the end of a terminal or of a batch job like Ctrl-C: what is unfinished goes, what is done stays."""
     interrupt = _Interrupt()
-    for name in _SIGNALS:
-        number = getattr(signal, name, None)
+    for number in SIGNALS:
         # Whoever started us may have had a signal ignored (nohup, a shell's background job); that stays so.
-        if number is not None and signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
+        if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
             signal.signal(number, interrupt)
 
 
@@ -47,9 +46,8 @@ def ignore_signals() -> None:
     """Let nothing disturb the end of a process that was interrupted: Python gives signals back before it is over."""
     if threading.current_thread() is not threading.main_thread():
         return
-    for name in _SIGNALS:
-        number = getattr(signal, name, None)
-        if number is not None and isinstance(signal.getsignal(number), _Interrupt):
+    for number in SIGNALS:
+        if isinstance(signal.getsignal(number), _Interrupt):
             signal.signal(number, signal.SIG_IGN)
 
 
