@@ -186,7 +186,7 @@ class Ledger:
         Raises:
             StopError: it is the last of several that the next files would meet too, or the list cannot be written.
         """
-        failure = Failure(job.source, str(error), type(error).__name__)
+        failure = Failure.of(job.source, error)
         self._failures.append(failure)
         self._listener(FileFailed(failure=failure))
         self._write_failure(failure)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dcdr_deploy.errors import DcdrError
 from dcdr_deploy.modelfile.metadata import RELATIVE
 from dcdr_deploy.run.recovery import Recovery
 from dcdr_deploy.run.runner import RunStatistics
@@ -14,7 +15,7 @@ from dcdr_deploy.run.video.reports import VideoReport
 
 @dataclass(frozen=True)
 class Failure:
-    """A file of a folder run that could not be converted.
+    """A file that could not be converted.
 
     Attributes:
         source: the input.
@@ -25,6 +26,11 @@ class Failure:
     source: Path
     error: str
     kind: str
+
+    @classmethod
+    def of(cls, source: Path, error: DcdrError) -> Failure:
+        """Return the failure that an error is to a file."""
+        return cls(source, str(error), type(error).__name__)
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain data for JSON."""

@@ -157,7 +157,7 @@ class Console(Display):
             yield
         except DcdrError as error:
             if self._as_json:
-                self._print_failed(Failure(source, str(error), type(error).__name__))
+                self._print_failed(Failure.of(source, error))
             raise
 
     def left_out(self, suffixes: Mapping[str, int]) -> None:
