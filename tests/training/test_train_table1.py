@@ -7,6 +7,7 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from table1_networks import TINY
@@ -113,6 +114,32 @@ def test_hdrcnns_loss_counts_clipped_pixels_and_no_change_of_exposure_in_reflect
     negative = (truth - 1).requires_grad_()
     illumination_reflectance(negative, truth, clipped, peak=8.0).backward()
     assert torch.isfinite(negative.grad).all()
+
+
+def test_hdrcnns_illumination_is_the_low_pass_of_its_public_code() -> None:
+    """13 taps: roots of the normal distribution's mass in equal parts of -(2 + 5/26) to 2 + 5/26 deviations."""
+    edges = np.linspace(-1, 1, 14) * (2 + 5 / 26) / math.sqrt(2)
+    taps = np.sqrt(np.diff([math.erf(edge) for edge in edges]))
+    taps /= taps.sum()
+    truth = torch.full((1, 3, 32, 32), 1 / 8)
+    prediction = truth.clone()
+    prediction[..., 16] = 2 / 8
+    stop = math.log((2 + 1 / 255) / (1 + 1 / 255))
+    reflectance = -taps
+    reflectance[6] += 1
+    expected = 0.5 * stop**2 * ((taps**2).sum() + (reflectance**2).sum()) / 32
+    found = illumination_reflectance(prediction, truth, torch.ones_like(truth), peak=8.0)
+    assert found.item() == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize(("code", "weight"), [(0.95, 0.0), (0.96, 0.2), (0.975, 0.5), (1.0, 1.0)])
+def test_hdrcnns_loss_sets_in_at_code_0_95(code: float, weight: float) -> None:
+    """HDRCNN, eq. 2: alpha = max(0, max_c D - tau) / (1 - tau), tau = 0.95."""
+    truth = torch.full((1, 3, 16, 16), 0.1)
+    sdr = torch.full_like(truth, 0.2)
+    sdr[:, 1] = code
+    whole = illumination_reflectance(truth * 2, truth, torch.ones_like(truth), peak=8.0)
+    assert illumination_reflectance(truth * 2, truth, sdr, peak=8.0).item() == pytest.approx(weight * whole.item(), abs=1e-6)
 
 
 def test_fhdrs_loss_weighs_the_dark_more_than_ours() -> None:
