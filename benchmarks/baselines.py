@@ -52,7 +52,7 @@ def bt2446_c(linear: FloatImage, peak: float) -> FloatImage:
     k1 = 0.83802, k2 = 15.09968, k3 = 0.74204, k4 = 78.99439 and Y_ip = 58.5 / k1.
     """
     k1, k2, k3, k4, inflection = 0.83802, 15.09968, 0.74204, 78.99439, 58.5 / 0.83802
-    percent = np.clip(luminance(linear), 0, 1.09) * 100
+    percent = np.maximum(luminance(linear), 0) * 100
     above = inflection * (np.exp((percent - k4) / k2) + k3)
     nits = np.where(percent < 58.5, percent / k1, above)
     return _rescaled(linear, np.minimum(nits / SDR_NITS, peak))
@@ -64,10 +64,9 @@ def reinhard(linear: FloatImage, peak: float) -> FloatImage:
     L_d = L (1 + L / w^2) / (1 + L), scaled so that L = w gives 1; solved for L. Low light is scaled so that it stays.
     """
     display = np.clip(luminance(linear), 0, 1)
-    # L^2 / w^2 + (1 - d) L - d = 0
+    # L^2 / w^2 + (1 - d) L - d = 0, solved without a difference, of which single precision leaves nothing in the dark.
     inner = (1 - display) ** 2 + 4 * display / peak**2
-    light = peak**2 / 2 * ((display - 1) + np.sqrt(inner))
-    return _rescaled(linear, light)
+    return _rescaled(linear, 2 * display / (1 - display + np.sqrt(inner)))
 
 
 def channel_ratios(linear: FloatImage, peak: float, reach: float = 24.0) -> FloatImage:

@@ -3,6 +3,9 @@
 Compared is every point of the scene in one frame with the same point in the frame before, to which a known motion
 leads; papers call it warping error. In areas that had clipped the SDR picture says nothing of the light, so that what
 changes there from frame to frame is of the method's making, save for what changes in the input itself.
+
+Between pixels the frame before is interpolated, linearly, which evens out errors as fine as a pixel: half way between
+four, a deviation of such errors comes out as 0.79 of itself.
 """
 
 from __future__ import annotations

@@ -121,6 +121,13 @@ def test_delta_itp_of_grays_is_that_of_their_pq_codes() -> None:
     assert itp_distance(red, green)[0] > 50
 
 
+def test_itp_of_a_colour_is_the_one_that_colour_science_prints() -> None:
+    """The example of colour.RGB_to_ICtCp (BT.2100), BT.2020 in cd/m2; T is half of Ct (ITU-R BT.2124-0, annex 1)."""
+    to_bt2020 = [[0.6274, 0.3293, 0.0433], [0.0691, 0.9195, 0.0114], [0.0164, 0.0880, 0.8956]]
+    light = np.linalg.solve(to_bt2020, [0.45620519, 0.03081071, 0.04091952])
+    np.testing.assert_allclose(itp_codes(light[None])[0], [0.07351364, 0.00475253 / 2, 0.09351596], atol=1e-8)
+
+
 def test_the_region_is_that_of_the_evaluation() -> None:
     held = picture(unknown=3)
     found = np.zeros(held.known.shape, bool)

@@ -58,6 +58,13 @@ def test_points_are_followed_along_the_motion() -> None:
     assert measured(moving).stops > 0.5
 
 
+def test_between_pixels_the_finest_errors_come_out_smaller() -> None:
+    """A mean of four has a quarter of the variance: half of 1 + 1/4 is measured."""
+    found = measured([noise(number, 0.1) for number in range(6)], places=STILL + np.float32(0.5))
+    assert found.variance == pytest.approx(0.01 * (1 + 1 / 4) / 2, rel=0.05)
+    assert found.count == 5 * (SIZE[0] - 1) * (SIZE[1] - 1)
+
+
 def test_only_points_that_had_clipped_in_both_frames_count() -> None:
     clipped = np.zeros(SIZE, np.float32)
     clipped[10:20, 10:20] = 1

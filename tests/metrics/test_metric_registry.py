@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dcdr_deploy.errors import InputError
-from dcdr_deploy.metrics import registry
+from dcdr_deploy.metrics import pu21, registry
 from dcdr_deploy.metrics.pair import Pair
 from dcdr_deploy.metrics.psnr import psnr_l, psnr_mu
 from dcdr_deploy.metrics.registry import ALL, HIGHER, METRICS, PAPER, SETS, chosen_metrics
@@ -83,6 +83,12 @@ def test_psnr_is_that_of_the_library():
 def test_psnr_of_a_known_error():
     truth = np.full((32, 32, 3), 0.5, np.float32)
     assert score("psnr-l", truth + np.float32(0.1), truth) == pytest.approx(20.0, abs=1e-4)
+
+
+def test_pu21_psnr_of_a_known_error_has_a_peak_of_256():
+    """As its authors compute it: the range of SDR displays, not the 595 of 10,000 cd/m2."""
+    truth, brighter = (np.full((32, 32, 3), pu21.decode(np.array(code)), np.float32) for code in (200.0, 225.6))
+    assert METRICS["pu21-psnr"].score(Pair(brighter, truth, nits=1.0), None) == pytest.approx(20.0, abs=1e-4)
 
 
 @pytest.mark.parametrize("name", ["psnr-l-ntire21", "psnr-mu5000-ntire21"])
