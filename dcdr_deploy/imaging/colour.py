@@ -15,6 +15,7 @@ from dcdr_deploy.imaging.encoding import Encoding
 from dcdr_deploy.imaging.transfer import linear_to_srgb
 
 _SPACE = slice(16, 20)  # of an ICC profile: the colour space of its data
+_SAME_COLOURS = 2  # codes of 8 bits, in the mean: out of gamut LittleCMS is some off in single channels
 _ROWS_AT_ONCE = 64  # keeps the float copies of a 4K frame within the processor's cache
 
 
@@ -57,13 +58,16 @@ def to_srgb(colour: NDArray[Any], declared: Declared) -> Converted:
     if encoding.is_srgb and encoding.profile is None:
         return Converted(_as_srgb(colour), encoding, f"sRGB by {encoding.by}")
     report = f"{encoding.name} by {encoding.by}, converted to sRGB"
-    # A 16-bit picture keeps its depth where a profile has a matrix beside its tables.
-    if encoding.profile is None or (encoding.curves and colour.dtype == np.uint16):
+    if encoding.profile is None:
         return Converted(by_encoding(colour, encoding), encoding, report)
-    reduced = " at 8 bits" if colour.dtype == np.uint16 else ""
+    deep = colour.dtype == np.uint16
+    reduced = " at 8 bits" if deep else ""
     if colour.ndim == 2 and encoding.profile[_SPACE] == b"RGB ":  # JPEG writers drop the colour, not the profile
         colour = _gray_to_rgb(colour)
     try:
+        # A 16-bit picture keeps its depth where a profile has a matrix beside its tables that says what they say.
+        if deep and encoding.curves and _matrix_agrees(encoding, encoding.profile, channels):
+            return Converted(by_encoding(colour, encoding), encoding, report)
         pixels = _apply_littlecms(_to_eight_bits(colour), encoding.profile)
     except icc.BrokenProfileError as error:
         # What the profile cannot say, another statement may.
@@ -71,6 +75,19 @@ def to_srgb(colour: NDArray[Any], declared: Declared) -> Converted:
         notes = (*without.encoding.notes, f"ICC profile ignored: {error}")
         return replace(without, encoding=replace(without.encoding, icc=f"ignored: {error}", notes=notes))
     return Converted(pixels, replace(encoding, icc=encoding.icc + reduced), report + reduced)
+
+
+def _matrix_agrees(encoding: Encoding, profile: bytes, channels: int) -> bool:
+    """Whether curves and matrix of a profile lead where its tables lead; in some they are only a stand-in.
+
+    Raises:
+        BrokenProfileError: LittleCMS cannot apply the tables.
+    """
+    steps = np.linspace(0, 255, 9).astype(np.uint8)
+    grid = np.stack(np.meshgrid(*[steps] * channels), axis=-1).reshape(1, -1, channels)
+    asked = grid[..., 0] if channels == 1 else grid
+    difference = by_encoding(asked, encoding).astype(np.int16) - _apply_littlecms(asked, profile)
+    return float(np.abs(difference).mean()) <= _SAME_COLOURS
 
 
 def to_linear(colour: NDArray[np.uint16], encoding: Encoding) -> NDArray[np.float32]:

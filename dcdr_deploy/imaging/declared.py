@@ -217,27 +217,39 @@ def _by_srgb(declared: Declared, channels: int) -> Encoding | None:
 
 
 def _by_gamma(declared: Declared, channels: int) -> Encoding | None:
-    if declared.gamma is None and declared.chromaticities is None:
+    stated = {"gAMA": declared.gamma, "cHRM": declared.chromaticities}
+    notes: list[str] = []
+    exponent = None
+    if declared.gamma is not None:
+        exponent = 1 / declared.gamma if declared.gamma > 0 else 0.0
+        if not _GAMMA_RANGE[0] <= exponent <= _GAMMA_RANGE[1]:
+            if declared.chromaticities is None:
+                raise _PassedOver(f"a gamma of {declared.gamma:g}")
+            notes.append(f"gAMA chunk ignored: a gamma of {declared.gamma:g}")
+            exponent, stated["gAMA"] = None, None
+    by = " and ".join(kind for kind, value in stated.items() if value is not None)
+    if not by:
         return None
     colours = declared.chromaticities or p.REC709
-    exponent = None if declared.gamma is None else 1 / declared.gamma if declared.gamma > 0 else 0.0
     curve: Curve
-    if exponent is None or (p.is_rec709(colours) and _SRGB_GAMMA[0] < exponent < _SRGB_GAMMA[1]):
-        # 2.2 is the standard's own value for sRGB, written for want of an sRGB chunk, too; libpng takes it so.
+    if exponent is None or _is_srgb_gamma(exponent, colours):
         curve, name = _srgb, "sRGB's curve"
-    elif _GAMMA_RANGE[0] <= exponent <= _GAMMA_RANGE[1]:
-        curve, name = _power(exponent), "linear" if abs(exponent - 1) < 1e-3 else f"gamma {exponent:.4g}"
     else:
-        raise _PassedOver(f"a gamma of {declared.gamma:g}")
-    notes: tuple[str, ...] = ()
+        curve, name = _power(exponent), "linear" if abs(exponent - 1) < 1e-3 else f"gamma {exponent:.4g}"
     try:
         matrix = _matrix(colours, channels)
     except p.ImpossiblePrimariesError as reason:  # the curve may be right all the same
-        colours, matrix, notes = p.REC709, None, (f"cHRM chunk ignored: {reason}",)
-    by = " and ".join(
-        kind for kind, value in (("gAMA", declared.gamma), ("cHRM", declared.chromaticities)) if value is not None
-    )
-    return Encoding(f"{p.name_of(colours)}, {name}", by, (curve,), matrix, notes=notes)
+        colours, matrix = p.REC709, None
+        notes.append(f"cHRM chunk ignored: {reason}")
+    return Encoding(f"{p.name_of(colours)}, {name}", by, (curve,), matrix, notes=tuple(notes))
+
+
+def _is_srgb_gamma(exponent: float, colours: p.Chromaticities) -> bool:
+    """Whether a gamma stands for sRGB's curve: 2.2 beside its primaries, which writers state for want of a better word.
+
+    libpng takes gAMA so. ImageMagick writes the primaries of sRGB into TIFF, where no curve means 2.2.
+    """
+    return p.is_rec709(colours) and _SRGB_GAMMA[0] < exponent < _SRGB_GAMMA[1]
 
 
 def _by_exif(declared: Declared, channels: int) -> Encoding | None:
@@ -262,6 +274,8 @@ def _by_tiff(declared: Declared, channels: int) -> Encoding | None:
     else:
         exponent = declared.tiff_gamma or TIFF_GAMMA
         curves, name = (_power(exponent),), f"gamma {exponent:.4g}"
+        if _is_srgb_gamma(exponent, colours or p.REC709):
+            curves, name = (_srgb,), "sRGB's curve"
     chromaticities = colours or p.REC709
     return Encoding(
         f"{p.name_of(chromaticities)}, {name}", "TIFF colorimetry tags", curves, _matrix(chromaticities, channels)

@@ -13,16 +13,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcdr_deploy.imaging import h273
+from dcdr_deploy.imaging import primaries as p
 from dcdr_deploy.imaging.h273 import Curve
 
 _PQ_WORDS = re.compile(r"\bPQ\b|\bST ?2084\b|2100[_ ]PQ", re.IGNORECASE)
 _HLG_WORDS = re.compile(r"\bHLG\b|\bB67\b|2100[_ ]HLG", re.IGNORECASE)
 _HEADER_SIZE = 128
-_SPACE, _PCS, _SIGNATURE = slice(16, 20), slice(20, 24), slice(36, 40)
+_CLASS, _SPACE, _PCS, _SIGNATURE = slice(12, 16), slice(16, 20), slice(20, 24), slice(36, 40)
+_NO_COLOUR_SPACE = (b"link", b"abst", b"nmcl")  # classes that may not be embedded (ICC.1:2022, 7.2.5)
 _LUT_TAGS = (b"A2B0", b"A2B1")
 _COLUMNS = (b"rXYZ", b"gXYZ", b"bXYZ")
 _CURVES = (b"rTRC", b"gTRC", b"bTRC")
 _LARGEST_CURVE = 65536
+_WHITE_TOLERANCE = 0.4  # of the colorants' sum beside D50: that of D65 has 1.32 times its Z
 _PARAMETERS = (1, 3, 4, 5, 7)  # numbers in a parametric curve, by function type (table 65)
 
 # Linear sRGB -> XYZ relative to D50: the colorants of the sRGB profile of the IEC 61966-2-1 authors, Bradford-adapted.
@@ -69,6 +72,8 @@ def parse(data: bytes) -> Profile:
     """
     if len(data) < _HEADER_SIZE + 4 or data[_SIGNATURE] != b"acsp":
         raise BrokenProfileError("not an ICC profile")
+    if data[_CLASS] in _NO_COLOUR_SPACE:
+        raise BrokenProfileError(f"class {data[_CLASS].decode('latin-1')!r} describes no colour space")
     tags = _tag_table(data)
     space = data[_SPACE].decode("latin-1").strip()
     has_lut = any(tag in tags for tag in _LUT_TAGS)
@@ -78,7 +83,7 @@ def parse(data: bytes) -> Profile:
         curves = tuple(_curve(tags[tag]) for tag in _CURVES)
         matrix = _to_linear_srgb(np.stack([_xyz(tags[tag]) for tag in _COLUMNS], axis=1))
     elif space == "GRAY" and b"kTRC" in tags:
-        curves = (_curve(tags[b"kTRC"]),)
+        curves = (_gray_curve(tags[b"kTRC"], data[_PCS]),)
     return Profile(space, _description(tags.get(b"desc", b"")), curves, matrix, has_lut, _cicp(tags.get(b"cicp", b"")))
 
 
@@ -124,14 +129,35 @@ def _fixed(tag: bytes, offset: int, count: int) -> NDArray[np.float64]:
 
 
 def _to_linear_srgb(columns: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Device RGB -> linear sRGB, both relative to the D50 of the profile connection space."""
-    matrix = np.linalg.solve(SRGB_TO_PCS, columns)
-    white = matrix.sum(axis=1)
-    if not np.all(np.isfinite(white)) or np.any(np.abs(white - 1) > 0.25):
+    """Device RGB -> linear sRGB, both relative to the D50 of the profile connection space.
+
+    Colorants are rounded, and those of some displays' profiles add up to D65 instead of D50: they are adapted, so that
+    neutrals stay neutral.
+    """
+    white, pcs_white = columns.sum(axis=1), SRGB_TO_PCS.sum(axis=1)
+    if not np.all(np.isfinite(white)) or np.any(np.abs(white / pcs_white - 1) > _WHITE_TOLERANCE):
         raise BrokenProfileError("colorants that do not add up to white")
-    # Colorants are rounded, and some old profiles are not quite adapted to D50: keep neutrals neutral.
-    balanced: NDArray[np.float64] = matrix / white[:, None]
-    return balanced
+    adapted = p.adaptation(_xy(white), _xy(pcs_white)) @ columns / white[1]
+    matrix: NDArray[np.float64] = np.linalg.solve(SRGB_TO_PCS, adapted)
+    return matrix
+
+
+def _xy(xyz: NDArray[np.float64]) -> tuple[float, float]:
+    return float(xyz[0] / xyz.sum()), float(xyz[1] / xyz.sum())
+
+
+def _gray_curve(tag: bytes, pcs: bytes) -> Curve:
+    """A gray profile's curve leads to the neutral axis of its connection space: to Y, or to L* of CIELAB (F.2)."""
+    curve = _curve(tag)
+    if pcs != b"Lab ":
+        return curve
+    return lambda x: _luminance_of_lightness(curve(x))
+
+
+def _luminance_of_lightness(lightness: NDArray[np.float64]) -> NDArray[np.float64]:
+    """L*/100 -> Y, both in [0, 1] (CIE 15:2004, 8.2.1)."""
+    root = (100 * lightness + 16) / 116
+    return np.where(root > 6 / 29, root**3, (root - 4 / 29) * 108 / 841)
 
 
 def _curve(tag: bytes) -> Curve:

@@ -188,6 +188,34 @@ def test_broken_words_are_noted_and_the_next_one_holds(read):
         assert any("ignored" in note for note in frame.metadata["notes"])
     half_right = read(png_bytes(RGB, 2, gama(1.0) + chrm((0.3,) * 8), depth=8))
     assert near(half_right.pixels, converted(RGB, lambda x: x))
+    other_half = read(png_bytes(RGB, 2, gama(0) + chrm(p.ADOBE_RGB), depth=8))
+    assert near(other_half.pixels, converted(RGB, srgb_to_linear, p.ADOBE_RGB))
+    assert "gAMA chunk ignored: a gamma of 0" in other_half.metadata["notes"]
+
+
+WORDS = [gama(1.0), chrm(p.ADOBE_RGB), cicp(9, 1), iccp(matrix_profile("display-p3", gamma_curve(1.8)))]
+
+
+@pytest.mark.parametrize("extra", WORDS)
+def test_colour_chunks_with_a_wrong_checksum_say_nothing(read, extra):
+    broken = extra[:-1] + bytes([extra[-1] ^ 1])
+    frame = read(png_bytes(RGB, 2, broken, depth=8))
+    np.testing.assert_array_equal(frame.pixels, RGB)
+    assert any("wrong checksum" in note for note in frame.metadata["notes"])
+
+
+@pytest.mark.parametrize("extra", [word for word in WORDS if b"cICP" not in word])
+def test_colour_chunks_behind_the_pixels_say_nothing(read, extra):
+    plain = png_bytes(RGB, 2, depth=8)
+    frame = read(plain[:-12] + extra + plain[-12:])
+    np.testing.assert_array_equal(frame.pixels, RGB)
+    assert any("after the image data" in note for note in frame.metadata["notes"])
+
+
+def test_pq_is_refused_wherever_its_chunk_stands(read):
+    plain = png_bytes(RGB, 2, depth=8)
+    with pytest.raises(InputError, match="HDR picture already"):
+        read(plain[:-12] + cicp(9, 16) + plain[-12:])
 
 
 @pytest.mark.parametrize(
@@ -370,6 +398,11 @@ def test_transfer_function_and_primaries_of_tiff_are_followed(read, samples, thr
 def test_primaries_without_a_transfer_function_have_the_standards_gamma(read):
     frame = read(tifffile_bytes(DEEP, photometric="rgb", extratags=colorimetry(p.ADOBE_RGB)))
     assert near(frame.pixels, converted(DEEP, power(2.2), p.ADOBE_RGB))
+
+
+def test_the_primaries_of_srgb_without_a_transfer_function_leave_the_codes(read):
+    frame = read(tifffile_bytes(DEEP, photometric="rgb", extratags=colorimetry(p.REC709)))  # as ImageMagick writes
+    np.testing.assert_array_equal(frame.pixels, DEEP)
 
 
 def test_a_table_of_another_length_is_noted(read):

@@ -170,6 +170,59 @@ def test_cmyk_goes_through_its_profile(read):
     assert frame.pixels[5, 20].max() <= 2
 
 
+def swapping_table() -> bytes:
+    """lut16 (ICC.1, 10.10) from linear device RGB to XYZ with R, G, B taken for G, B, R, of sRGB's primaries."""
+    columns = rgb_to_xyz(PRIMARIES["srgb"], adapted=True)
+    corners = np.stack(np.meshgrid(*[np.arange(2.0)] * 3, indexing="ij"), axis=-1)[..., [1, 2, 0]] @ columns.T
+    identity = struct.pack(">9i", 65536, 0, 0, 0, 65536, 0, 0, 0, 65536)
+    ramps = struct.pack(">6H", *[0, 65535] * 3)
+    nodes = np.rint(corners * 32768).astype(">u2").tobytes()
+    return b"mft2\0\0\0\0" + bytes((3, 3, 2, 0)) + identity + struct.pack(">2H", 2, 2) + ramps + nodes + ramps
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_tables_hold_where_the_matrix_beside_them_says_something_else(read, dtype):
+    plain = matrix_profile("srgb", gamma_curve(1.0))
+    count = int.from_bytes(plain[128:132], "big")
+    tags = {}
+    for at in range(132, 132 + 12 * count, 12):
+        name, offset, size = struct.unpack_from(">4sII", plain, at)
+        tags[name] = plain[offset : offset + size]
+    profile = bytearray(icc_profile("RGB", {**tags, b"A2B0": swapping_table()}))
+    profile[8:12] = b"\x02\x40\0\0"
+    samples = smooth_rgb(dtype)
+    packed = chunk(b"iCCP", b"n\0\0" + zlib.compress(bytes(profile)))
+    frame = read(png_bytes(samples, 2, packed, depth=8 * np.dtype(dtype).itemsize))
+    expected = linear_to_srgb(samples[..., [1, 2, 0]] / np.iinfo(dtype).max) * 255
+    difference = np.abs(frame.pixels / (np.iinfo(frame.pixels.dtype).max / 255) - expected)
+    assert difference.mean() < 1
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_gray_profiles_of_a_lab_space_have_the_curve_of_lightness(read, dtype):
+    profile = gray_profile(gamma_curve(1.0))
+    profile = profile[:20] + b"Lab " + profile[24:]
+    top = np.iinfo(dtype).max
+    ramp = np.linspace(0, top, 256).astype(dtype)[None].repeat(4, axis=0)
+    packed = chunk(b"iCCP", b"n\0\0" + zlib.compress(profile))
+    frame = read(png_bytes(ramp, 0, packed, depth=8 * np.dtype(dtype).itemsize))
+    lightness = 100.0 * ramp[0] / top
+    luminance = np.where(lightness > 8, ((lightness + 16) / 116) ** 3, lightness * 27 / 24389)  # CIE 15
+    assert np.abs(frame.pixels[0, :, 0] / top - linear_to_srgb(luminance)).max() < 0.6 / 255
+
+
+def test_colorants_that_add_up_to_the_white_of_a_display_are_adapted(read):
+    unadapted = rgb_to_xyz(PRIMARIES["display-p3"]).T
+    tags = {
+        name: b"XYZ \0\0\0\0" + struct.pack(">3i", *(round(v * 65536) for v in column))
+        for name, column in zip((b"rXYZ", b"gXYZ", b"bXYZ"), unadapted, strict=True)
+    }
+    tags |= dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), gamma_curve(2.2))
+    frame = read(pillow_bytes(smooth_rgb(), "PNG", icc_profile=icc_profile("RGB", tags)))
+    expected = by_formula(smooth_rgb(), "display-p3", lambda x: x**2.2)
+    assert np.abs(frame.pixels - expected).max() <= 1.5
+
+
 GOOD = matrix_profile("display-p3", gamma_curve(2.2))
 BROKEN = {
     "garbage": b"not a profile at all" * 20,
@@ -178,6 +231,7 @@ BROKEN = {
     "tag table beyond the end": GOOD[:128] + b"\xff\xff\xff\xff" + GOOD[132:],
     "unknown curve": GOOD.replace(b"curv", b"xxxx"),
     "colour space of another kind": cmyk_profile(),
+    "device link": GOOD[:12] + b"link" + GOOD[16:],
     "black colorants": matrix_profile("srgb", gamma_curve(2.2)).replace(b"XYZ \0\0\0\0", b"XYZ \0\0\0\0" + bytes(12)),
 }
 

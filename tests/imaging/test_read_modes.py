@@ -1,6 +1,7 @@
 """Every sample layout comes out as sRGB-encoded RGB with the expected numbers."""
 
 import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -81,6 +82,19 @@ def test_transparent_colour_and_palette_entry_become_alpha(read):
     image = Image.fromarray(RGB).quantize(16)
     frame = read(pillow_bytes(image, "PNG", transparency=3))
     np.testing.assert_array_equal(frame.alpha == 0, np.asarray(image) == 3)
+
+
+@pytest.mark.parametrize("depth", [1, 2, 4, 8])
+def test_a_transparent_gray_of_few_bits_becomes_alpha(read, depth):
+    top, codes = 2**depth - 1, (np.arange(8) % 2**depth).astype(np.uint8)
+    bits = codes[:, None] >> np.arange(depth - 1, -1, -1) & 1
+    row = b"\0" + np.packbits(bits).tobytes()
+    header = struct.pack(">IIBBBBB", 8, 1, depth, 0, 0, 0, 0)
+    key = chunk(b"tRNS", struct.pack(">H", 1))
+    pixels = chunk(b"IDAT", zlib.compress(row)) + chunk(b"IEND", b"")
+    frame = read(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + key + pixels)
+    assert frame.pixels[0, :, 1].tolist() == (codes.astype(int) * 255 // top).tolist()
+    assert (frame.alpha[0] == 0).tolist() == (codes == 1).tolist()
 
 
 def test_cmyk_without_profile_is_ink_on_white(read):

@@ -26,6 +26,9 @@ from dcdr_deploy.system.words import number_of
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _DECODER_CHUNKS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
+_PIXEL_CHUNKS = (b"IHDR", b"IDAT", b"IEND")
+_GRAY = 0  # colour type
+_COLOUR_CHUNKS = (b"iCCP", b"sRGB", b"gAMA", b"cHRM")  # cICP may say HDR, which is not to be read as SDR
 _PER_UNIT = 100_000  # gAMA and cHRM hold numbers times this
 _LONGEST_TEXT = 2**16
 _ICC_LIMIT = 2**25  # bytes; the largest real profiles (CMYK) have about 2 MB
@@ -51,14 +54,20 @@ def decode_png(data: bytes) -> Stored:
     """
     width, height, depth, colour_type = _header(data)
     check_size(width, height)
-    chunks = _chunks(data)
+    notes: list[str] = []
+    chunks = _chunks(data, notes)
     if depth == 16:
         stored = _decode_deep(data, chunks, width, height, colour_type)
     else:
         from PIL import PngImagePlugin
 
         _check_amount(data)  # Pillow leaves rows black that the data does not reach
-        stored = decode_with(PngImagePlugin.PngImageFile, _pixel_stream(data))
+        # Pillow compares the tRNS of gray with samples of 8 bits, whatever their depth: it is applied here.
+        kept = _DECODER_CHUNKS if colour_type != _GRAY else _PIXEL_CHUNKS
+        stored = decode_with(PngImagePlugin.PngImageFile, _pixel_stream(data, kept))
+        if colour_type == _GRAY:
+            stored.alpha = _transparent_gray(stored.colour, chunks.get(b"tRNS"), depth)
+    stored.notes += notes
     stored.declared = _declared(chunks)
     if b"eXIf" in chunks:
         block = exif_of_block(chunks[b"eXIf"])
@@ -95,16 +104,31 @@ def _walk(data: bytes) -> list[tuple[bytes, int, int]]:
     raise damaged("the file ends too early")
 
 
-def _chunks(data: bytes) -> dict[bytes, bytes]:
-    """The first body of each kind but IDAT. Raises ``UnreadableError`` for a wrong CRC in the chunks decoders use."""
+def _chunks(data: bytes, notes: list[str]) -> dict[bytes, bytes]:
+    """The first body of each kind but IDAT.
+
+    Chunks that no decoder needs are left out, and noted, where their CRC is wrong (PNG 13.2), and those of colours
+    where they come after the first IDAT (5.6).
+
+    Raises:
+        UnreadableError: a wrong CRC in the chunks decoders use.
+    """
     view = memoryview(data)
     bodies: dict[bytes, bytes] = {}
+    in_pixels = False
     for kind, offset, size in _walk(data):
         end = offset + size
         stated = int.from_bytes(view[end - 4 : end], "big")
-        if kind in _DECODER_CHUNKS and zlib.crc32(view[offset + 4 : end - 4]) != stated:
+        sound = zlib.crc32(view[offset + 4 : end - 4]) == stated
+        if kind in _DECODER_CHUNKS and not sound:
             raise damaged(f"wrong checksum in chunk {kind.decode('ascii')}")
-        if kind != b"IDAT":
+        if kind == b"IDAT":
+            in_pixels = True
+        elif not sound:
+            notes.append(f"{ascii(kind.decode('latin-1'))[1:-1]} chunk ignored: wrong checksum")
+        elif in_pixels and kind in _COLOUR_CHUNKS:
+            notes.append(f"{kind.decode('ascii')} chunk ignored: it comes after the image data")
+        else:
             bodies.setdefault(kind, bytes(view[offset + 8 : end - 4]))
     return bodies
 
@@ -149,7 +173,7 @@ def _decode_deep(data: bytes, chunks: dict[bytes, bytes], width: int, height: in
     mode, channels = _DEEP_MODE[colour_type]
     shape = (height, width) if channels == 1 else (height, width, channels)
     # tRNS is kept from OpenCV, whose versions differ on it, and applied here.
-    pixels = decode_with_opencv(_pixel_stream(data, keep=(b"IHDR", b"IDAT", b"IEND")), shape)
+    pixels = decode_with_opencv(_pixel_stream(data, keep=_PIXEL_CHUNKS), shape)
     if colour_type == 4:
         return Stored(np.ascontiguousarray(pixels[..., 0]), np.ascontiguousarray(pixels[..., 3]), mode=mode)
     if colour_type == 6:
@@ -166,6 +190,15 @@ def _transparent_colour(colour: np.ndarray, key: bytes | None) -> np.ndarray | N
     same = colour == np.frombuffer(key, ">u2").astype(np.uint16)
     opaque = ~(same if channels == 1 else same.all(axis=-1))
     return opaque.astype(np.uint16) * np.uint16(65535)
+
+
+def _transparent_gray(gray: np.ndarray, key: bytes | None, depth: int) -> np.ndarray | None:
+    """Alpha of a tRNS chunk beside gray of up to 8 bits: 0 where samples, widened to 8 bits, equal the key's."""
+    if key is None or len(key) != 2:
+        return None
+    top = 2**depth - 1
+    code = (int.from_bytes(key, "big") & top) * 255 // top
+    return np.where(gray == code, 0, 255).astype(np.uint8)
 
 
 def _declared(chunks: dict[bytes, bytes]) -> Declared:
