@@ -1,4 +1,4 @@
-"""Curves of light by table: a float's own bits, without the last 11 of its mantissa, are the index.
+"""Values by table: of integer codes, and curves of light, where a float's own bits without the last 11 are the index.
 
 4,096 entries to an octave: a value is off by at most 1/8192 of itself, 0.02 of a 10-bit PQ code, and there is no range
 to keep to.
@@ -6,6 +6,7 @@ to keep to.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 Table = NDArray[np.float32]
 Result = TypeVar("Result", bound=np.generic)
+Real = TypeVar("Real", bound=np.floating[Any])
 
 _DROPPED = 11
 _NEGATIVE = 1 << (31 - _DROPPED)  # the first index of values with the sign bit set
@@ -56,6 +58,34 @@ def look_up(table: NDArray[Result], values: NDArray[np.float32], out: NDArray[Re
         np.right_shift(bits[part], np.uint32(_DROPPED), out=places, casting="unsafe")
         np.take(table, places, out=results[part], mode="wrap")  # none is out of range; "wrap" does not buffer
     return out
+
+
+def look_up_codes(
+    table: NDArray[Real], codes: NDArray[np.uint8] | NDArray[np.uint16], out: NDArray[Real] | None = None
+) -> NDArray[Real]:
+    """Return what a table has for each code.
+
+    Args:
+        table: (256,) for codes of 8 bits, (65536,) for those of 16; float32 or float64.
+        codes: at least one axis.
+        out: where it goes, C-contiguous, of the codes' shape and the table's type; ``None`` makes an array.
+    """
+    import cv2
+
+    if out is None:
+        out = np.empty(codes.shape, table.dtype)
+    if codes.dtype == np.uint8 or _opencv_takes_16_bits():
+        cv2.LUT(codes.reshape(len(codes), -1), table[None], out.reshape(len(codes), -1))
+    else:
+        np.take(table, codes, out=out, mode="wrap")  # none is out of range; "wrap" does not buffer
+    return out
+
+
+@functools.cache
+def _opencv_takes_16_bits() -> bool:
+    import cv2
+
+    return tuple(map(int, cv2.__version__.split(".")[:2])) >= (4, 13)
 
 
 def _index(values: NDArray[np.float32]) -> NDArray[np.uint32]:

@@ -16,7 +16,10 @@ Light = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Enlargement:
-    """Bilinear enlargement between pixel centres of a field (h, w, C) to (H, W, C), any part of it at a time."""
+    """Bilinear enlargement between pixel centres of a field (h, w, C) to (H, W, C), any part of it at a time.
+
+    With other than 1, 3 or 4 channels OpenCV's resize takes twice as long, and its places are off by up to 1e-4.
+    """
 
     field: Light
     size: tuple[int, int]
@@ -26,11 +29,9 @@ class Enlargement:
         import cv2
 
         above, below, down = _neighbours(start, stop, self.size[0], self.field.shape[0])
-        first = int(above[0])
-        rows = self.field[first : int(below[-1]) + 1]
+        rows = _between(self.field[above], self.field[below], down[:, None, None])
         wide = np.asarray(cv2.resize(rows, (self.size[1], len(rows)), interpolation=cv2.INTER_LINEAR), np.float32)
-        across = wide.reshape(len(rows), self.size[1], -1)[:, left:right]
-        return _between(across[above - first], across[below - first], down[:, None, None])
+        return wide.reshape(len(rows), self.size[1], -1)[:, left:right]
 
 
 def _neighbours(start: int, stop: int, length: int, cells: int) -> tuple[NDArray[np.intp], NDArray[np.intp], Light]:
@@ -41,7 +42,8 @@ def _neighbours(start: int, stop: int, length: int, cells: int) -> tuple[NDArray
 
 
 def _between(low: Light, high: Light, place: Light) -> Light:
-    step = high - low
-    step *= place
-    step += low
-    return step
+    """Interpolate, into the memory of ``high``."""
+    high -= low
+    high *= place
+    high += low
+    return high

@@ -174,11 +174,6 @@ class ExcessField:
         """Return the field whose :attr:`stops` are these."""
         return replace(self, weighted=np.asarray((np.exp2(stops) - 1) * self.certainty, np.float32))
 
-    @property
-    def stacked(self) -> Light:
-        """(h, w, 5): all three side by side."""
-        return np.concatenate([self.weighted, self.certainty, self.near], axis=2)
-
 
 def excess_field(
     picture: WorkingPicture, result: Light, peak: float, *, gray: bool, pixels_per_cell: float

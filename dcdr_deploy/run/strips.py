@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcdr_deploy.imaging.frame import CLIPPED_CODE
+from dcdr_deploy.imaging.lookup import look_up_codes
 from dcdr_deploy.run.dials import Dials, turned_gain
 from dcdr_deploy.run.enlargement import Enlargement
 from dcdr_deploy.run.gain import (
@@ -27,12 +28,14 @@ from dcdr_deploy.run.gain import (
     smallest_channel,
 )
 from dcdr_deploy.run.recovery import STOPS_BINS, Recovery, histogram_of_stops
-from dcdr_deploy.system.strips import for_strips
+from dcdr_deploy.system.strips import Scratch, for_strips
 
 SMALLEST_GAIN = np.float32(2**-14)
 """Least gain whose logarithm is taken; only the network's own result at native scale falls below 1."""
 
 Size = tuple[int, int]
+Box = tuple[slice, slice]
+"""Rows and columns of a strip."""
 
 
 def average_down(codes: Codes, tables: Tables, size: Size) -> WorkingPicture:
@@ -43,101 +46,47 @@ def average_down(codes: Codes, tables: Tables, size: Size) -> WorkingPicture:
         tables: for codes of this kind.
         size: (h, w) of the working picture, at most (H, W).
     """
-    height = codes.shape[0]
-    sums = np.zeros((*size, 5), np.float64)
-    channels = slice(0, 3), slice(3, 4), slice(4, 5)  # light, weight, clipped
-    above = int(np.argmax(tables.weight > 0))
+    height, width = codes.shape[:2]
+    light = np.empty((height, size[1], 3), np.float32)
+    marks = np.zeros((height, size[1], 2), np.float32)
+    pairs = np.stack([tables.weight, tables.clipped], axis=-1).view(np.float64)[:, 0]  # both by one look
+    above, scratch = _first_above(tables.weight), Scratch()
 
-    def reduce(start: int, stop: int) -> tuple[int, list[Light]]:
+    def narrow(start: int, stop: int) -> None:
         strip = codes[start:stop]
-        parts = [_across(_look_up(tables.light, strip), size[1])]
-        largest = largest_channel(strip)
+        _average(look_up_codes(tables.light, strip, scratch.array("light", strip.shape, np.float32)), light[start:stop])
+        largest = _largest(strip, scratch)
         if largest.max() >= above:
-            parts += [_across(_look_up(table, largest), size[1]) for table in (tables.weight, tables.clipped)]
-        cells = Cells.of_rows(start, len(strip), height, size[0])
-        return cells.first, [cells.added_up(part) for part in parts]
+            both = look_up_codes(pairs, largest, scratch.array("pairs", largest.shape, np.float64))
+            _average(both.view(np.float32).reshape(stop - start, width, 2), marks[start:stop])
 
-    for first, parts in for_strips(height, reduce):
-        for places, part in zip(channels, parts, strict=False):  # a strip without weight has light only
-            sums[first : first + len(part), :, places] += part
-    whole = np.minimum(sums, 1, out=sums).astype(np.float32)
-    return WorkingPicture(*(whole[..., places] for places in channels))
+    for _ in for_strips(height, narrow):
+        pass
+    light, marks = (_average(part, np.empty((*size, part.shape[2]), np.float32)) for part in (light, marks))
+    return WorkingPicture(*(np.minimum(part, 1) for part in (light, marks[..., :1], marks[..., 1:])))
 
 
-def _look_up(table: Light, codes: Codes) -> Light:
-    return np.take(table, codes)
-
-
-_FEW_ROWS = 8
-"""Of a cell: as many are added up by passes over whole rows, which is what numpy's ``reduceat`` adds too, in the same
-order, but five times as fast."""
-
-
-@dataclass(frozen=True)
-class Cells:
-    """Which cells of a column some rows of a picture lie in, each by its part in them.
-
-    Attributes:
-        first: number of the first cell that is reached.
-        count: of cells that are.
-        own: (n,) for each row its cell, from ``first`` on.
-        inside: (n,) the part of a cell that the row has in it.
-        beyond: (n,) the part that it has in the next one.
-    """
-
-    first: int
-    count: int
-    own: NDArray[np.intp]
-    inside: Light
-    beyond: Light
-
-    @classmethod
-    def of_rows(cls, start: int, count: int, height: int, cells: int) -> Cells:
-        """Return those of ``count`` rows from number ``start`` of ``height`` on; over all rows a cell's parts are 1.
-
-        Args:
-            start, count, height: of rows.
-            cells: of a column, at most ``height``, so that a row lies in one of them or in two.
-        """
-        edges = np.arange(start, start + count + 1) * (cells / height)
-        own = np.minimum(edges[:-1].astype(np.intp), cells - 1)
-        inside = np.minimum(edges[1:], own + 1) - edges[:-1]
-        beyond = np.maximum(edges[1:] - (own + 1), 0) * (own + 1 < cells)
-        first, last = int(own[0]), int(own[-1]) + bool(beyond[-1] > 0)
-        return cls(first, last - first + 1, own - first, inside.astype(np.float32), beyond.astype(np.float32))
-
-    def added_up(self, rows: Light) -> Light:
-        """Add rows (n, w, C) up to cells (:attr:`count`, w, C).
-
-        No matrix product: the strips' threads would each call all of BLAS's.
-        """
-        found = np.zeros((self.count, *rows.shape[1:]), np.float32)
-        begins = np.flatnonzero(np.diff(self.own, prepend=-1))
-        rows_of_cell = np.diff(begins, append=len(rows))
-        parts = rows * self.inside[:, None, None]
-        if rows_of_cell.max() > _FEW_ROWS:
-            found[self.own[begins]] = np.add.reduceat(parts, begins, axis=0)
-        else:
-            for number in range(1, int(rows_of_cell.max())):
-                there = begins[rows_of_cell > number]
-                found[self.own[there]] += parts[there + number]
-            found[self.own[begins]] += parts[begins]
-        across = np.flatnonzero(self.beyond > 0)  # at most one row for each cell
-        found[self.own[across] + 1] += rows[across] * self.beyond[across, None, None]
-        return found
-
-
-def _across(strip: Light, width: int) -> Light:
-    """Average (n, W) or (n, W, 3) down to (n, width, 1) or (n, width, 3)."""
-    rows = strip.shape[0]
-    if strip.shape[1] == width:
-        return strip.reshape(rows, width, -1)
+def _average(picture: Light, out: Light) -> Light:
+    """Average (n, m, C) down to the size of ``out``, by the exact areas of its cells."""
     import cv2
 
-    # INTER_AREA weighs by exact overlap where both axes shrink or stay.
-    return np.asarray(cv2.resize(strip, (width, rows), interpolation=cv2.INTER_AREA), np.float32).reshape(
-        rows, width, -1
-    )
+    cv2.resize(picture, out.shape[1::-1], out, interpolation=cv2.INTER_AREA)
+    return out
+
+
+def _first_above(weight: Light) -> int:
+    """Return the first code that is clipped at all."""
+    return int(np.argmax(weight > 0))
+
+
+def _largest(strip: Codes, scratch: Scratch) -> Codes:
+    """Return the largest channel of each pixel, (n, W, 3) -> (n, W)."""
+    import cv2
+
+    planes = scratch.array("channels", (3, *strip.shape[:2]), strip.dtype)
+    cv2.split(strip, list(planes))
+    largest, second, third = planes
+    return cv2.max(cv2.max(largest, second, largest), third, largest)
 
 
 @dataclass
@@ -177,23 +126,25 @@ class SecondPass:
 
     def from_field(self, excess: ExcessField) -> Outcome:
         """Take the excess from a working picture's field; pixels with no clipping near keep their light."""
-        enlargement = Enlargement(excess.stacked, self._size)
-        above = int(np.argmax(self.tables.weight > 0))
+        weighted, certainty, near = (
+            Enlargement(part, self._size) for part in (excess.weighted, excess.certainty, excess.near)
+        )
+        above = _first_above(self.tables.weight)
 
-        def excess_at(start: int, stop: int) -> tuple[int, int, Light] | None:
-            largest = largest_channel(self.seen[start:stop])
-            columns = np.flatnonzero((largest >= above).any(axis=0))
-            if not columns.size:
+        def excess_at(start: int, stop: int, largest: Codes) -> tuple[Box, Light] | None:
+            import cv2
+
+            left, top, width, height = cv2.boundingRect((largest >= above).view(np.uint8))
+            if not width:
                 return None
-            left, right = int(columns[0]), int(columns[-1]) + 1
-            field = enlargement.part(start, stop, left, right)
-            weight = _look_up(self.tables.weight, largest[:, left:right])
-            weight *= field[..., 4]
-            weight /= field[..., 3]
-            found = np.empty((*weight.shape, 3), np.float32)
-            for channel in range(3):  # a pass over three at once has an inner loop of three
-                np.multiply(field[..., channel], weight, out=found[..., channel])
-            return left, right, found
+            box = slice(top, top + height), slice(left, left + width)
+            place = start + top, start + top + height, left, left + width
+            weight = look_up_codes(self.tables.weight, largest[box])[..., None]
+            weight *= near.part(*place)
+            weight /= certainty.part(*place)
+            found = weighted.part(*place)
+            found *= cv2.merge([weight] * 3)  # an inner loop of three takes longer
+            return box, found
 
         return self._run(np.empty(self.codes.shape, np.float32), excess_at)
 
@@ -204,23 +155,23 @@ class SecondPass:
             linear: the result.
             protected: leave pixels that are not clipped as they are.
         """
-        width = self.codes.shape[1]
 
-        def excess_at(start: int, stop: int) -> tuple[int, int, Light]:
+        def excess_at(start: int, stop: int, largest: Codes) -> tuple[Box, Light]:
             found = linear[start:stop] * np.float32(self.peak)
-            found -= _look_up(self.tables.light, self.codes[start:stop])
+            found -= look_up_codes(self.tables.light, self.codes[start:stop])
             if protected:
-                found *= _look_up(self.tables.weight, largest_channel(self.seen[start:stop]))[..., None]
-            return 0, width, found
+                found *= look_up_codes(self.tables.weight, largest)[..., None]
+            return (slice(None), slice(None)), found
 
         return self._run(linear, excess_at)
 
     def recovery_of(self, linear: Light) -> Recovery:
         """Measure a network's result for every pixel, (H, W, 3) in network units, and leave it as it is."""
+        table, scratch = self.tables.light * np.float32(1 / self.peak), Scratch()
 
         def work(start: int, stop: int) -> Recovery:
-            light = _look_up(self.tables.light, self.codes[start:stop])
-            return measured(self.seen[start:stop], light, linear[start:stop] * np.float32(self.peak))
+            seen = self.seen[start:stop]
+            return measured(seen, _largest(seen, scratch), table, linear[start:stop])
 
         return sum(for_strips(self.codes.shape[0], work), Recovery())
 
@@ -229,7 +180,7 @@ class SecondPass:
         stops = np.empty(self.codes.shape, np.float16)
 
         def work(start: int, stop: int) -> None:
-            light = _look_up(self.tables.light, self.codes[start:stop])
+            light = look_up_codes(self.tables.light, self.codes[start:stop])
             stops[start:stop] = _stops(gain_of(light, linear[start:stop] * np.float32(self.peak) - light))
 
         for _ in for_strips(self.codes.shape[0], work):
@@ -240,26 +191,36 @@ class SecondPass:
     def _size(self) -> Size:
         return self.codes.shape[0], self.codes.shape[1]
 
-    def _run(self, linear: Light, excess_at: Callable[[int, int], tuple[int, int, Light] | None]) -> Outcome:
+    def _run(self, linear: Light, excess_at: Callable[[int, int, Codes], tuple[Box, Light] | None]) -> Outcome:
+        """Put an excess on, a strip at a time.
+
+        Args:
+            linear: where the light goes, (H, W, 3) in network units.
+            excess_at: takes a strip's first row, that after its last, and the largest channels of its pixels; returns
+                where in the strip there is an excess and how much, in units of SDR white, and may look at ``linear``.
+        """
         stops = np.zeros(self.codes.shape, np.float16) if self.keep_gain else None
         neutral, factor = self.dials.is_neutral, np.float32(2**self.dials.exposure / self.peak)
+        table, scratch = self.tables.light * factor, Scratch()
 
         def work(start: int, stop: int) -> Recovery:
-            given = excess_at(start, stop)
-            light = _look_up(self.tables.light, self.codes[start:stop])
-            out = linear[start:stop]
-            out[...] = light
+            codes, seen = self.codes[start:stop], self.seen[start:stop]
+            largest = _largest(seen, scratch)
+            given = excess_at(start, stop, largest)
+            out = look_up_codes(table, codes, linear[start:stop])
             if given is not None:
-                left, right, excess = given
-                part = light[:, left:right]
+                box, excess = given
                 if not neutral or stops is not None:
-                    gain = turned_gain(part, excess, self.dials)
+                    light = look_up_codes(self.tables.light, codes[box])
+                    gain = turned_gain(light, excess, self.dials)
                     if stops is not None:
-                        stops[start:stop, left:right] = _stops(gain) + self.dials.exposure
-                out[:, left:right] = part + excess if neutral else apply_gain(part, gain)
-            recovery = measured(self.seen[start:stop], light, out)
-            out *= factor
-            return recovery
+                        stops[start:stop][box] = _stops(gain) + self.dials.exposure
+                if neutral:
+                    excess *= factor
+                    out[box] += excess
+                else:
+                    out[box] = apply_gain(light, gain) * factor
+            return measured(seen, largest, table, out)
 
         if stops is not None and self.dials.exposure:
             stops[...] = self.dials.exposure
@@ -270,25 +231,25 @@ def _stops(gain: Light) -> Light:
     return np.asarray(np.log2(np.maximum(gain, SMALLEST_GAIN)), np.float32)
 
 
-def measured(codes: Codes, light: Light, result: Light) -> Recovery:
+def measured(codes: Codes, largest: Codes, table: Light, result: Light) -> Recovery:
     """Return what became of the clipped pixels of a part of a picture.
 
     Args:
         codes: (n, W, 3).
-        light: its linear light.
-        result: the restored light, same unit.
+        largest: (n, W) largest channels of the pixels.
+        table: linear light of each code.
+        result: (n, W, 3) the restored light, same unit.
     """
     least = math.ceil((CLIPPED_CODE - 0.5) * int(np.iinfo(codes.dtype).max) / 255)
-    pixels = codes.shape[0] * codes.shape[1]
-    there = np.flatnonzero(largest_channel(codes) >= least)
+    there = np.flatnonzero(largest >= least)
     if not there.size:
-        return Recovery(pixels=pixels)
+        return Recovery(pixels=largest.size)
     # By number: a mask takes three times as long.
-    code, before, after = (np.take(part.reshape(-1, 3), there, axis=0) for part in (codes, light, result))
-    gains = after / np.maximum(before, 1e-6)
+    code, after = np.take(codes.reshape(-1, 3), there, axis=0), np.take(result.reshape(-1, 3), there, axis=0)
+    gains = after / table[np.maximum(code, least)]  # of those that are not clipped it does not count
     gains *= np.asarray(code) >= least  # a gain of 0 is less than any
     return Recovery(
-        pixels=pixels,
+        pixels=largest.size,
         clipped=there.size,
         whole=int(np.count_nonzero(smallest_channel(code) >= least)),
         stops=histogram_of_stops(largest_channel(gains), STOPS_BINS),

@@ -6,9 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from dcdr_deploy.imaging import lookup
 from dcdr_deploy.imaging.half import to_half
 from dcdr_deploy.imaging.hdr_transfer import pq_encode
-from dcdr_deploy.imaging.lookup import look_up, table_of
+from dcdr_deploy.imaging.lookup import look_up, look_up_codes, table_of
 
 IDENTITY = table_of(lambda values: values)
 
@@ -60,3 +61,18 @@ def test_halves_go_where_they_are_wanted():
     assert not picture[[0, 3]].any()
     with pytest.raises(ValueError, match="do not fit"):
         to_half(values, picture[:, :, :2])
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("opencv_takes_16_bits", [False, True])
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_codes_are_replaced_by_what_the_table_has(bits, opencv_takes_16_bits, kind, monkeypatch):
+    if not opencv_takes_16_bits:
+        monkeypatch.setattr(lookup, "_opencv_takes_16_bits", lambda: False)
+    table = np.random.default_rng(bits).random(1 << bits).astype(kind)
+    codes = np.arange(1 << bits, dtype=f"u{bits // 8}").reshape(-1, 16, 4)
+    for part in (codes, codes[..., 0], codes[..., :3], codes[:, 2:5, 1]):
+        expected, place = table[part], np.empty(part.shape, kind)
+        np.testing.assert_array_equal(look_up_codes(table, part), expected)
+        look_up_codes(table, part, place)
+        np.testing.assert_array_equal(place, expected)

@@ -24,7 +24,7 @@ from dcdr_deploy.run.gain import (
     reconciled,
     working_codes,
 )
-from dcdr_deploy.run.strips import Cells, SecondPass, average_down, measured
+from dcdr_deploy.run.strips import SecondPass, average_down, measured
 from dcdr_deploy.run.video.yuv import Layout, to_rgb
 from dcdr_deploy.system.strips import ROWS
 
@@ -67,27 +67,14 @@ def test_every_pixel_counts_by_its_area_in_linear_light(data):
     np.testing.assert_allclose(small.clipped, area_average(tables.clipped[largest], size), atol=3e-6)
 
 
-@pytest.mark.parametrize("rows", [1, 2, 3.3, 8, 9, 17.5])
-def test_rows_of_a_cell_are_added_up_in_one_order_however_many_there_are(rows):
-    """That of numpy's reduceat, to the bit."""
-    height, cells = int(rows * 6), 6
-    values = np.random.default_rng(2).random((height, 5, 3), np.float32)
-    found = Cells.of_rows(0, height, height, cells)
-    begins = np.flatnonzero(np.diff(found.own, prepend=-1))
-    expected = np.add.reduceat(values * found.inside[:, None, None], begins, axis=0)
-    over = found.beyond > 0
-    expected[found.own[over] + 1] += values[over] * found.beyond[over, None, None]
-    assert np.array_equal(found.added_up(values), expected)
-
-
 @pytest.mark.parametrize(("luma", "clipped"), [(235, 1), (234, 1), (233, 0)])
 def test_a_code_of_a_video_is_clipped_where_it_rounds_to_a_clipped_one_of_8_bits(luma, clipped):
     """234 of limited range is 253.84 of 255: blocks of a compressed sky would keep SDR white beside restored ones."""
     planes = tuple(np.full((2, 2), value, np.uint8) for value in (luma, 128, 128))
     codes = to_rgb(planes, Layout(8), (0.2126, 0.0722), full_range=False)
     assert set(code_tables(16).clipped[codes].ravel()) == {clipped}
-    light = code_tables(16).light[codes]
-    assert measured(codes, light, 2 * light).clipped == clipped * 4
+    light = code_tables(16).light
+    assert measured(codes, codes.max(axis=-1), light, 2 * light[codes]).clipped == clipped * 4
 
 
 def test_working_codes_are_what_an_engine_reads_as_the_same_light():
