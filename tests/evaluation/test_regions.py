@@ -47,13 +47,12 @@ def test_test_set_2_is_grayscale_above_240_on_more_than_29_thousandths(share, co
     assert is_overexposed(bright(share, code)) == selected
 
 
-def test_gray_weighs_the_channels_as_rec_601():
-    blue = np.zeros((10, 10, 3), np.uint8)
-    blue[..., 2] = 255
-    assert not is_overexposed(blue)
+@pytest.mark.parametrize(("blue", "selected"), [(127, False), (128, True)])
+def test_gray_weighs_the_channels_as_rec_601(blue, selected):
+    """ITU-R BT.601-7, 2.5.1: gray 240.41 and 240.52, of which the former rounds to 240. By Rec. 709 both are 246."""
     yellow = np.full((10, 10, 3), 255, np.uint8)
-    yellow[..., 2] = 130  # gray 240.75, which rounds to 241
-    assert is_overexposed(yellow)
+    yellow[..., 2] = blue
+    assert is_overexposed(yellow) == selected
 
 
 def test_16_bit_pictures_are_rounded_to_8(tmp_path):

@@ -30,6 +30,18 @@ def test_eetf_is_identity_below_the_knee_monotone_and_reaches_the_target(source)
     np.testing.assert_allclose(shown[nits <= knee], nits[nits <= knee], rtol=1e-7, atol=1e-9)
 
 
+@pytest.mark.parametrize(("source", "target"), [(1624.0, 1000.0), (10000.0, 203.0), (1000.0, 100.0)])
+def test_eetf_is_a_cubic_above_the_knee(source, target):
+    """BT.2390-8, 5.4.1: with slope 1 at KS, slope 0 at 1 and KS = 1.5 maxLum - 0.5 the Hermite spline is
+    KS + (maxLum - KS) (1 - (1 - T)^3)."""
+    largest = pq_encode(target) / pq_encode(source)
+    knee = 1.5 * largest - 0.5
+    place = np.linspace(0, 1, 50)
+    nits = pq_decode((knee + place * (1 - knee)) * pq_encode(source))
+    expected = pq_decode((knee + (largest - knee) * (1 - (1 - place) ** 3)) * pq_encode(source))
+    np.testing.assert_allclose(eetf_bt2390(nits, source, target), expected, rtol=1e-9)
+
+
 def test_eetf_on_a_display_as_bright_as_the_source_is_identity():
     nits = np.linspace(0, 203, 50)
     np.testing.assert_allclose(eetf_bt2390(nits, 203.0, 203.0), nits, rtol=1e-7, atol=1e-9)
@@ -59,3 +71,9 @@ def test_reference_levels_of_bt2408_table_1(nits, pq, hlg):
     """18 % gray, 83 % and 90 % reflectance and diffuse white."""
     assert pq_encode(nits) == pytest.approx(pq, abs=0.006)
     assert hlg_encode(nits / 1000 * hlg_scene_factor(nits)) == pytest.approx(hlg, abs=0.006)
+
+
+@pytest.mark.parametrize("nits", [1e-6, 1e-3, 1.0, 1000.0])
+def test_hlgs_scene_light_of_a_gray_gives_its_display_light_again(nits):
+    """BT.2100-2, table 5: F_D = L_W Y_S^(gamma - 1) E with gamma 1.2, which for grays is L_W E^1.2; in the dark too."""
+    assert 1000 * (nits / 1000 * hlg_scene_factor(nits)) ** 1.2 == pytest.approx(nits, rel=1e-9)
