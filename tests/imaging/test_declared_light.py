@@ -77,6 +77,16 @@ def bt709(x):
     return np.where(x < 0.081, x / 4.5, ((x + 0.099) / 1.099) ** (1 / 0.45))
 
 
+def smpte240(x):
+    return np.where(x < 0.0912, x / 4, ((x + 0.1115) / 1.1115) ** (1 / 0.45))
+
+
+def logarithmic(decades):
+    return lambda x: np.where(x > 0, 10 ** (decades * (x - 1)), 0)
+
+
+C, D65 = (0.310, 0.316), (0.3127, 0.3290)
+
 CICP = [
     (12, 13, srgb_to_linear, p.DISPLAY_P3),
     (9, 13, srgb_to_linear, p.REC2020),
@@ -86,11 +96,19 @@ CICP = [
     (1, 5, power(2.8), p.REC709),
     (1, 1, bt709, p.REC709),
     (9, 14, bt709, p.REC2020),
+    (1, 7, smpte240, p.REC709),
+    (1, 9, logarithmic(2), p.REC709),
+    (1, 10, logarithmic(2.5), p.REC709),
+    (4, 13, srgb_to_linear, (0.67, 0.33, 0.21, 0.71, 0.14, 0.08, *C)),
+    (5, 13, srgb_to_linear, (0.64, 0.33, 0.29, 0.60, 0.15, 0.06, *D65)),
+    (6, 13, srgb_to_linear, (0.630, 0.340, 0.310, 0.595, 0.155, 0.070, *D65)),
+    (8, 13, srgb_to_linear, (0.681, 0.319, 0.243, 0.692, 0.145, 0.049, *C)),
+    (22, 13, srgb_to_linear, (0.630, 0.340, 0.295, 0.605, 0.155, 0.077, *D65)),
     (11, 17, lambda x: np.minimum(52.37 / 48 * x**2.6, 1), p.DCI_P3),
 ]
 
 
-@pytest.mark.parametrize(("primaries", "transfer", "decode", "chromaticities"), CICP)
+@pytest.mark.parametrize(("primaries", "transfer", "decode", "chromaticities"), CICP)  # H.273, tables 2 and 3
 @pytest.mark.parametrize("samples", [RGB, DEEP], ids=["8", "16"])
 def test_sdr_code_points_are_converted(read, primaries, transfer, decode, chromaticities, samples):
     frame = read(png_bytes(samples, 2, cicp(primaries, transfer), depth=8 * samples.dtype.itemsize))

@@ -127,7 +127,18 @@ class Target:
         context.thread_type = "AUTO"
         for name, code in self.code_points.items():
             setattr(context, name, code)
-        context.options = self.encoder.options(self.crf, self.preset, self.transfer)
+        context.options = self.encoder.options(self.crf, self.preset, self.transfer) | self._chroma()
+
+    def _chroma(self) -> dict[str, str]:
+        """Return FFmpeg's option that says where chroma of 4:2:0 lies: where nothing does, players guess differently.
+
+        For BT.2100 it should lie at the upper left one of four samples and say so (ITU-T H.265, E.3.1); by the layouts
+        of today it lies where that of SDR does.
+        """
+        layout = self.codec.layout
+        if layout.down == 1:  # 4:2:2 and 4:4:4 have one place only
+            return {}
+        return {"chroma_sample_location": "topleft" if layout.level else "left"}
 
 
 def resolve(path: Path, options: EncodeOptions, transfer: str, picture: Geometry = _SMALL) -> Target:

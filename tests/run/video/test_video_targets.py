@@ -64,6 +64,9 @@ def test_readers_find_the_codec_all_frames_and_the_code_points(written):
     assert (found.codec, found.pixels) == (codec, pixels)
     assert found.tag == tag or not tag
     assert found.code_points == (9, 16, 9, 1)
+    if FFMPEG is not None and pixels == "yuv420p10le":
+        (stream,) = ffprobe(report.output, "-show_streams", "-select_streams", "v")["streams"]
+        assert stream["chroma_location"] == "left"
     assert [round(stamp * RATE) for stamp in found.stamps] == list(range(10))
     assert (report.frames, report.fresh, report.lost, report.notes) == (10, 10, (), ())
     assert not report.output.with_name(report.output.name + ".parts").exists()

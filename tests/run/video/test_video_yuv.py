@@ -87,6 +87,21 @@ def test_chroma_lies_beside_the_upper_sample_or_in_the_middle(level, rows):
     assert np.abs(blue.astype(float) - expected)[2:-2].max() < 3
 
 
+@pytest.mark.parametrize("rows", [16, 200])  # in one strip, and in several
+def test_chroma_that_is_written_lies_beside_the_left_sample_in_the_middle_of_two_rows(rows):
+    """H.273, ChromaLocType 0: sample (k, m) of a ramp of blue along both axes has its value at (2 k + 0.5, 2 m)."""
+    luma = (0.299, 0.114)
+    blue = np.arange(rows)[:, None] / rows * 0.5 + np.arange(24) / 24 * 0.5
+    signal = np.zeros((rows, 24, 3), np.float32)
+    signal[..., 2] = blue
+    found = from_rgb(signal, Layout(16, 2, 2), luma)[1]
+    row, column = np.arange(0, rows, 2)[:, None] + 0.5, np.arange(0, 24, 2)
+    expected = by_the_standard(
+        np.stack([0 * row * column, 0 * row * column, row / rows * 0.5 + column / 48], -1), luma, 16
+    )
+    assert np.abs(found - expected[..., 1])[:, 1:].max() < 1  # at the edge the sample beyond is the one before
+
+
 def test_black_white_and_what_lies_beyond():
     luma = np.array([[0, 16, 235, 255]], np.uint8)
     neutral = np.full((1, 2), 128, np.uint8)
