@@ -23,6 +23,15 @@ def test_every_code_survives_the_round_trip_in_float32(top):
     np.testing.assert_array_equal(np.rint(back * top), codes)
 
 
+@pytest.mark.parametrize("shape", [(), (0, 3), (1,), (7,), (5, 4), (3, 5, 3), (2, 3, 2, 2)])
+def test_float32_is_encoded_as_float64_but_for_rounding_in_any_shape(shape):
+    linear = np.random.default_rng(0).uniform(-1, 4, shape)
+    encoded = linear_to_srgb(np.float32(linear) if shape == () else linear.astype(np.float32))
+    assert encoded.shape == shape
+    assert encoded.dtype == np.float32
+    np.testing.assert_allclose(encoded, linear_to_srgb(linear), atol=1e-6)
+
+
 def test_decoding_is_strictly_increasing_through_the_knee_and_beyond_white():
     assert np.all(np.diff(srgb_to_linear(np.linspace(-0.5, 2, 5001))) > 0)
 
