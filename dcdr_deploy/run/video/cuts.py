@@ -22,7 +22,7 @@ def histograms(luma: NDArray[np.float32]) -> Histograms:
     Args:
         luma: (h, w) in [0, 1].
     """
-    bins = np.minimum((luma * BINS).astype(np.int64), BINS - 1)
+    bins = np.minimum((luma * BINS).astype(np.uint8), BINS - 1)
     found = [
         np.bincount(tile.ravel(), minlength=BINS) / max(tile.size, 1)
         for row in np.array_split(bins, TILES, axis=0)

@@ -14,6 +14,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from dcdr_deploy.run.channels import channels_of
+
 BLOCK = 8
 """Pixels of a block's edge."""
 
@@ -49,16 +51,16 @@ class Motion:
 
     def moved(self, field: NDArray[np.float32], rows: slice = slice(None)) -> NDArray[np.float32]:
         """Bring a field (h, w, C) of the picture before here, or some rows of it; 0 where it comes from outside."""
-        places = self.places[rows]
+        columns, lines = channels_of(self.places[rows])
         found = cv2.remap(
             field,
-            places[..., 0],
-            places[..., 1],
+            columns,
+            lines,
             cv2.INTER_LINEAR,
             borderMode=cv2.BORDER_CONSTANT,
             borderValue=(0, 0, 0, 0),
         )
-        return np.asarray(found, np.float32).reshape(*places.shape[:2], -1)
+        return np.asarray(found, np.float32).reshape(*columns.shape, -1)
 
 
 def block_motion(before: Luma, now: Luma) -> Motion:
@@ -78,7 +80,7 @@ def block_motion(before: Luma, now: Luma) -> Motion:
     vectors = _refined(*levels[0], vectors, parts=True)
     old, new = levels[0]
     places = _places(vectors, new.shape)
-    residual = _around(np.abs(_sampled(old, places[..., 0], places[..., 1]) - new))
+    residual = _around(np.abs(_sampled(old, *channels_of(places)) - new))
     height, width = now.shape
     factors = np.array([width / new.shape[1], height / new.shape[0]], np.float32)
     enlarged = np.asarray(cv2.resize(residual, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
@@ -106,7 +108,7 @@ def _whole(old: Luma, new: Luma) -> Vectors:
         itertools.product(range(-reach, reach + 1), repeat=2), key=lambda step: abs(step[0]) + abs(step[1])
     ):
         part = old[reach + y : reach + y + inner.shape[0], reach + x : reach + x + inner.shape[1]]
-        cost = float(np.abs(part - inner).mean()) + STAYING * (abs(x) + abs(y)) / BLOCK
+        cost = cv2.norm(part, inner, cv2.NORM_L1) / inner.size + STAYING * (abs(x) + abs(y)) / BLOCK
         if cost < best:
             best, found = cost, (x, y)
     return np.full((1, 1, 2), found, np.float32)
@@ -120,10 +122,8 @@ def _refined(old: Luma, new: Luma, vectors: Vectors, *, parts: bool = False) -> 
         vectors: (rows, columns, 2) of its blocks.
         parts: blocks that stay where they are move by a part of a pixel.
     """
-    places = _places(vectors, new.shape)
-    columns, rows = ([np.ascontiguousarray(places[..., axis] + step) for step in (-1, 0, 1)] for axis in (0, 1))
     steps = [(x, y) for y in (-1, 0, 1) for x in (-1, 0, 1)]
-    costs = np.stack([_costs(old, new, columns[x + 1], rows[y + 1], vectors.shape) for x, y in steps])
+    costs = _costs(old, new, vectors, steps)
     staying = np.array([STAYING * (abs(x) + abs(y)) for x, y in steps], np.float32)
     chosen = (costs + staying[:, None, None]).argmin(axis=0)
     moved = vectors + np.array(steps, np.float32)[chosen]
@@ -142,11 +142,27 @@ def _vertex(less: Luma, middle: Luma, more: Luma) -> NDArray[np.float32]:
     return np.where(bend > 2 * STAYING, np.clip(place, -0.5, 0.5), 0).astype(np.float32)
 
 
-def _costs(old: Luma, new: Luma, columns: Luma, rows: Luma, blocks: tuple[int, ...]) -> Luma:
-    """Return the mean absolute difference of luma in and around each block, (rows, columns)."""
-    difference = cv2.absdiff(_sampled(old, columns, rows), new)
-    means = cv2.resize(difference, blocks[1::-1], interpolation=cv2.INTER_AREA)
-    return np.asarray(cv2.blur(means, (3, 3), borderType=cv2.BORDER_REFLECT), np.float32).reshape(blocks[:2])
+def _costs(old: Luma, new: Luma, vectors: Vectors, steps: list[tuple[int, int]]) -> Luma:
+    """Return the mean absolute difference of luma in and around each block, (steps, rows, columns).
+
+    Args:
+        old, new, vectors: as of :func:`_refined`.
+        steps: (x, y) from the vectors, -1 to 1 pixel.
+    """
+    columns, rows = channels_of(_places(vectors, new.shape) + 1)
+    height, width = new.shape
+    # Of the two pixels more to each side one is for the steps and one for places beyond the edge.
+    wide = cv2.copyMakeBorder(old, 2, 2, 2, 2, cv2.BORDER_REPLICATE)
+    moved = [wide[1 + y : height + 3 + y, 1 + x : width + 3 + x] for x, y in steps]
+    costs = list[Luma]()
+    for first in range(0, len(steps), 4):  # four pictures side by side are looked up as fast as one
+        group = moved[first : first + 4]
+        there = _sampled(np.asarray(cv2.merge(group), np.float32), columns, rows)
+        difference = cv2.absdiff(there, cv2.merge([new] * len(group)))
+        means = cv2.resize(difference, vectors.shape[1::-1], interpolation=cv2.INTER_AREA)
+        around = np.asarray(cv2.blur(means, (3, 3), borderType=cv2.BORDER_REFLECT), np.float32)
+        costs += channels_of(around.reshape(*vectors.shape[:2], -1))
+    return np.stack(costs)
 
 
 def _around(difference: Luma) -> Luma:
@@ -159,7 +175,9 @@ def _places(vectors: Vectors, size: tuple[int, ...]) -> NDArray[np.float32]:
     height, width = size
     flow = np.asarray(cv2.resize(vectors, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
     flow = flow.reshape(height, width, 2)
-    return flow + np.stack(np.meshgrid(np.arange(width), np.arange(height)), axis=-1).astype(np.float32)
+    flow[..., 0] += np.arange(width, dtype=np.float32)
+    flow[..., 1] += np.arange(height, dtype=np.float32)[:, None]
+    return flow
 
 
 def _sampled(luma: Luma, columns: Luma, rows: Luma) -> Luma:
