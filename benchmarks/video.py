@@ -36,6 +36,7 @@ from sleeping import SleepingEngine
 from dcdr_deploy.imaging import read_image
 from dcdr_deploy.imaging.delivery import Delivery
 from dcdr_deploy.imaging.light import PQ, Light
+from dcdr_deploy.run.gain import ExcessField
 from dcdr_deploy.run.opening import RunnerSettings, open_runner
 from dcdr_deploy.run.ready import prepare
 from dcdr_deploy.run.restore import begin, restore
@@ -115,7 +116,7 @@ class Timed(Steadying):
         super().__init__(strength)
         self._clock = clock
 
-    def mean(self, step: Step) -> Step:
+    def mean(self, step: Step) -> ExcessField:
         """As of the class above."""
         return self._clock.time("mean", lambda: Steadying.mean(self, step))
 

@@ -29,7 +29,9 @@ from numpy.typing import NDArray
 
 from dcdr_deploy.imaging.frame import CLIPPED_CODE
 from dcdr_deploy.imaging.transfer import LUMINANCE_REC709, linear_to_srgb, srgb_to_linear
+from dcdr_deploy.run.channels import in_each_channel
 from dcdr_deploy.run.enlargement import Enlargement
+from dcdr_deploy.system.strips import for_strips
 
 BEGIN = 245
 """8-bit code of the largest channel from which a pixel counts as partly clipped; see working_scale.py."""
@@ -117,7 +119,14 @@ def is_gray(codes: Codes) -> bool:
 
 def working_codes(light: Light) -> NDArray[np.uint16]:
     """Return light in [0, 1] as 16-bit sRGB codes: what an engine takes."""
-    return np.rint(linear_to_srgb(np.clip(light, 0, 1)) * 65535).astype(np.uint16)
+    codes = np.empty(light.shape, np.uint16)
+
+    def work(start: int, stop: int) -> None:
+        codes[start:stop] = np.rint(linear_to_srgb(np.clip(light[start:stop], 0, 1)) * 65535)
+
+    for _ in for_strips(len(light), work):
+        pass
+    return codes
 
 
 @dataclass(frozen=True)
@@ -156,23 +165,46 @@ class ExcessField:
     """The excess at the working size, ready to be enlarged; float32.
 
     Attributes:
-        weighted: (h, w, 3) excess x certainty.
+        log_gain: (h, w, 3) natural logarithm of 1 + excess, the gain of a fully clipped pixel; not negative.
         certainty: (h, w, 1) of each cell, above 0.
         near: (h, w, 1) 1 where clipping is near, else 0.
     """
 
-    weighted: Light
+    log_gain: Light
     certainty: Light
     near: Light
 
     @property
-    def stops(self) -> Light:
-        """(h, w, 3) log2 of the gain of a fully clipped pixel: of light and excess over light."""
-        return np.asarray(np.log2(1 + self.weighted / self.certainty), np.float32)
+    def weighted(self) -> Light:
+        """(h, w, 3) excess x certainty."""
+        found = np.empty_like(self.log_gain)
 
-    def with_stops(self, stops: Light) -> ExcessField:
-        """Return the field whose :attr:`stops` are these."""
-        return replace(self, weighted=np.asarray((np.exp2(stops) - 1) * self.certainty, np.float32))
+        def work(start: int, stop: int) -> None:
+            rows = slice(start, stop)
+            np.multiply(excess_of(self.log_gain[rows]), in_each_channel(self.certainty[rows]), out=found[rows])
+
+        for _ in for_strips(len(found), work):
+            pass
+        return found
+
+
+def log_gain_of(excess: Light) -> Light:
+    """Return the natural logarithm of 1 + excess; (h, w) or (h, w, C).
+
+    It and :func:`excess_of` are OpenCV's: a fifth of the time of numpy's, within 3e-7 of the truth.
+    """
+    import cv2
+
+    return np.asarray(cv2.log(excess + 1), np.float32)
+
+
+def excess_of(log_gain: Light) -> Light:
+    """Return the excess whose :func:`log_gain_of` is this."""
+    import cv2
+
+    gain = np.asarray(cv2.exp(log_gain), np.float32)
+    gain -= 1
+    return gain
 
 
 def excess_field(
@@ -187,27 +219,49 @@ def excess_field(
         gray: the picture has no colour, so that the excess gets none: its channels take their luminance.
         pixels_per_cell: edge of a cell in pixels of the full picture, at least 1.
     """
-    excess = np.clip((result - picture.light) / np.maximum(picture.weight, LEAST_SHARE), 0, max(peak - 1, 0))
-    if gray:
-        excess = np.repeat(excess @ np.asarray(LUMINANCE_REC709, np.float32)[:, None], 3, axis=2)
+    log_gain = np.empty(result.shape, np.float32)
+
+    def work(start: int, stop: int) -> None:
+        rows = slice(start, stop)
+        excess = result[rows] - picture.light[rows]
+        excess /= in_each_channel(np.maximum(picture.weight[rows], LEAST_SHARE))
+        np.clip(excess, 0, max(peak - 1, 0), out=excess)
+        if gray:
+            excess = in_each_channel(excess @ np.asarray(LUMINANCE_REC709, np.float32))
+        log_gain[rows] = log_gain_of(excess)
+
+    for _ in for_strips(picture.size[0], work):
+        pass
     # The least certainty matters only where no cell around has a clipped pixel, and ``near`` is 0 there.
     certainty = np.maximum(picture.weight, 1e-4) ** CERTAINTY_POWER
     near = _dilated(picture.clipped > 0, max(1, math.ceil(NEAR_PIXELS / pixels_per_cell)))
-    return ExcessField(*(np.asarray(part, np.float32) for part in (excess * certainty, certainty, near)))
+    return ExcessField(log_gain, *(np.asarray(part, np.float32) for part in (certainty, near)))
 
 
 def reconciled(finer: ExcessField, coarser: ExcessField) -> ExcessField:
     """Return what two working sizes found together, on the grid of the finer one.
 
-    Of log2(1 + excess), the gain of a fully clipped pixel in stops, the lower counts :data:`LOWER_SHARE` and the higher
-    the rest, each channel by itself. The network errs differently at every size, so that two err less than one; where
-    they disagree it is in doubt, and light that is not there offends more than light that is missing.
+    Of the gains' logarithms the lower counts :data:`LOWER_SHARE` and the higher the rest, each channel by itself. The
+    network errs differently at every size, so that two err less than one; where they disagree it is in doubt, and light
+    that is not there offends more than light that is missing.
     """
     height, width = finer.near.shape[:2]
-    both = np.concatenate([coarser.weighted, coarser.certainty], axis=2)
-    at_finer = Enlargement(both, (height, width)).part(0, height, 0, width)
-    one, other = finer.stops, np.log2(1 + at_finer[..., :3] / at_finer[..., 3:4])
-    return finer.with_stops(LOWER_SHARE * np.minimum(one, other) + (1 - LOWER_SHARE) * np.maximum(one, other))
+    weighted, certainty = (Enlargement(part, (height, width)) for part in (coarser.weighted, coarser.certainty))
+    log_gain = np.empty_like(finer.log_gain)
+
+    def work(start: int, stop: int) -> None:
+        excess = weighted.part(start, stop, 0, width)
+        excess /= in_each_channel(certainty.part(start, stop, 0, width))
+        one, other, lower = finer.log_gain[start:stop], log_gain_of(excess), log_gain[start:stop]
+        np.minimum(one, other, out=lower)
+        lower *= LOWER_SHARE
+        higher = np.maximum(one, other, out=other)
+        higher *= 1 - LOWER_SHARE
+        lower += higher
+
+    for _ in for_strips(height, work):
+        pass
+    return replace(finer, log_gain=log_gain)
 
 
 def _dilated(mask: NDArray[np.bool_], radius: int) -> NDArray[np.bool_]:

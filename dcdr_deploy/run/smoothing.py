@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from dcdr_deploy.imaging.frame import CLIPPED_CODE
 from dcdr_deploy.imaging.transfer import srgb_to_linear
-from dcdr_deploy.run.gain import ExcessField, Light, smallest_channel
+from dcdr_deploy.run.channels import channels_of
+from dcdr_deploy.run.gain import ExcessField, Light, excess_of, log_gain_of
 
 WHITE = float(srgb_to_linear(np.float64((CLIPPED_CODE - 0.5) / 255)))
 """Mean light from which a channel of a cell counts as clipped all over."""
@@ -36,45 +37,49 @@ def smoothed(field: ExcessField, light: Light) -> ExcessField:
         field: what was found, (h, w).
         light: (h, w, 3) of the working picture, in [0, 1].
     """
-    white = smallest_channel(light) >= WHITE
-    if not white.any():
+    import cv2
+
+    white = np.asarray(cv2.inRange(light, (WHITE,) * 3, (np.inf,) * 3), np.uint8)
+    left, top, width, height = cv2.boundingRect(white)
+    if not width:
         return field
-    box = tuple(slice(int(at.min()), int(at.max()) + 1) for at in np.nonzero(white))
-    inside, certainty = white[box], field.certainty[box]
-    excess = _smoothed(field.weighted[box] / certainty, inside, _sigmas(white)[box])
-    weighted = field.weighted.copy()
-    np.copyto(weighted[box], excess * certainty, where=inside[..., None])
-    return replace(field, weighted=weighted)
+    box = slice(top, top + height), slice(left, left + width)
+    up, along = min(top, 1), min(left, 1)  # with what is around the box, which has the nearest cells that are not white
+    sigmas = _sigmas(white[top - up : top + height + 1, left - along : left + width + 1])
+    channels = [excess_of(channel) for channel in channels_of(field.log_gain[box])]
+    _smooth(channels, white[box], sigmas[up : up + height, along : along + width])
+    log_gain = field.log_gain.copy()
+    cv2.copyTo(cv2.merge([log_gain_of(channel) for channel in channels]), white[box], log_gain[box])
+    return replace(field, log_gain=log_gain)
 
 
-def _smoothed(excess: Light, white: NDArray[np.bool_], sigmas: Light) -> Light:
-    known = white.astype(np.float32)[..., None]
-    # Averaged together with the excess: the share of white cells, by which the mean is divided.
-    both = np.concatenate([excess * known, known], axis=2)
-    finer = 0.0
+def _smooth(channels: list[Light], white: NDArray[np.uint8], sigmas: Light) -> None:
+    known, finer = np.minimum(white, np.float32(1)), 0.0
+    inside = [channel * known for channel in channels]
     for sigma in SIGMAS:
         if sigmas.max() <= finer:
             break
-        mean = _blurred(both, sigma)
-        coarser = mean[..., :3]
-        coarser /= np.maximum(mean[..., 3:], np.float32(1e-4))
-        coarser -= excess
-        coarser *= np.clip((sigmas - finer) / (sigma - finer), 0, 1)[..., None]
-        excess = excess + coarser
+        share = np.maximum(_blurred(known, sigma), np.float32(1e-4))  # of white cells, by which the mean is divided
+        weight = np.clip((sigmas - finer) / (sigma - finer), 0, 1)
+        for channel, seen in zip(channels, inside, strict=True):
+            coarser = _blurred(seen, sigma)
+            coarser /= share
+            coarser -= channel
+            coarser *= weight
+            channel += coarser
         finer = sigma
-    return excess
 
 
-def _sigmas(white: NDArray[np.bool_]) -> Light:
+def _sigmas(white: NDArray[np.uint8]) -> Light:
     """Return (h, w) the sigma for each cell, 0 outside of white areas."""
     import cv2
 
-    distance = cv2.distanceTransform(white.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    distance = cv2.distanceTransform(white, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     return np.asarray(np.minimum(distance * np.float32(SHARE), SIGMAS[-1]), np.float32)
 
 
 def _blurred(field: Light, sigma: float) -> Light:
-    """Return (h, w, C) averaged by a Gaussian; a wide one on a smaller grid, where two cells of it are its sigma."""
+    """Return (h, w) averaged by a Gaussian; a wide one on a smaller grid, where two cells of it are its sigma."""
     import cv2
 
     height, width = field.shape[:2]

@@ -16,11 +16,14 @@ from dcdr_deploy.run.gain import (
     BEGIN,
     FLOOR,
     ExcessField,
+    WorkingPicture,
     apply_gain,
     code_tables,
     excess_field,
+    excess_of,
     gain_of,
     is_gray,
+    log_gain_of,
     reconciled,
     working_codes,
 )
@@ -166,7 +169,7 @@ def test_a_gray_picture_gains_neutral_light():
 
 def uniform_field(size: tuple[int, int], excess: float) -> ExcessField:
     one = np.ones((*size, 1), np.float32)
-    return ExcessField(np.full((*size, 3), excess, np.float32), one, one)
+    return ExcessField(log_gain_of(np.full((*size, 3), excess, np.float32)), one, one)
 
 
 @given(st.floats(0, 7), st.floats(0, 7))
@@ -179,9 +182,8 @@ def test_of_two_working_sizes_the_lower_gain_in_stops_counts_twice(fine, coarse)
 
 def test_which_is_lower_is_asked_of_every_channel_and_place():
     fine, coarse = uniform_field((2, 2), 3), uniform_field((1, 1), 1)
-    fine.weighted[0, 0] = 0, 1, 7
-    found = reconciled(fine, coarse)
-    stops = np.log2(1 + found.weighted)
+    fine.log_gain[0, 0] = np.log([1, 2, 8])
+    stops = reconciled(fine, coarse).log_gain / np.log(2)
     np.testing.assert_allclose(stops[0, 0], [1 / 3, 1, 5 / 3], rtol=1e-5)
     np.testing.assert_allclose(stops[1, 1], 4 / 3, rtol=1e-5)
 
@@ -189,8 +191,31 @@ def test_which_is_lower_is_asked_of_every_channel_and_place():
 def test_two_sizes_that_agree_are_believed():
     fine = uniform_field((4, 4), 3)
     found = reconciled(fine, uniform_field((2, 2), 3))
-    np.testing.assert_allclose(found.weighted, fine.weighted, rtol=1e-5)
+    np.testing.assert_allclose(found.log_gain, fine.log_gain, rtol=1e-5)
     assert found.near is fine.near
+
+
+@settings(max_examples=20)
+@given(st.integers(1, 70), st.integers(1, 70), st.integers(0, 2**32 - 1))
+def test_what_is_found_in_a_gray_picture_is_gray_to_the_bit_whatever_its_size(height, width, seed):
+    def found(size: tuple[int, int], cell: float) -> ExcessField:
+        light = np.repeat(rng.random((*size, 1), np.float32), 3, axis=2)
+        picture = WorkingPicture(light, *rng.random((2, *size, 1), np.float32))
+        codes = working_codes(light)
+        assert np.ptp(codes, axis=-1).max() == 0
+        result = light * rng.uniform(0.5, 8, light.shape).astype(np.float32)
+        return excess_field(picture, result, PEAK, gray=True, pixels_per_cell=cell)
+
+    rng = np.random.default_rng(seed)
+    both = reconciled(found((height, width), 1), found((-(-height // 3), -(-width // 3)), 3))
+    assert np.ptp(both.log_gain, axis=-1).max() == 0
+    assert np.ptp(both.weighted, axis=-1).max() == 0
+
+
+@given(arrays(np.float32, (5, 3), elements=st.floats(0, 64, width=32)))
+def test_an_excess_is_what_its_gain_says(excess):
+    np.testing.assert_allclose(log_gain_of(excess), np.log1p(excess.astype(float)), atol=1e-6)
+    np.testing.assert_allclose(excess_of(log_gain_of(excess)), excess, rtol=1e-5, atol=1e-6)
 
 
 def test_a_working_picture_made_smaller_is_the_picture_averaged_to_that_size():

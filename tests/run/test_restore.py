@@ -276,7 +276,7 @@ def test_what_was_found_can_be_steadied_before_it_goes_onto_the_picture(engine, 
 
     def nothing(field, picture):
         seen.append((field.near.shape, picture.light.shape))
-        return replace(field, weighted=np.zeros_like(field.weighted))
+        return replace(field, log_gain=np.zeros_like(field.log_gain))
 
     found = begin(photo, runner, 64)().put_on(nothing)
     assert seen == [((*found.working_sizes[0], 1), (*found.working_sizes[0], 3))]

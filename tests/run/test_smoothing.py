@@ -9,7 +9,7 @@ from bright_engine import PEAK, BrightEngine
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dcdr_deploy.run.gain import ExcessField
+from dcdr_deploy.run.gain import ExcessField, excess_of, log_gain_of
 from dcdr_deploy.run.restore import restore
 from dcdr_deploy.run.runner import Runner
 from dcdr_deploy.run.smoothing import SHARE, SIGMAS, smoothed
@@ -19,7 +19,11 @@ HEIGHT, WIDTH = 96, 160
 
 def field_of(excess: np.ndarray, certainty: np.ndarray | float = 1.0) -> ExcessField:
     sure = np.broadcast_to(np.float32(certainty), (*excess.shape[:2], 1))
-    return ExcessField((excess * sure).astype(np.float32), sure, np.ones_like(sure))
+    return ExcessField(log_gain_of(excess.astype(np.float32)), sure, np.ones_like(sure))
+
+
+def smoothed_excess(field: ExcessField, light: np.ndarray) -> np.ndarray:
+    return excess_of(smoothed(field, light).log_gain)
 
 
 def threads(period: float, height: int = HEIGHT, width: int = WIDTH) -> np.ndarray:
@@ -48,19 +52,19 @@ def white_areas(draw: st.DrawFn) -> np.ndarray:
 
 @given(white_areas(), st.integers(0, 2**32 - 1))
 def test_outside_of_white_areas_nothing_changes_and_inside_nothing_goes_beyond_what_is_there(white, seed):
-    excess = np.random.default_rng(seed).random((*white.shape, 3)).astype(np.float32)
-    found = smoothed(field_of(excess), light_with(white)).weighted
-    assert np.array_equal(found[~white], excess[~white])
+    field = field_of(np.random.default_rng(seed).random((*white.shape, 3)).astype(np.float32))
+    given, found = field.log_gain, smoothed(field, light_with(white)).log_gain
+    assert np.array_equal(found[~white], given[~white])
     if white.any():
-        assert excess[white].min() - 1e-4 <= found[white].min()
-        assert found[white].max() <= excess[white].max() + 1e-4
+        assert given[white].min() - 1e-4 <= found[white].min()
+        assert found[white].max() <= given[white].max() + 1e-4
 
 
 @given(white_areas(), st.floats(0, 7), st.integers(0, 2**32 - 1))
 def test_light_without_detail_stays_however_certain_its_cells_are(white, level, seed):
     certainty = np.random.default_rng(seed).uniform(0.9, 1, (*white.shape, 1))
-    found = smoothed(field_of(np.full((*white.shape, 3), level, np.float32), certainty), light_with(white))
-    assert found.weighted / found.certainty == pytest.approx(level, abs=1e-4)
+    field = field_of(np.full((*white.shape, 3), level, np.float32), certainty)
+    assert smoothed_excess(field, light_with(white)) == pytest.approx(level, abs=1e-4)
 
 
 @given(white_areas(), st.integers(0, 2**32 - 1))
@@ -69,7 +73,7 @@ def test_nothing_comes_in_from_beyond_a_white_area(white, seed):
     one, other = (rng.random((*white.shape, 3)).astype(np.float32) for _ in range(2))
     other[white] = one[white]
     light = light_with(white)
-    one, other = (smoothed(field_of(each), light).weighted for each in (one, other))
+    one, other = (smoothed_excess(field_of(each), light) for each in (one, other))
     assert one[white] == pytest.approx(other[white], abs=1e-6)
 
 
@@ -78,7 +82,7 @@ def test_threads_go_where_they_are_finer_than_their_distance_from_the_edge_tells
     white = np.zeros((240, 320), bool)
     white[8:-8, 8:-8] = True
     excess = threads(period, *white.shape)
-    found = smoothed(field_of(excess), light_with(white)).weighted
+    found = smoothed_excess(field_of(excess), light_with(white))
     deep = distance_inside(white) > 2 * period / SHARE
     assert deep.any()
     assert np.abs(found - 1)[deep].max() < 0.01
@@ -88,7 +92,7 @@ def test_threads_go_where_they_are_finer_than_their_distance_from_the_edge_tells
 
 
 def test_a_picture_that_is_white_all_over_loses_its_threads():
-    left = smoothed(field_of(threads(8)), np.ones((HEIGHT, WIDTH, 3), np.float32)).weighted - 1
+    left = smoothed_excess(field_of(threads(8)), np.ones((HEIGHT, WIDTH, 3), np.float32)) - 1
     assert np.abs(left).max() < 0.01
 
 
@@ -96,7 +100,7 @@ def test_a_sun_as_wide_as_half_of_its_area_keeps_most_of_its_light():
     rows, columns = np.mgrid[:161, :161] - 80
     radius = np.hypot(rows, columns)
     sun = 1 + 5 * np.exp(-0.5 * (radius / 32) ** 2)
-    found = smoothed(field_of(np.repeat(sun[..., None], 3, axis=2)), light_with(radius < 72)).weighted
+    found = smoothed_excess(field_of(np.repeat(sun[..., None], 3, axis=2)), light_with(radius < 72))
     assert found[80, 80, 0] - 1 > 0.75 * 5
 
 

@@ -59,8 +59,7 @@ class Place:
         asked = time.perf_counter()
         with self.turns.turn(self.number):
             self.waited(time.perf_counter() - asked)
-            step = self.steadying.mean(step)
-        return self.steadying.steadied(step)
+            return self.steadying.mean(step)
 
 
 class SteadyingInTurn:
