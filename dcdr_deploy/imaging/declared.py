@@ -232,7 +232,7 @@ def _by_gamma(declared: Declared, channels: int) -> Encoding | None:
         return None
     colours = declared.chromaticities or p.REC709
     curve: Curve
-    if exponent is None or _is_srgb_gamma(exponent, colours):
+    if exponent is None or is_srgb_gamma(exponent, colours):
         curve, name = _srgb, "sRGB's curve"
     else:
         curve, name = _power(exponent), "linear" if abs(exponent - 1) < 1e-3 else f"gamma {exponent:.4g}"
@@ -244,7 +244,7 @@ def _by_gamma(declared: Declared, channels: int) -> Encoding | None:
     return Encoding(f"{p.name_of(colours)}, {name}", by, (curve,), matrix, notes=tuple(notes))
 
 
-def _is_srgb_gamma(exponent: float, colours: p.Chromaticities) -> bool:
+def is_srgb_gamma(exponent: float, colours: p.Chromaticities) -> bool:
     """Whether a gamma stands for sRGB's curve: 2.2 beside its primaries, which writers state for want of a better word.
 
     libpng takes gAMA so. ImageMagick writes the primaries of sRGB into TIFF, where no curve means 2.2.
@@ -274,7 +274,7 @@ def _by_tiff(declared: Declared, channels: int) -> Encoding | None:
     else:
         exponent = declared.tiff_gamma or TIFF_GAMMA
         curves, name = (_power(exponent),), f"gamma {exponent:.4g}"
-        if _is_srgb_gamma(exponent, colours or p.REC709):
+        if is_srgb_gamma(exponent, colours or p.REC709):
             curves, name = (_srgb,), "sRGB's curve"
     chromaticities = colours or p.REC709
     return Encoding(

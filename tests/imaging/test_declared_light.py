@@ -307,6 +307,42 @@ def test_bitmaps_with_a_profile_are_converted(read):
     assert frame.metadata["colour"].startswith("Display P3 by ICC profile")
 
 
+def bitmap(header_tail: bytes, size: int = 108) -> bytes:
+    """A bitmap of 24 bits whose header goes on with ``header_tail`` from its colour space."""
+    plain = pillow_bytes(RGB, "BMP")
+    header = bytearray(size)
+    header[:40] = plain[14:54]
+    header[:4] = struct.pack("<I", size)
+    header[56 : 56 + len(header_tail)] = header_tail
+    return b"BM" + struct.pack("<IHHI", 14 + size + len(plain) - 54, 0, 0, 14 + size) + bytes(header) + plain[54:]
+
+
+def calibrated(colours: p.Chromaticities, gamma: float, scale: tuple[float, ...] = (1, 1, 1)) -> bytes:
+    points = [(x * s, y * s, (1 - x - y) * s) for x, y, s in zip(colours[:6:2], colours[1:6:2], scale, strict=True)]
+    numbers = [round(number * 2**30) for point in points for number in point] + [round(gamma * 65536)] * 3
+    return bytes(4) + struct.pack("<12I", *numbers)
+
+
+@pytest.mark.parametrize("size", [108, 124])
+def test_calibrated_bitmaps_are_converted(read, size):
+    frame = read(bitmap(calibrated(p.ADOBE_RGB, 1.8), size))
+    assert near(frame.pixels, converted(RGB, power(1.8), p.ADOBE_RGB))
+    assert frame.metadata["colour"].startswith("Adobe RGB (1998), gamma 1.8 by BMP header")
+
+
+def test_end_points_in_xyz_have_the_white_that_they_add_up_to(read):
+    sums = p.to_xyz(p.DCI_P3).sum(axis=0)
+    frame = read(bitmap(calibrated(p.DCI_P3, 2.6, tuple(sums))))
+    assert near(frame.pixels, converted(RGB, power(2.6), p.DCI_P3))
+
+
+@pytest.mark.parametrize("tail", [b"", calibrated(p.REC709, 2.2), calibrated(p.ADOBE_RGB, 0.0), b" niW", b"KNIL"])
+def test_bitmaps_that_say_srgb_or_nothing_stay_as_they_are(read, tail):
+    frame = read(bitmap(tail))
+    np.testing.assert_array_equal(frame.pixels, RGB)
+    assert any("only names it" in note for note in frame.metadata["notes"]) == (tail == b"KNIL")
+
+
 # Exif
 
 

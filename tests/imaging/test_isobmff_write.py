@@ -20,6 +20,7 @@ from dcdr_deploy.imaging.isobmff_write import (
     with_colours,
     xmp_item,
 )
+from dcdr_deploy.imaging.stream_bits import UnknownStreamError
 
 
 def avif(mode: str = "RGB", **options) -> bytes:
@@ -117,7 +118,7 @@ def test_colours_are_told_anew_and_the_samples_stay():
 
 @given(st.binary(max_size=64))
 def test_a_stream_without_a_header_is_refused(stream):
-    with pytest.raises(av1_header.UnknownStreamError):
+    with pytest.raises(UnknownStreamError):
         av1_header.with_colours(stream, 9, 16)
 
 

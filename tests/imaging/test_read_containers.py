@@ -225,6 +225,32 @@ def _written(folder: Path, data: bytes) -> Path:
     return path
 
 
+def _coded(kind: str, primaries: int, transfer: int) -> bytes:
+    if kind == "heic":
+        return heic_bytes(DEEP, color_primaries=primaries, transfer_characteristics=transfer)
+    return deep_avif_bytes(DEEP, 10, primaries, transfer)
+
+
+@pytest.mark.parametrize("kind", ["heic", "avif"])
+def test_without_a_colour_box_the_coded_stream_says_what_the_colours_are(tmp_path: Path, kind: str) -> None:
+    boxed = _coded(kind, 12, 13)
+    bare = boxed.replace(b"colrnclx", b"freenclx")
+    assert bare != boxed
+    frame = read(tmp_path, bare)
+    np.testing.assert_array_equal(frame.pixels, read(tmp_path, boxed).pixels)
+    assert "Display P3, sRGB by its coded stream" in frame.metadata["colour"]
+
+
+@pytest.mark.parametrize("kind", ["heic", "avif"])
+@pytest.mark.parametrize("transfer", [16, 18])
+@pytest.mark.parametrize("box", [b"freenclx", b"colrnclx\0\2\0\2"])
+def test_hdr_that_only_the_coded_stream_tells_is_refused(tmp_path: Path, kind: str, transfer: int, box: bytes) -> None:
+    data = bytearray(_coded(kind, 9, transfer))
+    at = data.index(b"colrnclx")
+    data[at : at + len(box)] = box
+    assert "is an HDR picture already" in refusal(tmp_path, bytes(data))
+
+
 def test_floats_of_jpeg_xl_are_refused_as_hdr(tmp_path: Path) -> None:
     import imagecodecs
 

@@ -1,10 +1,12 @@
 """Every sample layout comes out as sRGB-encoded RGB with the expected numbers."""
 
+import io
 import struct
 import zlib
 
 import numpy as np
 import pytest
+import tifffile
 from picture_files import HEIGHT, WIDTH, chunk, noise, pillow_bytes, png_bytes, smooth_rgb, tifffile_bytes
 from PIL import Image
 
@@ -250,3 +252,129 @@ def test_tiny_pictures(read, shape, dtype):
     frame = read(png_bytes(samples, 2, depth=8 * np.dtype(dtype).itemsize))
     np.testing.assert_array_equal(frame.pixels, samples)
     assert frame.size == shape
+
+
+def bitmap_with_alpha(alpha: int) -> bytes:
+    """32 bits with masks for red, green, blue and alpha in a header of version 3 (BITMAPV3INFOHEADER)."""
+    pixels = np.dstack([RGB[..., ::-1], np.full((HEIGHT, WIDTH), alpha, np.uint8)])[::-1].tobytes()
+    header = struct.pack("<IiiHHIIiiII", 56, WIDTH, HEIGHT, 1, 32, 3, len(pixels), 2835, 2835, 0, 0)
+    header += struct.pack("<4I", 0xFF0000, 0xFF00, 0xFF, 0xFF000000)
+    return b"BM" + struct.pack("<IHHI", 70 + len(pixels), 0, 0, 70) + header + pixels
+
+
+def test_an_alpha_of_bitmaps_that_is_0_everywhere_is_none(read):
+    blank, half = read(bitmap_with_alpha(0)), read(bitmap_with_alpha(128))
+    assert blank.alpha is None
+    assert any("alpha ignored" in note for note in blank.metadata["notes"])
+    np.testing.assert_allclose(half.alpha, 128 / 255)
+    for frame in (blank, half):
+        np.testing.assert_array_equal(frame.pixels, RGB)
+
+
+ALPHA_RAMP = np.tile(np.linspace(60, 255, WIDTH).astype(np.uint8), (HEIGHT, 1))
+
+
+@pytest.mark.parametrize("planes", ["contig", "separate"])
+@pytest.mark.parametrize("samples", [RGB, RGB[..., :1], np.dstack([255 - RGB, RGB[..., :1] // 4])])
+@pytest.mark.parametrize("kinds", [["unassalpha"], ["unspecified"], ["unspecified", "unassalpha"]])
+def test_extra_samples_of_8_bits(read, planes, samples, kinds):
+    photometric = {1: "minisblack", 3: "rgb", 4: "separated"}[samples.shape[2]]
+    extra = [ALPHA_RAMP if kind == "unassalpha" else RGB[..., 2] for kind in kinds]
+    stored = np.dstack([samples, *extra])
+    stored = stored if planes == "contig" else np.ascontiguousarray(np.moveaxis(stored, -1, 0))
+    options = {"photometric": photometric, "planarconfig": planes, "compression": "zlib"}
+    frame = read(tifffile_bytes(stored, **options, extrasamples=kinds))
+    bare = samples[..., 0] if samples.shape[2] == 1 else samples
+    np.testing.assert_array_equal(frame.pixels, read(tifffile_bytes(bare, photometric=photometric)).pixels)
+    if "unassalpha" in kinds:
+        np.testing.assert_allclose(frame.alpha, ALPHA_RAMP / 255, atol=1e-6)
+    else:
+        assert frame.alpha is None
+
+
+@pytest.mark.parametrize("planes", ["contig", "separate"])
+def test_associated_alpha_of_8_bits_is_divided_out(read, planes):
+    for colour in (RGB, RGB[..., :1]):
+        stored = np.dstack([np.rint(colour * (ALPHA_RAMP[..., None] / 255)).astype(np.uint8), ALPHA_RAMP])
+        stored = stored if planes == "contig" else np.ascontiguousarray(np.moveaxis(stored, -1, 0))
+        photometric = "rgb" if colour is RGB else "minisblack"
+        options = {"photometric": photometric, "planarconfig": planes}
+        frame = read(tifffile_bytes(stored, **options, extrasamples=["assocalpha"]))
+        difference = frame.pixels.astype(int) - colour
+        assert np.abs(difference).max() <= 3
+        assert abs(difference.mean()) < 0.2
+
+
+def test_a_colour_map_of_8_bits_is_widened(read):
+    indices = RGB[..., 0]
+    colours = np.stack([np.arange(256), 255 - np.arange(256), np.arange(256) // 2]).astype(np.uint16)
+    wide = read(tifffile_bytes(indices, photometric="palette", colormap=colours * 257))
+    narrow = read(tifffile_bytes(indices, photometric="palette", colormap=colours))
+    np.testing.assert_array_equal(wide.pixels, colours[:, indices].transpose(1, 2, 0))
+    np.testing.assert_array_equal(narrow.pixels, wide.pixels)
+
+
+@pytest.mark.parametrize("big", [False, True])
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_a_reduced_picture_or_a_mask_before_the_picture_is_left_out(read, big, order):
+    stream = io.BytesIO()
+    with tifffile.TiffWriter(stream, bigtiff=big, byteorder=order) as writer:
+        writer.write(RGB[::4, ::4], photometric="rgb", subfiletype=1)
+        writer.write(RGB[..., 0] > 127, photometric="minisblack", subfiletype=4)
+        writer.write(RGB, photometric="rgb")
+    frame = read(stream.getvalue())
+    np.testing.assert_array_equal(frame.pixels, RGB)
+    assert "reduced pictures or masks before the first picture left out" in frame.metadata["notes"]
+    only_reduced = tifffile_bytes(RGB, photometric="rgb", subfiletype=1)
+    np.testing.assert_array_equal(read(only_reduced).pixels, RGB)
+
+
+def ycbcr_tiff(rgb, weights, black_white, subsampling, compression=1):
+    """TIFF 6.0, section 21, by its formulas; ``rgb`` (H, W, 3) of 0..255, its size a multiple of the subsampling."""
+    red, _, blue = weights
+    luma = rgb @ np.asarray(weights)
+    chroma = [(rgb[..., 2] - luma) / (2 - 2 * blue), (rgb[..., 0] - luma) / (2 - 2 * red)]
+    across, down = subsampling
+    high, wide = rgb.shape[0] // down, rgb.shape[1] // across
+    codes = []
+    for i, (value, span) in enumerate(zip((luma, *chroma), (255, 127, 127), strict=True)):
+        black, white = black_white[2 * i : 2 * i + 2]
+        codes.append(np.clip(np.rint(value * (white - black) / span + black), 0, 255))
+    cells = codes[0].reshape(high, down, wide, across).swapaxes(1, 2).reshape(high, wide, -1)
+    means = [code.reshape(high, down, wide, across).mean(axis=(1, 3))[..., None] for code in codes[1:]]
+    body = np.concatenate([cells, *means], axis=-1).astype(np.uint8).tobytes()
+    body = zlib.compress(body) if compression == 8 else body
+    ratios = [struct.pack("<8I", *[n for w in (*weights, 0) for n in (round(w * 10000), 10000)][:8])[:24]]
+    ratios.append(struct.pack("<12I", *[n for number in black_white for n in (number, 1)]))
+    start = 8 + len(body) + len(body) % 2
+    entries = [
+        (256, 4, 1, rgb.shape[1]),
+        (257, 4, 1, rgb.shape[0]),
+        (258, 3, 3, start + 6 + 12 * 12),
+        (259, 3, 1, compression),
+        (262, 3, 1, 6),
+        (273, 4, 1, 8),
+        (277, 3, 1, 3),
+        (278, 4, 1, rgb.shape[0]),
+        (279, 4, 1, len(body)),
+        (529, 5, 3, start + 6 + 12 * 12 + 6),
+        (530, 3, 2, across | down << 16),
+        (532, 5, 6, start + 6 + 12 * 12 + 6 + 24),
+    ]
+    directory = struct.pack("<H", len(entries)) + b"".join(struct.pack("<HHII", *entry) for entry in entries)
+    tail = struct.pack("<3H", 8, 8, 8) + b"".join(ratios)
+    return b"II*\0" + struct.pack("<I", start) + body.ljust(start - 8, b"\0") + directory + bytes(4) + tail
+
+
+FULL, NARROW = (0, 255, 128, 255, 128, 255), (16, 235, 128, 240, 128, 240)
+
+
+@pytest.mark.parametrize("weights", [(0.299, 0.587, 0.114), (0.2126, 0.7152, 0.0722)])
+@pytest.mark.parametrize("black_white", [FULL, NARROW])
+@pytest.mark.parametrize("subsampling", [(1, 1), (2, 1), (2, 2), (4, 2)])
+@pytest.mark.parametrize("compression", [1, 8])
+def test_ycbcr_follows_its_coefficients_range_and_subsampling(read, weights, black_white, subsampling, compression):
+    smooth = np.dstack([np.tile(np.linspace(60, 180, WIDTH), (HEIGHT, 1)), np.full((HEIGHT, WIDTH, 2), (90.0, 130.0))])
+    frame = read(ycbcr_tiff(smooth, weights, black_white, subsampling, compression))
+    assert np.abs(frame.pixels - smooth).max() <= 2.5 * subsampling[0]
+    assert np.abs(frame.pixels - smooth).mean() < 2

@@ -15,11 +15,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dcdr_deploy.imaging import exif, isobmff
+from dcdr_deploy.imaging import av1_header, exif, h273, hevc_header, isobmff
 from dcdr_deploy.imaging.declared import Declared, Stated
 from dcdr_deploy.imaging.decoders.common import UnreadableError, check_size, damaged, unsupported
 from dcdr_deploy.imaging.orientation import exif_of_block, orientation_of
+from dcdr_deploy.imaging.stream_bits import UnknownStreamError
 
+_CONFIGURATION = 4  # bytes before the headers in ``av1C`` (AV1 in ISOBMFF, 2.3.3)
 _XMP = b"application/rdf+xml"
 
 
@@ -68,9 +70,9 @@ def shown(data: bytes) -> Shown:
     except isobmff.BrokenContainerError as error:
         raise damaged(error) from error
     item = container.items[primary]
-    result = Shown(
-        container, (width, height), coded, bits_of(container, primary), declared_of(item), _stands(item.properties)
-    )
+    declared = declared_of(item)
+    declared.stated = _completed(declared.stated, container, primary)
+    result = Shown(container, (width, height), coded, bits_of(container, primary), declared, _stands(item.properties))
     result.crop = _crop(item.property(b"clap"), width, height, result.notes)
     result.exif, result.xmp = described(container, primary)
     if result.exif:
@@ -90,6 +92,37 @@ def bits_of(container: isobmff.Container, item: int) -> int:
         if hevc is not None and len(hevc) > 17:  # 14496-15, 8.3.3.1: bitDepthLumaMinus8
             return 8 + (hevc[17] & 7)
     return 8
+
+
+def _completed(stated: Stated | None, container: isobmff.Container, item: int) -> Stated | None:
+    """What ``nclx`` leaves open, filled from the coded stream: what it says holds where the file says nothing."""
+    given = (h273.UNSPECIFIED, h273.UNSPECIFIED) if stated is None else (stated.primaries, stated.transfer)
+    if h273.UNSPECIFIED not in given:
+        return stated
+    in_stream = _of_stream(container, item)
+    if in_stream is None:
+        return stated
+    primaries = in_stream[0] if given[0] == h273.UNSPECIFIED else given[0]
+    transfer = in_stream[1] if given[1] == h273.UNSPECIFIED else given[1]
+    by = "its coded stream" if stated is None else f"{stated.by} and its coded stream"
+    return Stated(by, primaries, transfer)
+
+
+def _of_stream(container: isobmff.Container, item: int) -> tuple[int, int] | None:
+    """Primaries and transfer in the AV1 or HEVC of an item, or of its first tile; ``None`` without."""
+    coded = (container.targets(b"dimg", item) or (item,))[0]
+    found = container.items.get(coded)
+    av1, hevc = (found.property(b"av1C"), found.property(b"hvcC")) if found is not None else (None, None)
+    try:
+        if hevc is not None:
+            said = hevc_header.colours_of(hevc)
+        elif av1 is not None:
+            said = av1_header.colours_of(av1[_CONFIGURATION:] or container.payload(coded))
+        else:
+            return None
+    except (UnknownStreamError, isobmff.BrokenContainerError):  # the decoder tells what is damaged
+        return None
+    return None if said == (h273.UNSPECIFIED,) * 2 else said
 
 
 def declared_of(item: isobmff.Item) -> Declared:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import re
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,10 +23,15 @@ from dcdr_deploy.imaging.decoders.tiff_directory import (
     Directory,
     first_directory,
 )
-from dcdr_deploy.imaging.decoders.tiff_samples import stored_samples
+from dcdr_deploy.imaging.decoders.tiff_samples import PICTURE_COMPRESSIONS, stored_samples
+from dcdr_deploy.imaging.decoders.tiff_ycbcr import YCBCR, rgb_of_ycbcr
 from dcdr_deploy.imaging.decoders.with_pillow import decode_with
 from dcdr_deploy.imaging.orientation import ORIENTATION_TAG, valid_orientation
 
+if TYPE_CHECKING:
+    from PIL import ImageFile
+
+_COLOUR_MAP = 320
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _CMYK = 0, 1, 2, 5  # PhotometricInterpretation
 _COLOUR_SAMPLES = {_WHITE_IS_ZERO: 1, _BLACK_IS_ZERO: 1, _RGB: 3, _CMYK: 4}
 _EXPORT_ADVICE = "export it as 16-bit RGB TIFF or PNG"
@@ -63,19 +69,52 @@ def _decode(directory: Directory) -> Stored:
         )
     if not floating and 8 < max(bits) < 16:
         raise UnreadableError(f"has samples of {max(bits)} bits, which are not supported; {_EXPORT_ADVICE}")
-    if floating or bits == {16} or (bits == {8} and directory.data.startswith(BIG_ENDIAN_BIG_TIFF)):
+    plain = directory.compression not in PICTURE_COMPRESSIONS
+    if plain and bits == {8} and directory.number(t.PHOTOMETRIC, -1) == YCBCR:
+        stored = _decode_ycbcr(directory)
+    elif floating or bits == {16} or (bits == {8} and (_is_big_endian_big(directory) or (plain and _extra(directory)))):
         stored = _decode_deep(directory)
     else:
-        from PIL import TiffImagePlugin
-
-        stored = decode_with(TiffImagePlugin.TiffImageFile, directory.data)
+        stored = decode_with(_pillow_plugin(), directory.data)
         stored.notes.clear()  # its count of pages walks the whole file; the directory has said it already
-    if directory.more_pages:
+    if directory.left_out:
+        stored.notes.append("reduced pictures or masks before the first picture left out")
+    if directory.following:
         stored.notes.append("first of several pages")
     stored.texts = _texts(directory)
     stored.declared = _declared(directory)
     stored.declared.own_peak = own_peak(stored.texts)
     return stored
+
+
+def _is_big_endian_big(directory: Directory) -> bool:
+    return directory.data.startswith(BIG_ENDIAN_BIG_TIFF)
+
+
+def _extra(directory: Directory) -> bool:
+    """Whether there are samples beyond the colours, most kinds of which Pillow refuses."""
+    return directory.samples > _COLOUR_SAMPLES.get(directory.number(t.PHOTOMETRIC, -1), directory.samples)
+
+
+@functools.cache
+def _pillow_plugin() -> type[ImageFile.ImageFile]:
+    from PIL import ImagePalette, TiffImagePlugin
+
+    class WithNarrowColourMaps(TiffImagePlugin.TiffImageFile):
+        """Old writers put codes of 8 bits into the 16 of a ColorMap, which libtiff and others tell by their size."""
+
+        def _setup(self) -> None:
+            super()._setup()
+            codes = self.tag_v2.get(_COLOUR_MAP)
+            if self.mode in ("P", "PA") and codes and max(codes) < 256:
+                self.palette = ImagePalette.raw("RGB;L", bytes(codes))
+
+    return WithNarrowColourMaps
+
+
+def _decode_ycbcr(directory: Directory) -> Stored:
+    orientation = valid_orientation(directory.tags.get(ORIENTATION_TAG))
+    return Stored(rgb_of_ycbcr(directory), orientation=orientation, stated_orientation=orientation, mode="YCbCr")
 
 
 def _texts(directory: Directory) -> dict[str, str]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import io
+import math
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from dcdr_deploy.imaging import tiff_file as t
@@ -18,6 +19,9 @@ BIG_ENDIAN_BIG_TIFF = b"MM\0+"
 UNSIGNED, SIGNED, FLOAT, VOID = 1, 2, 3, 4
 """SampleFormat."""
 
+_REDUCED, _MASK = 1, 4
+"""Bits of NewSubfileType."""
+
 _NEW_SUBFILE_TYPE, _SUB_IFDS, _DNG_VERSION = 254, 330, 50706
 _SEPARATE_PLANES = 2
 _LARGEST_NUMBER = 2**40
@@ -29,13 +33,15 @@ class Directory:
 
     Attributes:
         tags: as Pillow reads them.
-        data: the whole file.
-        more_pages: whether others follow.
+        data: the whole file; its header names this page as the first.
+        following: where the next page's directory lies, 0 for none.
+        left_out: whether reduced pictures or masks lie before this page.
     """
 
     tags: Mapping[int, Any]
     data: bytes
-    more_pages: bool
+    following: int
+    left_out: bool = False
 
     def number(self, tag: int, default: int | None = None) -> int:
         """A tag of one whole number; the first of several."""
@@ -54,6 +60,19 @@ class Directory:
         found = value if isinstance(value, tuple) else (value,)
         if not all(isinstance(number, int) and 0 <= number < _LARGEST_NUMBER for number in found):
             raise damaged(f"tag {tag} holds {' '.join(map(str, found[:3]))[:40]!r}")
+        return found
+
+    def fractions(self, tag: int, default: tuple[float, ...]) -> tuple[float, ...]:
+        """A tag of as many rational numbers as ``default`` has, which counts where it is missing."""
+        value = self.tags.get(tag)
+        if value is None:
+            return default
+        try:
+            found = tuple(float(number) for number in value)
+        except (TypeError, ValueError, ArithmeticError):
+            found = ()
+        if len(found) != len(default) or not all(math.isfinite(number) for number in found):
+            raise damaged(f"tag {tag} does not hold {len(default)} numbers")
         return found
 
     def text(self, tag: int) -> str:
@@ -122,32 +141,24 @@ class Directory:
 
 
 def first_directory(data: bytes) -> Directory:
-    """Read a TIFF's or BigTIFF's first page: its tags, checked for what every decoder needs.
+    """Read the first picture of a TIFF or BigTIFF: its tags, checked for what every decoder needs.
+
+    Pages before it that say they are reduced pictures or masks are left out, unless there are no others.
 
     Raises:
         UnreadableError: no directory, too many pixels, a camera RAW file, a compression that cannot be decoded here, or
             pixel data beyond the end of the file.
     """
-    from PIL import TiffImagePlugin
-
     libtiff.silence()
-    try:
-        if data[:4] == BIG_ENDIAN_BIG_TIFF:
-            tags = TiffImagePlugin.ImageFileDirectory_v2(b"MM\0*\0\0\0\0")
-            tags._bigtiff = True  # Pillow looks for this in the byte where little-endian files have it
-            (first,) = struct.unpack_from(">Q", data, 8)
-        else:
-            tags = TiffImagePlugin.ImageFileDirectory_v2(data[: 16 if data[:4] == b"II+\0" else 8])
-            first = tags.next
-        stream = io.BytesIO(data)
-        stream.seek(first)
-        tags.load(stream)
-        directory = Directory(dict(tags), data, bool(tags.next))
-    except PILLOW_ERRORS as error:
-        raise damaged(error) from error
-    is_raw_preview = directory.tags.get(_NEW_SUBFILE_TYPE, 0) == 1 and _SUB_IFDS in directory.tags
-    if _DNG_VERSION in directory.tags or is_raw_preview:
-        raise UnreadableError("is a camera RAW file; develop it to an 8- or 16-bit SDR picture first")
+    first = directory = _page(data)
+    _refuse_raw(first)
+    seen: set[int] = set()
+    while _is_left_out(directory) and directory.following and directory.following not in seen:
+        seen.add(directory.following)
+        directory = replace(_page(_beginning_with(data, directory.following)), left_out=True)
+        _refuse_raw(directory)
+    if _is_left_out(directory):
+        directory = first
     height, width = directory.size
     check_size(width, height)
     if directory.tiled:
@@ -160,3 +171,42 @@ def first_directory(data: bytes) -> Directory:
     if any(offset + size > len(data) for offset, size in zip(offsets, sizes, strict=True)):
         raise damaged("the pixel data ends too early")
     return directory
+
+
+def _page(data: bytes) -> Directory:
+    """The page that the header names first."""
+    from PIL import TiffImagePlugin
+
+    try:
+        if data[:4] == BIG_ENDIAN_BIG_TIFF:
+            tags = TiffImagePlugin.ImageFileDirectory_v2(b"MM\0*\0\0\0\0")
+            tags._bigtiff = True  # Pillow looks for this in the byte where little-endian files have it
+            (first,) = struct.unpack_from(">Q", data, 8)
+        else:
+            tags = TiffImagePlugin.ImageFileDirectory_v2(data[: 16 if data[:4] == b"II+\0" else 8])
+            first = tags.next
+        stream = io.BytesIO(data)
+        stream.seek(first)
+        tags.load(stream)
+        return Directory(dict(tags), data, tags.next or 0)
+    except PILLOW_ERRORS as error:
+        raise damaged(error) from error
+
+
+def _beginning_with(data: bytes, place: int) -> bytes:
+    """The same file with the directory at ``place`` as its first."""
+    order = "<" if data[:2] == b"II" else ">"
+    if data[2:4] in (b"+\0", b"\0+"):
+        return data[:8] + struct.pack(f"{order}Q", place) + data[16:]
+    return data[:4] + struct.pack(f"{order}I", place) + data[8:]
+
+
+def _is_left_out(directory: Directory) -> bool:
+    kind = directory.tags.get(_NEW_SUBFILE_TYPE, 0)
+    return isinstance(kind, int) and bool(kind & (_REDUCED | _MASK))
+
+
+def _refuse_raw(directory: Directory) -> None:
+    is_raw_preview = directory.tags.get(_NEW_SUBFILE_TYPE, 0) == _REDUCED and _SUB_IFDS in directory.tags
+    if _DNG_VERSION in directory.tags or is_raw_preview:
+        raise UnreadableError("is a camera RAW file; develop it to an 8- or 16-bit SDR picture first")

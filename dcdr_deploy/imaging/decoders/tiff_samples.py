@@ -17,6 +17,9 @@ from dcdr_deploy.imaging.decoders.common import PILLOW_ERRORS, check_size, damag
 from dcdr_deploy.imaging.decoders.tiff_directory import FLOAT, UNSIGNED, VOID, Directory
 from dcdr_deploy.system.words import number_of
 
+PICTURE_COMPRESSIONS = frozenset({6, 7, 34892, 50001, 50002, 52546})
+"""Compressions of pictures, not of bytes, so that planes cannot be handed on as bytes: JPEG, WebP, JPEG XL."""
+
 _BLACK_IS_ZERO = 1
 _FLOAT_PREDICTOR = 3
 
