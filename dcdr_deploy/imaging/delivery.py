@@ -86,6 +86,27 @@ class CodeRange:
         return (1 << self.bits) - 1
 
 
+@dataclass(frozen=True)
+class Curves:
+    """What a :class:`Delivery` is made of, for those who compute it elsewhere.
+
+    Attributes:
+        matrix: (3, 3) from network units to cd/m2 in the primaries wanted.
+        knee: cd/m2 of a pixel's largest channel from which all its channels are rolled off.
+        roll: table of the roll-off (:mod:`dcdr_deploy.imaging.lookup`), cd/m2 to cd/m2; the channels scale as it does.
+        scene: table of the factor that makes scene light of display light, of its luminance; ``None`` for PQ.
+        luminance: (3,) weights of the primaries.
+        transfer: table from that light to the signal.
+    """
+
+    matrix: NDArray[np.float32]
+    knee: float
+    roll: Table
+    scene: Table | None
+    luminance: NDArray[np.float32]
+    transfer: Table
+
+
 class Delivery:
     """Turns relative light into signals; made once for a picture or a video."""
 
@@ -114,6 +135,13 @@ class Delivery:
         self._knee = np.float32(eetf_knee_bt2390(source, target) if target < source else target)
         self._eetf = _eetf_table(source, target)
         self._scratch = Scratch()
+
+    @property
+    def curves(self) -> Curves:
+        """Its numbers and tables."""
+        weights = np.asarray(p.luminance_weights(self._primaries), np.float32)
+        scene = _hlg_factors() if self._hlg else None
+        return Curves(self._matrix, float(self._knee), self._eetf, scene, weights, _table(self._hlg))
 
     def codes(
         self, linear: NDArray[np.floating[Any]], codes: CodeRange, *, seed: int | None = 0, bgr: bool = False

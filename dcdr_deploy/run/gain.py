@@ -25,7 +25,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from dcdr_deploy.imaging.frame import CLIPPED_CODE
 from dcdr_deploy.imaging.transfer import LUMINANCE_REC709, linear_to_srgb, srgb_to_linear
@@ -107,9 +107,19 @@ def smallest_channel(pixels: NDArray[Any]) -> NDArray[Any]:
     return np.minimum(np.minimum(pixels[..., 0], pixels[..., 1]), pixels[..., 2])
 
 
+def least_clipped(kind: DTypeLike) -> int:
+    """Return the code of an integer type from which a channel counts as clipped."""
+    return math.ceil((CLIPPED_CODE - 0.5) * int(np.iinfo(kind).max) / 255)
+
+
+def most_of_gray(kind: DTypeLike) -> int:
+    """Return by how many codes of an integer type the channels of a gray pixel may differ."""
+    return int(np.iinfo(kind).max * GRAY_TOLERANCE)
+
+
 def is_gray(codes: Codes) -> bool:
     """Tell whether no pixel's channels differ by more than :data:`GRAY_TOLERANCE`."""
-    most = int(np.iinfo(codes.dtype).max * GRAY_TOLERANCE)
+    most = most_of_gray(codes.dtype)
     for row in range(0, codes.shape[0], 64):
         part = codes[row : row + 64]
         if (largest_channel(part) - smallest_channel(part)).max() > most:

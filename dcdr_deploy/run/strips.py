@@ -5,14 +5,12 @@ Strips without anything clipped only go through a table.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dcdr_deploy.imaging.frame import CLIPPED_CODE
 from dcdr_deploy.imaging.lookup import look_up_codes
 from dcdr_deploy.run.dials import Dials, turned_gain
 from dcdr_deploy.run.enlargement import Enlargement
@@ -25,6 +23,7 @@ from dcdr_deploy.run.gain import (
     apply_gain,
     gain_of,
     largest_channel,
+    least_clipped,
     smallest_channel,
 )
 from dcdr_deploy.run.recovery import STOPS_BINS, Recovery, histogram_of_stops
@@ -240,7 +239,7 @@ def measured(codes: Codes, largest: Codes, table: Light, result: Light) -> Recov
         table: linear light of each code.
         result: (n, W, 3) the restored light, same unit.
     """
-    least = math.ceil((CLIPPED_CODE - 0.5) * int(np.iinfo(codes.dtype).max) / 255)
+    least = least_clipped(codes.dtype)
     there = np.flatnonzero(largest >= least)
     if not there.size:
         return Recovery(pixels=largest.size)

@@ -26,7 +26,7 @@ EXTRA = "cuda-kernels"
 
 SOURCES = {
     name: Path(__file__).with_name(f"{name}.cu")
-    for name in ("dcrb", "dcrb2", "frames", "convolution", "picture", "columns")
+    for name in ("dcrb", "dcrb2", "frames", "convolution", "picture", "columns", "video")
 }
 """CUDA sources by name."""
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dcdr_deploy.engines.passes import YuvMatrix
 from dcdr_deploy.system.strips import for_strips
 
 Plane = NDArray[np.uint8] | NDArray[np.uint16]
@@ -78,31 +79,28 @@ def to_rgb(planes: tuple[Plane, ...], layout: Layout, luma: Luma, *, full_range:
     """
     height, width = planes[0].shape
     found = np.empty((height, width, 3), np.uint16)
-    codes = _Range.of(layout.bits, full_range)
-    red, blue = 2 * (1 - luma[0]), 2 * (1 - luma[1])
-    green = 1 - luma[0] - luma[1]
-    of_red, of_blue = np.float32(-luma[0] * red / green), np.float32(-luma[1] * blue / green)
+    numbers = YuvMatrix(*map(np.float32, decoding_matrix(layout.bits, luma, full_range=full_range)))
 
     def convert(start: int, stop: int) -> None:
         import cv2
 
         y = planes[0][start:stop].astype(np.float32)
-        y -= np.float32(codes.black)
-        y *= np.float32(TOP / codes.span)
+        y -= numbers.black
+        y *= numbers.scale
         y += np.float32(0.5)  # rounds when the fraction is dropped
         if len(planes) == 1:
             found[start:stop] = _as_codes(y)[..., None]
             return
         cb, cr = (_enlarged(plane, layout, start, stop, width) for plane in planes[1:3])
         for chroma in (cb, cr):
-            chroma -= np.float32(codes.neutral)
-            chroma *= np.float32(TOP / codes.chroma_span)
-        r = np.multiply(cr, np.float32(red))
+            chroma -= numbers.neutral
+            chroma *= numbers.chroma_scale
+        r = np.multiply(cr, numbers.red)
         r += y
-        cr *= of_red
-        b = np.multiply(cb, np.float32(blue))
+        cr *= numbers.green_red
+        b = np.multiply(cb, numbers.blue)
         b += y
-        cb *= of_blue
+        cb *= numbers.green_blue
         y += cr
         y += cb
         cv2.merge([_as_codes(channel) for channel in (r, y, b)], found[start:stop])
@@ -110,6 +108,23 @@ def to_rgb(planes: tuple[Plane, ...], layout: Layout, luma: Luma, *, full_range:
     for _ in for_strips(height, convert):
         pass
     return found
+
+
+def decoding_matrix(bits: int, luma: Luma, *, full_range: bool) -> YuvMatrix:
+    """Return the numbers of :func:`to_rgb` for samples of so many bits."""
+    codes = _Range.of(bits, full_range)
+    red, blue = 2 * (1 - luma[0]), 2 * (1 - luma[1])
+    green = 1 - luma[0] - luma[1]
+    return YuvMatrix(
+        black=codes.black,
+        scale=TOP / codes.span,
+        neutral=codes.neutral,
+        chroma_scale=TOP / codes.chroma_span,
+        red=red,
+        blue=blue,
+        green_red=-luma[0] * red / green,
+        green_blue=-luma[1] * blue / green,
+    )
 
 
 def _as_codes(values: NDArray[np.float32]) -> NDArray[np.uint16]:
@@ -137,8 +152,7 @@ def from_rgb(
         out: arrays to write into, Y' (H, W), Cb and Cr in the size of :meth:`Layout.chroma_size`.
     """
     height, width = signal.shape[:2]
-    codes = _Range.of(layout.bits, full=False)
-    matrix, offset = _encoding_matrix(luma, codes)
+    matrix, offset = encoding_matrix(layout.bits, luma)
     planes = out or (
         np.empty((height, width), np.uint16),
         *(np.empty(layout.chroma_size(height, width), np.uint16) for _ in range(2)),
@@ -159,8 +173,9 @@ def from_rgb(
     return planes
 
 
-def _encoding_matrix(luma: Luma, codes: _Range) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def encoding_matrix(bits: int, luma: Luma = BT2020_LUMA) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return (3, 3) from R'G'B' to codes less their offsets, and the offsets (3,) with half a code for rounding."""
+    codes = _Range.of(bits, full=False)
     red, blue = luma
     weights = np.array([red, 1 - red - blue, blue])
     rows = [

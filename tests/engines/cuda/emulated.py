@@ -5,11 +5,14 @@ from __future__ import annotations
 import ctypes
 import shutil
 import subprocess
+import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from fake_cuda import FakeDriver, Launch
+from fake_cuda import DEVICE_BASE, OK, FakeDriver, Launch
 from numpy.typing import DTypeLike, NDArray
 
 from dcdr_deploy.engines.cuda import compiler, convolution_table
@@ -27,6 +30,7 @@ KERNELS = {
     "columns": [
         f"{part}_{kind}" for kind in ("half", "bfloat", "float") for part in ("columns", "spread", "scatter", "turn")
     ],
+    "video": [f"{part}_{kind}" for part in ("average", "finish") for kind in ("planes8", "planes16", "pixels")],
     "picture": ["codes8_to_image", "codes16_to_image", "planes_to_image", "find_unfinite"],
 }
 """Kernels by source."""
@@ -129,3 +133,62 @@ class EmulatedGpu:
             raise Race(self._code.emulated_fault().decode())
         assert outcome in OUTCOMES, "no such kernel, or its threads do not meet at the same points"
         return OUTCOMES[outcome]
+
+
+class EmulatedDriver(FakeDriver):
+    """A driver whose launches wait in their streams, as all else does, and then run in the emulator; for many threads.
+
+    Args:
+        library: from :func:`build`.
+        sm: compute capability it was built for.
+        memory: bytes of the device.
+    """
+
+    def __init__(self, library: Path, sm: int, memory: int = 1 << 30) -> None:
+        self._turns = threading.RLock()
+        super().__init__(memory=memory, sms=[sm])
+        self._gpu = EmulatedGpu(library, sm)
+
+    def __getattribute__(self, name: str) -> Any:
+        value = object.__getattribute__(self, name)
+        if not name.startswith("cu") or not callable(value):
+            return value
+
+        def in_turn(*arguments: Any) -> tuple:
+            with self._turns:
+                return value(*arguments)
+
+        return in_turn
+
+    def cuMemAlloc(self, size: int) -> tuple:  # noqa: N802 - the driver's name
+        status, address = super().cuMemAlloc(size)
+        if status is OK:
+            self._blocks[address] = self._gpu.empty((size,), np.uint8)
+        return status, address
+
+    def cuMemFree(self, address: int) -> tuple:  # noqa: N802 - the driver's name
+        self._settle()
+        return super().cuMemFree(address)
+
+    def cuMemFreeHost(self, address: int) -> tuple:  # noqa: N802 - the driver's name
+        self._settle()
+        return super().cuMemFreeHost(address)
+
+    def _settle(self) -> None:
+        """Do all that is under way, as the driver does before memory goes."""
+        for stream in self._streams:
+            self.cuStreamSynchronize(stream)
+
+    def cuLaunchKernel(self, kernel: int, *arguments: Any) -> tuple:  # noqa: N802 - the driver's name
+        gx, gy, gz, bx, by, bz, shared, stream, (values, types), _ = arguments
+        launch = Launch(self._kernels[kernel], (gx, gy, gz), (bx, by, bz), shared, stream, values, types)
+
+        def action() -> None:
+            there = tuple(self._place(value) if value >= DEVICE_BASE else value for value in values)
+            assert self._gpu.run(replace(launch, values=there)) == 0, "the kernel left its memory"
+
+        self.put(stream, action, launch.kernel)
+        return (OK,)
+
+    def _place(self, address: int) -> int:
+        return self.array(address, 1).ctypes.data

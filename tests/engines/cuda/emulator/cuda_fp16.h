@@ -86,6 +86,8 @@ inline int __float2int_rd(float v) {  // as the GPU does it, where C++ leaves it
   return down >= 0x1p31f ? INT32_MAX : down < -0x1p31f ? INT32_MIN : (int)down;
 }
 inline float __fdiv_rn(float a, float b) { return a / b; }
+inline float __fmul_rn(float a, float b) { return a * b; }
+inline float __fadd_rn(float a, float b) { return a + b; }
 inline float __half2float(half v) { return emulator::to_float(v); }
 inline float2 __half22float2(half2 v) { return {__half2float(v.x), __half2float(v.y)}; }
 inline half2 __floats2half2_rn(float x, float y) { return {emulator::to_half(x), emulator::to_half(y)}; }
@@ -104,7 +106,7 @@ inline half2 __hmul2(half2 a, half2 b) {
 
 inline void __syncthreads() { emulator::meet(0, 0); }
 template <int THREADS> void meet(int number) { emulator::meet(number, THREADS); }
-inline void atomicAdd(float* to, float value) { *to += value; }  // one thread runs at a time
+template <class T> void atomicAdd(T* to, T value) { *to += value; }  // one thread runs at a time
 
 inline void __syncwarp() { emulator::wait(emulator::TOGETHER); }
 inline int again(int number) { return number; }
