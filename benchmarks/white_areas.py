@@ -62,7 +62,8 @@ def drawn(name: str, size: int) -> Codes:
 def both_ways(codes: Codes, runner: Runner) -> dict[str, Light]:
     """Light (H, W, 3), 1.0 = peak, as the network gives it and smoothed."""
     ready = prepare(codes)
-    second = SecondPass(codes, ready.seen, ready.tables, NEUTRAL, PEAK)
+    assert ready.full is not None
+    second = SecondPass(codes, ready.full.seen, ready.full.tables, NEUTRAL, PEAK)
     results = [runner.run(each.given) for each in ready.working if each.given is not None]
     field = excess_found(ready, results, PEAK)
     calm = smoothed(field, ready.working[0].picture.light)

@@ -19,6 +19,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from dcdr_deploy.engines.passes import FramePasses
 from dcdr_deploy.errors import EngineError
 from dcdr_deploy.modelfile.metadata import ModelMetadata
 from dcdr_deploy.system import hardware
@@ -278,6 +279,13 @@ class Engine(abc.ABC):
         Raises:
             EngineError: the engine was closed before, or the backend failed.
         """
+
+    def passes(self) -> FramePasses | None:
+        """Return what does whole frames of video on the engine's device; ``None`` where nothing does.
+
+        It holds while the engine is open.
+        """
+        return None
 
     def available_memory(self) -> int | None:
         """Return how many bytes the engine's device has left, ``None`` if unknown; for the automatic tile."""

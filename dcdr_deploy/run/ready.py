@@ -29,24 +29,37 @@ class Working:
 
 
 @dataclass(frozen=True)
-class Ready:
-    """A picture and all that is made of it before the network sees it.
+class Full:
+    """A picture at its own size, onto which the result is put.
 
     Attributes:
         codes: (H, W, 3) uint8 or uint16.
         seen: the same, black where the picture is fully transparent: what clips there was never light.
-        scale: at which size the network works.
         tables: for its codes.
-        gray: it has no colour; not looked at for scale ``"native"``.
-        working: the sizes, the finest first; none for scale ``"native"``.
     """
 
     codes: Codes
     seen: Codes
-    scale: Scale
     tables: Tables
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A picture and all that is made of it before the network sees it.
+
+    Attributes:
+        size: (H, W) in pixels.
+        scale: at which size the network works.
+        gray: it has no colour; not looked at for scale ``"native"``.
+        working: the sizes, the finest first; none for scale ``"native"``.
+        full: the picture itself; ``None`` where the result is put on elsewhere (:meth:`~.restore.Found.field`).
+    """
+
+    size: tuple[int, int]
+    scale: Scale
     gray: bool = False
     working: tuple[Working, ...] = ()
+    full: Full | None = None
 
 
 def prepare(frame: Frame | Codes, scale: Scale = working_scale.AUTO, dials: Dials = NEUTRAL) -> Ready:
@@ -61,22 +74,41 @@ def prepare(frame: Frame | Codes, scale: Scale = working_scale.AUTO, dials: Dial
     """
     working_scale.checked(scale)
     codes = pixels_of(frame)
-    protected = BEGIN if dials.protect_below is None else dials.protect_below
-    with naming_memory(codes):
-        tables = code_tables(codes.dtype.itemsize * 8, protected)
+    size = codes.shape[0], codes.shape[1]
+    with naming_memory(size):
         seen = seen_codes(frame)
+        full = Full(codes, seen, tables_for(codes.dtype.itemsize * 8, dials))
         if scale == NATIVE:
-            return Ready(codes, seen, scale, tables)
-        wanted = working_sizes(codes.shape[0], codes.shape[1], scale)
-        finest = average_down(seen, tables, wanted[0])
-        needed = bool(finest.clipped.any())  # the network is not run where nothing clips
-        working = []
-        for size in wanted:
-            small, given = finest.reduced(size), None
-            if needed:
-                given = seen if size == codes.shape[:2] else working_codes(small.light)
-            working.append(Working(small, given))
-        return Ready(codes, seen, scale, tables, is_gray(seen), tuple(working))
+            return Ready(size, scale, full=full)
+        finest = average_down(seen, full.tables, working_sizes(*size, scale)[0])
+        return ready_of(finest, size, scale, gray=is_gray(seen), full=full)
+
+
+def tables_for(bits: int, dials: Dials) -> Tables:
+    """Return what codes of 8 or 16 bits stand for, with the dials' own code from which a pixel is clipped."""
+    return code_tables(bits, BEGIN if dials.protect_below is None else dials.protect_below)
+
+
+def ready_of(
+    finest: WorkingPicture, size: tuple[int, int], scale: Scale, *, gray: bool, full: Full | None = None
+) -> Ready:
+    """Return a picture made ready that has been averaged down.
+
+    Args:
+        finest: it at its finest working size.
+        size: (H, W) of the picture.
+        scale: not ``"native"``.
+        gray: it has no colour.
+        full: the picture itself; needed where the network works at its own size.
+    """
+    needed = bool(finest.clipped.any())  # the network is not run where nothing clips
+    working = []
+    for wanted in working_sizes(*size, scale):
+        small, given = finest.reduced(wanted), None
+        if needed:
+            given = full.seen if wanted == size and full is not None else working_codes(small.light)
+        working.append(Working(small, given))
+    return Ready(size, scale, gray, tuple(working), full)
 
 
 def seen_codes(frame: Frame | Codes) -> Codes:
@@ -95,9 +127,9 @@ def seen_codes(frame: Frame | Codes) -> Codes:
 
 
 @contextmanager
-def naming_memory(codes: Codes) -> Iterator[None]:
-    """Turn a lack of memory into the error of a picture (H, W, 3)."""
+def naming_memory(size: tuple[int, int]) -> Iterator[None]:
+    """Turn a lack of memory into the error of a picture of (H, W) pixels."""
     try:
         yield
     except MemoryError:
-        raise no_memory(codes) from None
+        raise no_memory(size) from None

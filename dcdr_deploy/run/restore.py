@@ -69,15 +69,17 @@ class Found:
         run: what the runner took.
     """
 
-    def __init__(self, run: RunStatistics, rest: Rest) -> None:
+    def __init__(self, run: RunStatistics, rest: Rest, field: FieldOf | None = None) -> None:
         """Set up.
 
         Args:
             run: what the runner took.
-            rest: called once; let go with all that it holds.
+            rest: called once, or ``field`` is; let go with all that they hold.
+            field: gives what is put on; ``None`` at scale ``"native"``.
         """
         self.run = run
         self._rest: Rest | None = rest
+        self._field = field
 
     def put_on(self, steady: Steady | None = None) -> Restored:
         """Return the restored picture; to be called once, from any thread.
@@ -89,13 +91,28 @@ class Found:
         Raises:
             EngineOutOfMemory: there is no memory for it.
         """
-        rest, self._rest = self._rest, None
+        rest, self._rest, self._field = self._rest, None, None
         assert rest is not None  # once
         return rest(steady)
+
+    def field(self, steady: Steady | None = None) -> ExcessField:
+        """Return what is to be put on, at the finest working size, for those who do so elsewhere.
+
+        Instead of :meth:`put_on`: once, from any thread, not at scale ``"native"``.
+
+        Raises:
+            EngineOutOfMemory: there is no memory for it.
+        """
+        field, self._rest, self._field = self._field, None, None
+        assert field is not None  # once
+        return field(steady)
 
 
 Rest = Callable[[Steady | None], Restored]
 """What :meth:`Found.put_on` has still to do."""
+
+FieldOf = Callable[[Steady | None], ExcessField]
+"""What :meth:`Found.field` has still to do."""
 
 
 def restore(
@@ -152,61 +169,79 @@ def begin(
     """
     started = time.perf_counter()
     ready = frame if isinstance(frame, Ready) else prepare(frame, scale, dials)
-    codes = ready.codes
-    with naming_memory(codes):
+    size = ready.size
+    with naming_memory(size):
         finish = _begun(ready, runner, dials, keep_gain, listener)
 
     def found() -> Found:
-        with naming_memory(codes):
+        with naming_memory(size):
             result = finish()
         waited = time.perf_counter() - started
         runner.statistics = result.run
 
         def put_on(steady: Steady | None) -> Restored:
             begun = time.perf_counter()
-            with naming_memory(codes):
+            with naming_memory(size):
                 restored = result.put_on(steady)
             restored.run.seconds = waited + time.perf_counter() - begun
             return restored
 
-        return Found(result.run, put_on)
+        def field(steady: Steady | None) -> ExcessField:
+            with naming_memory(size):
+                return result.field(steady)
+
+        return Found(result.run, put_on, field)
 
     return found
 
 
 def _begun(ready: Ready, runner: Runner, dials: Dials, keep_gain: bool, listener: Listener) -> Callable[[], Found]:
-    codes = ready.codes
-    height, width = codes.shape[:2]
-    peak = runner.engine.info.metadata.peak
-    second = SecondPass(codes, ready.seen, ready.tables, dials, peak, keep_gain)
     if ready.scale == NATIVE:
-        finish = runner.start(codes, listener)
-        run = runner.statistics
-
-        def native() -> Found:
-            linear = finish()
-
-            def measured(steady: Steady | None) -> Restored:
-                if dials.turned():
-                    outcome = second.from_result(linear, protected=dials.protect_below is not None)
-                else:
-                    stops = second.stops_of(linear) if keep_gain else None
-                    outcome = Outcome(linear, second.recovery_of(linear), stops)
-                return Restored(outcome.linear, ((height, width),), outcome.recovery, outcome.gain_stops, run)
-
-            return Found(run, measured)
-
-        return native
+        return _begun_natively(ready, runner, dials, keep_gain, listener)
+    peak = runner.engine.info.metadata.peak
     results, run = _results(ready, runner, listener)
     sizes = tuple(each.picture.size for each in ready.working)
     rest = [functools.partial(_field_to_put_on, ready, results, peak)]
+    second = _second_pass(ready, dials, peak, keep_gain)
+
+    def field(steady: Steady | None) -> ExcessField:
+        return rest.pop()(steady)  # working pictures are let go before the full one is made
 
     def enlarged(steady: Steady | None) -> Restored:
-        field = rest.pop()(steady)  # working pictures are let go before the full one is made
-        outcome = second.from_field(field)
+        assert second is not None  # who leaves the picture out takes the field
+        outcome = second.from_field(field(steady))
         return Restored(outcome.linear, sizes, outcome.recovery, outcome.gain_stops, run)
 
-    return lambda: Found(run, enlarged)
+    return lambda: Found(run, enlarged, field)
+
+
+def _begun_natively(
+    ready: Ready, runner: Runner, dials: Dials, keep_gain: bool, listener: Listener
+) -> Callable[[], Found]:
+    size, second = ready.size, _second_pass(ready, dials, runner.engine.info.metadata.peak, keep_gain)
+    assert second is not None  # prepare keeps the picture
+    finish = runner.start(second.codes, listener)
+    run = runner.statistics
+
+    def native() -> Found:
+        linear = finish()
+
+        def measured(steady: Steady | None) -> Restored:
+            if dials.turned():
+                outcome = second.from_result(linear, protected=dials.protect_below is not None)
+            else:
+                stops = second.stops_of(linear) if keep_gain else None
+                outcome = Outcome(linear, second.recovery_of(linear), stops)
+            return Restored(outcome.linear, (size,), outcome.recovery, outcome.gain_stops, run)
+
+        return Found(run, measured)
+
+    return native
+
+
+def _second_pass(ready: Ready, dials: Dials, peak: float, keep_gain: bool) -> SecondPass | None:
+    full = ready.full
+    return None if full is None else SecondPass(full.codes, full.seen, full.tables, dials, peak, keep_gain)
 
 
 def _field_to_put_on(ready: Ready, results: list[Light], peak: float, steady: Steady | None) -> ExcessField:
@@ -216,8 +251,8 @@ def _field_to_put_on(ready: Ready, results: list[Light], peak: float, steady: St
 
 def _results(ready: Ready, runner: Runner, listener: Listener) -> tuple[list[Light], RunStatistics]:
     """Return what the network gives at the working sizes, in network units, and what that took; none if not needed."""
-    codes, results, run = ready.codes, list[Light](), RunStatistics()
-    modest = runner.engine.info.device_kind == DEVICE_CPU and codes.shape[0] * codes.shape[1] > LARGE_PICTURE
+    results, run = list[Light](), RunStatistics()
+    modest = runner.engine.info.device_kind == DEVICE_CPU and ready.size[0] * ready.size[1] > LARGE_PICTURE
     for each in reversed(ready.working):  # the coarse ones take no time; progress is that of the finest
         if each.given is None:
             listener(Event(TILES, 1, 1))
@@ -243,7 +278,7 @@ def excess_found(ready: Ready, results: list[Light], peak: float) -> ExcessField
         if results:
             light = results[place]
             light *= np.float32(peak)
-        pairs = zip(ready.codes.shape[:2], each.picture.size, strict=True)
+        pairs = zip(ready.size, each.picture.size, strict=True)
         cell = max(full / part for full, part in pairs)
         most = _most(peak, light)
         fields.append(excess_field(each.picture, light, most, gray=ready.gray, pixels_per_cell=cell))

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,9 +65,9 @@ def pixels_of(frame: Frame | NDArray[np.uint8] | NDArray[np.uint16]) -> NDArray[
     return pixels
 
 
-def no_memory(pixels: NDArray[Any]) -> EngineOutOfMemory:
-    """Return the error for a frame (H, W, 3) that has no room beside what is made of it."""
-    return EngineOutOfMemory(f"there is no memory for a frame of {pixels.shape[0]} x {pixels.shape[1]} pixels")
+def no_memory(size: tuple[int, int]) -> EngineOutOfMemory:
+    """Return the error for a frame of (H, W) pixels that has no room beside what is made of it."""
+    return EngineOutOfMemory(f"there is no memory for a frame of {size[0]} x {size[1]} pixels")
 
 
 class Runner:
@@ -173,7 +173,7 @@ class Runner:
                 finish = self._start_plan(pixels, plan, statistics, listener)
                 break
             except MemoryError:  # the runner's own arrays, which no smaller tile would shrink much
-                raise no_memory(pixels) from None
+                raise no_memory(pixels.shape[:2]) from None
             except EngineOutOfMemory as error:
                 self._sizing.shrink(plan, statistics.batch, error)
                 statistics.retries += 1

@@ -191,8 +191,8 @@ class FramesOnDevice:
             rest = (*tables, *landing.addresses(), height, width, *size, clipping.least, clipping.gray)
             self._kernels.average(samples, source, rest, slot.handle)
             cells, coloured = landing.collect(slot)
-            parts = [np.ascontiguousarray(cells[..., place]) for place in (slice(0, 3), slice(3, 4), slice(4, 5))]
-            return Averaged(*parts, gray=not coloured[0])
+            light, weight, clipped = (cells[..., part].copy() for part in (slice(0, 3), slice(3, 4), slice(4, 5)))
+            return Averaged(light, weight, clipped, gray=not coloured[0])
 
     def finish(self, samples: Samples, clipping: Clipping, field: NDArray[np.float32], signal: Signal) -> Finished:
         """As of the protocol; planes are copies."""

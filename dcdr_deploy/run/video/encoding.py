@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dcdr_deploy.engines.passes import Finished, Signal
 from dcdr_deploy.errors import OutputError
 from dcdr_deploy.imaging.delivery import ContentLight, Delivery
 from dcdr_deploy.run.recovery import Recovery
 from dcdr_deploy.run.video.codecs import Codec
 from dcdr_deploy.run.video.frames import BEGINNING, Picture, Reached
 from dcdr_deploy.run.video.package import load, reason
+from dcdr_deploy.run.video.passes import signal_of
 from dcdr_deploy.run.video.planes import frame_of
 from dcdr_deploy.run.video.segments import Segment, SegmentFile, Workplace
 from dcdr_deploy.run.video.source import Seen
 from dcdr_deploy.run.video.sums import Sums
 from dcdr_deploy.run.video.target import Geometry, Target
-from dcdr_deploy.run.video.yuv import from_rgb
+from dcdr_deploy.run.video.yuv import Planes, from_rgb
+
+if TYPE_CHECKING:
+    from dcdr_deploy.run.video.work import Restoring
 
 Encoded = tuple[Any, ContentLight]
 """A picture as PyAV's frame, and how bright it is."""
@@ -40,12 +45,35 @@ def frame_of_light(linear: NDArray[np.float32], delivery: Delivery, target: Targ
         target: whose layout the planes get; odd edges are repeated where it needs even ones.
     """
     signal, light = delivery.signals(linear, out=linear)
-    size, layout = padded_size(linear.shape[:2], target.codec), target.codec.layout
-    missing = (size[0] - linear.shape[0], size[1] - linear.shape[1])
-    if any(missing):
-        signal = np.pad(signal, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="edge")
+    signal, layout = _padded(signal, target), target.codec.layout
+    size = signal.shape[0], signal.shape[1]
     frame = frame_of(size, layout, target.encoder.pixel_format, lambda planes: from_rgb(signal, layout, out=planes))
     return frame, light
+
+
+def _padded(signal: NDArray[np.float32], target: Target) -> NDArray[np.float32]:
+    """Repeat the edges of R'G'B' (H, W, 3) to whole samples of chroma."""
+    height, width = signal.shape[:2]
+    size = padded_size((height, width), target.codec)
+    missing = (size[0] - height, size[1] - width)
+    return np.pad(signal, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="edge") if any(missing) else signal
+
+
+def samples_of_light(linear: NDArray[np.float32], delivery: Delivery, target: Target) -> Planes:
+    """Return the samples Y', Cb and Cr that :func:`frame_of_light` puts into a frame; leaves the light as it is."""
+    signal, _ = delivery.signals(linear)
+    return from_rgb(_padded(signal, target), target.codec.layout)
+
+
+def frame_of_samples(planes: Planes, target: Target) -> Any:
+    """Return samples Y', Cb and Cr as the encoder takes them; sizes are those of whole samples of chroma."""
+
+    def write(into: Planes) -> None:
+        for place, plane in zip(into, planes, strict=True):
+            np.copyto(place, plane)
+
+    size = planes[0].shape[0], planes[0].shape[1]
+    return frame_of(size, target.codec.layout, target.encoder.pixel_format, write)
 
 
 class SegmentEncoder:
@@ -149,6 +177,20 @@ class SegmentSink:
     def make(self, picture: Picture, linear: NDArray[np.float32]) -> Encoded:
         """Return the picture as a frame."""
         return frame_of_light(linear, self._delivery, self._target)
+
+    def signal(self, restoring: Restoring) -> Signal:
+        """Return how light becomes samples, for a device that makes them."""
+        peak = restoring.runner.engine.info.metadata.peak
+        return signal_of(self._delivery, self._target.codec.layout, restoring.dials, peak)
+
+    def samples(self, linear: NDArray[np.float32]) -> Planes:
+        """Return the samples of light, made by the processor."""
+        return samples_of_light(linear, self._delivery, self._target)
+
+    def make_of_samples(self, finished: Finished, pixels: int) -> Encoded:
+        """Return a frame of so many pixels whose samples a device made."""
+        light = ContentLight(finished.largest, finished.total / pixels)
+        return frame_of_samples(finished.planes, self._target), light
 
     def write(self, picture: Picture, made: Encoded, recovery: Recovery, *, repeated: bool) -> None:
         """Encode a picture, and close the segment that it is the last of."""

@@ -11,10 +11,11 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
+from dcdr_deploy.engines.passes import Samples
 from dcdr_deploy.errors import InputError
 from dcdr_deploy.run.video.decoding import LostFrame
 from dcdr_deploy.run.video.options import REPEAT, SKIP, VideoOptions
-from dcdr_deploy.run.video.source import AnyFrame, OtherFrame, Seen, SourceFrame, VideoSource, rgb_of
+from dcdr_deploy.run.video.source import AnyFrame, OtherFrame, Seen, SourceFrame, VideoSource, device_samples_of, rgb_of
 
 _RESTARTED = 1
 """Seconds; stamps that do not rise by less are a writer's slips, by more those of another recording (FFmpeg's rule)."""
@@ -121,6 +122,15 @@ class Selection:
     def whole(self, picture: Picture, frame: SourceFrame | None) -> Picture:
         """Return a picture of :meth:`look` with its pixels; from any thread."""
         return picture if frame is None else replace(picture, rgb=rgb_of(frame, self._source.info))
+
+    def samples(self, frame: SourceFrame) -> Samples:
+        """Return a frame as a device takes it; from any thread."""
+        return device_samples_of(frame, self._source.info)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the pictures in pixels."""
+        return self._source.info.shown_size
 
     def look(self) -> tuple[Picture, SourceFrame | None] | None:
         """Return the next picture without its pixels, and the frame that they come from; ``None`` after the last one.

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dcdr_deploy.engines.passes import Clipping, Samples, Signal
 from dcdr_deploy.imaging.delivery import Delivery
 from dcdr_deploy.run.dials import Dials
-from dcdr_deploy.run.gain import BEGIN, code_tables, least_clipped, most_of_gray
+from dcdr_deploy.run.gain import least_clipped, most_of_gray
+from dcdr_deploy.run.ready import tables_for
 from dcdr_deploy.run.video.yuv import Layout, Luma, Plane, decoding_matrix, encoding_matrix
 
-_BITS = 16
+CODE_BITS = 16
+"""Of the codes of R'G'B' that planes become."""
 
 
 def samples_of(planes: tuple[Plane, ...], layout: Layout, luma: Luma, *, full_range: bool) -> Samples:
@@ -22,7 +23,7 @@ def samples_of(planes: tuple[Plane, ...], layout: Layout, luma: Luma, *, full_ra
 
 def clipping_of(dials: Dials) -> Clipping:
     """Return what codes of 16 bits mean where the network's result is put on as the dials say."""
-    tables = code_tables(_BITS, BEGIN if dials.protect_below is None else dials.protect_below)
+    tables = tables_for(CODE_BITS, dials)
     return Clipping(tables.light, tables.weight, least_clipped(np.uint16), most_of_gray(np.uint16))
 
 

@@ -12,12 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dcdr_deploy.engines.passes import Samples
 from dcdr_deploy.errors import InputError
 from dcdr_deploy.imaging.colour import by_encoding
 from dcdr_deploy.run.video.decoding import LostFrame, decoded
 from dcdr_deploy.run.video.deinterlacing import Deinterlacer
 from dcdr_deploy.run.video.orientation import Orientation
 from dcdr_deploy.run.video.package import address, load
+from dcdr_deploy.run.video.passes import samples_of
 from dcdr_deploy.run.video.planes import checksum, planes_of
 from dcdr_deploy.run.video.reading import Reading, Readings, left_out_of
 from dcdr_deploy.run.video.yuv import Plane, rgb_codes, to_rgb
@@ -288,3 +290,13 @@ def rgb_of(frame: SourceFrame, info: VideoInfo) -> NDArray[np.uint16]:
     if about.convert is not None:
         rgb = by_encoding(rgb, about.convert)
     return info.orientation.upright(rgb)
+
+
+def device_samples_of(frame: SourceFrame, info: VideoInfo) -> Samples:
+    """Return a frame as an engine's device takes it: its planes, where nothing but their matrix is between them and
+    what :func:`rgb_of` gives, else that."""
+    kind, about = frame.reading.format, frame.reading.colours
+    plain = about.convert is None and not kind.is_rgb and info.orientation == Orientation()
+    if about.luma is None or not plain or max(kind.layout.across, kind.layout.down) > 2:
+        return Samples((rgb_of(frame, info),))
+    return samples_of(frame.planes, kind.layout, about.luma, full_range=about.full_range)

@@ -8,11 +8,12 @@ bounded, so that memory does not grow with the length of a video.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 from dcdr_deploy.engines.base import DEVICE_CUDA
 from dcdr_deploy.errors import DcdrError
 from dcdr_deploy.run.dials import Dials
-from dcdr_deploy.run.ready import Ready, prepare
+from dcdr_deploy.run.ready import Ready
 from dcdr_deploy.run.recovery import Recovery
 from dcdr_deploy.run.restore import Found
 from dcdr_deploy.run.restore import begin as begin_restoring
@@ -29,6 +30,7 @@ from dcdr_deploy.run.stages import Begun, Pipeline, Stages, pixels_in_flight, wo
 from dcdr_deploy.run.video.frames import Picture, Selection
 from dcdr_deploy.run.video.steady_in_turn import Place, Renewed, SteadyingInTurn
 from dcdr_deploy.run.video.turns import OutOfTurn, Turns
+from dcdr_deploy.run.video.whole import whole_frames
 from dcdr_deploy.run.working_scale import Scale
 from dcdr_deploy.system import hardware
 from dcdr_deploy.system.progress import Event, Listener, silent
@@ -100,17 +102,18 @@ class Sink(Protocol[Made]):
 class _Early:
     """A picture without its pixels, ready for the network; ``ready`` is ``None`` where it repeats the one before.
 
-    ``view`` is there where frames are steadied.
+    ``taken`` is there where the frame itself is still needed, ``view`` where frames are steadied.
     """
 
     picture: Picture
     ready: Ready | None = None
+    taken: Any = None
     view: View | None = None
 
     @property
     def pixels(self) -> int:
         """Height x width of what waits for the network."""
-        return 0 if self.ready is None else self.ready.codes[..., 0].size
+        return 0 if self.ready is None else math.prod(self.ready.size)
 
 
 @dataclass(frozen=True)
@@ -120,6 +123,7 @@ class _Late:
     picture: Picture
     found: Found | None = None
     pixels: int = 0
+    taken: Any = None
     place: Place | None = None
 
 
@@ -156,6 +160,7 @@ class Work(Generic[Made]):
         self._restoring = restoring
         self._sink = sink
         self._listener = listener
+        self._whole = whole_frames(selection, restoring, sink)
         self._looks, self._turns = Turns(), Turns()
         self._adding = threading.Lock()
         renewed = restoring.steadying
@@ -203,16 +208,17 @@ class Work(Generic[Made]):
             found = self._selection.look()
         if found is None:
             return None
-        picture = self._selection.whole(*found)
+        picture, frame = found
+        taken = None if frame is None else self._whole.take(picture, frame)
         decoded = time.perf_counter()
         self._add(DECODE, decoded - started)
-        if picture.rgb is None:
+        if taken is None:
             return _Early(picture)
-        ready, view = prepare(picture.rgb, self._restoring.scale, self._restoring.dials), None
+        ready, view = self._whole.ready(taken), None
         if self._steadying is not None:
             view = self._steadying.view(ready.working[0].picture)
         self._add(INFER, time.perf_counter() - decoded)
-        return _Early(replace(picture, rgb=None), ready, view)
+        return _Early(picture, ready, taken if ready.full is None else None, view)
 
     def _infer(self, number: int, early: _Early | None) -> _Late | Begun[_Late | None] | None:
         if early is None or early.ready is None:
@@ -228,14 +234,14 @@ class Work(Generic[Made]):
             started = time.perf_counter()
             found = finish()
             self._add(INFER, time.perf_counter() - started)
-            return _Late(picture, found, pixels, place)
+            return _Late(picture, found, pixels, early.taken, place)
 
         return Begun(finished) if do.runner.engine.info.overlaps else finished()
 
     def _made(self, late: _Late, found: Found) -> tuple[Made, Recovery]:
         """Put what was found onto its picture and make of it what is written, which waits for its turn alone."""
-        restored = found.put_on(None if late.place is None else late.place.steady)
-        return self._sink.make(late.picture, restored.linear), restored.recovery
+        steady = None if late.place is None else late.place.steady
+        return self._whole.made(late.picture, late.taken, found, steady)
 
     def _encode(self, number: int, late: _Late | None) -> None:
         if late is None:

@@ -8,7 +8,7 @@ import pytest
 from on_gpu import Meeting, bright_engine_on_gpu
 
 from dcdr_deploy.run.runner import Runner
-from dcdr_deploy.run.video import steady, work
+from dcdr_deploy.run.video import steady, whole
 from dcdr_deploy.run.video.convert import convert_video
 from dcdr_deploy.run.video.encoding import SegmentSink
 from dcdr_deploy.run.video.frames import Selection
@@ -31,8 +31,8 @@ def test_frames_are_made_ready_and_light_put_on_several_at_a_time_and_all_bytes_
         monkeypatch.setattr(hardware, "cpu_threads", lambda: 1)
         convert_video(clip, tmp_path / "one.mkv", Runner(engine), LOSSLESS)
         monkeypatch.setattr(hardware, "cpu_threads", lambda: 3)
-        prepared, put_on = Meeting(work.prepare, 3), Meeting(SegmentSink.make, 3)
-        monkeypatch.setattr(work, "prepare", prepared)
+        prepared, put_on = Meeting(whole.prepare, 3), Meeting(SegmentSink.make, 3)
+        monkeypatch.setattr(whole, "prepare", prepared)
         monkeypatch.setattr(SegmentSink, "make", lambda *arguments: put_on(*arguments))
         report = convert_video(clip, tmp_path / "three.mkv", Runner(engine), LOSSLESS)
     assert report.frames == FRAMES
@@ -66,8 +66,8 @@ def test_what_goes_wrong_in_a_frame_ends_the_run_however_many_threads_wait(tmp_p
             raise ZeroDivisionError("of the third frame")
         return prepare(*arguments)
 
-    prepare = work.prepare
-    monkeypatch.setattr(work, "prepare", breaks)
+    prepare = whole.prepare
+    monkeypatch.setattr(whole, "prepare", breaks)
     with bright_engine_on_gpu() as engine, pytest.raises(ZeroDivisionError, match="of the third frame"):
         convert_video(clip, tmp_path / "out.mkv", Runner(engine), LOSSLESS)
 
