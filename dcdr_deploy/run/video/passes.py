@@ -16,7 +16,7 @@ CODE_BITS = 16
 
 
 def samples_of(planes: tuple[Plane, ...], layout: Layout, luma: Luma, *, full_range: bool) -> Samples:
-    """Return decoded planes Y', Cb and Cr, or Y' alone, with the numbers of :func:`~.yuv.to_rgb`."""
+    """Return decoded planes Y', Cb and Cr, or Y' alone, with the numbers of :func:`~dcdr_deploy.run.video.yuv.to_rgb`."""
     matrix = decoding_matrix(layout.bits, luma, full_range=full_range)
     return Samples(planes, matrix, layout.across, layout.down, layout.centred, layout.level)
 
