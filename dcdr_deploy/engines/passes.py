@@ -160,7 +160,7 @@ class FramePasses(Protocol):
 
         Args:
             samples, clipping: as for :meth:`average`.
-            field: (h, w, 5) float32: weighted excess, certainty, nearness (``ExcessField.stacked`` of run/gain.py).
+            field: (h, w, 5) float32: weighted excess, certainty, nearness, as of ``ExcessField`` of run/gain.py.
             signal: what is made of it.
 
         Raises:

@@ -52,7 +52,8 @@ class Ready:
         scale: at which size the network works.
         gray: it has no colour; not looked at for scale ``"native"``.
         working: the sizes, the finest first; none for scale ``"native"``.
-        full: the picture itself; ``None`` where the result is put on elsewhere (:meth:`~dcdr_deploy.run.restore.Found.field`).
+        full: the picture itself; ``None`` where the result is put on elsewhere
+            (:meth:`~dcdr_deploy.run.restore.Found.field`).
     """
 
     size: tuple[int, int]

@@ -22,7 +22,7 @@ from dcdr_deploy.run.recovery import Recovery
 from dcdr_deploy.run.restore import Found, Steady
 from dcdr_deploy.run.strips import SecondPass, average_down
 from dcdr_deploy.run.video.frames import Picture, Selection
-from dcdr_deploy.run.video.passes import CODE_BITS, clipping_of, samples_of
+from dcdr_deploy.run.video.passes import CODE_BITS, clipping_of, samples_of, stacked
 from dcdr_deploy.run.video.source import SourceFrame
 from dcdr_deploy.run.video.yuv import Layout, to_rgb
 from dcdr_deploy.run.working_scale import NATIVE, checked, working_sizes
@@ -133,7 +133,7 @@ class ByDevice(ByProcessor[Made]):
             return super().made(picture, taken, found, steady)
         field, (height, width) = found.field(steady), taken.samples.size
         try:
-            done = self._passes.finish(taken.samples, self._clipping, field.stacked, self._signal)
+            done = self._passes.finish(taken.samples, self._clipping, stacked(field), self._signal)
         except EngineError as error:
             self._give_up(error)
             outcome = self._second_pass(super().take(picture, taken.frame)).from_field(field)
@@ -157,7 +157,7 @@ class ByDevice(ByProcessor[Made]):
         pairs = [(getattr(found, name), getattr(wanted, name)) for name in ("light", "weight", "clipped")]
         if not all(np.allclose(one, other, rtol=0, atol=_CLOSE) for one, other in pairs):
             return False
-        made = self._passes.finish(samples, self._clipping, field.stacked, self._signal).planes
+        made = self._passes.finish(samples, self._clipping, stacked(field), self._signal).planes
         wished = self._samples.samples(second.from_field(field).linear)
         return all(np.abs(one.astype(int) - other).max() <= 1 for one, other in zip(made, wished, strict=True))
 

@@ -27,7 +27,7 @@ from dcdr_deploy.run import recovery
 from dcdr_deploy.run.dials import Dials
 from dcdr_deploy.run.gain import ExcessField, code_tables
 from dcdr_deploy.run.strips import SecondPass, average_down
-from dcdr_deploy.run.video.passes import clipping_of, samples_of, signal_of
+from dcdr_deploy.run.video.passes import clipping_of, samples_of, signal_of, stacked
 from dcdr_deploy.run.video.yuv import Layout, from_rgb, to_rgb
 
 SM = 80
@@ -83,7 +83,7 @@ def smaller(size: tuple[int, int], seed: int) -> tuple[int, int]:
 
 
 @given(layouts, sizes, seeds, st.booleans(), st.booleans())
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_frame_is_averaged_down_as_on_the_processor(
     on_device: FramesOnDevice, layout: Layout, size: tuple[int, int], seed: int, gray: bool, full_range: bool
 ):
@@ -93,7 +93,7 @@ def test_a_frame_is_averaged_down_as_on_the_processor(
     expected = average_down(rgb, code_tables(16), cells)
     found = on_device.average(samples_of(planes, layout, LUMA, full_range=full_range), clipping_of(Dials()), cells)
     for name in ("light", "weight", "clipped"):
-        np.testing.assert_allclose(getattr(found, name), getattr(expected, name), atol=2e-6, err_msg=name)
+        np.testing.assert_allclose(getattr(found, name), getattr(expected, name), atol=1e-5, err_msg=name)
     assert found.gray == gray
 
 
@@ -114,7 +114,7 @@ def finished_by_processor(rgb: NDArray, field: ExcessField, delivery: Delivery, 
     st.sampled_from([0.0, -1.5, 2.0]),
     st.booleans(),
 )
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_what_was_found_becomes_the_samples_that_the_processor_makes(
     on_device: FramesOnDevice,
     layout: Layout,
@@ -132,7 +132,7 @@ def test_what_was_found_becomes_the_samples_that_the_processor_makes(
     dials = Dials(exposure=exposure)
     expected, recovered, brightness = finished_by_processor(rgb, field, delivery, target, dials)
     samples = passes.Samples((rgb,)) if as_pixels else samples_of(planes, layout, LUMA, full_range=False)
-    found = on_device.finish(samples, clipping_of(Dials()), field.stacked, signal_of(delivery, target, dials, PEAK))
+    found = on_device.finish(samples, clipping_of(Dials()), stacked(field), signal_of(delivery, target, dials, PEAK))
     for made, wanted in zip(found.planes, expected, strict=True):
         difference = np.abs(made.astype(int) - wanted.astype(int))
         assert difference.max() <= 1
@@ -151,7 +151,7 @@ def test_a_picture_keeps_its_light_where_nothing_clips(on_device: FramesOnDevice
     field = field_of((4, 6), 0)
     expected, _, _ = finished_by_processor(rgb, field, delivery, target, Dials())
     signal = signal_of(delivery, target, Dials(), PEAK)
-    found = on_device.finish(passes.Samples((rgb,)), clipping_of(Dials()), field.stacked, signal)
+    found = on_device.finish(passes.Samples((rgb,)), clipping_of(Dials()), stacked(field), signal)
     for made, wanted in zip(found.planes, expected, strict=True):
         np.testing.assert_array_equal(made, wanted)
     assert not found.stops.any()
@@ -187,7 +187,7 @@ def test_all_memory_is_given_back(emulator: Callable[..., Path]):
     frames = FramesOnDevice(device, VideoKernels(Library(driver, b"cubin")))
     rgb = np.full((16, 24, 3), 60_000, np.uint16)
     signal = signal_of(Delivery(Light(transfer=HLG), PEAK), Layout(10, 2, 2), Dials(), PEAK)
-    frames.finish(passes.Samples((rgb,)), clipping_of(Dials()), field_of((4, 6), 0).stacked, signal)
+    frames.finish(passes.Samples((rgb,)), clipping_of(Dials()), stacked(field_of((4, 6), 0)), signal)
     frames.close()
     device.close()
     assert driver.used == 0
