@@ -139,7 +139,8 @@ def test_lists_of_three_and_defaults_in_xmp_are_understood() -> None:
     packet = """<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
     <rdf:Description xmlns:hdrgm="http://ns.adobe.com/hdr-gain-map/1.0/"><hdrgm:GainMapMax><rdf:Seq><rdf:li>1</rdf:li>
     <rdf:li>2</rdf:li><rdf:li>3</rdf:li></rdf:Seq></hdrgm:GainMapMax></rdf:Description></rdf:RDF></x:xmpmeta>"""
-    assert from_xmp(packet.encode()) == Recipe((0, 0, 0), (1, 2, 3), alternate_stops=3)
+    small = (1 / 64,) * 3
+    assert from_xmp(packet.encode()) == Recipe((0, 0, 0), (1, 2, 3), (1, 1, 1), small, small, 0, alternate_stops=3)
     assert from_xmp(packet.replace("hdrgm:GainMapMax", "hdrgm:Other").encode()) is None
 
 
@@ -210,9 +211,22 @@ def test_apples_map_is_applied_by_the_maker_note_of_its_base(tmp_path: Path) -> 
     np.testing.assert_allclose(picture.pixels[-1, -1], 2**2.3, rtol=0.02)
 
 
-def test_apples_headroom_follows_its_four_pieces() -> None:
-    stops = [np.log2(apple_headroom(*numbers)) for numbers in ((0.5, 0), (0.5, 1), (1.5, 0.005), (1.5, 1))]
-    np.testing.assert_allclose(stops, [1.8, 1.5, 2.65, 2.0], atol=1e-6)
+@pytest.mark.parametrize(
+    ("maker33", "maker48", "stops"),
+    [
+        *((0.5, 0.0, 1.8), (0.5, 0.01, 1.6), (0.5, 0.02, 1.59898), (0.5, 8.0, 0.793), (0.5, 20.0, 0.0)),
+        *((1.0, 0.0, 3.0), (1.5, 0.01, 2.3), (1.5, 0.02, 2.29694), (1.5, 5.0, 0.788), (1.5, 20.0, 0.0)),
+    ],
+)
+def test_apples_headroom_follows_its_four_pieces(maker33: float, maker48: float, stops: float) -> None:
+    """Apple's formula: -20 x + 1.8 up to 0.01, then -0.101 x + 1.601; from 1 on -70 x + 3, then -0.303 x + 2.303."""
+    assert np.log2(apple_headroom(maker33, maker48)) == pytest.approx(stops, abs=1e-9)
+
+
+def test_apples_map_is_encoded_by_the_curve_of_bt709() -> None:
+    lit = AppleRecipe(4).apply(np.full((1, 3, 3), 0.5, np.float32), np.array([[[0.0], [0.5], [1.0]]]))
+    middle = ((0.5 + 0.099) / 1.099) ** (1 / 0.45)
+    np.testing.assert_allclose(lit[0, :, 0], 0.5 * (1 + 3 * np.array([0, middle, 1])), rtol=1e-3)
 
 
 def test_a_picture_without_a_map_is_no_truth(tmp_path: Path) -> None:

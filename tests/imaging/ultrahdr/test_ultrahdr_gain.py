@@ -59,6 +59,14 @@ def test_the_headroom_is_the_brightest_light():
     assert meaning.channels == 1
 
 
+def test_light_ends_where_pq_does_over_libultrahdrs_white():
+    """10,000 cd/m2 over 203."""
+    sdr = np.ones((4, 4, 3), np.float32)
+    found = stops_of(sdr, sdr * 1000)
+    assert found.brightest == pytest.approx(49.2611, abs=1e-4)
+    assert float(found.values[0, 0, 0]) == pytest.approx(np.log2((49.2611 + 1 / 64) / (1 + 1 / 64)), abs=3e-3)
+
+
 @pytest.mark.parametrize(
     ("megapixels", "factor"), [(0.1, 1), (8.3, 1), (15.9, 1), (24, 2), (50, 2), (100, 3), (200, 4)]
 )

@@ -19,6 +19,17 @@ def test_tags_are_taken_at_their_word():
 
 
 @pytest.mark.parametrize(
+    ("matrix", "luma"),
+    [
+        *((1, (0.2126, 0.0722)), (4, (0.30, 0.11)), (5, (0.299, 0.114))),
+        *((6, (0.299, 0.114)), (7, (0.212, 0.087)), (9, (0.2627, 0.0593))),
+    ],
+)
+def test_matrices_have_the_weights_of_h273_table_4(matrix, luma):
+    assert of(1920, 1080, matrix=matrix).luma == luma
+
+
+@pytest.mark.parametrize(
     ("size", "luma", "word"),
     [((1920, 1080), LUMA[1], "BT.709"), ((1280, 720), LUMA[1], "BT.709"), ((720, 480), LUMA[6], "BT.601")],
 )

@@ -102,6 +102,15 @@ def test_chroma_that_is_written_lies_beside_the_left_sample_in_the_middle_of_two
     assert np.abs(found - expected[..., 1])[:, 1:].max() < 1  # at the edge the sample beyond is the one before
 
 
+def test_stripes_as_fine_as_samples_leave_no_colour_in_chroma():
+    """Across by weights of 1, 2, 1 and down by the mean of two, stripes of blue and black become their mean."""
+    for stripes in (np.indices((8, 12)).sum(axis=0) % 2, np.indices((8, 12))[1] % 2, np.indices((8, 12))[0] % 2):
+        signal = np.zeros((8, 12, 3), np.float32)
+        signal[..., 2] = stripes
+        cb = from_rgb(signal, Layout(10, 2, 2), BT709)[1][:, 1:]  # at the edge the sample beyond is the one before
+        assert np.abs(cb - by_the_standard(np.array([0, 0, 0.5]), BT709, 10)[1]).max() <= 0.5
+
+
 def test_black_white_and_what_lies_beyond():
     luma = np.array([[0, 16, 235, 255]], np.uint8)
     neutral = np.full((1, 2), 128, np.uint8)
