@@ -108,6 +108,18 @@ def test_noise_has_the_variance_of_shots_and_of_reading(level):
     assert light.std() == pytest.approx(np.sqrt(shot * level + read**2), rel=0.02)
 
 
+def test_sharpening_makes_edges_steeper_and_leaves_flat_areas():
+    hdr = np.full((40, 40, 3), 0.2, np.float32)
+    hdr[:, 20:] = 0.5
+    plain, sharp = (
+        simulate(hdr, replace(IDEAL, sharpen_probability=probability), np.random.default_rng(0), exposure=1)[0]
+        for probability in (0, 1)
+    )
+    assert sharp.min() < plain.min()
+    assert sharp.max() > plain.max()
+    np.testing.assert_array_equal(sharp[:, [0, 39]], plain[:, [0, 39]])
+
+
 def test_light_above_the_peak_saturates_the_target():
     hdr = np.full((10, 10, 3), 0.5, np.float32)
     hdr[0, 0] = 1e6
