@@ -46,6 +46,12 @@ def test_percentiles_are_mapped_to_1_and_999():
     np.testing.assert_allclose(mapped, align.by_percentiles(scene()), rtol=1e-3, atol=0.01)
 
 
+def test_what_lies_far_below_the_percentiles_becomes_black():
+    pixels = scene() + 1
+    pixels[3, 4] = -50
+    assert (align.by_percentiles(pixels)[3, 4] == 0).all()
+
+
 @pytest.mark.parametrize("curve", [lambda x: x**0.6, lambda x: 3 * x**1.5, lambda x: x / (1 + x), lambda x: 0.1 * x])
 def test_a_curve_takes_any_monotone_tone_curve_out(curve):
     truth = scene()
