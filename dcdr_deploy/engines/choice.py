@@ -14,7 +14,7 @@ from dcdr_deploy.errors import DcdrError, EngineError, MissingDependency, ModelE
 from dcdr_deploy.modelfile.names import ONNX_SUFFIX
 from dcdr_deploy.modelfile.onnx_file import read_model
 from dcdr_deploy.system import hardware
-from dcdr_deploy.system.files import refuse_url
+from dcdr_deploy.system.files import refuse_no_path
 
 _logger = logging.getLogger(__name__)
 
@@ -162,7 +162,7 @@ def load_engine(model: Path | str, backend: str = AUTO, options: EngineOptions =
         MissingDependency: a package is not installed.
         EngineError: unknown or unusable backend or device, or the backend failed to load the model.
     """
-    refuse_url(model, ModelError)
+    refuse_no_path(model, ModelError)
     path = Path(model)
     if not path.is_file():
         raise ModelError(f"model {path} does not exist" if not path.exists() else f"model {path} is no file")

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from dcdr_deploy.errors import InputError
-from dcdr_deploy.system.files import refuse_listing, refuse_pipe, refuse_url
+from dcdr_deploy.system.files import refuse_listing, refuse_no_path, refuse_pipe
 
 PREVIEW_SUFFIX = ".preview.png"
 """What a preview's name ends with: ``out.exr`` has ``out.preview.png`` beside it."""
@@ -93,7 +93,7 @@ def is_folder(path: Path) -> bool:
     Raises:
         InputError: nothing there, an address, or a pipe.
     """
-    refuse_url(path, InputError)
+    refuse_no_path(path, InputError)
     refuse_pipe(path)
     # os.path and not pathlib: Path.exists and its like raise for names that are too long.
     if not os.path.exists(path):  # noqa: PTH110

@@ -17,7 +17,7 @@ from dcdr_deploy.imaging.frame import Frame
 from dcdr_deploy.imaging.kept import kept_of
 from dcdr_deploy.imaging.orientation import upright
 from dcdr_deploy.imaging.read_gain_map import GAIN_MAP_FORMATS, note_of
-from dcdr_deploy.system.files import refuse_pipe, refuse_url
+from dcdr_deploy.system.files import refuse_no_path, refuse_pipe
 
 
 def read_image(path: str | os.PathLike[str]) -> Frame:
@@ -46,7 +46,7 @@ def read_image(path: str | os.PathLike[str]) -> Frame:
             pixels. One line that names the file and says what to do.
     """
     path = Path(path)
-    refuse_url(path, InputError)
+    refuse_no_path(path, InputError)
     try:
         picture, data = _load(path)
         with quiet_decoders():

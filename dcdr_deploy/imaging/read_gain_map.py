@@ -56,7 +56,7 @@ def decode_with_gain_map(data: bytes) -> Linear:
     except BrokenGainMapError as reason:
         raise UnreadableError(f"has a gain map that cannot be read ({reason}); export it again") from reason
     if found is None:
-        raise UnreadableError("has no gain map, so that nothing says what its HDR picture is; leave it out")
+        raise UnreadableError("is SDR and has no gain map; give the HDR picture that was made of it, or leave it out")
     picture = identify(data[:SIGNATURE_BYTES])
     base, samples = picture.decode(data), identify(found.file[:SIGNATURE_BYTES]).decode(found.file)
     encoding = resolve(base.declared, 1 if base.colour.ndim == 2 else base.colour.shape[2])

@@ -34,7 +34,7 @@ from dcdr_deploy.imaging.orientation import upright
 from dcdr_deploy.imaging.read_gain_map import GAIN_MAP_FORMATS, decode_with_gain_map, has_gain_map
 from dcdr_deploy.imaging.transfer import srgb_to_linear
 from dcdr_deploy.imaging.xmp import own_texts
-from dcdr_deploy.system.files import refuse_pipe, refuse_url
+from dcdr_deploy.system.files import refuse_no_path, refuse_pipe
 from dcdr_deploy.system.words import number_of
 
 HDR_SUFFIXES = (".exr", ".hdr", ".png", ".tif", ".tiff", ".npy", ".avif", ".jxl", ".heic", ".heif", ".hif")
@@ -105,7 +105,7 @@ def read_hdr(path: str | os.PathLike[str], options: HdrOptions = DEFAULT_OPTIONS
             asked for, NaN or infinity in the pixels. One line that names the file.
     """
     path = Path(path)
-    refuse_url(path, InputError)
+    refuse_no_path(path, InputError)
     refuse_pipe(path)
     try:
         data = path.read_bytes()

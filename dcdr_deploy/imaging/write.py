@@ -18,7 +18,7 @@ from dcdr_deploy.imaging.light import Light
 from dcdr_deploy.imaging.limits import limited
 from dcdr_deploy.imaging.writers import avif, exr, hdr, heic, jpeg, jxl, png, tiff
 from dcdr_deploy.imaging.writers.base import Format, Job, WriteOptions
-from dcdr_deploy.system.files import atomic_path, refuse_url
+from dcdr_deploy.system.files import atomic_path, refuse_no_path
 from dcdr_deploy.system.strips import for_strips
 
 _WRITERS: tuple[Format, ...] = (
@@ -224,7 +224,7 @@ def check_output(path: str | os.PathLike[str], options: WriteOptions | None = No
         MissingDependency: the package that writes the format is not installed.
     """
     path = Path(path)
-    refuse_url(path, OutputError)
+    refuse_no_path(path, OutputError)
     _settled(path, options or WriteOptions())
     try:
         taken = path.is_dir()

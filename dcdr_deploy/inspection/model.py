@@ -40,7 +40,8 @@ def inspect_file(path: Path, *, architecture: str | None = None, part: Sequence[
         InputError: a picture that cannot be read, or arguments that do not fit.
     """
     if not path.is_file():
-        raise ModelError(f"{path}: is no file" if path.exists() else f"no such file: {path}")
+        what = "is a folder; name a file in it" if path.exists() else "no such file; check the path"
+        raise ModelError(f"{path}: {what}")
     reader = READERS.get(path.suffix.lower())
     if reader is None:
         raise ModelError(

@@ -48,7 +48,7 @@ def read_untrusted(path: Path, device: torch.device | str = "cpu") -> tuple[Mapp
     if path.is_dir():
         raise CheckpointError(f"{path} is a folder: name the checkpoint file in it ({', '.join(CHECKPOINT_SUFFIXES)})")
     if not path.is_file():
-        raise CheckpointError(f"no such checkpoint: {path}")
+        raise CheckpointError(f"{path}: no such checkpoint; check the path")
     if path.stat().st_size == 0:
         raise CheckpointError(f"{path} is empty: copy or download it again")
     if path.suffix == SAFETENSORS_SUFFIX:

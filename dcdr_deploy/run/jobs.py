@@ -23,7 +23,7 @@ from dcdr_deploy.run.outputs import (
     written_for,
 )
 from dcdr_deploy.run.video.opening import SUFFIXES as VIDEO_SUFFIXES
-from dcdr_deploy.system.files import refuse_listing, refuse_url
+from dcdr_deploy.system.files import refuse_listing, refuse_no_path
 from dcdr_deploy.system.words import number_of
 
 _FAILURES_SUFFIX = ".jsonl"
@@ -197,8 +197,8 @@ def natural(path: Path) -> list[list[str | int]]:
 
 
 def _check_folders(source: Path, target: Path, suffix: str) -> None:
-    refuse_url(source, InputError)
-    refuse_url(target, OutputError)
+    refuse_no_path(source, InputError)
+    refuse_no_path(target, OutputError)
     # os.path and not pathlib: Path.exists and its like raise for names that are too long.
     if not os.path.isdir(source):  # noqa: PTH112
         found = os.path.exists(source)  # noqa: PTH110

@@ -14,7 +14,7 @@ from dcdr_deploy.imaging.write import OUTPUT_SUFFIXES, WriteOptions, check_outpu
 from dcdr_deploy.run import working_scale
 from dcdr_deploy.run.dials import NEUTRAL, Dials
 from dcdr_deploy.run.working_scale import Scale
-from dcdr_deploy.system.files import refuse_overwriting, refuse_url
+from dcdr_deploy.system.files import refuse_no_path, refuse_overwriting
 
 DEFAULT_FORMAT = "exr"
 
@@ -119,7 +119,7 @@ def check_gain_map(path: Path, *others: Path) -> None:
         InputError: a picture of others would be replaced.
         OutputError: it is no .exr, is one of the other files, or its place cannot be written.
     """
-    refuse_url(path, OutputError)
+    refuse_no_path(path, OutputError)
     if path.suffix.lower() != GAIN_MAP_SUFFIX:
         raise OutputError(f"{path}: a gain map is written as {GAIN_MAP_SUFFIX}; give it such a name")
     check_output(path)
@@ -136,7 +136,7 @@ def check_target(source: Path, output: Path, options: ConvertOptions) -> None:
         InputError: the source is an address, is not there or by its first bytes no picture; or output or preview would
             replace it.
     """
-    refuse_url(source, InputError)
+    refuse_no_path(source, InputError)
     probe(source)  # a slip in the first name is told before what follows from it
     check_place(output, options)
     for written in written_for(output, previews=options.preview):
@@ -152,5 +152,5 @@ def check_place(output: Path, options: ConvertOptions) -> None:
     Raises:
         OutputError, MissingDependency: as :func:`check_output`.
     """
-    refuse_url(output, OutputError)
+    refuse_no_path(output, OutputError)
     check_output(output, options.write)

@@ -30,7 +30,7 @@ from dcdr_deploy.run.jobs import (
     natural,
 )
 from dcdr_deploy.run.outputs import ConvertOptions, check_place, output_path, written_for
-from dcdr_deploy.system.files import refuse_url
+from dcdr_deploy.system.files import refuse_no_path
 from dcdr_deploy.system.words import number_of
 
 LIST = "-"
@@ -102,7 +102,7 @@ def paths_of(text: bytes) -> list[str]:
 
 
 def _add(inputs: Inputs, name: str) -> None:
-    refuse_url(Path(name), InputError)
+    refuse_no_path(Path(name), InputError)
     # os.path and not pathlib: Path.exists and its like raise for names that are too long.
     if os.path.isdir(name):  # noqa: PTH112
         inputs.folders.append(Path(name))
@@ -152,7 +152,7 @@ def plan_several(inputs: Inputs, target: str, options: ConvertOptions, *, recurs
         InputError: the output is no folder, would replace an input, or two inputs would have one output.
         OutputError: the output cannot be written.
     """
-    refuse_url(target, OutputError)
+    refuse_no_path(target, OutputError)
     notes = list(inputs.notes)
     pattern = sequence.parse(target)
     folder = _folder(inputs, target, pattern)

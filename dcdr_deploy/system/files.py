@@ -19,20 +19,30 @@ from dcdr_deploy.system.temporary import create_temporary, flush_folder, flush_t
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 """How the address of something on a network begins; a Windows drive has one letter."""
 
+_ONE_SLASH = re.compile(r"(?<=:)/(?!/)")
+"""What a Path leaves of the two slashes of an address."""
+
 
 def is_url(path: str | os.PathLike[str]) -> bool:
     """Tell an address from a file name: ``https://host/a.png``, also after a Path has dropped one of its slashes."""
     return _URL.match(os.fspath(path)) is not None
 
 
-def refuse_url(path: str | os.PathLike[str], error: type[DcdrError]) -> None:
-    """Refuse an address where a file or folder is meant: nothing here reads from or writes to a network.
+def refuse_no_path(path: str | os.PathLike[str], error: type[DcdrError]) -> None:
+    """Refuse what is no path, although it could be made one: nothing here uses a network, or knows ``~``.
+
+    A shell puts the home folder in the place of ``~`` only where a word begins with it, unquoted. Elsewhere, as in
+    ``--model=~/net.onnx``, it would stand for a folder of that name here, and outputs would go into a new one.
 
     Raises:
-        DcdrError: of the class ``error``; it is one.
+        DcdrError: of the class ``error``; an address, or below ``~`` where there is no such folder.
     """
+    name = os.fspath(path)
     if is_url(path):
-        raise error(f"{os.fspath(path)} is an address, not a file on this machine; copy it here first and name that")
+        address = _ONE_SLASH.sub("//", name)
+        raise error(f"{address} is an address, not a file on this machine; copy it here first and name that")
+    if name.replace("\\", "/").split("/")[0] == "~" and not os.path.lexists("~"):
+        raise error(f"{name}: no shell has put your home folder in the place of ~; write the path out")
 
 
 def refuse_pipe(path: str | os.PathLike[str]) -> None:
@@ -90,9 +100,9 @@ def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
 
     Raises:
         OutputError: an ``OSError`` in the block, while creating folders or while renaming (no permission, disk full,
-            a folder in the target's place), or an address; one line that names the target.
+            a folder in the target's place), or no path; one line that names the target.
     """
-    refuse_url(target, OutputError)
+    refuse_no_path(target, OutputError)
     target = Path(target)
     temporary: Path | None = None
     try:

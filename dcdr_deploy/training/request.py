@@ -20,7 +20,7 @@ from dcdr_deploy.modelfile.metadata import check_peak
 from dcdr_deploy.models import HdrNetwork, architecture_of, find_preset, load_checkpoint, preset_names
 from dcdr_deploy.models.encodings import Encoding
 from dcdr_deploy.system import hardware
-from dcdr_deploy.system.files import refuse_url
+from dcdr_deploy.system.files import refuse_no_path
 from dcdr_deploy.system.progress import Listener, silent
 from dcdr_deploy.training.assembly import open_run, run_training, validator
 from dcdr_deploy.training.batches import automatic_workers
@@ -193,7 +193,7 @@ def check_request(request: TrainingRequest) -> None:
         raise InputError(f"seed {seed}: it must lie in 0 to 2^63 - 1")
     if not (math.isfinite(rate) and rate > 0):
         raise InputError(f"learning rate {rate:g}: it must be a positive number")
-    refuse_url(request.output, InputError)
+    refuse_no_path(request.output, InputError)
     if request.output.exists() and not request.output.is_dir():
         raise InputError(f"{request.output} is a file; name a folder for the run")
 
@@ -281,6 +281,8 @@ def open_data(request: TrainingRequest, recipe: Recipe) -> tuple[Dataset[tuple[T
         raise InputError("regions of pairs are of one size: name it by `patch`, which replaces the recipe's patches")
     if request.ldr is not None and request.hdr is not None:
         pairs = find_training_files(request.ldr, request.hdr)
+    elif request.data is not None and not request.data.is_dir():
+        raise InputError(f"{request.data}: no such folder; check the path")
     elif request.data is not None and is_cityscapes(request.data):
         pairs = find_cityscapes(request.data, request.split)
     else:

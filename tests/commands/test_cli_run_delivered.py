@@ -101,4 +101,6 @@ def test_inspect_says_what_made_the_file(dcdr, photo, tiny_model, name):
     said = json.loads(dcdr("inspect", name, "--json").stdout)
     assert (said["width"], said["height"]) == (48, 32)
     assert (said["metadata"]["model"], said["metadata"]["source"]) == ("gain net", "in.jpg")
-    assert dcdr("inspect", photo.name).stderr.startswith("error: in.jpg: has no gain map")
+    assert dcdr("inspect", photo.name).stderr.startswith(
+        "error: in.jpg: is SDR and has no gain map; give the HDR picture"
+    )

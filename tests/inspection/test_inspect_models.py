@@ -47,7 +47,7 @@ def test_a_tensor_that_lies_about_itself_is_named_in_one_line(
 def test_a_folder_is_no_file_but_is_there(dcdr, tmp_path: Path):
     done = dcdr("inspect", tmp_path)
     assert done.exit_code == 2
-    assert done.stderr == f"error: {tmp_path}: is no file\n"
+    assert done.stderr == f"error: {tmp_path}: is a folder; name a file in it\n"
 
 
 def test_an_unknown_type_of_the_input_is_shown_by_its_number(dcdr, tiny_model: Path):

@@ -11,7 +11,7 @@ import pytest
 
 from dcdr_deploy.errors import InputError, OutputError
 from dcdr_deploy.system import temporary
-from dcdr_deploy.system.files import atomic_path, is_url, open_to_append, refuse_url
+from dcdr_deploy.system.files import atomic_path, is_url, open_to_append, refuse_no_path
 from dcdr_deploy.system.temporary import create_temporary, remove_leftovers
 
 
@@ -107,10 +107,25 @@ def test_addresses_are_refused_by_name(path: str, tmp_path: Path, monkeypatch: p
     monkeypatch.chdir(tmp_path)
     assert is_url(path)
     with pytest.raises(InputError, match="is an address, not a file"):
-        refuse_url(path, InputError)
+        refuse_no_path(path, InputError)
     with pytest.raises(OutputError, match="is an address"), atomic_path(path):
         pass
     assert not list(tmp_path.iterdir())
+
+
+def test_an_address_is_named_as_it_was_typed() -> None:
+    with pytest.raises(InputError, match=r"^https://host/a\.png is an address"):
+        refuse_no_path(Path("https://host/a.png"), InputError)
+
+
+def test_no_folder_called_tilde_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(OutputError, match=r"^~/hdr/o\.exr: no shell has put your home folder in the place of ~"):
+        refuse_no_path("~/hdr/o.exr", OutputError)
+    for name in ("~o.exr", "a/~/o.exr"):
+        refuse_no_path(name, OutputError)
+    (tmp_path / "~").mkdir()
+    refuse_no_path("~/o.exr", OutputError)
 
 
 @pytest.mark.parametrize("path", ["C:/a.png", "c:\\a.png", "a:b.png", "folder/https", "./https:/a", "a b://c"])

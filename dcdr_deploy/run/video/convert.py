@@ -30,7 +30,7 @@ from dcdr_deploy.run.video.streams import Window
 from dcdr_deploy.run.video.sums import Sums
 from dcdr_deploy.run.video.target import CONTAINERS, NVENC, SOFTWARE, Geometry, resolve
 from dcdr_deploy.run.video.work import Work
-from dcdr_deploy.system.files import refuse_overwriting, refuse_url
+from dcdr_deploy.system.files import refuse_no_path, refuse_overwriting
 from dcdr_deploy.system.progress import Event, Listener, silent
 
 
@@ -65,7 +65,7 @@ class PreparedVideo(Prepared):
             OutputError: the target cannot be written, or not hold what the source has.
             MissingDependency: PyAV is not installed.
         """
-        refuse_url(target, OutputError)
+        refuse_no_path(target, OutputError)
         if target.suffix.lower() not in CONTAINERS:
             raise OutputError(f"{target}: a video is written as {', '.join(sorted(CONTAINERS))}; give it such a name")
         if settings.light.primaries not in (None, "rec2020"):
@@ -202,7 +202,8 @@ class PreparedVideo(Prepared):
         if segments:
             path = partial_path(self.output)
             self._join(path, place, segments)
-            listener(Event(note=f"{path} plays up to where it was stopped; the same command goes on"))
+            goes_on = "goes on" if place.segments else "begins anew"
+            listener(Event(note=f"{path} plays up to where it was stopped; the same command {goes_on}"))
 
     def _run(self, work: Work[Encoded], sink: SegmentSink, place: Workplace, listener: Listener) -> None:
         try:

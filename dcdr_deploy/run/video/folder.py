@@ -23,7 +23,7 @@ from dcdr_deploy.run.video.convert import PreparedVideo
 from dcdr_deploy.run.video.opening import SUFFIXES, is_video
 from dcdr_deploy.run.video.options import VideoOptions
 from dcdr_deploy.run.video.reports import VideoReport
-from dcdr_deploy.system.files import refuse_url
+from dcdr_deploy.system.files import refuse_no_path
 from dcdr_deploy.system.progress import Event, Listener, silent
 
 
@@ -56,7 +56,7 @@ def plan_videos(
         OutputError: an address.
         MissingDependency: PyAV is not installed, which each of them needs.
     """
-    refuse_url(target, OutputError)
+    refuse_no_path(target, OutputError)
     if os.path.isfile(target):  # noqa: PTH113 - as in jobs.py
         raise InputError(f"{target}: is a file; name a folder to write several videos into")
     suffix = f".{form or FORMATS[0]}"

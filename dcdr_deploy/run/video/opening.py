@@ -18,7 +18,7 @@ from dcdr_deploy.run.video.package import address, load, reason
 from dcdr_deploy.run.video.reading import Readings, left_out_of
 from dcdr_deploy.run.video.source import VideoInfo, VideoSource
 from dcdr_deploy.run.video.tracks import pictures_of
-from dcdr_deploy.system.files import refuse_pipe, refuse_url
+from dcdr_deploy.system.files import refuse_no_path, refuse_pipe
 from dcdr_deploy.system.words import number_of
 
 _PROGRESSIVE = (0, 1)  # FFmpeg's AV_FIELD_UNKNOWN and AV_FIELD_PROGRESSIVE
@@ -55,7 +55,7 @@ def open_video(path: Path, *, deinterlace: bool = False) -> Iterator[VideoSource
         MissingDependency: PyAV is not installed.
     """
     av = load()
-    refuse_url(path, InputError)
+    refuse_no_path(path, InputError)
     refuse_pipe(path)
     try:
         container = av.open(address(path), metadata_errors="replace")

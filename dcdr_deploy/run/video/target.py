@@ -196,7 +196,8 @@ def _check_opens(target: Target, picture: Geometry) -> None:
     if fault:
         height, width = picture.size
         of = "" if picture is _SMALL else f" for {width}x{height} pixels at {float(picture.rate):g} frames a second"
-        raise OutputError(f"{target.path}: the encoder {target.encoder.name} does not open{of}: {fault}")
+        remedy = "; leave `encoder` out" if target.encoder is target.codec.nvenc else ""
+        raise OutputError(f"{target.path}: the encoder {target.encoder.name} does not open{of}: {fault}{remedy}")
 
 
 def _opening_fault(target: Target, picture: Geometry) -> str:

@@ -109,7 +109,7 @@ def test_stop_leaves_a_file_that_plays_and_the_next_run_goes_on(source, runner, 
 
     with pytest.raises(KeyboardInterrupt):
         convert_video(source, tmp_path / "o.mp4", runner, settings(), listener=listen)
-    assert "o.partial.mp4 plays up to where it was stopped" in notes[-1]
+    assert notes[-1].endswith("o.partial.mp4 plays up to where it was stopped; the same command goes on")
     found = read_clip(tmp_path / "o.partial.mp4")
     assert 6 <= len(found.stamps) < FRAMES
     assert found.code_points == (9, 16, 9, 1)
@@ -118,6 +118,19 @@ def test_stop_leaves_a_file_that_plays_and_the_next_run_goes_on(source, runner, 
     assert report.fresh == FRAMES - SEGMENT
     assert (tmp_path / "o.mp4").read_bytes() == whole["o.mp4", "hevc"]
     assert [path.name for path in tmp_path.iterdir()] == ["o.mp4"]
+
+
+def test_a_stop_within_the_first_segment_says_that_nothing_is_kept(source, runner, tmp_path):
+    notes = []
+
+    def listen(event):
+        notes.append(event.note)
+        ending_at(2, KeyboardInterrupt)(event)
+
+    with pytest.raises(KeyboardInterrupt):
+        convert_video(source, tmp_path / "o.mp4", runner, settings(), listener=listen)
+    assert notes[-1].endswith("o.partial.mp4 plays up to where it was stopped; the same command begins anew")
+    assert convert_video(source, tmp_path / "o.mp4", runner, settings()).fresh == FRAMES
 
 
 @pytest.mark.parametrize("change", ["crf", "source", "damage"])
