@@ -48,7 +48,8 @@ class Sizing:
         Raises:
             InputError: a value out of range.
         """
-        for name, value, least in (("tile", tile, 1), ("overlap", overlap, 0), ("batch", batch, 1)):
+        multiple = engine.info.metadata.size_multiple
+        for name, value, least in (("tile", tile, multiple), ("overlap", overlap, 0), ("batch", batch, 1)):
             if isinstance(value, int) and value < least:
                 raise InputError(f"{name} must be at least {least}, not {value}")
         self._engine = engine

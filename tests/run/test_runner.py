@@ -306,7 +306,7 @@ def test_what_is_no_frame_is_refused(pixels: np.ndarray):
         Runner(NumpyEngine()).run(pixels)
 
 
-@pytest.mark.parametrize("settings", [{"tile": 0}, {"overlap": -1}, {"batch": 0}])
+@pytest.mark.parametrize("settings", [{"tile": 3}, {"overlap": -1}, {"batch": 0}])
 def test_settings_out_of_range_are_refused(settings: dict[str, int]):
     with pytest.raises(InputError, match=next(iter(settings))):
         Runner(NumpyEngine(), **settings)
