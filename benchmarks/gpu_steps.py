@@ -205,6 +205,13 @@ STEPS: tuple[Step, ...] = (
         writes=("measured.json",),
     ),
     Step(
+        "passes",
+        "what the GPU takes for whole frames of video, and whether it makes what the processor makes",
+        ("gpu_passes.py",),
+        seconds=40,
+        needs=("GPU", "cuda", "av"),
+    ),
+    Step(
         "files",
         "frames a second of videos, and of a folder of 4K pictures",
         ("gpu_files.py", "--output", "{folder}/files.md", "--seconds", "{seconds}"),

@@ -27,32 +27,31 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
 from sleeping import SleepingEngine
 
 from dcdr_deploy.imaging import read_image
-from dcdr_deploy.imaging.delivery import Delivery
-from dcdr_deploy.imaging.light import PQ, Light
+from dcdr_deploy.imaging.light import PQ
 from dcdr_deploy.run.gain import ExcessField
 from dcdr_deploy.run.opening import RunnerSettings, open_runner
-from dcdr_deploy.run.ready import prepare
 from dcdr_deploy.run.restore import begin, restore
 from dcdr_deploy.run.runner import Runner
 from dcdr_deploy.run.video.apart import Survey
 from dcdr_deploy.run.video.convert import PreparedVideo, convert_video
-from dcdr_deploy.run.video.encoding import Encoded, SegmentEncoder, frame_of_light
-from dcdr_deploy.run.video.frames import Selection
+from dcdr_deploy.run.video.encoding import Encoded, SegmentEncoder
+from dcdr_deploy.run.video.frames import BEGINNING, Picture, Selection
 from dcdr_deploy.run.video.opening import open_video
 from dcdr_deploy.run.video.options import VideoOptions
-from dcdr_deploy.run.video.prepared import VideoSettings
+from dcdr_deploy.run.video.prepared import Network, VideoSettings
 from dcdr_deploy.run.video.reports import VideoReport
 from dcdr_deploy.run.video.segments import SegmentFile
 from dcdr_deploy.run.video.steady import Steadying, Step
 from dcdr_deploy.run.video.steady_in_turn import Renewed, SteadyingInTurn
 from dcdr_deploy.run.video.target import EncodeOptions, Geometry, resolve
+from dcdr_deploy.run.video.whole import whole_frames
 from dcdr_deploy.run.working_scale import parse_scale
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -124,34 +123,42 @@ class Timed(Steadying):
 def alone(clip: Path, target: Path, runner: Runner, settings: VideoSettings, most: int) -> Clock:
     """Time every stage on its own: network and light on the first ``most`` frames, the others on all.
 
-    The encoder gets the pictures made, forwards and backwards, until it has had as many as the clip has.
+    The encoder gets the pictures made, forwards and backwards, until it has had as many as the clip has. What the
+    engine's device does of whole frames in a run it does here.
     """
     clock, made, stamps = Clock(), list[Encoded](), list[int]()
-    output = resolve(target, settings.video.encode, PQ)
-    delivery = Delivery(Light(transfer=PQ), runner.engine.info.metadata.peak)
+    prepared = PreparedVideo(clip, target, settings)
     steadying = SteadyingInTurn(Renewed(lambda: Timed(settings.temporal, clock), most), lambda seconds: None)
+    with ExitStack() as opened:
+        place = opened.enter_context(prepared.opened(Network.of(runner)))
+        source = opened.enter_context(open_video(clip))
+        info, selection = source.info, Selection(source, settings.video)
+        sink = prepared.sink(runner.engine.info, place, BEGINNING)
+        whole = whole_frames(selection, prepared.restoring(runner), sink)
 
-    def light(rgb: np.ndarray) -> Encoded:
-        ready, steady = clock.time("prepare", lambda: prepare(rgb, settings.scale)), None
-        if settings.temporal:
-            view = clock.time("prepare", lambda: steadying.view(ready.working[0].picture), frames=0)
-            steady = steadying.place(len(made), view).steady
-        found = clock.time("infer", lambda: begin(ready, runner, settings.scale)())
-        return clock.time("light", lambda: frame_of_light(found.put_on(steady).linear, delivery, output))
+        def light(picture: Picture, taken: Any) -> Encoded:
+            ready, steady = clock.time("prepare", lambda: whole.ready(taken)), None
+            if settings.temporal:
+                view = clock.time("prepare", lambda: steadying.view(ready.working[0].picture), frames=0)
+                steady = steadying.place(len(made), view).steady
+            found = clock.time("infer", lambda: begin(ready, runner, settings.scale)())
+            kept = taken if ready.full is None else None
+            return clock.time("light", lambda: whole.made(picture, kept, found, steady))[0]
 
-    with open_video(clip) as source:
-        info = source.info
-        selection = Selection(source, settings.video)
-        while (found := clock.time("decode", selection.look)) is not None:
-            picture = clock.time("convert", lambda found=found: selection.whole(*found))  # type: ignore[misc]
-            if picture.rgb is not None and len(made) < most:
-                made.append(light(picture.rgb))
+        while (looked := clock.time("decode", selection.look)) is not None:
+            picture, frame = looked
+            if frame is not None:
+                taken = clock.time("convert", lambda: whole.take(picture, frame))  # noqa: B023 - called at once
+                if len(made) < most:
+                    made.append(light(picture, taken))
             stamps.append(picture.stamp)
-    clock.frames["decode"] -= 1  # the call that finds the end
+        clock.frames["decode"] -= 1  # the call that finds the end
+        place.remove()
+    output = resolve(target, settings.video.encode, PQ)
     file = SegmentFile(target.with_suffix(".packets"), 0)
     encoder = SegmentEncoder(output, Geometry(info.shown_size, info.time_base, info.rate), file)
-    for place, stamp in zip(to_and_fro(len(made), len(stamps)), stamps, strict=True):
-        frame = made[place][0]
+    for number, stamp in zip(to_and_fro(len(made), len(stamps)), stamps, strict=True):
+        frame = made[number][0]
         clock.time("encode", lambda frame=frame, stamp=stamp: encoder.add(frame, stamp))  # type: ignore[misc]
     clock.time("encode", encoder.finish, frames=0)
     file.close()

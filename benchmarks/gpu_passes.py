@@ -1,0 +1,156 @@
+"""The passes over whole frames of video on a GPU beside the processor's: time, and how far apart their samples are.
+
+    python benchmarks/gpu_passes.py [--sizes 1080x1920,2160x3840] [--calls 40] [--backend cuda --device cuda]
+
+A decoded frame (8 bits, 4:2:0), a ninth of it white, is averaged down to 768 pixels, and a field is put onto it as PQ
+of 10 bits, 4:2:0. "Alone" is one call after the other, "together" from as many threads as there may be frames on the
+GPU; both with the copies between processor and GPU. Processor time is that of all threads.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+import numpy as np  # noqa: E402 - needs the path
+from numpy.typing import NDArray  # noqa: E402
+from text_tables import markdown  # noqa: E402
+
+from dcdr_deploy.engines.cuda.video import SLOTS  # noqa: E402
+from dcdr_deploy.engines.passes import FramePasses  # noqa: E402
+from dcdr_deploy.imaging.delivery import Delivery  # noqa: E402
+from dcdr_deploy.imaging.light import PQ, Light  # noqa: E402
+from dcdr_deploy.run.dials import NEUTRAL  # noqa: E402
+from dcdr_deploy.run.gain import ExcessField, log_gain_of  # noqa: E402
+from dcdr_deploy.run.opening import RunnerSettings, open_runner  # noqa: E402
+from dcdr_deploy.run.ready import tables_for  # noqa: E402
+from dcdr_deploy.run.strips import SecondPass, average_down  # noqa: E402
+from dcdr_deploy.run.video.passes import CODE_BITS, clipping_of, samples_of, signal_of, stacked  # noqa: E402
+from dcdr_deploy.run.video.yuv import Layout, from_rgb, to_rgb  # noqa: E402
+from dcdr_deploy.run.working_scale import AUTO, working_sizes  # noqa: E402
+
+PEAK = 8.0
+LUMA = (0.2126, 0.0722)
+IN, OUT = Layout(8, 2, 2), Layout(10, 2, 2)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A pass at a size: milliseconds a frame, and the largest difference from the processor's result."""
+
+    size: tuple[int, int]
+    name: str
+    alone: float
+    together: float
+    host: float
+    processor: float
+    difference: float
+
+
+def frame_of(size: tuple[int, int]) -> tuple[NDArray[np.uint8], ...]:
+    """Planes Y', Cb and Cr of a frame with noise and a white area of a ninth."""
+    height, width = size
+    rng = np.random.default_rng(0)
+    luma = rng.integers(40, 200, size, np.uint8)
+    luma[height // 3 : 2 * height // 3, width // 3 : 2 * width // 3] = 235
+    return luma, *(rng.integers(120, 136, IN.chroma_size(*size), np.uint8) for _ in range(2))
+
+
+def field_of(cells: tuple[int, int]) -> ExcessField:
+    """A field that differs from cell to cell."""
+    rng = np.random.default_rng(1)
+    excess = rng.uniform(0, PEAK - 1, (*cells, 3)).astype(np.float32)
+    certainty = rng.uniform(0.01, 1, (*cells, 1)).astype(np.float32)
+    return ExcessField(log_gain_of(excess), certainty, np.ones((*cells, 1), np.float32))
+
+
+def timed(work: Callable[[], object], calls: int, threads: int = 1) -> tuple[float, float]:
+    """Milliseconds a call, on the wall and of the processor, of so many calls from so many threads."""
+    work()
+    with ThreadPoolExecutor(threads) as pool:
+        started, used = time.perf_counter(), time.process_time()
+        for each in [pool.submit(work) for _ in range(calls)]:
+            each.result()
+        return 1000 * (time.perf_counter() - started) / calls, 1000 * (time.process_time() - used) / calls
+
+
+def rows(passes: FramePasses, size: tuple[int, int], calls: int) -> list[Row]:
+    """Measure both passes at a size, (H, W)."""
+    planes, cells = frame_of(size), working_sizes(*size, AUTO)[0]
+    field, delivery = field_of(cells), Delivery(Light(transfer=PQ), PEAK)
+    samples, clipping = samples_of(planes, IN, LUMA, full_range=False), clipping_of(NEUTRAL)
+    signal, tables = signal_of(delivery, OUT, NEUTRAL, PEAK), tables_for(CODE_BITS, NEUTRAL)
+
+    def average_here() -> NDArray[np.float32]:
+        return average_down(to_rgb(planes, IN, LUMA, full_range=False), tables, cells).light
+
+    def finish_here() -> Sequence[NDArray[np.uint16]]:
+        rgb = to_rgb(planes, IN, LUMA, full_range=False)
+        linear = SecondPass(rgb, rgb, tables, NEUTRAL, PEAK).from_field(field).linear
+        return from_rgb(delivery.signals(linear, out=linear)[0], OUT)
+
+    pairs: dict[str, tuple[Callable[[], Sequence[NDArray]], Callable[[], Sequence[NDArray]]]] = {
+        "average": (lambda: [passes.average(samples, clipping, cells).light], lambda: [average_here()]),
+        "finish": (lambda: passes.finish(samples, clipping, stacked(field), signal).planes, finish_here),
+    }
+    found = []
+    for name, (there, here) in pairs.items():
+        both = zip(there(), here(), strict=True)
+        difference = max(float(np.abs(one.astype(np.float64) - other).max()) for one, other in both)
+        alone, host = timed(there, calls)
+        together, _ = timed(there, calls, SLOTS)
+        _, processor = timed(here, max(calls // 8, 2))
+        found.append(Row(size, name, alone, together, host, processor, difference))
+    return found
+
+
+def table(found: Sequence[Row]) -> str:
+    """Return the rows as Markdown."""
+    head = [
+        "frame",
+        "pass",
+        "ms alone",
+        "ms together",
+        "processor ms beside the GPU",
+        "processor ms without",
+        "differs",
+    ]
+    lines = [
+        [
+            f"{row.size[1]}x{row.size[0]}",
+            row.name,
+            *(f"{value:.2f}" for value in (row.alone, row.together, row.host, row.processor)),
+            f"{row.difference:.2g}",
+        ]
+        for row in found
+    ]
+    return markdown([head, *lines])
+
+
+def main() -> None:
+    """Measure and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sizes", default="1080x1920,2160x3840", help="HEIGHTxWIDTH, several by commas")
+    parser.add_argument("--calls", type=int, default=40)
+    parser.add_argument("--backend", default="cuda")
+    parser.add_argument("--device", default="cuda")
+    chosen = parser.parse_args()
+    sizes = [tuple(map(int, size.split("x"))) for size in chosen.sizes.split(",")]
+    with open_runner(None, RunnerSettings(chosen.backend, chosen.device)) as runner:
+        passes = runner.engine.passes()
+        if passes is None:
+            parser.exit(1, f"error: {chosen.backend} leaves whole frames to the processor here\n")
+        print(f"{runner.engine.info.backend} on {runner.engine.info.device}\n")
+        print(table([row for height, width in sizes for row in rows(passes, (height, width), chosen.calls)]))
+
+
+if __name__ == "__main__":
+    main()
