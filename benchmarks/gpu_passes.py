@@ -1,6 +1,6 @@
 """The passes over whole frames of video on a GPU beside the processor's: time, and how far apart their samples are.
 
-    python benchmarks/gpu_passes.py [--sizes 1080x1920,2160x3840] [--calls 40] [--backend cuda --device cuda]
+    python benchmarks/gpu_passes.py [--sizes 1080x1920,2160x3840] [--seconds 12] [--backend cuda --device cuda]
 
 A decoded frame (8 bits, 4:2:0), a ninth of it white, is averaged down to 768 pixels, and a field is put onto it as PQ
 of 10 bits, 4:2:0. "Alone" is one call after the other, "together" from as many threads as there may be frames on the
@@ -72,9 +72,12 @@ def field_of(cells: tuple[int, int]) -> ExcessField:
     return ExcessField(log_gain_of(excess), certainty, np.ones((*cells, 1), np.float32))
 
 
-def timed(work: Callable[[], object], calls: int, threads: int = 1) -> tuple[float, float]:
-    """Milliseconds a call, on the wall and of the processor, of so many calls from so many threads."""
+def timed(work: Callable[[], object], seconds: float, threads: int = 1) -> tuple[float, float]:
+    """Milliseconds a call, on the wall and of the processor, of as many as fit, 200 at most, by so many threads."""
     work()
+    started = time.perf_counter()
+    work()
+    calls = min(max(int(seconds * threads / (time.perf_counter() - started)), 2), 200)
     with ThreadPoolExecutor(threads) as pool:
         started, used = time.perf_counter(), time.process_time()
         for each in [pool.submit(work) for _ in range(calls)]:
@@ -82,8 +85,8 @@ def timed(work: Callable[[], object], calls: int, threads: int = 1) -> tuple[flo
         return 1000 * (time.perf_counter() - started) / calls, 1000 * (time.process_time() - used) / calls
 
 
-def rows(passes: FramePasses, size: tuple[int, int], calls: int) -> list[Row]:
-    """Measure both passes at a size, (H, W)."""
+def rows(passes: FramePasses, size: tuple[int, int], seconds: float) -> list[Row]:
+    """Measure both passes at a size, (H, W); so many seconds for each figure."""
     planes, cells = frame_of(size), working_sizes(*size, AUTO)[0]
     field, delivery = field_of(cells), Delivery(Light(transfer=PQ), PEAK)
     samples, clipping = samples_of(planes, IN, LUMA, full_range=False), clipping_of(NEUTRAL)
@@ -105,9 +108,9 @@ def rows(passes: FramePasses, size: tuple[int, int], calls: int) -> list[Row]:
     for name, (there, here) in pairs.items():
         both = zip(there(), here(), strict=True)
         difference = max(float(np.abs(one.astype(np.float64) - other).max()) for one, other in both)
-        alone, host = timed(there, calls)
-        together, _ = timed(there, calls, SLOTS)
-        _, processor = timed(here, max(calls // 8, 2))
+        alone, host = timed(there, seconds)
+        together, _ = timed(there, seconds, SLOTS)
+        _, processor = timed(here, seconds)
         found.append(Row(size, name, alone, together, host, processor, difference))
     return found
 
@@ -139,7 +142,7 @@ def main() -> None:
     """Measure and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", default="1080x1920,2160x3840", help="HEIGHTxWIDTH, several by commas")
-    parser.add_argument("--calls", type=int, default=40)
+    parser.add_argument("--seconds", type=float, default=12.0, help="for all figures together, about [12]")
     parser.add_argument("--backend", default="cuda")
     parser.add_argument("--device", default="cuda")
     chosen = parser.parse_args()
@@ -149,7 +152,8 @@ def main() -> None:
         if passes is None:
             parser.exit(1, f"error: {chosen.backend} leaves whole frames to the processor here\n")
         print(f"{runner.engine.info.backend} on {runner.engine.info.device}\n")
-        print(table([row for height, width in sizes for row in rows(passes, (height, width), chosen.calls)]))
+        each = chosen.seconds / (6 * len(sizes))
+        print(table([row for height, width in sizes for row in rows(passes, (height, width), each)]))
 
 
 if __name__ == "__main__":

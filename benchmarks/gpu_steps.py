@@ -207,8 +207,10 @@ STEPS: tuple[Step, ...] = (
     Step(
         "passes",
         "what the GPU takes for whole frames of video, and whether it makes what the processor makes",
-        ("gpu_passes.py",),
-        seconds=40,
+        ("gpu_passes.py", "--seconds", "{seconds}"),
+        seconds=25,
+        margin=13,
+        least=16,
         needs=("GPU", "cuda", "av"),
     ),
     Step(
@@ -225,7 +227,7 @@ STEPS: tuple[Step, ...] = (
         "training-step",
         "a training step and its deformable convolutions",
         ("gpu_training_step.py", "--seconds", "{seconds}"),
-        seconds=100,
+        seconds=95,
         least=40,
         needs=("GPU", "torch", "torchvision"),
     ),
