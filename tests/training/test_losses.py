@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from dcdr_deploy.errors import InputError
-from dcdr_deploy.imaging.transfer import linear_to_srgb
+from dcdr_deploy.imaging.transfer import linear_to_srgb, srgb_to_linear
 from dcdr_deploy.metrics.chromaticity import uv_difference
 from dcdr_deploy.metrics.psnr import mu_law as metric_mu_law
 from dcdr_deploy.metrics.psnr import psnr_mu
@@ -27,6 +27,7 @@ from dcdr_deploy.training.losses import (
     mu_mse,
     mu_regret,
     sdr_l1,
+    srgb_decode,
     tanh_l1,
 )
 from dcdr_deploy.training.mu_law import mu_law
@@ -48,8 +49,9 @@ def test_mu_law_is_the_metrics_inside_and_straight_outside() -> None:
     outside = torch.tensor([-0.2, -0.1, 1.1, 1.2], requires_grad=True)
     mu_law(outside).sum().backward()
     assert outside.grad is not None
-    assert (outside.grad > 0).all()
-    assert outside.grad[0] == outside.grad[1]
+    # The slopes at 0 and at 1.
+    expected = np.array([10, 10, 10 / 11, 10 / 11]) / np.log(11)
+    np.testing.assert_allclose(outside.grad.numpy(), expected, rtol=1e-6)
 
 
 def test_sdr_l1_counts_code_values_up_to_sdr_white() -> None:
@@ -58,6 +60,15 @@ def test_sdr_l1_counts_code_values_up_to_sdr_white() -> None:
     codes = linear_to_srgb(np.array([0.18, 0.5]))
     assert sdr_l1(grey, truth, 8.0).item() == pytest.approx(codes[1] - codes[0], rel=1e-4)
     assert sdr_l1(truth + 0.5, truth + 0.7, 8.0).item() == 0  # both above white
+
+
+def test_both_pieces_of_the_srgb_curve_are_those_of_the_standard() -> None:
+    codes = np.linspace(0, 1, 1021)
+    light = srgb_to_linear(codes)
+    np.testing.assert_allclose(srgb_decode(torch.from_numpy(codes)).numpy(), light, atol=1e-9)
+    black = torch.zeros(1, 1, 1, 1, dtype=torch.float64)
+    for code, value in zip(codes[1:80], light[1:80], strict=True):  # the knee is at code 41
+        assert sdr_l1(torch.full_like(black, value), black, 1.0).item() == pytest.approx(code, abs=1e-6)
 
 
 def test_sdr_l1_has_finite_gradients_everywhere() -> None:
