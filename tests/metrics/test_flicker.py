@@ -69,6 +69,10 @@ def test_only_points_that_had_clipped_in_both_frames_count() -> None:
     clipped = np.zeros(SIZE, np.float32)
     clipped[10:20, 10:20] = 1
     assert measured([noise(0, 1), noise(1, 1)], clipped=clipped).count == 100
+    for before, now in ((clipped, 0 * ALL), (0 * ALL, clipped)):
+        found = Flicker()
+        found.add((noise(0, 1), noise(1, 1)), (ALL, ALL), (before, now), STILL)
+        assert found.count == 0
     nothing = measured([noise(0, 1), noise(1, 1)], clipped=0 * ALL)
     assert np.isnan(nothing.stops)
     assert np.isnan(nothing.gain_stops)
