@@ -8,13 +8,13 @@ lies beside the luma sample on its left (H.273, ChromaLocType 0), or where a str
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dcdr_deploy.engines.passes import YuvMatrix
-from dcdr_deploy.system.strips import for_strips
+from dcdr_deploy.imaging.lookup import Table, look_up_codes
+from dcdr_deploy.system.strips import Scratch, for_strips
 
 Plane = NDArray[np.uint8] | NDArray[np.uint16]
 Planes = tuple[NDArray[np.uint16], ...]
@@ -77,33 +77,26 @@ def to_rgb(planes: tuple[Plane, ...], layout: Layout, luma: Luma, *, full_range:
         luma: K_R and K_B.
         full_range: black and white are the first and the last code.
     """
+    if len(planes) == 1:
+        return rgb_codes(planes * 3, layout.bits, full_range=full_range)
     height, width = planes[0].shape
     found = np.empty((height, width, 3), np.uint16)
-    numbers = YuvMatrix(*map(np.float32, decoding_matrix(layout.bits, luma, full_range=full_range)))
+    numbers, samples = decoding_matrix(layout.bits, luma, full_range=full_range), np.arange(1 << 8 * planes[0].itemsize)
+    of_luma = np.asarray((samples - numbers.black) * numbers.scale, np.float32)
+    of_chroma = np.asarray((samples - numbers.neutral) * numbers.chroma_scale, np.float32)
 
     def convert(start: int, stop: int) -> None:
         import cv2
 
-        y = planes[0][start:stop].astype(np.float32)
-        y -= numbers.black
-        y *= numbers.scale
-        y += np.float32(0.5)  # rounds when the fraction is dropped
-        if len(planes) == 1:
-            found[start:stop] = _as_codes(y)[..., None]
-            return
-        cb, cr = (_enlarged(plane, layout, start, stop, width) for plane in planes[1:3])
-        for chroma in (cb, cr):
-            chroma -= numbers.neutral
-            chroma *= numbers.chroma_scale
-        r = np.multiply(cr, numbers.red)
-        r += y
-        cr *= numbers.green_red
-        b = np.multiply(cb, numbers.blue)
-        b += y
-        cb *= numbers.green_blue
-        y += cr
-        y += cb
-        cv2.merge([_as_codes(channel) for channel in (r, y, b)], found[start:stop])
+        size = stop - start, width
+        y = look_up_codes(of_luma, planes[0][start:stop], _scratch.array("luma", size, np.float32))
+        cb, cr = (_enlarged(plane, of_chroma, layout, start, stop, width) for plane in planes[1:3])
+        of_green = _mixed(cr, numbers.green_red, cb, numbers.green_blue, "green")
+        r, g, b = _scratch.array("codes", (3, *size), np.uint16)
+        cv2.addWeighted(cr, numbers.red, y, 1, 0, r, cv2.CV_16U)  # OpenCV rounds and clips
+        cv2.add(of_green, y, g, dtype=cv2.CV_16U)
+        cv2.addWeighted(cb, numbers.blue, y, 1, 0, b, cv2.CV_16U)
+        cv2.merge([r, g, b], found[start:stop])
 
     for _ in for_strips(height, convert):
         pass
@@ -125,11 +118,6 @@ def decoding_matrix(bits: int, luma: Luma, *, full_range: bool) -> YuvMatrix:
         green_red=-luma[0] * red / green,
         green_blue=-luma[1] * blue / green,
     )
-
-
-def _as_codes(values: NDArray[np.float32]) -> NDArray[np.uint16]:
-    """Return values as codes of up to :data:`TOP`; overwrites them."""
-    return np.clip(values, 0, TOP, out=values).astype(np.uint16)
 
 
 def rgb_codes(planes: tuple[Plane, ...], bits: int, *, full_range: bool) -> NDArray[np.uint16]:
@@ -187,42 +175,51 @@ def encoding_matrix(bits: int, luma: Luma = BT2020_LUMA) -> tuple[NDArray[np.flo
     return np.asarray(np.stack(rows), np.float32), offsets.astype(np.float32)
 
 
-def _enlarged(plane: Plane, layout: Layout, start: int, stop: int, width: int) -> NDArray[np.float32]:
-    """Return rows ``start`` to ``stop`` of a chroma plane at the size of luma, linear between its samples; a copy."""
-    part = plane[start:stop]
-    rows = part.astype(np.float32) if layout.down == 1 else _twice(plane, start, stop, centred=not layout.level)
-    steps = layout.across.bit_length() - 1
-    for step in reversed(range(steps)):  # 4:1:1 twice
-        rows = _twice(rows.T, 0, -(-width >> step), centred=layout.centred).T
+def _enlarged(plane: Plane, table: Table, layout: Layout, start: int, stop: int, width: int) -> Table:
+    """Return rows ``start`` to ``stop`` of a chroma plane at the size of luma, linear between its samples.
+
+    Args:
+        plane: of codes.
+        table: what they stand for.
+        layout, start, stop, width: of luma.
+    """
+    import cv2
+
+    if layout.down == 1:
+        rows = look_up_codes(table, plane[start:stop])
+    else:
+        near = np.arange(start // 2 - 1, (stop - 1) // 2 + 2).clip(0, len(plane) - 1)  # one before and one behind
+        samples = look_up_codes(table, plane[near])
+        twice = np.stack(_between(samples[:-2], samples[1:-1], samples[2:], centred=not layout.level), axis=1)
+        rows = twice.reshape(-1, plane.shape[1])[start % 2 : start % 2 + stop - start]
+    for step in reversed(range(layout.across.bit_length() - 1)):  # 4:1:1 twice
+        wider = np.asarray(cv2.copyMakeBorder(rows, 0, 0, 1, 1, cv2.BORDER_REPLICATE), np.float32)
+        pairs = cv2.merge(_between(wider[:, :-2], rows, wider[:, 2:], centred=layout.centred))
+        rows = np.asarray(pairs, np.float32).reshape(len(rows), -1)[:, : -(-width >> step)]
     return rows
 
 
-def _twice(samples: NDArray[Any], start: int, stop: int, *, centred: bool) -> NDArray[np.float32]:
-    """Interpolate (n, m) along its first axis at twice the rate; places ``start`` to ``stop``, laid out as ``samples``.
+def _between(before: Table, here: Table, after: Table, *, centred: bool) -> tuple[Table, Table]:
+    """Interpolate samples at twice the rate: return what lies at places 2 k and 2 k + 1, the same shape each.
 
     Place 2 k lies at sample k, and 2 k + 1 in the middle between it and the next one; where samples are centred, a
     quarter of their distance before and behind sample k.
     """
-    first, last = start // 2 - 1, (stop - 1) // 2 + 2  # a sample before and one behind
-    inside = samples[max(first, 0) : last].astype(np.float32, order="K")
-    at = start // 2 - max(first, 0)
-    count = last - 1 - start // 2
-    here = inside[at : at + count]
-    after = inside[at + 1 : at + 1 + count]
-    found = np.empty_like(here, shape=(2 * count, *samples.shape[1:]))
-    even, odd = found[::2], found[1::2]
-    near, far = (np.float32(0.75), np.float32(0.25)) if centred else (np.float32(0.5), np.float32(0.5))
-    np.multiply(here, near, out=odd)
-    odd[: len(after)] += after * far
-    odd[len(after) :] += here[len(after) :] * far  # the last sample goes on beyond the edge
     if centred:
-        np.multiply(here, near, out=even)
-        before = inside[:count] if at else inside[: count - 1]
-        even[count - len(before) :] += before * far
-        even[: count - len(before)] += here[: count - len(before)] * far
-    else:
-        even[...] = here
-    return found[start % 2 : start % 2 + stop - start]
+        return _mixed(here, 0.75, before, 0.25, "even"), _mixed(here, 0.75, after, 0.25, "odd")
+    return here, _mixed(here, 0.5, after, 0.5, "odd")
+
+
+_scratch = Scratch()
+
+
+def _mixed(one: Table, share: float, other: Table, other_share: float, name: str) -> Table:
+    """Return a weighted sum in this thread's scratch memory of a name."""
+    import cv2
+
+    out = _scratch.array(name, one.shape, np.float32)
+    cv2.addWeighted(one, share, other, other_share, 0, out)
+    return out
 
 
 def _reduced(chroma: NDArray[np.float32], layout: Layout) -> NDArray[np.float32]:

@@ -92,8 +92,9 @@ def test_a_frame_is_averaged_down_as_on_the_processor(
     cells = smaller(size, seed)
     expected = average_down(rgb, code_tables(16), cells)
     found = on_device.average(samples_of(planes, layout, LUMA, full_range=full_range), clipping_of(Dials()), cells)
-    for name in ("light", "weight", "clipped"):
-        np.testing.assert_allclose(getattr(found, name), getattr(expected, name), atol=1e-5, err_msg=name)
+    # R'G'B' may differ by a code of 16 bits: 1/65535 of sRGB's slope at white, and of the weight's in its middle.
+    for name, most in (("light", 4e-5), ("weight", 7e-4), ("clipped", 1e-5)):
+        np.testing.assert_allclose(getattr(found, name), getattr(expected, name), atol=most, err_msg=name)
     assert found.gray == gray
 
 
