@@ -126,7 +126,7 @@ def write_video(path: Path, pan: Pan, codec: str, qp: int) -> None:
         context.color_primaries = context.color_trc = context.colorspace = context.color_range = 1
         for number, sdr in enumerate(pan.sdr):
             frame = av.VideoFrame(columns, rows, "yuv420p")
-            planes = from_rgb(sdr / np.float32(255), Layout(8, 2, 2), BT709)
+            planes = from_rgb(cv2.split(sdr / np.float32(255)), Layout(8, 2, 2), BT709)
             for plane, samples in zip(frame.planes, planes, strict=True):
                 np.frombuffer(plane, np.uint8).reshape(plane.height, -1)[:, : samples.shape[1]] = samples  # type: ignore[arg-type]
             frame.pts = number

@@ -13,7 +13,7 @@ frames and pictures of a series stay comparable. Curves go by table (:mod:`dcdr_
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,11 +32,14 @@ from dcdr_deploy.imaging.hdr_transfer import (
     pq_encode,
 )
 from dcdr_deploy.imaging.light import HLG, Light
-from dcdr_deploy.imaging.limits import limit
+from dcdr_deploy.imaging.limits import is_within, limit
 from dcdr_deploy.imaging.lookup import Table, look_up, table_of
 from dcdr_deploy.system.strips import Scratch, for_strips
 
 _MUCH = 1e9  # in network units; infinity times a matrix with zeros would be NaN
+
+Channels = NDArray[np.float32]
+"""R, G and B of a strip, (3, rows, W)."""
 
 _NARROW_BLACK, _NARROW_WHITE = 16, 235  # of 8 bits (ITU-R BT.2100-2, table 9)
 
@@ -157,42 +160,41 @@ class Delivery:
         Returns:
             (H, W, 3) uint16, and its content light level.
         """
-        out = np.empty(linear.shape, np.uint16)
+        import cv2
+
+        out, order = np.empty(linear.shape, np.uint16), slice(None, None, -1 if bgr else 1)
         scale, black = np.float32(codes.white - codes.black), np.float32(codes.black)
 
-        def work(start: int, stop: int) -> tuple[float, float]:
-            place = out[start:stop]
-            light = self._scratch.array("light", place.shape, np.float32)
-            brightness = self._roll(linear[start:stop], light, bgr)
-            self._to_light_of_signal(light, bgr)
-            if seed is None:
-                look_up(_code_table(self._hlg, codes), light, place)
-            else:
-                values = look_up(_table(self._hlg), light, light)
-                values *= scale
-                values += black
-                quantised(values, codes.black, codes.white, seed=seed, first_row=start, out=place)
-            return brightness
+        def rounded(start: int, light: Channels) -> None:
+            found = self._scratch.array("codes", light.shape, np.uint16)
+            cv2.merge(list(look_up(_code_table(self._hlg, codes), light, found)[order]), _rows(out, start, light))
 
-        return out, _content_light(for_strips(len(linear), work), linear)
+        def dithered(start: int, light: Channels) -> None:
+            values = self._scratch.array("signal", (*light.shape[1:], 3), np.float32)
+            cv2.merge(list(look_up(_table(self._hlg), light, light)[order]), values)
+            values *= scale
+            values += black
+            place = _rows(out, start, light)
+            quantised(values, codes.black, codes.white, seed=seed, first_row=start, out=place)
 
-    def signals(
-        self, linear: NDArray[np.floating[Any]], out: NDArray[np.float32] | None = None
-    ) -> tuple[NDArray[np.float32], ContentLight]:
-        """Return a picture's R'G'B' as numbers in [0, 1], (H, W, 3) float32, and how bright it is; as :meth:`codes`.
+        return out, self._for_strips(linear, rounded if seed is None else dithered)
 
-        ``out`` is where they are written, which may be ``linear`` itself.
+    def signals(self, linear: NDArray[np.floating[Any]]) -> tuple[NDArray[np.float32], ContentLight]:
+        """Return a picture's R'G'B' as numbers in [0, 1], (H, W, 3) float32, and how bright it is; as :meth:`codes`."""
+        import cv2
+
+        out = np.empty(linear.shape, np.float32)
+        return out, self.give_signals(linear, lambda start, rgb: cv2.merge(list(rgb), _rows(out, start, rgb)))
+
+    def give_signals(self, linear: NDArray[np.floating[Any]], take: Callable[[int, Channels], object]) -> ContentLight:
+        """Give a picture's R'G'B' away a strip at a time, and return how bright it is.
+
+        Args:
+            linear: as for :meth:`codes`.
+            take: called with a strip's first row, which is an even one, and its R', G' and B', (3, rows, W) in [0, 1];
+                on several threads, each of which uses the array again for its next strip.
         """
-        out = np.empty(linear.shape, np.float32) if out is None else out
-
-        def work(start: int, stop: int) -> tuple[float, float]:
-            place = out[start:stop]
-            brightness = self._roll(linear[start:stop], place)
-            self._to_light_of_signal(place)
-            look_up(_table(self._hlg), place, place)
-            return brightness
-
-        return out, _content_light(for_strips(len(linear), work), linear)
+        return self._for_strips(linear, lambda start, light: take(start, look_up(_table(self._hlg), light, light)))
 
     def nits(self, linear: NDArray[np.floating[Any]], out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
         """Return the absolute light that the signals stand for, (rows, W, 3) cd/m2 in the primaries wanted.
@@ -201,40 +203,72 @@ class Delivery:
             linear: (rows, W, 3), as for :meth:`codes`.
             out: C-contiguous, where it goes; ``None`` makes an array.
         """
-        light = np.empty(linear.shape, np.float32) if out is None else out
-        self._roll(linear, light)
-        return light
-
-    def _roll(
-        self, linear: NDArray[np.floating[Any]], out: NDArray[np.float32], bgr: bool = False
-    ) -> tuple[float, float]:
-        """Write absolute light after the roll-off, cd/m2; return largest and sum of the pixels' largest channels."""
         import cv2
 
-        block = self._scratch.array("block", out.shape, np.float32)
-        limit(np.asarray(linear, np.float32), _MUCH, block)
-        cv2.transform(block, self._matrix[::-1].copy() if bgr else self._matrix, out)
-        planes = self._scratch.array("planes", (3, *out.shape[:2]), np.float32)
-        cv2.split(out, list(planes))
-        largest, second, third = planes
-        cv2.max(cv2.max(largest, second, largest), third, largest)
-        bright = largest > self._knee
-        if bright.any():
-            rolled = look_up(self._eetf, largest, second)
-            with np.errstate(invalid="ignore"):  # 0 of 0, which is not bright
-                factor = np.divide(rolled, largest, out=third)
-            np.copyto(factor, np.float32(1), where=~bright)
-            cv2.multiply(out, cv2.merge([factor] * 3, block), out)
-            np.copyto(largest, rolled, where=bright)
-        return float(largest.max()), float(largest.sum(dtype=np.float64))
+        out = np.empty(linear.shape, np.float32) if out is None else out
 
-    def _to_light_of_signal(self, rolled: NDArray[np.float32], bgr: bool = False) -> None:
+        def work(start: int, stop: int) -> None:
+            cv2.merge(list(self._rolled(linear[start:stop])[0]), out[start:stop])
+
+        for _ in for_strips(len(linear), work):
+            pass
+        return out
+
+    def _for_strips(self, linear: NDArray[np.floating[Any]], take: Callable[[int, Channels], object]) -> ContentLight:
+        """Call ``take`` with the first row of every strip and what the curve is of."""
+
+        def work(start: int, stop: int) -> tuple[float, float]:
+            light, brightness = self._rolled(linear[start:stop])
+            self._to_light_of_signal(light)
+            take(start, light)
+            return brightness
+
+        return _content_light(for_strips(len(linear), work), linear)
+
+    def _rolled(self, linear: NDArray[np.floating[Any]]) -> tuple[Channels, tuple[float, float]]:
+        """Return absolute light after the roll-off, cd/m2, and largest and sum of the pixels' largest channels."""
+        import cv2
+
+        block = self._scratch.array("block", linear.shape, np.float32)
+        light = np.asarray(linear, np.float32)
+        if not is_within(light, _MUCH):
+            light = limit(light, _MUCH, self._scratch.array("limited", linear.shape, np.float32))
+        cv2.transform(light, self._matrix, block)
+        channels = self._scratch.array("channels", block.shape[2:] + block.shape[:2], np.float32)
+        largest = self._scratch.array("largest", block.shape[:2], np.float32)
+        cv2.split(block, list(channels))
+        cv2.max(cv2.max(channels[0], channels[1], largest), channels[2], largest)
+        if largest.max() > self._knee:
+            self._roll(channels, largest)
+        return channels, (float(largest.max()), cv2.sumElems(largest)[0])
+
+    def _roll(self, channels: Channels, largest: NDArray[np.float32]) -> None:
+        """Roll light off, and the largest channels (rows, W) with it."""
+        import cv2
+
+        left, top, width, height = cv2.boundingRect((largest > self._knee).view(np.uint8))
+        box = slice(top, top + height), slice(left, left + width)
+        before = largest[box]
+        after = look_up(self._eetf, before)
+        dark = before <= self._knee
+        np.copyto(after, before, where=dark)
+        with np.errstate(invalid="ignore"):  # 0 of 0
+            factor = after / before
+        np.copyto(factor, np.float32(1), where=dark)
+        for channel in channels:
+            channel[box] *= factor
+        before[...] = after
+
+    def _to_light_of_signal(self, rolled: Channels) -> None:
         """Make of cd/m2 what the curve is of: those for PQ, scene light for HLG, in which 1000 stands for 1."""
-        if not self._hlg:
-            return
-        weights = np.asarray(p.luminance_weights(self._primaries), np.float32)
-        luminance = rolled @ (weights[::-1] if bgr else weights)
-        rolled *= look_up(_hlg_factors(), luminance)[..., None]
+        if self._hlg:
+            red, green, blue = np.asarray(p.luminance_weights(self._primaries), np.float32)
+            rolled *= look_up(_hlg_factors(), rolled[0] * red + rolled[1] * green + rolled[2] * blue)
+
+
+def _rows(picture: NDArray[Any], start: int, channels: Channels) -> NDArray[Any]:
+    """Return the rows of a picture (H, W, 3) in which channels (3, rows, W) lie."""
+    return picture[start : start + channels.shape[1]]
 
 
 def _content_light(parts: Iterable[tuple[float, float]], linear: NDArray[Any]) -> ContentLight:

@@ -32,6 +32,11 @@ def limit(values: NDArray[np.float32], most: float, out: NDArray[np.float32] | N
     return place
 
 
+def is_within(values: NDArray[np.float32], most: float) -> bool:
+    """Tell whether all values lie in [0, ``most``], and none is -0 or NaN; see :func:`limit`."""
+    return bool(values.view(np.uint32).max() <= np.array(most, np.float32).view(np.uint32))
+
+
 def limited(values: NDArray[np.floating[Any]], most: float) -> NDArray[np.float32]:
     """Return values brought into [0, ``most``] as a new array, float32 and C-contiguous; see :func:`limit`."""
     return limit(np.array(values, np.float32, order="C"), most)

@@ -189,12 +189,3 @@ def test_whatever_the_settings_brighter_light_is_never_darker(value, white, peak
     nits = delivery.nits(pair)[0, :, 0]
     assert nits[1] >= nits[0] * (1 - 2e-4)
     assert nits.max() <= peak_nits * (1 + 1e-5)
-
-
-def test_signals_may_take_the_place_of_the_light():
-    linear = picture().astype(np.float32)
-    expected, level = Delivery(pq(), PEAK).signals(linear)
-    found, same = Delivery(pq(), PEAK).signals(linear, out=linear)
-    assert found is linear
-    assert np.array_equal(found, expected)
-    assert same == level

@@ -40,29 +40,43 @@ def frame_of_light(linear: NDArray[np.float32], delivery: Delivery, target: Targ
     """Return a picture as the encoder takes it, in BT.2020, limited range, and how bright it is.
 
     Args:
-        linear: (H, W, 3) float32 in network units; overwritten.
+        linear: (H, W, 3) float32 in network units.
         delivery: into PQ or HLG.
         target: whose layout the planes get; odd edges are repeated where it needs even ones.
     """
-    signal, light = delivery.signals(linear, out=linear)
-    signal, layout = _padded(signal, target), target.codec.layout
-    size = signal.shape[0], signal.shape[1]
-    frame = frame_of(size, layout, target.encoder.pixel_format, lambda planes: from_rgb(signal, layout, out=planes))
-    return frame, light
+    size, light = padded_size(linear.shape[:2], target.codec), ContentLight(0, 0)
 
+    def write(planes: Planes) -> None:
+        nonlocal light
+        light = _fill(planes, linear, delivery, target)
 
-def _padded(signal: NDArray[np.float32], target: Target) -> NDArray[np.float32]:
-    """Repeat the edges of R'G'B' (H, W, 3) to whole samples of chroma."""
-    height, width = signal.shape[:2]
-    size = padded_size((height, width), target.codec)
-    missing = (size[0] - height, size[1] - width)
-    return np.pad(signal, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="edge") if any(missing) else signal
+    return frame_of(size, target.codec.layout, target.encoder.pixel_format, write), light
 
 
 def samples_of_light(linear: NDArray[np.float32], delivery: Delivery, target: Target) -> Planes:
-    """Return the samples Y', Cb and Cr that :func:`frame_of_light` puts into a frame; leaves the light as it is."""
-    signal, _ = delivery.signals(linear)
-    return from_rgb(_padded(signal, target), target.codec.layout)
+    """Return the samples Y', Cb and Cr that :func:`frame_of_light` puts into a frame."""
+    size = padded_size(linear.shape[:2], target.codec)
+    chroma = target.codec.layout.chroma_size(*size)
+    planes = tuple(np.empty(each, np.uint16) for each in (size, chroma, chroma))
+    _fill(planes, linear, delivery, target)
+    return planes
+
+
+def _fill(planes: Planes, linear: NDArray[np.float32], delivery: Delivery, target: Target) -> ContentLight:
+    """Write the samples of light, and return how bright it is."""
+    (height, width), layout = linear.shape[:2], target.codec.layout
+    size = planes[0].shape
+
+    def encode(start: int, rgb: NDArray[np.float32]) -> None:
+        stop = start + rgb.shape[1]
+        missing = size[0] - height if stop == height else 0, size[1] - width
+        if any(missing):
+            rgb = np.pad(rgb, ((0, 0), (0, missing[0]), (0, missing[1])), mode="edge")
+        rows = slice(start, stop + missing[0])
+        of_chroma = slice(rows.start // layout.down, rows.stop // layout.down)
+        from_rgb(rgb, layout, out=(planes[0][rows], planes[1][of_chroma], planes[2][of_chroma]))
+
+    return delivery.give_signals(linear, encode)
 
 
 def frame_of_samples(planes: Planes, target: Target) -> Any:

@@ -7,6 +7,7 @@ lies beside the luma sample on its left (H.273, ChromaLocType 0), or where a str
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -129,35 +130,30 @@ def rgb_codes(planes: tuple[Plane, ...], bits: int, *, full_range: bool) -> NDAr
 
 
 def from_rgb(
-    signal: NDArray[np.float32], layout: Layout, luma: Luma = BT2020_LUMA, out: Planes | None = None
+    signal: Sequence[Table] | NDArray[np.float32], layout: Layout, luma: Luma = BT2020_LUMA, out: Planes | None = None
 ) -> Planes:
-    """Return Y', Cb and Cr of R'G'B' in limited range.
+    """Return Y', Cb and Cr of R'G'B' in limited range; the numbers are those of :func:`encoding_matrix`.
 
     Args:
-        signal: (H, W, 3) in [0, 1]; H and W are multiples of the layout's ``down`` and ``across``.
+        signal: R', G' and B', each (H, W) in [0, 1]; H and W are multiples of the layout's ``down`` and ``across``.
         layout: of the planes to make; chroma of 4:2:0 and 4:2:2 is placed on the left.
         luma: K_R and K_B.
         out: arrays to write into, Y' (H, W), Cb and Cr in the size of :meth:`Layout.chroma_size`.
     """
-    height, width = signal.shape[:2]
-    matrix, offset = encoding_matrix(layout.bits, luma)
+    import cv2
+
+    (r, g, b), (red, blue), codes = signal, luma, _Range.of(layout.bits, full=False)
     planes = out or (
-        np.empty((height, width), np.uint16),
-        *(np.empty(layout.chroma_size(height, width), np.uint16) for _ in range(2)),
+        np.empty(r.shape, np.uint16),
+        *(np.empty(layout.chroma_size(*r.shape), np.uint16) for _ in range(2)),
     )
-
-    def convert(start: int, stop: int) -> None:
-        import cv2
-
-        ycc = np.asarray(cv2.transform(signal[start:stop], matrix), np.float32)
-        planes[0][start:stop] = ycc[..., 0] + offset[0]
-        for place in (1, 2):
-            chroma = _reduced(ycc[..., place], layout)
-            row = start // layout.down
-            planes[place][row : row + len(chroma)] = chroma + offset[place]
-
-    for _ in for_strips(height, convert):
-        pass
+    y = _mixed(_mixed(r, red, g, 1 - red - blue, "luma"), 1, b, blue, "luma")
+    cv2.addWeighted(y, codes.span, y, 0, codes.black, planes[0], cv2.CV_16U)  # which rounds
+    for plane, channel, weight in ((planes[1], b, blue), (planes[2], r, red)):
+        difference = _reduced(_mixed(channel, 1, y, -1, "difference"), layout)
+        cv2.addWeighted(
+            difference, codes.chroma_span / (2 * (1 - weight)), difference, 0, codes.neutral, plane, cv2.CV_16U
+        )
     return planes
 
 
@@ -222,12 +218,13 @@ def _mixed(one: Table, share: float, other: Table, other_share: float, name: str
     return out
 
 
-def _reduced(chroma: NDArray[np.float32], layout: Layout) -> NDArray[np.float32]:
+def _reduced(chroma: Table, layout: Layout) -> Table:
     """Return chroma (n, W) at the layout's size: 1 2 1 across, about the left sample of two; the mean of two down."""
-    if layout.across == 2:
-        right = chroma[:, 1::2]
-        left = np.concatenate([chroma[:, :1], right[:, :-1]], axis=1)
-        chroma = chroma[:, ::2] * np.float32(0.5) + (left + right) * np.float32(0.25)
     if layout.down == 2:
-        chroma = (chroma[::2] + chroma[1::2]) * np.float32(0.5)
+        chroma = _mixed(chroma[::2], 0.5, chroma[1::2], 0.5, "rows")
+    if layout.across == 2:
+        pairs = chroma.reshape(len(chroma), -1, 2)
+        here, right = np.ascontiguousarray(pairs[..., 0]), np.ascontiguousarray(pairs[..., 1])
+        left = np.concatenate([here[:, :1], right[:, :-1]], axis=1)
+        chroma = _mixed(here, 0.5, left + right, 0.25, "across")
     return chroma

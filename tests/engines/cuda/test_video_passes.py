@@ -7,6 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from cubin import resource_usage
@@ -103,7 +104,7 @@ def finished_by_processor(rgb: NDArray, field: ExcessField, delivery: Delivery, 
     signal, brightness = delivery.signals(outcome.linear)
     missing = (-rgb.shape[0] % layout.down, -rgb.shape[1] % layout.across)
     padded = np.pad(signal, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="edge")
-    return from_rgb(padded, layout), outcome.recovery, brightness
+    return from_rgb(cv2.split(padded), layout), outcome.recovery, brightness
 
 
 @given(

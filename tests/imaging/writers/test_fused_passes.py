@@ -133,7 +133,8 @@ def test_delivered_codes_are_those_of_the_curves(given):
     np.testing.assert_array_equal(np.concatenate(strips), nits)
     of_signal = nits
     if hlg:
-        luminance = nits @ np.asarray(p.luminance_weights(light.chromaticities), np.float32)
+        red, green, blue = np.asarray(p.luminance_weights(light.chromaticities), np.float32)
+        luminance = nits[..., 0] * red + nits[..., 1] * green + nits[..., 2] * blue
         of_signal = nits * look_up(_hlg_factors(), luminance)[..., None]
     signal = look_up(_table(hlg), of_signal)
     found, level = delivery.signals(linear)

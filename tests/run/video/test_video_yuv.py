@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
@@ -35,7 +36,7 @@ def patches(seed=1):
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_codes_are_within_half_of_the_standards_value(layout):
     colours, picture = patches()
-    y, cb, cr = from_rgb(picture, layout)
+    y, cb, cr = from_rgb(cv2.split(picture), layout)
     expected = by_the_standard(colours.astype(np.float64), BT2020_LUMA, layout.bits)
     middle = slice(8, None, 16)
     of_chroma = slice(8 // layout.down, None, 16 // layout.down), slice(8 // layout.across, None, 16 // layout.across)
@@ -94,7 +95,7 @@ def test_chroma_that_is_written_lies_beside_the_left_sample_in_the_middle_of_two
     blue = np.arange(rows)[:, None] / rows * 0.5 + np.arange(24) / 24 * 0.5
     signal = np.zeros((rows, 24, 3), np.float32)
     signal[..., 2] = blue
-    found = from_rgb(signal, Layout(16, 2, 2), luma)[1]
+    found = from_rgb(cv2.split(signal), Layout(16, 2, 2), luma)[1]
     row, column = np.arange(0, rows, 2)[:, None] + 0.5, np.arange(0, 24, 2)
     expected = by_the_standard(
         np.stack([0 * row * column, 0 * row * column, row / rows * 0.5 + column / 48], -1), luma, 16
@@ -107,7 +108,9 @@ def test_stripes_as_fine_as_samples_leave_no_colour_in_chroma():
     for stripes in (np.indices((8, 12)).sum(axis=0) % 2, np.indices((8, 12))[1] % 2, np.indices((8, 12))[0] % 2):
         signal = np.zeros((8, 12, 3), np.float32)
         signal[..., 2] = stripes
-        cb = from_rgb(signal, Layout(10, 2, 2), BT709)[1][:, 1:]  # at the edge the sample beyond is the one before
+        cb = from_rgb(cv2.split(signal), Layout(10, 2, 2), BT709)[1][
+            :, 1:
+        ]  # at the edge the sample beyond is the one before
         assert np.abs(cb - by_the_standard(np.array([0, 0, 0.5]), BT709, 10)[1]).max() <= 0.5
 
 
