@@ -43,11 +43,11 @@ def linear_to_srgb(linear: NDArray[Any]) -> NDArray[np.floating[Any]]:
     """
     x = _as_float(linear)
     magnitude = np.abs(x)
-    power = _power(np.maximum(magnitude, _LINEAR_KNEE), 1 / 2.4)
-    power *= 1.055
-    power -= 0.055
-    encoded: NDArray[np.floating[Any]] = np.copysign(np.where(magnitude <= _LINEAR_KNEE, magnitude * 12.92, power), x)
-    return encoded
+    encoded = _power(np.maximum(magnitude, _LINEAR_KNEE), 1 / 2.4)
+    encoded *= 1.055
+    encoded -= 0.055
+    np.copyto(encoded, magnitude * 12.92, where=magnitude <= _LINEAR_KNEE)
+    return np.copysign(encoded, x, out=encoded)
 
 
 def luminance(linear: NDArray[Any]) -> NDArray[np.floating[Any]]:
