@@ -73,7 +73,7 @@ def shown(data: bytes) -> Shown:
     declared = declared_of(item)
     declared.stated = _completed(declared.stated, container, primary)
     result = Shown(container, (width, height), coded, bits_of(container, primary), declared, _stands(item.properties))
-    result.crop = _crop(item.property(b"clap"), width, height, result.notes)
+    result.crop = clean_aperture(item.property(b"clap"), width, height, result.notes)
     result.exif, result.xmp = described(container, primary)
     if result.exif:
         exif.declare(exif_of_block(result.exif), result.declared)
@@ -188,8 +188,14 @@ def _stands(properties: list[tuple[bytes, bytes]]) -> int:
     return orientation_of(probe, turned)
 
 
-def _crop(clap: bytes | None, width: int, height: int, notes: list[str]) -> tuple[slice, slice] | None:
-    """Clean aperture (14496-12, 12.1.4): a size, and where its centre lies from the picture's."""
+def clean_aperture(clap: bytes | None, width: int, height: int, notes: list[str]) -> tuple[slice, slice] | None:
+    """Rows and columns of a clean aperture (14496-12, 12.1.4): a size, and where its centre lies from the picture's.
+
+    Args:
+        clap: the body of the box, if there is one.
+        width, height: of the picture, in pixels.
+        notes: gets a sentence if it cannot be applied, as the result is ``None`` then.
+    """
     if clap is None or len(clap) < 32:
         return None
     numbers = struct.unpack_from(">8i", clap)

@@ -26,6 +26,16 @@ class LostFrame:
     headless: bool = False
 
 
+def cut_exactly(stream: Any) -> Any:
+    """Have a decoder cut pictures where their stream says, and return the track; PyAV's.
+
+    FFmpeg's decoders leave columns at the left where cutting them would break the alignment of memory.
+    """
+    if stream.codec_context is not None:
+        stream.codec_context.flags |= load().codec.context.Flags.unaligned
+    return stream
+
+
 def stamps_of(container: Any) -> str:
     """Return which of the stamps of a format's packets say when they are shown: ``"pts"`` or :data:`BY_DECODING`."""
     return BY_DECODING if container.format.name == "avi" else "pts"

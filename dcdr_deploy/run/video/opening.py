@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 
 from dcdr_deploy.errors import InputError
-from dcdr_deploy.run.video.decoding import packets_of, stamps_of
+from dcdr_deploy.run.video.decoding import cut_exactly, packets_of, stamps_of
 from dcdr_deploy.run.video.orientation import Orientation, of_matrix
 from dcdr_deploy.run.video.package import address, load, reason
 from dcdr_deploy.run.video.reading import Readings, left_out_of
 from dcdr_deploy.run.video.source import VideoInfo, VideoSource
 from dcdr_deploy.run.video.tracks import pictures_of
+from dcdr_deploy.run.video.window import window_of
 from dcdr_deploy.system.files import refuse_no_path, refuse_pipe
 from dcdr_deploy.system.words import number_of
 
@@ -79,7 +80,7 @@ def _described(path: Path, container: Any, deinterlace: bool) -> VideoSource:
     pictures = pictures_of(container)
     if not pictures:
         raise InputError(f"{path}: holds no video track")
-    stream = pictures[0]
+    stream = cut_exactly(pictures[0])
     context = stream.codec_context
     if context is None or not context.pix_fmt:
         raise InputError(f"{path}: its video cannot be decoded; nothing is known of its codec or its pixels")
@@ -104,6 +105,9 @@ def _described(path: Path, container: Any, deinterlace: bool) -> VideoSource:
     if len(pictures) > 1:
         notes.append(f"{number_of(len(pictures) - 1, 'more video track is', 'more video tracks are')} left out")
     notes += [] if first is None else left_out_of(first)
+    width, height = (context.width, context.height) if first is None else (first.width, first.height)
+    window = window_of(path, container, stream, (height, width))
+    notes += [] if window is None else ["cropped as its container says"]
     rate = _rate(container, stream)
     begin = None if first is None else getattr(first, stamps)
     begin = begin if begin is not None else stream.start_time or 0
@@ -111,8 +115,8 @@ def _described(path: Path, container: Any, deinterlace: bool) -> VideoSource:
     info = VideoInfo(
         path=path,
         codec=context.name,
-        width=context.width if first is None else first.width,
-        height=context.height if first is None else first.height,
+        width=width,
+        height=height,
         orientation=_orientation(first),
         sar=stream.sample_aspect_ratio or Fraction(1),
         rate=rate,
@@ -125,6 +129,7 @@ def _described(path: Path, container: Any, deinterlace: bool) -> VideoSource:
         interlaced=interlaced,
         origin=min(_origin(container), begin * stream.time_base),  # what comes before it would not be shown
         notes=tuple(notes),
+        window=window,
     )
     return VideoSource(container, stream, info, readings, deinterlace=deinterlace, stamps=stamps)
 

@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 from dcdr_deploy.engines.passes import Samples
 from dcdr_deploy.errors import InputError
 from dcdr_deploy.imaging.colour import by_encoding
-from dcdr_deploy.run.video.decoding import LostFrame, decoded
+from dcdr_deploy.run.video.decoding import LostFrame, cut_exactly, decoded
 from dcdr_deploy.run.video.deinterlacing import Deinterlacer
 from dcdr_deploy.run.video.orientation import Orientation
 from dcdr_deploy.run.video.package import address, load
 from dcdr_deploy.run.video.passes import samples_of
 from dcdr_deploy.run.video.planes import checksum, planes_of
 from dcdr_deploy.run.video.reading import Reading, Readings, left_out_of
+from dcdr_deploy.run.video.window import Window
 from dcdr_deploy.run.video.yuv import Plane, rgb_codes, to_rgb
 from dcdr_deploy.system.words import number_of
 
@@ -47,6 +48,7 @@ class VideoInfo:
         origin: seconds that are taken off all stamps: the clock's start in broadcasts, else 0; no later than the first
             frame.
         notes: sentences about what was taken for want of better, and what is left out.
+        window: rows and columns that the container wants shown; ``None`` for all.
     """
 
     path: Path
@@ -65,11 +67,14 @@ class VideoInfo:
     interlaced: bool
     origin: Fraction
     notes: tuple[str, ...] = ()
+    window: Window | None = None
 
     @property
     def shown_size(self) -> tuple[int, int]:
-        """(height, width) in pixels after the rotation."""
-        return (self.height, self.width) if not self.orientation.sideways else (self.width, self.height)
+        """(height, width) in pixels of the window after the rotation."""
+        rows, columns = self.window or (slice(0, self.height), slice(0, self.width))
+        size = rows.stop - rows.start, columns.stop - columns.start
+        return size if not self.orientation.sideways else size[::-1]
 
     @property
     def shown_sar(self) -> Fraction:
@@ -193,7 +198,7 @@ class VideoSource:
         number = self._stream.index
         self._container.close()
         self._container = av.open(address(self.info.path), metadata_errors="replace")
-        self._stream = self._container.streams[number]
+        self._stream = cut_exactly(self._container.streams[number])
         self.last = None
         if self._enters and stamp is not None and stamp > self.info.begin:
             try:
@@ -289,14 +294,14 @@ def rgb_of(frame: SourceFrame, info: VideoInfo) -> NDArray[np.uint16]:
         rgb = to_rgb(frame.planes, kind.layout, about.luma, full_range=about.full_range)
     if about.convert is not None:
         rgb = by_encoding(rgb, about.convert)
-    return info.orientation.upright(rgb)
+    return info.orientation.upright(rgb if info.window is None else rgb[info.window])
 
 
 def device_samples_of(frame: SourceFrame, info: VideoInfo) -> Samples:
     """Return a frame as an engine's device takes it: its planes, where nothing but their matrix is between them and
     what :func:`rgb_of` gives, else that."""
     kind, about = frame.reading.format, frame.reading.colours
-    plain = about.convert is None and not kind.is_rgb and info.orientation == Orientation()
+    plain = about.convert is None and not kind.is_rgb and info.window is None and info.orientation == Orientation()
     if about.luma is None or not plain or max(kind.layout.across, kind.layout.down) > 2:
         return Samples((rgb_of(frame, info),))
     return samples_of(frame.planes, kind.layout, about.luma, full_range=about.full_range)
