@@ -12,7 +12,7 @@ from av.bitstream import BitStreamFilterContext
 from videos import copied
 
 from dcdr_deploy.run.video.opening import open_video
-from dcdr_deploy.run.video.source import rgb_of
+from dcdr_deploy.run.video.source import device_samples_of, rgb_of
 
 TOP, BOTTOM, LEFT, RIGHT = 4, 2, 8, 6
 
@@ -86,6 +86,16 @@ def test_a_clean_aperture_is_what_is_shown(make_clip):
     np.testing.assert_array_equal(cut, whole[:, 4:-2, 8:-6])
     assert shown == cut.shape[1:3]
     assert "cropped as its container says" in notes
+
+
+def test_an_engine_that_takes_planes_gets_what_is_shown(make_clip):
+    path = make_clip("in.mp4", frames=1)
+    _, size, _ = pictures(path)
+    with open_video(with_clean_aperture(path, (size[0] - 6, size[1] - 14), (1, 1))) as video:
+        frame = next(iter(video.frames()))
+        samples = device_samples_of(frame, video.info)
+        assert samples.size == video.info.shown_size == (size[0] - 6, size[1] - 14)
+        np.testing.assert_array_equal(samples.planes[0], rgb_of(frame, video.info))
 
 
 def test_a_clean_aperture_is_turned_with_the_picture(make_clip, tmp_path):
