@@ -10,6 +10,7 @@ import tifffile
 from picture_files import HEIGHT, WIDTH, chunk, noise, pillow_bytes, png_bytes, smooth_rgb, tifffile_bytes
 from PIL import Image
 
+from dcdr_deploy.errors import InputError
 from dcdr_deploy.imaging import probe, read_image
 
 RGB = smooth_rgb()
@@ -312,6 +313,15 @@ def test_a_colour_map_of_8_bits_is_widened(read):
     narrow = read(tifffile_bytes(indices, photometric="palette", colormap=colours))
     np.testing.assert_array_equal(wide.pixels, colours[:, indices].transpose(1, 2, 0))
     np.testing.assert_array_equal(narrow.pixels, wide.pixels)
+
+
+def test_more_samples_than_a_decoder_knows_are_refused_in_one_line(read, capfd):
+    stream = tifffile_bytes(RGB[..., 0], photometric="palette", colormap=np.zeros((3, 256), np.uint16))
+    entry = struct.pack("<HHI", 277, 3, 1)  # SamplesPerPixel
+    at = stream.index(entry) + len(entry)
+    with pytest.raises(InputError, match="9 samples a pixel are not supported"):
+        read(stream[:at] + b"\x09\0" + stream[at + 2 :])
+    assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize("big", [False, True])

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from dcdr_deploy.imaging import exif
 from dcdr_deploy.imaging import tiff_file as t
 from dcdr_deploy.imaging.declared import Declared
-from dcdr_deploy.imaging.decoders.common import PILLOW_ERRORS, Stored, UnreadableError, own_peak
+from dcdr_deploy.imaging.decoders.common import PILLOW_ERRORS, Stored, UnreadableError, own_peak, unsupported
 from dcdr_deploy.imaging.decoders.tiff_directory import (
     BIG_ENDIAN_BIG_TIFF,
     FLOAT,
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from PIL import ImageFile
 
 _COLOUR_MAP = 320
+_MOST_SAMPLES_OF_PILLOW = 6
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _CMYK = 0, 1, 2, 5  # PhotometricInterpretation
 _COLOUR_SAMPLES = {_WHITE_IS_ZERO: 1, _BLACK_IS_ZERO: 1, _RGB: 3, _CMYK: 4}
 _EXPORT_ADVICE = "export it as 16-bit RGB TIFF or PNG"
@@ -75,6 +76,8 @@ def _decode(directory: Directory) -> Stored:
     elif floating or bits == {16} or (bits == {8} and (_is_big_endian_big(directory) or (plain and _extra(directory)))):
         stored = _decode_deep(directory)
     else:
+        if directory.samples > _MOST_SAMPLES_OF_PILLOW:  # it would write a line of its own about them
+            raise unsupported(f"{directory.samples} samples a pixel are not supported")
         stored = decode_with(_pillow_plugin(), directory.data)
         stored.notes.clear()  # its count of pages walks the whole file; the directory has said it already
     if directory.left_out:
