@@ -14,6 +14,7 @@ from dcdr_deploy.errors import InputError
 from dcdr_deploy.imaging.frame import CLIPPED_CODE
 from dcdr_deploy.metrics.chromaticity import DARKEST, uv_prime
 from dcdr_deploy.models.encodings import LINEAR, Encoding
+from dcdr_deploy.training.distributed import SINGLE, ProcessGroup
 from dcdr_deploy.training.log_losses import cosine, illumination_reflectance, mu5000_l1, mu_variation
 from dcdr_deploy.training.mu_law import mu_law
 from dcdr_deploy.training.perceptual import PERCEPTUAL
@@ -74,39 +75,45 @@ def _mu_errors(prediction: Tensor, truth: Tensor) -> Tensor:
     return (mu_law(prediction) - mu_law(truth)).square().mean(dim=(1, 2, 3))
 
 
-def clipped_uv(prediction: Tensor, truth: Tensor, sdr: Tensor) -> Tensor:
-    """Mean distance in CIE 1976 u'v' chromaticity over the pixels with a clipped channel (ours).
+def uv_distance(prediction: Tensor, truth: Tensor) -> Tensor:
+    """Each pixel's distance in CIE 1976 u'v' chromaticity, (N, H, W), of linear (N, 3, H, W) (ours).
 
     The other terms forgive a channel that is lifted in vain if the others are right, and where red alone clips, as
     around a low sun, that is a green cast. Distances do not change with brightness, which is the other terms' matter.
-
-    Args:
-        prediction: linear, (N, 3, H, W).
-        truth: likewise.
-        sdr: what the prediction was made from, sRGB-encoded in [0, 1].
     """
-    clipped = _clipped(sdr)
     u, v = uv_prime(*prediction.clamp(min=DARKEST).unbind(1))
     true_u, true_v = uv_prime(*truth.clamp(min=DARKEST).unbind(1))
     # The root's gradient is infinite at 0; its floor is far below what can be seen.
-    distance = ((u - true_u).square() + (v - true_v).square() + 1e-8).sqrt()
-    return (distance * clipped).sum() / clipped.sum().clamp(min=1)
+    return ((u - true_u).square() + (v - true_v).square() + 1e-8).sqrt()
 
 
-def clipped_l1(prediction: Tensor, truth: Tensor, sdr: Tensor) -> Tensor:
-    """Mean absolute error after the mu-law over the pixels with a clipped channel (ours).
+def mu_distance(prediction: Tensor, truth: Tensor) -> Tensor:
+    """Each pixel's mean absolute error after the mu-law, (N, H, W), of linear (N, 3, H, W) (ours).
 
     An L1 error's best guess is the median of what may have been there, a squared one's the mean: where most surfaces
     only just clip and few are lamps, the median leaves them alone.
+    """
+    return (mu_law(prediction) - mu_law(truth)).abs().mean(dim=1)
+
+
+def mean_over_clipped(distance: Tensor, sdr: Tensor, group: ProcessGroup = SINGLE) -> Tensor:
+    """Mean over the pixels with a clipped channel, 0 if there are none.
+
+    In several processes the mean of their results, and of these results' gradients, is the one over all their clipped
+    pixels: each divides its sum by the mean of their counts, which no weight of the network has an influence on.
 
     Args:
-        prediction: linear, (N, 3, H, W).
-        truth: likewise.
-        sdr: what the prediction was made from, sRGB-encoded in [0, 1].
+        distance: of each pixel, (N, H, W).
+        sdr: what the prediction was made from, sRGB-encoded in [0, 1], (N, 3, H, W).
+        group: processes that share the batch; all come here.
+
+    Raises:
+        ProcessLost: another process is gone.
     """
     clipped = _clipped(sdr)
-    distance = (mu_law(prediction) - mu_law(truth)).abs().mean(dim=1)
-    return (distance * clipped).sum() / clipped.sum().clamp(min=1)
+    count = clipped.sum().float()
+    group.average([count])
+    return (distance * clipped).sum() / count.clamp(min=1 / group.size)
 
 
 def clipped_log_mse(prediction: Tensor, truth: Tensor, sdr: Tensor) -> Tensor:
@@ -173,12 +180,13 @@ TERMS: dict[str, Callable[[float], LossTerm]] = {
 
 RELATIVE_TERMS: dict[str, Callable[[float], Callable[[Tensor, Tensor, Tensor], Tensor]]] = {
     "mu_regret": lambda peak: partial(mu_regret, peak=peak),
-    "clipped_uv": lambda peak: clipped_uv,
-    "clipped_l1": lambda peak: clipped_l1,
     "clipped_log_mse": lambda peak: clipped_log_mse,
     "illumination_reflectance": lambda peak: partial(illumination_reflectance, peak=peak),
 }
 """Losses that look at the SDR input as well."""
+
+CLIPPED_TERMS: dict[str, LossTerm] = {"clipped_uv": uv_distance, "clipped_l1": mu_distance}
+"""Distances of pixels, of which :func:`mean_over_clipped` makes losses."""
 
 
 def coded_l1(coded: Tensor, truth: Tensor) -> Tensor:
@@ -208,8 +216,8 @@ class WeightedLoss(nn.Module):
     """Sum of named loss terms.
 
     Args:
-        weights: weight of each name of :data:`TERMS`, :data:`RELATIVE_TERMS`, :data:`CODED_TERMS` and
-            :data:`~dcdr_deploy.training.perceptual.PERCEPTUAL`; zero weights are left out.
+        weights: weight of each name of :data:`TERMS`, :data:`RELATIVE_TERMS`, :data:`CLIPPED_TERMS`,
+            :data:`CODED_TERMS` and :data:`~dcdr_deploy.training.perceptual.PERCEPTUAL`; zero weights are left out.
         files: weights files of perceptual losses, by the same names; those not given are looked for.
         peak: linear value of 1.0 in units of SDR white.
         encoding: of what the network's layers give.
@@ -226,7 +234,7 @@ class WeightedLoss(nn.Module):
         encoding: Encoding = LINEAR,
     ) -> None:
         super().__init__()
-        known = TERMS.keys() | RELATIVE_TERMS.keys() | CODED_TERMS.keys() | PERCEPTUAL.keys()
+        known = TERMS.keys() | RELATIVE_TERMS.keys() | CLIPPED_TERMS.keys() | CODED_TERMS.keys() | PERCEPTUAL.keys()
         if not weights.keys() <= known:
             raise InputError(f"unknown loss {sorted(weights.keys() - known)}; known: {sorted(known)}")
         self.weights = {name: weight for name, weight in weights.items() if weight}
@@ -245,6 +253,7 @@ class WeightedLoss(nn.Module):
         sdr: Tensor,
         active: Collection[str] | None = None,
         coded: Tensor | None = None,
+        group: ProcessGroup = SINGLE,
     ) -> Tensor:
         """Weighted sum for float32 pictures.
 
@@ -254,6 +263,10 @@ class WeightedLoss(nn.Module):
             sdr: the network's input, sRGB-encoded in [0, 1].
             active: names of the terms that count; all by default.
             coded: the prediction before decoding, for :data:`CODED_TERMS`; by default the prediction encoded again.
+            group: processes that share the batch: the mean of their sums is that of the whole batch.
+
+        Raises:
+            ProcessLost: another process is gone.
         """
         unknown = truth.isnan().any(dim=1, keepdim=True)
         truth, prediction, sdr = known_only(truth, prediction, sdr)
@@ -265,6 +278,8 @@ class WeightedLoss(nn.Module):
                 coded_truth = self.encoding.encode(truth)
                 given = self.encoding.encode(prediction) if coded is None else coded
                 value = CODED_TERMS[name](torch.where(unknown, coded_truth, given), coded_truth)
+            elif name in CLIPPED_TERMS:
+                value = mean_over_clipped(CLIPPED_TERMS[name](prediction, truth), sdr, group)
             elif name in self.relative:
                 value = self.relative[name](prediction, truth, sdr)
             else:

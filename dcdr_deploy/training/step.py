@@ -88,7 +88,7 @@ def train_step(
             coded = (forward or network.coded)(x)
         coded = coded.float()
         prediction = network.encoding.decode(coded)
-        loss = loss_function(prediction, truth, x, active, coded)
+        loss = loss_function(prediction, truth, x, active, coded, group)
         scaled = loss if state.scaler is None else state.scaler.scale(loss)
         gradients = torch.autograd.grad(scaled, parameters, allow_unused=True)
         with torch.no_grad():

@@ -20,7 +20,7 @@ RECIPE = Recipe(
     steps=10,
     batch=4,
     patch=16,
-    losses={"tanh_l1": 1.0, "mu_mse": 0.5, "mu_log_mse": 0.01},
+    losses={"tanh_l1": 1.0, "mu_mse": 0.5, "mu_log_mse": 0.01, "clipped_l1": 0.5, "clipped_uv": 0.5},
     offsets_from=0.3,
     average=0.9,
     gradient_clip=1.0,
@@ -28,14 +28,15 @@ RECIPE = Recipe(
 
 
 class Squares(Dataset[tuple[Tensor, Tensor]]):
-    """Targets that a network can learn."""
+    """Targets that a network can learn; of two processes one has nearly all of a batch's clipped pixels."""
 
     def __len__(self) -> int:
         return RECIPE.steps * RECIPE.batch
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        x = torch.rand(3, 16, 16, generator=torch.Generator().manual_seed(index))
-        return x, x**2 / 8
+        light = torch.rand(3, 16, 16, generator=torch.Generator().manual_seed(index))
+        light *= 1.5 if index % RECIPE.batch < RECIPE.batch // 2 else 0.999
+        return light.clamp(max=1), light**2 / 8
 
 
 def take_steps(folder: Path, last_step: int = RECIPE.steps) -> None:

@@ -16,12 +16,11 @@ from dcdr_deploy.metrics.psnr import psnr_mu
 from dcdr_deploy.training.heldout import baseline
 from dcdr_deploy.training.losses import (
     CLIPPED_LOG_FLOOR,
+    CLIPPED_TERMS,
     RELATIVE_TERMS,
     TERMS,
     WeightedLoss,
-    clipped_l1,
     clipped_log_mse,
-    clipped_uv,
     mu_l1,
     mu_log_mse,
     mu_mse,
@@ -136,6 +135,7 @@ def test_regret_has_no_gradient_where_the_network_is_better() -> None:
 def test_colour_counts_over_clipped_pixels_only_and_as_the_metric_measures_it() -> None:
     prediction, truth = (picture.clamp(min=0.01) for picture in pair())
     sdr = torch.full_like(prediction, 0.5)
+    clipped_uv = WeightedLoss({"clipped_uv": 1.0})
     assert clipped_uv(prediction, truth, sdr).item() == 0
     sdr[1, 2, 4:12] = 254 / 255  # one channel is enough
     expected = uv_difference(prediction[1].permute(1, 2, 0).numpy(), truth[1].permute(1, 2, 0).numpy())[4:12].mean()
@@ -145,6 +145,7 @@ def test_colour_counts_over_clipped_pixels_only_and_as_the_metric_measures_it() 
 
 def test_colour_pulls_channels_that_went_below_zero_by_the_others_and_never_breaks() -> None:
     prediction = torch.tensor([0.4, -0.1, 0.3]).view(1, 3, 1, 1).repeat(1, 1, 4, 4).requires_grad_()
+    clipped_uv = WeightedLoss({"clipped_uv": 1.0})
     for truth in (torch.full((1, 3, 4, 4), 0.3), prediction.detach()):
         prediction.grad = None
         clipped_uv(prediction, truth, torch.ones(1, 3, 4, 4)).backward()
@@ -163,6 +164,7 @@ def clipped_pair() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 def test_terms_of_clipped_pixels_look_at_those_alone_and_at_every_patch_alike() -> None:
     prediction, truth, sdr = clipped_pair()
     error = mu_law(prediction) - mu_law(truth)
+    clipped_l1 = WeightedLoss({"clipped_l1": 1.0})
     assert clipped_l1(prediction, truth, sdr).item() == pytest.approx(error[0, :, :16, :16].abs().mean().item())
     mean = error[0, :, :16, :16].square().mean() + CLIPPED_LOG_FLOOR
     assert clipped_log_mse(prediction, truth, sdr).item() == pytest.approx(mean.log().item() / 2, rel=1e-5)
@@ -173,7 +175,7 @@ def test_terms_of_clipped_pixels_look_at_those_alone_and_at_every_patch_alike() 
         assert term(elsewhere, truth, sdr).item() == term(prediction, truth, sdr).item()
 
 
-@pytest.mark.parametrize("name", sorted(TERMS | RELATIVE_TERMS))
+@pytest.mark.parametrize("name", sorted(TERMS | RELATIVE_TERMS | CLIPPED_TERMS))
 def test_pixels_whose_truth_nobody_knows_change_no_loss_and_get_no_gradient(name: str) -> None:
     prediction, truth, sdr = clipped_pair()
     unknown = torch.zeros(2, 1, 32, 32, dtype=torch.bool)
