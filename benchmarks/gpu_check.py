@@ -37,6 +37,7 @@ from torch import Tensor  # noqa: E402
 from torch.nn import functional as F  # noqa: E402
 
 from dcdr_deploy._version import __version__  # noqa: E402
+from dcdr_deploy.engines.cuda import dcrb_from_maps  # noqa: E402
 from dcdr_deploy.engines.cuda.compiler import source_hash  # noqa: E402
 from dcdr_deploy.engines.torch import fused  # noqa: E402
 from dcdr_deploy.engines.torch.engine import fp16_forward  # noqa: E402
@@ -187,7 +188,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"gpu_check cannot make the kernel: {error}", file=sys.stderr)
         return 2
     fused.kernels_for = lambda sm: kernels  # also where it was made in another way than by the installed tool
-    facts = {"kernel": f"{origin}, source {source_hash(fused.SOURCE)[:12]}", "weights": measure.network()[1]}
+    facts = {"kernel": f"{origin}, source {source_hash(dcrb_from_maps.SOURCE)[:12]}", "weights": measure.network()[1]}
     run.report.device |= {**facts, "dcdr-deploy": __version__}
     parts: list[Callable[[], None]] = [
         lambda: check_results(run, kernels),

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from dcdr_deploy.engines.cuda.dcrb import DcrbArguments
+from dcdr_deploy.engines.cuda.dcrb_from_hidden import FromHiddenArguments
 from dcdr_deploy.engines.cuda.packing import pack_sft_bias, pack_sft_weight, pack_weight
 from dcdr_deploy.engines.cuda.sft import SftLayer
 from dcdr_deploy.models.deform import deform_conv2d
@@ -68,9 +68,9 @@ class Block:
         self.packed = [torch.from_numpy(pack_weight(each.cpu().numpy())).to(GPU) for each in self.weights]
         self.v, self.out, self.next_out = (torch.full_like(self.z, torch.nan) for _ in range(3))
 
-    def arguments(self) -> DcrbArguments:
+    def arguments(self) -> FromHiddenArguments:
         """With skip and the next layer."""
-        return DcrbArguments(
+        return FromHiddenArguments(
             *self.size,
             u=self.u.data_ptr(),
             offset=self.offset.data_ptr(),

@@ -24,14 +24,14 @@ import torch
 from gpu_dcrb_block import GPU, SECOND, Block, error
 
 from dcdr_deploy.engines.cuda.compiler import compile_cubin, compile_text, source_text
-from dcdr_deploy.engines.cuda.dcrb import (
-    DcrbKernels2,
+from dcdr_deploy.engines.cuda.dcrb_from_hidden import (
+    SOURCE,
+    FromHiddenKernels,
     SftArguments,
     Shape,
     shape_of,
 )
 
-SOURCE = "dcrb2"
 BOUND = 1e-3
 """Largest relative error, |out - reference| / |reference| over all values."""
 
@@ -43,7 +43,7 @@ TIMED = [(1080, 1920, 1.0), (540, 960, 1.0), (1080, 1920, 4.0)]
 ROUNDS, REPEATS = 4, 5
 
 
-def checks(kernels: DcrbKernels2, stream: int) -> Iterator[tuple[str, float, float]]:
+def checks(kernels: FromHiddenKernels, stream: int) -> Iterator[tuple[str, float, float]]:
     """Yield what was checked, the relative error, and its bound."""
     for seed, (batch, height, width, reach) in enumerate(CHECKS):
         name = f"DCRB from hidden maps, {batch} x {height} x {width}, reach {reach:g}"
@@ -80,7 +80,7 @@ def checks(kernels: DcrbKernels2, stream: int) -> Iterator[tuple[str, float, flo
 
 def run(sm: int) -> list[str]:
     """Return the checks as lines, each beginning with ``ok`` or ``WRONG``; for a GPU of this compute capability."""
-    kernels = DcrbKernels2({sm: compile_cubin(SOURCE, sm)})
+    kernels = FromHiddenKernels({sm: compile_cubin(SOURCE, sm)})
     stream = torch.cuda.current_stream().cuda_stream
     with torch.no_grad():
         return [
@@ -119,7 +119,7 @@ def old_block(height: int, width: int, reach: float, sm: int, stream: int) -> Ca
 PARTS = ("block", "first", "second", "second+next", "second+next+skip", "sft")
 
 
-def parts(kernels: DcrbKernels2, block: Block, stream: int) -> dict[str, Callable[[], None]]:
+def parts(kernels: FromHiddenKernels, block: Block, stream: int) -> dict[str, Callable[[], None]]:
     """Return what is timed of the kernels, by :data:`PARTS`."""
     whole = block.arguments()
     chained = replace(whole, skip=0)
@@ -135,7 +135,7 @@ def parts(kernels: DcrbKernels2, block: Block, stream: int) -> dict[str, Callabl
     }
 
 
-def timings(built: Mapping[str, DcrbKernels2], sm: int, stream: int) -> Iterator[str]:
+def timings(built: Mapping[str, FromHiddenKernels], sm: int, stream: int) -> Iterator[str]:
     """Yield lines of times at the network's sizes."""
     for height, width, reach in TIMED:
         block = Block(1, height, width, reach)
@@ -165,9 +165,9 @@ def compare(sm: int, stream: int) -> Iterator[str]:
     found = variants(sm)
     with concurrent.futures.ThreadPoolExecutor() as pool:
         jobs = {name: pool.submit(compile_text, text, sm, name) for name, (text, _) in found.items()}
-    built = {"as released": DcrbKernels2({sm: compile_cubin(SOURCE, sm)})}
+    built = {"as released": FromHiddenKernels({sm: compile_cubin(SOURCE, sm)})}
     for name, job in jobs.items():
-        kernels = DcrbKernels2({sm: job.result()}, shape=found[name][1])
+        kernels = FromHiddenKernels({sm: job.result()}, shape=found[name][1])
         results = list(checks(kernels, stream))
         right = all(value <= bound for _, value, bound in results)
         yield f"{'ok   ' if right else 'WRONG'} {name}: {max(value for _, value, _ in results):.1e}"
@@ -189,7 +189,7 @@ def main() -> int:
     sm = 10 * major + minor
     stream = torch.cuda.current_stream().cuda_stream
     if words.once:
-        block, kernels = Block(1, 1080, 1920, 1.0), DcrbKernels2({sm: compile_cubin(SOURCE, sm)})
+        block, kernels = Block(1, 1080, 1920, 1.0), FromHiddenKernels({sm: compile_cubin(SOURCE, sm)})
         for _ in range(3):
             kernels.launch(block.arguments(), stream)
         torch.cuda.synchronize()
@@ -198,7 +198,7 @@ def main() -> int:
     lines = run(sm)
     print("\n".join(lines), flush=True)
     with torch.no_grad():
-        built = {"as released": DcrbKernels2({sm: compile_cubin(SOURCE, sm)})}
+        built = {"as released": FromHiddenKernels({sm: compile_cubin(SOURCE, sm)})}
         for line in compare(sm, stream) if words.variants else timings(built, sm, stream):
             lines.append(line)
             print(line, flush=True)

@@ -19,16 +19,16 @@ from typing import Any
 
 from gpu_nvrtc import compile_with_nvrtc, toolkits
 
+from dcdr_deploy.engines.cuda import dcrb_from_maps
 from dcdr_deploy.engines.cuda import driver as launching
-from dcdr_deploy.engines.cuda.block import DcrbKernels
 from dcdr_deploy.engines.cuda.compiler import SOURCES, compile_cubin, source_text, target_sm
-from dcdr_deploy.engines.torch import fused
+from dcdr_deploy.engines.cuda.dcrb_from_maps import FromMapsKernels
 from dcdr_deploy.errors import MissingDependency
 
 COMPILE_SECONDS = 120
 
 
-def kernels_for(sm: int) -> tuple[DcrbKernels, str]:
+def kernels_for(sm: int) -> tuple[FromMapsKernels, str]:
     """Return the kernel for a GPU, and in words how it was made.
 
     Raises:
@@ -36,9 +36,9 @@ def kernels_for(sm: int) -> tuple[DcrbKernels, str]:
         EngineError: there is no kernel for this GPU, or it does not compile.
     """
     target = target_sm(sm)
-    cubin, compiler = _compiled(fused.SOURCE, target)
+    cubin, compiler = _compiled(dcrb_from_maps.SOURCE, target)
     driver, launcher = _driver()
-    return DcrbKernels({target: cubin}, driver), f"SM{target} by {compiler}, launched through {launcher}"
+    return FromMapsKernels({target: cubin}, driver), f"SM{target} by {compiler}, launched through {launcher}"
 
 
 def _compiled(source: str, sm: int) -> tuple[bytes, str]:

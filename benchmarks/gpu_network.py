@@ -70,6 +70,7 @@ def main() -> int:
 
 def compile_all() -> None:
     """Compile the kernels for this GPU into the cache, sources beside each other, and say how long it took."""
+    from dcdr_deploy.engines.cuda import dcrb_from_maps
     from dcdr_deploy.engines.cuda.compiler import compile_cubin, target_sm
     from dcdr_deploy.engines.cuda.network import SOURCES
     from dcdr_deploy.system import hardware
@@ -84,7 +85,7 @@ def compile_all() -> None:
     with ThreadPoolExecutor() as pool:
         print(
             f"SM{sm}, driver CUDA {hardware.cuda_driver_version()}: "
-            + ", ".join(pool.map(compiled, (*SOURCES, "dcrb")))
+            + ", ".join(pool.map(compiled, (*SOURCES, dcrb_from_maps.SOURCE)))
         )
 
 

@@ -79,12 +79,11 @@ def memory(size: Size) -> float:
 def half_block_times(height: int, width: int) -> list[float]:
     """Milliseconds of half a block from hidden maps: a deformable convolution with all that is done in its epilogue."""
     from gpu_dcrb_block import Block
-    from gpu_dcrb_checks import SOURCE
 
     from dcdr_deploy.engines.cuda.compiler import compile_cubin, target_sm
-    from dcdr_deploy.engines.cuda.dcrb import DcrbKernels2
+    from dcdr_deploy.engines.cuda.dcrb_from_hidden import SOURCE, FromHiddenKernels
 
     sm = target_sm(hardware.compute_capabilities()[0])
-    kernels, block = DcrbKernels2({sm: compile_cubin(SOURCE, sm)}), Block(1, height, width, 1.0)
+    kernels, block = FromHiddenKernels({sm: compile_cubin(SOURCE, sm)}), Block(1, height, width, 1.0)
     arguments = block.arguments()
     return [time / 2 for time in measure.device_times(lambda: kernels.launch(arguments, measure.stream()))]

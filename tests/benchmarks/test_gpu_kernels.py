@@ -16,8 +16,8 @@ import gpu_nvrtc
 from fake_cuda import DEVICE, FakeDriver, Launch
 from fake_libcuda import Libcuda
 
-from dcdr_deploy.engines.cuda.block import BlockArguments, DcrbKernels
 from dcdr_deploy.engines.cuda.compiler import SOURCES, compile_text, source_text
+from dcdr_deploy.engines.cuda.dcrb_from_maps import FromMapsArguments, FromMapsKernels
 from dcdr_deploy.errors import EngineError, MissingDependency
 
 REASON = MissingDependency("cuda.bindings is not installed")
@@ -125,15 +125,15 @@ def test_without_compiler_or_headers_their_absence_is_told(tmp_path: Path, monke
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("nvcc") is None, reason="no nvcc")
 def test_the_kernel_compiles_with_nvcc_too():
-    cubin = gpu_kernels.compile_with_nvcc(SOURCES["dcrb"], 86, REASON)
+    cubin = gpu_kernels.compile_with_nvcc(SOURCES["dcrb_from_maps"], 86, REASON)
     assert cubin.startswith(b"\x7fELF")
     assert b"dcrb_first_half" in cubin
 
 
-def arguments() -> BlockArguments:
+def arguments() -> FromMapsArguments:
     names = ("z", "offset", "s1", "t1", "s2", "t2", "w1", "b1", "w2", "b2", "out", "workspace")
     addresses = {name: (1 << 44) + 256 * number for number, name in enumerate(names)}
-    return BlockArguments(batch=1, height=20, width=40, fp16=True, **addresses, offset_strides=(14400, 1, 18))
+    return FromMapsArguments(batch=1, height=20, width=40, fp16=True, **addresses, offset_strides=(14400, 1, 18))
 
 
 def test_a_block_is_launched_through_ctypes():
@@ -144,7 +144,7 @@ def test_a_block_is_launched_through_ctypes():
         return 0
 
     cuda = FakeDriver(run=run)
-    kernels = DcrbKernels({86: b"cubin"}, gpu_kernels.CtypesDriver(Libcuda(cuda)))
+    kernels = FromMapsKernels({86: b"cubin"}, gpu_kernels.CtypesDriver(Libcuda(cuda)))
     call = arguments()
     kernels.launch(call, stream=1 << 45)
     assert cuda.images == [b"cubin\0"]
@@ -157,6 +157,6 @@ def test_a_block_is_launched_through_ctypes():
 
 def test_an_error_of_the_driver_is_told_in_its_words():
     cuda = FakeDriver(run=lambda launch: 700)
-    kernels = DcrbKernels({86: b"cubin"}, gpu_kernels.CtypesDriver(Libcuda(cuda)))
+    kernels = FromMapsKernels({86: b"cubin"}, gpu_kernels.CtypesDriver(Libcuda(cuda)))
     with pytest.raises(EngineError, match=r"cuLaunchKernel failed: illegal address \(700\)"):
         kernels.launch(arguments(), stream=0)

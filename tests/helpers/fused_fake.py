@@ -7,7 +7,7 @@ import ctypes
 import numpy as np
 import torch
 
-from dcdr_deploy.engines.cuda.block import BlockArguments, DcrbKernels
+from dcdr_deploy.engines.cuda.dcrb_from_maps import FromMapsArguments, FromMapsKernels
 from dcdr_deploy.engines.cuda.packing import pack_weight, plain_weight
 from dcdr_deploy.engines.torch.fused import Block
 from dcdr_deploy.modelfile.names import WIDTH
@@ -27,11 +27,11 @@ class FakeKernels:
     """Computes blocks in FP32 from and into host memory; keeps the arguments of its calls and their streams."""
 
     def __init__(self) -> None:
-        self.calls: list[tuple[BlockArguments, int]] = []
+        self.calls: list[tuple[FromMapsArguments, int]] = []
 
-    workspace_bytes = staticmethod(DcrbKernels.workspace_bytes)
+    workspace_bytes = staticmethod(FromMapsKernels.workspace_bytes)
 
-    def launch(self, arguments: BlockArguments, stream: int) -> None:
+    def launch(self, arguments: FromMapsArguments, stream: int) -> None:
         a = arguments
         self.calls.append((a, stream))
         dtype = np.float16 if a.fp16 else np.float32
@@ -48,7 +48,7 @@ class FakeKernels:
         memory(a.out, count, dtype)[:] = stored.reshape(-1).astype(dtype)
 
     @staticmethod
-    def _map(address: int, a: BlockArguments) -> torch.Tensor:
+    def _map(address: int, a: FromMapsArguments) -> torch.Tensor:
         count = a.batch * a.height * a.width * WIDTH
         if a.fp16:
             values = memory(address, count, np.float16).reshape(a.batch, a.height, a.width, WIDTH)
@@ -58,7 +58,7 @@ class FakeKernels:
         return torch.from_numpy(values.astype(np.float32))
 
     @staticmethod
-    def _offset(a: BlockArguments) -> torch.Tensor:
+    def _offset(a: FromMapsArguments) -> torch.Tensor:
         dtype = np.float16 if a.fp16 else np.float32
         image, channel, pixel = a.offset_strides
         indices = (

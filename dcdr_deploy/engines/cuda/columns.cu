@@ -11,7 +11,7 @@
 // is one whole line. Coordinates and sums are FP32. Coordinates are clamped before they become integers: offsets of any
 // size, infinite ones and NaN included, stay inside the picture.
 //
-// Compiled by NVRTC for SM75 and up, and by a host compiler as dcrb.cu is.
+// Compiled by NVRTC for SM75 and up, and by a host compiler for the tests.
 #include <cuda_fp16.h>
 
 #ifdef __CUDA_ARCH__

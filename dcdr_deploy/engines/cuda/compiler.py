@@ -26,7 +26,7 @@ EXTRA = "cuda-kernels"
 
 SOURCES = {
     name: Path(__file__).with_name(f"{name}.cu")
-    for name in ("dcrb", "dcrb2", "frames", "convolution", "picture", "columns", "video")
+    for name in ("dcrb_from_maps", "dcrb_from_hidden", "frames", "convolution", "picture", "columns", "video")
 }
 """CUDA sources by name."""
 

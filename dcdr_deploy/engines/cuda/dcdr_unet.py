@@ -10,7 +10,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from dcdr_deploy.engines.cuda.dcrb import OFFSET_CHANNELS
+from dcdr_deploy.engines.cuda.dcrb_from_hidden import OFFSET_CHANNELS
 from dcdr_deploy.engines.cuda.launches import (
     IMAGE,
     RESULT,

@@ -8,7 +8,7 @@
 // A hidden map has `stride` channels a pixel, of which a layer takes 16: 8 of the gain, then 8 of the shift. The pointer
 // is that of the first pixel's first of them.
 
-// By multiprocessor: what does not spill, in the order in which an H200 was faster. dcrb.py has the same threads.
+// By multiprocessor: what does not spill, in the order in which an H200 was faster. dcrb_from_hidden.py has the same threads.
 #if defined(__CUDA_ARCH__) && !defined(KERNEL_SM)
 #define KERNEL_SM (__CUDA_ARCH__ / 10)
 #endif

@@ -1,4 +1,4 @@
-"""A DCRB from hidden maps: launches of the kernels in ``dcrb2.cu``, FP16 features (N, H, W, 64).
+"""A DCRB from hidden maps: launches of the kernels in ``dcrb_from_hidden.cu``, FP16 features (N, H, W, 64).
 
 Gain and shift of an SFT layer are never written: the kernels multiply them from the layer's 16 hidden channels where
 they need them. Whoever makes the block's input z also makes u = SFT1(z); the block itself ends with doing that for the
@@ -17,6 +17,9 @@ from dcdr_deploy.engines.cuda.packing import SFT_HIDDEN
 from dcdr_deploy.engines.cuda.sft import SftLayer, require_alignment
 from dcdr_deploy.modelfile.names import WIDTH
 
+SOURCE = "dcrb_from_hidden"
+"""Name of the source in ``compiler.py``."""
+
 OFFSET_CHANNELS = 24
 """Channels of a pixel of the offsets; 18 are read."""
 
@@ -25,7 +28,7 @@ MOST_IMAGE_PIXELS = 2**29
 
 
 @dataclass(frozen=True)
-class DcrbArguments:
+class FromHiddenArguments:
     """One block: z' = z + skip + dc2(SFT2(relu(dc1(u)))), and u' = SFT(z') with the next block's first SFT layer.
 
     Pointers are addresses on the device; features are (N, H, W, 64) FP16. ``out`` may be ``z`` and ``next_out`` may be
@@ -44,7 +47,7 @@ class DcrbArguments:
         w2: weights of the second.
         b2: its biases.
         out: z'.
-        workspace: :meth:`DcrbKernels2.workspace_bytes` bytes.
+        workspace: :meth:`FromHiddenKernels.workspace_bytes` bytes.
         skip: a map that is added to z'; 0 for none.
         next_sft: the SFT layer that makes u' of z'; ``None`` for none.
         next_out: u'; 0 without ``next_sft``.
@@ -109,7 +112,7 @@ class SftArguments:
         out: like ``z``, which it may be.
 
     Raises:
-        ValueError: as :class:`DcrbArguments`.
+        ValueError: as :class:`FromHiddenArguments`.
     """
 
     batch: int
@@ -140,7 +143,7 @@ def require_size(batch: int, height: int, width: int, most_of_an_image: int = MO
 
 @dataclass(frozen=True)
 class Shape:
-    """How ``dcrb2.cu`` is compiled for a multiprocessor; the numbers at its top are the same.
+    """How ``dcrb_from_hidden.cu`` is compiled for a multiprocessor; the numbers at its top are the same.
 
     Attributes:
         threads: of a block.
@@ -183,7 +186,7 @@ _SFT_TYPES = "pp" + "ippp" + "iii"
 
 
 def shape_of(sm: int) -> Shape:
-    """Return how ``dcrb2.cu`` is compiled for a compute capability such as 86."""
+    """Return how ``dcrb_from_hidden.cu`` is compiled for a compute capability such as 86."""
     return Shape(_THREADS.get(sm, _FEWER_THREADS), sm in _SFT_RESIDENT, sm < _STREAMED_BELOW)
 
 
@@ -198,11 +201,11 @@ class _Loaded:
     most_blocks: int
 
 
-class DcrbKernels2(DeviceKernels[_Loaded]):
-    """The kernels of ``dcrb2.cu``, loaded for whichever device is current when they are launched.
+class FromHiddenKernels(DeviceKernels[_Loaded]):
+    """The kernels of ``dcrb_from_hidden.cu``, loaded for whichever device is current when they are launched.
 
     Args:
-        cubins: compiled ``dcrb2.cu`` by SM, at least one.
+        cubins: compiled ``dcrb_from_hidden.cu`` by SM, at least one.
         driver: stands in for ``cuda.bindings.driver`` in tests.
         shape: how the cubins were compiled; ``None`` for :func:`shape_of` their SM.
     """
@@ -216,7 +219,7 @@ class DcrbKernels2(DeviceKernels[_Loaded]):
         """Return how many bytes of scratch memory a block needs: exactly one feature map."""
         return batch * height * width * WIDTH * 2
 
-    def launch(self, arguments: DcrbArguments, stream: int) -> None:
+    def launch(self, arguments: FromHiddenArguments, stream: int) -> None:
         """Put a whole block on a stream of the current device and return at once.
 
         Raises:
@@ -226,14 +229,14 @@ class DcrbKernels2(DeviceKernels[_Loaded]):
         self.launch_first(arguments, stream)
         self.launch_second(arguments, stream)
 
-    def launch_first(self, arguments: DcrbArguments, stream: int) -> None:
+    def launch_first(self, arguments: FromHiddenArguments, stream: int) -> None:
         """Put the block's first half on a stream: workspace = SFT2(relu(dc1(u))). Errors as :meth:`launch`."""
         a, kernels, size = arguments, self._current(), (arguments.batch, arguments.height, arguments.width)
         sft = (a.sft2.channels, a.sft2.stride, a.sft2.weight, a.sft2.bias)
         blocks = min(_tiles(kernels.shape, *size), kernels.most_blocks)
         kernels.first.launch(blocks, stream, (a.u, a.offset, a.w1, a.b1, *sft, a.workspace, *size))
 
-    def launch_second(self, arguments: DcrbArguments, stream: int) -> None:
+    def launch_second(self, arguments: FromHiddenArguments, stream: int) -> None:
         """Put its second half on a stream: z' and u' from workspace and z. Errors as :meth:`launch`."""
         a, kernels, size = arguments, self._current(), (arguments.batch, arguments.height, arguments.width)
         sft = (0, 0, 0, 0)
@@ -251,6 +254,7 @@ class DcrbKernels2(DeviceKernels[_Loaded]):
 
     def _load(self, library: Library, sm: int, driver: Any, device: Any) -> _Loaded:
         shape = self._given_shape or shape_of(sm)
+        # Engine files hold compiled kernels, so that their names stay.
         sft = library.kernel("dcrb2_sft", _SFT_TYPES, shape.threads, shape.halo_bytes, device)
         first = library.kernel("dcrb2_first", _FIRST_TYPES, shape.threads, shape.shared_bytes, device)
         second = library.kernel("dcrb2_second", _SECOND_TYPES, shape.threads, shape.shared_bytes, device)

@@ -1,27 +1,25 @@
-"""A DCRB as a sequence of launches of the kernels in ``dcrb.cu``.
+"""A DCRB from maps of gain and shift: launches of the kernels in ``dcrb_from_maps.cu``, FP16 or FP32 features.
 
-The kernels are loaded once for each device; :meth:`DcrbKernels.launch` does nothing but launch.
+The kernels are loaded once for each device; :meth:`FromMapsKernels.launch` does nothing but launch.
 """
 
 from __future__ import annotations
 
-import hashlib
-import threading
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
-from dcdr_deploy.engines.cuda.dcrb import MOST_IMAGE_PIXELS, require_size
+from dcdr_deploy.engines.cuda.dcrb_from_hidden import MOST_IMAGE_PIXELS, require_size
 from dcdr_deploy.engines.cuda.driver import Kernel, Library, device_attribute
 from dcdr_deploy.engines.cuda.loaded import MOST_PIXELS, DeviceKernels
 from dcdr_deploy.engines.cuda.sft import require_alignment
 from dcdr_deploy.modelfile.names import WIDTH
 
-K = TypeVar("K")
+SOURCE = "dcrb_from_maps"
+"""Name of the source in ``compiler.py``."""
 
 
 @dataclass(frozen=True)
-class BlockArguments:
+class FromMapsArguments:
     """One call of a DCRB. Pointers are addresses on the device; nothing may overlap ``out`` or ``workspace``.
 
     Attributes:
@@ -41,7 +39,7 @@ class BlockArguments:
         w2: weights of the second.
         b2: bias of the second.
         out: result, like ``z``; holds an intermediate result in between.
-        workspace: :meth:`DcrbKernels.workspace_bytes` bytes.
+        workspace: :meth:`FromMapsKernels.workspace_bytes` bytes.
         offset_strides: elements from an image, channel and pixel of the offsets to the next: (18 H W, H W, 1) for
             (N, 18, H, W), (24 H W, 1, 24) for (N, H, W, 18) padded to 24 channels.
 
@@ -78,7 +76,7 @@ _WIDE_POINTERS = ("z", "s1", "t1", "s2", "t2", "w1", "b1", "w2", "b2", "out", "w
 
 @dataclass(frozen=True)
 class _Path:
-    """How the kernels of one precision are launched; the numbers are those of ``dcrb.cu``.
+    """How the kernels of one precision are launched; the numbers are those of ``dcrb_from_maps.cu``.
 
     Attributes:
         suffix: end of the kernels' names.
@@ -117,11 +115,11 @@ class _Loaded:
     most_blocks: int
 
 
-class DcrbKernels(DeviceKernels[dict[bool, _Loaded]]):
-    """The kernels of ``dcrb.cu``, loaded for whichever device is current when they are launched.
+class FromMapsKernels(DeviceKernels[dict[bool, _Loaded]]):
+    """The kernels of ``dcrb_from_maps.cu``, loaded for whichever device is current when they are launched.
 
     Args:
-        cubins: compiled ``dcrb.cu`` by SM, at least one.
+        cubins: compiled ``dcrb_from_maps.cu`` by SM, at least one.
         driver: stands in for ``cuda.bindings.driver`` in tests.
     """
 
@@ -130,7 +128,7 @@ class DcrbKernels(DeviceKernels[dict[bool, _Loaded]]):
         """Return how many bytes of scratch memory a call needs: exactly one feature map."""
         return batch * height * width * WIDTH * (_HALF if fp16 else _FLOAT).element
 
-    def launch(self, arguments: BlockArguments, stream: int) -> None:
+    def launch(self, arguments: FromMapsArguments, stream: int) -> None:
         """Put a whole block on a stream of the current device and return at once.
 
         Raises:
@@ -154,6 +152,7 @@ class DcrbKernels(DeviceKernels[dict[bool, _Loaded]]):
 
         def load(path: _Path) -> _Loaded:
             shared = weights if path.persistent else 0
+            # Engine files hold compiled kernels, so that their names stay.
             sft = library.kernel(f"dcrb_sft_{path.suffix}", _SFT_TYPES, _BLOCK)
             first = library.kernel(f"dcrb_first_{path.suffix}", _FIRST_TYPES, _BLOCK, shared, device)
             second = library.kernel(f"dcrb_second_{path.suffix}", _SECOND_TYPES, _BLOCK, shared, device)
@@ -161,19 +160,6 @@ class DcrbKernels(DeviceKernels[dict[bool, _Loaded]]):
             return _Loaded(sft, first, second, resident if path.persistent else MOST_PIXELS)
 
         return {True: load(_HALF), False: load(_FLOAT)}
-
-
-_shared: dict[tuple[Any, bytes], Any] = {}
-_shared_lock = threading.Lock()
-
-
-def shared_kernels(cubins: Mapping[int, bytes], kind: Callable[[Mapping[int, bytes]], K]) -> K:
-    """Return one object of a kind for equal cubins, however many plugin layers or engines ask for it."""
-    digest = hashlib.sha256()
-    for sm, cubin in sorted(cubins.items()):
-        digest.update(f"{sm}:{len(cubin)}:".encode() + cubin)
-    with _shared_lock:
-        return _shared.setdefault((kind, digest.digest()), kind(cubins))
 
 
 def _ceil(value: int, step: int) -> int:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Generic, TypeVar
 
 from dcdr_deploy.engines.cuda.driver import Library, call, choose_sm, device_sm, load_driver
 
 Loaded = TypeVar("Loaded")
 """What the kernels of a source are on one device."""
+
+K = TypeVar("K")
 
 MOST_PIXELS = 2**31 - 1
 """Of all images of a map: kernels count pixels in 32 bits, and bytes in 64."""
@@ -60,3 +63,16 @@ class DeviceKernels(Generic[Loaded]):
     def _load(self, library: Library, sm: int, driver: Any, device: Any) -> Loaded:
         """Take the kernels out of a library that was compiled for ``sm`` and is loaded on ``device``."""
         raise NotImplementedError
+
+
+_shared: dict[tuple[Any, bytes], Any] = {}
+_shared_lock = threading.Lock()
+
+
+def shared_kernels(cubins: Mapping[int, bytes], kind: Callable[[Mapping[int, bytes]], K]) -> K:
+    """Return one object of a kind for equal cubins, however many plugin layers or engines ask for it."""
+    digest = hashlib.sha256()
+    for sm, cubin in sorted(cubins.items()):
+        digest.update(f"{sm}:{len(cubin)}:".encode() + cubin)
+    with _shared_lock:
+        return _shared.setdefault((kind, digest.digest()), kind(cubins))

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
+from dcdr_deploy.engines.cuda import dcrb_from_hidden
 from dcdr_deploy.engines.cuda.compiler import source_text
 from dcdr_deploy.engines.cuda.convolution_table import Variant, instantiations, variants
-from dcdr_deploy.engines.cuda.dcrb import Shape, shape_of
+from dcdr_deploy.engines.cuda.dcrb_from_hidden import Shape, shape_of
 from dcdr_deploy.engines.cuda.launches import Form
 
 SEPARATE, FEWEST = "one launch each", "fewest launches"
@@ -30,7 +31,7 @@ FEWER_LAUNCHES: frozenset[int] = frozenset({90})
 
 @dataclass(frozen=True)
 class BlockMeasures:
-    """What ``dcrb2.cu`` is compiled with; the numbers at its top.
+    """What ``dcrb_from_hidden.cu`` is compiled with; the numbers at its top.
 
     Attributes:
         threads: of a block.
@@ -64,7 +65,8 @@ class BlockMeasures:
 
     def text(self) -> str:
         """Return the source with these measures."""
-        return "".join(f"#define {each.replace('=', ' ')}\n" for each in self.defines) + source_text("dcrb2")
+        defines = "".join(f"#define {each.replace('=', ' ')}\n" for each in self.defines)
+        return defines + source_text(dcrb_from_hidden.SOURCE)
 
 
 def _word(value: object) -> str:
@@ -97,7 +99,9 @@ class Measures:
         """Return the text of a CUDA source with these measures; ``None`` where they are the table's."""
         if source == "convolution" and self.convolutions != variants(self.sm):
             return source_text(source) + instantiations(self.convolutions)
-        return self.block.text() if source == "dcrb2" and self.block != block_by_table(self.sm) else None
+        if source == dcrb_from_hidden.SOURCE and self.block != block_by_table(self.sm):
+            return self.block.text()
+        return None
 
 
 def by_table(sm: int) -> Measures:
@@ -106,7 +110,7 @@ def by_table(sm: int) -> Measures:
 
 
 def block_by_table(sm: int) -> BlockMeasures:
-    """Return what ``dcrb2.cu`` itself says of an SM."""
+    """Return what ``dcrb_from_hidden.cu`` itself says of an SM."""
     shape = shape_of(sm)
     few = shape.threads == 256
     return BlockMeasures(shape.threads, "HALVES" if few else "PAIRS", sm not in (80, 90), few, shape.sft_resident)

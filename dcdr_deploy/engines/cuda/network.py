@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from dcdr_deploy.engines.cuda import picture
+from dcdr_deploy.engines.cuda import dcrb_from_hidden, picture
 from dcdr_deploy.engines.cuda.compiler import compile_cubin
 from dcdr_deploy.engines.cuda.convolution import ConvolutionArguments, ConvolutionKernels
-from dcdr_deploy.engines.cuda.dcrb import DcrbArguments, DcrbKernels2
+from dcdr_deploy.engines.cuda.dcrb_from_hidden import FromHiddenArguments, FromHiddenKernels
 from dcdr_deploy.engines.cuda.launches import IMAGE, SMALL, Form, Shape
 from dcdr_deploy.engines.cuda.measures import Measures
 from dcdr_deploy.engines.cuda.memory import Device, Memory, Place, Stream
@@ -33,7 +33,7 @@ from dcdr_deploy.errors import EngineError, EngineOutOfMemory
 SHAPES_KEPT = 4
 """Shapes whose graph is kept: a tile and a last, smaller group of it, each for two sizes of pictures."""
 
-SOURCES = ("convolution", "dcrb2", picture.SOURCE)
+SOURCES = ("convolution", dcrb_from_hidden.SOURCE, picture.SOURCE)
 """CUDA sources of a network's kernels."""
 
 
@@ -54,12 +54,12 @@ class NetworkKernels:
         """
         sm = measures.sm
         convolution = ConvolutionKernels({sm: cubins["convolution"]}, driver, lambda _: measures.convolutions)
-        block = DcrbKernels2({sm: cubins["dcrb2"]}, driver, measures.block.shape(sm))
+        block = FromHiddenKernels({sm: cubins[dcrb_from_hidden.SOURCE]}, driver, measures.block.shape(sm))
         for kernels in (convolution, block):
             kernels.prepare()
         self.measures = measures
         self._picture = PictureKernels(device.load_library(cubins[picture.SOURCE]))
-        self._launch = {ConvolutionArguments: convolution.launch, DcrbArguments: block.launch}
+        self._launch = {ConvolutionArguments: convolution.launch, FromHiddenArguments: block.launch}
 
     def read(self, arguments: PictureArguments, stream: int) -> None:
         """Put the launch that reads a picture on a stream."""

@@ -1,4 +1,4 @@
-"""The orders in which the kernels of ``dcrb.cu`` and ``dcrb2.cu`` want their weights.
+"""The orders in which the kernels of ``dcrb_from_maps.cu`` and ``dcrb_from_hidden.cu`` want their weights.
 
 The FP16 kernel multiplies with ``mma.m16n8k16`` and keeps the weights in shared memory. They are stored so that a lane
 reads the B fragments of two multiplications with one access of 16 bytes. Input and output channels are permuted on the
@@ -72,7 +72,7 @@ def tile_channel(tile: NDArray[np.integer], column: NDArray[np.integer]) -> NDAr
 
 
 def pack_sft_weight(gain: NDArray[np.floating], shift: NDArray[np.floating]) -> NDArray[np.float16]:
-    """Return the weights of an SFT layer's second convolutions as the kernels of ``dcrb2.cu`` want them.
+    """Return the weights of an SFT layer's second convolutions as the kernels of ``dcrb_from_hidden.cu`` want them.
 
     A lane multiplies nine words of two neighbouring hidden channels, one a tap, into each of eight output tiles: eight
     of a tile lie in two vectors of 16 bytes, the ninth words of all tiles behind them.

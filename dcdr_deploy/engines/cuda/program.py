@@ -16,7 +16,7 @@ from dcdr_deploy.engines.cuda import convolution_packing, packing
 from dcdr_deploy.engines.cuda.arena import ALIGNMENT, MemoryPlan, plan_memory
 from dcdr_deploy.engines.cuda.convolution import ConvolutionArguments, SecondConvolution
 from dcdr_deploy.engines.cuda.dcdr_unet import describe
-from dcdr_deploy.engines.cuda.dcrb import DcrbArguments
+from dcdr_deploy.engines.cuda.dcrb_from_hidden import FromHiddenArguments
 from dcdr_deploy.engines.cuda.launches import (
     RESULT,
     Block,
@@ -33,7 +33,7 @@ from dcdr_deploy.engines.cuda.loaded import MOST_PIXELS
 from dcdr_deploy.engines.cuda.sft import SftLayer
 from dcdr_deploy.engines.cuda.weights import WIDTH, Array, Weights
 
-Arguments = ConvolutionArguments | DcrbArguments
+Arguments = ConvolutionArguments | FromHiddenArguments
 
 _RESULT = Map(RESULT, 1, 3, 4)
 _END_CHANNELS = 8
@@ -167,14 +167,14 @@ def _bound(
 
 def _bound_block(
     launch: Block, frame: Frame, shape: Shape, places: Mapping[str, int], tensors: Mapping[str, int]
-) -> DcrbArguments:
+) -> FromHiddenArguments:
     images, height, width = shape
     scale = frame.maps[launch.z].scale
 
     def block_sft(sft: Sft) -> SftLayer:
         return _sft(sft, frame, places, tensors, "block")
 
-    return DcrbArguments(
+    return FromHiddenArguments(
         batch=images,
         height=height // scale,
         width=width // scale,

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from dcdr_deploy.engines.cuda.block import shared_kernels
+from dcdr_deploy.engines.cuda.loaded import shared_kernels
 from dcdr_deploy.engines.tensorrt.plugin_forms import FORMS, Call
 from dcdr_deploy.engines.tensorrt.signature import (
     FIRST,

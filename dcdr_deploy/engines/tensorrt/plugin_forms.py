@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dcdr_deploy.engines.cuda.block import BlockArguments, DcrbKernels
-from dcdr_deploy.engines.cuda.dcrb import DcrbArguments, DcrbKernels2, SftArguments
+from dcdr_deploy.engines.cuda import dcrb_from_hidden, dcrb_from_maps
+from dcdr_deploy.engines.cuda.dcrb_from_hidden import FromHiddenArguments, FromHiddenKernels, SftArguments
+from dcdr_deploy.engines.cuda.dcrb_from_maps import FromMapsArguments, FromMapsKernels
 from dcdr_deploy.engines.cuda.packing import SFT_HIDDEN
 from dcdr_deploy.engines.cuda.sft import SftLayer
 from dcdr_deploy.engines.tensorrt.signature import FROM_HIDDEN, FROM_MAPS, offset_strides
@@ -40,10 +41,10 @@ class Call:
         return {"batch": batch, "height": height, "width": width}
 
 
-def _run_from_maps(kernels: DcrbKernels, call: Call) -> None:
+def _run_from_maps(kernels: FromMapsKernels, call: Call) -> None:
     features, offset = call.descriptions[:2]
     strides = offset_strides(call.size["height"], call.size["width"], offset.format.name)
-    arguments = BlockArguments(
+    arguments = FromMapsArguments(
         **call.size,
         fp16=features.type.name == "HALF",
         **call.inputs,
@@ -54,7 +55,7 @@ def _run_from_maps(kernels: DcrbKernels, call: Call) -> None:
     kernels.launch(arguments, call.stream)
 
 
-def _run_from_hidden(kernels: DcrbKernels2, call: Call) -> None:
+def _run_from_hidden(kernels: FromHiddenKernels, call: Call) -> None:
     given, stride = call.inputs, call.descriptions[2].dims[1]
     layers = [
         SftLayer(given["hidden"], stride, call.first + 2 * SFT_HIDDEN * number, given[f"w_{name}"], given[f"b_{name}"])
@@ -62,7 +63,7 @@ def _run_from_hidden(kernels: DcrbKernels2, call: Call) -> None:
     ]
     # The block's input behind its first SFT layer lies where the result will be: it is read up by then.
     kernels.launch_sft(SftArguments(**call.size, z=given["z"], sft=layers[0], out=call.out), call.stream)
-    arguments = DcrbArguments(
+    arguments = FromHiddenArguments(
         **call.size,
         u=call.out,
         offset=given["offset"],
@@ -99,12 +100,12 @@ class Form:
 
 
 FORMS = {
-    FROM_MAPS: Form("dcrb", DcrbKernels, _run_from_maps, DcrbKernels.workspace_bytes),
+    FROM_MAPS: Form(dcrb_from_maps.SOURCE, FromMapsKernels, _run_from_maps, FromMapsKernels.workspace_bytes),
     FROM_HIDDEN: Form(
-        "dcrb2",
-        DcrbKernels2,
+        dcrb_from_hidden.SOURCE,
+        FromHiddenKernels,
         _run_from_hidden,
-        lambda batch, height, width, fp16: DcrbKernels2.workspace_bytes(batch, height, width),
+        lambda batch, height, width, fp16: FromHiddenKernels.workspace_bytes(batch, height, width),
     ),
 }
 """Versions of the plugin: new engines get the last one that their graph can have, older engines keep theirs."""

@@ -19,14 +19,13 @@ import torch
 from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
 
-from dcdr_deploy.engines.cuda.block import BlockArguments, DcrbKernels
 from dcdr_deploy.engines.cuda.compiler import compile_cubin, target_sm
+from dcdr_deploy.engines.cuda.dcrb_from_maps import SOURCE, FromMapsArguments, FromMapsKernels
 from dcdr_deploy.engines.cuda.packing import pack_weight, plain_weight
 from dcdr_deploy.modelfile.names import OFFSET_CHANNELS, WIDTH
 from dcdr_deploy.models import ops
 from dcdr_deploy.models.blocks import DCRB
 
-SOURCE = "dcrb"
 """Name of the kernel's source in ``cuda/compiler.py``."""
 
 LARGEST_HALF = 65504.0
@@ -65,7 +64,7 @@ def takes(block: Block) -> bool:
     return shapes_fit and not wants_gradient and all(tensor.dtype == torch.float16 for tensor in block)
 
 
-def run_block(kernels: DcrbKernels, block: Block, stream: int) -> Tensor:
+def run_block(kernels: FromMapsKernels, block: Block, stream: int) -> Tensor:
     """Compute a block by the kernel, FP16 or FP32.
 
     Can be recorded in a CUDA graph once it has run: weights are prepared at the first call.
@@ -96,7 +95,7 @@ def run_block(kernels: DcrbKernels, block: Block, stream: int) -> Tensor:
         kernels.workspace_bytes(batch, height, width, fp16), dtype=torch.uint8, device=block.z.device
     )
     z, gain1, shift1, gain2, shift2 = (tensor.data_ptr() for tensor in maps)
-    arguments = BlockArguments(
+    arguments = FromMapsArguments(
         batch=batch,
         height=height,
         width=width,
@@ -207,7 +206,7 @@ def compute_capability(device: int) -> int:
 
 
 @functools.cache
-def kernels_for(sm: int) -> DcrbKernels:
+def kernels_for(sm: int) -> FromMapsKernels:
     """Return the kernel for GPUs of a compute capability; it is compiled once, and then taken from the disk.
 
     Raises:
@@ -215,7 +214,7 @@ def kernels_for(sm: int) -> DcrbKernels:
         EngineError: there is no kernel for this GPU, or the compiler is too old for it.
     """
     target = target_sm(sm)
-    return DcrbKernels({target: compile_cubin(SOURCE, target)})
+    return FromMapsKernels({target: compile_cubin(SOURCE, target)})
 
 
 def prepare(device: int) -> None:

@@ -23,12 +23,12 @@ Reference = Callable[..., NDArray[np.float32]]
 
 @pytest.fixture(scope="session")
 def emulator(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """``emulator(sm, kernel="dcrb", *defines)``: the shared library of a source's emulated kernels."""
+    """``emulator(sm, kernel="dcrb_from_maps", *defines)``: the shared library of a source's emulated kernels."""
     if shutil.which("g++") is None:
         pytest.skip("the kernels' emulator is compiled by g++, which is not here")
 
     @functools.cache
-    def built(sm: int, kernel: str = "dcrb", *defines: str) -> Path:
+    def built(sm: int, kernel: str = "dcrb_from_maps", *defines: str) -> Path:
         def make(target: Path) -> None:
             if kernel == "convolution":
                 build_convolution(target, sm)

@@ -25,8 +25,8 @@ FAULTY = 4
 
 
 KERNELS = {
-    "dcrb": [f"dcrb_{part}_{kind}" for part in ("sft", "first", "second") for kind in ("half", "float")],
-    "dcrb2": ["dcrb2_sft", "dcrb2_first", "dcrb2_second"],
+    "dcrb_from_maps": [f"dcrb_{part}_{kind}" for part in ("sft", "first", "second") for kind in ("half", "float")],
+    "dcrb_from_hidden": ["dcrb2_sft", "dcrb2_first", "dcrb2_second"],
     "columns": [
         f"{part}_{kind}" for kind in ("half", "bfloat", "float") for part in ("columns", "spread", "scatter", "turn")
     ],
@@ -36,7 +36,7 @@ KERNELS = {
 """Kernels by source."""
 
 
-def build(target: Path, sm: int, *sources: str, kernel: str = "dcrb", defines: tuple[str, ...] = ()) -> Path:
+def build(target: Path, sm: int, *sources: str, kernel: str = "dcrb_from_maps", defines: tuple[str, ...] = ()) -> Path:
     """Compile the emulator as a shared library with the kernels of a source, which believe to run on ``sm``."""
     return build_file(target, sm, compiler.SOURCES[kernel], KERNELS[kernel], sources, defines)
 

@@ -11,7 +11,7 @@ import sys
 
 import numpy as np
 
-from dcdr_deploy.engines.cuda.block import BlockArguments, DcrbKernels
+from dcdr_deploy.engines.cuda.dcrb_from_maps import FromMapsArguments, FromMapsKernels
 from dcdr_deploy.errors import EngineError
 
 
@@ -30,10 +30,10 @@ for name in ("out", "workspace"):
 arrays = {name: shared(array) for name, array in arrays.items()}
 pointers = {name: array.ctypes.data for name, array in arrays.items()}
 strides = (18 * height * width, height * width, 1)
-call = BlockArguments(count, height, width, fp16=True, **pointers, offset_strides=strides)
-DcrbKernels({sm: b"\x7fELF"}).launch(call, stream=0x77)
+call = FromMapsArguments(count, height, width, fp16=True, **pointers, offset_strides=strides)
+FromMapsKernels({sm: b"\x7fELF"}).launch(call, stream=0x77)
 np.save(result, arrays["out"])
 try:
-    DcrbKernels({sm: b"damaged"}).prepare()
+    FromMapsKernels({sm: b"damaged"}).prepare()
 except EngineError as error:
     print(error)

@@ -26,7 +26,7 @@ WITH_MISTAKES = {
 
 def with_mistake(mistake: str) -> str:
     """Return the source of the blocks with a mistake out of :data:`WITH_MISTAKES`."""
-    text = source_text("dcrb2")
+    text = source_text("dcrb_from_hidden")
     for right, wrong in _CHANGES[mistake].items():
         assert text.count(right) == 1, "the source is no longer what the mistakes were made for"
         text = text.replace(right, wrong)

@@ -11,7 +11,7 @@ import pytest
 from cubin import Resources, resource_usage
 
 from dcdr_deploy.engines.cuda import compiler
-from dcdr_deploy.engines.cuda.dcrb import shape_of
+from dcdr_deploy.engines.cuda.dcrb_from_hidden import shape_of
 from dcdr_deploy.errors import EngineError, MissingDependency
 
 pytest.importorskip("cuda.bindings.nvrtc", reason="cuda-bindings is not installed")
@@ -51,7 +51,7 @@ def cache(monkeypatch, tmp_path):
 def test_the_block_compiles_without_spills(sm):
     if sm not in KNOWN:
         pytest.skip(f"this NVRTC does not know SM{sm}")
-    usage = resource_usage(compiler.compile_text(compiler.source_text("dcrb"), sm, "dcrb.cu"))
+    usage = resource_usage(compiler.compile_text(compiler.source_text("dcrb_from_maps"), sm, "dcrb_from_maps.cu"))
     assert set(usage) == KERNELS
     assert {name: each.local_bytes for name, each in usage.items()} == dict.fromkeys(KERNELS, 0)
     assert all(8 <= each.registers < MOST_REGISTERS for each in usage.values())
@@ -74,8 +74,8 @@ def test_the_block_from_hidden_maps_compiles_without_spills_for_the_shape_that_i
         "(KERNEL_SM < 80)": int(shape.streamed),
     }
     asserted = (f"static_assert({name} == {value});" for name, value in expected.items())
-    text = "\n".join((compiler.source_text("dcrb2"), *asserted))
-    usage = resource_usage(compiler.compile_text(text, sm, "dcrb2.cu"))
+    text = "\n".join((compiler.source_text("dcrb_from_hidden"), *asserted))
+    usage = resource_usage(compiler.compile_text(text, sm, "dcrb_from_hidden.cu"))
     assert set(usage) == {"dcrb2_sft", "dcrb2_first", "dcrb2_second"}
     assert {name: each.local_bytes for name, each in usage.items()} == dict.fromkeys(usage, 0)
     # The register file of a multiprocessor, in quarters: a warp's registers lie in that of its scheduler.
@@ -240,4 +240,4 @@ def test_missing_packages_are_named_with_the_line_that_installs_them(monkeypatch
         compiler.compile_text(TINY, 80, "tiny.cu")
     monkeypatch.setitem(__import__("sys").modules, "cuda.bindings.nvrtc", None)
     with pytest.raises(MissingDependency, match=r"cannot be compiled: .*pip install .*nvidia-cuda-nvrtc"):
-        compiler.compile_cubin("dcrb", 80)
+        compiler.compile_cubin("dcrb_from_maps", 80)

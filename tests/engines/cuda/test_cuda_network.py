@@ -12,7 +12,7 @@ from dcdr_deploy.engines.base import EngineOptions, normalise
 from dcdr_deploy.engines.cuda import engine as backend
 from dcdr_deploy.engines.cuda import memory as cuda
 from dcdr_deploy.engines.cuda import network as networks
-from dcdr_deploy.engines.cuda.dcrb import DcrbArguments
+from dcdr_deploy.engines.cuda.dcrb_from_hidden import FromHiddenArguments
 from dcdr_deploy.engines.cuda.engine import CudaEngine
 from dcdr_deploy.engines.cuda.measures import by_table
 from dcdr_deploy.engines.cuda.network import SHAPES_KEPT
@@ -59,7 +59,7 @@ class Kernels:
 
     def _run(self, a) -> None:
         values, pixels = self._driver.values, a.batch * a.height * a.width
-        if isinstance(a, DcrbArguments):
+        if isinstance(a, FromHiddenArguments):
             for target in filter(None, (a.workspace, a.out, a.next_out)):
                 values(target, 64 * pixels, np.float16)[:] = np.nan
         elif a.end == "product":

@@ -11,7 +11,7 @@ from made_once import made_once
 from numpy.typing import NDArray
 from products_with_mistakes import WITH_MISTAKES, with_mistake
 
-from dcdr_deploy.engines.cuda.dcrb import DcrbArguments, DcrbKernels2, SftArguments
+from dcdr_deploy.engines.cuda.dcrb_from_hidden import FromHiddenArguments, FromHiddenKernels, SftArguments
 from dcdr_deploy.engines.cuda.packing import SFT_HIDDEN, WIDTH, pack_sft_bias, pack_sft_weight, pack_weight
 from dcdr_deploy.engines.cuda.sft import SftLayer
 from dcdr_deploy.errors import EngineError
@@ -125,7 +125,7 @@ def planes(values: NDArray) -> NDArray[np.float32]:
 class Placed:
     """A block on the emulated GPU."""
 
-    arguments: DcrbArguments
+    arguments: FromHiddenArguments
     z: NDArray
     u: NDArray
     out: NDArray
@@ -135,8 +135,8 @@ class Placed:
         kernels(gpu).launch(replace(self.arguments, **changes), stream=0)
 
 
-def kernels(gpu: EmulatedGpu) -> DcrbKernels2:
-    return DcrbKernels2(dict.fromkeys(ALL_SMS, b"emulated"), driver=gpu.driver)
+def kernels(gpu: EmulatedGpu) -> FromHiddenKernels:
+    return FromHiddenKernels(dict.fromkeys(ALL_SMS, b"emulated"), driver=gpu.driver)
 
 
 def layer(gpu: EmulatedGpu, hidden: int, first: int, sft: Sft) -> SftLayer:
@@ -152,7 +152,7 @@ def place(gpu: EmulatedGpu, inputs: Inputs) -> Placed:
     offset[..., :18] = pixels(inputs.offset)
     z, u = gpu.put(pixels(inputs.z)), gpu.put(pixels(inputs.u))
     out, next_out = (gpu.empty((count, height, width, WIDTH), np.float16) for _ in range(2))
-    arguments = DcrbArguments(
+    arguments = FromHiddenArguments(
         count,
         height,
         width,
@@ -165,7 +165,7 @@ def place(gpu: EmulatedGpu, inputs: Inputs) -> Placed:
         w2=gpu.put(pack_weight(inputs.w2)).ctypes.data,
         b2=gpu.put(inputs.b2).ctypes.data,
         out=out.ctypes.data,
-        workspace=gpu.empty((DcrbKernels2.workspace_bytes(count, height, width),), np.uint8).ctypes.data,
+        workspace=gpu.empty((FromHiddenKernels.workspace_bytes(count, height, width),), np.uint8).ctypes.data,
         skip=gpu.put(pixels(inputs.skip)).ctypes.data,
         next_sft=layer(gpu, hidden, NEXT, inputs.following),
         next_out=next_out.ctypes.data,
@@ -188,7 +188,7 @@ def relative_error(result: NDArray, reference: NDArray) -> float:
 
 @pytest.fixture
 def gpu_of(emulator):
-    return lambda sm, **how: EmulatedGpu(emulator(sm, "dcrb2", *DEFINES.get(sm, ())), sm, **how)
+    return lambda sm, **how: EmulatedGpu(emulator(sm, "dcrb_from_hidden", *DEFINES.get(sm, ())), sm, **how)
 
 
 @pytest.mark.parametrize("sm", ALL_SMS)
@@ -284,7 +284,7 @@ def test_products_that_are_waited_for_too_late_and_weights_that_are_not_shown_ar
     def make(target) -> None:
         source = target.with_suffix(".cu")
         source.write_text(with_mistake(mistake))
-        build_file(target, 90, source, KERNELS["dcrb2"], defines=DEFINES[90])
+        build_file(target, 90, source, KERNELS["dcrb_from_hidden"], defines=DEFINES[90])
 
     library = made_once(tmp_path_factory, f"{mistake.replace(' ', '-')}.so", make)
     with pytest.raises(Race, match=WITH_MISTAKES[mistake]):
@@ -310,9 +310,9 @@ def test_the_emulator_notices_an_access_outside_an_sft_layer(gpu_of, which, name
         block.run(gpu, **{which: replace(sft, **{name: getattr(sft, name) + 512})})
 
 
-PLACES = {field.name: 256 for field in fields(DcrbArguments)} | {"batch": 1, "height": 4, "width": 4}
+PLACES = {field.name: 256 for field in fields(FromHiddenArguments)} | {"batch": 1, "height": 4, "width": 4}
 LAYER = SftLayer(256, 32, 16, 256, 256)
-BLOCK = DcrbArguments(**PLACES | {"sft2": LAYER, "next_sft": LAYER})
+BLOCK = FromHiddenArguments(**PLACES | {"sft2": LAYER, "next_sft": LAYER})
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """The real source of the fused block, run on the CPU and compared with ONNX Runtime's DeformConv.
 
-Launches go through :class:`DcrbKernels` with the driver replaced, so the order of arguments, the grids and the sizes of
-shared memory are the real ones too.
+Launches go through :class:`FromMapsKernels` with the driver replaced, so the order of arguments, the grids and the
+sizes of shared memory are the real ones too.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import pytest
 from emulated import EmulatedGpu
 from numpy.typing import NDArray
 
-from dcdr_deploy.engines.cuda.block import BlockArguments, DcrbKernels
+from dcdr_deploy.engines.cuda.dcrb_from_maps import FromMapsArguments, FromMapsKernels
 from dcdr_deploy.engines.cuda.packing import pack_weight, plain_weight
 from dcdr_deploy.errors import EngineError
 from dcdr_deploy.modelfile.names import WIDTH
@@ -71,7 +71,7 @@ def block(size: tuple[int, int, int], fp16: bool, spread: float = 2.0, seed: int
     return Block(feature(1.0), offset, *maps, weights[0], biases[0], weights[1], biases[1])
 
 
-def arguments(gpu: EmulatedGpu, inputs: Block, fp16: bool, padded_offsets: bool) -> tuple[BlockArguments, NDArray]:
+def arguments(gpu: EmulatedGpu, inputs: Block, fp16: bool, padded_offsets: bool) -> tuple[FromMapsArguments, NDArray]:
     """Put a block's inputs on the emulated GPU; return the arguments of the launch and the array of the result."""
     count, _, height, width = inputs.z.shape
     kind = inputs.z.dtype
@@ -89,16 +89,16 @@ def arguments(gpu: EmulatedGpu, inputs: Block, fp16: bool, padded_offsets: bool)
     biases = {name: gpu.put(getattr(inputs, name)).ctypes.data for name in ("b1", "b2")}
     features = {name: feature(getattr(inputs, name)) for name in ("z", "s1", "t1", "s2", "t2")}
     out = gpu.empty((count, height, width, WIDTH) if fp16 else inputs.z.shape, kind)
-    workspace = gpu.empty((DcrbKernels.workspace_bytes(count, height, width, fp16),), np.uint8)
+    workspace = gpu.empty((FromMapsKernels.workspace_bytes(count, height, width, fp16),), np.uint8)
     pointers = {"offset": gpu.put(offset).ctypes.data, "out": out.ctypes.data, "workspace": workspace.ctypes.data}
     sizes = {"batch": count, "height": height, "width": width, "fp16": fp16, "offset_strides": strides}
-    return BlockArguments(**sizes, **features, **weights, **biases, **pointers), out
+    return FromMapsArguments(**sizes, **features, **weights, **biases, **pointers), out
 
 
 def compute(gpu: EmulatedGpu, inputs: Block, fp16: bool, padded_offsets: bool = False) -> NDArray[np.float32]:
     """Return the block's result, (N, C, H, W)."""
     call, out = arguments(gpu, inputs, fp16, padded_offsets)
-    DcrbKernels({75: b"sm75", 80: b"sm80"}, driver=gpu.driver).launch(call, stream=0)
+    FromMapsKernels({75: b"sm75", 80: b"sm80"}, driver=gpu.driver).launch(call, stream=0)
     return (out.transpose(0, 3, 1, 2) if fp16 else out).astype(np.float32)
 
 
@@ -252,4 +252,4 @@ def test_the_emulator_notices_an_access_outside_a_buffer(emulator, sm, fp16, nam
     call, _ = arguments(gpu, block((1, 6, 6), fp16), fp16, padded_offsets=False)
     late = replace(call, **{name: getattr(call, name) + 16})
     with pytest.raises(EngineError, match=r"illegal address \(700\)"):
-        DcrbKernels({75: b"sm75", 80: b"sm80"}, driver=gpu.driver).launch(late, stream=0)
+        FromMapsKernels({75: b"sm75", 80: b"sm80"}, driver=gpu.driver).launch(late, stream=0)

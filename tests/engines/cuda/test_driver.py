@@ -15,13 +15,14 @@ from emulated import build
 from fake_cuda import DEVICE, FakeDriver, Launch
 from hypothesis import given
 from hypothesis import strategies as st
-from test_kernel_emulated import TOLERANCE, block, relative_error
+from test_dcrb_from_maps import TOLERANCE, block, relative_error
 
 from dcdr_deploy.engines.cuda import compiler, driver
-from dcdr_deploy.engines.cuda.block import BlockArguments, DcrbKernels, shared_kernels
 from dcdr_deploy.engines.cuda.compiler import target_sm
-from dcdr_deploy.engines.cuda.dcrb import DcrbKernels2
+from dcdr_deploy.engines.cuda.dcrb_from_hidden import FromHiddenKernels
+from dcdr_deploy.engines.cuda.dcrb_from_maps import FromMapsArguments, FromMapsKernels
 from dcdr_deploy.engines.cuda.driver import Kernel, Library, choose_sm
+from dcdr_deploy.engines.cuda.loaded import shared_kernels
 from dcdr_deploy.engines.cuda.packing import pack_weight
 from dcdr_deploy.errors import EngineError, EngineOutOfMemory, MissingDependency
 
@@ -41,13 +42,13 @@ def gpu_of(sm: int, run: Callable[[Launch], int] = lambda launch: 0, multiproces
     return FakeDriver(sms=(sm, sm), run=run, multiprocessors=multiprocessors)
 
 
-def call(fp16: bool = True, **changes) -> BlockArguments:
+def call(fp16: bool = True, **changes) -> FromMapsArguments:
     sizes = {"batch": BATCH, "height": HEIGHT, "width": WIDTH, "fp16": fp16, "offset_strides": STRIDES}
-    return BlockArguments(**{**POINTERS, **sizes, **changes})
+    return FromMapsArguments(**{**POINTERS, **sizes, **changes})
 
 
-def launches(gpu: FakeDriver, arguments: BlockArguments) -> list[Launch]:
-    DcrbKernels(CUBINS, driver=gpu).launch(arguments, STREAM)
+def launches(gpu: FakeDriver, arguments: FromMapsArguments) -> list[Launch]:
+    FromMapsKernels(CUBINS, driver=gpu).launch(arguments, STREAM)
     return gpu.launches
 
 
@@ -101,7 +102,7 @@ def test_the_sft_and_the_fp32_kernels_need_no_dynamic_shared_memory():
 
 def test_once_prepared_a_launch_does_nothing_but_launch():
     gpu = gpu_of(86)
-    kernels = DcrbKernels(CUBINS, driver=gpu)
+    kernels = FromMapsKernels(CUBINS, driver=gpu)
     kernels.prepare()
     gpu.called.clear()
     for fp16 in (True, False, True):
@@ -112,7 +113,7 @@ def test_once_prepared_a_launch_does_nothing_but_launch():
 
 def test_nothing_is_loaded_before_it_is_needed_and_once_for_each_device():
     gpu = gpu_of(86)
-    kernels = DcrbKernels(CUBINS, driver=gpu)
+    kernels = FromMapsKernels(CUBINS, driver=gpu)
     assert gpu.called == []
     for device in (0, 1, 0, 1):
         gpu.device = DEVICE + device
@@ -126,14 +127,14 @@ def test_nothing_is_loaded_before_it_is_needed_and_once_for_each_device():
 @pytest.mark.parametrize(("sm", "image"), [(75, b"sm75"), (80, b"sm80"), (86, b"sm86"), (89, b"sm86"), (121, b"sm120")])
 def test_the_cubin_is_the_gpus_own_or_the_next_lower_of_its_generation(sm, image):
     gpu = gpu_of(sm)
-    DcrbKernels(CUBINS, driver=gpu).prepare()
+    FromMapsKernels(CUBINS, driver=gpu).prepare()
     assert gpu.images == [image]
 
 
 def test_a_gpu_without_a_cubin_is_named_with_what_there_is():
     message = r"this GPU is SM90, the kernels were compiled for SM75, SM80, SM86, SM120; build again with --sm 90"
     with pytest.raises(EngineError, match=message):
-        DcrbKernels(CUBINS, driver=gpu_of(90)).prepare()
+        FromMapsKernels(CUBINS, driver=gpu_of(90)).prepare()
 
 
 @pytest.mark.parametrize(("sm", "target"), [(75, 75), (86, 86), (90, 90), (101, 100), (121, 121)])
@@ -159,13 +160,13 @@ def test_a_chosen_cubin_is_never_for_a_later_gpu_or_another_generation(available
 
 @pytest.mark.parametrize(("fp16", "size"), [(True, 2), (False, 4)])
 def test_the_workspace_is_one_feature_map(fp16, size):
-    assert DcrbKernels.workspace_bytes(2, 1080, 1920, fp16) == 2 * 1080 * 1920 * 64 * size
-    assert DcrbKernels.workspace_bytes(8, 2160, 3840, fp16) > 2**31
+    assert FromMapsKernels.workspace_bytes(2, 1080, 1920, fp16) == 2 * 1080 * 1920 * 64 * size
+    assert FromMapsKernels.workspace_bytes(8, 2160, 3840, fp16) > 2**31
 
 
 def test_errors_of_the_driver_become_one_line():
     with pytest.raises(EngineError, match=r"^CUDA: cuLibraryLoadData failed: no binary for gpu \(209\)$"):
-        DcrbKernels({86: b""}, driver=gpu_of(86)).prepare()
+        FromMapsKernels({86: b""}, driver=gpu_of(86)).prepare()
     with pytest.raises(EngineOutOfMemory, match=r"^CUDA: cuLaunchKernel failed: out of memory \(2\)$"):
         launches(gpu_of(86, run=lambda launch: 2), call())
 
@@ -198,16 +199,16 @@ def test_other_kernels_are_loaded_and_launched_the_same_way():
 
 
 def test_equal_cubins_share_their_kernels():
-    shared = shared_kernels({80: b"a", 86: b"b"}, DcrbKernels)
-    assert shared_kernels({86: b"b", 80: b"a"}, DcrbKernels) is shared
-    assert shared_kernels({80: b"ab", 86: b""}, DcrbKernels) is not shared
-    assert isinstance(shared_kernels({80: b"a", 86: b"b"}, DcrbKernels2), DcrbKernels2)
+    shared = shared_kernels({80: b"a", 86: b"b"}, FromMapsKernels)
+    assert shared_kernels({86: b"b", 80: b"a"}, FromMapsKernels) is shared
+    assert shared_kernels({80: b"ab", 86: b""}, FromMapsKernels) is not shared
+    assert isinstance(shared_kernels({80: b"a", 86: b"b"}, FromHiddenKernels), FromHiddenKernels)
 
 
 def test_without_the_bindings_the_line_that_installs_them_is_shown(monkeypatch):
     monkeypatch.setitem(sys.modules, "cuda.bindings.driver", None)
     with pytest.raises(MissingDependency, match=r"pip install .*cuda-bindings"):
-        DcrbKernels(CUBINS).prepare()
+        FromMapsKernels(CUBINS).prepare()
 
 
 def test_without_a_driver_its_absence_is_named(monkeypatch):
@@ -217,7 +218,7 @@ def test_without_a_driver_its_absence_is_named(monkeypatch):
 
     monkeypatch.setattr(driver.importlib, "import_module", lambda name: Bindings())
     with pytest.raises(EngineError, match="no NVIDIA driver was found"):
-        DcrbKernels(CUBINS).prepare()
+        FromMapsKernels(CUBINS).prepare()
 
 
 @pytest.mark.parametrize("sm", [75, 80])

@@ -12,7 +12,7 @@ torch = pytest.importorskip("torch")
 from emulated import EmulatedGpu  # noqa: E402 - needs torch
 from fused_fake import channels_last, demo_network, exact, make_block  # noqa: E402
 
-from dcdr_deploy.engines.cuda.block import DcrbKernels  # noqa: E402
+from dcdr_deploy.engines.cuda.dcrb_from_maps import FromMapsKernels  # noqa: E402
 from dcdr_deploy.engines.torch import fused  # noqa: E402
 from dcdr_deploy.engines.torch.engine import fp16_forward  # noqa: E402
 from dcdr_deploy.engines.torch.fused import Block  # noqa: E402
@@ -30,8 +30,8 @@ def shared_memory(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(torch, name, lambda *args, make=make, **kwargs: make(*args, **kwargs).share_memory_())
 
 
-def emulated_kernels(emulator: Callable[[int], Path], sm: int) -> DcrbKernels:
-    return DcrbKernels({sm: b"the emulator has the kernels"}, EmulatedGpu(emulator(sm), sm).driver)
+def emulated_kernels(emulator: Callable[[int], Path], sm: int) -> FromMapsKernels:
+    return FromMapsKernels({sm: b"the emulator has the kernels"}, EmulatedGpu(emulator(sm), sm).driver)
 
 
 @pytest.mark.parametrize("sm", [75, 80])

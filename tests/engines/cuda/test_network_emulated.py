@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from dcdr_deploy.engines.base import normalise
 from dcdr_deploy.engines.cuda import engine
 from dcdr_deploy.engines.cuda.convolution import ConvolutionKernels
-from dcdr_deploy.engines.cuda.dcrb import DcrbKernels2
+from dcdr_deploy.engines.cuda.dcrb_from_hidden import FromHiddenKernels
 from dcdr_deploy.engines.cuda.driver import Library
 from dcdr_deploy.engines.cuda.launches import IMAGE, SMALL, Block, Form
 from dcdr_deploy.engines.cuda.measures import FEWEST, Measures, by_table
@@ -40,13 +40,13 @@ class Emulated:
     """A GPU for which three sources were compiled; launches go to the one that has the kernel."""
 
     def __init__(self, libraries: Mapping[str, Path], measures: Measures) -> None:
-        prefixes = {"convolution": "convolution_", "dcrb2": "dcrb2_", "picture": ""}
+        prefixes = {"convolution": "convolution_", "dcrb_from_hidden": "dcrb2_", "picture": ""}
         sm = measures.sm
         self.parts = {prefix: EmulatedGpu(libraries[source], sm) for source, prefix in prefixes.items()}
         self.memory = next(iter(self.parts.values()))
         self.driver = FakeDriver(sms=[sm], run=self.run)
         self.convolution = ConvolutionKernels({sm: b"cubin"}, self.driver, lambda _: measures.convolutions)
-        self.block = DcrbKernels2({sm: b"cubin"}, self.driver, measures.block.shape(sm))
+        self.block = FromHiddenKernels({sm: b"cubin"}, self.driver, measures.block.shape(sm))
         self.picture = PictureKernels(Library(self.driver, b"cubin"))
 
     def run(self, launch: Launch) -> int:
@@ -153,7 +153,7 @@ def test_a_frame_by_candidates_in_the_tables_places_is_the_same(emulator: Emulat
     assert measures.form.tile != fewer_launches(sm).tile
     libraries = {
         "convolution": build_convolution(tmp_path / "convolution.so", sm, measures.convolutions),
-        "dcrb2": build(tmp_path / "dcrb2.so", sm, kernel="dcrb2", defines=measures.block.defines),
+        "dcrb_from_hidden": build(tmp_path / "block.so", sm, kernel="dcrb_from_hidden", defines=measures.block.defines),
         "picture": emulator(sm, "picture"),
     }
     for name, error, _ in largest_errors(Emulated(libraries, measures), measures.form, read_onnx(DEMO), codes(shape)):

@@ -17,7 +17,7 @@ from made_once import made_once
 from dcdr_deploy.engines.cuda import compiler, loaded
 from dcdr_deploy.engines.cuda.convolution import ConvolutionArguments, ConvolutionKernels
 from dcdr_deploy.engines.cuda.convolution_table import PREFIX, SHARED_MEMORY, Shape, Variant, instantiation
-from dcdr_deploy.engines.cuda.dcrb import DcrbArguments, DcrbKernels2
+from dcdr_deploy.engines.cuda.dcrb_from_hidden import FromHiddenArguments, FromHiddenKernels
 from dcdr_deploy.engines.cuda.measures import BlockMeasures, block_by_table, by_table
 from dcdr_deploy.engines.cuda.sft import SftLayer
 from dcdr_deploy.engines.cuda.tuning import tune
@@ -154,7 +154,7 @@ def test_the_tables_measures_of_blocks_are_those_of_the_source(sm: int):
     if problem := compiler_is_missing():
         pytest.skip(problem)
     block = block_by_table(sm)
-    head = compiler.SOURCES["dcrb2"].read_text().partition("#include")[0]
+    head = compiler.SOURCES["dcrb_from_hidden"].read_text().partition("#include")[0]
     said = "".join(
         f"static_assert(DCRB_{name.upper()} == {int(value)});\n"
         for name, value in vars(block).items()
@@ -177,7 +177,7 @@ def test_a_candidate_is_compiled_alone_and_launched_by_its_name(monkeypatch, kin
     assert gpu.images == [cubin]
     if kind == BLOCK:
         pointers = dict.fromkeys(("u", "offset", "z", "w1", "b1", "w2", "b2", "out", "workspace"), 16)
-        launch(DcrbArguments(1, 8, 8, sft2=SftLayer(0, 16, 0, 0, 0), **pointers), 5)
+        launch(FromHiddenArguments(1, 8, 8, sft2=SftLayer(0, 16, 0, 0, 0), **pointers), 5)
         threads = candidate.threads
     else:
         launch(ConvolutionArguments(1, 8, 8, 64, 24, x=16, weight=16, bias=16, out=16), 5)
@@ -187,7 +187,7 @@ def test_a_candidate_is_compiled_alone_and_launched_by_its_name(monkeypatch, kin
 
 torch = pytest.importorskip("torch")
 import test_convolution_emulated as convolutions  # noqa: E402 - needs torch
-import test_dcrb2_emulated as blocks  # noqa: E402
+import test_dcrb_from_hidden as blocks  # noqa: E402
 
 TRIED = {kind: list(found.values())[-1] for kind, found in candidates(EMULATED).items() if kind != BLOCK and found}
 """A candidate of each kind of convolution."""
@@ -233,14 +233,14 @@ def test_other_measures_of_a_block_compute_what_the_tables_do(emulator: Callable
     other = made_once(
         tmp_path_factory,
         "block-candidate.so",
-        lambda target: build(target, EMULATED, kernel="dcrb2", defines=measures.defines),
+        lambda target: build(target, EMULATED, kernel="dcrb_from_hidden", defines=measures.defines),
     )
     inputs = blocks.make_inputs((2, 17, 27))
     results = []
-    for library, shape in ((emulator(EMULATED, "dcrb2"), None), (other, measures.shape(EMULATED))):
+    for library, shape in ((emulator(EMULATED, "dcrb_from_hidden"), None), (other, measures.shape(EMULATED))):
         gpu = EmulatedGpu(library, EMULATED)
         block = blocks.place(gpu, inputs)
-        DcrbKernels2({EMULATED: b"emulated"}, gpu.driver, shape).launch(block.arguments, stream=0)
+        FromHiddenKernels({EMULATED: b"emulated"}, gpu.driver, shape).launch(block.arguments, stream=0)
         results.append((block.out, block.next_out))
     for usual, found in zip(*results, strict=True):
         assert difference(found, usual) <= tune.BOUND

@@ -69,7 +69,7 @@ by_fewest = pytest.mark.parametrize("bench", [FEWEST], indirect=True)
 @pytest.fixture(scope="module")
 def benches(emulator: Callable[..., Path]) -> Iterator[Callable[[str], tuple[Bench, NetworkKernels]]]:
     """Makes the bench of a form of frames, and its kernels, once."""
-    prefixes = {"convolution": "convolution_", "dcrb2": "dcrb2_", "picture": ""}
+    prefixes = {"convolution": "convolution_", "dcrb_from_hidden": "dcrb2_", "picture": ""}
     machine = Machine({prefixes[source]: EmulatedGpu(emulator(SM, source), SM) for source in SOURCES})
     device, measures = Device(0, machine), by_table(SM)
     kernels = NetworkKernels(device, dict.fromkeys(SOURCES, b"emulated"), measures, machine)

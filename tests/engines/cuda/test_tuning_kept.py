@@ -45,10 +45,10 @@ def test_what_is_written_is_read(cut):
 
 def test_what_is_chosen_changes_the_texts_that_are_compiled():
     table = by_table(86)
-    assert [table.text(source) for source in ("convolution", "dcrb2", "picture")] == [None] * 3
+    assert [table.text(source) for source in ("convolution", "dcrb_from_hidden", "picture")] == [None] * 3
     chosen = with_candidates(table, CHOSEN)
     assert chosen.text("picture") is None
-    text, block = chosen.text("convolution"), chosen.text("dcrb2")
+    text, block = chosen.text("convolution"), chosen.text("dcrb_from_hidden")
     assert text is not None
     assert block is not None
     assert text.count("CONVOLUTION(convolution_") == len(table.convolutions)

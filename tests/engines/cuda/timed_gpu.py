@@ -13,7 +13,7 @@ from fake_cuda import CUresult, FakeDriver
 from dcdr_deploy.engines.cuda import engine as backend
 from dcdr_deploy.engines.cuda import memory as cuda
 from dcdr_deploy.engines.cuda import network as networks
-from dcdr_deploy.engines.cuda.dcrb import DcrbArguments
+from dcdr_deploy.engines.cuda.dcrb_from_hidden import FromHiddenArguments
 from dcdr_deploy.engines.cuda.measures import Measures, by_table
 from dcdr_deploy.engines.cuda.tuning import bench, kept, tune
 from dcdr_deploy.engines.cuda.tuning import candidates as choosing
@@ -34,7 +34,7 @@ FIRST, SECOND = KNOWN["64_64"]
 def milliseconds(arguments) -> float:
     """What the table's kernel takes: by the channels that come out, so that all forms of a frame take the same."""
     a = arguments
-    channels = 128 if isinstance(a, DcrbArguments) else a.channels_out + (8 if a.then else 0)
+    channels = 128 if isinstance(a, FromHiddenArguments) else a.channels_out + (8 if a.then else 0)
     return channels * (1e-4 + 1e-7 * a.batch * a.height * a.width)
 
 

@@ -15,8 +15,8 @@ from onnx import TensorProto
 
 from dcdr_deploy.building.network import build_serialized
 from dcdr_deploy.building.prepare import prepare
-from dcdr_deploy.engines.cuda.block import BlockArguments, DcrbKernels
-from dcdr_deploy.engines.cuda.dcrb import DcrbArguments, DcrbKernels2, SftArguments
+from dcdr_deploy.engines.cuda.dcrb_from_hidden import FromHiddenArguments, FromHiddenKernels, SftArguments
+from dcdr_deploy.engines.cuda.dcrb_from_maps import FromMapsArguments, FromMapsKernels
 from dcdr_deploy.engines.cuda.sft import SftLayer
 from dcdr_deploy.engines.tensorrt import plugin as trt_plugin
 from dcdr_deploy.engines.tensorrt.plugin import decode_kernels, encode_kernels, register
@@ -65,14 +65,14 @@ class Recorder:
     def __init__(self, problem: Exception | None = None) -> None:
         self.problem = problem
         self.prepared = 0
-        self.launches: list[tuple[BlockArguments | DcrbArguments | SftArguments, int]] = []
+        self.launches: list[tuple[FromMapsArguments | FromHiddenArguments | SftArguments, int]] = []
 
     def prepare(self) -> None:
         self.prepared += 1
         if self.problem is not None:
             raise self.problem
 
-    def launch(self, arguments: BlockArguments | DcrbArguments | SftArguments, stream: int) -> None:
+    def launch(self, arguments: FromMapsArguments | FromHiddenArguments | SftArguments, stream: int) -> None:
         self.launches.append((arguments, stream))
 
     launch_sft = launch
@@ -369,7 +369,7 @@ def test_a_run_of_version_2_makes_the_first_sft_layer_and_then_the_block(recorde
     (before, _), (block, _) = recorder.launches
     assert before == SftArguments(2, 6, 8, given["z"], layers[0], out=1600)
     places = {name: given[name] for name in ("offset", "z", "w1", "b1", "w2", "b2")}
-    assert block == DcrbArguments(2, 6, 8, u=1600, sft2=layers[1], **places, out=1600, workspace=3200)
+    assert block == FromHiddenArguments(2, 6, 8, u=1600, sft2=layers[1], **places, out=1600, workspace=3200)
 
 
 def test_a_context_loads_the_kernels_before_anything_is_captured(recorder: Recorder) -> None:
@@ -396,7 +396,7 @@ def test_the_workspace_is_what_the_kernels_need_for_the_largest_shape(recorder: 
     trt = FakeTensorRT()
     register(trt, CUBINS)
     tensor = SimpleNamespace(desc=desc((-1, 64, -1, -1), feature, "LINEAR"), max=(4, 64, 540, 960))
-    wanted = DcrbKernels.workspace_bytes(4, 540, 960, fp16=feature == "HALF")
+    wanted = FromMapsKernels.workspace_bytes(4, 540, 960, fp16=feature == "HALF")
     assert plugin(trt, feature).get_workspace_size([tensor] * 10, [tensor]) == wanted
 
 
@@ -404,7 +404,7 @@ def test_the_workspace_of_version_2_is_a_map(recorder: Recorder) -> None:
     trt = FakeTensorRT()
     register(trt, CUBINS)
     tensor = SimpleNamespace(desc=desc((-1, 64, -1, -1), "HALF", "HWC8"), max=(4, 64, 540, 960))
-    wanted = DcrbKernels2.workspace_bytes(4, 540, 960)
+    wanted = FromHiddenKernels.workspace_bytes(4, 540, 960)
     assert plugin(trt, version=FROM_HIDDEN).get_workspace_size([tensor] * 11, [tensor]) == wanted
 
 

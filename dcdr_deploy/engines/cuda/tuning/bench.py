@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcdr_deploy.engines.compare import sample_tiles
-from dcdr_deploy.engines.cuda.dcrb import DcrbArguments
+from dcdr_deploy.engines.cuda.dcrb_from_hidden import FromHiddenArguments
 from dcdr_deploy.engines.cuda.launches import Form, Shape
 from dcdr_deploy.engines.cuda.memory import Device, Memory, Place, Stream
 from dcdr_deploy.engines.cuda.network import CudaNetwork, NetworkKernels
@@ -43,7 +43,7 @@ _ELEMENTS = {"product": (_FLOAT, 4), "interleaved": (_FLOAT, CHANNELS), "planar"
 
 def kind_of(arguments: Arguments) -> str:
     """Return what a launch's kernel is for: the name of its candidates."""
-    return BLOCK if isinstance(arguments, DcrbArguments) else arguments.key
+    return BLOCK if isinstance(arguments, FromHiddenArguments) else arguments.key
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Region:
 def written(arguments: Arguments) -> list[Region]:
     """Return what a launch writes, its scratch memory left out."""
     a = arguments
-    if isinstance(a, DcrbArguments):
+    if isinstance(a, FromHiddenArguments):
         addresses, elements = (a.workspace, a.out, a.next_out), WIDTH
         scalar, pixels = _HALF, a.batch * a.height * a.width
     else:
@@ -71,7 +71,7 @@ def written(arguments: Arguments) -> list[Region]:
 def read(arguments: Arguments) -> set[int]:
     """Return the addresses of the maps that a launch reads, some of which may be those that it writes."""
     a = arguments
-    return {a.u, a.z, a.skip} if isinstance(a, DcrbArguments) else {a.x, a.residual, a.image, a.tone}
+    return {a.u, a.z, a.skip} if isinstance(a, FromHiddenArguments) else {a.x, a.residual, a.image, a.tone}
 
 
 def difference(found: NDArray[Any], expected: NDArray[Any]) -> float:

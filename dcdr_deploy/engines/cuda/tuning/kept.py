@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from dcdr_deploy.engines.cuda import cached
+from dcdr_deploy.engines.cuda import cached, dcrb_from_hidden
 from dcdr_deploy.engines.cuda.compiler import compiler_version, source_hash, target_sm
 from dcdr_deploy.engines.cuda.measures import CUTS, Measures, by_table
 from dcdr_deploy.engines.cuda.memory import Device
@@ -60,7 +60,8 @@ def gpu_of(device: Device) -> Gpu:
     """
     sm = target_sm(device.sm)
     known = json.dumps({kind: list(each) for kind, each in candidates(sm).items()})
-    sources = hashlib.sha256("\0".join((source_hash("convolution"), source_hash("dcrb2"), known)).encode()).hexdigest()
+    texts = (source_hash("convolution"), source_hash(dcrb_from_hidden.SOURCE), known)
+    sources = hashlib.sha256("\0".join(texts).encode()).hexdigest()
     return Gpu(device.name, sm, device.multiprocessors, device.driver_version, compiler_version(), sources)
 
 

@@ -19,7 +19,7 @@ from dcdr_deploy.engines.compare import EXPORTED, compare
 from dcdr_deploy.engines.cuda.compiler import compile_text, source_text
 from dcdr_deploy.engines.cuda.convolution import ConvolutionKernels
 from dcdr_deploy.engines.cuda.convolution_table import PREFIX, instantiation, ring_bytes
-from dcdr_deploy.engines.cuda.dcrb import DcrbKernels2
+from dcdr_deploy.engines.cuda.dcrb_from_hidden import FromHiddenKernels
 from dcdr_deploy.engines.cuda.launches import Form, Shape
 from dcdr_deploy.engines.cuda.measures import CUTS, FEWEST, SEPARATE, BlockMeasures, Measures, by_table
 from dcdr_deploy.engines.cuda.memory import Device
@@ -95,9 +95,9 @@ def _compiled(kind: str, candidate: Candidate, sm: int) -> bytes:
 
 def _loaded(kind: str, candidate: Candidate, sm: int, cubin: bytes) -> Launch:
     """Load a kernel on the current GPU; return what launches it."""
-    kernels: DcrbKernels2 | ConvolutionKernels
+    kernels: FromHiddenKernels | ConvolutionKernels
     if isinstance(candidate, BlockMeasures):
-        kernels = DcrbKernels2({sm: cubin}, shape=candidate.shape(sm))
+        kernels = FromHiddenKernels({sm: cubin}, shape=candidate.shape(sm))
     else:
         kernels = ConvolutionKernels({sm: cubin}, table=lambda _: {kind: candidate})
     kernels.prepare()

@@ -1,5 +1,6 @@
-// Runs the kernels of a source on the CPU. Compiled with -DKERNEL_SM=75 or 80, -DEMULATED='"dcrb.cu"', -DENTRIES= the
-// kernels as ENTRY(name), ..., the folder of the real source in -I, and -fno-strict-aliasing, which device compilers imply.
+// Runs the kernels of a source on the CPU. Compiled with -DKERNEL_SM=75 or 80, -DEMULATED='"dcrb_from_maps.cu"',
+// -DENTRIES= the kernels as ENTRY(name), ..., the folder of the real source in -I, and -fno-strict-aliasing, which
+// device compilers imply.
 //
 // Buffers are mapped between pages that cannot be touched, and a launch runs in a child process: a kernel that reads or
 // writes outside its buffers dies there, and emulated_launch says so.
