@@ -60,22 +60,25 @@ class Sizing:
 
     def plan(self, height: int, width: int, largest_area: int | None = None) -> TilePlan:
         """Return the tiles for a frame; no automatic tile has more than ``largest_area`` pixels."""
-        meta, fixed = self._engine.info.metadata, self._engine.info.fixed_size
-        if fixed is not None:
-            overlap, feather = self._context(min(fixed))
-            return tiling.plan_fixed_tiles(height, width, fixed, overlap, meta.size_multiple, feather)
+        info = self._engine.info
+        if info.fixed_size is not None:
+            return self._plan_exact(height, width, info.fixed_size)
         tile = self._automatic_tile(height, width, largest_area) if self._tile == "auto" else self._tile
         for limit in (self._tile_limit, self._engine_limit(height, width)):
             if limit is not None:
                 tile = limit if tile is None else min(tile, limit)
         overlap, feather = self._context(tile)
-        plan = tiling.plan_tiles(height, width, tile, overlap, meta.size_multiple, feather)
-        least = self._engine.info.smallest_size
+        plan = tiling.plan_tiles(height, width, tile, overlap, info.metadata.size_multiple, feather)
+        least = info.smallest_size
         if least is None or all(edge >= low for edge, low in zip(plan.tile_size, least, strict=True)):
             return plan
-        exact = max(plan.tile_size[0], least[0]), max(plan.tile_size[1], least[1])
-        overlap, feather = self._context(min(exact))
-        return tiling.plan_fixed_tiles(height, width, exact, overlap, meta.size_multiple, feather)
+        return self._plan_exact(height, width, (max(plan.tile_size[0], least[0]), max(plan.tile_size[1], least[1])))
+
+    def _plan_exact(self, height: int, width: int, size: tuple[int, int]) -> TilePlan:
+        """Return tiles of exactly this (height, width) for a frame."""
+        overlap, feather = self._context(min(size))
+        multiple = self._engine.info.metadata.size_multiple
+        return tiling.plan_fixed_tiles(height, width, size, overlap, multiple, feather)
 
     def _engine_limit(self, height: int, width: int) -> int | None:
         """Return the largest tile edge the engine takes, ``None`` if the whole frame is within its bounds."""
