@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from dcdr_deploy.errors import InputError
 from dcdr_deploy.imaging.frame import CLIPPED_CODE
 from dcdr_deploy.imaging.transfer import LUMINANCE_REC709
 from dcdr_deploy.run.gain import gain_of
+from dcdr_deploy.system.defaults import changed
 
 Light = NDArray[np.float32]
 
@@ -65,11 +66,7 @@ class Dials:
 
     def turned(self) -> dict[str, float]:
         """Return the dials that are not at their defaults, by name: what a file's metadata says."""
-        return {
-            field.name: getattr(self, field.name)
-            for field in fields(self)
-            if getattr(self, field.name) != field.default
-        }
+        return changed(self)
 
     @property
     def is_neutral(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 
 import pytest
@@ -82,10 +83,19 @@ def test_a_folder_of_videos_is_converted_and_skipped_when_done(dcdr, film, tiny_
     assert "1 unchanged since an earlier run" in done.stderr
 
 
-def test_options_of_pictures_are_refused_for_videos(dcdr, film):
-    done = dcdr("run", film, "o.mkv", "--preview")
+@pytest.mark.parametrize("option", [("--preview",), ("--bits", "12"), ("--float",), ("--tag", "scene")])
+def test_options_of_pictures_are_refused_for_videos(dcdr, film, tmp_path, option):
+    other = shutil.copyfile(film, tmp_path / "other.mp4")
+    for names in ((film, "o.mkv"), (film, "films/"), (film, other, "films/")):
+        done = dcdr("run", *names, *option)
+        assert done.exit_code == 2
+        assert f"{option[0]} is for pictures, not for videos; leave it out" in done.stderr
+
+
+def test_options_of_a_codec_are_refused_where_frames_become_pictures(dcdr, film):
+    done = dcdr("run", film, "f.%03d.exr", "--crf", 20)
     assert done.exit_code == 2
-    assert "--preview is for pictures, not for videos; leave it out" in done.stderr
+    assert "f.%03d.exr: --crf is for videos; leave it out" in done.stderr
 
 
 @pytest.mark.parametrize("option", [("--crf", 20), ("--deinterlace",), ("--start", "1")])

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,9 @@ from dcdr_deploy.imaging.carried import NOTHING, Carried
 from dcdr_deploy.imaging.delivery import Delivery
 from dcdr_deploy.imaging.half import to_half
 from dcdr_deploy.imaging.hdr_transfer import HLG_PEAK_NITS
-from dcdr_deploy.imaging.light import COLOUR_CODE, HLG, LINEAR, PRIMARIES, Light
+from dcdr_deploy.imaging.light import COLOUR_CODE, HLG, LINEAR, PQ, PRIMARIES, Light
 from dcdr_deploy.imaging.limits import limit
+from dcdr_deploy.system.defaults import changed
 from dcdr_deploy.system.packages import install_line, installed
 from dcdr_deploy.system.strips import Scratch, for_strips
 
@@ -34,6 +35,9 @@ EXR_COMPRESSIONS = ("zip", "zips", "piz", "dwaa", "none")
 FAST, SLOW = "fast", "slow"
 SPEEDS = (FAST, SLOW)
 DEPTHS = (10, 12)
+
+OF_DELIVERY = frozenset({"reference_white", "peak_nits"})
+"""Fields of :class:`~dcdr_deploy.imaging.light.Light` that mean something in PQ and HLG, primaries and curve aside."""
 
 _MUCH = 1e30  # times a matrix this is still finite
 
@@ -76,10 +80,6 @@ class WriteOptions:
             raise InputError(
                 f"unknown EXR compression {self.exr_compression!r}; choose one of {', '.join(EXR_COMPRESSIONS)}"
             )
-
-    def changed(self) -> set[str]:
-        """Names of the fields, ``light`` aside, that are not at their defaults."""
-        return {each.name for each in fields(self) if each.name != "light" and getattr(self, each.name) != each.default}
 
 
 @dataclass(frozen=True)
@@ -180,6 +180,8 @@ class Format:
         primaries: likewise, in linear light; in PQ and HLG those of them that H.273 has a code for, Rec. 2020 by
             default.
         takes: fields of :class:`WriteOptions` beside ``light`` that mean something here.
+        of_linear: fields of its light that mean something where it is linear, primaries and curve aside; in PQ and HLG
+            :data:`OF_DELIVERY` do.
         needs: a module and the extra that brings it, where one is needed.
         carries: which of :data:`~dcdr_deploy.imaging.carried.KINDS` it has a place for; with what of them where it is a
             part, in words.
@@ -193,6 +195,7 @@ class Format:
     transfers: tuple[str, ...] = (LINEAR,)
     primaries: tuple[str, ...] = tuple(PRIMARIES)
     takes: frozenset[str] = frozenset()
+    of_linear: frozenset[str] = frozenset()
     needs: tuple[str, str] | None = None
     carries: Mapping[str, str] = field(default_factory=dict)
     alpha: bool = True
@@ -219,14 +222,19 @@ class Format:
         name = self.suffixes[0]
         if self.needs is not None and not installed(self.needs[0]):
             raise MissingDependency(f"{name} needs the package {self.needs[0]}; {install_line(self.needs[1])}")
-        for unknown in sorted(options.changed() - self.takes):
-            raise OutputError(f"{name} has no `{unknown}`; leave it out, or write another format")
+        for unknown in sorted(changed(options).keys() - self.takes - {"light"}):
+            raise _without(name, unknown)
         transfer = _choice("transfer", options.light.transfer, self.transfers, name)
         light = replace(options.light, transfer=transfer)
         known = tuple(each for each in self.primaries if not light.is_delivery or each in COLOUR_CODE)
         own = "rec2020" if light.is_delivery and "rec2020" in known else None
         light = replace(light, primaries=_choice("primaries", light.primaries or own, known, name))
-        if light.transfer != LINEAR and light.peak_nits < light.reference_white:
+        meant = OF_DELIVERY if light.is_delivery else self.of_linear
+        for unknown in sorted(changed(options.light).keys() - meant - {"primaries", "transfer"}):
+            if unknown in OF_DELIVERY and PQ in self.transfers:
+                raise OutputError(f"{name} in linear light has no `{unknown}`; leave it out, or take the transfer pq")
+            raise _without(name, unknown)
+        if light.is_delivery and light.peak_nits < light.reference_white:
             raise OutputError(
                 f"`peak_nits` {light.peak_nits:g} is below the reference white, {light.reference_white:g} cd/m2; "
                 "raise it, or lower `reference_white`"
@@ -234,6 +242,10 @@ class Format:
         if light.transfer == HLG and light.peak_nits > HLG_PEAK_NITS:
             raise OutputError(f"HLG ends at {HLG_PEAK_NITS:g} cd/m2; lower `peak_nits`, or take the transfer pq")
         return light
+
+
+def _without(format_name: str, what: str) -> OutputError:
+    return OutputError(f"{format_name} has no `{what}`; leave it out, or write another format")
 
 
 def _choice(what: str, asked: str | None, known: tuple[str, ...], format_name: str) -> str | None:

@@ -139,6 +139,7 @@ FORMAT = Format(
     _held,
     lambda job: math.inf if job.options.float32 else HALF_MAX,
     takes=frozenset({"exr_compression", "float32"}),
+    of_linear=frozenset({"reference_white", "tag"}),
     carries={EXIF: "what OpenEXR has attributes for, such as date, place, camera, lens and exposure", XMP: ""},
 )
 

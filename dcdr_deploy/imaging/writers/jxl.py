@@ -136,6 +136,7 @@ FORMAT = Format(
     transfers=(PQ, LINEAR),
     primaries=tuple(PRIMARIES),
     takes=frozenset({"quality", "bits", "speed"}),
+    of_linear=frozenset({"reference_white"}),
     needs=("imagecodecs", "formats"),
     carries=delivered.EXIF_AND_XMP,
 )

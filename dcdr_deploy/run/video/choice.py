@@ -15,11 +15,14 @@ from dcdr_deploy.run.video.options import VideoOptions
 from dcdr_deploy.run.video.prepared import VideoSettings
 from dcdr_deploy.run.video.stills import PreparedStills
 from dcdr_deploy.run.video.target import CONTAINERS
+from dcdr_deploy.system.defaults import changed
 
 FORMATS = ("mkv", "mp4", "mov")
 """Formats of videos in an output folder; the first one, which holds every kind of track, is the default."""
 
 NUMBER = "%06d"
+
+_OF_VIDEO_LIGHT = {"reference_white", "peak_nits", "primaries", "transfer"}
 
 
 def prepare(
@@ -45,6 +48,7 @@ def prepare(
     if is_folder(target):
         form = form or FORMATS[0]
         if form in FORMATS:
+            refuse_written_options(source, options)
             return PreparedVideo(source, Path(target) / f"{source.stem}.{form}", settings)
         name = source.stem.replace("%", "%%")
         target = os.path.join(target, f"{name}.{NUMBER}.{form}")  # noqa: PTH118 - a pattern, no path
@@ -53,9 +57,11 @@ def prepare(
         raise contradiction(Path(target), form)
     pattern = sequence.parse(target)
     if pattern is not None:
+        video.refuse_encoding(target)
         return PreparedStills(source, pattern, settings, options.write)
     if suffix in OUTPUT_SUFFIXES:
         raise OutputError(f"{target}: a video has many pictures; number them: {Path(target).stem}.{NUMBER}{suffix}")
+    refuse_written_options(source, options)
     return PreparedVideo(source, Path(target), settings)
 
 
@@ -74,18 +80,30 @@ def is_folder(target: str) -> bool:
     return os.path.isdir(target) or target.endswith((os.sep, "/"))  # noqa: PTH112 - Path.is_dir raises for overlong names
 
 
-def refuse_picture_options(source: Path, options: ConvertOptions) -> None:
+def refuse_picture_options(what: Path, options: ConvertOptions) -> None:
     """Refuse what is made of pictures only.
+
+    Args:
+        what: that is named in the error.
+        options: what was asked for.
 
     Raises:
         InputError: something of the kind is asked for.
     """
-    wishes = {
-        "preview": options.preview,
-        "gain_map": options.gain_map is not None,
-        "wrap": options.wrap,
-        "strip": options.strip,
-    }
-    for name, wished in wishes.items():
-        if wished:
-            raise InputError(f"{source}: `{name}` is for pictures, not for videos; leave it out")
+    for name in ("preview", "gain_map", "wrap", "strip"):
+        if name in changed(options):
+            raise _for_pictures(what, name)
+
+
+def refuse_written_options(what: Path, options: ConvertOptions) -> None:
+    """Refuse what is said of pictures' files where a video is written; its encoder has options of its own.
+
+    Args, errors as :func:`refuse_picture_options`.
+    """
+    for name in (*changed(options.write), *changed(options.write.light)):
+        if name not in ("light", *_OF_VIDEO_LIGHT):
+            raise _for_pictures(what, name)
+
+
+def _for_pictures(what: Path, name: str) -> InputError:
+    return InputError(f"{what}: `{name}` is for pictures, not for videos; leave it out")

@@ -18,7 +18,7 @@ from dcdr_deploy.run.reports import FolderReport
 from dcdr_deploy.run.runner import Runner
 from dcdr_deploy.run.several import Inputs
 from dcdr_deploy.run.video import package
-from dcdr_deploy.run.video.choice import FORMATS, refuse_picture_options, settings_of
+from dcdr_deploy.run.video.choice import FORMATS, refuse_picture_options, refuse_written_options, settings_of
 from dcdr_deploy.run.video.convert import PreparedVideo
 from dcdr_deploy.run.video.opening import SUFFIXES, is_video
 from dcdr_deploy.run.video.options import VideoOptions
@@ -52,7 +52,8 @@ def plan_videos(
         recursive: go into the folders' sub-folders.
 
     Raises:
-        InputError: there are no videos, the output is a file, would replace an input, or two would have one name.
+        InputError: there are no videos, the output is a file, would replace an input, or two would have one name; or
+            something is asked for that videos do not have.
         OutputError: an address.
         MissingDependency: PyAV is not installed, which each of them needs.
     """
@@ -60,10 +61,11 @@ def plan_videos(
     if os.path.isfile(target):  # noqa: PTH113 - as in jobs.py
         raise InputError(f"{target}: is a file; name a folder to write several videos into")
     suffix = f".{form or FORMATS[0]}"
+    refuse_picture_options(target, options)
+    refuse_written_options(target, options)
     pairs = [(file, Path(file.name)) for file in inputs.files]
     left_out = Counter[str]()
     for folder in inputs.folders:
-        refuse_picture_options(folder, options)
         videos, _, others = find_pictures(folder, recursive=recursive, exclude=target, suffixes=SUFFIXES)
         left_out += others
         # What an earlier run was stopped at is no source.

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from fractions import Fraction
 
 from dcdr_deploy.errors import InputError
 from dcdr_deploy.run.video.codecs import CODECS
 from dcdr_deploy.run.video.target import ENCODERS, EncodeOptions
+from dcdr_deploy.system.defaults import changed
 
 STOP, SKIP, REPEAT = "stop", "skip", "repeat"
 ON_ERROR = (STOP, SKIP, REPEAT)
@@ -80,11 +81,21 @@ class VideoOptions:
         Raises:
             InputError: something is not at its default.
         """
-        plain = VideoOptions()
-        for owner, other in ((self.encode, plain.encode), (self, plain)):
-            for each in fields(owner):
-                if each.name != "encode" and getattr(owner, each.name) != getattr(other, each.name):
-                    raise InputError(f"{picture}: `{each.name}` is for videos; leave it out")
+        self.refuse_encoding(picture)
+        for name in changed(self):
+            raise InputError(f"{picture}: `{name}` is for videos; leave it out")
+
+    def refuse_encoding(self, picture: str) -> None:
+        """Refuse what is asked for of a video's codec where pictures are written.
+
+        Args:
+            picture: name of what there is.
+
+        Raises:
+            InputError: something of the kind is not at its default.
+        """
+        for name in changed(self.encode):
+            raise InputError(f"{picture}: `{name}` is for videos; leave it out")
 
 
 DEFAULT_VIDEO_OPTIONS = VideoOptions()

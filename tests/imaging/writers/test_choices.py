@@ -32,6 +32,31 @@ LINEAR = np.full((4, 4, 3), 0.5, np.float32)
             WriteOptions(light=Light(primaries="acescg", transfer="pq")),
             ".png cannot hold `primaries` acescg; it has rec709, p3, rec2020",
         ),
+        (
+            "a.exr",
+            WriteOptions(light=Light(peak_nits=600)),
+            ".exr has no `peak_nits`; leave it out, or write another format",
+        ),
+        (
+            "a.png",
+            WriteOptions(light=Light(reference_white=100)),
+            ".png in linear light has no `reference_white`; leave it out, or take the transfer pq",
+        ),
+        (
+            "a.tif",
+            WriteOptions(light=Light(tag="scene")),
+            ".tif has no `tag`; leave it out, or write another format",
+        ),
+        (
+            "a.png",
+            WriteOptions(light=Light(tag="scene", transfer="pq")),
+            ".png has no `tag`; leave it out, or write another format",
+        ),
+        (
+            "a.jpg",
+            WriteOptions(light=Light(peak_nits=600)),
+            ".jpg has no `peak_nits`; leave it out, or write another format",
+        ),
         ("a.hdr", WriteOptions(float32=True), ".hdr has no `float32`; leave it out, or write another format"),
         ("a.png", WriteOptions("piz"), ".png has no `exr_compression`; leave it out, or write another format"),
         (
@@ -55,7 +80,7 @@ def test_what_a_format_cannot_hold(tmp_path, name, options, said):
 
 
 def test_a_peak_below_the_reference_white_is_no_matter_of_linear_files(tmp_path):
-    check_output(tmp_path / "a.exr", WriteOptions(light=Light(peak_nits=100)))
+    check_output(tmp_path / "a.exr", WriteOptions(light=Light(reference_white=2 * Light.peak_nits)))
 
 
 def test_a_format_without_its_package_tells_the_install_line():
