@@ -115,6 +115,17 @@ def test_an_interlaced_video_is_refused_in_words_of_the_command(dcdr, tmp_path):
     assert "is interlaced; --deinterlace makes whole frames of it" in done.stderr
 
 
+def test_a_video_of_several_that_fails_is_told_in_words_of_the_command_too(dcdr, film, tiny_model, tmp_path):
+    fields = Clip(frames=2, options={"preset": "ultrafast", "x264-params": "tff=1"})
+    (tmp_path / "films").mkdir()
+    write_clip(tmp_path / "films" / "tv.mkv", fields)
+    film.rename(tmp_path / "films" / "a.mp4")
+    done = dcdr("run", "films", "hdr", "-m", tiny_model, "--codec", "ffv1")
+    assert done.exit_code == 3
+    (failed,) = [line for line in done.stderr.splitlines() if line.startswith("failed: ")]
+    assert failed.endswith("tv.mkv: is interlaced; --deinterlace makes whole frames of it")
+
+
 def test_without_pyav_the_line_that_installs_it_is_told(dcdr, film, monkeypatch):
     from dcdr_deploy.run.video import package
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from dcdr_deploy.commands.show import video
 from dcdr_deploy.commands.show.meter import BAR, CAPTION, ELAPSED, LEFT, NAME, PERCENT, REMAINING
 from dcdr_deploy.commands.show.progress import Display
-from dcdr_deploy.commands.show.text import duration, recovered
+from dcdr_deploy.commands.show.text import duration, recovered, with_options
 from dcdr_deploy.errors import DcdrError
 from dcdr_deploy.run.events import (
     EngineReady,
@@ -131,10 +131,10 @@ class Console(Display):
         new = [each for each in left_behind if each not in self._left_behind]  # the same for a format's files
         self._left_behind.update(new)
         for sentence in new if self._verbosity > QUIET else ():
-            self.line(f"note: {sentence}")
+            self.note(sentence)
         if self._verbosity > QUIET:
             for sentence in report.notes:
-                self.line(f"note: {report.source}: {sentence}")
+                self.note(f"{report.source}: {sentence}")
         if self._verbosity == VERBOSE:
             self.line(video.details(report) if isinstance(report, VideoReport) else details(report))
         shown = video.summary(report) if isinstance(report, VideoReport) else summary(report)
@@ -143,7 +143,7 @@ class Console(Display):
 
     def _tell_failed(self, failure: Failure) -> None:
         """Print a failure: always on stderr, with --json on stdout too."""
-        self.line(f"failed: {failure.error}")
+        self.line(f"failed: {with_options(failure.error)}")
         if self._as_json:
             self._print_failed(failure)
 

@@ -17,7 +17,7 @@ def tell_note(text: str) -> None:
 
 def tell_failure(text: str) -> None:
     """Say which of several failed, and why."""
-    click.echo(printable(f"failed: {text}"), err=True)
+    click.echo(printable(with_options(f"failed: {text}")), err=True)
 
 
 def tell_model(choice: object) -> None:
