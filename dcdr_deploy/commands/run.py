@@ -22,7 +22,7 @@ from dcdr_deploy.run.opening import RunnerSettings, open_runner
 from dcdr_deploy.run.outputs import ConvertOptions
 from dcdr_deploy.run.reports import FolderReport
 from dcdr_deploy.run.several import Inputs, named, paths_of, plan_several
-from dcdr_deploy.run.video.choice import is_for_video, prepare
+from dcdr_deploy.run.video.choice import FORMATS, is_for_video, prepare
 from dcdr_deploy.run.video.convert import PreparedVideo
 from dcdr_deploy.run.video.folder import convert_videos, means_videos, plan_videos
 from dcdr_deploy.run.video.options import VideoOptions
@@ -114,14 +114,14 @@ def command(paths: tuple[str, ...], **chosen: Any) -> None:
     run = _Run(
         chosen,
         ConvertOptions(
-            output.write_options(chosen),
-            chosen["preview"],
-            output.picture_format(chosen),
-            parse_scale(chosen["scale"]),
-            restoring.dials(chosen),
-            chosen["gain_map"],
-            chosen["wrap"],
-            chosen["strip"],
+            write=output.write_options(chosen),
+            preview=chosen["preview"],
+            format=output.picture_format(chosen),
+            scale=parse_scale(chosen["scale"]),
+            dials=restoring.dials(chosen),
+            gain_map=chosen["gain_map"],
+            wrap=chosen["wrap"],
+            strip=chosen["strip"],
         ),
         engine.runner_settings(chosen),
         video.video_options(chosen),
@@ -147,9 +147,7 @@ class _Run:
         """Convert what was named; ``None`` for a single file, whose failure is an error."""
         over_cluster = cluster.is_asked_for(self.chosen)
         if over_cluster and any(map(is_url, (*sources, target))):
-            report = cluster.convert_addresses(sources, target, self.options, self.settings, self.chosen, self.console)
-            self.console.folder_done(report, target)
-            return report
+            return self._addresses(sources, target)
         inputs = named(sources, _listed)
         for note in inputs.notes if not inputs.several else ():
             self.console(Event(note=note))
@@ -181,6 +179,26 @@ class _Run:
         self.console(FilesFound(total=1))
         cluster.convert_video(prepared, self.settings, self.chosen, self.console)
 
+    def _addresses(self, sources: Sequence[str], target: str) -> FolderReport:
+        if (form := self.chosen["output_format"]) in FORMATS:
+            raise InputError(
+                f"{sources[0]}: `output_format` {form} is for videos; at addresses pictures are taken alone"
+            )
+        self.of_video.refuse_for(sources[0])
+        recursive = self.chosen["recursive"]
+        plan, source, place = cluster.plan_addresses(sources, target, self.options, recursive=recursive)
+        self._tell(plan)
+        report = cluster.convert_planned(
+            plan, place, self.options, self.settings, self.chosen, self.console, source=source
+        )
+        self.console.folder_done(report, target)
+        return report
+
+    def _tell(self, plan: FolderPlan) -> None:
+        for note in plan.notes:
+            self.console(Event(note=note))
+        self.console.left_out(plan.left_out)
+
     def _folder(self, inputs: Inputs, first: str, target: str, over_cluster: bool) -> FolderReport:
         folder, recursive = Path(target), self.chosen["recursive"]
         form = self.chosen["output_format"]
@@ -193,13 +211,11 @@ class _Run:
                 plan, folder = plan_several(inputs, target, self.options, recursive=recursive)
             else:
                 plan = plan_folder(inputs.folders[0], folder, self.options, recursive=recursive)
-        for note in plan.notes:
-            self.console(Event(note=note))
-        self.console.left_out(plan.left_out)
+        self._tell(plan)
         of_video = self.of_video if videos else None
         if over_cluster:
             report = cluster.convert_planned(
-                plan, folder, self.options, self.settings, self.chosen, self.console, of_video
+                plan, folder, self.options, self.settings, self.chosen, self.console, video=of_video
             )
         else:
             report = self._planned(plan, folder, of_video)

@@ -53,6 +53,18 @@ def test_wrong_values_are_one_line_and_exit_2(dcdr, make_picture, options, said)
 
 
 @pytest.mark.parametrize(
+    ("option", "said"),
+    [(("--crf", "20"), "--crf is for videos; leave it out"), (("--format", "mkv"), "--format mkv is for videos")],
+)
+def test_what_is_for_videos_is_refused_for_pictures_at_addresses(dcdr, make_picture, tmp_path, option, said):
+    make_picture(Path("photos", "a.png"))
+    result = dcdr("run", (tmp_path / "photos").as_uri(), "hdr", "--ray", "local", *option)
+    assert result.exit_code == 2
+    assert said in result.stderr
+    assert not Path("hdr").exists()
+
+
+@pytest.mark.parametrize(
     ("address", "said"),
     [
         ("127.0.0.1:1", "no Ray cluster answers at 127.0.0.1:1 ("),

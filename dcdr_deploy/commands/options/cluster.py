@@ -18,7 +18,7 @@ from dcdr_deploy.run.reports import FolderReport
 from dcdr_deploy.run.video.convert import PreparedVideo
 from dcdr_deploy.run.video.options import VideoOptions
 from dcdr_deploy.run.video.reports import VideoReport
-from dcdr_deploy.system.progress import Event, Listener
+from dcdr_deploy.system.progress import Listener
 
 if TYPE_CHECKING:
     from dcdr_deploy.run.selection import ModelChoice
@@ -62,46 +62,48 @@ def is_asked_for(chosen: Mapping[str, Any]) -> bool:
 
 def convert_planned(
     plan: FolderPlan,
-    target: Path,
+    target: Path | Address,
     options: ConvertOptions,
     settings: RunnerSettings,
     chosen: Mapping[str, Any],
     listener: Listener,
+    *,
+    source: Address | None = None,
     video: VideoOptions | None = None,
 ) -> FolderReport:
-    """Convert the pictures, or the videos, of folders over the cluster asked for.
+    """Convert the pictures of folders or of an address, or videos of folders, over the cluster asked for.
 
     Raises:
         DcdrError: as :func:`dcdr_deploy.serving.cluster_folder.convert_over_cluster`.
     """
-    return _convert(plan, None, target, options, settings, chosen, listener, video)
+    from dcdr_deploy.serving.cluster_folder import convert_over_cluster
+
+    with _joined(settings, chosen) as (ray, choice, wishes):
+        return convert_over_cluster(
+            ray, plan, target, choice, options, settings, wishes,
+            source=source, video=video, overwrite=chosen["overwrite"], listener=listener,
+        )  # fmt: skip
 
 
-def convert_addresses(
-    sources: Sequence[str],
-    target: str,
-    options: ConvertOptions,
-    settings: RunnerSettings,
-    chosen: Mapping[str, Any],
-    listener: Listener,
-) -> FolderReport:
-    """Convert the pictures at an address over the cluster asked for; input or output may be a folder, too.
+def plan_addresses(
+    sources: Sequence[str], target: str, options: ConvertOptions, *, recursive: bool
+) -> tuple[FolderPlan, Address, Address]:
+    """Find the pictures at an address; input or output may be a folder, too.
+
+    Returns:
+        The plan, and the addresses of input and output.
 
     Raises:
         InputError: there are several inputs.
-        DcdrError: as :func:`dcdr_deploy.serving.staging.plan_addresses` and
-            :func:`dcdr_deploy.serving.cluster_folder.convert_over_cluster`.
+        DcdrError: as :func:`dcdr_deploy.serving.staging.plan_addresses`.
     """
+    from dcdr_deploy.serving import staging
     from dcdr_deploy.serving.addresses import address_of
-    from dcdr_deploy.serving.staging import plan_addresses
 
     if len(sources) > 1:
         raise InputError(f"{sources[1]}: of addresses one is taken at a time; put the pictures below one")
     source, to = address_of(sources[0]), address_of(target)
-    plan = plan_addresses(source, to, options, recursive=chosen["recursive"])
-    for note in plan.notes:
-        listener(Event(note=note))
-    return _convert(plan, source, to, options, settings, chosen, listener)
+    return staging.plan_addresses(source, to, options, recursive=recursive), source, to
 
 
 def convert_video(
@@ -130,22 +132,3 @@ def _joined(settings: RunnerSettings, chosen: Mapping[str, Any]) -> Iterator[tup
     choice = choose(chosen["model"], settings)
     with cluster(chosen["ray"]) as ray:
         yield ray, choice, wishes
-
-
-def _convert(
-    plan: FolderPlan,
-    source: Address | None,
-    target: Path | Address,
-    options: ConvertOptions,
-    settings: RunnerSettings,
-    chosen: Mapping[str, Any],
-    listener: Listener,
-    video: VideoOptions | None = None,
-) -> FolderReport:
-    from dcdr_deploy.serving.cluster_folder import convert_over_cluster
-
-    with _joined(settings, chosen) as (ray, choice, wishes):
-        return convert_over_cluster(
-            ray, plan, target, choice, options, settings, wishes,
-            source=source, video=video, overwrite=chosen["overwrite"], listener=listener,
-        )  # fmt: skip

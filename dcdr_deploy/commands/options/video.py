@@ -56,10 +56,10 @@ def video_options(chosen: Mapping[str, Any]) -> VideoOptions:
     start, end = (None if chosen[name] is None else parse_time(chosen[name]) for name in ("start", "end"))
     return VideoOptions(
         EncodeOptions(chosen["codec"], chosen["crf"], chosen["preset"], chosen["encoder"]),
-        start,
-        end,
-        chosen["frames"],
-        chosen["deinterlace"],
-        chosen["on_error"],
+        start=start,
+        end=end,
+        frames=chosen["frames"],
+        deinterlace=chosen["deinterlace"],
+        on_error=chosen["on_error"],
         temporal=None if chosen["temporal"] is None else parse_temporal(chosen["temporal"]),
     )
