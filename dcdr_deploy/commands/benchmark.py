@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from typing import Any
 
 import click
@@ -13,11 +12,9 @@ from dcdr_deploy.commands.show.progress import Display
 from dcdr_deploy.commands.show.text import with_options
 from dcdr_deploy.engines.base import PRECISIONS, EngineOptions
 from dcdr_deploy.engines.registry import backend_names
-from dcdr_deploy.errors import InputError, ModelError
-from dcdr_deploy.imaging.decoders.common import MAX_PIXELS
 from dcdr_deploy.run.benchmark import MOST_ROUNDS, Wishes, benchmark
 from dcdr_deploy.run.contenders import ALL, contenders
-from dcdr_deploy.run.selection import by_name
+from dcdr_deploy.run.selection import choose_model
 from dcdr_deploy.run.timings import as_dict
 from dcdr_deploy.system.progress import silent
 
@@ -77,15 +74,7 @@ def command(models: tuple[str, ...], backend: str, sizes: tuple[tuple[int, int],
     from dcdr_deploy.commands.show.benchmark import format_results
     from dcdr_deploy.inspection.machine import report
 
-    paths = [by_name(name) for name in models]
-    for path in paths:
-        if not path.is_file():
-            raise ModelError(f"model {path} does not exist")
-    for height, width in sizes:
-        if not 1 <= height * width <= MAX_PIXELS:
-            raise InputError(f"--size {height}x{width}: must be 1 to {MAX_PIXELS:,} pixels, as of pictures to run")
-    if math.isnan(chosen["seconds"]):
-        raise InputError("--seconds must be 0 or more, not nan")
+    paths = [choose_model(name).path for name in models]
     options = EngineOptions(chosen["device"], chosen["threads"], chosen["precision"])
     wishes = Wishes(tuple(sizes), chosen["seconds"], chosen["rounds"], options)
 

@@ -20,6 +20,7 @@ from dcdr_deploy.engines.base import DEVICE_CPU, DEVICE_CUDA, EngineOptions
 from dcdr_deploy.engines.compare import sample_tiles
 from dcdr_deploy.engines.registry import BACKENDS
 from dcdr_deploy.errors import DcdrError, EngineError, InputError
+from dcdr_deploy.imaging.decoders.common import MAX_PIXELS
 from dcdr_deploy.metrics.psnr import psnr_l
 from dcdr_deploy.run.contenders import Contender, Entry
 from dcdr_deploy.run.runner import Runner
@@ -48,12 +49,24 @@ class Wishes:
         seconds: time for the rounds of each size, 0 or more.
         rounds: at least so many are made, whatever time they take; 0 for none: the first frame is all that is run.
         options: device, threads and precision of the contenders.
+
+    Raises:
+        InputError: a value out of range.
     """
 
     sizes: tuple[Size, ...] = ()
     seconds: float = 20.0
     rounds: int = FEWEST_ROUNDS
     options: EngineOptions = field(default_factory=EngineOptions)
+
+    def __post_init__(self) -> None:
+        for height, width in self.sizes:
+            if not 1 <= height * width <= MAX_PIXELS:
+                raise InputError(f"`sizes` {height}x{width}: must be 1 to {MAX_PIXELS:,} pixels, as of pictures to run")
+        if not self.seconds >= 0:  # NaN too
+            raise InputError(f"`seconds` must be 0 or more, not {self.seconds:g}")
+        if not 0 <= self.rounds <= MOST_ROUNDS:
+            raise InputError(f"`rounds` must be 0 to {MOST_ROUNDS}, not {self.rounds}")
 
 
 def benchmark(taking_part: Iterable[Contender], wishes: Wishes, listener: Listener = silent) -> list[Result]:
