@@ -49,3 +49,16 @@ class NonFiniteError(EngineError):
 
 class MissingDependency(DcdrError):
     """An optional package is needed; the message carries the line that installs it."""
+
+
+def kind_of(error: DcdrError) -> str:
+    """Return the name of an error's class, or of the nearest one of this module that it belongs to."""
+    return next(each.__name__ for each in type(error).__mro__ if each.__module__ == __name__)
+
+
+def of_kind(kind: str, message: str) -> DcdrError:
+    """Return an error again that another process told of by :func:`kind_of` and its message."""
+    found = globals().get(kind)
+    if isinstance(found, type) and issubclass(found, DcdrError):
+        return found(message)
+    return DcdrError(message)

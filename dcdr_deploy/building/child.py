@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import dcdr_deploy
-from dcdr_deploy import errors
-from dcdr_deploy.errors import DcdrError, EngineError
+from dcdr_deploy.errors import EngineError, of_kind
 from dcdr_deploy.system.children import SAFE_PATH, module_command
 from dcdr_deploy.system.interrupts import name_of
 from dcdr_deploy.system.progress import Event, Listener
@@ -112,13 +111,8 @@ def _outcome(last: dict[str, Any] | None, code: int, log: IO[bytes]) -> dict[str
     if kind == "bug":
         raise WorkerBug(f"the build process failed:\n{last['trace']}")
     if kind == "error":
-        raise _known_error(last["kind"])(last["message"])
+        raise of_kind(last["kind"], last["message"])
     return last
-
-
-def _known_error(name: str) -> type[DcdrError]:
-    found = getattr(errors, name, None)
-    return found if isinstance(found, type) and issubclass(found, DcdrError) else EngineError
 
 
 def _death(code: int) -> str:

@@ -1,7 +1,7 @@
 """From a prepared graph to the bytes of an engine, in this process.
 
 Networks are strongly typed: the precision is the graph's. The parsers of these packages have been seen to end their
-process; ``build/worker.py`` runs this module in a child.
+process; ``building/worker.py`` runs this module in a child.
 """
 
 from __future__ import annotations

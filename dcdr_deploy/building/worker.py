@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from dcdr_deploy.building.settings import BuildSettings
-from dcdr_deploy.errors import DcdrError, EngineOutOfMemory, OutputError
+from dcdr_deploy.errors import DcdrError, EngineOutOfMemory, OutputError, kind_of
 from dcdr_deploy.export.loading import load_onnx
 from dcdr_deploy.modelfile.sidecar import sidecar_path
 from dcdr_deploy.system.progress import Event, Listener
@@ -124,7 +124,7 @@ def answer(request: Mapping[str, Any], tell: Tell) -> None:
     try:
         result = JOBS[request["job"]](request, lambda event: tell("progress", **vars(event)))
     except DcdrError as error:
-        tell("error", kind=type(error).__name__, message=str(error))
+        tell("error", kind=kind_of(error), message=str(error))
     except MemoryError:
         tell("error", kind=EngineOutOfMemory.__name__, message="there is not enough memory to build this engine")
     except Exception:

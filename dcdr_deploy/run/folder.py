@@ -10,13 +10,13 @@ from dcdr_deploy.engines.base import DEVICE_CUDA
 from dcdr_deploy.errors import DcdrError
 from dcdr_deploy.run.events import FileBegun
 from dcdr_deploy.run.jobs import FolderPlan, Job, plan_folder
-from dcdr_deploy.run.ledger import Ledger, StopError, entry_of, run_settings, wanted_of
+from dcdr_deploy.run.ledger import Ledger, entry_of, run_settings, wanted_of
 from dcdr_deploy.run.manifest import Wanted
 from dcdr_deploy.run.outputs import DEFAULT_OPTIONS, ConvertOptions, gain_map_path
 from dcdr_deploy.run.picture import Decoded, Inferred, begin, decode, encode, prepare
 from dcdr_deploy.run.reports import FileReport, FolderReport
 from dcdr_deploy.run.runner import Runner
-from dcdr_deploy.run.stages import Begun, Pipeline, Stages, pixels_in_flight, workers_for
+from dcdr_deploy.run.stages import Begun, Pipeline, Stages, StopError, pixels_in_flight, workers_for
 from dcdr_deploy.system import hardware
 from dcdr_deploy.system.progress import Event, Listener, silent
 

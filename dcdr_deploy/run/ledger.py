@@ -19,6 +19,7 @@ from dcdr_deploy.run.jobs import Job
 from dcdr_deploy.run.manifest import Entry, Manifest, Wanted, describe, settings_key, size_of_file
 from dcdr_deploy.run.outputs import ConvertOptions, gain_map_path, preview_path
 from dcdr_deploy.run.reports import Failure, FileReport, FolderReport
+from dcdr_deploy.run.stages import StopError
 from dcdr_deploy.run.video.reports import VideoReport
 from dcdr_deploy.system.files import open_to_append, refuse_pipe
 from dcdr_deploy.system.progress import Event, Listener
@@ -30,14 +31,6 @@ FAILURES_IN_A_ROW = 3
 
 _OF_ONE_PICTURE = (NonFiniteError, EngineOutOfMemory)
 """Failures of the engine that depend on a picture's values or size."""
-
-
-class StopError(Exception):
-    """Ends a run for a reason; no DcdrError, which would be taken for a failure of the file at hand."""
-
-    def __init__(self, reason: DcdrError) -> None:
-        super().__init__(str(reason))
-        self.reason = reason
 
 
 def run_settings(info: EngineInfo, tile: object, overlap: object, options: ConvertOptions) -> str:

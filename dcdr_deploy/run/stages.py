@@ -67,6 +67,14 @@ def pixels_in_flight(least: int) -> int:
     return max(least, int(memory * MEMORY_SHARE / BYTES_OF_A_PIXEL))
 
 
+class StopError(Exception):
+    """Ends a run for a reason; no DcdrError, which would be taken for a failure of the item at hand."""
+
+    def __init__(self, reason: DcdrError) -> None:
+        super().__init__(str(reason))
+        self.reason = reason
+
+
 class Begun(Generic[Late]):
     """What a middle stage returns that has only begun an item: ``finish()`` waits for the rest."""
 
@@ -93,7 +101,7 @@ class Stages(Generic[Item, Early, Late, Result]):
         weight: size of what ``last`` gets, in the unit of the pipeline's limit.
         done: called on the calling thread with each item and its result.
         failed: called on the calling thread with an item and the DcdrError that a stage raised for it. The pipeline
-            goes on unless this raises something that is no DcdrError.
+            goes on unless this raises something that is no DcdrError, such as :class:`StopError`.
         early_weight: size of what ``first`` gives, in the same unit.
     """
 

@@ -232,19 +232,7 @@ def check_nodes(ray: Any, readable: Sequence[Path], folders: Sequence[Path], wri
             _judge(ray, address, answer)
     finally:
         for place in places:
-            remove(place) if isinstance(place, Address) else place.unlink(missing_ok=True)
-
-
-def make_folder(folder: Path) -> None:
-    """Make a folder that is going to be written to, unless it is there.
-
-    Raises:
-        OutputError: it cannot be made.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{folder}: cannot be made ({error.strerror}); choose another place") from error
+            _remove(place)
 
 
 def _write(place: Path | Address, content: str) -> None:
@@ -263,6 +251,14 @@ def _write(place: Path | Address, content: str) -> None:
             shutil.copyfile(file, place)
         except OSError as error:
             raise OutputError(f"{place.parent}: cannot be written ({error.strerror}); choose another place") from error
+
+
+def _remove(place: Path | Address) -> None:
+    """Remove a probe, if it is there; one that stays hides no error that came before."""
+    try:
+        remove(place) if isinstance(place, Address) else place.unlink(missing_ok=True)
+    except (OutputError, OSError) as error:
+        _logger.warning("%s is left behind: %s", place, one_line(error))
 
 
 def _judge(ray: Any, address: str, answer: Any) -> None:

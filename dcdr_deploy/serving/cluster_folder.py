@@ -14,12 +14,13 @@ from dcdr_deploy.engines.base import EngineOptions
 from dcdr_deploy.engines.choice import model_suffixes
 from dcdr_deploy.run.events import FileBegun
 from dcdr_deploy.run.jobs import FolderPlan, Job
-from dcdr_deploy.run.ledger import FAILURES_NAME, Ledger, StopError, Store
+from dcdr_deploy.run.ledger import FAILURES_NAME, Ledger, Store
 from dcdr_deploy.run.manifest import MANIFEST_NAME
 from dcdr_deploy.run.opening import DEFAULT_SETTINGS, RunnerSettings
 from dcdr_deploy.run.outputs import DEFAULT_OPTIONS, ConvertOptions
 from dcdr_deploy.run.reports import FileReport, FolderReport
 from dcdr_deploy.run.selection import ModelChoice, choose_model
+from dcdr_deploy.run.stages import StopError
 from dcdr_deploy.run.video.apart import SegmentJob
 from dcdr_deploy.run.video.choice import settings_of
 from dcdr_deploy.run.video.convert import PreparedVideo
@@ -28,13 +29,14 @@ from dcdr_deploy.run.video.options import VideoOptions
 from dcdr_deploy.run.video.prepared import VideoSettings
 from dcdr_deploy.run.video.reports import VideoReport
 from dcdr_deploy.serving.addresses import Address, copy_out, fetch
-from dcdr_deploy.serving.cluster import check_nodes, make_folder, nodes_of
+from dcdr_deploy.serving.cluster import check_nodes, nodes_of
 from dcdr_deploy.serving.cluster_video import convert_segments
 from dcdr_deploy.serving.crew import Crew
 from dcdr_deploy.serving.engaging import check_same, engaged
 from dcdr_deploy.serving.layout import Wishes, lay_out
 from dcdr_deploy.serving.staging import AddressStore
-from dcdr_deploy.serving.worker import Finished, Ready, Trouble, Worker, portable
+from dcdr_deploy.serving.worker import Finished, Ready, Trouble, Worker, carried_model, portable
+from dcdr_deploy.system.files import make_folder
 from dcdr_deploy.system.progress import Listener, silent
 from dcdr_deploy.system.temporary import remove_leftovers
 
@@ -195,15 +197,16 @@ def _check(ray: Any, planned: FolderPlan, target: Path | Address, model: Path, o
 
     Raises:
         InputError: one does not reach them.
+        OutputError: the folder of gain maps cannot be made.
     """
-    own = [] if portable(model) == model.name else [model.absolute()]
+    own = carried_model(model)
     first = planned.jobs[0].source
     if isinstance(target, Address):
         check_nodes(ray, [first, *own], [], [target])
         return
     written = [target.absolute()]
     if options.gain_map is not None:
-        options.gain_map.mkdir(parents=True, exist_ok=True)
+        make_folder(options.gain_map)
         written.append(options.gain_map.absolute())
     # A picture that cannot be read here either is a failure of its own.
     readable = [first.absolute()] if first.is_file() else []

@@ -14,10 +14,10 @@ from typing import Any
 
 from dcdr_deploy.errors import DcdrError
 from dcdr_deploy.run.events import FileBegun, FramesDone
-from dcdr_deploy.run.ledger import StopError
 from dcdr_deploy.run.opening import DEFAULT_SETTINGS, RunnerSettings
 from dcdr_deploy.run.outputs import DEFAULT_OPTIONS
 from dcdr_deploy.run.selection import ModelChoice
+from dcdr_deploy.run.stages import StopError
 from dcdr_deploy.run.video.apart import ComputedSegment, SegmentJob, Survey
 from dcdr_deploy.run.video.convert import Computed, PreparedVideo
 from dcdr_deploy.run.video.opening import open_video
@@ -25,11 +25,12 @@ from dcdr_deploy.run.video.prepared import Network
 from dcdr_deploy.run.video.reports import VideoReport
 from dcdr_deploy.run.video.segments import Workplace
 from dcdr_deploy.serving.ahead import Ahead
-from dcdr_deploy.serving.cluster import check_nodes, make_folder, nodes_of
+from dcdr_deploy.serving.cluster import check_nodes, nodes_of
 from dcdr_deploy.serving.crew import Crew
 from dcdr_deploy.serving.engaging import check_same, engaged
 from dcdr_deploy.serving.layout import Wishes, lay_out
-from dcdr_deploy.serving.worker import Ready, Trouble, Worker, portable
+from dcdr_deploy.serving.worker import Ready, Trouble, Worker, carried_model, portable
+from dcdr_deploy.system.files import make_folder
 from dcdr_deploy.system.progress import Listener, silent
 
 
@@ -63,10 +64,9 @@ def convert_video_over_cluster(
         OutputError, EngineError: as :meth:`PreparedVideo.convert`; or all actors died.
     """
     layout = replace(lay_out(nodes_of(ray), wishes or Wishes(), settings), pictures=0)
-    own = [] if portable(choice.path) == choice.path.name else [choice.path.absolute()]
     source, folder = prepared.info.path.absolute(), prepared.output.absolute().parent
     make_folder(folder)
-    check_nodes(ray, [source, *own], [], [folder])
+    check_nodes(ray, [source, *carried_model(choice.path)], [], [folder])
     arguments = (portable(choice.path), layout.settings, DEFAULT_OPTIONS, prepared.settings.video)
     with engaged(ray, layout, choice, arguments, worker, listener) as (crew, first):
         try:

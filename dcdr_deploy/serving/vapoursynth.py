@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dcdr_deploy.errors import InputError, MissingDependency, ModelError
+from dcdr_deploy.imaging.light import SDR_WHITE_NITS
 from dcdr_deploy.modelfile.metadata import LARGEST_EDGE, ModelMetadata
 from dcdr_deploy.modelfile.names import DOMAIN, ENGINE_SUFFIX, ONNX_SUFFIX
 from dcdr_deploy.modelfile.onnx_file import read_model
@@ -43,7 +44,7 @@ class ScriptWishes:
 
     backend: str = "ort"
     tile: tuple[int, int] | None = None
-    reference_white: float = 203.0
+    reference_white: float = SDR_WHITE_NITS
     source: str = "film.mkv"
 
     def __post_init__(self) -> None:

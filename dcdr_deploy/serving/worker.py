@@ -7,9 +7,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from dcdr_deploy import errors
 from dcdr_deploy.engines.base import EngineInfo
-from dcdr_deploy.errors import DcdrError
+from dcdr_deploy.errors import DcdrError, kind_of, of_kind
 from dcdr_deploy.run.jobs import Job
 from dcdr_deploy.run.ledger import entry_of, run_settings, wanted_of
 from dcdr_deploy.run.manifest import Entry
@@ -45,12 +44,11 @@ class Trouble:
     @staticmethod
     def of(error: DcdrError) -> Trouble:
         """Return an error as plain text."""
-        return Trouble(type(error).__name__, str(error))
+        return Trouble(kind_of(error), str(error))
 
     def error(self) -> DcdrError:
         """Return the error again."""
-        known = getattr(errors, self.kind, DcdrError)
-        return known(self.sentence) if issubclass(known, DcdrError) else DcdrError(self.sentence)
+        return of_kind(self.kind, self.sentence)
 
 
 @dataclass(frozen=True)
@@ -82,6 +80,11 @@ class Finished:
 def portable(model: Path) -> str:
     """Return how actors are told of a model: our own weights by name, as each machine has its own copy of them."""
     return model.name if model.parent == DEMO_MODEL.parent else str(model.absolute())
+
+
+def carried_model(model: Path) -> list[Path]:
+    """Return the model's file where every machine must reach it: none where :func:`portable` gives a name."""
+    return [] if portable(model) == model.name else [model.absolute()]
 
 
 class Worker:

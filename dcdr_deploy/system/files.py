@@ -90,6 +90,18 @@ def refuse_overwriting(output: Path, *inputs: Path) -> None:
             raise InputError(f"{source}: would be overwritten by its own output; choose another name or folder")
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder that is going to be written to, unless it is there.
+
+    Raises:
+        OutputError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be made ({error.strerror}); choose another place") from error
+
+
 @contextmanager
 def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
     """Give the path of an empty file beside ``target``; rename it to ``target`` when the block ends well.

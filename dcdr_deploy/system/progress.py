@@ -2,7 +2,7 @@
 
 The library prints nothing. What takes long takes a ``listener`` and calls it with an :class:`Event`; who wants a bar, a
 log or nothing at all passes a function. What a listener may want to know beyond progress comes as a subclass of Event
-beside the work that tells it (run/events.py, training/loop.py), so that four fields are enough to follow any of them.
+beside the work that tells it (run/events.py, training/events.py), so that four fields are enough to follow any of them.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ def choose_device(name: str, group: ProcessGroup = SINGLE) -> str:
     except RuntimeError as error:
         raise InputError(f"unknown device {name!r}; use auto, cpu, cuda or cuda:1") from error
     if device.type not in ("cpu", "cuda"):
-        raise InputError(f"training runs on cpu and cuda, not on {device.type!r}")
+        raise InputError(f"`device` {name}: training runs on cpu and cuda alone")
     if device.type == "cuda" and (not available or (device.index or 0) >= torch.cuda.device_count()):
         raise InputError(f"no GPU for {name!r} here; see `dcdr-deploy doctor`, or train with `device` cpu")
     return name if group.size == 1 or device.type != "cuda" else _own_gpu(device, group)

@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 
 from dcdr_deploy.errors import InputError
 from dcdr_deploy.models import HdrNetwork, NetworkConfig, architecture_of, build_network, find_preset, initialise
+from dcdr_deploy.system.files import make_folder
 from dcdr_deploy.system.progress import Event, Listener, silent
 from dcdr_deploy.training.batches import load_batches
 from dcdr_deploy.training.compilation import compiled
@@ -150,6 +151,7 @@ def train(
         RestorationSilent: the restoration net's last ReLUs have closed; the checkpoint before that is kept.
         RunDiverged: the weights are no numbers any more; likewise.
         InputError: the batch cannot be split over the processes, or what is left is too small for the network.
+        OutputError: the folder or a file in it cannot be written.
         ProcessLost: another process is gone.
     """
     recipe, device = state.recipe, torch.device(options.device)
@@ -193,7 +195,7 @@ class _Journal:
         listener: Listener,
         channels: OpenChannels,
     ) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         self.metrics = MetricsFile(folder / METRICS_NAME, state.step)
         self.channels = channels
         self.state, self.folder, self.options, self.validate = state, folder, options, validate

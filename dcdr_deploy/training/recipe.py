@@ -37,7 +37,7 @@ class Recipe:
         flat_share: share of the synthetic source's samples whose contrast is lowered (ours): overcast skies and white
             ceilings, of which large parts only just clip.
         source_shares: shares of the synthetic source's samples that are drawn by the sources of
-            :data:`dcdr_deploy.training.synthetic.SOURCES` or from photographs, by their names (ours).
+            :data:`dcdr_deploy.training.synthetic.SOURCES`, from photographs or from panoramas, by their names (ours).
         camera: fields of the camera model that differ from its defaults (ours).
         fov: fields of view of panorama views in degrees, least and most (ours).
         even_shuffles: even out the convolutions before pixel shuffles at the start and after every step (ours), so that

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import MISSING, Field, dataclass, field, fields, replace
@@ -21,6 +22,7 @@ from dcdr_deploy.models import HdrNetwork, architecture_of, find_preset, load_ch
 from dcdr_deploy.models.encodings import Encoding
 from dcdr_deploy.system import hardware
 from dcdr_deploy.system.files import refuse_no_path
+from dcdr_deploy.system.interrupts import SIGNALS
 from dcdr_deploy.system.progress import Listener, silent
 from dcdr_deploy.training.assembly import open_run, run_training, validator
 from dcdr_deploy.training.batches import automatic_workers
@@ -182,17 +184,17 @@ def check_request(request: TrainingRequest) -> None:
     check_peak(request.peak)
     minutes = request.minutes
     if minutes is not None and not (math.isfinite(minutes) and minutes > 0):
-        raise InputError(f"minutes {minutes:g}: a slice takes a positive number of minutes")
+        raise InputError(f"`minutes` {minutes:g}: a slice takes a positive number of minutes")
     least = {"threads": 1, "workers": 0, "checkpoint_every": 1, "validate_every": 1, "scenes": 1}
     for name, smallest in least.items():
         value = getattr(request, name)
         if value is not None and value < smallest:
-            raise InputError(f"{name.replace('_', ' ')} {value}: it must be at least {smallest}")
+            raise InputError(f"`{name}` {value}: it must be at least {smallest}")
     seed, rate = request.overrides.get("seed", 0), request.overrides.get("learning_rate", 1.0)
     if not 0 <= seed < 2**63:
-        raise InputError(f"seed {seed}: it must lie in 0 to 2^63 - 1")
+        raise InputError(f"`seed` {seed}: it must lie in 0 to 2^63 - 1")
     if not (math.isfinite(rate) and rate > 0):
-        raise InputError(f"learning rate {rate:g}: it must be a positive number")
+        raise InputError(f"`learning_rate` {rate:g}: it must be a positive number")
     refuse_no_path(request.output, InputError)
     if request.output.exists() and not request.output.is_dir():
         raise InputError(f"{request.output} is a file; name a folder for the run")
@@ -294,10 +296,17 @@ def open_data(request: TrainingRequest, recipe: Recipe) -> tuple[Dataset[tuple[T
 
 @contextmanager
 def stop_on_interrupt() -> Iterator[Callable[[], bool]]:
-    """Give a function that turns true after Ctrl-C or SIGTERM, so that a step is never torn."""
+    """Give a function that turns true after Ctrl-C or another of :data:`SIGNALS`, so that a step is never torn.
+
+    A signal that is ignored stays so, as that of a terminal's end is under nohup; threads other than the main one meet
+    none.
+    """
     asked: list[int] = []
-    numbers = (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
-    before = {number: signal.signal(number, lambda signum, frame: asked.append(signum)) for number in numbers}
+    heard = SIGNALS if threading.current_thread() is threading.main_thread() else ()
+    before = {number: signal.getsignal(number) for number in heard}
+    before = {number: handler for number, handler in before.items() if handler not in (signal.SIG_IGN, None)}
+    for number in before:
+        signal.signal(number, lambda signum, frame: asked.append(signum))
     try:
         yield lambda: bool(asked)
     finally:

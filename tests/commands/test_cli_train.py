@@ -124,8 +124,17 @@ def test_a_value_that_cannot_work_is_one_line_and_leaves_no_folder(
     arguments = [*SMALL, option, BAD[option]]
     result = call("--ldr", pairs[0], "--hdr", pairs[1], *arguments, "-o", tmp_path / "run")
     assert result.exit_code == 2
-    assert len(result.stderr.strip().splitlines()) == 1
+    (line,) = result.stderr.strip().splitlines()
+    assert option in line
     assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(pairs: tuple[Path, Path], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    place = tmp_path / "file" / "run"
+    result = call("--ldr", pairs[0], "--hdr", pairs[1], *SMALL, "-o", place)
+    assert result.exit_code == 2
+    assert result.stderr.splitlines()[-1].startswith(f"error: {place}: cannot be made (")
 
 
 def test_a_run_is_no_file(pairs: tuple[Path, Path], tmp_path: Path) -> None:

@@ -11,12 +11,13 @@ from pathlib import Path
 from dcdr_deploy.errors import DcdrError, InputError, OutputError
 from dcdr_deploy.run.events import FileConverted
 from dcdr_deploy.run.jobs import FolderPlan, Job, counted, find_pictures, name_outputs, natural
-from dcdr_deploy.run.ledger import Ledger, StopError, entry_of, wanted_of
+from dcdr_deploy.run.ledger import Ledger, entry_of, wanted_of
 from dcdr_deploy.run.manifest import settings_key
 from dcdr_deploy.run.outputs import ConvertOptions
 from dcdr_deploy.run.reports import FolderReport
 from dcdr_deploy.run.runner import Runner
 from dcdr_deploy.run.several import Inputs
+from dcdr_deploy.run.stages import StopError
 from dcdr_deploy.run.video import package
 from dcdr_deploy.run.video.choice import FORMATS, refuse_picture_options, refuse_written_options, settings_of
 from dcdr_deploy.run.video.convert import PreparedVideo

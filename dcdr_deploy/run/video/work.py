@@ -26,7 +26,7 @@ from dcdr_deploy.run.recovery import Recovery
 from dcdr_deploy.run.restore import Found
 from dcdr_deploy.run.restore import begin as begin_restoring
 from dcdr_deploy.run.runner import Runner
-from dcdr_deploy.run.stages import Begun, Pipeline, Stages, pixels_in_flight, workers_for
+from dcdr_deploy.run.stages import Begun, Pipeline, Stages, StopError, pixels_in_flight, workers_for
 from dcdr_deploy.run.video.frames import Picture, Selection
 from dcdr_deploy.run.video.steady_in_turn import Place, Renewed, SteadyingInTurn
 from dcdr_deploy.run.video.turns import OutOfTurn, Turns
@@ -127,14 +127,6 @@ class _Late:
     place: Place | None = None
 
 
-class _StopError(Exception):
-    """Ends a run for a reason; no DcdrError, which the pipeline would take for a failure of one frame."""
-
-    def __init__(self, reason: DcdrError) -> None:
-        super().__init__(str(reason))
-        self.reason = reason
-
-
 class Work(Generic[Made]):
     """One run over what is left of a video.
 
@@ -190,7 +182,7 @@ class Work(Generic[Made]):
         pipeline = Pipeline(stages, limit, workers)
         try:
             pipeline.run(self._numbers())
-        except _StopError as stop:
+        except StopError as stop:
             raise stop.reason from stop
         finally:
             self._stop()
@@ -280,4 +272,4 @@ class Work(Generic[Made]):
 
     @staticmethod
     def _failed(number: int, error: DcdrError) -> None:
-        raise _StopError(error)
+        raise StopError(error)
