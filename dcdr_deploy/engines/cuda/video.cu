@@ -1,8 +1,8 @@
 // Both passes over a whole frame of video: averaged down to what the network sees, and what it found put on, as samples
 // of an HDR video. What happens in between is small and the processor's.
 //
-// A pixel's R'G'B' is a 16-bit code, computed as run/video/yuv.py does it, operation by operation, so that a frame
-// clips at the same places whoever computes it. All curves are tables. Counts of pixels are 64 bits wide.
+// A pixel's R'G'B' is a 16-bit code, off by one at most from that of run/video/yuv.py, and the same on every GPU: nothing
+// of it is left to the compiler to contract. All curves are tables. Counts of pixels are 64 bits wide.
 
 #include <cuda_fp16.h>
 
