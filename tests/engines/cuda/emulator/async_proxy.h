@@ -34,6 +34,7 @@ class Proxy {
 
  public:
   void begin(size_t bytes, unsigned warps) {
+    arrived.clear();
     known.assign(memory(), memory() + bytes / 4);
     words.assign(bytes / 4, {0, 0, 0});
     read.assign(warps, std::vector<uint32_t>(bytes / 4, 0));

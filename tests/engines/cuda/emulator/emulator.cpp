@@ -2,8 +2,9 @@
 // -DENTRIES= the kernels as ENTRY(name), ..., the folder of the real source in -I, and -fno-strict-aliasing, which
 // device compilers imply.
 //
-// Buffers are mapped between pages that cannot be touched, and a launch runs in a child process: a kernel that reads or
-// writes outside its buffers dies there, and emulated_launch says so.
+// Buffers are mapped between pages that cannot be touched: a kernel that reads or writes outside its buffers ends there,
+// and emulated_launch says so. A child process for each launch would do too, but copies the page tables of a test process
+// of gigabytes, which takes longer than most launches.
 #include "cuda_fp16.h"
 
 #include EMULATED
@@ -11,10 +12,11 @@
 #include <csetjmp>
 #include <csignal>
 #include <functional>
+#include <memory>
+#include <pthread.h>
 #include <random>
 #include <string>
 #include <sys/mman.h>
-#include <sys/wait.h>
 #include <ucontext.h>
 #include <unistd.h>
 #include <utility>
@@ -40,8 +42,10 @@ struct Fiber {
 std::vector<Fiber> fibers;
 std::vector<Mail> mails;
 std::vector<Products> products;
-char* complaint = nullptr;  // why a launch was stopped, in memory that its process shares with the caller
-std::vector<char> stacks;
+constexpr size_t COMPLAINT = 256;
+char complaint[COMPLAINT];  // why a launch was stopped
+std::unique_ptr<char[]> stacks;  // not filled with zeros: most of each is never touched
+size_t stacks_held = 0;
 jmp_buf scheduler;
 std::function<void()> kernel;
 uint4* shared = nullptr;
@@ -136,14 +140,41 @@ enum Outcome { DONE = 0, NO_SUCH_KERNEL = 1, OUT_OF_BOUNDS = 2, DIVERGED = 3, FA
 
 constexpr unsigned WARP = 32;
 constexpr bool TRACKED = KERNEL_SM == 90;  // the only one that multiplies by the async proxy
-constexpr size_t COMPLAINT = 256;
 enum Order { FORWARDS, BACKWARDS };  // of threads, warps and blocks; from 2 on warps take turns by a seed
 std::mt19937 chance;
+
+// The launch in progress, which can be left from any fiber.
+sigjmp_buf caller;
+pthread_t launcher;
+
+[[noreturn]] void leave(Outcome outcome) { siglongjmp(caller, 1 + outcome); }
+
+void touched_what_is_not_its_own(int number) {
+  if (pthread_equal(pthread_self(), launcher)) leave(OUT_OF_BOUNDS);
+  signal(number, SIG_DFL);  // another thread's matter: it dies where it was
+}
+
+// Takes the signals of bad addresses for as long as a launch lasts.
+class Watch {
+  struct sigaction before[2];
+  static constexpr int SIGNALS[2] = {SIGSEGV, SIGBUS};
+
+ public:
+  Watch() {
+    launcher = pthread_self();
+    struct sigaction now = {};
+    now.sa_handler = touched_what_is_not_its_own;
+    for (int i = 0; i < 2; ++i) sigaction(SIGNALS[i], &now, &before[i]);
+  }
+  ~Watch() {
+    for (int i = 0; i < 2; ++i) sigaction(SIGNALS[i], &before[i], nullptr);
+  }
+};
 
 void fault(const char* what) {
   snprintf(complaint, COMPLAINT, "%s (%s, block %u, warp %u)", what, KERNELS[launched].name.c_str(), blockIdx.x,
            own_warp());
-  _exit(FAULTY);
+  leave(FAULTY);
 }
 
 // Whether another warp may run now: nothing of what a warp shares with itself is in use.
@@ -225,13 +256,14 @@ struct Guarded {
     mprotect(base + page, usable, PROT_READ | PROT_WRITE);
   }
   void* place(size_t bytes, bool at_end) const { return base + page + (at_end ? usable - bytes : 0); }
+  void give_back() { munmap(base, usable + 2 * page); }
 };
 }  // namespace emulator
 
 using namespace emulator;
 
 
-// A buffer that ends (at_end) or begins exactly at a page that cannot be touched; child processes share it.
+// A buffer that ends (at_end) or begins exactly at a page that cannot be touched.
 extern "C" void* guarded_alloc(size_t bytes, int at_end) { return Guarded(bytes).place(bytes, at_end); }
 
 extern "C" int kernel_index(const char* name) {
@@ -251,31 +283,26 @@ extern "C" const char* emulated_fault() { return complaint; }
 // shows as another result.
 extern "C" int emulated_launch(int index, unsigned grid, unsigned block, size_t shared_bytes, int order, void** values) {
   if (index < 0 || index >= (int)KERNELS.size()) return NO_SUCH_KERNEL;
-  if (!complaint)
-    complaint = (char*)mmap(nullptr, COMPLAINT, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   launched = index;
-  const pid_t child = fork();
-  if (child == 0) {
-    signal(SIGSEGV, SIG_DFL);  // whoever loaded this library may print stacks on a fault
-    signal(SIGBUS, SIG_DFL);
-    const Guarded memory(shared_bytes);
-    shared = (uint4*)memory.place(shared_bytes, true);
-    fibers.resize(block);
-    mails.resize(block);
-    products.resize(block);
-    chance.seed(order);
-    stacks.resize(block * STACK);
-    gridDim.x = grid;
-    blockDim.x = block;
-    kernel = [&] { KERNELS[index].call(values); };
-    for (unsigned i = 0; i < grid; ++i) {
+  fibers.resize(block);
+  mails.resize(block);
+  products.resize(block);
+  chance.seed(order);
+  if (block * STACK > stacks_held) stacks.reset(new char[stacks_held = block * STACK]);
+  gridDim.x = grid;
+  blockDim.x = block;
+  kernel = [=] { KERNELS[index].call(values); };
+  Guarded memory(shared_bytes);
+  shared = (uint4*)memory.place(shared_bytes, true);
+  const Watch watch;
+  volatile int outcome = DONE;
+  if (const int left = sigsetjmp(caller, 1)) outcome = left - 1;
+  else
+    for (unsigned i = 0; i < grid && outcome == DONE; ++i) {
       blockIdx.x = order == BACKWARDS ? grid - 1 - i : i;
       memset(memory.place(shared_bytes, true), 0xff, shared_bytes);  // NaN: nothing is left over from another block
-      if (!run_block(block, shared_bytes, order)) _exit(DIVERGED);
+      if (!run_block(block, shared_bytes, order)) outcome = DIVERGED;
     }
-    _exit(DONE);
-  }
-  int status = 0;
-  waitpid(child, &status, 0);
-  return WIFEXITED(status) ? WEXITSTATUS(status) : OUT_OF_BOUNDS;
+  memory.give_back();
+  return outcome;
 }
