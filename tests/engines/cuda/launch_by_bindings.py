@@ -6,7 +6,6 @@ bindings keep the libcuda that they found first.
 
 from __future__ import annotations
 
-import mmap
 import sys
 
 import numpy as np
@@ -14,20 +13,11 @@ import numpy as np
 from dcdr_deploy.engines.cuda.dcrb_from_maps import FromMapsArguments, FromMapsKernels
 from dcdr_deploy.errors import EngineError
 
-
-def shared(array: np.ndarray) -> np.ndarray:
-    """Copy an array to memory that child processes share: the emulator runs kernels in one."""
-    copy = np.frombuffer(mmap.mmap(-1, array.nbytes), array.dtype).reshape(array.shape)
-    copy[...] = array
-    return copy
-
-
 sm, inputs, result = int(sys.argv[1]), sys.argv[2], sys.argv[3]
 arrays = dict(np.load(inputs))
 count, height, width, _ = arrays["z"].shape
 for name in ("out", "workspace"):
     arrays[name] = np.full_like(arrays["z"], np.nan)
-arrays = {name: shared(array) for name, array in arrays.items()}
 pointers = {name: array.ctypes.data for name, array in arrays.items()}
 strides = (18 * height * width, height * width, 1)
 call = FromMapsArguments(count, height, width, fp16=True, **pointers, offset_strides=strides)
