@@ -20,7 +20,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-import numpy as np  # noqa: E402 - needs the path
+import cv2  # noqa: E402 - needs the path
+import numpy as np  # noqa: E402
 from numpy.typing import NDArray  # noqa: E402
 from text_tables import markdown  # noqa: E402
 
@@ -98,7 +99,7 @@ def rows(passes: FramePasses, size: tuple[int, int], seconds: float) -> list[Row
     def finish_here() -> Sequence[NDArray[np.uint16]]:
         rgb = to_rgb(planes, IN, LUMA, full_range=False)
         linear = SecondPass(rgb, rgb, tables, NEUTRAL, PEAK).from_field(field).linear
-        return from_rgb(delivery.signals(linear, out=linear)[0], OUT)
+        return from_rgb(cv2.split(delivery.signals(linear)[0]), OUT)
 
     pairs: dict[str, tuple[Callable[[], Sequence[NDArray]], Callable[[], Sequence[NDArray]]]] = {
         "average": (lambda: [passes.average(samples, clipping, cells).light], lambda: [average_here()]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 
@@ -36,7 +37,8 @@ class Processor:
         rgb = self._rgb(samples)
         second = SecondPass(rgb, rgb, tables_for(16, NEUTRAL), NEUTRAL, script.PEAK)
         linear = second.from_field(script.field_of(field.shape[:2])).linear
-        luma, *chroma = from_rgb(Delivery(Light(transfer=PQ), script.PEAK).signals(linear)[0], script.OUT)
+        signal, _ = Delivery(Light(transfer=PQ), script.PEAK).signals(linear)
+        luma, *chroma = from_rgb(cv2.split(signal), script.OUT)
         return Finished((luma + np.uint16(self._off), *chroma), np.zeros(1600, np.int64), 0, 0.0, 0.0)
 
 
