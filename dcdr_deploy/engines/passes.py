@@ -8,15 +8,18 @@ roundings.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+if TYPE_CHECKING:
+    from dcdr_deploy.imaging.delivery import Curves
+
 Table = NDArray[np.float32]
 
 STOPS_BINS, LARGEST_STOPS = 1600, 16
-"""Of the histogram of gains: bins, and where it ends."""
+"""Of the histogram of gains: bins, a hundredth of a stop each, and where it ends."""
 
 
 class YuvMatrix(NamedTuple):
@@ -100,25 +103,15 @@ class Signal:
     """How light in units of SDR white becomes samples of an HDR video.
 
     Attributes:
-        factor: from SDR white to the unit of ``matrix``.
-        matrix: (3, 3) to cd/m2 in the primaries wanted.
-        knee: cd/m2 of the largest channel from which light is rolled off.
-        roll: curve of the roll-off, cd/m2 to cd/m2; it and the others are tables of imaging/lookup.py.
-        transfer: curve from light to signal.
-        scene: curve by which light is multiplied before, of its luminance; ``None`` for PQ.
-        luminance: (3,) of the primaries, for ``scene``.
+        factor: from SDR white to network units.
+        curves: from these to R'G'B'.
         samples: (3, 3) from R'G'B' to Y', Cb, Cr, without ``offsets``.
         offsets: (3,) added to them, half a code for rounding included.
         across, down: luma samples for each of chroma, 1 or 2.
     """
 
     factor: float
-    matrix: NDArray[np.float32]
-    knee: float
-    roll: Table
-    transfer: Table
-    scene: Table | None
-    luminance: NDArray[np.float32]
+    curves: Curves
     samples: NDArray[np.float32]
     offsets: NDArray[np.float32]
     across: int

@@ -8,9 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-LARGEST_STOPS = 16.0
-STOPS_BINS = 1600
-"""Bins of the histogram over 0 to :data:`LARGEST_STOPS`: a hundredth of a stop each."""
+from dcdr_deploy.engines.passes import LARGEST_STOPS, STOPS_BINS
 
 LEAST_RECOVERED = 0.05
 """Stops below which nothing came back: as many as are shown as 0.0."""

@@ -207,7 +207,7 @@ class FramesOnDevice:
             more = [np.ascontiguousarray(field, np.float32), _numbers(signal)]
             source, (there, numbers) = self._source(slot, samples, more)
             tables = self._table(clipping.light), self._table(clipping.weight)
-            curves = (self._curve(signal.roll), self._curve(signal.transfer), self._curve(signal.scene))
+            curves = tuple(map(self._curve, (signal.curves.roll, signal.curves.transfer, signal.curves.scene)))
             rest = (*tables, there, height, width, *size, clipping.least, numbers, *curves, *landing.addresses())
             self._kernels.finish(samples, source, (*rest, signal.across, signal.down), blocks, slot.handle)
             y, cb, cr, bins, levels = landing.collect(slot)
@@ -273,7 +273,8 @@ class FramesOnDevice:
 
 def _numbers(signal: Signal) -> NDArray[np.float32]:
     """Return what ``struct Signal`` of ``video.cu`` holds."""
-    parts = (signal.factor, signal.matrix, signal.knee, signal.luminance, signal.samples, signal.offsets)
+    curves = signal.curves
+    parts = (signal.factor, curves.matrix, curves.knee, curves.luminance, signal.samples, signal.offsets)
     return np.concatenate([np.asarray(part, np.float32).reshape(-1) for part in parts])
 
 

@@ -42,18 +42,5 @@ def signal_of(delivery: Delivery, layout: Layout, dials: Dials, peak: float) -> 
         dials: that only change the exposure (``is_neutral``).
         peak: light of a network value of 1, in units of SDR white.
     """
-    curves = delivery.curves
     samples, offsets = encoding_matrix(layout.bits)
-    return Signal(
-        factor=2**dials.exposure / peak,
-        matrix=curves.matrix,
-        knee=curves.knee,
-        roll=curves.roll,
-        transfer=curves.transfer,
-        scene=curves.scene,
-        luminance=curves.luminance,
-        samples=samples,
-        offsets=offsets,
-        across=layout.across,
-        down=layout.down,
-    )
+    return Signal(2**dials.exposure / peak, delivery.curves, samples, offsets, layout.across, layout.down)
