@@ -135,8 +135,10 @@ class Sizing:
         return min(limits)
 
     def _smallest_tile(self) -> int:
-        multiple = self._engine.info.metadata.size_multiple
-        return -(-SMALLEST_TILE // multiple) * multiple
+        """Return the least edge of a tile: this module's, or the engine's where it takes none so small."""
+        info = self._engine.info
+        least, multiple = min(info.smallest_size or (0, 0)), info.metadata.size_multiple
+        return -(-max(SMALLEST_TILE, least) // multiple) * multiple
 
     def shrink(self, plan: TilePlan, batch: int, error: EngineOutOfMemory) -> None:
         """Halve the batch, or else the tile, for the next try.
@@ -150,7 +152,8 @@ class Sizing:
             self._batch_limit = together // 2
             _logger.warning("out of memory with %d tiles of %d x %d; trying %d", batch, height, width, together // 2)
             return
-        edge, smallest = max(height, width), self._smallest_tile()
+        # An edge beyond the limit is one that the engine takes no shorter.
+        edge, smallest = min(max(height, width), self._tile_limit or height + width), self._smallest_tile()
         if edge <= smallest or self._engine.info.fixed_size is not None:
             raise EngineOutOfMemory(
                 f"{self._engine.info.backend} ran out of memory even with one tile of {height} x {width} pixels; "

@@ -215,6 +215,17 @@ def test_a_fixed_model_that_does_not_fit_cannot_be_halved():
         Runner(SmallMemory(10, fixed_size=(96, 128))).run(noise(200, 200))
 
 
+@pytest.mark.parametrize(
+    ("least", "sizes"),
+    [((96, 96), [(96, 96)]), ((32, 128), [(200, 200), (80, 128), (64, 128)])],
+)
+def test_an_engine_that_takes_no_smaller_tiles_is_not_tried_for_ever(least, sizes):
+    engine = SmallMemory(10, multiple=4, smallest_size=least, largest_size=(200, 200))
+    with pytest.raises(EngineOutOfMemory, match="even with one tile of {} x {} pixels".format(*sizes[-1])):
+        Runner(engine, tile=sizes[0][0]).run(noise(200, 200))
+    assert [shape[2:] for shape in engine.calls] == sizes
+
+
 @pytest.mark.parametrize("size", [(200, 210), (5, 3)])
 def test_a_fixed_model_runs_any_frame(size: tuple[int, int]):
     engine = NumpyEngine(fixed_size=(96, 128), overlap=8, max_batch=1)
