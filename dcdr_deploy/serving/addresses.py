@@ -45,7 +45,8 @@ class Address(PurePosixPath):
 
 def address_of(place: str | Path) -> Address:
     """Return an address as it is, and a local path as one, too."""
-    return Address(place) if is_url(place) else Address(Path(place).absolute().as_uri())
+    # Not as_uri, which would write a space as %20: fsspec takes a name as it stands.
+    return Address(place if is_url(place) else f"file://{Path(place).absolute().as_posix()}")
 
 
 def file_system(address: Address) -> tuple[Any, str]:

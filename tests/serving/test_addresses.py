@@ -28,6 +28,13 @@ def test_a_local_path_has_an_address_too(tmp_path, monkeypatch):
     assert address_of("s3://a/b") == Address("s3://a/b")
 
 
+@pytest.mark.parametrize("name", ["my photos", "Fotos für später", "100%25", "a#b"])
+def test_any_name_of_a_local_folder_is_kept(tmp_path, name):
+    (tmp_path / "made").write_bytes(b"new")
+    put(tmp_path / "made", address_of(tmp_path / name) / "a b.exr")
+    assert (tmp_path / name / "a b.exr").read_bytes() == b"new"
+
+
 def test_the_content_counts_where_the_store_tells_of_it():
     same = {"ETag": '"abc"', "size": 3, "LastModified": "monday"}
     assert identity(same) == identity({**same, "LastModified": "tuesday"}) == "abc 3"
