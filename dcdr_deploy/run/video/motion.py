@@ -90,7 +90,7 @@ def block_motion(before: Luma, now: Luma) -> Motion:
 def _pyramid(luma: Luma) -> list[Luma]:
     """Return a picture in halves of its size, the largest of at most :data:`LARGEST_EDGE` pixels first."""
     factor = min(1.0, LARGEST_EDGE / max(luma.shape))
-    size = (round(luma.shape[1] * factor), round(luma.shape[0] * factor))
+    size = (max(round(luma.shape[1] * factor), 1), max(round(luma.shape[0] * factor), 1))
     levels = [luma if factor == 1 else np.asarray(cv2.resize(luma, size, interpolation=cv2.INTER_AREA), np.float32)]
     while len(levels) < MOST_LEVELS and min(levels[-1].shape) >= 2 * LEAST_EDGE:
         halves = levels[-1].shape[1] // 2, levels[-1].shape[0] // 2

@@ -43,6 +43,13 @@ def test_a_picture_larger_than_is_searched_is_followed_too() -> None:
     assert np.abs(np.median(found, axis=(0, 1)) - (-9, 4)).max() < 0.5
 
 
+@pytest.mark.parametrize("size", [(1, 1), (1, 800), (800, 1), (2, 800)])
+def test_a_picture_of_a_row_or_a_column_has_a_motion_too(size) -> None:
+    motion = block_motion(texture(size=size), texture(1, size))
+    assert motion.places.shape == (*size, 2)
+    assert np.isfinite(motion.places).all()
+
+
 def test_white_that_has_clipped_goes_with_what_is_around_it() -> None:
     luma = texture()
     luma[30:60, 40:90] = 1
