@@ -196,6 +196,12 @@ def natural(path: Path) -> list[list[str | int]]:
     ]
 
 
+def is_named_as_file(target: str | os.PathLike[str]) -> bool:
+    """Tell whether an output that is not there has the name of a picture or a video: a slip in place of a folder's."""
+    suffix = os.path.splitext(target)[1].lower()  # noqa: PTH122 - any text is an answer
+    return suffix in {*OUTPUT_SUFFIXES, *SUFFIXES, *VIDEO_SUFFIXES} and not os.path.lexists(target)
+
+
 def _check_folders(source: Path, target: Path, suffix: str) -> None:
     refuse_no_path(source, InputError)
     refuse_no_path(target, OutputError)
@@ -203,10 +209,9 @@ def _check_folders(source: Path, target: Path, suffix: str) -> None:
     if not os.path.isdir(source):  # noqa: PTH112
         found = os.path.exists(source)  # noqa: PTH110
         raise InputError(f"{source}: " + ("is no folder" if found else "no such folder; check the path"))
-    exists = os.path.exists(target)  # noqa: PTH110
-    if exists and not os.path.isdir(target):  # noqa: PTH112
+    if os.path.exists(target) and not os.path.isdir(target):  # noqa: PTH110, PTH112
         raise InputError(f"{target}: is a file, but {source} is a folder; name a folder to write into")
-    if not exists and target.suffix.lower() in OUTPUT_SUFFIXES:
+    if is_named_as_file(target):
         raise InputError(f"{target}: is the name of a file, but {source} is a folder; name a folder to write into")
     if suffix in SUFFIXES and os.path.realpath(source) == os.path.realpath(target):
         raise InputError(f"{target}: {suffix} outputs would become inputs of the next run; name another folder")

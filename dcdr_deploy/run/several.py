@@ -16,7 +16,6 @@ from pathlib import Path
 
 from dcdr_deploy.errors import InputError, OutputError
 from dcdr_deploy.imaging.formats import SIGNATURE_BYTES, SUFFIXES, name_of
-from dcdr_deploy.imaging.write import OUTPUT_SUFFIXES
 from dcdr_deploy.run import sequence
 from dcdr_deploy.run.jobs import (
     FolderPlan,
@@ -27,6 +26,7 @@ from dcdr_deploy.run.jobs import (
     counted,
     find_pictures,
     instead_of,
+    is_named_as_file,
     natural,
 )
 from dcdr_deploy.run.outputs import ConvertOptions, check_place, output_path, written_for
@@ -193,11 +193,9 @@ def _folder(inputs: Inputs, target: str, pattern: sequence.Sequence | None) -> P
                 f"{target}: has a number to fill in, so that the input must be one sequence, such as shot.%04d.png"
             )
         return pattern.folder
-    exists = os.path.lexists(target)
-    like_a_file = not target.endswith((os.sep, "/")) and Path(target).suffix.lower() in {*OUTPUT_SUFFIXES, *SUFFIXES}
-    if exists and not os.path.isdir(target):  # noqa: PTH112
+    if os.path.lexists(target) and not os.path.isdir(target):  # noqa: PTH112
         raise InputError(f"{target}: is a file, but several inputs need a folder to write into as the last name")
-    if not exists and like_a_file:
+    if is_named_as_file(target):
         numbers = " or a name with a number, such as out.%04d.exr" if inputs.sequences else ""
         raise InputError(
             f"{target}: is the name of a file, but several inputs need a folder{numbers} to write into as the last name"

@@ -182,6 +182,7 @@ def test_pictures_further_down_are_hinted_at(photos, runner, tmp_path):
         ("photos/frame2.png", "hdr", "is no folder"),
         ("photos", "photos/frame2.png", "is a file, but"),
         ("photos", "out.exr", "is the name of a file, but"),
+        ("photos", "out.mkv", "is the name of a file, but"),
     ],
 )
 def test_folders_that_are_none_are_errors(tmp_path, photos, runner, source, target, sentence):

@@ -123,7 +123,7 @@ def test_names_that_collide_are_refused_with_both_inputs(files: tuple[str, ...],
         outputs(*arguments)
 
 
-@pytest.mark.parametrize("target", ["out.exr", "new.jpg", "there.txt"])
+@pytest.mark.parametrize("target", ["out.exr", "new.jpg", "new.mkv", "there.txt"])
 def test_several_inputs_need_a_folder(target: str) -> None:
     make("a.jpg", "b.jpg", "there.txt")
     with pytest.raises(InputError, match=f"{target}: .*several inputs need a folder"):

@@ -10,7 +10,16 @@ from pathlib import Path
 
 from dcdr_deploy.errors import DcdrError, InputError, OutputError
 from dcdr_deploy.run.events import FileConverted
-from dcdr_deploy.run.jobs import FolderPlan, Job, counted, find_pictures, name_outputs, natural
+from dcdr_deploy.run.jobs import (
+    FolderPlan,
+    Job,
+    check_overwriting,
+    counted,
+    find_pictures,
+    is_named_as_file,
+    name_outputs,
+    natural,
+)
 from dcdr_deploy.run.ledger import Ledger, entry_of, wanted_of
 from dcdr_deploy.run.manifest import settings_key
 from dcdr_deploy.run.outputs import ConvertOptions
@@ -53,14 +62,16 @@ def plan_videos(
         recursive: go into the folders' sub-folders.
 
     Raises:
-        InputError: there are no videos, the output is a file, would replace an input, or two would have one name; or
-            something is asked for that videos do not have.
+        InputError: there are no videos, or numbered pictures among them; the output is a file, would replace an input,
+            or two would have one name; or something is asked for that videos do not have.
         OutputError: an address.
         MissingDependency: PyAV is not installed, which each of them needs.
     """
     refuse_no_path(target, OutputError)
-    if os.path.isfile(target):  # noqa: PTH113 - as in jobs.py
-        raise InputError(f"{target}: is a file; name a folder to write several videos into")
+    if os.path.isfile(target) or is_named_as_file(target):  # noqa: PTH113 - as in jobs.py
+        raise InputError(f"{target}: is a file, or the name of one; name a folder to write several videos into")
+    if inputs.sequences:
+        raise InputError(f"{inputs.sequences[0].text}: numbered pictures are not made a video; choose a picture format")
     suffix = f".{form or FORMATS[0]}"
     refuse_picture_options(target, options)
     refuse_written_options(target, options)
@@ -76,11 +87,9 @@ def plan_videos(
     package.load()
     names = name_outputs([name for _, name in pairs], suffix, previews=False)
     jobs = [Job(source, target / name, name.as_posix()) for (source, _), name in zip(pairs, names, strict=True)]
-    sources = {os.path.realpath(job.source) for job in jobs}
+    check_overwriting(jobs, preview=False)
     outputs = Counter(job.name.casefold() for job in jobs)
     for job in jobs:
-        if os.path.realpath(job.output) in sources:
-            raise InputError(f"{job.output}: is an input and would be overwritten; name another output folder")
         if outputs[job.name.casefold()] > 1:
             raise InputError(f"{job.output}: would be written twice; convert {job.source} apart from the others")
     notes = list(inputs.notes)

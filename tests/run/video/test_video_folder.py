@@ -13,6 +13,7 @@ from videos import Clip, read_clip, write_clip
 from dcdr_deploy.errors import InputError, MissingDependency, OutputError
 from dcdr_deploy.run.events import FileConverted, FileFailed, FilesFound
 from dcdr_deploy.run.outputs import ConvertOptions
+from dcdr_deploy.run.sequence import parse
 from dcdr_deploy.run.several import Inputs
 from dcdr_deploy.run.video import package
 from dcdr_deploy.run.video.choice import prepare
@@ -99,11 +100,16 @@ def test_what_cannot_be_is_refused(films, tmp_path, make_picture):
         planned(empty, tmp_path / "hdr")
     with pytest.raises(InputError, match="is an input and would be overwritten"):
         planned(films, films, "mkv")
-    with pytest.raises(InputError, match="is a file; name a folder"):
-        planned(films, films / "notes.txt")
+    for target in (films / "notes.txt", tmp_path / "new.mkv", tmp_path / "new.exr"):
+        with pytest.raises(InputError, match="is a file, or the name of one; name a folder"):
+            planned(films, target)
     twin = write_clip(tmp_path / "a2.mp4", Clip(frames=1))
     with pytest.raises(InputError, match="would be written twice"):
         planned(films, tmp_path / "hdr", files=[twin], recursive=False)
+    shots = [parse(str(tmp_path / "shot.%04d.png"))]
+    for inputs in (Inputs(sequences=shots), Inputs([films / "a2.mp4"], sequences=shots)):
+        with pytest.raises(InputError, match=r"shot\.%04d\.png: numbered pictures are not made a video"):
+            plan_videos(inputs, tmp_path / "hdr", FAST, ConvertOptions(), "mkv", recursive=False)
     with pytest.raises(InputError, match="`preview` is for pictures"):
         planned(films, tmp_path / "hdr", options=ConvertOptions(preview=True))
 
