@@ -51,7 +51,7 @@ def convert_folder(
 
     Raises:
         InputError: the folder holds no pictures, or input and output do not go together.
-        OutputError: the output folder cannot be written, at the start or for several files in a row.
+        OutputError: the output folder cannot be written, at the start or for several files in a row, or is gone.
         EngineError: the backend fails for several files in a row.
     """
     plan = plan_folder(Path(source), Path(target), options, recursive=recursive)
@@ -102,7 +102,7 @@ class _FolderRun:
             self._pipeline.run(waiting)
         except StopError as stop:
             raise stop.reason from stop
-        return self._ledger.report()
+        return self._ledger.finish()
 
     def _decode(self, job: Job) -> tuple[Wanted | None, Decoded]:
         # Before reading: a change in the meantime makes the next run convert it again.
@@ -131,6 +131,7 @@ class _FolderRun:
 
     def _encode(self, job: Job, late: tuple[Wanted | None, Inferred]) -> FileReport:
         wanted, inferred = late
+        self._ledger.require_folder()
         report = encode(inferred, job.output, self._options, gain_map_path(self._options, job.name))
         self._ledger.enter(entry_of(wanted, job, self._options))
         return report

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -17,11 +17,11 @@ from dcdr_deploy.errors import DcdrError, EngineError, EngineOutOfMemory, InputE
 from dcdr_deploy.run.events import FileConverted, FileFailed, FilesFound
 from dcdr_deploy.run.jobs import Job
 from dcdr_deploy.run.manifest import Entry, Manifest, Wanted, describe, settings_key, size_of_file
-from dcdr_deploy.run.outputs import ConvertOptions, gain_map_path, preview_path
+from dcdr_deploy.run.outputs import ConvertOptions, gain_map_path, preview_path, written_of
 from dcdr_deploy.run.reports import Failure, FileReport, FolderReport
 from dcdr_deploy.run.stages import StopError
 from dcdr_deploy.run.video.reports import VideoReport
-from dcdr_deploy.system.files import open_to_append, refuse_pipe
+from dcdr_deploy.system.files import missing, open_to_append, refuse_pipe
 from dcdr_deploy.system.progress import Event, Listener
 
 FAILURES_NAME = "failures.jsonl"
@@ -78,6 +78,10 @@ class Store:
         """Bytes of an output, ``None`` where there is none."""
         return size_of_file(path)
 
+    def missing(self, paths: Iterable[Path]) -> list[Path]:
+        """Those of the files written that are not there any more."""
+        return missing(paths)
+
 
 class Ledger:
     """The books of one run. Called on one thread, but for :meth:`enter`.
@@ -121,15 +125,19 @@ class Ledger:
         self._files: list[FileReport | VideoReport] = []
         self._converted = 0
         self._failures: list[Failure] = []
+        self._jobs: tuple[Job, ...] = ()
+        self._failed: set[str] = set()
         self._engine_failures = self._write_failures = 0  # in a row
 
     def begin(self, jobs: Sequence[Job], *, overwrite: bool) -> list[Job]:
-        """Begin the list of failures anew, and return the jobs that are to be done.
+        """Make the output folder, begin the list of failures anew, and return the jobs that are to be done.
 
         Raises:
-            OutputError: the old list cannot be removed.
+            OutputError: the folder or its manifest cannot be made, or the old list not be removed.
         """
         self._started = time.perf_counter()
+        self._manifest.begin()
+        self._jobs = tuple(jobs)
         self._forget_failures()
         unchanged = [] if overwrite else [job for job in jobs if self._is_unchanged(job)]
         done = {job.name for job in unchanged}
@@ -152,11 +160,19 @@ class Ledger:
             return False
         return self._manifest.holds(wanted, job.output, preview_path(job.output), self._store.size)
 
+    def require_folder(self) -> None:
+        """Refuse to write into an output folder that is not there any more, or is another one; from any thread.
+
+        Raises:
+            OutputError: so it is.
+        """
+        self._manifest.require_folder()
+
     def enter(self, entry: Entry | None) -> None:
         """Write a finished output down; from any thread.
 
         Raises:
-            OutputError: the manifest cannot be written.
+            OutputError: the manifest cannot be written, or is gone.
         """
         if entry is not None:
             self._manifest.add(entry)
@@ -177,12 +193,14 @@ class Ledger:
         """Record a failure of one file.
 
         Raises:
-            StopError: it is the last of several that the next files would meet too, or the list cannot be written.
+            StopError: it is the last of several that the next files would meet too, the output folder is gone, or the
+                list cannot be written.
         """
-        failure = Failure.of(job.source, error)
-        self._failures.append(failure)
-        self._listener(FileFailed(failure=failure))
-        self._write_failure(failure)
+        try:
+            self.require_folder()
+        except OutputError as gone:
+            raise StopError(gone) from error
+        self._record(job, error)
         if isinstance(error, OutputError):
             self._write_failures += 1
         elif isinstance(error, EngineError) and not isinstance(error, _OF_ONE_PICTURE):
@@ -190,10 +208,40 @@ class Ledger:
         if max(self._write_failures, self._engine_failures) >= FAILURES_IN_A_ROW:
             raise StopError(type(error)(f"stopped after {FAILURES_IN_A_ROW} failures in a row: {error}"))
 
-    def report(self) -> FolderReport:
-        """Return what the run did so far."""
+    def _record(self, job: Job, error: DcdrError) -> None:
+        failure = Failure.of(job.source, error)
+        self._failed.add(job.name)
+        self._failures.append(failure)
+        self._listener(FileFailed(failure=failure))
+        self._write_failure(failure)
+
+    def finish(self) -> FolderReport:
+        """Return what the run did. A file that was written and is gone again has failed.
+
+        Raises:
+            OutputError: the output folder is gone, or the list of failures cannot be written.
+        """
+        self.require_folder()
+        written = {
+            path: job
+            for job in self._jobs
+            if job.name not in self._failed
+            for path in written_of(job.output, self._options, job.name)
+        }
+        unchanged = frozenset(self._unchanged)
+        for path in self._store.missing(written):
+            job = written[path]
+            if job.name in self._failed:
+                continue  # a preview and its picture
+            self._converted -= job.output not in unchanged
+            try:
+                self._record(job, OutputError(f"{path}: is gone since it was written; run the same command again"))
+            except StopError as stop:
+                raise stop.reason from stop
+        lost = {job.output for job in self._jobs if job.name in self._failed}
+        self._unchanged = tuple(path for path in self._unchanged if path not in lost)
         return FolderReport(
-            files=tuple(self._files),
+            files=tuple(report for report in self._files if report.output not in lost),
             unchanged=self._unchanged,
             failures=tuple(self._failures),
             failures_file=self._failures_file if self._failures else None,
@@ -211,7 +259,6 @@ class Ledger:
 
     def _write_failure(self, failure: Failure) -> None:
         try:
-            self._failures_file.parent.mkdir(parents=True, exist_ok=True)
             with open_to_append(self._failures_file) as stream:
                 stream.write(json.dumps(failure.as_dict()) + "\n")
         except OSError as error:

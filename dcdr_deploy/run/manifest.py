@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -18,7 +19,7 @@ from typing import Any
 from dcdr_deploy._version import __version__
 from dcdr_deploy.engines.base import EngineInfo
 from dcdr_deploy.errors import OutputError
-from dcdr_deploy.system.files import atomic_path, file_sha256, open_to_append
+from dcdr_deploy.system.files import atomic_path, file_sha256, make_folder, open_to_append, vanished
 
 MANIFEST_NAME = ".dcdr-manifest.jsonl"
 
@@ -149,21 +150,44 @@ class Manifest:
             return known.input if Path(known.input).is_file() else ""
         return ""
 
+    def begin(self) -> None:
+        """Make folder and file. By the file the folder is known again until the run ends.
+
+        Raises:
+            OutputError: they cannot be made.
+        """
+        make_folder(self._path.parent)
+        self._append("", make=True)
+
+    def require_folder(self) -> None:
+        """Refuse to go on in a folder that is not the one of :meth:`begin`.
+
+        Raises:
+            OutputError: it was deleted, moved or unmounted.
+        """
+        if not os.path.lexists(self._path):
+            raise vanished(self._path.parent)
+
     def add(self, entry: Entry) -> None:
         """Record a finished output, in the file too.
 
         Raises:
-            OutputError: the file cannot be written.
+            OutputError: the file cannot be written, or is gone.
         """
         with self._lock:
             self._entries[entry.output] = entry
-            try:
-                with open_to_append(self._path) as stream:
-                    stream.write(_line(entry))
-            except OSError as error:
-                raise OutputError(
-                    f"{self._path}: cannot be written: {error.strerror or error}; mend its permissions or free space"
-                ) from error
+            self._append(_line(entry))
+
+    def _append(self, line: str, *, make: bool = False) -> None:
+        try:
+            with open_to_append(self._path, make=make) as stream:
+                stream.write(line)
+        except FileNotFoundError as error:
+            raise vanished(self._path.parent) from error
+        except OSError as error:
+            raise OutputError(
+                f"{self._path}: cannot be written: {error.strerror or error}; mend its permissions or free space"
+            ) from error
 
     def _load(self) -> dict[str, Entry]:
         try:

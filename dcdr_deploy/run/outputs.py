@@ -98,6 +98,12 @@ def written_for(output: Path, *, previews: bool) -> tuple[Path, ...]:
     return (output, preview_path(output)) if previews else (output,)
 
 
+def written_of(output: Path, options: ConvertOptions, name: str) -> tuple[Path, ...]:
+    """Return all files that a folder run writes for an output; ``name`` as of :func:`gain_map_path`."""
+    gain_map = gain_map_path(options, name)
+    return (*written_for(output, previews=options.preview), *(() if gain_map is None else (gain_map,)))
+
+
 def gain_map_path(options: ConvertOptions, name: str) -> Path | None:
     """Return where the gain map of an output of a folder run lies, ``None`` if none was asked for.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -29,7 +30,7 @@ from dcdr_deploy.run.restore import Found, Restored
 from dcdr_deploy.run.restore import begin as begin_restoring
 from dcdr_deploy.run.runner import Runner
 from dcdr_deploy.run.wrap import restore_panorama
-from dcdr_deploy.system.files import refuse_pipe
+from dcdr_deploy.system.files import refuse_pipe, vanished
 from dcdr_deploy.system.progress import Listener, silent
 
 
@@ -210,6 +211,9 @@ def encode(
         cut = cut_note(*held.cut_off())
     except MemoryError as error:
         raise OutputError(f"{output}: there is no memory to encode it; close other programs") from error
+    for path in (output, gain_map, preview):
+        if path is not None and not os.path.lexists(path):
+            raise vanished(path.parent)
     stages = {
         **inferred.stages,
         "infer": inferred.stages["infer"] + put_on,

@@ -117,7 +117,7 @@ def convert_over_cluster(
                     run.convert(waiting)
             finally:
                 _remove_what_the_dead_left(crew.lost, sent.gain_map)
-            report = ledger.report()
+            report = ledger.finish()
     if isinstance(target, Address) and report.failures:
         report = replace(report, failures_file=cast("Path", target / FAILURES_NAME))
     return report

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -86,6 +86,10 @@ class AddressStore(Store):
         """Bytes of an output."""
         info = self._outputs.get(cast("Address", path))
         return None if info is None else int(info["size"])
+
+    def missing(self, paths: Iterable[Path]) -> list[Path]:
+        """None: each was put by itself, and its store said that it is there."""
+        return []
 
 
 def _wanted(job: Job, info: Mapping[str, Any], settings: str, options: ConvertOptions) -> Wanted:

@@ -8,7 +8,7 @@ import os
 import re
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, NoReturn
@@ -102,6 +102,31 @@ def make_folder(folder: Path) -> None:
         raise OutputError(f"{folder}: cannot be made ({error.strerror}); choose another place") from error
 
 
+def vanished(folder: Path) -> OutputError:
+    """Return the error for a folder that was written to and is not there any more, or is another one."""
+    return OutputError(
+        f"{folder}: was deleted, moved or unmounted during the run, with what had been written there; put it back, or "
+        "run the same command again"
+    )
+
+
+def missing(paths: Iterable[Path]) -> list[Path]:
+    """The paths at which no file is.
+
+    Folders are listed: over a network, a system may remember for a while that a file was not there.
+    """
+    by_folder: dict[Path, list[Path]] = {}
+    for path in paths:
+        by_folder.setdefault(path.parent, []).append(path)
+    found = []
+    for folder, wanted in by_folder.items():
+        names: set[str] = set()
+        with suppress(OSError):
+            names.update(os.listdir(folder))  # noqa: PTH208 - names alone, of maybe 100,000
+        found += [path for path in wanted if path.name not in names and not os.path.lexists(path)]
+    return found
+
+
 @contextmanager
 def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
     """Give the path of an empty file beside ``target``; rename it to ``target`` when the block ends well.
@@ -112,7 +137,7 @@ def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
 
     Raises:
         OutputError: an ``OSError`` in the block, while creating folders or while renaming (no permission, disk full,
-            a folder in the target's place), or no path; one line that names the target.
+            a folder in the target's place, a folder that vanishes), or no path; one line that names the target.
     """
     refuse_no_path(target, OutputError)
     target = Path(target)
@@ -128,6 +153,8 @@ def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
         temporary.replace(target)
         flush_folder(target.parent)
     except OSError as error:
+        if temporary is not None and not target.parent.exists():
+            raise vanished(target.parent) from error
         reason = str(error.strerror or error).rstrip(".")  # libraries end their sentences
         raise OutputError(f"{target}: cannot be written: {reason}; choose another place or free some space") from error
     finally:
@@ -136,13 +163,17 @@ def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
                 temporary.unlink(missing_ok=True)
 
 
-def open_to_append(path: Path) -> IO[str]:
-    """Open a list of lines to add to, made if need be; never through a link, which may point at anything.
+def open_to_append(path: Path, *, make: bool = True) -> IO[str]:
+    """Open a list of lines to add to; never through a link, which may point at anything.
+
+    Args:
+        path: of the list.
+        make: make it if need be.
 
     Raises:
-        OSError: it cannot be opened, or is a link.
+        OSError: it cannot be opened, or is a link; FileNotFoundError if it is not there and not to be made.
     """
-    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
+    flags = os.O_WRONLY | os.O_APPEND | (os.O_CREAT if make else 0) | getattr(os, "O_NOFOLLOW", 0)
     return os.fdopen(os.open(path, flags, 0o666), "a", encoding="utf-8")
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dcdr_deploy.errors import OutputError
-from dcdr_deploy.system.files import atomic_path
+from dcdr_deploy.system.files import atomic_path, vanished
 
 
 class MetricsFile:
@@ -33,6 +33,7 @@ class MetricsFile:
                 path.unlink()
         except OSError as error:
             raise self._unwritable(error) from error
+        self._there = bool(kept)
         if 0 < len(kept) < len(lines):
             with atomic_path(path) as temporary:
                 temporary.write_bytes(b"".join(kept))
@@ -41,11 +42,14 @@ class MetricsFile:
         """Add a line.
 
         Raises:
-            OutputError: it cannot be written.
+            OutputError: it cannot be written, or is gone.
         """
+        if self._there and not self.path.exists():
+            raise vanished(self.path.parent)
         try:
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(values) + "\n")
+            self._there = True
         except OSError as error:
             raise self._unwritable(error) from error
 

@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import os
+import shutil
 
 import pytest
 
@@ -148,3 +149,13 @@ def test_the_cache_is_in_the_home_folder_unless_an_absolute_path_says_where(tmp_
     assert files.cache_folder() == tmp_path / ".cache" / "dcdr-deploy"
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "there"))
     assert files.cache_folder() == tmp_path / "there" / "dcdr-deploy"
+
+
+def test_a_folder_that_vanishes_while_a_file_is_written_is_named(tmp_path):
+    def lost():
+        with atomic_path(tmp_path / "new" / "out.exr") as temporary:
+            temporary.write_bytes(b"whole")
+            shutil.rmtree(tmp_path / "new")
+
+    with pytest.raises(OutputError, match="new: was deleted, moved or unmounted during the run"):
+        lost()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -314,6 +315,18 @@ def test_a_full_disk_is_an_error_of_one_line_and_the_checkpoint_before_stays(rec
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert (tmp_path / "last.pth").read_bytes() == before
     assert [path.name for path in sorted(tmp_path.iterdir())] == ["last.pth", "metrics.jsonl"]
+
+
+@pytest.mark.parametrize("step", [3, 4])
+def test_a_run_whose_folder_is_deleted_ends_with_an_error(recipe: Recipe, tmp_path: Path, step: int) -> None:
+    """Before and after a checkpoint makes the folder anew."""
+
+    def delete(event: Event) -> None:
+        if event.done == step:
+            shutil.rmtree(tmp_path / "run")
+
+    with pytest.raises(OutputError, match="run: was deleted, moved or unmounted during the run"):
+        run(create_state(recipe, 8.0, CPU), tmp_path / "run", listener=delete)
 
 
 @pytest.mark.parametrize("torn", [b"", b'{"step": 8, "seco'])

@@ -139,7 +139,7 @@ def convert_videos(
         listener: told of progress.
 
     Raises:
-        OutputError: the output folder cannot be written, at the start or for several files in a row.
+        OutputError: the output folder cannot be written, at the start or for several files in a row, or is gone.
         EngineError: the backend fails for several files in a row.
     """
     settings = settings_of(video, options)
@@ -150,7 +150,7 @@ def convert_videos(
         return PreparedVideo(job.source, job.output, settings).convert(runner, listener)
 
     convert_by(convert, ledger.begin(jobs, overwrite=overwrite), ledger, options, listener)
-    return ledger.report()
+    return ledger.finish()
 
 
 def convert_by(
@@ -181,6 +181,7 @@ def convert_by(
         for job in jobs:
             wanted = wanted_of(job, ledger.settings, options)
             try:
+                ledger.require_folder()
                 report = convert(job, heard)
                 ledger.enter(entry_of(wanted, job, options))
                 ledger.engine_works()

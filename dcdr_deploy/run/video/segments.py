@@ -23,7 +23,7 @@ from dcdr_deploy.errors import OutputError
 from dcdr_deploy.run.video.frames import BEGINNING, Reached
 from dcdr_deploy.run.video.source import Seen
 from dcdr_deploy.run.video.sums import Sums
-from dcdr_deploy.system.files import atomic_path
+from dcdr_deploy.system.files import atomic_path, vanished
 from dcdr_deploy.system.locks import IsLocked, locked
 from dcdr_deploy.system.temporary import flush_to_disk
 
@@ -210,7 +210,8 @@ def opened(target: Path, key: str) -> Iterator[Workplace]:
             with locked(folder / _LOCK_FILE):
                 place = Workplace(folder, key, _whole_segments(folder, key))
                 try:
-                    yield place
+                    with _faults_told(target):  # the folder may be removed below
+                        yield place
                 finally:
                     place.look_again()
                     if not place.whole:  # nothing to go on from
@@ -238,6 +239,8 @@ def _faults_told(target: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        if not parts_of(target).exists():
+            raise vanished(parts_of(target)) from error
         raise OutputError(
             f"{target}: cannot be written: {error.strerror or error}; free some space, or mend what is wrong, and run "
             f"the same command again: it goes on from {parts_of(target)}"

@@ -36,7 +36,7 @@ from dcdr_deploy.run.video.reports import VideoReport
 from dcdr_deploy.run.video.source import Seen
 from dcdr_deploy.run.video.sums import Sums
 from dcdr_deploy.run.video.work import Work
-from dcdr_deploy.system.files import atomic_path, open_to_append
+from dcdr_deploy.system.files import atomic_path, open_to_append, vanished
 from dcdr_deploy.system.locks import IsLocked, locked
 from dcdr_deploy.system.progress import Listener, silent
 
@@ -73,7 +73,11 @@ class _Still:
 
 
 class StillSink:
-    """Writes pictures of one sequence; a sink of work.py."""
+    """Writes pictures of one sequence; a sink of work.py.
+
+    Attributes:
+        written: pictures on the list.
+    """
 
     def __init__(
         self,
@@ -95,6 +99,7 @@ class StillSink:
             write: compression, depth, light.
         """
         peak = info.metadata.peak
+        self.written = done
         self._pattern = pattern
         self._done = done
         self._journal = journal
@@ -112,7 +117,12 @@ class StillSink:
         return end
 
     def make(self, picture: Picture, linear: NDArray[np.float32]) -> _Still:
-        """Write a picture."""
+        """Write a picture.
+
+        Raises:
+            OutputError: it cannot be written, or the folder is gone.
+        """
+        self._require_folder()
         path = self._path(picture)
         write_image(path, linear, metadata=self._metadata, **self._given)
         _, cut = self._held(path, linear).cut_off()
@@ -127,9 +137,19 @@ class StillSink:
         sums = Sums.of(picture, recovery, None, repeated=repeated, cut=made.cut)
         self._journal.write(_Line(picture.stamp, path.stat().st_size, picture.seen, sums).as_text())
         self._journal.flush()
+        self.written += 1
 
     def finish(self) -> None:
-        """Nothing is held back."""
+        """Nothing is held back.
+
+        Raises:
+            OutputError: the folder is gone.
+        """
+        self._require_folder()
+
+    def _require_folder(self) -> None:
+        if not os.path.lexists(_journal_path(self._pattern)):
+            raise vanished(self._pattern.folder)
 
     def _held(self, path: Path, linear: NDArray[np.float32]) -> StoredLight:
         return stored_light(path, linear, **self._given)
@@ -186,6 +206,9 @@ class PreparedStills(Prepared):
             work = Work(selection, self.restoring(runner), sink, self.counting(listener, len(before)))
             work.run()
             lines = _lines(_journal_path(self._pattern), self._pattern)
+            if len(lines) < sink.written:
+                gone = self._pattern.path(FIRST + len(lines))
+                raise OutputError(f"{gone}: is gone since it was written; run the same command again")
             if not lines:
                 _journal_path(self._pattern).unlink()
                 raise self.empty()
@@ -244,7 +267,7 @@ def _journal(
         kept: returns which of the lines a run goes on from; the others are taken off the list.
 
     Raises:
-        OutputError: another run is at it, or it cannot be written.
+        OutputError: another run is at it, it cannot be written, or it is gone.
     """
     path = _journal_path(pattern)
     try:
@@ -254,7 +277,12 @@ def _journal(
             with atomic_path(path) as temporary:
                 temporary.write_text("".join([json.dumps(head) + "\n", *(line.as_text() for line in lines)]))
             with open_to_append(path) as stream:
-                yield stream, lines
+                try:
+                    yield stream, lines
+                except (OSError, OutputError) as error:
+                    if not os.path.lexists(path):
+                        raise vanished(pattern.folder) from error
+                    raise
     except IsLocked as error:
         raise OutputError(f"{pattern.text}: another run is at it; wait for its end, or name other files") from error
     except OSError as error:

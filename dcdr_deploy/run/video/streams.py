@@ -14,7 +14,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from dcdr_deploy.errors import OutputError
+from dcdr_deploy.errors import InputError, OutputError
 from dcdr_deploy.run.video import texts
 from dcdr_deploy.run.video.decoding import packets_of
 from dcdr_deploy.run.video.package import address, load
@@ -67,8 +67,14 @@ class Companions:
         Args:
             path: the file.
             muxer: FFmpeg's name of the output's format.
+
+        Raises:
+            InputError: it is gone.
         """
-        self._container = load().open(address(path), metadata_errors="replace")
+        try:
+            self._container = load().open(address(path), metadata_errors="replace")
+        except FileNotFoundError as error:
+            raise InputError(f"{path}: was deleted, moved or unmounted during the run; put it back") from error
         self._muxer = muxer
         self._copies: dict[int, _Copy] = {}
         self._reached: dict[int, Fraction] = {}
