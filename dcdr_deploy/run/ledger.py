@@ -63,7 +63,8 @@ def entry_of(wanted: Wanted | None, job: Job, options: ConvertOptions) -> Entry 
     """Return the line on a job that is finished, ``None`` where its files are gone again: the next run makes them."""
     if wanted is not None:
         with suppress(OSError):
-            return wanted.done(job.output, preview_path(job.output) if options.preview else None)
+            preview = preview_path(job.output) if options.preview else None
+            return wanted.done(job.output, preview, gain_map_path(options, job.name))
     return None
 
 
@@ -156,9 +157,7 @@ class Ledger:
         if other:
             self._listener(Event(note=f"{job.output}: was made of {other}; {job.source} replaces it"))
         gain_map = gain_map_path(self._options, job.name)
-        if gain_map is not None and not (gain_map.is_file() and gain_map.stat().st_size):
-            return False
-        return self._manifest.holds(wanted, job.output, preview_path(job.output), self._store.size)
+        return self._manifest.holds(wanted, job.output, preview_path(job.output), gain_map, self._store.size)
 
     def require_folder(self) -> None:
         """Refuse to write into an output folder that is not there any more, or is another one; from any thread.

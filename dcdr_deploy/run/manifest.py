@@ -35,6 +35,7 @@ class Entry:
         settings: :func:`settings_key` of the run.
         size: bytes of the output as it was written.
         preview_size: bytes of the preview beside it; 0 where none was written.
+        gain_map_size: bytes of its gain map; 0 where none was written.
     """
 
     output: str
@@ -43,6 +44,7 @@ class Entry:
     settings: str
     size: int
     preview_size: int
+    gain_map_size: int = 0
 
 
 @dataclass(frozen=True)
@@ -63,14 +65,14 @@ class Wanted:
     settings: str
     preview: bool
 
-    def done(self, path: Path, preview: Path | None) -> Entry:
+    def done(self, path: Path, preview: Path | None, gain_map: Path | None) -> Entry:
         """The entry once the files are there.
 
         Raises:
             OSError: one of them is not.
         """
-        preview_size = preview.stat().st_size if preview is not None else 0
-        return Entry(self.output, self.input, self.sha256, self.settings, path.stat().st_size, preview_size)
+        sizes = (0 if each is None else each.stat().st_size for each in (path, preview, gain_map))
+        return Entry(self.output, self.input, self.sha256, self.settings, *sizes)
 
 
 def describe(output: str, source: Path, settings: str, preview: bool) -> Wanted:
@@ -128,16 +130,29 @@ class Manifest:
         return known is not None and size is not None and size < known.size
 
     def holds(
-        self, wanted: Wanted, path: Path, preview: Path, size_of: Callable[[Path], int | None] = size_of_file
+        self,
+        wanted: Wanted,
+        path: Path,
+        preview: Path,
+        gain_map: Path | None,
+        size_of: Callable[[Path], int | None] = size_of_file,
     ) -> bool:
         """Tell whether an output was made from this content with these settings and lies there as it was written.
 
-        A preview more than is wanted does no harm. ``size_of`` gives a file's bytes, ``None`` where there is none.
+        So do its preview and its gain map, where they are wanted; one more than that does no harm.
+
+        Args:
+            wanted: the output.
+            path, preview: where they lie.
+            gain_map: likewise; ``None`` where none is wanted.
+            size_of: gives a file's bytes, ``None`` where there is none.
         """
         known = self._entries.get(wanted.output)
         if known is None or (known.sha256, known.settings) != (wanted.sha256, wanted.settings):
             return False
         if wanted.preview and not (known.preview_size and size_of(preview) == known.preview_size):
+            return False
+        if gain_map is not None and not (known.gain_map_size and size_of(gain_map) == known.gain_map_size):
             return False
         return size_of(path) == known.size
 
@@ -218,6 +233,6 @@ def _parse(line: str) -> Entry | None:
     except (ValueError, TypeError, RecursionError):  # no JSON, or other keys: cut short, or of another version
         return None
     texts = (entry.output, entry.input, entry.sha256, entry.settings)
-    numbers = (entry.size, entry.preview_size)
+    numbers = (entry.size, entry.preview_size, entry.gain_map_size)
     fits = all(isinstance(text, str) for text in texts) and all(type(number) is int for number in numbers)
     return entry if fits else None

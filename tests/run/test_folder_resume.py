@@ -15,6 +15,7 @@ from dcdr_deploy.engines.choice import load_engine
 from dcdr_deploy.errors import OutputError
 from dcdr_deploy.imaging.light import Light
 from dcdr_deploy.imaging.write import WriteOptions
+from dcdr_deploy.run.dials import Dials
 from dcdr_deploy.run.events import FilesFound
 from dcdr_deploy.run.folder import convert_folder
 from dcdr_deploy.run.manifest import MANIFEST_NAME
@@ -163,6 +164,22 @@ def test_a_preview_asked_for_later_is_made_and_one_more_than_asked_for_does_no_h
     assert convert_folder(photos, finished, runner, EXR).files == ()
     (finished / "frame2.preview.png").unlink()
     assert converted(convert_folder(photos, finished, runner, with_previews)) == {"frame2.png"}
+
+
+def test_a_gain_map_of_an_earlier_run_with_other_settings_is_made_again(tmp_path, photos, runner):
+    """Dial, gain maps; another dial, none; the second dial, gain maps: those of the first lie there."""
+
+    def convert(strength, maps):
+        options = ConvertOptions(dials=Dials(strength=strength), gain_map=tmp_path / "maps" if maps else None)
+        return converted(convert_folder(photos, tmp_path / "hdr", runner, options))
+
+    everything = {"Frame1.bmp", "frame2.png", "frame10.jpg"}
+    assert convert(1.0, maps=True) == everything
+    assert convert(1.0, maps=False) == convert(1.0, maps=True) == set()
+    assert convert(0.5, maps=False) == convert(0.5, maps=True) == everything
+    (tmp_path / "maps" / "frame2.exr").unlink()
+    assert convert(0.5, maps=True) == {"frame2.png"}
+    assert convert(0.5, maps=True) == set()
 
 
 def test_two_input_folders_can_share_an_output_folder(tmp_path, photos, finished, runner, make_picture):
