@@ -75,7 +75,7 @@ def _load(model: str | os.PathLike[str] | None, backend: str, options: EngineOpt
     """Choose a model and load it; an engine file that was found, not asked for, is replaced where it does not load."""
     suffixes = model_suffixes(backend, options)
     while True:
-        choice = choose_model(model, suffixes=suffixes)
+        choice = choose_model(model, suffixes=suffixes, device_index=options.device_index)
         for note in choice.notes:
             listener(Event(note=note))
         listener(ModelChosen(f"loading {choice.path.name}", choice=choice))

@@ -42,18 +42,18 @@ class ModelStage:
 
     Attributes:
         suffix: lower case, with the dot.
-        check: raises ``DcdrError`` for a file that is none of ours or does not fit this machine.
+        check: raises ``DcdrError`` for a file that is none of ours or does not fit the GPU of this number.
         fitting: completes "the only .onnx model ... in the working directory" for those that pass the check.
         replaceable: the next kind does the same, only slower; see :class:`ModelChoice`.
     """
 
     suffix: str
-    check: Callable[[Path], object]
+    check: Callable[[Path, int], object]
     fitting: str = ""
     replaceable: bool = False
 
 
-def read_fitting_sidecar(engine: Path, device_index: int = 0) -> Sidecar:
+def read_fitting_sidecar(engine: Path, device_index: int) -> Sidecar:
     """Read the sidecar of an engine and check that the engine can run on a GPU of this machine.
 
     Args:
@@ -73,7 +73,7 @@ def read_fitting_sidecar(engine: Path, device_index: int = 0) -> Sidecar:
     return sidecar
 
 
-_ONNX = ModelStage(ONNX_SUFFIX, read_model)
+_ONNX = ModelStage(ONNX_SUFFIX, lambda path, device_index: read_model(path))
 
 STAGES: tuple[ModelStage, ...] = (ModelStage(ENGINE_SUFFIX, read_fitting_sidecar, " that fits this GPU", True), _ONNX)
 """Kinds of models in the working directory, best first. A backend with files of its own adds a line."""
@@ -107,6 +107,7 @@ def choose_model(
     directory: Path | None = None,
     environment: Mapping[str, str] | None = None,
     suffixes: Collection[str] | None = None,
+    device_index: int = 0,
 ) -> ModelChoice:
     """Apply the file name rule.
 
@@ -116,6 +117,7 @@ def choose_model(
         environment: variables; those of the process by default.
         suffixes: kinds of files that the backend asked for takes; others in the directory, and other forms of the
             package's models, are passed over. All by default.
+        device_index: the GPU that an engine in the directory has to fit, in CUDA's counting.
 
     Raises:
         ModelError: the file named does not exist, several models lie in the directory, or there is none at all.
@@ -128,7 +130,7 @@ def choose_model(
         return ModelChoice(path, f"from ${ENVIRONMENT_VARIABLE}")
     stages = [stage for stage in STAGES if suffixes is None or stage.suffix in suffixes]
     folder = Path() if directory is None else directory
-    return _choose_here(stages, folder, "`model` or $" + ENVIRONMENT_VARIABLE, suffixes)
+    return _choose_here(stages, folder, "`model` or $" + ENVIRONMENT_VARIABLE, suffixes, device_index)
 
 
 def choose_onnx(requested: str | os.PathLike[str] | None = None, *, directory: Path | None = None) -> ModelChoice:
@@ -143,15 +145,15 @@ def choose_onnx(requested: str | os.PathLike[str] | None = None, *, directory: P
 
 
 def _choose_here(
-    stages: Sequence[ModelStage], folder: Path, naming: str, suffixes: Collection[str] | None
+    stages: Sequence[ModelStage], folder: Path, naming: str, suffixes: Collection[str] | None, device_index: int = 0
 ) -> ModelChoice:
     """Return the model in the folder, or the demo weights in a form that the backend takes.
 
-    ``naming`` is how a user names another; ``suffixes`` as of :func:`choose_model`.
+    ``naming`` is how a user names another; the rest as of :func:`choose_model`.
     """
     notes: list[str] = []
     for stage in stages:
-        candidates = _candidates(folder, stage, notes)
+        candidates = _candidates(folder, stage, device_index, notes)
         if len(candidates) > 1:
             names = ", ".join(path.name for path in candidates)
             raise ModelError(f"{len(candidates)} models lie in {folder.absolute()}: {names}; choose one with {naming}")
@@ -212,7 +214,7 @@ def _existing(name: str | os.PathLike[str], origin: str, suffixes: Collection[st
     raise ModelError(f"model {path}{origin} {what}")
 
 
-def _candidates(folder: Path, stage: ModelStage, notes: list[str]) -> list[Path]:
+def _candidates(folder: Path, stage: ModelStage, device_index: int, notes: list[str]) -> list[Path]:
     """Return the models of one kind that fit; a note on each that does not: a stray file must not break a run."""
     try:
         files = files_in(folder, stage.suffix)
@@ -223,7 +225,7 @@ def _candidates(folder: Path, stage: ModelStage, notes: list[str]) -> list[Path]
         if path.name.startswith("."):
             continue
         try:
-            stage.check(path)
+            stage.check(path, device_index)
         except DcdrError as error:
             notes.append(f"not taken: {error}")
         else:

@@ -153,13 +153,13 @@ def test_an_engine_for_this_gpu_and_version_fits(engine, monkeypatch):
     monkeypatch.setattr(trt_api, "version", lambda name: "1.7.1.116")
     assert read_fitting_sidecar(engine, 1) == facts(engine)
     with pytest.raises(ModelError, match="this GPU is SM75"):
-        read_fitting_sidecar(engine)
+        read_fitting_sidecar(engine, 0)
 
 
 def test_an_engine_of_an_unknown_package_is_refused(engine):
     write(engine, facts(engine, package="other"))
     with pytest.raises(ModelError, match="built with other"):
-        read_fitting_sidecar(engine)
+        read_fitting_sidecar(engine, 0)
 
 
 def rebuild(engine: Path, content: bytes) -> Sidecar:

@@ -21,7 +21,7 @@ from dcdr_deploy.run.selection import ModelChoice
 def unlucky(monkeypatch: pytest.MonkeyPatch, tiny_model: Path) -> None:
     """A working directory with an engine that passes its check and does not load, and an ONNX file that does."""
 
-    def choose(requested: object, *, suffixes: frozenset[str]) -> ModelChoice:
+    def choose(requested: object, *, suffixes: frozenset[str], device_index: int) -> ModelChoice:
         if requested is not None:
             return ModelChoice(Path(str(requested)), "as asked for")
         if ".engine" in suffixes:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from ear import Ear
 
 from dcdr_deploy.engines.tensorrt import trt_api
-from dcdr_deploy.errors import ModelError
+from dcdr_deploy.errors import DcdrError, ModelError
 from dcdr_deploy.modelfile.metadata import KEY_PEAK, ModelMetadata, encode
 from dcdr_deploy.run import selection
+from dcdr_deploy.run.events import ModelChosen
+from dcdr_deploy.run.opening import RunnerSettings, open_runner
 from dcdr_deploy.run.selection import choose_model, choose_onnx
 from dcdr_deploy.system import hardware
 from dcdr_deploy.system.files import file_sha256
@@ -185,6 +188,19 @@ def test_the_engine_that_fits_this_gpu_wins_over_the_onnx_file(folder, write_tin
     assert choice.reason == "the only .engine model that fits this GPU in the working directory"
     assert choice.replaceable
     assert "mine.fp16.sm120.engine is for SM120, but this GPU is SM86" in choice.notes[0]
+
+
+def test_the_engine_has_to_fit_the_gpu_that_is_asked_for(folder, demo, rtx_30, monkeypatch):
+    monkeypatch.setattr(hardware, "compute_capabilities", lambda: [86, 120])
+    put_engine(folder / "mine.fp16.sm86.engine")
+    engine = put_engine(folder / "mine.fp16.sm120.engine", sms=(120,))
+    assert choose_model(directory=folder, environment=NO_VARIABLES, device_index=1).path == engine
+    monkeypatch.chdir(folder)
+    monkeypatch.delenv("DCDR_MODEL", raising=False)
+    ear = Ear()
+    with pytest.raises(DcdrError), open_runner(settings=RunnerSettings(device="cuda:1"), listener=ear):
+        pass
+    assert ear.of(ModelChosen)[0].choice.path == Path(engine.name)
 
 
 def test_without_a_gpu_the_onnx_file_is_taken_and_a_note_tells_why(folder, write_tiny_model, demo, monkeypatch):
