@@ -84,11 +84,11 @@ def benchmark(taking_part: Iterable[Contender], wishes: Wishes, listener: Listen
     """
     with ExitStack() as stack:
         entries = [Entry(each, stack, wishes.options, listener) for each in taking_part]
-        running = [entry for entry in entries if entry.runner is not None]
+        _compare([entry for entry in entries if entry.runner is not None], listener)
+        running = [entry for entry in entries if not entry.result.note]
         if not running:
             reasons = "; ".join(f"{entry.result.backend}: {entry.result.note}" for entry in entries)
             raise EngineError(f"no backend can be timed here ({reasons or 'none takes the model'})")
-        _compare(running, listener)
         best = DEVICE_CUDA if any(entry.result.device_kind == DEVICE_CUDA for entry in running) else DEVICE_CPU
         for size in sorted(set(wishes.sizes or DEFAULT_SIZES[best])):
             _time(running, size, wishes, listener)
@@ -120,7 +120,7 @@ def _back_and_forth(length: int, there: int) -> NDArray[np.intp]:
 
 
 def _compare(entries: Sequence[Entry], listener: Listener) -> None:
-    """Note how far each result is from the reference: ONNX Runtime or torch in FP32, on the CPU where it can."""
+    """Note how far each result is from the reference, ONNX Runtime or torch in FP32 on the CPU; or why there is none."""
     listener(Event("comparing with FP32"))
     size = AGREEMENT_SIZE
     tile = picture(size)

@@ -109,6 +109,15 @@ def test_sizes_are_timed_from_the_smallest(field):
     assert [timing.size for timing in result.timings] == [(8, 8), (16, 16)]
 
 
+def test_whoever_fails_at_the_comparison_is_not_timed(field):
+    calls = field(good=None, bad=1)
+    good, bad = run()
+    assert (good.note, bad.note, bad.timings, calls.count("bad")) == ("", "broke", [], 1)
+    field(bad=1)
+    with pytest.raises(EngineError, match=r"no backend can be timed here \(bad: broke\)"):
+        run()
+
+
 @pytest.mark.parametrize("fail_at", [2, 3, 5])
 def test_whoever_fails_is_told_with_the_reason_and_the_others_go_on(field, fail_at: int):
     field(good=None, bad=fail_at)
