@@ -120,7 +120,7 @@ def _back_and_forth(length: int, there: int) -> NDArray[np.intp]:
 
 
 def _compare(entries: Sequence[Entry], listener: Listener) -> None:
-    """Note how far each result is from the reference, ONNX Runtime or torch in FP32 on the CPU; or why there is none."""
+    """Note why there is no result, or how far it is from the reference: ONNX Runtime or torch in FP32, on the CPU."""
     listener(Event("comparing with FP32"))
     size = AGREEMENT_SIZE
     tile = picture(size)

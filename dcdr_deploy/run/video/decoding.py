@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from dcdr_deploy.run.video.package import load
+from dcdr_deploy.errors import InputError
+from dcdr_deploy.run.video.package import load, reason
 
 BY_DECODING = "dts"
 """Stamps of formats that number pictures in the order of decoding and know no other."""
@@ -48,13 +49,16 @@ def packets_of(container: Any, streams: Any) -> Iterator[Any]:
         container, streams: PyAV's.
 
     Raises:
-        OSError: the disk fails, or the network.
+        InputError: the disk fails, or the network.
     """
     try:
         yield from container.demux(streams)
     except load().error.FFmpegError as error:
-        if isinstance(error, OSError):
-            raise
+        if isinstance(error, OSError):  # which around a conversion would be told of its output
+            raise InputError(
+                f"{container.name.removeprefix('file:')}: cannot be read on: {reason(error)}; a disk or a network "
+                "fails, mend it and run the same command again"
+            ) from error
         yield None
     except IndexError:
         # PyAV, where a track began on the way: it looks for that one when it has told the ends of those asked for.

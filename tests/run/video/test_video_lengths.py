@@ -9,6 +9,7 @@ import av
 import pytest
 from videos import read_clip
 
+from dcdr_deploy.errors import InputError
 from dcdr_deploy.run.video.convert import convert_video
 from dcdr_deploy.run.video.decoding import LostFrame, decoded
 from dcdr_deploy.run.video.opening import open_video
@@ -80,6 +81,9 @@ class Torn:
     def __init__(self, container, packets, error):
         self._container, self._packets, self._error = container, packets, error
 
+    def __getattr__(self, name):
+        return getattr(self._container, name)
+
     def demux(self, stream):
         yield from itertools.islice(self._container.demux(stream), self._packets)
         raise self._error
@@ -104,11 +108,21 @@ def test_a_track_that_begins_on_the_way_ends_nothing_early(make_clip):
     assert len([frame for frame in frames if not isinstance(frame, LostFrame)]) == len(frames) == 12
 
 
-def test_a_disk_that_fails_is_no_matter_of_the_file(make_clip):
-    with av.open(str(make_clip())) as container:
-        torn = Torn(container, 8, av.error.OSError(5, "Input/output error"))
-        with pytest.raises(OSError, match="Input/output error"):
-            list(decoded(torn, container.streams.video[0], stamps="pts", one_each=True))
+def test_a_disk_that_fails_under_the_source_is_no_matter_of_its_content_nor_of_the_output(
+    make_clip, runner, monkeypatch
+):
+    source = make_clip(frames=12)
+    plain, error = av.open, av.error.OSError(5, "Input/output error")
+
+    def failing(*arguments, **settings):
+        container = plain(*arguments, **settings)
+        return Torn(container, 8, error) if source.with_name("o.mkv.parts").exists() else container
+
+    monkeypatch.setattr(av, "open", failing)
+    with pytest.raises(
+        InputError, match=r"in\.mp4: cannot be read on: Input/output error; a disk or a network fails, mend"
+    ):
+        converted(source, runner)
 
 
 def test_a_length_beyond_all_memory_ends_the_file_there_with_a_note(make_clip, runner):
