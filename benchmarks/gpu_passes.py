@@ -40,7 +40,7 @@ from dcdr_deploy.run.working_scale import AUTO, working_sizes  # noqa: E402
 
 PEAK = 8.0
 LUMA = (0.2126, 0.0722)
-IN, OUT = Layout(8, 2, 2), Layout(10, 2, 2)
+IN, OUT = Layout(8, 2, 2), Layout(10, 2, 2, level=True)
 
 
 @dataclass(frozen=True)

@@ -108,6 +108,7 @@ class Signal:
         samples: (3, 3) from R'G'B' to Y', Cb, Cr, without ``offsets``.
         offsets: (3,) added to them, half a code for rounding included.
         across, down: luma samples for each of chroma, 1 or 2.
+        level: chroma lies beside the upper luma sample of a column, as of :class:`dcdr_deploy.run.video.yuv.Layout`.
     """
 
     factor: float
@@ -116,6 +117,7 @@ class Signal:
     offsets: NDArray[np.float32]
     across: int
     down: int
+    level: bool
 
 
 @dataclass(frozen=True)

@@ -186,15 +186,19 @@ class Delivery:
         out = np.empty(linear.shape, np.float32)
         return out, self.give_signals(linear, lambda start, rgb: cv2.merge(list(rgb), _rows(out, start, rgb)))
 
-    def give_signals(self, linear: NDArray[np.floating[Any]], take: Callable[[int, Channels], object]) -> ContentLight:
+    def give_signals(
+        self, linear: NDArray[np.floating[Any]], take: Callable[[int, Channels], object], above: int = 0
+    ) -> ContentLight:
         """Give a picture's R'G'B' away a strip at a time, and return how bright it is.
 
         Args:
             linear: as for :meth:`codes`.
             take: called with a strip's first row, which is an even one, and its R', G' and B', (3, rows, W) in [0, 1];
                 on several threads, each of which uses the array again for its next strip.
+            above: so many rows of the picture before a strip's first come along with it, but for the first strip.
         """
-        return self._for_strips(linear, lambda start, light: take(start, look_up(_table(self._hlg), light, light)))
+        transfer = _table(self._hlg)
+        return self._for_strips(linear, lambda start, light: take(start, look_up(transfer, light, light)), above)
 
     def nits(self, linear: NDArray[np.floating[Any]], out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
         """Return the absolute light that the signals stand for, (rows, W, 3) cd/m2 in the primaries wanted.
@@ -214,19 +218,25 @@ class Delivery:
             pass
         return out
 
-    def _for_strips(self, linear: NDArray[np.floating[Any]], take: Callable[[int, Channels], object]) -> ContentLight:
+    def _for_strips(
+        self, linear: NDArray[np.floating[Any]], take: Callable[[int, Channels], object], above: int = 0
+    ) -> ContentLight:
         """Call ``take`` with the first row of every strip and what the curve is of."""
+        import cv2
 
         def work(start: int, stop: int) -> tuple[float, float]:
-            light, brightness = self._rolled(linear[start:stop])
+            first = max(start - above, 0)
+            light, largest = self._rolled(linear[first:stop])
+            own = largest[start - first :]
+            brightness = float(own.max()), cv2.sumElems(own)[0]
             self._to_light_of_signal(light)
             take(start, light)
             return brightness
 
         return _content_light(for_strips(len(linear), work), linear)
 
-    def _rolled(self, linear: NDArray[np.floating[Any]]) -> tuple[Channels, tuple[float, float]]:
-        """Return absolute light after the roll-off, cd/m2, and largest and sum of the pixels' largest channels."""
+    def _rolled(self, linear: NDArray[np.floating[Any]]) -> tuple[Channels, NDArray[np.float32]]:
+        """Return absolute light after the roll-off, cd/m2, and the pixels' largest channels, (rows, W)."""
         import cv2
 
         block = self._scratch.array("block", linear.shape, np.float32)
@@ -240,7 +250,7 @@ class Delivery:
         cv2.max(cv2.max(channels[0], channels[1], largest), channels[2], largest)
         if largest.max() > self._knee:
             self._roll(channels, largest)
-        return channels, (float(largest.max()), cv2.sumElems(largest)[0])
+        return channels, largest
 
     def _roll(self, channels: Channels, largest: NDArray[np.float32]) -> None:
         """Roll light off, and the largest channels (rows, W) with it."""

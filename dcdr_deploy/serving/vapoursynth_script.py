@@ -97,6 +97,7 @@ pq = core.resize.Bicubic(
     transfer_s="st2084",
     primaries_s="2020",
     range_s="limited",
+    chromaloc_s="top_left",  # ITU-T H.265, E.3.1
     nominal_luminance=REFERENCE_WHITE,
     dither_type="error_diffusion",
 )
@@ -111,7 +112,7 @@ def script_text(script: Script) -> str:
 
     vspipe -c y4m -a source=film.mkv THIS.vpy - | ffmpeg -i - -i film.mkv -map 0:v -map 1:a? -c:a copy \\\\
         -c:v libx265 -pix_fmt yuv420p10le -x265-params \\\\
-        hdr10=1:colorprim=bt2020:transfer=smpte2084:colormatrix=bt2020nc film.hdr.mkv
+        hdr10=1:colorprim=bt2020:transfer=smpte2084:colormatrix=bt2020nc:chromaloc=2 film.hdr.mkv
 """
 
 SOURCE = {script.source!r}

@@ -60,7 +60,7 @@ def bicubic(clip, format, **wishes):
     assert format == "YUV420P10"
     assert {name: wishes[name] for name in wishes if name.endswith("_s")} == {
         "transfer_in_s": "linear", "primaries_in_s": "709", "matrix_s": "2020ncl", "transfer_s": "st2084",
-        "primaries_s": "2020", "range_s": "limited",
+        "primaries_s": "2020", "range_s": "limited", "chromaloc_s": "top_left",
     }  # fmt: skip
     return Clip(luma_code(clip.samples[..., :1], wishes["nominal_luminance"]), clip.props, "YUV")
 
@@ -230,6 +230,7 @@ luma = vs.core.std.SetFrameProps(luma, _Matrix=1, _Transfer=1, _Primaries=1)
 exec(compile(open(sys.argv[1]).read(), sys.argv[1], "exec"), {"clip": luma})
 frame = vs.get_output(0).clip.get_frame(0)
 print(frame.format.name, frame.width, frame.height, int(np.asarray(frame[0])[33, 49]))
+print(int(frame.props["_ChromaLocation"]))
 """
 
 
@@ -242,4 +243,5 @@ def test_vapoursynth_itself_runs_it(tmp_path, tile) -> None:
     command = [PYTHON, "-c", RUN, str(written.script)]
     environment = {name: text for name, text in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-    assert done.stdout.split() == ["YUV420P10", "98", "66", "573"], done.stderr
+    top_left = "2"
+    assert done.stdout.split() == ["YUV420P10", "98", "66", "573", top_left], done.stderr

@@ -241,6 +241,13 @@ __device__ __forceinline__ Light samples_of(Light linear, const Signal& to, cons
     return {dot(to.samples, signal), dot(to.samples + 3, signal), dot(to.samples + 6, signal)};
 }
 
+// The part of a luma sample in one of chroma: 1 2 1 along an axis where that lies beside the first of its own samples, the
+// mean of them where it lies in their middle.
+__device__ __forceinline__ float part_of(int place, int first, int count, bool beside) {
+    if (!beside) return 1.f / (float)count;
+    return place == first ? 0.5f : 0.25f;
+}
+
 // A thread makes one sample each of Cb and Cr, and of Y' those that share it. Planes are as large as whole samples of
 // chroma need; beyond the frame its edge goes on. bins: of the recovery's histogram and, behind them, the pixels of
 // which all channels are clipped; levels: a block's largest channel and its sum over pixels, in cd/m2.
@@ -248,7 +255,7 @@ template <class Source>
 __device__ __forceinline__ void finish(Restored<Source> restored, const Signal* signal, const float* roll,
                                        const float* transfer, const float* scene, unsigned short* luma,
                                        unsigned short* cb, unsigned short* cr, unsigned* bins, float2* levels, int across,
-                                       int down) {
+                                       int down, bool level) {
     __shared__ unsigned counted[BINS + 1];
     __shared__ float2 found[BLOCK];
     for (int i = threadIdx.x; i <= BINS; i += BLOCK) counted[i] = 0;
@@ -260,23 +267,24 @@ __device__ __forceinline__ void finish(Restored<Source> restored, const Signal* 
     if (place < (index_t)rows * columns) {
         const int row = (int)(place / columns), column = (int)(place % columns);
         float blue = 0.f, red = 0.f;
-        for (int y = row * down; y < (row + 1) * down; ++y) {
-            // Chroma lies beside the left one of two: 1 2 1.
-            for (int x = column * across - (across > 1); x < (column + 1) * across; ++x) {
-                const int at_row = min(y, restored.height - 1), at_column = max(min(x, restored.width - 1), 0);
-                const bool own = x >= column * across;
+        const int top = row * down, left = column * across;
+        const bool above = level && down > 1, before = across > 1;
+        for (int y = top - above; y < top + down; ++y) {
+            for (int x = left - before; x < left + across; ++x) {
+                const int at_row = max(min(y, restored.height - 1), 0), at_column = max(min(x, restored.width - 1), 0);
+                const bool own = y >= top && x >= left;
                 const bool inside = own && y == at_row && x == at_column;
                 Light linear = restored.at(at_row, at_column, inside, counted, told);
                 linear = {linear.red * to.factor, linear.green * to.factor, linear.blue * to.factor};
                 const Light sample = samples_of(linear, to, roll, transfer, scene, inside, told);
                 if (own) luma[(index_t)y * columns * across + x] = (unsigned short)(int)(sample.red + to.offset[0]);
-                const float part = across == 1 ? 1.f : x == column * across ? 0.5f : 0.25f;
+                const float part = part_of(y, top, down, above) * part_of(x, left, across, before);
                 blue += part * sample.green;
                 red += part * sample.blue;
             }
         }
-        cb[place] = (unsigned short)(int)(blue / (float)down + to.offset[1]);
-        cr[place] = (unsigned short)(int)(red / (float)down + to.offset[2]);
+        cb[place] = (unsigned short)(int)(blue + to.offset[1]);
+        cr[place] = (unsigned short)(int)(red + to.offset[2]);
         if (told.whole) atomicAdd(counted + BINS, told.whole);
     }
     found[threadIdx.x] = {told.largest, told.sum};
@@ -310,10 +318,11 @@ __device__ __forceinline__ void finish(Restored<Source> restored, const Signal* 
         int chroma_columns, int across, int down, int centred, int level, const float* light, const float* weight,     \
         const float* field, int height, int width, int rows, int columns, int clipped, const Signal* signal,           \
         const float* roll, const float* transfer, const float* scene, unsigned short* to_luma, unsigned short* to_cb,  \
-        unsigned short* to_cr, unsigned* bins, float2* levels, int to_across, int to_down) {                           \
+        unsigned short* to_cr, unsigned* bins, float2* levels, int to_across, int to_down, int to_level) {             \
         const Restored<Planes<Sample>> restored = {PLANES(Sample), light, weight, field, height, width, rows, columns, \
                                                    clipped};                                                           \
-        finish(restored, signal, roll, transfer, scene, to_luma, to_cb, to_cr, bins, levels, to_across, to_down);      \
+        finish(restored, signal, roll, transfer, scene, to_luma, to_cb, to_cr, bins, levels, to_across, to_down,       \
+               to_level != 0);                                                                                         \
     }
 
 OF_PLANES(planes8, unsigned char)
@@ -329,7 +338,8 @@ extern "C" __global__ void
     finish_pixels(const unsigned short* codes, const float* light, const float* weight, const float* field, int height,
                   int width, int rows, int columns, int clipped, const Signal* signal, const float* roll,
                   const float* transfer, const float* scene, unsigned short* to_luma, unsigned short* to_cb,
-                  unsigned short* to_cr, unsigned* bins, float2* levels, int to_across, int to_down) {
+                  unsigned short* to_cr, unsigned* bins, float2* levels, int to_across, int to_down, int to_level) {
     const Restored<Pixels> restored = {Pixels{codes, width}, light, weight, field, height, width, rows, columns, clipped};
-    finish(restored, signal, roll, transfer, scene, to_luma, to_cb, to_cr, bins, levels, to_across, to_down);
+    finish(restored, signal, roll, transfer, scene, to_luma, to_cb, to_cr, bins, levels, to_across, to_down,
+           to_level != 0);
 }

@@ -37,7 +37,7 @@ _TYPES = {"planes": "pppp" + "iiiiii", "pixels": "p"}
 """Of the arguments that say where a frame lies and how."""
 
 _AVERAGE_TYPES = "pppp" + "iiiiii"
-_FINISH_TYPES = "ppp" + "iiiii" + "pppp" + "ppp" + "pp" + "ii"
+_FINISH_TYPES = "ppp" + "iiiii" + "pppp" + "ppp" + "pp" + "iii"
 
 
 class VideoKernels:
@@ -209,7 +209,8 @@ class FramesOnDevice:
             tables = self._table(clipping.light), self._table(clipping.weight)
             curves = tuple(map(self._curve, (signal.curves.roll, signal.curves.transfer, signal.curves.scene)))
             rest = (*tables, there, height, width, *size, clipping.least, numbers, *curves, *landing.addresses())
-            self._kernels.finish(samples, source, (*rest, signal.across, signal.down), blocks, slot.handle)
+            rest = (*rest, signal.across, signal.down, int(signal.level))
+            self._kernels.finish(samples, source, rest, blocks, slot.handle)
             y, cb, cr, bins, levels = landing.collect(slot)
             return Finished(
                 planes=(y.copy(), cb.copy(), cr.copy()),

@@ -85,10 +85,13 @@ def _ffv1(crf: int, preset: str, transfer: str) -> dict[str, str]:
     return {"level": "3", "slices": "16", "slicecrc": "1"}
 
 
+_TOP_LEFT = Layout(10, 2, 2, level=True)
+"""4:2:0 with chroma at the upper left one of four luma samples, as ITU-T H.265, E.3.1, asks of BT.2100."""
+
 CODECS: dict[str, Codec] = {
     "hevc": Codec(
         title="HEVC Main 10",
-        layout=Layout(10, 2, 2),
+        layout=_TOP_LEFT,
         suffixes=(".mp4", ".m4v", ".mkv", ".mov"),
         tags={"mp4": "hvc1", "mov": "hvc1"},
         crf=(18, 51),
@@ -99,7 +102,7 @@ CODECS: dict[str, Codec] = {
     ),
     "av1": Codec(
         title="AV1, 10 bits",
-        layout=Layout(10, 2, 2),
+        layout=_TOP_LEFT,
         suffixes=(".mp4", ".mkv"),
         tags={},
         crf=(25, 63),

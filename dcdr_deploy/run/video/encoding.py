@@ -65,18 +65,19 @@ def samples_of_light(linear: NDArray[np.float32], delivery: Delivery, target: Ta
 def _fill(planes: Planes, linear: NDArray[np.float32], delivery: Delivery, target: Target) -> ContentLight:
     """Write the samples of light, and return how bright it is."""
     (height, width), layout = linear.shape[:2], target.codec.layout
-    size = planes[0].shape
+    size, above = planes[0].shape, layout.rows_above
 
     def encode(start: int, rgb: NDArray[np.float32]) -> None:
-        stop = start + rgb.shape[1]
+        before = min(start, above)
+        stop = start + rgb.shape[1] - before
         missing = size[0] - height if stop == height else 0, size[1] - width
         if any(missing):
             rgb = np.pad(rgb, ((0, 0), (0, missing[0]), (0, missing[1])), mode="edge")
         rows = slice(start, stop + missing[0])
         of_chroma = slice(rows.start // layout.down, rows.stop // layout.down)
-        from_rgb(rgb, layout, out=(planes[0][rows], planes[1][of_chroma], planes[2][of_chroma]))
+        from_rgb(rgb, layout, out=(planes[0][rows], planes[1][of_chroma], planes[2][of_chroma]), above=before)
 
-    return delivery.give_signals(linear, encode)
+    return delivery.give_signals(linear, encode, above)
 
 
 def frame_of_samples(planes: Planes, target: Target) -> Any:

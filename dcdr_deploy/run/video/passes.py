@@ -43,4 +43,12 @@ def signal_of(delivery: Delivery, layout: Layout, dials: Dials, peak: float) -> 
         peak: light of a network value of 1, in units of SDR white.
     """
     samples, offsets = encoding_matrix(layout.bits)
-    return Signal(2**dials.exposure / peak, delivery.curves, samples, offsets, layout.across, layout.down)
+    return Signal(
+        factor=2**dials.exposure / peak,
+        curves=delivery.curves,
+        samples=samples,
+        offsets=offsets,
+        across=layout.across,
+        down=layout.down,
+        level=layout.level,
+    )

@@ -113,6 +113,7 @@ class Target:
             "preset": self.preset,
             "transfer": self.transfer,
             "container": self.container,
+            **self._chroma(),
         }
 
     def configure(self, context: Any, picture: Geometry) -> None:
@@ -130,11 +131,7 @@ class Target:
         context.options = self.encoder.options(self.crf, self.preset, self.transfer) | self._chroma()
 
     def _chroma(self) -> dict[str, str]:
-        """Return FFmpeg's option that says where chroma of 4:2:0 lies: where nothing does, players guess differently.
-
-        For BT.2100 it should lie at the upper left one of four samples and say so (ITU-T H.265, E.3.1); by the layouts
-        of today it lies where that of SDR does.
-        """
+        """Return FFmpeg's option that says where chroma of 4:2:0 lies; where nothing does, players differ."""
         layout = self.codec.layout
         if layout.down == 1:  # 4:2:2 and 4:4:4 have one place only
             return {}

@@ -1,8 +1,8 @@
 """Y'CbCr to R'G'B' and back, exact to the rounding of a code: pure numpy, no FFmpeg.
 
 swscale's conversions are up to three codes of ten bits off, which shows in patches that are measured. Formulae are
-those of ITU-R BT.709-6, items 3.2 to 3.5, and BT.2100-2, tables 6 and 9, for any K_R and K_B. Chroma of 4:2:0 and 4:2:2
-lies beside the luma sample on its left (H.273, ChromaLocType 0), or where a stream says.
+those of ITU-R BT.709-6, items 3.2 to 3.5, and BT.2100-2, tables 6 and 9, for any K_R and K_B. Where chroma of 4:2:0 and
+4:2:2 lies is a layout's matter.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ class Layout:
         across, down: luma samples for each of chroma, along a row and along a column: 2, 2 for 4:2:0; 2, 1 for 4:2:2;
             1, 1 for 4:4:4; 4, 1 for 4:1:1, which is read only.
         centred: chroma lies in the middle between luma samples along a row (JPEG, MPEG-1), and not beside the left one.
-        level: chroma lies beside the upper luma sample of a column, and not in the middle.
+        level: chroma lies beside the upper luma sample of a column, and not in the middle. Of 4:2:0 neither is H.273's
+            Chroma420SampleLocType 0, ``centred`` alone 1, ``level`` alone 2, both are 3.
     """
 
     bits: int
@@ -49,6 +50,11 @@ class Layout:
     def chroma_size(self, height: int, width: int) -> tuple[int, int]:
         """Return (rows, columns) of a chroma plane."""
         return -(-height // self.down), -(-width // self.across)
+
+    @property
+    def rows_above(self) -> int:
+        """How many rows before a strip's first its chroma is made of, see :func:`from_rgb`."""
+        return int(self.level and self.down == 2)
 
 
 @dataclass(frozen=True)
@@ -130,27 +136,36 @@ def rgb_codes(planes: tuple[Plane, ...], bits: int, *, full_range: bool) -> NDAr
 
 
 def from_rgb(
-    signal: Sequence[Table] | NDArray[np.float32], layout: Layout, luma: Luma = BT2020_LUMA, out: Planes | None = None
+    signal: Sequence[Table] | NDArray[np.float32],
+    layout: Layout,
+    luma: Luma = BT2020_LUMA,
+    out: Planes | None = None,
+    above: int = 0,
 ) -> Planes:
     """Return Y', Cb and Cr of R'G'B' in limited range; the numbers are those of :func:`encoding_matrix`.
 
+    Chroma is averaged about the place where it lies: by 1 2 1 along an axis where that is a luma sample's, by the mean
+    of two where it is their middle. Stripes as fine as luma samples become their mean by both. Beyond the edges the
+    outermost samples go on.
+
     Args:
-        signal: R', G' and B', each (H, W) in [0, 1]; H and W are multiples of the layout's ``down`` and ``across``.
-        layout: of the planes to make; chroma of 4:2:0 and 4:2:2 is placed on the left.
+        signal: R', G' and B', each (above + H, W) in [0, 1]; H and W are multiples of the layout's ``down`` and
+            ``across``.
+        layout: of the planes to make, not ``centred``.
         luma: K_R and K_B.
         out: arrays to write into, Y' (H, W), Cb and Cr in the size of :meth:`Layout.chroma_size`.
+        above: rows before the first one that is written, 0 or 1: a strip of a picture needs those of
+            :attr:`Layout.rows_above`, if the picture has them.
     """
     import cv2
 
     (r, g, b), (red, blue), codes = signal, luma, _Range.of(layout.bits, full=False)
-    planes = out or (
-        np.empty(r.shape, np.uint16),
-        *(np.empty(layout.chroma_size(*r.shape), np.uint16) for _ in range(2)),
-    )
+    size = r.shape[0] - above, r.shape[1]
+    planes = out or (np.empty(size, np.uint16), *(np.empty(layout.chroma_size(*size), np.uint16) for _ in range(2)))
     y = _mixed(_mixed(r, red, g, 1 - red - blue, "luma"), 1, b, blue, "luma")
-    cv2.addWeighted(y, codes.span, y, 0, codes.black, planes[0], cv2.CV_16U)  # which rounds
+    cv2.addWeighted(y[above:], codes.span, y[above:], 0, codes.black, planes[0], cv2.CV_16U)  # which rounds
     for plane, channel, weight in ((planes[1], b, blue), (planes[2], r, red)):
-        difference = _reduced(_mixed(channel, 1, y, -1, "difference"), layout)
+        difference = _reduced(_mixed(channel, 1, y, -1, "difference"), layout, above)
         cv2.addWeighted(
             difference, codes.chroma_span / (2 * (1 - weight)), difference, 0, codes.neutral, plane, cv2.CV_16U
         )
@@ -218,10 +233,19 @@ def _mixed(one: Table, share: float, other: Table, other_share: float, name: str
     return out
 
 
-def _reduced(chroma: Table, layout: Layout) -> Table:
-    """Return chroma (n, W) at the layout's size: 1 2 1 across, about the left sample of two; the mean of two down."""
-    if layout.down == 2:
-        chroma = _mixed(chroma[::2], 0.5, chroma[1::2], 0.5, "rows")
+def _reduced(chroma: Table, layout: Layout, above: int) -> Table:
+    """Return chroma (above + n, W) at the layout's size, as :func:`from_rgb` says."""
+    import cv2
+
+    if layout.down == 2 and layout.level:
+        if not above:
+            chroma = np.asarray(cv2.copyMakeBorder(chroma, 1, 0, 0, 0, cv2.BORDER_REPLICATE), np.float32)
+        around = _mixed(chroma[:-2:2], 0.25, chroma[2::2], 0.25, "rows")
+        chroma = _mixed(chroma[1::2], 0.5, around, 1, "rows")
+    elif layout.down == 2:
+        chroma = _mixed(chroma[above::2], 0.5, chroma[above + 1 :: 2], 0.5, "rows")
+    else:
+        chroma = chroma[above:]
     if layout.across == 2:
         pairs = chroma.reshape(len(chroma), -1, 2)
         here, right = np.ascontiguousarray(pairs[..., 0]), np.ascontiguousarray(pairs[..., 1])

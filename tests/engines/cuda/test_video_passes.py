@@ -112,7 +112,7 @@ def finished_by_processor(rgb: NDArray, field: ExcessField, delivery: Delivery, 
 
 @given(
     layouts,
-    st.sampled_from([Layout(10, 2, 2), Layout(10, 2, 1), Layout(12, 1, 1)]),
+    st.sampled_from([Layout(10, 2, 2, level=True), Layout(10, 2, 2), Layout(10, 2, 1), Layout(12, 1, 1)]),
     sizes,
     seeds,
     st.sampled_from([(PQ, 1000.0), (PQ, 10000.0), (HLG, 1000.0)]),
@@ -152,7 +152,7 @@ def test_what_was_found_becomes_the_samples_that_the_processor_makes(
 
 def test_a_picture_keeps_its_light_where_nothing_clips(on_device: FramesOnDevice):
     rgb = np.full((16, 24, 3), 20_000, np.uint16)
-    target, delivery = Layout(10, 2, 2), Delivery(Light(transfer=PQ), PEAK)
+    target, delivery = Layout(10, 2, 2, level=True), Delivery(Light(transfer=PQ), PEAK)
     field = field_of((4, 6), 0)
     expected, _, _ = finished_by_processor(rgb, field, delivery, target, Dials())
     signal = signal_of(delivery, target, Dials(), PEAK)

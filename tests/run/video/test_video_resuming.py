@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,10 +20,12 @@ from videos import Clip, read_clip, write_clip
 import dcdr_deploy
 from dcdr_deploy.errors import InputError, OutputError
 from dcdr_deploy.run.events import FileConverted, FramesDone
+from dcdr_deploy.run.video.codecs import CODECS
 from dcdr_deploy.run.video.convert import convert_video
 from dcdr_deploy.run.video.options import VideoOptions
 from dcdr_deploy.run.video.prepared import VideoSettings
 from dcdr_deploy.run.video.target import EncodeOptions
+from dcdr_deploy.run.video.yuv import Layout
 
 FRAMES, SEGMENT = 14, 4
 
@@ -150,6 +153,16 @@ def test_segments_of_other_settings_another_source_or_cut_short_are_not_taken(so
         second.write_bytes(second.read_bytes()[:-1])
     report = convert_video(film, tmp_path / "o.mp4", runner, after)
     assert report.fresh == FRAMES - (SEGMENT if change == "damage" else 0)
+    assert (tmp_path / "o.mp4").read_bytes() == whole["o.mp4", "hevc"]
+
+
+def test_segments_whose_chroma_lies_elsewhere_are_not_taken(source, runner, whole, tmp_path, monkeypatch):
+    """As where a version made them that placed it beside the left sample, in the middle of two rows."""
+    with monkeypatch.context() as patched:
+        patched.setitem(CODECS, "hevc", replace(CODECS["hevc"], layout=Layout(10, 2, 2)))
+        with pytest.raises(CrashError):
+            convert_video(source, tmp_path / "o.mp4", runner, settings(), listener=ending_at(9, CrashError))
+    assert convert_video(source, tmp_path / "o.mp4", runner, settings()).fresh == FRAMES
     assert (tmp_path / "o.mp4").read_bytes() == whole["o.mp4", "hevc"]
 
 

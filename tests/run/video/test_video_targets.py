@@ -26,6 +26,7 @@ from dcdr_deploy.imaging.transfer import srgb_to_linear
 from dcdr_deploy.run.video.codecs import CODECS, Encoder
 from dcdr_deploy.run.video.convert import PreparedVideo, convert_video
 from dcdr_deploy.run.video.options import VideoOptions
+from dcdr_deploy.run.video.planes import pixel_format, planes_of
 from dcdr_deploy.run.video.prepared import VideoSettings
 from dcdr_deploy.run.video.target import EncodeOptions, Geometry, resolve
 
@@ -66,7 +67,7 @@ def test_readers_find_the_codec_all_frames_and_the_code_points(written):
     assert found.code_points == (9, 16, 9, 1)
     if FFMPEG is not None and pixels == "yuv420p10le":
         (stream,) = ffprobe(report.output, "-show_streams", "-select_streams", "v")["streams"]
-        assert stream["chroma_location"] == "left"
+        assert stream["chroma_location"] == "topleft"
     assert [round(stamp * RATE) for stamp in found.stamps] == list(range(10))
     assert (report.frames, report.fresh, report.lost, report.notes) == (10, 10, (), ())
     assert not report.output.with_name(report.output.name + ".parts").exists()
@@ -106,6 +107,36 @@ def test_the_brightest_frame_is_stated(written):
         assert over / under == 1000
         over, under = map(float, stated["red_x"].split("/"))
         assert over / under == pytest.approx(0.64, abs=1e-4)
+
+
+def chroma_of(path) -> list[np.ndarray]:
+    """Cb and Cr of the first frame, as FFmpeg decodes them, in codes of ten bits."""
+    import av
+
+    with av.open(str(path)) as container:
+        frame = next(container.decode(video=0))
+    kind = pixel_format(frame.format.name)
+    return [plane / 2.0 ** (kind.layout.bits - 10) for plane in planes_of(frame, kind)[1:]]
+
+
+@pytest.mark.parametrize(("name", "codec"), [("o.mp4", "hevc"), ("o.mkv", "hevc"), ("o.mp4", "av1"), ("o.mkv", "av1")])
+def test_coloured_edges_are_decoded_where_they_were(make_clip, runner, name, codec):
+    """Sample (k, m) of chroma is that of 4:4:4 at (2 k, 2 m), give or take a tenth of a luma sample.
+
+    By least squares: found = truth + down x d truth / d row + across x d truth / d column.
+    """
+    rows, columns = np.mgrid[:64, :96]
+    green = 512 - 400 * np.tanh((rows - 30) / 4) * np.tanh((columns - 40) / 4)  # red and blue are 512
+    clip = {"frames": 1, "codec": "ffv1", "pixels": "gbrp10le", "options": {}, "tags": (1, 1, 0, 2)}
+    source = make_clip("in.mkv", lambda number: green.astype(np.uint16), **clip)
+    every = chroma_of(convert_video(source, source.with_name("truth.mkv"), runner, ffv1()).output)
+    encode = EncodeOptions(codec, 4, "ultrafast" if codec == "hevc" else "12")
+    report = convert_video(source, source.with_name(name), runner, VideoSettings(video=VideoOptions(encode)))
+    for found, truth in zip(chroma_of(report.output), every, strict=True):
+        slopes = np.stack([slope[::2, ::2].ravel() for slope in np.gradient(truth)], axis=-1)
+        (down, across), *_ = np.linalg.lstsq(slopes, (found - truth[::2, ::2]).ravel())
+        assert abs(down) < 0.1
+        assert abs(across) < 0.1
 
 
 def test_hlg_has_its_own_code_points_and_codes(make_clip, runner):

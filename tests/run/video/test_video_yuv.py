@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import cv2
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ from hypothesis import strategies as st
 
 from dcdr_deploy.run.video.yuv import BT2020_LUMA, TOP, Layout, from_rgb, rgb_codes, to_rgb
 
-LAYOUTS = [Layout(10, 2, 2), Layout(10, 2, 1), Layout(10), Layout(12)]
+LAYOUTS = [Layout(10, 2, 2), Layout(10, 2, 2, level=True), Layout(10, 2, 1), Layout(10), Layout(12)]
 READ_LAYOUTS = [Layout(8, 2, 2), Layout(8, 2, 1), Layout(8, 4, 1), Layout(10), Layout(8, 2, 2, centred=True)]
 BT709, BT601 = (0.2126, 0.0722), (0.299, 0.114)
 
@@ -88,30 +90,45 @@ def test_chroma_lies_beside_the_upper_sample_or_in_the_middle(level, rows):
     assert np.abs(blue.astype(float) - expected)[2:-2].max() < 3
 
 
-@pytest.mark.parametrize("rows", [16, 200])  # in one strip, and in several
-def test_chroma_that_is_written_lies_beside_the_left_sample_in_the_middle_of_two_rows(rows):
-    """H.273, ChromaLocType 0: sample (k, m) of a ramp of blue along both axes has its value at (2 k + 0.5, 2 m)."""
+@pytest.mark.parametrize("level", [False, True])
+@pytest.mark.parametrize("rows", [16, 200])
+def test_chroma_that_is_written_lies_where_its_layout_says(rows, level):
+    """Sample (k, m) of a ramp of blue along both axes has its value at (2 k, 2 m) where chroma is level (H.273,
+    Chroma420SampleLocType 2), else at (2 k + 0.5, 2 m) (type 0)."""
     luma = (0.299, 0.114)
     blue = np.arange(rows)[:, None] / rows * 0.5 + np.arange(24) / 24 * 0.5
     signal = np.zeros((rows, 24, 3), np.float32)
     signal[..., 2] = blue
-    found = from_rgb(cv2.split(signal), Layout(16, 2, 2), luma)[1]
-    row, column = np.arange(0, rows, 2)[:, None] + 0.5, np.arange(0, 24, 2)
+    found = from_rgb(cv2.split(signal), Layout(16, 2, 2, level=level), luma)[1]
+    row, column = np.arange(0, rows, 2)[:, None] + 0.5 * (not level), np.arange(0, 24, 2)
     expected = by_the_standard(
         np.stack([0 * row * column, 0 * row * column, row / rows * 0.5 + column / 48], -1), luma, 16
     )
-    assert np.abs(found - expected[..., 1])[:, 1:].max() < 1  # at the edge the sample beyond is the one before
+    assert np.abs(found - expected[..., 1])[level:, 1:].max() < 1  # at the edge the sample beyond is the one before
 
 
-def test_stripes_as_fine_as_samples_leave_no_colour_in_chroma():
-    """Across by weights of 1, 2, 1 and down by the mean of two, stripes of blue and black become their mean."""
+@pytest.mark.parametrize("level", [False, True])
+def test_stripes_as_fine_as_samples_leave_no_colour_in_chroma(level):
+    """By weights of 1, 2, 1 and by the mean of two, stripes of blue and black become their mean."""
     for stripes in (np.indices((8, 12)).sum(axis=0) % 2, np.indices((8, 12))[1] % 2, np.indices((8, 12))[0] % 2):
         signal = np.zeros((8, 12, 3), np.float32)
         signal[..., 2] = stripes
-        cb = from_rgb(cv2.split(signal), Layout(10, 2, 2), BT709)[1][
-            :, 1:
-        ]  # at the edge the sample beyond is the one before
+        cb = from_rgb(cv2.split(signal), Layout(10, 2, 2, level=level), BT709)[1]
+        cb = cb[1:, 1:]  # at the edge the sample beyond is the one before
         assert np.abs(cb - by_the_standard(np.array([0, 0, 0.5]), BT709, 10)[1]).max() <= 0.5
+
+
+@given(st.sampled_from(LAYOUTS), st.lists(st.integers(1, 40), min_size=1, max_size=5), st.integers(2, 35))
+def test_a_picture_has_the_samples_of_its_strips(layout, pairs, columns):
+    """However its rows are divided, where a strip comes with the rows above that it needs."""
+    edges = np.cumsum([0, *pairs]) * 2
+    signal = np.random.default_rng(columns).random((3, int(edges[-1]), 2 * columns), np.float32)
+    parts = []
+    for start, stop in itertools.pairwise(map(int, edges)):
+        above = min(start, layout.rows_above)
+        parts.append(from_rgb(signal[:, start - above : stop], layout, above=above))
+    for whole, *strips in zip(from_rgb(signal, layout), *parts, strict=True):
+        np.testing.assert_array_equal(np.concatenate(strips), whole)
 
 
 def test_black_white_and_what_lies_beyond():
