@@ -39,7 +39,8 @@ format: $(DEV)/.ready
 wheel: $(DEV)/.ready
 	$(DEV)/bin/python -m build --wheel
 
-# The stamp is written last, so an interrupted installation starts over.
+# The stamp is written last, so an interrupted installation starts over. Packages are compiled where they are imported:
+# most of the full set never is.
 $(RUN)/.ready: pyproject.toml $(PACKAGE)
 	$(PYTHON) -m venv $(RUN) || $(NO_VENV)
 	$(RUN)/bin/python -m pip install --quiet --upgrade pip
@@ -49,7 +50,7 @@ $(RUN)/.ready: pyproject.toml $(PACKAGE)
 $(DEV)/.ready: pyproject.toml requirements.txt
 	$(PYTHON) -m venv $(DEV) || $(NO_VENV)
 	$(DEV)/bin/python -m pip install --quiet --upgrade pip
-	$(DEV)/bin/python -m pip install --quiet --requirement requirements.txt
+	$(DEV)/bin/python -m pip install --quiet --no-compile --requirement requirements.txt
 	$(DEV)/bin/python -m pip install --quiet --no-deps --editable .
 	@touch $@
 
