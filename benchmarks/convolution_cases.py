@@ -15,11 +15,11 @@ from dcdr_deploy.engines.cuda.convolution import SLOPES, ConvolutionArguments, S
 from dcdr_deploy.engines.cuda.convolution_packing import (
     pack_bias,
     pack_second_weight,
-    pack_sft_bias,
     pack_sft_weight,
     pack_weight,
 )
 from dcdr_deploy.engines.cuda.convolution_table import Variant, ring_bytes
+from dcdr_deploy.engines.cuda.packing import pack_sft_bias
 from dcdr_deploy.engines.cuda.sft import SftLayer
 
 TOLERANCE = {torch.float16: 4e-4, torch.float32: 2e-6}

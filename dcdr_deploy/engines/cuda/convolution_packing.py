@@ -11,11 +11,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-WIDTH = 64
-"""Channels that an SFT layer transforms; the only width that the kernels are written for."""
-
-HIDDEN = 8
-"""Channels between the two convolutions of a gain or shift map; the only number that the kernels are written for."""
+from dcdr_deploy.engines.cuda.packing import SFT_HIDDEN
+from dcdr_deploy.modelfile.names import WIDTH
 
 
 def pack_weight(
@@ -76,15 +73,10 @@ def pack_sft_weight(gain: NDArray[np.floating], shift: NDArray[np.floating]) -> 
     """
     maps = []
     for weight in (gain, shift):
-        if weight.shape != (WIDTH, HIDDEN, 3, 3):
-            raise ValueError(f"the kernels take SFT weights of shape {(WIDTH, HIDDEN, 3, 3)}, not {weight.shape}")
-        maps.append(_fragments(weight.transpose(2, 3, 1, 0).reshape(9 * HIDDEN, WIDTH)))
+        if weight.shape != (WIDTH, SFT_HIDDEN, 3, 3):
+            raise ValueError(f"the kernels take SFT weights of shape {(WIDTH, SFT_HIDDEN, 3, 3)}, not {weight.shape}")
+        maps.append(_fragments(weight.transpose(2, 3, 1, 0).reshape(9 * SFT_HIDDEN, WIDTH)))
     return np.stack(maps)
-
-
-def pack_sft_bias(gain: NDArray[np.floating], shift: NDArray[np.floating]) -> NDArray[np.float32]:
-    """Return (2, 64) float32: one and the gain's biases, by which the kernels multiply, and the shift's biases."""
-    return np.stack([1 + gain.astype(np.float32), shift.astype(np.float32)])
 
 
 def pack_second_weight(weight: NDArray[np.floating]) -> NDArray[np.float16]:

@@ -10,10 +10,9 @@ from collections.abc import Mapping
 from dataclasses import Field, astuple, dataclass, fields
 from functools import cache
 
-HIDDEN = 8
-"""Channels between the two convolutions of a gain or shift map."""
+from dcdr_deploy.engines.cuda.packing import SFT_HIDDEN
 
-SFT_BYTES = 2 * 9 * HIDDEN * 64 * 2
+SFT_BYTES = 2 * 9 * SFT_HIDDEN * 64 * 2
 """Packed weights of an SFT layer."""
 
 SHARED_MEMORY = {75: 64, 86: 99, 88: 99, 89: 99, 120: 99, 121: 99, 80: 163, 87: 163} | dict.fromkeys(
@@ -78,7 +77,7 @@ class Shape:
         k = 40 if self.channels == 4 else 9 * self.channels
         weights = k * self.tiles * 8 * 2 if self.resident else 0
         halo = ((rows - 1) * self.stride + 3) * ((columns - 1) * self.stride + 3) * self.channels * 2
-        plane = ((rows - 1) * scale + 3) * ((columns - 1) * scale + 3) * HIDDEN * 2 if self.sft else 0
+        plane = ((rows - 1) * scale + 3) * ((columns - 1) * scale + 3) * SFT_HIDDEN * 2 if self.sft else 0
         worker = self.stages * (-(-halo // 16) * 16) + 2 * plane
         return weights + (SFT_BYTES if self.sft == 2 else 0) + self.workers * worker
 

@@ -24,7 +24,8 @@ from dcdr_deploy.engines.cuda.launches import (
     Rings,
     Sft,
 )
-from dcdr_deploy.engines.cuda.weights import CONDITION_WIDTH, SFT_HIDDEN, WIDTH, Structure
+from dcdr_deploy.engines.cuda.packing import SFT_HIDDEN
+from dcdr_deploy.engines.cuda.weights import CONDITION_WIDTH, WIDTH, Structure
 
 IMAGE_CHANNELS = 4
 """Red, green, blue and a zero: a pixel of eight bytes."""

@@ -5,9 +5,8 @@ Packing does not depend on the frame's size and is done once; binding does and i
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from types import ModuleType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,7 +72,7 @@ def _packed(frame: Frame, tensors: Mapping[str, tuple[Array, Array]]) -> Iterato
                 yield f"{launch.name}.{number}.weight", packing.pack_weight(weight)
                 yield f"{launch.name}.{number}.bias", bias
             for sft in filter(None, (launch.sft2, launch.next_sft)):
-                yield from _packed_sft(sft, tensors, "block", packing)
+                yield from _packed_sft(sft, tensors, "block", packing.pack_sft_weight)
         else:
             channels_in, channels_out = _channels(launch, frame)
             parts = [tensors[layer] for layer in launch.layers]
@@ -93,16 +92,16 @@ def _packed(frame: Frame, tensors: Mapping[str, tuple[Array, Array]]) -> Iterato
                 yield f"{launch.then}.weight", convolution_packing.pack_second_weight(weight)
                 yield f"{launch.then}.bias", bias
             if launch.sft is not None:
-                yield from _packed_sft(launch.sft, tensors, "convolution", convolution_packing)
+                yield from _packed_sft(launch.sft, tensors, "convolution", convolution_packing.pack_sft_weight)
 
 
 def _packed_sft(
-    sft: Sft, tensors: Mapping[str, tuple[Array, Array]], kernel: str, packer: ModuleType
+    sft: Sft, tensors: Mapping[str, tuple[Array, Array]], kernel: str, pack_weight: Callable[[Array, Array], NDArray]
 ) -> Iterator[tuple[str, NDArray]]:
-    """Pack an SFT layer's second convolutions; the two kernels want them in orders of their own."""
+    """Pack an SFT layer's second convolutions; the two kernels want the weights in orders of their own."""
     (gain, gain_bias), (shift, shift_bias) = (tensors[f"{sft.layer}.{part}1"] for part in ("gain", "shift"))
-    yield f"{sft.layer}.{kernel}.weight", packer.pack_sft_weight(gain, shift)
-    yield f"{sft.layer}.{kernel}.bias", packer.pack_sft_bias(gain_bias, shift_bias)
+    yield f"{sft.layer}.{kernel}.weight", pack_weight(gain, shift)
+    yield f"{sft.layer}.{kernel}.bias", packing.pack_sft_bias(gain_bias, shift_bias)
 
 
 def _channels(launch: Convolution, frame: Frame) -> tuple[int, int]:

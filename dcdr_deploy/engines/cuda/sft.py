@@ -19,7 +19,7 @@ class SftLayer:
         stride: channels of a pixel of the hidden map, a multiple of 8.
         first: first of the layer's 16 channels, a multiple of 8: 8 of the gain, then 8 of the shift.
         weight: from ``pack_sft_weight`` of :mod:`packing` for blocks, of :mod:`convolution_packing` for convolutions.
-        bias: from ``pack_sft_bias`` of the same.
+        bias: from :func:`packing.pack_sft_bias`.
 
     Raises:
         ValueError: channels that the map does not have, or that cannot be read 16 bytes at a time.

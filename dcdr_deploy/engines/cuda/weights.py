@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from dcdr_deploy.engines.cuda.packing import SFT_HIDDEN
 from dcdr_deploy.errors import EngineError, ModelError
 from dcdr_deploy.modelfile.metadata import ModelMetadata
 from dcdr_deploy.modelfile.names import DCRB, DOMAIN, OFFSET_CHANNELS, WIDTH
@@ -22,7 +23,7 @@ from dcdr_deploy.modelfile.onnx_file import read_model
 from dcdr_deploy.modelfile.onnx_weights import Node, OnnxGraph, read_graph
 from dcdr_deploy.system.words import number_of
 
-CONDITION_WIDTH, SFT_HIDDEN = 32, 8
+CONDITION_WIDTH = 32
 TONE_WIDTHS = (16, 32, 48, 64)
 NETWORK = "dcdrunet"
 

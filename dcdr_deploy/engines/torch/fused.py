@@ -26,8 +26,6 @@ from dcdr_deploy.modelfile.names import OFFSET_CHANNELS, WIDTH
 from dcdr_deploy.models import ops
 from dcdr_deploy.models.blocks import DCRB
 
-"""Name of the kernel's source in ``cuda/compiler.py``."""
-
 LARGEST_HALF = 65504.0
 ALIGNMENT = 16
 """Bytes; the kernel loads eight FP16 channels at a time."""

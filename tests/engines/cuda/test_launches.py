@@ -15,7 +15,8 @@ from dcdr_deploy.engines.cuda import launches
 from dcdr_deploy.engines.cuda.arena import ALIGNMENT, Lifetime, plan_memory
 from dcdr_deploy.engines.cuda.dcdr_unet import describe
 from dcdr_deploy.engines.cuda.launches import Block, Form, Frame, Launch, Map, Rings, Sft, Shape, lifetimes
-from dcdr_deploy.engines.cuda.weights import SFT_HIDDEN, WIDTH, Structure, layers, read_onnx
+from dcdr_deploy.engines.cuda.packing import SFT_HIDDEN
+from dcdr_deploy.engines.cuda.weights import WIDTH, Structure, layers, read_onnx
 
 DEMO = Path(launches.__file__).parents[2] / "weights" / "dcdr-unet-demo.onnx"
 RESULT = Map("result", 1, 3, 4)
