@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -259,7 +259,7 @@ def _results(ready: Ready, runner: Runner, listener: Listener) -> tuple[list[Lig
             return [], run
         told = listener if each is ready.working[0] else silent
         results.append(runner.run(each.given, told, largest_area=MODEST_AREA if modest else None))
-        run = _added(run, runner.statistics)
+        run = run + runner.statistics
     runner.engine.rest()  # what it worked with would lie beside the full picture now
     return results[::-1], run
 
@@ -292,13 +292,3 @@ def _most(peak: float, light: Light) -> float:
     those whose output is a logarithm, have 1.0 at SDR white and go beyond it.
     """
     return peak if peak > 1 else max(1.0, float(light.max()))
-
-
-def _added(before: RunStatistics, last: RunStatistics) -> RunStatistics:
-    """Return the last run's statistics with what was counted before."""
-    return replace(
-        last,
-        tiles=before.tiles + last.tiles,
-        retries=before.retries + last.retries,
-        engine_seconds=before.engine_seconds + last.engine_seconds,
-    )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Literal
 
@@ -51,6 +51,16 @@ class RunStatistics:
     retries: int = 0
     engine_seconds: float = 0.0
     seconds: float = 0.0
+
+    def __add__(self, later: RunStatistics) -> RunStatistics:
+        """Return what two runs took, one after the other; sizes are those of the later one."""
+        return replace(
+            later,
+            tiles=self.tiles + later.tiles,
+            retries=self.retries + later.retries,
+            engine_seconds=self.engine_seconds + later.engine_seconds,
+            seconds=self.seconds + later.seconds,
+        )
 
 
 def pixels_of(frame: Frame | NDArray[np.uint8] | NDArray[np.uint16]) -> NDArray[np.uint8] | NDArray[np.uint16]:

@@ -7,7 +7,6 @@ that each counts nothing where its own edges are.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -55,15 +54,7 @@ def restore_panorama(
     measure = SecondPass(frame.pixels, seen_codes(frame), tables, dials, runner.engine.info.metadata.peak)
     # The measure compares light before the exposure is put on.
     unexposed = linear if not dials.exposure else linear * np.float32(2**-dials.exposure)
-    first, second = straight.run, turned.run
-    run = replace(
-        second,
-        tiles=first.tiles + second.tiles,
-        retries=first.retries + second.retries,
-        engine_seconds=first.engine_seconds + second.engine_seconds,
-        seconds=first.seconds + second.seconds,
-    )
-    runner.statistics = run
+    run = runner.statistics = straight.run + turned.run
     return Restored(linear, straight.working_sizes, measure.recovery_of(unexposed), stops, run)
 
 
