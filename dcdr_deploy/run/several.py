@@ -127,10 +127,12 @@ def _once(inputs: Inputs) -> None:
     unique: dict[str, Path] = {}
     for file in inputs.files:
         unique.setdefault(os.path.abspath(file), file)  # noqa: PTH100 - Path.absolute leaves .. in
-    twice = len(inputs.files) - len(unique)
-    if twice:
-        inputs.notes.append(f"{number_of(twice, 'file is', 'files are')} named more than once; each is taken once")
+    inputs.notes += _twice(len(inputs.files) - len(unique))
     inputs.files = list(unique.values())
+
+
+def _twice(count: int) -> list[str]:
+    return [f"{number_of(count, 'file is', 'files are')} named more than once; each is taken once"] if count else []
 
 
 def plan_several(inputs: Inputs, target: str, options: ConvertOptions, *, recursive: bool) -> tuple[FolderPlan, Path]:
@@ -172,11 +174,13 @@ def plan_several(inputs: Inputs, target: str, options: ConvertOptions, *, recurs
         else:
             output_path(numbered.folder, target, options)  # refuses a suffix that contradicts the format
             pairs += [(file, pattern.path(number)) for number, file in files.items()]
+    unique = dict.fromkeys(pairs)  # a file, and the folder or the sequence that it belongs to
+    notes += _twice(len(pairs) - len(unique))
     if not pairs:
         raise InputError(f"{inputs.folders[0]}: holds no pictures ({', '.join(sorted(SUFFIXES))}), nor do the others")
     if left_out:
         notes.append(f"{counted(left_out)} in the folders left out; {instead_of(left_out)}")
-    jobs = [Job(source, output, output.relative_to(folder).as_posix()) for source, output in pairs]
+    jobs = [Job(source, output, output.relative_to(folder).as_posix()) for source, output in unique]
     _check_collisions(jobs, previews=options.preview)
     check_overwriting(jobs, options.preview)
     check_gain_maps(jobs, options, folder, *inputs.folders)

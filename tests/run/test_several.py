@@ -110,6 +110,17 @@ def test_what_is_named_twice_is_taken_once_which_is_told() -> None:
 
 
 @pytest.mark.parametrize(
+    "twice", [("album/a.1.png", "album"), ("album", "album/"), ("album/a.%d.png", "album/a.1.png")]
+)
+def test_a_file_and_what_it_belongs_to_take_it_once(twice: tuple[str, ...]) -> None:
+    make("album/a.1.png")
+    inputs = lookup(*twice)
+    plan, _ = plan_several(inputs, "out", EXR, recursive=False)
+    assert [job.name for job in plan.jobs] == ["a.1.exr"]
+    assert plan.notes == ("1 file is named more than once; each is taken once",)
+
+
+@pytest.mark.parametrize(
     ("files", "arguments"),
     [
         (("a/x.jpg", "b/x.png"), ("a/x.jpg", "b/x.png")),
