@@ -116,6 +116,8 @@ def _elements(data: bytes, begin: int, end: int) -> Iterator[tuple[int, int, int
         length = 9 - data[at].bit_length()
         kind = int.from_bytes(data[at : at + length], "big")
         at += length
+        if at >= end:
+            return  # what was read of the file ends within a head
         length = 9 - data[at].bit_length()
         size = int.from_bytes(data[at : at + length], "big") & ((1 << 7 * length) - 1)
         at += length

@@ -11,10 +11,12 @@ import pytest
 from av.bitstream import BitStreamFilterContext
 from videos import copied
 
+from dcdr_deploy.run.video import window
 from dcdr_deploy.run.video.opening import open_video
 from dcdr_deploy.run.video.source import device_samples_of, rgb_of
 
 TOP, BOTTOM, LEFT, RIGHT = 4, 2, 8, 6
+CLUSTER = b"\x1f\x43\xb6\x75"
 
 
 def pictures(path: Path) -> tuple[np.ndarray, tuple[int, int], tuple[str, ...]]:
@@ -114,6 +116,13 @@ def test_matroskas_cropping_is_what_is_shown(make_clip):
     np.testing.assert_array_equal(cut, whole[:, TOP:-BOTTOM, LEFT:-RIGHT])
     assert shown == cut.shape[1:3]
     assert "cropped as its container says" in notes
+
+
+@pytest.mark.parametrize("read", [2, 4, 5])
+def test_what_is_read_of_a_file_may_end_anywhere_behind_its_tracks(make_clip, monkeypatch, read):
+    path = with_pixel_crop(make_clip("in.mkv", frames=3))
+    monkeypatch.setattr(window, "_MATROSKA_HEAD", path.read_bytes().index(CLUSTER) + read)
+    assert "cropped as its container says" in pictures(path)[2]
 
 
 @pytest.mark.parametrize("size", [(10_000, 10_000), (0, 0), (-4, 8)])
