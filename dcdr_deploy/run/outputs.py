@@ -66,6 +66,11 @@ class ConvertOptions:
 DEFAULT_OPTIONS = ConvertOptions()
 
 
+def is_folder(target: str) -> bool:
+    """Tell whether a target is a folder, or is to be one."""
+    return os.path.isdir(target) or target.endswith((os.sep, "/"))  # noqa: PTH112 - Path.is_dir raises for overlong names
+
+
 def output_path(source: Path, target: str | os.PathLike[str], options: ConvertOptions) -> Path:
     """Return the file to write: the target, or the source's name in it where it is a folder.
 
@@ -73,7 +78,7 @@ def output_path(source: Path, target: str | os.PathLike[str], options: ConvertOp
         OutputError: the target is no folder and has not the suffix of the format asked for.
     """
     text = os.fspath(target)
-    if os.path.isdir(text) or text.endswith((os.sep, "/")):  # noqa: PTH112 - Path.is_dir raises for overlong names
+    if is_folder(text):
         return Path(text) / f"{source.stem}{options.suffix}"
     path = Path(text)
     if options.format is not None and not same_format(path.suffix.lower(), options.suffix):

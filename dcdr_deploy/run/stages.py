@@ -127,8 +127,8 @@ class Pipeline(Generic[Item, Early, Late, Result]):
 
         Args:
             stages: what to do.
-            limit: largest sum of the weights of items being finished, and of those prepared; a heavier item is finished
-                or prepared alone.
+            limit: largest sum of the weights of items being finished, and of those prepared. A heavier item is finished
+                alone; :data:`AHEAD` items are prepared in any case.
             workers: threads; by default as for a middle stage that needs the processor.
         """
         self._stages = stages

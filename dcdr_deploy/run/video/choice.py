@@ -8,7 +8,7 @@ from pathlib import Path
 from dcdr_deploy.errors import InputError, OutputError
 from dcdr_deploy.imaging.write import OUTPUT_SUFFIXES
 from dcdr_deploy.run import sequence
-from dcdr_deploy.run.outputs import ConvertOptions, contradiction
+from dcdr_deploy.run.outputs import ConvertOptions, contradiction, is_folder
 from dcdr_deploy.run.video.convert import PreparedVideo
 from dcdr_deploy.run.video.opening import is_video
 from dcdr_deploy.run.video.options import VideoOptions
@@ -73,11 +73,6 @@ def settings_of(video: VideoOptions, options: ConvertOptions) -> VideoSettings:
 def is_for_video(source: Path, target: str, form: str | None) -> bool:
     """Tell whether an input is to be taken for a video: by its name, or by what is to be made of it."""
     return is_video(source) or form in FORMATS or Path(target).suffix.lower() in CONTAINERS
-
-
-def is_folder(target: str) -> bool:
-    """Tell whether a target is a folder, or is to be one."""
-    return os.path.isdir(target) or target.endswith((os.sep, "/"))  # noqa: PTH112 - Path.is_dir raises for overlong names
 
 
 def refuse_picture_options(what: Path, options: ConvertOptions) -> None:
