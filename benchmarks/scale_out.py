@@ -71,7 +71,7 @@ class WaitingWorker(Worker):
         with self._lock:
             if self._desk is None:
                 runner = Runner(WaitingEngine(float(os.environ[WAIT_VARIABLE])))
-                self._settings = run_settings(runner.engine.info, runner.tile, runner.overlap, self._options)
+                self._settings = run_settings(runner, self._options)
                 self._desk = Desk(runner)
             return self._desk
 

@@ -86,7 +86,7 @@ class _FolderRun:
         self._runner = runner
         self._options = options
         self._listener = listener
-        settings = run_settings(runner.engine.info, runner.tile, runner.overlap, options)
+        settings = run_settings(runner, options)
         self._ledger = Ledger(target, settings, options, listener, keep_reports=keep_reports)
         self._pipeline: Pipeline[Job, tuple[Wanted | None, Decoded], tuple[Wanted | None, Inferred], FileReport]
         stages = Stages(

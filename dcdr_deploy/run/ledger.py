@@ -12,13 +12,13 @@ from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
-from dcdr_deploy.engines.base import EngineInfo
 from dcdr_deploy.errors import DcdrError, EngineError, EngineOutOfMemory, InputError, NonFiniteError, OutputError
 from dcdr_deploy.run.events import FileConverted, FileFailed, FilesFound
 from dcdr_deploy.run.jobs import Job
 from dcdr_deploy.run.manifest import Entry, Manifest, Wanted, describe, settings_key, size_of_file
 from dcdr_deploy.run.outputs import ConvertOptions, gain_map_path, preview_path, written_of
 from dcdr_deploy.run.reports import Failure, FileReport, FolderReport
+from dcdr_deploy.run.runner import Runner
 from dcdr_deploy.run.stages import StopError
 from dcdr_deploy.run.video.reports import VideoReport
 from dcdr_deploy.system.files import missing, open_to_append, refuse_pipe
@@ -33,14 +33,10 @@ _OF_ONE_PICTURE = (NonFiniteError, EngineOutOfMemory)
 """Failures of the engine that depend on a picture's values or size."""
 
 
-def run_settings(info: EngineInfo, tile: object, overlap: object, options: ConvertOptions) -> str:
+def run_settings(runner: Runner, options: ConvertOptions) -> str:
     """Return the digest of all that decides an output's numbers beside the input.
 
-    Args:
-        info: the engine.
-        tile, overlap: as of the runner. They decide about the last digits, in contrast to the number of tiles in a
-            batch.
-        options: what is made of a picture.
+    A runner's tile and overlap decide about the last digits, in contrast to the number of tiles in a batch.
     """
     picture = {
         "scale": str(options.scale),
@@ -48,7 +44,8 @@ def run_settings(info: EngineInfo, tile: object, overlap: object, options: Conve
         "wrap": options.wrap,
         "strip": options.strip,
     }
-    return settings_key(info, write=asdict(options.write), **picture, tile=tile, overlap=overlap)
+    engine, tiles = runner.engine.info, {"tile": runner.tile, "overlap": runner.overlap}
+    return settings_key(engine, write=asdict(options.write), **picture, **tiles)
 
 
 def wanted_of(job: Job, settings: str, options: ConvertOptions) -> Wanted | None:

@@ -131,7 +131,7 @@ class Worker:
     def _digest(self, runner: Runner) -> str:
         if self._video is not None:
             return videos_key(runner, self._video, self._options)
-        return run_settings(runner.engine.info, runner.tile, runner.overlap, self._options)
+        return run_settings(runner, self._options)
 
     def convert(self, job: Job | SegmentJob) -> Finished | ComputedSegment | Trouble:
         """Convert one picture or video and write its files, or compute a segment of a video."""

@@ -117,16 +117,15 @@ class PreparedVideo(Prepared):
                 self.note_end(source, selection, place.reached.frames)
             return self.finish(place, runner.engine.info, computed, started, listener)
 
-    def selection(self, source: VideoSource, reached: Reached, frames: int | None = None) -> Selection:
+    def selection(self, source: VideoSource, reached: Reached) -> Selection:
         """Return the frames after those that are written; with every segment they begin with a whole picture.
 
         Args:
             source: open.
             reached: what is written.
-            frames: at most so many.
         """
         video = self.settings.video
-        return Selection(source, video, reached, frames, whole_every=video.segment_frames)
+        return Selection(source, video, reached, whole_every=video.segment_frames)
 
     def sink(self, engine: EngineInfo, place: Workplace, reached: Reached) -> SegmentSink:
         """Return where pictures go.
