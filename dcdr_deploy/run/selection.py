@@ -203,7 +203,7 @@ def _forms(packaged: Path, suffixes: Collection[str] | None) -> list[Path]:
 
 
 def _existing(name: str | os.PathLike[str], origin: str, suffixes: Collection[str] | None) -> Path:
-    path = Path(name).expanduser()
+    path = Path(os.path.expanduser(name))  # noqa: PTH111 - Path.expanduser raises for users that there are not
     if os.path.isfile(path):  # noqa: PTH113 - Path.is_file raises for names that are too long
         return path
     packaged = by_name(name, suffixes)

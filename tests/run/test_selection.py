@@ -138,6 +138,7 @@ def test_folders_and_hidden_files_are_no_candidates(folder, write_tiny_model, de
     [
         ("gone.onnx", {}, "model gone.onnx does not exist, check the path$"),
         ("x" * 300 + ".onnx", {}, "does not exist"),
+        ("~nobody-of-this-name/net.onnx", {}, "model ~nobody-of-this-name/net.onnx does not exist"),
         ("lite", {}, "model lite does not exist, check the path; by name there are demo and demo-lite$"),
         ("/", {}, "model / is a folder, name a file in it"),
         (None, {"DCDR_MODEL": "gone.onnx"}, r"model gone.onnx \(from \$DCDR_MODEL\) does not exist"),

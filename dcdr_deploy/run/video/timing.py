@@ -104,7 +104,7 @@ def timecode_after(text: str, frames: int, rate: Fraction) -> str:
     if match is None:
         return text
     hours, minutes, seconds, number = (int(match[group]) for group in (1, 2, 3, 5))
-    a_second = round(rate)
+    a_second = max(round(rate), 1)
     dropped = 2 * (a_second // 30) if match[4] in ";.," else 0
     minute = hours * 60 + minutes
     at = (minute * 60 + seconds) * a_second + number - dropped * (minute - minute // 10) + frames

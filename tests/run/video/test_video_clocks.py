@@ -242,6 +242,7 @@ def test_time_codes_are_counted_with_the_numbers_that_are_dropped(rate, a_second
 def test_time_codes_end_with_the_day_and_other_words_are_left():
     assert timecode_after("23:59:59:24", 1, Fraction(25)) == "00:00:00:00"
     assert timecode_after("soon", 1, Fraction(25)) == "soon"
+    assert timecode_after("01:00:00:00", 5, Fraction(1, 4)) == "01:00:05:00"  # a frame every four seconds
 
 
 @tells_rates
