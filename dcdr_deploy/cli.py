@@ -116,10 +116,24 @@ class LazyGroup(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl([(name, command.help) for name, command in self._lazy.items()])
 
+    def make_context(self, *args: Any, **settings: Any) -> click.Context:
+        """Take the options; the help and the version are printed here already."""
+        try:
+            return super().make_context(*args, **settings)
+        except OSError as error:
+            _refuse_failing_stdout(error)
+            raise
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command; errors that a user can cause end here."""
+        arguments = list(ctx.args)
         try:
             return super().invoke(ctx)
+        except click.NoSuchOption as error:
+            for name in arguments:
+                if name.startswith("-") and os.path.lexists(name):
+                    raise _OneLineError(f"{name}: begins like an option; name this file ./{name}") from error
+            raise
         except DcdrError as error:
             raise _OneLineError(self._in_words_of_the_command(ctx, str(error))) from error
         except KeyboardInterrupt:
@@ -131,11 +145,7 @@ class LazyGroup(click.Group):
         except PermissionError as error:
             raise _OneLineError(f"{error.filename}: {error.strerror}; mend its permissions") from error
         except OSError as error:
-            if _stdout_fails():
-                reason = "its reader is gone" if error.errno == errno.EPIPE else error.strerror
-                raise _OneLineError(
-                    f"standard output cannot be written ({reason}); what was finished is kept"
-                ) from error
+            _refuse_failing_stdout(error)
             if error.errno not in DEVICE_FAILURES:
                 raise
             place = f"{error.filename}: " if error.filename else ""
@@ -166,6 +176,12 @@ class LazyGroup(click.Group):
                 f"`dcdr-deploy {name}` needs the package {missing}, which is not installed: "
                 f"{install_line(self._lazy[name].extra)}"
             ) from error
+
+
+def _refuse_failing_stdout(error: OSError) -> None:
+    if _stdout_fails():
+        reason = "its reader is gone" if error.errno == errno.EPIPE else error.strerror
+        raise _OneLineError(f"standard output cannot be written ({reason}); what was finished is kept") from error
 
 
 def _stdout_fails() -> bool:

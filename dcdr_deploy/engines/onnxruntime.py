@@ -30,7 +30,7 @@ from dcdr_deploy.engines.precision import require_precision_of_onnx
 from dcdr_deploy.errors import EngineError, MissingDependency, ModelError
 from dcdr_deploy.modelfile.onnx_file import OnnxModel, read_model
 from dcdr_deploy.system import hardware, packages
-from dcdr_deploy.system.faults import engine_error, one_line
+from dcdr_deploy.system.faults import engine_error, import_fault, one_line
 from dcdr_deploy.system.words import number_of
 
 NAME = "onnxruntime"
@@ -57,9 +57,7 @@ def availability(*, deep: bool = False) -> Availability:
     try:
         import onnxruntime
     except (ImportError, OSError) as error:
-        return Availability(
-            ok=False, reason=f"onnxruntime cannot be imported: {one_line(error)}", install=packages.install_line(EXTRA)
-        )
+        return Availability(ok=False, reason=import_fault("onnxruntime", error), install=packages.install_line(EXTRA))
     versions = packages.versions(_DISTRIBUTIONS) or {"onnxruntime": onnxruntime.__version__}
     problem = cuda_problem()
     if problem is not None:
@@ -206,7 +204,5 @@ def _import() -> Any:
     try:
         import onnxruntime
     except (ImportError, OSError) as error:
-        raise MissingDependency(
-            f"onnxruntime cannot be imported ({one_line(error)}); {packages.install_line(EXTRA)}"
-        ) from error
+        raise MissingDependency(f"{import_fault('onnxruntime', error)}; {packages.install_line(EXTRA)}") from error
     return onnxruntime

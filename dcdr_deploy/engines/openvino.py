@@ -30,7 +30,7 @@ from dcdr_deploy.errors import EngineError, MissingDependency, ModelError
 from dcdr_deploy.modelfile.names import DCRB, DOMAIN
 from dcdr_deploy.modelfile.onnx_file import OnnxModel, read_model
 from dcdr_deploy.system import hardware, packages
-from dcdr_deploy.system.faults import engine_error, one_line
+from dcdr_deploy.system.faults import engine_error, import_fault, one_line
 from dcdr_deploy.system.interrupts import held
 from dcdr_deploy.system.privacy import without_openvino_telemetry
 from dcdr_deploy.system.words import number_of
@@ -49,9 +49,7 @@ def availability(*, deep: bool = False) -> Availability:
         with without_openvino_telemetry():
             import openvino  # noqa: F401
     except (ImportError, OSError) as error:
-        return Availability(
-            ok=False, reason=f"openvino cannot be imported: {one_line(error)}", install=packages.install_line(EXTRA)
-        )
+        return Availability(ok=False, reason=import_fault("openvino", error), install=packages.install_line(EXTRA))
     return Availability(ok=True, versions=packages.versions((NAME,)), devices=(DEVICE_CPU,))
 
 
@@ -90,9 +88,7 @@ class OpenVinoEngine(Engine):
             with without_openvino_telemetry():
                 import openvino  # noqa: F401
         except (ImportError, OSError) as error:
-            raise MissingDependency(
-                f"openvino cannot be imported ({one_line(error)}); {packages.install_line(EXTRA)}"
-            ) from error
+            raise MissingDependency(f"{import_fault('openvino', error)}; {packages.install_line(EXTRA)}") from error
         self._alone = threading.Lock()  # a request that runs refuses another thread
         threads = options.threads or hardware.cpu_threads()
         settings = {

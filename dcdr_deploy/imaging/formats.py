@@ -9,6 +9,9 @@ from dcdr_deploy.imaging import isobmff, jxl_header
 from dcdr_deploy.imaging.decoders import avif, bmp, heif, jpeg, jxl, png, tiff, with_pillow
 from dcdr_deploy.imaging.decoders.common import Stored, UnreadableError
 
+EMPTY = "is empty (zero bytes); copy or export it again"
+"""What is told of a file without content."""
+
 SIGNATURE_BYTES = 64
 """How many bytes from the start of a file are enough for :func:`identify`."""
 
@@ -100,7 +103,7 @@ def identify(head: bytes) -> PictureFormat:
         UnreadableError: empty, a known format that is not taken, or unknown content.
     """
     if not head:
-        raise UnreadableError("is empty (zero bytes); copy or export it again")
+        raise UnreadableError(EMPTY)
     for picture in FORMATS:
         if picture.matches(head):
             return picture

@@ -39,6 +39,13 @@ def one_line(error: BaseException) -> str:
     return text if len(text) <= _LONGEST_MESSAGE else text[: _LONGEST_MESSAGE - 3] + "..."
 
 
+def import_fault(package: str, error: BaseException) -> str:
+    """Return why importing a package failed: it is not there, or it is and cannot be used."""
+    if isinstance(error, ModuleNotFoundError) and error.name == package:
+        return f"{package} is not installed"
+    return f"{package} cannot be imported: {one_line(error)}"
+
+
 def engine_error(backend: str, error: BaseException) -> EngineError:
     """Return the error to raise for what ``backend`` threw while running."""
     if is_out_of_memory(error):

@@ -563,3 +563,12 @@ def test_strip_carries_nothing_and_makes_other_files(dcdr, with_exif, tiny_model
     header = OpenEXR.File("out/a.exr").header()
     assert not {"capDate", "cameraMake", "latitude", "source"} & set(header)
     assert header["model"]
+
+
+def test_a_name_that_begins_like_an_option_is_told_from_options(dcdr, make_picture):
+    make_picture(Path("-dash.png"))
+    done = dcdr("run", "-dash.png", "out.exr")
+    assert (done.exit_code, done.stderr) == (2, "error: -dash.png: begins like an option; name this file ./-dash.png\n")
+    done = dcdr("run", "-cash.png", "out.exr")
+    assert done.exit_code == 2
+    assert "No such option" in done.stderr

@@ -157,4 +157,22 @@ def test_a_picture_is_no_video_whatever_its_name(dcdr, make_picture, tmp_path):
             (tmp_path / "shot.png").rename(tmp_path / name)
         result = dcdr("run", name, "out.mkv")
         assert result.exit_code == 2
-        assert f"{name}: is a picture by its content; name it and its output so" in result.stderr
+        renamed = "rename it, such as to .png, and " if name == "shot.mp4" else ""
+        assert f"{name}: is a picture by its content; {renamed}give its output the name of one" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("in.png", b"text\n", "is neither a video nor a picture by its content"),
+        ("in.png", b"", "is empty (zero bytes)"),
+        ("in.mp4", b"", "is empty (zero bytes)"),
+        ("in.mp4", b"text\n", "cannot be read as a video"),
+    ],
+)
+def test_what_is_neither_video_nor_picture_is_told_by_its_content(dcdr, tmp_path, name, content, words):
+    """FFmpeg takes text for a picture if it is called so."""
+    (tmp_path / name).write_bytes(content)
+    result = dcdr("run", name, "out.mkv")
+    assert result.exit_code == 2
+    assert result.stderr.strip().startswith(f"error: {name}: {words}")

@@ -70,7 +70,13 @@ def test_a_closed_stderr_changes_nothing(photos: Path, tmp_path: Path, tiny_mode
 
 
 @pytest.mark.parametrize(
-    ("line", "words"), [("RUN >/dev/full", b"No space left"), ("RUN | head -c 0", b"its reader is gone")]
+    ("line", "words"),
+    [
+        ("RUN >/dev/full", b"No space left"),
+        ("RUN | head -c 0", b"its reader is gone"),
+        ('"$PYTHON" -m dcdr_deploy --help >/dev/full', b"No space left"),
+        ('"$PYTHON" -m dcdr_deploy run --help >/dev/full', b"No space left"),
+    ],
 )
 def test_a_stdout_that_fails_is_told_in_one_line(
     photos: Path, tmp_path: Path, tiny_model: Path, line: str, words: bytes

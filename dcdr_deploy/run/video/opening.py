@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from dcdr_deploy.errors import InputError
+from dcdr_deploy.imaging.formats import EMPTY, SIGNATURE_BYTES, name_of
 from dcdr_deploy.run.video.decoding import cut_exactly, packets_of, stamps_of
 from dcdr_deploy.run.video.orientation import Orientation, of_matrix
 from dcdr_deploy.run.video.package import address, load, reason
@@ -63,9 +64,8 @@ def open_video(path: Path, *, deinterlace: bool = False) -> Iterator[VideoSource
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file; check the path") from error
     except (av.error.FFmpegError, OSError) as error:
-        raise InputError(
-            f"{path}: cannot be read as a video: {reason(error)}; it may be cut short or damaged"
-        ) from error
+        why = f"cannot be read as a video: {reason(error)}; it may be cut short or damaged"
+        raise InputError(f"{path}: {why if os.path.getsize(path) else EMPTY}") from error  # noqa: PTH202 - any text
     source: VideoSource | None = None
     try:
         source = _described(path, container, deinterlace)
@@ -74,9 +74,21 @@ def open_video(path: Path, *, deinterlace: bool = False) -> Iterator[VideoSource
         (source or container).close()
 
 
+def _instead_of_a_video(path: Path) -> str:
+    """What a file is that FFmpeg takes for a picture, by its name alone where nothing else tells it."""
+    with path.open("rb") as file:
+        head = file.read(SIGNATURE_BYTES)
+    if not head:
+        return EMPTY
+    if not name_of(head):
+        return "is neither a video nor a picture by its content; give another file"
+    renamed = "rename it, such as to .png, and " if is_video(path) else ""
+    return f"is a picture by its content; {renamed}give its output the name of one, such as .exr"
+
+
 def _described(path: Path, container: Any, deinterlace: bool) -> VideoSource:
     if container.format.name == _PICTURES or container.format.name.endswith("_pipe"):
-        raise InputError(f"{path}: is a picture by its content; name it and its output so, such as .png and .exr")
+        raise InputError(f"{path}: {_instead_of_a_video(path)}")
     pictures = pictures_of(container)
     if not pictures:
         raise InputError(f"{path}: holds no video track")
