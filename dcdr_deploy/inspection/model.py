@@ -170,7 +170,7 @@ def _inspect_picture(path: Path) -> dict[str, Any]:
         "kind": "picture",
         "width": width,
         "height": height,
-        "samples": "16-bit integers, 0 to 1" if picture.integer else "floats",
+        "samples": "16-bit integers, 0 to 1" if picture.integer else "light",
         "range": f"{picture.pixels.min():.4g} to {picture.pixels.max():.4g}",
         "metadata": dict(picture.texts),
     }

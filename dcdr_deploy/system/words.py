@@ -1,4 +1,4 @@
-"""Numbers of things in sentences for people."""
+"""Numbers of things, and shares, in sentences for people."""
 
 from __future__ import annotations
 
@@ -17,3 +17,8 @@ def number_of(count: float, one: str, many: str = "", form: str = "") -> str:
 def word_for(count: float, one: str, many: str = "") -> str:
     """Return the word for so many, as :func:`number_of` does without the number."""
     return one if count == 1 else many or f"{one}s"
+
+
+def share_of(part: float) -> str:
+    """Return a share in [0, 1] in percent, to a tenth: ``"12.3%"``; what is little is told from nothing."""
+    return "under 0.1%" if 0 < part < 0.0005 else f"{part:.1%}"

@@ -19,6 +19,7 @@ from dcdr_deploy.errors import InputError, OutputError
 from dcdr_deploy.imaging.light import SDR_WHITE_NITS
 from dcdr_deploy.system.files import atomic_path, refuse_overwriting
 from dcdr_deploy.system.progress import Event, Listener, silent
+from dcdr_deploy.system.words import share_of
 from dcdr_deploy.view import codec, false_colour, histogram
 from dcdr_deploy.view.pairs import Files
 from dcdr_deploy.view.picture import Shown, check_reference_white, fitting, load
@@ -242,7 +243,7 @@ def _line(whole: Shown, shown: Shown, figures: histogram.Light, settings: PageSe
     parts = [
         size,
         f"up to {figures.high * settings.reference_white:,.0f} cd/m\u00b2",
-        f"{100 * figures.above_white:.1f} % above SDR white ({settings.reference_white:g} cd/m\u00b2)",
+        f"{share_of(figures.above_white)} above SDR white ({settings.reference_white:g} cd/m\u00b2)",
         *([_readable(whole.model)] if whole.model else []),
     ]
     return "   ".join(parts)

@@ -16,6 +16,7 @@ from dcdr_deploy.imaging.light import SDR_WHITE_NITS
 from dcdr_deploy.imaging.own import THIS_TOOL, check_replaced
 from dcdr_deploy.imaging.preview import preview_sdr
 from dcdr_deploy.system.files import atomic_path, refuse_overwriting
+from dcdr_deploy.system.words import share_of
 from dcdr_deploy.view import histogram
 from dcdr_deploy.view.false_colour import BANDS, LOWEST, band_of, edges, false_colour
 from dcdr_deploy.view.picture import LIGHT_OF_CODE, Shown, check_reference_white, fitting, to_codes
@@ -148,7 +149,7 @@ def _draw_head(pen: ImageDraw.ImageDraw, picture: Shown, width: int, reference_w
     facts = [
         f"{picture.size[1]} x {picture.size[0]}",
         f"min {nits[0]}, median {nits[1]}, 99 % {nits[2]}, max {nits[3]} cd/m2",
-        f"{100 * light.above_white:.1f} % brighter than SDR white ({_number(reference_white)} cd/m2)",
+        f"{share_of(light.above_white)} brighter than SDR white ({_number(reference_white)} cd/m2)",
         *([f"full scale {picture.peak:g} x white"] if picture.peak else []),
         *([picture.model] if picture.model else []),
     ]

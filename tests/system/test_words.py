@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import dcdr_deploy
-from dcdr_deploy.system.words import number_of, word_for
+from dcdr_deploy.system.words import number_of, share_of, word_for
 
 
 @pytest.mark.parametrize(
@@ -26,6 +26,13 @@ from dcdr_deploy.system.words import number_of, word_for
 def test_a_number_has_the_word_for_so_many(given: tuple[float, str], said: str) -> None:
     assert number_of(*given) == said
     assert word_for(*given[:3]) == said.split()[1]
+
+
+@pytest.mark.parametrize(
+    ("part", "said"), [(0, "0.0%"), (1e-9, "under 0.1%"), (0.0004, "under 0.1%"), (0.0005, "0.1%"), (0.5, "50.0%")]
+)
+def test_a_little_is_told_from_nothing(part: float, said: str) -> None:
+    assert share_of(part) == said
 
 
 COUNTS = re.compile(r"len\(|\bcount\b|_count\(|retries|threads")

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from dcdr_deploy.system.words import share_of
+
 if TYPE_CHECKING:
     from dcdr_deploy.run.recovery import Recovery
 
@@ -56,8 +58,7 @@ def recovered(recovery: Recovery) -> str:
     """Return what was recovered: share of clipped pixels, stops, and whether it was restored or guessed."""
     if not recovery.clipped:
         return recovery.word
-    share = recovery.clipped_share
-    shown = f"{share:.1%}" if share >= 0.0005 else "under 0.1%"
+    shown = share_of(recovery.clipped_share)
     if not recovery.anything:
         return f"{shown} clipped, {recovery.word}"
     return f"{shown} clipped, {recovery.stops_recovered:.1f} stops recovered, {recovery.word}"
