@@ -38,8 +38,8 @@ the memory otherwise."""
 KNOCK_SECONDS = 10.0
 """For the head of a cluster to answer at all."""
 
-CHECK_SECONDS = 60.0
-"""For a machine's answer to what it can reach."""
+CHECK_SECONDS = 180.0
+"""For a machine's answer to what it can reach: a busy one takes a minute to start a process."""
 
 _LONGEST_FOLDER = 40
 """Characters of the temporary folder's path: Ray puts sockets below it, whose names end at 107."""
@@ -264,6 +264,11 @@ def _remove(place: Path | Address) -> None:
 def _judge(ray: Any, address: str, answer: Any) -> None:
     try:
         version, lacks = ray.get(answer, timeout=CHECK_SECONDS)
+    except ray.exceptions.GetTimeoutError as error:
+        raise InputError(
+            f"{address}: this machine of the cluster has not answered for {CHECK_SECONDS:g} seconds; if it is busy, "
+            "try again later, else see whether it runs other tasks of Ray"
+        ) from error
     except ray.exceptions.RayError as error:
         # The last line is the reason; those before it are a traceback.
         reason = [line for line in str(getattr(error, "cause", None) or error).splitlines() if line.strip()][-1].strip()

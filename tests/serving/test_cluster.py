@@ -34,7 +34,7 @@ from dcdr_deploy.run.reports import FolderReport
 from dcdr_deploy.run.runner import Runner
 from dcdr_deploy.serving import cluster_folder
 from dcdr_deploy.serving.addresses import Address, address_of
-from dcdr_deploy.serving.cluster import check_nodes, unreachable
+from dcdr_deploy.serving.cluster import _judge, check_nodes, import_ray, unreachable
 from dcdr_deploy.serving.layout import Wishes
 from dcdr_deploy.serving.staging import plan_addresses
 
@@ -276,6 +276,20 @@ def test_a_machine_with_another_version_is_told_apart(ray, tmp_path, monkeypatch
     monkeypatch.setattr("dcdr_deploy.serving.cluster.__version__", "99")
     with pytest.raises(InputError, match=f"has dcdr-deploy {__version__}, not 99 as here"):
         check_nodes(ray, [], [tmp_path], [tmp_path])
+
+
+def test_a_machine_that_does_not_answer_in_time_is_not_told_to_install_anything():
+    exceptions = import_ray("local").exceptions
+
+    class Busy:
+        def get(self, answer: object, timeout: float) -> None:
+            raise exceptions.GetTimeoutError("Get timed out: some object(s) not ready.")
+
+    Busy.exceptions = exceptions
+    with pytest.raises(
+        InputError, match=r"^10.0.0.2: this machine of the cluster has not answered for 180 s.*try again"
+    ):
+        _judge(Busy(), "10.0.0.2", None)
 
 
 def test_what_a_machine_lacks_is_told(tmp_path):

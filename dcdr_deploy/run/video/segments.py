@@ -239,11 +239,13 @@ def _faults_told(target: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if not parts_of(target).exists():
-            raise vanished(parts_of(target)) from error
+        parts = parts_of(target)
+        if not parts.exists():
+            raise vanished(parts) from error
+        whole = f": it goes on from {parts}" if any(parts.glob(f"*{_INDEX}")) else ""
         raise OutputError(
             f"{target}: cannot be written: {error.strerror or error}; free some space, or mend what is wrong, and run "
-            f"the same command again: it goes on from {parts_of(target)}"
+            f"the same command again{whole}"
         ) from error
 
 
