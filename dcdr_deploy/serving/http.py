@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 from collections.abc import Mapping
 from concurrent.futures import CancelledError
 from contextlib import suppress
@@ -263,7 +264,8 @@ def _refusal(error: DcdrError, ticket: Ticket) -> RefusalError:
     if status >= 500:
         _logger.error("%s", error)
         return RefusalError(status, "the engine failed" if status == 500 else "the result could not be stored")
-    return RefusalError(status, str(error).replace(str(ticket.source), "picture"))
+    told = str(error).replace(str(ticket.source), "picture")
+    return RefusalError(status, told.replace(f"{ticket.folder}{os.sep}", ""))  # the result's name alone
 
 
 async def _drain(request: Request) -> None:

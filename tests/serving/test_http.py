@@ -111,6 +111,13 @@ def test_what_cannot_be_done_is_told_in_one_sentence(client, picture, query, bod
     assert "/tmp" not in answer.text
 
 
+def test_a_format_whose_package_is_missing_is_told_without_a_path(client, picture, monkeypatch):
+    monkeypatch.setattr("dcdr_deploy.imaging.writers.base.installed", lambda module: False)
+    answer = client.post("/restore?format=jxl", content=picture)
+    assert answer.status_code == 400
+    assert answer.json()["error"].startswith("result.jxl: .jxl needs the package imagecodecs; pip install ")
+
+
 @pytest.mark.parametrize(
     ("method", "route", "status"), [("GET", "/", 404), ("GET", "/restore", 405), ("PUT", "/health", 405)]
 )
