@@ -43,6 +43,11 @@ class RunnerSettings:
     batch: int | Literal["auto"] = "auto"
     precision: str = "auto"
 
+    @property
+    def engine_options(self) -> EngineOptions:
+        """What of it is asked of a backend."""
+        return EngineOptions(self.device, self.threads, self.precision)
+
 
 DEFAULT_SETTINGS = RunnerSettings()
 
@@ -64,8 +69,7 @@ def open_runner(
     Raises:
         DcdrError: as :func:`choose_model`, :func:`load_engine` and :class:`Runner`.
     """
-    options = EngineOptions(settings.device, settings.threads, settings.precision)
-    with _load(model, settings.backend, options, listener) as engine:
+    with _load(model, settings.backend, settings.engine_options, listener) as engine:
         runner = Runner(engine, settings.tile, settings.overlap, settings.batch)
         listener(EngineReady(info=engine.info))
         yield runner

@@ -10,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
-from dcdr_deploy.engines.base import EngineOptions
 from dcdr_deploy.engines.choice import model_suffixes
 from dcdr_deploy.run.events import FileBegun
 from dcdr_deploy.run.jobs import FolderPlan, Job
@@ -54,8 +53,7 @@ def choose(model: str | None, settings: RunnerSettings) -> ModelChoice:
     Raises:
         ModelError: as :func:`choose_model`.
     """
-    options = EngineOptions(settings.device, settings.threads, settings.precision)
-    return choose_model(model, suffixes=model_suffixes(settings.backend, options))
+    return choose_model(model, suffixes=model_suffixes(settings.backend, settings.engine_options))
 
 
 def convert_over_cluster(
@@ -162,9 +160,7 @@ class _Run:
             self._ledger.enter(result.entry)
             self._ledger.done(_as_named(result.report, job, sent))
         else:
-            sentence = result.sentence.replace(str(sent.source), str(job.source))
-            error = replace(result, sentence=sentence.replace(str(sent.output), str(job.output))).error()
-            self._ledger.failed(job, error)
+            self._ledger.failed(job, result.error({sent.source: job.source, sent.output: job.output}))
         self._tick()
 
 

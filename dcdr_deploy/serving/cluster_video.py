@@ -152,9 +152,8 @@ class _Run:
         self._under_way.pop(job.number, None)
         if isinstance(outcome, Trouble):
             self._ahead.stop()
-            sentence = outcome.sentence.replace(str(job.source), str(self._prepared.info.path))
-            sentence = sentence.replace(str(job.output), str(self._prepared.output))
-            self.error = self.error or replace(outcome, sentence=sentence).error()
+            names = {job.source: self._prepared.info.path, job.output: self._prepared.output}
+            self.error = self.error or outcome.error(names)
             return
         self._place.add(outcome.segment)
         self.fresh += job.frames

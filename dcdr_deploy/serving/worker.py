@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from dcdr_deploy.engines.base import EngineInfo
 from dcdr_deploy.errors import DcdrError, kind_of, of_kind
@@ -46,9 +48,12 @@ class Trouble:
         """Return an error as plain text."""
         return Trouble(kind_of(error), str(error))
 
-    def error(self) -> DcdrError:
-        """Return the error again."""
-        return of_kind(self.kind, self.sentence)
+    def error(self, names: Mapping[Path, Path] = MappingProxyType({})) -> DcdrError:
+        """Return the error again, with the files named as the user does: ``names`` gives that for ours."""
+        sentence = self.sentence
+        for ours, theirs in names.items():
+            sentence = sentence.replace(str(ours), str(theirs))
+        return of_kind(self.kind, sentence)
 
 
 @dataclass(frozen=True)
