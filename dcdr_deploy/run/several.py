@@ -127,11 +127,12 @@ def _once(inputs: Inputs) -> None:
     unique: dict[str, Path] = {}
     for file in inputs.files:
         unique.setdefault(os.path.abspath(file), file)  # noqa: PTH100 - Path.absolute leaves .. in
-    inputs.notes += _twice(len(inputs.files) - len(unique))
+    inputs.notes += named_twice(len(inputs.files) - len(unique))
     inputs.files = list(unique.values())
 
 
-def _twice(count: int) -> list[str]:
+def named_twice(count: int) -> list[str]:
+    """The sentence about files that are taken once all the same; none where there are none."""
     return [f"{number_of(count, 'file is', 'files are')} named more than once; each is taken once"] if count else []
 
 
@@ -175,7 +176,7 @@ def plan_several(inputs: Inputs, target: str, options: ConvertOptions, *, recurs
             output_path(numbered.folder, target, options)  # refuses a suffix that contradicts the format
             pairs += [(file, pattern.path(number)) for number, file in files.items()]
     unique = dict.fromkeys(pairs)  # a file, and the folder or the sequence that it belongs to
-    notes += _twice(len(pairs) - len(unique))
+    notes += named_twice(len(pairs) - len(unique))
     if not pairs:
         raise InputError(f"{inputs.folders[0]}: holds no pictures ({', '.join(sorted(SUFFIXES))}), nor do the others")
     if left_out:

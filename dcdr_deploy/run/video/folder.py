@@ -25,7 +25,7 @@ from dcdr_deploy.run.manifest import settings_key
 from dcdr_deploy.run.outputs import ConvertOptions
 from dcdr_deploy.run.reports import FolderReport
 from dcdr_deploy.run.runner import Runner
-from dcdr_deploy.run.several import Inputs
+from dcdr_deploy.run.several import Inputs, named_twice
 from dcdr_deploy.run.stages import StopError
 from dcdr_deploy.run.video import package
 from dcdr_deploy.run.video.choice import FORMATS, refuse_picture_options, refuse_written_options, settings_of
@@ -85,14 +85,15 @@ def plan_videos(
     if not pairs:
         raise InputError(f"{inputs.folders[0]}: holds no videos ({', '.join(sorted(SUFFIXES))}), nor do the others")
     package.load()
-    names = name_outputs([name for _, name in pairs], suffix, previews=False)
-    jobs = [Job(source, target / name, name.as_posix()) for (source, _), name in zip(pairs, names, strict=True)]
+    unique = dict.fromkeys(pairs)
+    names = name_outputs([name for _, name in unique], suffix, previews=False)
+    jobs = [Job(source, target / name, name.as_posix()) for (source, _), name in zip(unique, names, strict=True)]
     check_overwriting(jobs, preview=False)
     outputs = Counter(job.name.casefold() for job in jobs)
     for job in jobs:
         if outputs[job.name.casefold()] > 1:
             raise InputError(f"{job.output}: would be written twice; convert {job.source} apart from the others")
-    notes = list(inputs.notes)
+    notes = [*inputs.notes, *named_twice(len(pairs) - len(unique))]
     if left_out:
         notes.append(f"{counted(left_out)} in the folders left out: no videos")
     return FolderPlan(

@@ -61,6 +61,12 @@ def test_videos_that_share_a_name_keep_their_whole_one(films, tmp_path):
     assert names == ["a2.mov.mkv", "a2.mp4.mkv", "a10.mkv"]
 
 
+def test_a_video_that_is_named_beside_its_folder_is_taken_once(films, tmp_path):
+    plan = planned(films, tmp_path / "hdr", files=[films / "a2.mp4"], recursive=False)
+    assert [job.name for job in plan.jobs] == ["a2.mkv", "a10.mkv"]
+    assert "1 file is named more than once; each is taken once" in plan.notes
+
+
 def test_what_is_done_stays_and_what_fails_is_listed(films, tmp_path, runner):
     (films / "broken.mp4").write_bytes(b"no video at all")
     target, ear = tmp_path / "hdr", Ear()
