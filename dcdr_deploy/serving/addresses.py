@@ -175,12 +175,16 @@ def begins(address: Address) -> bytes:
     """Return the first bytes of the file at an address, for a look whether it can be read.
 
     Raises:
+        FileNotFoundError: there is none.
         OSError: it cannot.
+        DcdrError: as :func:`file_system`.
     """
     system, path = file_system(address)
     try:
         with system.open(path, "rb") as file:
             return cast("bytes", file.read(64))
+    except FileNotFoundError:
+        raise
     except Exception as error:  # of any package
         raise OSError(None, one_line(error)) from error
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from dcdr_deploy._version import __version__
-from dcdr_deploy.errors import EngineError, InputError, MissingDependency, OutputError
+from dcdr_deploy.errors import DcdrError, EngineError, InputError, MissingDependency, OutputError
 from dcdr_deploy.serving.addresses import Address, begins, put, remove
 from dcdr_deploy.serving.layout import Node
 from dcdr_deploy.system.faults import one_line
@@ -175,19 +175,26 @@ def unreachable(readable: Sequence[str], folders: Sequence[str], probes: Sequenc
     for path in readable:
         try:
             _begin_of(path)
-        except OSError as error:
-            return f"{path} cannot be read ({error.strerror}); mount it at the same place on every machine"
+        except (OSError, DcdrError) as error:
+            return _unread(path, error)
     for path, content in probes:
         folder = Address(path).parent if is_url(path) else Path(path).parent
         try:
             found = _begin_of(path)
-        except OSError:
+        except FileNotFoundError:
             found = b""
+        except (OSError, DcdrError) as error:
+            return _unread(str(folder), error)
         if found != content.encode():
             return f"{folder} is another folder there; mount the same one on every machine"
         if isinstance(folder, Path) and not os.access(folder, os.W_OK | os.X_OK):
             return f"{folder} may not be written; mend its permissions"
     return ""
+
+
+def _unread(path: str, error: OSError | DcdrError) -> str:
+    remedy = "give this machine access to it" if is_url(path) else "mount it at the same place on every machine"
+    return f"{path} cannot be read ({getattr(error, 'strerror', None) or error}); {remedy}"
 
 
 def _begin_of(path: str) -> bytes:

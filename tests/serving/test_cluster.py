@@ -301,6 +301,20 @@ def test_what_a_machine_lacks_is_told(tmp_path):
     assert unreachable([], [], [(str(tmp_path / "probe"), "another")]) == ""
 
 
+def test_an_address_that_a_machine_may_not_read_is_not_to_be_mounted(monkeypatch):
+    assert "memory://none is another folder there" in unreachable([], [], [("memory://none/probe", "mine")])
+
+    def forbidden(*_, **__):
+        raise PermissionError(13, "Forbidden")
+
+    monkeypatch.setattr("fsspec.implementations.memory.MemoryFileSystem._open", forbidden)
+    said = "memory://a{} cannot be read ([Errno 13] Forbidden); give this machine access to it"
+    assert unreachable(["memory://a/b.png"], [], []) == said.format("/b.png")
+    assert unreachable([], [], [("memory://a/probe", "mine")]) == said.format("")
+    monkeypatch.setattr("fsspec.core.url_to_fs", lambda address: 1 / 0)
+    assert "cannot be used (division by zero)); give this machine" in unreachable(["memory://a/b.png"], [], [])
+
+
 def test_ray_reports_nothing_and_strangers_are_not_let_in(ray):
     from ray._common.usage.usage_lib import usage_stats_enabled
 
