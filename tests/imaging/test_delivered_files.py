@@ -27,6 +27,7 @@ from dcdr_deploy.imaging.delivery import CodeRange, Delivery
 from dcdr_deploy.imaging.light import Light
 from dcdr_deploy.imaging.read_hdr import read_hdr
 from dcdr_deploy.imaging.xmp import OWN, parse, values
+from dcdr_deploy.run.video.siting import Siting, measured
 
 pytest.importorskip("imagecodecs")
 
@@ -173,6 +174,26 @@ def test_ffmpeg_reads_the_tags_the_brightness_and_the_codes_of_a_heic(tmp_path, 
     codes, level = expected(linear, Light(transfer=transfer))
     assert found["level"] == (round(level.max_cll), round(level.max_fall))
     close(rgb_of(found["planes"], 1023, WEIGHTS["rec2020"]), codes, 1023, factor=2)  # colour at half resolution
+
+
+def test_chroma_of_a_heic_lies_in_the_middle_of_four_samples_and_ffmpeg_is_told_so(tmp_path):
+    """Its place, in luma samples from the upper left one, by least squares: found = truth + place x d truth."""
+    pytest.importorskip("pillow_heif")
+    av = pytest.importorskip("av")
+    rows, columns = np.mgrid[:64, :96]
+    edges = np.tanh((rows - 30) / 4) * np.tanh((columns - 40) / 4)
+    linear = np.stack([np.full_like(edges, 0.02), 0.02 * np.exp(edges), np.full_like(edges, 0.02)], -1)
+    linear = linear.astype(np.float32)
+    written(tmp_path / "out.heic", linear, quality=100, light=Light(transfer="pq"))
+    (red, blue), signal = WEIGHTS["rec2020"], expected(linear, Light(transfer="pq"))[0]
+    luma = signal @ np.array([red, 1 - red - blue, blue])
+    truths = ((signal[..., channel] - luma) / (2 * (1 - part)) for channel, part in ((2, blue), (0, red)))
+    for found, truth in zip(by_ffmpeg(tmp_path / "out.heic")["planes"][1:], truths, strict=True):
+        slopes = np.stack([slope[::2, ::2].ravel() for slope in np.gradient(truth)], axis=-1)
+        place, *_ = np.linalg.lstsq(slopes, (found - 512 - truth[::2, ::2]).ravel())
+        np.testing.assert_allclose(place, 0.5, atol=0.1)
+    with av.open(tmp_path / "out.heic") as container:
+        assert measured(next(container.decode(video=0)), "hevc") == Siting(centred=True)
 
 
 def test_libheif_reads_the_properties_and_the_alpha_of_a_heic(tmp_path):
