@@ -96,6 +96,11 @@ def rows(passes: FramePasses, size: tuple[int, int], seconds: float) -> list[Row
     def average_here() -> NDArray[np.float32]:
         return average_down(to_rgb(planes, IN, LUMA, full_range=False), tables, cells).light
 
+    def finish_there() -> Sequence[NDArray[np.uint16]]:
+        made = OUT.room(*size)
+        passes.finish(samples, clipping, stacked(field), signal, made)
+        return made
+
     def finish_here() -> Sequence[NDArray[np.uint16]]:
         rgb = to_rgb(planes, IN, LUMA, full_range=False)
         linear = SecondPass(rgb, rgb, tables, NEUTRAL, PEAK).from_field(field).linear
@@ -103,7 +108,7 @@ def rows(passes: FramePasses, size: tuple[int, int], seconds: float) -> list[Row
 
     pairs: dict[str, tuple[Callable[[], Sequence[NDArray]], Callable[[], Sequence[NDArray]]]] = {
         "average": (lambda: [passes.average(samples, clipping, cells).light], lambda: [average_here()]),
-        "finish": (lambda: passes.finish(samples, clipping, stacked(field), signal).planes, finish_here),
+        "finish": (finish_there, finish_here),
     }
     found = []
     for name, (there, here) in pairs.items():

@@ -122,17 +122,15 @@ class Signal:
 
 @dataclass(frozen=True)
 class Finished:
-    """A frame as samples of an HDR video, and what became of it.
+    """What became of a frame that was made samples of an HDR video.
 
     Attributes:
-        planes: Y', Cb, Cr, uint16, as large as whole samples of chroma need.
         stops: (:data:`STOPS_BINS`,) histogram of the largest gain among a clipped pixel's clipped channels.
         whole: pixels of which all channels are clipped.
         largest: of all channels, cd/m2.
         total: of the pixels' largest channels, cd/m2.
     """
 
-    planes: tuple[NDArray[np.uint16], NDArray[np.uint16], NDArray[np.uint16]]
     stops: NDArray[np.int64]
     whole: int
     largest: float
@@ -150,13 +148,21 @@ class FramePasses(Protocol):
             EngineError: it failed.
         """
 
-    def finish(self, samples: Samples, clipping: Clipping, field: NDArray[np.float32], signal: Signal) -> Finished:
-        """Put what was found onto a frame.
+    def finish(
+        self,
+        samples: Samples,
+        clipping: Clipping,
+        field: NDArray[np.float32],
+        signal: Signal,
+        planes: tuple[NDArray[np.uint16], ...],
+    ) -> Finished:
+        """Put what was found onto a frame, and write its samples.
 
         Args:
             samples, clipping: as for :meth:`average`.
             field: (h, w, 5) float32: weighted excess, certainty, nearness, as of ``ExcessField`` of run/gain.py.
             signal: what is made of it.
+            planes: Y', Cb, Cr, as large as whole samples of chroma need, to write into; rows may lie apart.
 
         Raises:
             EngineOutOfMemory, EngineError: as :meth:`average`.

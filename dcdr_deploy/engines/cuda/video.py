@@ -194,8 +194,15 @@ class FramesOnDevice:
             light, weight, clipped = (cells[..., part].copy() for part in (slice(0, 3), slice(3, 4), slice(4, 5)))
             return Averaged(light, weight, clipped, gray=not coloured[0])
 
-    def finish(self, samples: Samples, clipping: Clipping, field: NDArray[np.float32], signal: Signal) -> Finished:
-        """As of the protocol; planes are copies."""
+    def finish(
+        self,
+        samples: Samples,
+        clipping: Clipping,
+        field: NDArray[np.float32],
+        signal: Signal,
+        planes: tuple[NDArray[np.uint16], ...],
+    ) -> Finished:
+        """As of the protocol."""
         (height, width), size = samples.size, field.shape[:2]
         chroma = (-(-height // signal.down), -(-width // signal.across))
         luma = (chroma[0] * signal.down, chroma[1] * signal.across)
@@ -211,9 +218,10 @@ class FramesOnDevice:
             rest = (*tables, there, height, width, *size, clipping.least, numbers, *curves, *landing.addresses())
             rest = (*rest, signal.across, signal.down, int(signal.level))
             self._kernels.finish(samples, source, rest, blocks, slot.handle)
-            y, cb, cr, bins, levels = landing.collect(slot)
+            *made, bins, levels = landing.collect(slot)
+            for place, plane in zip(planes, made, strict=True):
+                np.copyto(place, plane)
             return Finished(
-                planes=(y.copy(), cb.copy(), cr.copy()),
                 stops=bins[:STOPS_BINS].astype(np.int64),
                 whole=int(bins[STOPS_BINS]),
                 largest=float(levels[:, 0].max()),

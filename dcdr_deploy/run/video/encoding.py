@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from dcdr_deploy.run.video.codecs import Codec
 from dcdr_deploy.run.video.frames import BEGINNING, Picture, Reached
 from dcdr_deploy.run.video.package import load, reason
 from dcdr_deploy.run.video.passes import signal_of
-from dcdr_deploy.run.video.planes import frame_of
+from dcdr_deploy.run.video.planes import Told, frame_of
 from dcdr_deploy.run.video.segments import Segment, SegmentFile, Workplace
 from dcdr_deploy.run.video.source import Seen
 from dcdr_deploy.run.video.sums import Sums
@@ -44,20 +45,17 @@ def frame_of_light(linear: NDArray[np.float32], delivery: Delivery, target: Targ
         delivery: into PQ or HLG.
         target: whose layout the planes get; odd edges are repeated where it needs even ones.
     """
-    size, light = padded_size(linear.shape[:2], target.codec), ContentLight(0, 0)
+    return _frame(linear.shape[:2], target, lambda planes: _fill(planes, linear, delivery, target))
 
-    def write(planes: Planes) -> None:
-        nonlocal light
-        light = _fill(planes, linear, delivery, target)
 
-    return frame_of(size, target.codec.layout, target.encoder.pixel_format, write), light
+def _frame(size: tuple[int, int], target: Target, write: Callable[[Planes], Told]) -> tuple[Any, Told]:
+    """Return a picture of a size as the encoder takes it, and what ``write``, which fills its planes, returns."""
+    return frame_of(padded_size(size, target.codec), target.codec.layout, target.encoder.pixel_format, write)
 
 
 def samples_of_light(linear: NDArray[np.float32], delivery: Delivery, target: Target) -> Planes:
     """Return the samples Y', Cb and Cr that :func:`frame_of_light` puts into a frame."""
-    size = padded_size(linear.shape[:2], target.codec)
-    chroma = target.codec.layout.chroma_size(*size)
-    planes = tuple(np.empty(each, np.uint16) for each in (size, chroma, chroma))
+    planes = target.codec.layout.room(*padded_size(linear.shape[:2], target.codec))
     _fill(planes, linear, delivery, target)
     return planes
 
@@ -78,17 +76,6 @@ def _fill(planes: Planes, linear: NDArray[np.float32], delivery: Delivery, targe
         from_rgb(rgb, layout, out=(planes[0][rows], planes[1][of_chroma], planes[2][of_chroma]), above=before)
 
     return delivery.give_signals(linear, encode, above)
-
-
-def frame_of_samples(planes: Planes, target: Target) -> Any:
-    """Return samples Y', Cb and Cr as the encoder takes them; sizes are those of whole samples of chroma."""
-
-    def write(into: Planes) -> None:
-        for place, plane in zip(into, planes, strict=True):
-            np.copyto(place, plane)
-
-    size = planes[0].shape[0], planes[0].shape[1]
-    return frame_of(size, target.codec.layout, target.encoder.pixel_format, write)
 
 
 class SegmentEncoder:
@@ -202,10 +189,11 @@ class SegmentSink:
         """Return the samples of light, made by the processor."""
         return samples_of_light(linear, self._delivery, self._target)
 
-    def make_of_samples(self, finished: Finished, pixels: int) -> Encoded:
-        """Return a frame of so many pixels whose samples a device made."""
-        light = ContentLight(finished.largest, finished.total / pixels)
-        return frame_of_samples(finished.planes, self._target), light
+    def make_of_samples(self, size: tuple[int, int], write: Callable[[Planes], Finished]) -> tuple[Encoded, Finished]:
+        """Return a frame whose samples a device writes, and what it tells of them."""
+        frame, finished = _frame(size, self._target, write)
+        light = ContentLight(finished.largest, finished.total / (size[0] * size[1]))
+        return (frame, light), finished
 
     def write(self, picture: Picture, made: Encoded, recovery: Recovery, *, repeated: bool) -> None:
         """Encode a picture, and close the segment that it is the last of."""

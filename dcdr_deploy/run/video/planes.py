@@ -6,7 +6,7 @@ import re
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -14,6 +14,8 @@ from numpy.typing import DTypeLike, NDArray
 from dcdr_deploy.errors import InputError
 from dcdr_deploy.run.video.package import load
 from dcdr_deploy.run.video.yuv import Layout, Plane, Planes
+
+Told = TypeVar("Told")
 
 _CHROMA = {(1, 1): "444", (2, 1): "422", (2, 2): "420", (4, 1): "411", (1, 2): "440", (4, 4): "444"}
 """FFmpeg's word for luma samples for each of chroma, across and down; of 4:1:0 swscale makes 4:4:4."""
@@ -110,27 +112,28 @@ def rows_of(plane: Any, size: tuple[int, ...], kind: PixelFormat) -> NDArray[Any
     return _rows(plane, size, np.uint8 if kind.layout.bits == 8 else ">u2" if kind.is_big_endian else "<u2")
 
 
-def frame_of(size: tuple[int, int], layout: Layout, name: str, write: Callable[[Planes], object]) -> Any:
-    """Return a frame of PyAV whose samples are written in place: a copy of a 3840x2160 one takes 20 ms.
+def frame_of(size: tuple[int, int], layout: Layout, name: str, write: Callable[[Planes], Told]) -> tuple[Any, Told]:
+    """Return a frame of PyAV whose samples are written in place, as a copy of a 3840x2160 one takes 20 ms.
 
     Args:
         size: (height, width) in pixels.
         layout: of its planes.
         name: FFmpeg's name of a planar format of more than 8 bits, or p010le, which holds Cb and Cr side by side and
             samples in the upper bits.
-        write: called with Y', Cb and Cr, which it fills.
+        write: called with Y', Cb and Cr, which it fills; what it returns is returned too.
     """
     frame = load().VideoFrame(size[1], size[0], name)
-    sizes = (size, layout.chroma_size(*size), layout.chroma_size(*size))
     if name != "p010le":
-        write(tuple(_rows(plane, each, np.uint16) for plane, each in zip(frame.planes, sizes, strict=True)))
-        return frame
-    luma, *chroma = planes = tuple(np.empty(each, np.uint16) for each in sizes)
-    write(planes)
+        sizes = (size, layout.chroma_size(*size), layout.chroma_size(*size))
+        return frame, write(
+            tuple(_rows(plane, each, np.uint16) for plane, each in zip(frame.planes, sizes, strict=True))
+        )
+    luma, *chroma = planes = layout.room(*size)
+    told = write(planes)
     both = np.stack(chroma, axis=-1).reshape(chroma[0].shape[0], -1)
     for plane, samples in zip(frame.planes, (luma, both), strict=True):
         _rows(plane, samples.shape, np.uint16)[...] = samples << np.uint16(6)
-    return frame
+    return frame, told
 
 
 def checksum(planes: tuple[Plane, ...]) -> int:

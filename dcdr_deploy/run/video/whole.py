@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, runtime_checkable
 
@@ -24,7 +25,7 @@ from dcdr_deploy.run.strips import SecondPass, average_down
 from dcdr_deploy.run.video.frames import Picture, Selection
 from dcdr_deploy.run.video.passes import CODE_BITS, clipping_of, samples_of, stacked
 from dcdr_deploy.run.video.source import SourceFrame
-from dcdr_deploy.run.video.yuv import Layout, to_rgb
+from dcdr_deploy.run.video.yuv import Layout, Planes, to_rgb
 from dcdr_deploy.run.working_scale import NATIVE, checked, working_sizes
 
 if TYPE_CHECKING:
@@ -46,11 +47,16 @@ class TakesSamples(Protocol):
     def signal(self, restoring: Restoring) -> Signal:
         """Return how light becomes samples."""
 
-    def samples(self, linear: NDArray[np.float32]) -> tuple[NDArray[np.uint16], ...]:
+    def samples(self, linear: NDArray[np.float32]) -> Planes:
         """Return the samples Y', Cb and Cr of light, (H, W, 3) in network units, made by the processor."""
 
-    def make_of_samples(self, finished: Finished, pixels: int) -> Any:
-        """Make of a frame's samples what is written; ``pixels`` are the frame's."""
+    def make_of_samples(self, size: tuple[int, int], write: Callable[[Planes], Finished]) -> tuple[Any, Finished]:
+        """Make what is written of a frame of a size, whose samples ``write`` puts where they belong.
+
+        Args:
+            size: (H, W) in pixels.
+            write: called with arrays for Y', Cb and Cr; what it returns is returned too.
+        """
 
 
 @dataclass(frozen=True)
@@ -132,14 +138,18 @@ class ByDevice(ByProcessor[Made]):
         if not isinstance(taken, Taken):
             return super().made(picture, taken, found, steady)
         field, (height, width) = found.field(steady), taken.samples.size
+
+        def write(planes: Planes) -> Finished:
+            return self._passes.finish(taken.samples, self._clipping, stacked(field), self._signal, planes)
+
         try:
-            done = self._passes.finish(taken.samples, self._clipping, stacked(field), self._signal)
+            made, done = self._samples.make_of_samples((height, width), write)
         except EngineError as error:
             self._give_up(error)
             outcome = self._second_pass(super().take(picture, taken.frame)).from_field(field)
             return self._sink.make(picture, outcome.linear), outcome.recovery
         recovery = Recovery(height * width, int(done.stops.sum()), done.whole, done.stops)
-        return self._samples.make_of_samples(done, height * width), recovery
+        return made, recovery
 
     def agrees(self) -> bool:
         """Tell whether the device makes of a small picture what the processor makes.
@@ -157,8 +167,9 @@ class ByDevice(ByProcessor[Made]):
         pairs = [(getattr(found, name), getattr(wanted, name)) for name in ("light", "weight", "clipped")]
         if not all(np.allclose(one, other, rtol=0, atol=_CLOSE) for one, other in pairs):
             return False
-        made = self._passes.finish(samples, self._clipping, stacked(field), self._signal).planes
         wished = self._samples.samples(second.from_field(field).linear)
+        made = tuple(map(np.empty_like, wished))
+        self._passes.finish(samples, self._clipping, stacked(field), self._signal, made)
         return all(np.abs(one.astype(int) - other).max() <= 1 for one, other in zip(made, wished, strict=True))
 
     def _second_pass(self, rgb: NDArray[np.uint16]) -> SecondPass:

@@ -51,6 +51,11 @@ class Layout:
         """Return (rows, columns) of a chroma plane."""
         return -(-height // self.down), -(-width // self.across)
 
+    def room(self, height: int, width: int) -> Planes:
+        """Return arrays for Y', Cb and Cr of a size, which hold anything."""
+        chroma = self.chroma_size(height, width)
+        return tuple(np.empty(size, np.uint16) for size in ((height, width), chroma, chroma))
+
     @property
     def rows_above(self) -> int:
         """How many rows before a strip's first its chroma is made of, see :func:`from_rgb`."""
@@ -160,8 +165,7 @@ def from_rgb(
     import cv2
 
     (r, g, b), (red, blue), codes = signal, luma, _Range.of(layout.bits, full=False)
-    size = r.shape[0] - above, r.shape[1]
-    planes = out or (np.empty(size, np.uint16), *(np.empty(layout.chroma_size(*size), np.uint16) for _ in range(2)))
+    planes = out or layout.room(r.shape[0] - above, r.shape[1])
     y = _mixed(_mixed(r, red, g, 1 - red - blue, "luma"), 1, b, blue, "luma")
     cv2.addWeighted(y[above:], codes.span, y[above:], 0, codes.black, planes[0], cv2.CV_16U)  # which rounds
     for plane, channel, weight in ((planes[1], b, blue), (planes[2], r, red)):

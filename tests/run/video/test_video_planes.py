@@ -31,8 +31,10 @@ def test_what_is_written_into_a_frame_is_what_a_reader_finds(name: str, layout: 
     def write(planes):
         for plane, values in zip(planes, samples, strict=True):
             plane[...] = values
+        return "written"
 
-    frame = frame_of(SIZE, layout, name, write)
+    frame, told = frame_of(SIZE, layout, name, write)
+    assert told == "written"
     assert (frame.format.name, frame.height, frame.width) == (name, *SIZE)
     found = planes_of(frame, pixel_format(name))
     assert all(map(np.array_equal, found, samples))
@@ -46,7 +48,8 @@ def test_what_is_unpacked_is_whole_every_time():
             plane[...] = 100
 
     for _ in range(500):
-        found = planes_of(frame_of(SIZE, layout, "p010le", write), pixel_format("p010le"))
+        frame, _ = frame_of(SIZE, layout, "p010le", write)
+        found = planes_of(frame, pixel_format("p010le"))
         assert all((plane == 100).all() for plane in found)
 
 
