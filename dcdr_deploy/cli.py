@@ -127,6 +127,8 @@ class LazyGroup(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command; errors that a user can cause end here."""
         arguments = list(ctx.args)
+        if "" in arguments:  # as a path it would be the working directory
+            raise _OneLineError("an argument is empty, as a variable without a value is; name a file, or leave it out")
         try:
             return super().invoke(ctx)
         except click.NoSuchOption as error:

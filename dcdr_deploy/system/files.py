@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import hashlib
 import os
@@ -127,6 +128,14 @@ def missing(paths: Iterable[Path]) -> list[Path]:
     return found
 
 
+_REMEDIES = {
+    errno.ENAMETOOLONG: "choose a shorter name",
+    errno.EROFS: "choose another place",
+    errno.EACCES: "choose another place, or mend its permissions",
+}
+"""What helps against an error that has nothing to do with space."""
+
+
 @contextmanager
 def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
     """Give the path of an empty file beside ``target``; rename it to ``target`` when the block ends well.
@@ -156,7 +165,8 @@ def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
         if temporary is not None and not target.parent.exists():
             raise vanished(target.parent) from error
         reason = str(error.strerror or error).rstrip(".")  # libraries end their sentences
-        raise OutputError(f"{target}: cannot be written: {reason}; choose another place or free some space") from error
+        remedy = _REMEDIES.get(error.errno or 0, "choose another place or free some space")
+        raise OutputError(f"{target}: cannot be written: {reason}; {remedy}") from error
     finally:
         if temporary is not None:
             with suppress(OSError):

@@ -572,3 +572,12 @@ def test_a_name_that_begins_like_an_option_is_told_from_options(dcdr, make_pictu
     done = dcdr("run", "-cash.png", "out.exr")
     assert done.exit_code == 2
     assert "No such option" in done.stderr
+
+
+def test_an_empty_name_is_not_the_working_directory(dcdr, make_picture):
+    make_picture(Path("a.png"))
+    for names in (("", "out"), ("a.png", ""), ("a.png", "a.exr", "-m", "")):
+        done = dcdr("run", *names)
+        assert (done.exit_code, done.stderr.count("\n")) == (2, 1)
+        assert done.stderr.startswith("error: an argument is empty")
+    assert [path.name for path in Path().iterdir()] == ["a.png"]

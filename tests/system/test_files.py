@@ -99,6 +99,15 @@ def test_nested_use_on_one_target_uses_two_temporary_names(tmp_path):
     assert (tmp_path / "a.png").read_bytes() == b"1"
 
 
+def test_a_name_that_is_too_long_is_not_told_to_free_space(tmp_path):
+    target = tmp_path / ("a" * 256)
+    with (
+        pytest.raises(OutputError, match=r"File name too long; choose a shorter name$"),
+        atomic_path(target) as temporary,
+    ):
+        temporary.write_bytes(b"whole")
+
+
 def test_names_near_the_limit_of_the_file_system(tmp_path):
     target = tmp_path / ("n" * 250 + ".exr")
     with atomic_path(target) as temporary:
