@@ -177,7 +177,8 @@ def _draw_legend(pen: ImageDraw.ImageDraw, at: tuple[int, int], width: int, refe
 
 def _draw_histogram(picture: Shown, size: tuple[int, int], reference_white: float) -> Image.Image:
     """Bars in the colours of their bands, heights by the square root of the share; the input as a line."""
-    image = Image.new("RGB", size, (20, 20, 20))
+    ground = (20, 20, 20)
+    image = Image.new("RGB", size, ground)
     pen = ImageDraw.Draw(image)
     left, right, top, bottom = 8, size[0] - 8, 26, size[1] - 36
     bars = np.sqrt(histogram.histogram(picture.light))
@@ -207,7 +208,9 @@ def _draw_histogram(picture: Shown, size: tuple[int, int], reference_white: floa
             pen.text((place, bottom + 31), _number(reference_white * 2.0**stop), _FAINT, _font(11), anchor="ms")
     white = left - histogram.FROM * histogram.BINS_A_STOP * step
     pen.line((white, top, white, bottom), _RULE)
-    pen.text((white + 3, top + 10), "SDR white", _FAINT, _font(11), anchor="ls")
+    label = ((white + 3, top + 10), "SDR white")
+    pen.rectangle(pen.textbbox(*label, _font(11), anchor="ls"), ground)  # bars may reach up to it
+    pen.text(*label, _FAINT, _font(11), anchor="ls")
     return image
 
 

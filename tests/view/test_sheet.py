@@ -8,7 +8,7 @@ from dcdr_deploy.errors import InputError, OutputError
 from dcdr_deploy.imaging import linear_to_srgb, write_image
 from dcdr_deploy.view.false_colour import BANDS, false_colour
 from dcdr_deploy.view.picture import load
-from dcdr_deploy.view.sheet import EXPOSURES, draw_sheet, write_sheet
+from dcdr_deploy.view.sheet import EXPOSURES, _draw_histogram, draw_sheet, write_sheet
 
 SIZE = (200, 320)
 
@@ -56,6 +56,17 @@ def test_the_legend_holds_every_colour_of_the_picture_from_dark_to_bright(shown)
     assert len(rows) > 10
     legend = [tuple(pixel) for pixel in rows[len(rows) // 2]]
     assert sorted(BANDS, key=legend.index) == list(BANDS)
+
+
+def test_the_label_of_sdr_white_is_readable_where_bars_reach_it(tmp_path):
+    drawn = []
+    for stops in (-6.0, 0.5):
+        write_image(tmp_path / "flat.exr", np.full((40, 40, 3), 2.0**stops / 8, np.float32), peak=8)
+        drawn.append(np.asarray(_draw_histogram(load(tmp_path / "flat.exr"), (480, 300), 203)))
+    (y, x) = np.nonzero((drawn[0][:60, 272:] != drawn[0][0, 0]).any(-1))  # right of the line at white
+    label = np.s_[y.min() : y.max() + 1, 272 + x.min() : 272 + x.max() + 1]
+    assert (drawn[1] == BANDS[9]).all(-1).any()
+    np.testing.assert_array_equal(drawn[1][label], drawn[0][label])
 
 
 def test_without_an_input_a_tone_mapped_picture_takes_its_place(shown):
