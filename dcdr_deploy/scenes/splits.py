@@ -86,7 +86,7 @@ def files_of(folders: Iterable[Path], suffixes: Sequence[str], entries: dict[str
     of: dict[str, str] = {}
     for folder in folders:
         if not folder.is_dir():
-            raise InputError(f"{folder} is no folder")
+            raise InputError(f"{folder}: no such folder; check the path")
         for path in sorted(folder.rglob("*")):
             name = name_of(path)
             if path.suffix.lower() not in suffixes or name in found:

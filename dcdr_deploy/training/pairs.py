@@ -169,7 +169,7 @@ def _tell_once(path: Path, notes: Iterable[str]) -> None:
 
 def _by_key(root: Path, suffixes: Iterable[str]) -> dict[str, Path]:
     if not root.is_dir():
-        raise InputError(f"{root} is no folder")
+        raise InputError(f"{root}: no such folder; check the path")
     files: dict[str, Path] = {}
     for name, path in pictures_by_name(root, suffixes).items():
         key = bare_name(name)

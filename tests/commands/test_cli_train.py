@@ -210,7 +210,7 @@ def test_ctrl_c_ends_with_a_checkpoint(pairs: tuple[Path, Path], tmp_path: Path)
         (["--ldr", "somewhere"], "give both"),
         (["--data", "nowhere"], "nowhere: no such folder; check the path"),
         (["--data", "."], "leftImg8bit"),
-        (["--panoramas", "nowhere"], "nowhere is no folder"),
+        (["--panoramas", "nowhere"], "nowhere: no such folder; check the path"),
         (["--device", "cuda:99"], "cuda:99"),
         (["--device", "toaster"], "unknown device"),
         (["--resume", "--panoramas", str(DATA), "--scenes", "1", *SMALL], "no checkpoint"),

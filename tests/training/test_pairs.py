@@ -70,7 +70,7 @@ def test_a_missing_or_empty_folder_is_named(tmp_path: Path, missing: str) -> Non
     write_pair(tmp_path / "sdr/a.png", tmp_path / "hdr/a.png")
     folders = {"sdr": tmp_path / "sdr", "hdr": tmp_path / "hdr"}
     folders[missing] = tmp_path / "nothing"
-    with pytest.raises(InputError, match="nothing is no folder"):
+    with pytest.raises(InputError, match="nothing: no such folder"):
         find_training_files(folders["sdr"], folders["hdr"])
     (tmp_path / "nothing").mkdir()
     with pytest.raises(InputError, match="holds no pictures"):
