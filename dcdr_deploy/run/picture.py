@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -138,23 +139,26 @@ def begin(
     """
     started = time.perf_counter()
     frame, source = decoded.frame, decoded.source
+    size = frame.pixels.shape[0], frame.pixels.shape[1]
     seconds, preparing = decoded.seconds, decoded.preparing
     wishes: dict[str, Any] = {
         "keep_gain": options.gain_map is not None,
         "listener": listener,
     }
     with _naming(source):
+        finish: Callable[[], Found]
         if options.wrap:
             whole = restore_panorama(frame, runner, options.scale, options.dials, **wishes)
+            finish = functools.partial(Found, size, whole.run, lambda steady: whole)
         else:
             finish = begin_restoring(decoded.ready or frame, runner, options.scale, options.dials, **wishes)
 
     def finished() -> Inferred:
         with _naming(source):
-            found = Found(whole.run, lambda *_: whole) if options.wrap else finish()
+            found = finish()
         return Inferred(
             source=source,
-            size=(frame.pixels.shape[0], frame.pixels.shape[1]),
+            size=size,
             found=found,
             alpha=frame.alpha,
             notes=(*frame.metadata.get("notes", ()), *network_notes(runner.engine.info, found.run)),

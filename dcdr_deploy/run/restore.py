@@ -69,15 +69,17 @@ class Found:
         run: what the runner took.
     """
 
-    def __init__(self, run: RunStatistics, rest: Rest, field: FieldOf | None = None) -> None:
+    def __init__(self, size: tuple[int, int], run: RunStatistics, rest: Rest, field: FieldOf | None = None) -> None:
         """Set up.
 
         Args:
+            size: (H, W) of the picture in pixels.
             run: what the runner took.
             rest: called once, or ``field`` is; let go with all that they hold.
             field: gives what is put on; ``None`` at scale ``"native"``.
         """
         self.run = run
+        self._size = size
         self._rest: Rest | None = rest
         self._field = field
 
@@ -93,7 +95,11 @@ class Found:
         """
         rest, self._rest, self._field = self._rest, None, None
         assert rest is not None  # once
-        return rest(steady)
+        begun = time.perf_counter()
+        with naming_memory(self._size):
+            restored = rest(steady)
+        restored.run.seconds += time.perf_counter() - begun
+        return restored
 
     def field(self, steady: Steady | None = None) -> ExcessField:
         """Return what is to be put on, at the finest working size, for those who do so elsewhere.
@@ -105,7 +111,8 @@ class Found:
         """
         field, self._rest, self._field = self._field, None, None
         assert field is not None  # once
-        return field(steady)
+        with naming_memory(self._size):
+            return field(steady)
 
 
 Rest = Callable[[Steady | None], Restored]
@@ -176,21 +183,9 @@ def begin(
     def found() -> Found:
         with naming_memory(size):
             result = finish()
-        waited = time.perf_counter() - started
+        result.run.seconds = time.perf_counter() - started
         runner.statistics = result.run
-
-        def put_on(steady: Steady | None) -> Restored:
-            begun = time.perf_counter()
-            with naming_memory(size):
-                restored = result.put_on(steady)
-            restored.run.seconds = waited + time.perf_counter() - begun
-            return restored
-
-        def field(steady: Steady | None) -> ExcessField:
-            with naming_memory(size):
-                return result.field(steady)
-
-        return Found(result.run, put_on, field)
+        return result
 
     return found
 
@@ -200,7 +195,7 @@ def _begun(ready: Ready, runner: Runner, dials: Dials, keep_gain: bool, listener
         return _begun_natively(ready, runner, dials, keep_gain, listener)
     peak = runner.engine.info.metadata.peak
     results, run = _results(ready, runner, listener)
-    sizes = tuple(each.picture.size for each in ready.working)
+    size, sizes = ready.size, tuple(each.picture.size for each in ready.working)
     rest = [functools.partial(_field_to_put_on, ready, results, peak)]
     second = _second_pass(ready, dials, peak, keep_gain)
 
@@ -212,7 +207,7 @@ def _begun(ready: Ready, runner: Runner, dials: Dials, keep_gain: bool, listener
         outcome = second.from_field(field(steady))
         return Restored(outcome.linear, sizes, outcome.recovery, outcome.gain_stops, run)
 
-    return lambda: Found(run, enlarged, field)
+    return lambda: Found(size, run, enlarged, field)
 
 
 def _begun_natively(
@@ -234,7 +229,7 @@ def _begun_natively(
                 outcome = Outcome(linear, second.recovery_of(linear), stops)
             return Restored(outcome.linear, (size,), outcome.recovery, outcome.gain_stops, run)
 
-        return Found(run, measured)
+        return Found(size, run, measured)
 
     return native
 
