@@ -172,7 +172,7 @@ def _time(entries: Sequence[Entry], size: Size, wishes: Wishes, listener: Listen
             times[number] = []
     end = time.perf_counter() + wishes.seconds
     for round_number in range(MOST_ROUNDS if wishes.rounds else 0):
-        if round_number >= wishes.rounds and time.perf_counter() > end:
+        if not times or (round_number >= wishes.rounds and time.perf_counter() > end):
             break
         listener(Event(f"{size[1]} x {size[0]}: round {round_number + 1}"))
         order = deque(sorted(times))

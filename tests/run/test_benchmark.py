@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ear import Ear
 
 from dcdr_deploy.commands.show.benchmark import format_results
 from dcdr_deploy.engines import registry
@@ -124,6 +125,13 @@ def test_whoever_fails_is_told_with_the_reason_and_the_others_go_on(field, fail_
     good, bad = run()
     assert len(good.timings[0].seconds) == FEWEST_ROUNDS
     assert bad.timings == [Timing(SIZE, note="broke")]
+
+
+def test_no_round_is_told_where_nobody_is_left(field):
+    field(bad=4)
+    ear = Ear()
+    benchmark(contenders("all", [MODEL]), Wishes((SIZE,), seconds=20.0), ear)
+    assert [event.stage for event in ear.heard if "round" in event.stage] == ["12 x 8: round 1", "12 x 8: round 2"]
 
 
 def test_whoever_cannot_be_loaded_stays_in_the_list(field, monkeypatch: pytest.MonkeyPatch):
