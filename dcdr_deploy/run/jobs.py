@@ -202,6 +202,22 @@ def is_named_as_file(target: str | os.PathLike[str]) -> bool:
     return suffix in {*OUTPUT_SUFFIXES, *SUFFIXES, *VIDEO_SUFFIXES} and not os.path.lexists(target)
 
 
+def refuse_among_inputs(target: Path, suffix: str, taken: Collection[str], *folders: Path) -> None:
+    """Refuse an output folder in which the next run would take the outputs for inputs.
+
+    Args:
+        target: the output folder.
+        suffix: of the outputs.
+        taken: suffixes of inputs.
+        folders: of the inputs.
+
+    Raises:
+        InputError: it is one of them, and the suffix is one that is taken.
+    """
+    if suffix in taken and os.path.realpath(target) in map(os.path.realpath, folders):
+        raise InputError(f"{target}: {suffix} outputs would become inputs of the next run; name another folder")
+
+
 def _check_folders(source: Path, target: Path, suffix: str) -> None:
     refuse_no_path(source, InputError)
     refuse_no_path(target, OutputError)
@@ -213,8 +229,7 @@ def _check_folders(source: Path, target: Path, suffix: str) -> None:
         raise InputError(f"{target}: is a file, but {source} is a folder; name a folder to write into")
     if is_named_as_file(target):
         raise InputError(f"{target}: is the name of a file, but {source} is a folder; name a folder to write into")
-    if suffix in SUFFIXES and os.path.realpath(source) == os.path.realpath(target):
-        raise InputError(f"{target}: {suffix} outputs would become inputs of the next run; name another folder")
+    refuse_among_inputs(target, suffix, SUFFIXES, source)
 
 
 def check_kept(jobs: Sequence[Job], preview: bool, target: Path) -> None:

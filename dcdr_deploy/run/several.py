@@ -28,6 +28,7 @@ from dcdr_deploy.run.jobs import (
     instead_of,
     is_named_as_file,
     natural,
+    refuse_among_inputs,
 )
 from dcdr_deploy.run.outputs import ConvertOptions, check_place, output_path, written_for
 from dcdr_deploy.system.files import refuse_no_path
@@ -152,13 +153,15 @@ def plan_several(inputs: Inputs, target: str, options: ConvertOptions, *, recurs
         The plan, and the output folder.
 
     Raises:
-        InputError: the output is no folder, would replace an input, or two inputs would have one output.
+        InputError: the output is no folder, would replace an input or be one for the next run, or two inputs would have
+            one output.
         OutputError: the output cannot be written.
     """
     refuse_no_path(target, OutputError)
     notes = list(inputs.notes)
     pattern = sequence.parse(target)
     folder = _folder(inputs, target, pattern)
+    refuse_among_inputs(folder, options.suffix, SUFFIXES, *inputs.folders)
     left_out = Counter[str]()
     pairs = [(file, folder / f"{file.stem}{options.suffix}") for file in inputs.files]
     for source in inputs.folders:

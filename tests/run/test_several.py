@@ -152,6 +152,13 @@ def test_no_input_is_overwritten() -> None:
         outputs("a.png", "b.png", target=".", format="png")
 
 
+def test_outputs_are_not_put_where_the_next_run_would_take_them_for_inputs() -> None:
+    make("album/a.jpg", "more/b.jpg")
+    with pytest.raises(InputError, match=r"album: \.png outputs would become inputs of the next run"):
+        outputs("album", "more", target="album", format="png")
+    assert outputs("album", "more", target="album") == {"album/a.jpg": "album/a.exr", "more/b.jpg": "album/b.exr"}
+
+
 def test_a_picture_of_somebody_else_is_not_replaced() -> None:
     """``run *.png out/`` where out/ holds other pictures by those names."""
     make("a.png", "b.png", "out/b.png")

@@ -19,6 +19,7 @@ from dcdr_deploy.run.jobs import (
     is_named_as_file,
     name_outputs,
     natural,
+    refuse_among_inputs,
 )
 from dcdr_deploy.run.ledger import Ledger, entry_of, wanted_of
 from dcdr_deploy.run.manifest import settings_key
@@ -73,6 +74,7 @@ def plan_videos(
     if inputs.sequences:
         raise InputError(f"{inputs.sequences[0].text}: numbered pictures are not made a video; choose a picture format")
     suffix = f".{form or FORMATS[0]}"
+    refuse_among_inputs(target, suffix, SUFFIXES, *inputs.folders)
     refuse_picture_options(target, options)
     refuse_written_options(target, options)
     pairs = [(file, Path(file.name)) for file in inputs.files]

@@ -104,8 +104,10 @@ def test_what_cannot_be_is_refused(films, tmp_path, make_picture):
     make_picture(empty / "a.png")
     with pytest.raises(InputError, match="holds no videos"):
         planned(empty, tmp_path / "hdr")
+    with pytest.raises(InputError, match=r"films: \.mp4 outputs would become inputs of the next run"):
+        planned(films, films, "mp4")
     with pytest.raises(InputError, match="is an input and would be overwritten"):
-        planned(films, films, "mkv")
+        plan_videos(Inputs([films / "a2.mp4"]), films, FAST, ConvertOptions(), "mp4", recursive=False)
     for target in (films / "notes.txt", tmp_path / "new.mkv", tmp_path / "new.exr"):
         with pytest.raises(InputError, match="is a file, or the name of one; name a folder"):
             planned(films, target)
