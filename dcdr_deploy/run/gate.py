@@ -16,10 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcdr_deploy.engines.base import DEVICE_CPU, Engine, EngineOptions
+from dcdr_deploy.engines.choice import load_engine
 from dcdr_deploy.engines.compare import BUILT, compare, sample_tiles
+from dcdr_deploy.engines.registry import AUTO
 from dcdr_deploy.errors import DcdrError, EngineError, ModelError, OutputError
 from dcdr_deploy.modelfile.names import ONNX_SUFFIX
 from dcdr_deploy.modelfile.sidecar import REBUILD, Sidecar, mark_verified
+from dcdr_deploy.run.runner import Runner
+from dcdr_deploy.run.selection import NAMED_MODELS
 from dcdr_deploy.system.faults import one_line
 from dcdr_deploy.system.files import file_sha256, files_in
 
@@ -114,7 +118,7 @@ def verify_first_run(engine: Engine, path: Path, sidecar: Sidecar) -> None:
 
 
 def find_source(path: Path, sidecar: Sidecar) -> Path | None:
-    """Return the ONNX file that an engine was built from: beside it, or the demo weights; ``None`` if it is neither."""
+    """Return the ONNX file that an engine was built from: beside it, or of the package; ``None`` if it is neither."""
     for candidate in _candidates(path):
         try:
             if file_sha256(candidate) == sidecar.onnx_sha256:
@@ -125,14 +129,11 @@ def find_source(path: Path, sidecar: Sidecar) -> Path | None:
 
 
 def _candidates(path: Path) -> Iterator[Path]:
-    from dcdr_deploy.run.selection import DEMO_MODEL
-
     try:
         yield from files_in(path.parent, ONNX_SUFFIX)
     except OSError as error:
         _logger.debug("%s cannot be listed: %s", path.parent, one_line(error))
-    if DEMO_MODEL.is_file():
-        yield DEMO_MODEL
+    yield from NAMED_MODELS.values()
 
 
 def _tile_size(engine: Engine) -> tuple[int, int]:
@@ -155,10 +156,6 @@ def _reference(onnx_path: Path, tiles: NDArray[np.uint8]) -> NDArray[np.float32]
     By a runner of its own, because a tile of an engine for whole 4K frames takes more memory at once than a machine may
     have; the runner takes such a tile in parts.
     """
-    from dcdr_deploy.engines.choice import load_engine
-    from dcdr_deploy.engines.registry import AUTO
-    from dcdr_deploy.run.runner import Runner
-
     with load_engine(onnx_path, AUTO, EngineOptions(device=DEVICE_CPU)) as reference:
         if reference.info.device_kind != DEVICE_CPU:
             raise EngineError("the reference does not run on the CPU")

@@ -12,8 +12,10 @@ from dcdr_deploy.engines import EngineOptions, load_engine
 from dcdr_deploy.engines.base import Engine, EngineInfo
 from dcdr_deploy.errors import ModelError
 from dcdr_deploy.modelfile.metadata import ModelMetadata
-from dcdr_deploy.run.gate import GateResult, run_gate
-from dcdr_deploy.run.selection import DEMO_MODEL
+from dcdr_deploy.modelfile.sidecar import Sidecar
+from dcdr_deploy.run.gate import GateResult, find_source, run_gate
+from dcdr_deploy.run.selection import DEMO_MODEL, NAMED_MODELS
+from dcdr_deploy.system.files import file_sha256
 
 
 class Scaled(Engine):
@@ -55,6 +57,14 @@ def test_the_precision_decides_how_much_may_differ(
     result = run_gate(Scaled(error, precision), tiny_model)
     assert (result.finite, result.passed) == (True, passed)
     assert result.psnr == pytest.approx(psnr, abs=0.1) or (error == 0 and result.psnr > psnr)
+
+
+@pytest.mark.parametrize("name", NAMED_MODELS)
+def test_an_engine_of_a_model_of_the_package_has_it_to_be_compared_with(tmp_path: Path, name: str):
+    model, shape = NAMED_MODELS[name], (1, 64, 64)
+    sidecar = Sidecar("tensorrt", "10.3", (86,), "fp16", shape, shape, shape, file_sha256(model), "", {})
+    assert find_source(tmp_path / "net.engine", sidecar) == model
+    assert find_source(tmp_path / "net.engine", replace(sidecar, onnx_sha256="0" * 64)) is None
 
 
 def test_nan_never_passes(tiny_model: Path):
