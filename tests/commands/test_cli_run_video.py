@@ -47,6 +47,7 @@ def test_verbose_tells_colours_and_stages(dcdr, film, tiny_model):
         (("o.mov", "--crf", "20"), "ProRes 422 HQ has no --crf; leave it out"),
         (("o.mp4", "--start", "soon"), "'soon' is no time"),
         (("o.mp4", "--start", "2", "--end", "1"), "must come after the start"),
+        (("o.mp4", "--end", "0"), "the end at 0 s must come after the start at 0 s"),
         (("https://host/o.mp4",), "is an address"),
         (("o.mp4", "--temporal", "much"), "temporal 'much' is not known"),
         (("o.mp4", "--temporal", "1"), "temporal must be off or 0 to 0.95, not 1"),

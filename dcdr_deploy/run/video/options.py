@@ -69,8 +69,9 @@ class VideoOptions:
             raise InputError(f"a segment has at least 1 frame, not {self.segment_frames}")
         if self.temporal is not None and not 0 <= self.temporal <= LARGEST_TEMPORAL:  # NaN too
             raise InputError(f"temporal must be off or 0 to {LARGEST_TEMPORAL:g}, not {self.temporal:g}")
-        if self.start is not None and self.end is not None and self.end <= self.start:
-            raise InputError(f"the end at {float(self.end):g} s must come after the start at {float(self.start):g} s")
+        start = self.start or Fraction(0)
+        if self.end is not None and self.end <= start:
+            raise InputError(f"the end at {float(self.end):g} s must come after the start at {float(start):g} s")
 
     def refuse_for(self, picture: str) -> None:
         """Refuse what is asked for of a video where there is none.
