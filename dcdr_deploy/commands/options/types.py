@@ -8,34 +8,37 @@ from typing import Any
 import click
 
 
-class SizeType(click.ParamType):
+class _PairType(click.ParamType):
+    """Two whole numbers with something between them.
+
+    Attributes:
+        between: what stands there.
+        words: what the two are, and how they are written.
+    """
+
+    between: str
+    words: str
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        """Parse them, or fail with a usage error."""
+        if isinstance(value, tuple):
+            return value
+        match = re.fullmatch(rf"(\d{{1,9}}){self.between}(\d{{1,9}})", str(value))
+        if not match:
+            self.fail(f"{value!r} is no {self.words}", param, ctx)
+        return int(match[1]), int(match[2])
+
+
+class SizeType(_PairType):
     """A size written as HEIGHTxWIDTH, e.g. ``1080x1920``; becomes (height, width)."""
 
-    name = "HxW"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
-        """Parse a size, or fail with a usage error."""
-        if isinstance(value, tuple):
-            return value
-        match = re.fullmatch(r"(\d+)x(\d+)", str(value))
-        if not match:
-            self.fail(f"{value!r} is no size; write HEIGHTxWIDTH, for example 1080x1920", param, ctx)
-        return int(match.group(1)), int(match.group(2))
+    name, between, words = "HxW", "x", "size; write HEIGHTxWIDTH, for example 1080x1920"
 
 
-class PlaceType(click.ParamType):
+class PlaceType(_PairType):
     """A pixel written as X,Y, e.g. ``120,48``; becomes (x, y)."""
 
-    name = "X,Y"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
-        """Parse a pixel, or fail with a usage error."""
-        if isinstance(value, tuple):
-            return value
-        match = re.fullmatch(r"(\d+),(\d+)", str(value))
-        if not match:
-            self.fail(f"{value!r} is no pixel; write X,Y, for example 120,48", param, ctx)
-        return int(match.group(1)), int(match.group(2))
+    name, between, words = "X,Y", ",", "pixel; write X,Y, for example 120,48"
 
 
 class NumberOr(click.ParamType):
