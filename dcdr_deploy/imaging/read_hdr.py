@@ -26,7 +26,7 @@ from dcdr_deploy.imaging.decoders.linear import Linear
 from dcdr_deploy.imaging.decoders.numpy_array import MAGIC as NUMPY_MAGIC
 from dcdr_deploy.imaging.decoders.numpy_array import decode_numpy, ratio_beside
 from dcdr_deploy.imaging.encoding import Encoding
-from dcdr_deploy.imaging.formats import EMPTY, SIGNATURE_BYTES, identify
+from dcdr_deploy.imaging.formats import EMPTY, SIGNATURE_BYTES, VIDEO, identify, name_of
 from dcdr_deploy.imaging.hdr_transfer import pq_decode
 from dcdr_deploy.imaging.kept import kept_of
 from dcdr_deploy.imaging.light import SDR_WHITE_NITS
@@ -118,7 +118,8 @@ def read_hdr(path: str | os.PathLike[str], options: HdrOptions = DEFAULT_OPTIONS
             if matches(data):
                 with quiet_decoders(), np.errstate(all="ignore"):
                     return _checked(path, read(path, data, options), options)
-        raise UnreadableError(f"is no HDR picture by its content; {_READABLE}" if data else EMPTY)
+        what = VIDEO if name_of(data[:SIGNATURE_BYTES]) == VIDEO else "no HDR picture by its content"
+        raise UnreadableError(f"is {what}; {_READABLE}" if data else EMPTY)
     except UnreadableError as refusal:
         raise InputError(f"{path}: {refusal}") from refusal
     except MemoryError as error:

@@ -77,6 +77,16 @@ def test_a_file_cut_short_is_one_line_and_nothing_on_the_streams(tmp_path, linea
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [(b"text", "no HDR picture by its content"), (b"\x1a\x45\xdf\xa3", "a video"), (b"\0\0\0\x20ftypisom", "a video")],
+)
+def test_what_is_no_picture_is_told_by_its_content(tmp_path, content, words):
+    (tmp_path / "a.exr").write_bytes(content)
+    with pytest.raises(InputError, match=rf"a\.exr: is {words}; give an OpenEXR"):
+        read_hdr(tmp_path / "a.exr")
+
+
 def test_eight_bits_are_refused(tmp_path):
     Image.new("RGB", (8, 8)).save(tmp_path / "sdr.png")
     Image.new("RGB", (8, 8)).save(tmp_path / "sdr.jpg")
