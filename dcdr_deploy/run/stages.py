@@ -8,6 +8,7 @@ that memory does not grow with their number.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -149,7 +150,9 @@ class Pipeline(Generic[Item, Early, Late, Result]):
             first_pool.shutdown(cancel_futures=True)
             self._ahead.clear()
             last_pool.shutdown()
-            self.poll()
+            while self._behind:
+                with contextlib.suppress(Exception):  # the first exception is the one that is raised
+                    self.poll()
 
     def poll(self) -> None:
         """Report the items finished since; a long middle stage calls this from time to time."""

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from dcdr_deploy.errors import InputError
-from dcdr_deploy.run.stages import AHEAD, BEHIND, Begun, Pipeline, Stages, Workers, workers_for
+from dcdr_deploy.errors import DcdrError, InputError
+from dcdr_deploy.run.stages import AHEAD, BEHIND, Begun, Pipeline, Stages, StopError, Workers, workers_for
 
 WAIT = 30  # seconds after which a thread that should have come counts as missing
 
@@ -159,6 +159,30 @@ def test_an_interrupt_lets_the_last_stage_finish_and_drops_the_rest():
         recorder.pipeline.run(range(6))
     assert begun == [0]
     assert recorder.done == [(0, 0)]
+
+
+def test_an_interrupt_stays_one_though_what_was_under_way_fails_for_good():
+    interrupted = threading.Event()
+    told: list[int] = []
+
+    def middle(item: int, early: int) -> int:
+        if item == BEHIND:
+            interrupted.set()
+            raise KeyboardInterrupt
+        return early
+
+    def last(item: int, late: int) -> int:
+        assert interrupted.wait(WAIT)
+        raise InputError("the disk is full")
+
+    def failed(item: int, error: DcdrError) -> None:
+        told.append(item)
+        raise StopError(error)
+
+    recorder = Recorder(middle=middle, last=last, failed=failed)
+    with pytest.raises(KeyboardInterrupt):
+        recorder.pipeline.run(range(BEHIND + 1))
+    assert told == list(range(BEHIND))
 
 
 def test_poll_reports_what_is_finished_in_the_midst_of_a_stage():
