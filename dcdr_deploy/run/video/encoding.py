@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,13 +19,11 @@ from dcdr_deploy.run.video.package import load, reason
 from dcdr_deploy.run.video.passes import signal_of
 from dcdr_deploy.run.video.planes import Told, frame_of
 from dcdr_deploy.run.video.segments import Segment, SegmentFile, Workplace
+from dcdr_deploy.run.video.sinks import Restoring
 from dcdr_deploy.run.video.source import Seen
 from dcdr_deploy.run.video.sums import Sums
 from dcdr_deploy.run.video.target import Geometry, Target
 from dcdr_deploy.run.video.yuv import Planes, from_rgb
-
-if TYPE_CHECKING:
-    from dcdr_deploy.run.video.work import Restoring
 
 Encoded = tuple[Any, ContentLight]
 """A picture as PyAV's frame, and how bright it is."""

@@ -21,10 +21,10 @@ from dcdr_deploy.run.video.frames import Selection
 from dcdr_deploy.run.video.opening import open_video
 from dcdr_deploy.run.video.options import DEFAULT_TEMPORAL, DEFAULT_VIDEO_OPTIONS, VideoOptions
 from dcdr_deploy.run.video.reports import VideoReport
+from dcdr_deploy.run.video.sinks import Restoring
 from dcdr_deploy.run.video.source import VideoInfo, VideoSource
 from dcdr_deploy.run.video.steady_in_turn import Renewed
 from dcdr_deploy.run.video.sums import Sums
-from dcdr_deploy.run.video.work import Restoring
 from dcdr_deploy.run.working_scale import NATIVE, Scale
 from dcdr_deploy.system.progress import Event, Listener
 from dcdr_deploy.system.words import number_of

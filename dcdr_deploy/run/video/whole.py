@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, runtime_checkable
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dcdr_deploy.engines.passes import Finished, FramePasses, Samples, Signal
+from dcdr_deploy.engines.passes import Finished, FramePasses, Samples
 from dcdr_deploy.errors import DcdrError, EngineError
 from dcdr_deploy.run.gain import ExcessField, WorkingPicture
 from dcdr_deploy.run.ready import Ready, prepare, ready_of, tables_for
@@ -24,12 +23,10 @@ from dcdr_deploy.run.restore import Found, Steady
 from dcdr_deploy.run.strips import SecondPass, average_down
 from dcdr_deploy.run.video.frames import Picture, Selection
 from dcdr_deploy.run.video.passes import CODE_BITS, clipping_of, samples_of, stacked
+from dcdr_deploy.run.video.sinks import Restoring, Sink, TakesSamples
 from dcdr_deploy.run.video.source import SourceFrame
 from dcdr_deploy.run.video.yuv import Layout, Planes, to_rgb
 from dcdr_deploy.run.working_scale import NATIVE, checked, working_sizes
-
-if TYPE_CHECKING:
-    from dcdr_deploy.run.video.work import Restoring, Sink
 
 Made = TypeVar("Made")
 _log = logging.getLogger(__name__)
@@ -38,25 +35,6 @@ _TRIAL_SIZE, _TRIAL_CELLS = (90, 162), (9, 16)
 _TRIAL_LUMA = (0.2126, 0.0722)
 _CLOSE = 1e-4
 """Largest difference of a trial's averages between device and processor."""
-
-
-@runtime_checkable
-class TakesSamples(Protocol):
-    """A sink of pictures that are samples in the end, which a device may make of light."""
-
-    def signal(self, restoring: Restoring) -> Signal:
-        """Return how light becomes samples."""
-
-    def samples(self, linear: NDArray[np.float32]) -> Planes:
-        """Return the samples Y', Cb and Cr of light, (H, W, 3) in network units, made by the processor."""
-
-    def make_of_samples(self, size: tuple[int, int], write: Callable[[Planes], Finished]) -> tuple[Any, Finished]:
-        """Make what is written of a frame of a size, whose samples ``write`` puts where they belong.
-
-        Args:
-            size: (H, W) in pixels.
-            write: called with arrays for Y', Cb and Cr; what it returns is returned too.
-        """
 
 
 @dataclass(frozen=True)

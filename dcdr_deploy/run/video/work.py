@@ -13,25 +13,20 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from dcdr_deploy.engines.base import DEVICE_CUDA
 from dcdr_deploy.errors import DcdrError
-from dcdr_deploy.run.dials import Dials
 from dcdr_deploy.run.ready import Ready
 from dcdr_deploy.run.recovery import Recovery
 from dcdr_deploy.run.restore import Found
 from dcdr_deploy.run.restore import begin as begin_restoring
-from dcdr_deploy.run.runner import Runner
 from dcdr_deploy.run.stages import Begun, Pipeline, Stages, StopError, pixels_in_flight, workers_for
 from dcdr_deploy.run.video.frames import Picture, Selection
-from dcdr_deploy.run.video.steady_in_turn import Place, Renewed, SteadyingInTurn
+from dcdr_deploy.run.video.sinks import Restoring, Sink
+from dcdr_deploy.run.video.steady_in_turn import Place, SteadyingInTurn
 from dcdr_deploy.run.video.turns import OutOfTurn, Turns
 from dcdr_deploy.run.video.whole import whole_frames
-from dcdr_deploy.run.working_scale import Scale
 from dcdr_deploy.system import hardware
 from dcdr_deploy.system.progress import Event, Listener, silent
 
@@ -44,58 +39,7 @@ PIXELS_IN_FLIGHT = 40_000_000
 DECODE, INFER, LIGHT, ENCODE = "decode", "infer", "light", "encode"
 
 
-@dataclass(frozen=True)
-class Restoring:
-    """What is done with every frame.
-
-    Attributes:
-        runner: with the network.
-        scale: at which size it works.
-        dials: how much of what it found.
-        steadying: what is done with it before, frame after frame; ``None`` leaves every frame on its own. A picture
-            that repeats the one before is not shown to it.
-    """
-
-    runner: Runner
-    scale: Scale
-    dials: Dials
-    steadying: Renewed | None = None
-
-
 Made = TypeVar("Made")
-
-
-class Sink(Protocol[Made]):
-    """Where pictures go."""
-
-    def make(self, picture: Picture, linear: NDArray[np.float32]) -> Made:
-        """Make of light, (H, W, 3) float32 in network units, what is written; called on several threads at a time.
-
-        The light may be overwritten.
-
-        Raises:
-            OutputError, OSError: it cannot be written.
-        """
-
-    def write(self, picture: Picture, made: Made, recovery: Recovery, *, repeated: bool) -> None:
-        """Write a picture; called in their order.
-
-        Args:
-            picture: without its pixels.
-            made: of it, or of the picture before where it repeats that.
-            recovery: of what had clipped in it.
-            repeated: it is the same as the one before.
-
-        Raises:
-            OutputError, OSError: it cannot be written.
-        """
-
-    def finish(self) -> None:
-        """Write what is held back, after the last picture of a run that was not ended early.
-
-        Raises:
-            OutputError, OSError: it cannot be written.
-        """
 
 
 @dataclass(frozen=True)
