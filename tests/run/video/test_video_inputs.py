@@ -208,11 +208,13 @@ def test_a_file_that_breaks_off_is_reported(make_clip, runner):
     assert any("it breaks off" in note and "of 1.0" in note for note in report.notes), report.notes
 
 
-@pytest.mark.parametrize("content", [b"", b"no video at all" * 100])
-def test_what_is_no_video_is_refused(tmp_path, runner, content):
+@pytest.mark.parametrize(
+    ("content", "problem"), [(b"", "is empty"), (b"no video at all" * 100, "cannot be read as a video")]
+)
+def test_what_is_no_video_is_refused(tmp_path, runner, content, problem):
     path = tmp_path / "in.mp4"
     path.write_bytes(content)
-    with pytest.raises(InputError, match=r"in\.mp4: cannot be read as a video"):
+    with pytest.raises(InputError, match=rf"in\.mp4: {problem}"):
         convert_video(path, tmp_path / "o.mp4", runner)
 
 
