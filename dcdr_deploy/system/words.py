@@ -19,6 +19,6 @@ def word_for(count: float, one: str, many: str = "") -> str:
     return one if count == 1 else many or f"{one}s"
 
 
-def share_of(part: float) -> str:
+def share_of(part: float, unit: str = "%") -> str:
     """Return a share in [0, 1] in percent, to a tenth: ``"12.3%"``; what is little is told from nothing."""
-    return "under 0.1%" if 0 < part < 0.0005 else f"{part:.1%}"
+    return f"under 0.1{unit}" if 0 < part < 0.0005 else f"{100 * part:.1f}{unit}"

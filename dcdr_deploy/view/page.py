@@ -243,7 +243,7 @@ def _line(whole: Shown, shown: Shown, figures: histogram.Light, settings: PageSe
     parts = [
         size,
         f"up to {figures.high * settings.reference_white:,.0f} cd/m\u00b2",
-        f"{share_of(figures.above_white)} above SDR white ({settings.reference_white:g} cd/m\u00b2)",
+        f"{share_of(figures.above_white, ' %')} above SDR white ({settings.reference_white:g} cd/m\u00b2)",
         *([_readable(whole.model)] if whole.model else []),
     ]
     return "   ".join(parts)

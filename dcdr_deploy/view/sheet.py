@@ -149,7 +149,7 @@ def _draw_head(pen: ImageDraw.ImageDraw, picture: Shown, width: int, reference_w
     facts = [
         f"{picture.size[1]} x {picture.size[0]}",
         f"min {nits[0]}, median {nits[1]}, 99 % {nits[2]}, max {nits[3]} cd/m2",
-        f"{share_of(light.above_white)} brighter than SDR white ({_number(reference_white)} cd/m2)",
+        f"{share_of(light.above_white, ' %')} brighter than SDR white ({_number(reference_white)} cd/m2)",
         *([f"full scale {picture.peak:g} x white"] if picture.peak else []),
         *([picture.model] if picture.model else []),
     ]

@@ -33,6 +33,7 @@ def test_a_number_has_the_word_for_so_many(given: tuple[float, str], said: str) 
 )
 def test_a_little_is_told_from_nothing(part: float, said: str) -> None:
     assert share_of(part) == said
+    assert share_of(part, " %") == said.replace("%", " %")
 
 
 COUNTS = re.compile(r"len\(|\bcount\b|_count\(|retries|threads")
