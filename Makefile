@@ -39,14 +39,14 @@ format: $(DEV)/.ready
 wheel: $(DEV)/.ready
 	$(DEV)/bin/python -m build --wheel
 
-# The stamp is written last, so an interrupted installation starts over. Packages are compiled where they are imported:
-# most of the full set never is.
+# The stamp is written last, so an interrupted installation starts over.
 $(RUN)/.ready: pyproject.toml $(PACKAGE)
 	$(PYTHON) -m venv $(RUN) || $(NO_VENV)
 	$(RUN)/bin/python -m pip install --quiet --upgrade pip
 	$(RUN)/bin/python -m pip install --quiet --upgrade .
 	@touch $@
 
+# Packages are compiled when they are imported: most of the full set never is.
 $(DEV)/.ready: pyproject.toml requirements.txt
 	$(PYTHON) -m venv $(DEV) || $(NO_VENV)
 	$(DEV)/bin/python -m pip install --quiet --upgrade pip
