@@ -39,11 +39,11 @@ from dcdr_deploy.scenes.camera import LDR_MAX, TARGET_MAX, CameraModel
 from dcdr_deploy.scenes.panorama import PanoramaSet
 from dcdr_deploy.scenes.procedural import TEST_SEEDS
 from dcdr_deploy.system.files import atomic_path
+from dcdr_deploy.training.asked import CHECKPOINT_NAME, perceptual_files
 from dcdr_deploy.training.assembly import predictor, run_training
 from dcdr_deploy.training.heldout import HeldOutPair, held_out_pairs, judge
-from dcdr_deploy.training.loop import CHECKPOINT_NAME, LoopOptions, create_state, evaluation_network
+from dcdr_deploy.training.loop import LoopOptions, create_state, evaluation_network
 from dcdr_deploy.training.recipe import Recipe
-from dcdr_deploy.training.request import perceptual_files
 from dcdr_deploy.training.sources import SyntheticSource
 
 ROOT = Path(__file__).parents[1]

@@ -28,8 +28,9 @@ from dcdr_deploy.errors import DcdrError
 from dcdr_deploy.models import count_parameters
 from dcdr_deploy.scenes.camera import LDR_MAX
 from dcdr_deploy.system.files import atomic_path
+from dcdr_deploy.training.asked import CHECKPOINT_NAME
 from dcdr_deploy.training.assembly import predictor, run_training
-from dcdr_deploy.training.loop import CHECKPOINT_NAME, LoopOptions, create_state, evaluation_network
+from dcdr_deploy.training.loop import LoopOptions, create_state, evaluation_network
 from dcdr_deploy.training.recipe import Recipe
 from dcdr_deploy.training.state import TrainingState
 

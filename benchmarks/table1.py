@@ -50,9 +50,9 @@ from table1_tables import HEADS, ROWS, tables
 from dcdr_deploy.engines.base import EngineOptions
 from dcdr_deploy.models import architecture_of, find_preset
 from dcdr_deploy.run.benchmark import Wishes
+from dcdr_deploy.training.asked import perceptual_files
 from dcdr_deploy.training.devices import choose_device
 from dcdr_deploy.training.recipe import DEMO_SOURCES, Recipe
-from dcdr_deploy.training.request import perceptual_files
 from dcdr_deploy.training.sources import SyntheticSource
 
 ROOT = Path(__file__).parents[1]

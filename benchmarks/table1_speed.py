@@ -15,7 +15,7 @@ from dcdr_deploy.engines.registry import get_backend
 from dcdr_deploy.errors import DcdrError
 from dcdr_deploy.run.benchmark import Wishes, benchmark
 from dcdr_deploy.run.contenders import Contender
-from dcdr_deploy.training.loop import CHECKPOINT_NAME
+from dcdr_deploy.training.asked import CHECKPOINT_NAME
 
 SPEED = "speed.json"
 

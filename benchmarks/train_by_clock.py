@@ -32,14 +32,15 @@ import torch
 
 from dcdr_deploy.errors import DcdrError
 from dcdr_deploy.system.progress import Event
+from dcdr_deploy.training.asked import CHECKPOINT_NAME, SPLIT_LISTS
 from dcdr_deploy.training.assembly import open_run
 from dcdr_deploy.training.batches import automatic_workers
 from dcdr_deploy.training.devices import choose_device
 from dcdr_deploy.training.events import StepDone
-from dcdr_deploy.training.loop import CHECKPOINT_NAME, METRICS_NAME, LoopOptions, train
+from dcdr_deploy.training.loop import LoopOptions, train
 from dcdr_deploy.training.losses import WeightedLoss
+from dcdr_deploy.training.metrics_file import METRICS_NAME
 from dcdr_deploy.training.recipe import RECIPES, Recipe
-from dcdr_deploy.training.request import SPLIT_LISTS
 from dcdr_deploy.training.sources import SyntheticSource
 from dcdr_deploy.training.state import TrainingState, write_checkpoint
 

@@ -39,6 +39,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from dcdr_deploy.errors import DcdrError
+from dcdr_deploy.training.asked import TrainingRequest
 from dcdr_deploy.training.batches import BATCHES_AHEAD, MOST_WORKERS, automatic_workers, load_batches
 from dcdr_deploy.training.compilation import compiled
 from dcdr_deploy.training.devices import choose_device
@@ -46,7 +47,7 @@ from dcdr_deploy.training.distributed import ProcessGroup, join_processes
 from dcdr_deploy.training.loop import create_state
 from dcdr_deploy.training.losses import WeightedLoss
 from dcdr_deploy.training.recipe import RECIPES, Recipe
-from dcdr_deploy.training.request import TrainingRequest, build_recipe, open_data
+from dcdr_deploy.training.request import build_recipe, open_data
 from dcdr_deploy.training.sources import SyntheticSource
 from dcdr_deploy.training.step import compute_type, train_step
 from dcdr_deploy.training.synthetic import SyntheticPairs

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -73,6 +74,61 @@ def test_run_loads_no_torch_even_where_it_is_installed(tmp_path, tiny_model, mak
     done = python(code, "run", source, "out.exr", "--model", tiny_model, blocked=(), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.endswith("False\n")
+
+
+WRONG_MOVES = {
+    "export nope.pth": "nope.pth: no such checkpoint",
+    "export .": "is a folder: name the checkpoint",
+    "export some.pth -o model.bin": "model.bin: an exported model needs the suffix .onnx",
+    "export some.pth -o some.pth/model.onnx": "some.pth is not a folder",
+    "export some.pth --part nope.pth": "nope.pth: no such checkpoint",
+    "export some.pth --calibrate nope": "nope holds no pictures",
+    "train --data nope -o run": "nope: no such folder",
+    "train --data . -o run": "has no folders leftImg8bit",
+    "train --ldr nope --hdr nope -o run": "nope: no such folder",
+    "train --ldr nope -o run": "give both",
+    "train --photos nope --panoramas panoramas -o run": "nope: no such folder",
+    "train --panoramas nope -o run": "nope: no such folder",
+    "train --panoramas empty -o run": "no .exr or .hdr file for train",
+    "train --panoramas panoramas --split-list nope.tsv -o run": "nope.tsv is no list of a split",
+    "train --panoramas panoramas --weights nope.pth -o run": "nope.pth: no such checkpoint",
+    "train --panoramas panoramas --vgg19-weights nope.pth -o run": "nope.pth: no such file",
+    "train --panoramas panoramas --recipe nope -o run": "unknown recipe",
+    "train --panoramas panoramas -o some.pth": "some.pth is a file",
+    "train --panoramas panoramas -o some.pth/run": "some.pth is not a folder",
+    "train --panoramas panoramas -o begun": "begun holds a run already",
+    "train --resume -o run": "no checkpoint at",
+    "evaluate nope.exr truth.exr": "nope.exr: no such file",
+    "build-engine nope.onnx": "nope.onnx does not exist",
+    "benchmark -m nope.onnx": "nope.onnx does not exist",
+    "inspect nope.pth": "nope.pth: no such file",
+    "triton models -m nope.onnx": "nope.onnx does not exist",
+    "vapoursynth nope.onnx -o script.vpy": "nope.onnx does not exist",
+    "preview nope.exr": "nope.exr: no such file",
+    "view nope.exr": "nope.exr: no such file",
+    "run nope.png out.exr": "nope.png: no such file",
+}
+
+
+def test_a_wrong_path_is_told_before_anything_heavy_is_loaded(tmp_path):
+    for name in ("some.pth", "begun/last.pth", "panoramas/validation/b.hdr", "panoramas/a.hdr"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"anything")
+    (tmp_path / "empty").mkdir()
+    code = f"""
+import json
+from click.testing import CliRunner
+from dcdr_deploy.cli import main
+for line in {list(WRONG_MOVES)!r}:
+    result = CliRunner().invoke(main, line.split())
+    print(json.dumps([result.exit_code, result.output, [name for name in {HEAVY!r} if name in sys.modules]]))
+"""
+    done = python(code, blocked=(), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    told = dict(zip(WRONG_MOVES, map(json.loads, done.stdout.splitlines()), strict=True))
+    for line, (status, output, loaded) in told.items():
+        assert (status, loaded) == (2, []), (line, output)
+        assert WRONG_MOVES[line] in output, (line, output)
 
 
 def test_a_command_whose_package_is_missing_says_what_to_install(tmp_path):

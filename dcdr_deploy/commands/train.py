@@ -101,11 +101,9 @@ def command(**options: Any) -> None:
     from dcdr_deploy.export import require_export_packages
 
     require_export_packages()
-    from dcdr_deploy.commands.show.train import display
     from dcdr_deploy.modelfile.names import SAFETENSORS_SUFFIX
     from dcdr_deploy.run.selection import by_name
-    from dcdr_deploy.training.distributed import process_from_environment
-    from dcdr_deploy.training.request import TrainingRequest, run_request
+    from dcdr_deploy.training.asked import TrainingRequest, check_files, check_request
 
     if options["start_weights"] is not None:
         options["start_weights"] = by_name(options["start_weights"], {SAFETENSORS_SUFFIX})
@@ -115,8 +113,16 @@ def command(**options: Any) -> None:
     given = frozenset(
         name for name in context.params if context.get_parameter_source(name) is not ParameterSource.DEFAULT
     )
+    request = TrainingRequest(overrides=overrides, given=given, **options)
+    check_request(request)
+    check_files(request)
+    # What is wrong is said by now: from here on torch is loaded, which takes seconds.
+    from dcdr_deploy.commands.show.train import display
+    from dcdr_deploy.training.distributed import process_from_environment
+    from dcdr_deploy.training.request import run_request
+
     with display() as shown:
-        done = run_request(TrainingRequest(overrides=overrides, given=given, **options), shown)
+        done = run_request(request, shown)
     if not process_from_environment().is_first:
         return
     folder = options["output"]

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from dcdr_deploy.errors import InputError
-from dcdr_deploy.imaging.formats import SUFFIXES
+from dcdr_deploy.export.places import calibration_files
 from dcdr_deploy.modelfile.names import SIZE_MULTIPLE
 from dcdr_deploy.models import HdrNetwork, architecture_of, measure_offsets
 from dcdr_deploy.models.config import overlap_for_offsets
@@ -73,10 +73,7 @@ def _scenes() -> Iterator[tuple[str, np.ndarray]]:
 def _from_folder(folder: Path) -> Iterator[tuple[str, np.ndarray]]:
     from dcdr_deploy.imaging.read import read_image
 
-    paths = sorted(path for path in folder.glob("*") if path.suffix.lower() in SUFFIXES) if folder.is_dir() else []
-    if not paths:
-        raise InputError(f"{folder} holds no pictures to measure offsets on")
-    for path in paths:
+    for path in calibration_files(folder):
         yield str(path), read_image(path).normalised()
 
 

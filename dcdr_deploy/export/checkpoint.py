@@ -14,13 +14,13 @@ from dcdr_deploy.export.calibration import calibration_pictures, measure_overlap
 from dcdr_deploy.export.compact import packed
 from dcdr_deploy.export.fp16 import to_fp16
 from dcdr_deploy.export.onnx_export import to_onnx
+from dcdr_deploy.export.places import checked_output
 from dcdr_deploy.export.verify import Comparison, verify
 from dcdr_deploy.modelfile.metadata import ModelMetadata, check_peak, encode
-from dcdr_deploy.modelfile.names import ONNX_SUFFIX
 from dcdr_deploy.models import HdrNetwork, LoadedModel, architecture_of, load_checkpoint
 from dcdr_deploy.models.checkpoint import described
 from dcdr_deploy.models.encodings import Encoding
-from dcdr_deploy.system.files import atomic_path, refuse_overwriting
+from dcdr_deploy.system.files import atomic_path
 from dcdr_deploy.system.progress import Event, Listener, silent
 
 
@@ -82,11 +82,6 @@ class ExportReport:
     encoding_assumed: str | None = None
 
 
-def default_output(checkpoint: Path, fp16: bool) -> Path:
-    """``model.onnx`` beside ``model.pth``; ``model.fp16.onnx`` for FP16."""
-    return checkpoint.with_suffix(f".fp16{ONNX_SUFFIX}" if fp16 else ONNX_SUFFIX)
-
-
 def export_checkpoint(
     checkpoint: Path,
     output: Path | None = None,
@@ -108,11 +103,7 @@ def export_checkpoint(
         OutputError: the file cannot be written.
     """
     options = options or ExportOptions()
-    output = output or default_output(checkpoint, options.fp16)
-    if output.suffix != ONNX_SUFFIX:
-        raise InputError(f"{output}: an exported model needs the suffix .onnx")
-    for source in (checkpoint, *options.part):
-        refuse_overwriting(output, source)
+    output = checked_output(checkpoint, output, options.fp16, options.part, options.calibration)
     listener(Event("loading the checkpoint"))
     loaded = load_checkpoint(checkpoint, architecture=options.architecture, part=options.part)
     fit_options(loaded, options)

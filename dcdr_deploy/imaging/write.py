@@ -18,7 +18,7 @@ from dcdr_deploy.imaging.light import Light
 from dcdr_deploy.imaging.limits import limited
 from dcdr_deploy.imaging.writers import avif, exr, hdr, heic, jpeg, jxl, png, tiff
 from dcdr_deploy.imaging.writers.base import Format, Job, WriteOptions
-from dcdr_deploy.system.files import atomic_path, refuse_no_path
+from dcdr_deploy.system.files import atomic_path, check_writable, refuse_no_path
 from dcdr_deploy.system.strips import for_strips
 
 _WRITERS: tuple[Format, ...] = (
@@ -226,17 +226,7 @@ def check_output(path: str | os.PathLike[str], options: WriteOptions | None = No
     path = Path(path)
     refuse_no_path(path, OutputError)
     _settled(path, options or WriteOptions())
-    try:
-        taken = path.is_dir()
-        existing = next((parent for parent in path.absolute().parents if parent.exists()), None)
-    except OSError as error:  # the system refuses the name itself, such as one that is too long
-        raise OutputError(f"{path}: cannot be written ({error.strerror or error}); choose another name") from error
-    if taken:
-        raise OutputError(f"{path}: is a folder; name a file in it")
-    if existing is None or not existing.is_dir():
-        raise OutputError(f"{path}: {existing} is not a folder; choose another place")
-    if not os.access(existing, os.W_OK | os.X_OK):
-        raise OutputError(f"{path}: the folder {existing} may not be written; choose another place")
+    check_writable(path)
 
 
 def same_format(suffix: str, other: str) -> bool:

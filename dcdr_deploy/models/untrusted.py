@@ -16,7 +16,8 @@ import numpy as np
 import torch
 
 from dcdr_deploy.errors import CheckpointError
-from dcdr_deploy.modelfile.names import CHECKPOINT_SUFFIXES, SAFETENSORS_SUFFIX
+from dcdr_deploy.modelfile.checkpoint_file import require_checkpoint
+from dcdr_deploy.modelfile.names import SAFETENSORS_SUFFIX
 from dcdr_deploy.system.faults import one_line
 
 _NUMPY_SCALARS = (np.bool_, *(np.dtype(code).type for code in "bhilqBHILQefd"))
@@ -45,12 +46,7 @@ def read_untrusted(path: Path, device: torch.device | str = "cpu") -> tuple[Mapp
     Raises:
         CheckpointError: no such file, empty, no checkpoint, cut short, or asking for more than plain types.
     """
-    if path.is_dir():
-        raise CheckpointError(f"{path} is a folder: name the checkpoint file in it ({', '.join(CHECKPOINT_SUFFIXES)})")
-    if not path.is_file():
-        raise CheckpointError(f"{path}: no such checkpoint; check the path")
-    if path.stat().st_size == 0:
-        raise CheckpointError(f"{path} is empty: copy or download it again")
+    require_checkpoint(path)
     if path.suffix == SAFETENSORS_SUFFIX:
         return _read_safetensors(path)
     _refuse_programs(path)

@@ -101,6 +101,22 @@ def files_of(folders: Iterable[Path], suffixes: Sequence[str], entries: dict[str
     ]
 
 
+def files_for(folders: Sequence[Path], suffixes: Sequence[str], lists: Iterable[Path], split: str) -> list[Path]:
+    """Files of a split by some lists, at least one; the rest as :func:`files_of`.
+
+    Raises:
+        InputError: a folder is missing, a list cannot be read, or nothing belongs to the split.
+    """
+    entries = {name: entry for path in lists for name, entry in read_split(path).items()}
+    files = files_of(folders, suffixes, entries, split)
+    if not files:
+        places = ", ".join(map(str, folders))
+        raise InputError(
+            f"{places}: no {' or '.join(suffixes)} file for {split}; a folder of that name or `lists` says what is"
+        )
+    return files
+
+
 def pixel_digest(pixels: npt.NDArray[np.generic]) -> str:
     """SHA-256 of decoded pixels: 8-bit RGB of a photograph, or float32 RGB of a panorama, row by row."""
     return hashlib.sha256(np.ascontiguousarray(pixels).tobytes()).hexdigest()

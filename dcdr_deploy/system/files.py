@@ -91,6 +91,41 @@ def refuse_overwriting(output: Path, *inputs: Path) -> None:
             raise InputError(f"{source}: would be overwritten by its own output; choose another name or folder")
 
 
+def check_writable(path: Path) -> None:
+    """Refuse a file that cannot be written, before minutes of work. Nothing is created.
+
+    Raises:
+        OutputError: no path, a folder in the file's place, a parent that is a file or not writable, or a name that the
+            system refuses.
+    """
+    refuse_no_path(path, OutputError)
+    if os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises for names that are too long
+        raise OutputError(f"{path}: is a folder; name a file in it")
+    _check_parents(path, path.absolute().parents)
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse a folder that cannot be made or written to, as :func:`check_writable` does a file.
+
+    Raises:
+        OutputError: as there, or it is a file.
+    """
+    refuse_no_path(folder, OutputError)
+    _check_parents(folder, (folder.absolute(), *folder.absolute().parents))
+
+
+def _check_parents(path: Path, candidates: Iterable[Path]) -> None:
+    try:
+        path.exists()
+        existing = next((folder for folder in candidates if folder.exists()), None)
+    except OSError as error:  # the system refuses the name itself, such as one that is too long
+        raise OutputError(f"{path}: cannot be written ({error.strerror or error}); choose another name") from error
+    if existing is None or not existing.is_dir():
+        raise OutputError(f"{path}: {existing} is not a folder; choose another place")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise OutputError(f"{path}: the folder {existing} may not be written; choose another place")
+
+
 def make_folder(folder: Path) -> None:
     """Make a folder that is going to be written to, unless it is there.
 

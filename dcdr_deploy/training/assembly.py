@@ -15,10 +15,11 @@ from torch.utils.data import Dataset
 from dcdr_deploy.errors import InputError
 from dcdr_deploy.models import HdrNetwork, load_checkpoint
 from dcdr_deploy.system.progress import Listener, silent
+from dcdr_deploy.training.asked import CHECKPOINT_NAME, refuse_second_run
 from dcdr_deploy.training.distributed import SINGLE, ProcessGroup
 from dcdr_deploy.training.heldout import HeldOutPair, Predict, judge
 from dcdr_deploy.training.liveness import liveness
-from dcdr_deploy.training.loop import CHECKPOINT_NAME, LoopOptions, create_state, train
+from dcdr_deploy.training.loop import LoopOptions, create_state, train
 from dcdr_deploy.training.losses import WeightedLoss
 from dcdr_deploy.training.recipe import Recipe
 from dcdr_deploy.training.state import TrainingState
@@ -55,8 +56,8 @@ def open_run(
         CheckpointError: nothing to resume, or it does not fit, or the weights cannot be read.
     """
     checkpoint = folder / CHECKPOINT_NAME
-    if checkpoint.exists() and not resume:
-        raise InputError(f"{folder} holds a run already: go on with `resume`, or choose another folder by `output`")
+    if not resume:
+        refuse_second_run(folder)
     state = create_state(recipe, peak, torch.device(device))
     if resume:
         state.restore(checkpoint, torch.device(device))

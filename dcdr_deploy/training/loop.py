@@ -17,6 +17,7 @@ from dcdr_deploy.errors import InputError
 from dcdr_deploy.models import HdrNetwork, NetworkConfig, architecture_of, build_network, find_preset, initialise
 from dcdr_deploy.system.files import make_folder
 from dcdr_deploy.system.progress import Event, Listener, silent
+from dcdr_deploy.training.asked import CHECKPOINT_NAME
 from dcdr_deploy.training.batches import load_batches
 from dcdr_deploy.training.compilation import compiled
 from dcdr_deploy.training.distributed import SINGLE, ProcessGroup
@@ -24,16 +25,13 @@ from dcdr_deploy.training.events import TRAINING, StepDone
 from dcdr_deploy.training.figures import StepFigures
 from dcdr_deploy.training.liveness import SILENT_SHARE, OpenChannels, RestorationSilent
 from dcdr_deploy.training.losses import WeightedLoss
-from dcdr_deploy.training.metrics_file import MetricsFile
+from dcdr_deploy.training.metrics_file import METRICS_NAME, MetricsFile
 from dcdr_deploy.training.recipe import Recipe
 from dcdr_deploy.training.recording import StepRecorder, own_stream
 from dcdr_deploy.training.start import start_from_inverse_srgb
 from dcdr_deploy.training.state import TrainingState
 from dcdr_deploy.training.step import compute_type, one_by_one, train_step, training_forward, type_of_step
 from dcdr_deploy.training.subpixels import even_out
-
-CHECKPOINT_NAME = "last.pth"
-METRICS_NAME = "metrics.jsonl"
 
 
 @dataclass(frozen=True)

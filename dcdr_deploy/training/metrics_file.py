@@ -11,6 +11,8 @@ from typing import Any
 from dcdr_deploy.errors import OutputError
 from dcdr_deploy.system.files import atomic_path, vanished
 
+METRICS_NAME = "metrics.jsonl"
+
 
 class MetricsFile:
     """A run's metrics.

@@ -1,4 +1,4 @@
-"""Folders of aligned pairs: 8-bit SDR and linear HDR pictures by file name, incl. the Cityscapes layout.
+"""Regions of aligned pairs: 8-bit SDR and linear HDR pictures.
 
 Section 4.1.1 of the paper: every picture is split into non-overlapping regions of the patch size, so that overexposed
 regions are never missed by chance.
@@ -19,26 +19,15 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from dcdr_deploy.errors import InputError
-from dcdr_deploy.imaging.formats import SUFFIXES
-from dcdr_deploy.imaging.pair_names import bare_name, pictures_by_name
-from dcdr_deploy.imaging.read_hdr import HDR_SUFFIXES
 from dcdr_deploy.imaging.size import size_of_picture
+from dcdr_deploy.training.pair_files import TrainingFiles
 from dcdr_deploy.training.synthetic import TARGET_MAX, to_tensors
 
 logger = logging.getLogger(__name__)
 _told: set[str] = set()  # in this process
 
-CITYSCAPES = ("leftImg8bit", "leftImg16bit")
 KEPT_PICTURES = 4
 """Decoded pairs that are kept in memory: neighbouring indices of one picture are drawn far apart anyway."""
-
-
-@dataclass(frozen=True)
-class TrainingFiles:
-    """One aligned pair on disk: 8-bit SDR and linear HDR of the same size."""
-
-    ldr: Path
-    hdr: Path
 
 
 @dataclass(frozen=True)
@@ -50,35 +39,6 @@ class Region:
     left: int
 
 
-def find_training_files(ldr_root: Path, hdr_root: Path) -> list[TrainingFiles]:
-    """Match pictures of two folder trees by their relative path without suffix and without endings (``pair_names``).
-
-    Raises:
-        InputError: a folder is missing, holds no pictures, or a picture has no partner (the first few are named).
-    """
-    ldr, hdr = _by_key(ldr_root, SUFFIXES), _by_key(hdr_root, HDR_SUFFIXES)
-    lonely = sorted(str(files[key]) for files, other in ((ldr, hdr), (hdr, ldr)) for key in files.keys() - other.keys())
-    if lonely:
-        more = f" and {len(lonely) - 3} more" if len(lonely) > 3 else ""
-        raise InputError(f"pictures without a partner of the same name: {', '.join(lonely[:3])}{more}")
-    return [TrainingFiles(ldr[key], hdr[key]) for key in sorted(ldr)]
-
-
-def find_cityscapes(root: Path, split: str = "train") -> list[TrainingFiles]:
-    """Pairs of the Cityscapes layout: ``leftImg8bit/<split>/<city>/*`` and ``leftImg16bit/<split>/<city>/*``.
-
-    Raises:
-        InputError: as :func:`find_training_files`.
-    """
-    ldr, hdr = (root / kind / split for kind in CITYSCAPES)
-    return find_training_files(ldr, hdr)
-
-
-def is_cityscapes(root: Path) -> bool:
-    """Whether a folder has the Cityscapes layout."""
-    return all((root / kind).is_dir() for kind in CITYSCAPES)
-
-
 def cut_regions(height: int, width: int, patch: int) -> list[tuple[int, int]]:
     """Top left corners of the non-overlapping regions of a picture; what is left over at its edges is unused."""
     return [(top, left) for top in range(0, height - patch + 1, patch) for left in range(0, width - patch + 1, patch)]
@@ -88,7 +48,7 @@ class PairedFolder(Dataset[tuple[Tensor, Tensor]]):
     """Regions of aligned pairs, every one once an epoch in an order drawn from (seed, epoch).
 
     Args:
-        pairs: from :func:`find_training_files` or :func:`find_cityscapes`.
+        pairs: from :mod:`dcdr_deploy.training.pair_files`.
         patch: region size in pixels.
         seed: of the order.
         length: number of samples; a run's steps x batch.
@@ -165,15 +125,3 @@ def _tell_once(path: Path, notes: Iterable[str]) -> None:
         if note not in _told:
             _told.add(note)
             logger.warning("%s, and maybe others: %s", path, note)
-
-
-def _by_key(root: Path, suffixes: Iterable[str]) -> dict[str, Path]:
-    if not root.is_dir():
-        raise InputError(f"{root}: no such folder; check the path")
-    files: dict[str, Path] = {}
-    for name, path in pictures_by_name(root, suffixes).items():
-        key = bare_name(name)
-        if key in files:
-            raise InputError(f"{files[key]} and {path} would be the same picture of a pair; move one elsewhere")
-        files[key] = path
-    return files

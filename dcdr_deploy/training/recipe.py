@@ -242,3 +242,14 @@ RECIPES: dict[str, Recipe] = {
 """Recipes by name. ``demo`` fine-tunes weights that restore lights already (``--weights``), sized for a processor, and
 ``demo-gpu`` for six minutes of a large GPU, where ``demo-gpu-scratch`` needs no weights; the model card says which made
 the shipped weights, and what rates close the restoration net's ReLUs."""
+
+
+def named_recipe(name: str) -> Recipe:
+    """A recipe by its name.
+
+    Raises:
+        InputError: there is none.
+    """
+    if name not in RECIPES:
+        raise InputError(f"unknown recipe {name!r}; known: {', '.join(RECIPES)}")
+    return RECIPES[name]

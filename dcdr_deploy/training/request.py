@@ -3,35 +3,39 @@
 from __future__ import annotations
 
 import logging
-import math
 import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import MISSING, Field, dataclass, field, fields, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from dcdr_deploy.errors import InputError
-from dcdr_deploy.modelfile.metadata import check_peak
 from dcdr_deploy.models import HdrNetwork, architecture_of, find_preset, load_checkpoint, preset_names
 from dcdr_deploy.models.encodings import Encoding
 from dcdr_deploy.system import hardware
-from dcdr_deploy.system.files import refuse_no_path
 from dcdr_deploy.system.interrupts import SIGNALS
 from dcdr_deploy.system.progress import Listener, silent
+from dcdr_deploy.training.asked import (
+    CHECKPOINT_NAME,
+    TrainingRequest,
+    check_files,
+    check_request,
+    find_pairs,
+    perceptual_files,
+)
 from dcdr_deploy.training.assembly import open_run, run_training, validator
 from dcdr_deploy.training.batches import automatic_workers
 from dcdr_deploy.training.devices import choose_device
 from dcdr_deploy.training.distributed import ProcessGroup, join_processes
-from dcdr_deploy.training.loop import CHECKPOINT_NAME, LoopOptions
-from dcdr_deploy.training.pairs import PairedFolder, find_cityscapes, find_training_files, is_cityscapes
+from dcdr_deploy.training.loop import LoopOptions
+from dcdr_deploy.training.pairs import PairedFolder
 from dcdr_deploy.training.perceptual import PERCEPTUAL
-from dcdr_deploy.training.recipe import RECIPES, SQUEEZENET_WEIGHT, Recipe
+from dcdr_deploy.training.recipe import RECIPES, SQUEEZENET_WEIGHT, Recipe, named_recipe
 from dcdr_deploy.training.resuming import RunSettings, settle
 from dcdr_deploy.training.sources import SyntheticSource
 from dcdr_deploy.training.state import read_run_settings
@@ -51,65 +55,6 @@ PERCEPTUAL_CHOICES: dict[str, dict[str, float]] = {
 
 PUBLISHED = "paper"
 """The recipe in which every network is trained by the losses of its own publication."""
-
-SPLIT_LISTS = (Path("data/splits/photographs.tsv"), Path("data/splits/panoramas.tsv"))
-"""The repository's lists of what belongs to which split; where they are not, every file is for training."""
-
-
-@dataclass(frozen=True)
-class TrainingRequest:
-    """Options of ``dcdr-deploy train``; see its ``--help`` for their meaning.
-
-    ``overrides`` replaces fields of the recipe; ``perceptual`` is a name of :data:`PERCEPTUAL_CHOICES`, or ``None`` for
-    the recipe's; ``start_weights`` is a checkpoint whose weights a new run starts at, and whose network and peak it has
-    unless a preset and a peak are named; ``workers`` of ``None`` leaves their number to the device. ``given`` names the
-    options that the user gave, which a resumed run checks against its own; ``None`` stands for those that differ from
-    the defaults.
-    """
-
-    output: Path
-    recipe: str = "paper"
-    overrides: dict[str, Any] = field(default_factory=dict)
-    data: Path | None = None
-    split: str = "train"
-    ldr: Path | None = None
-    hdr: Path | None = None
-    panoramas: tuple[Path, ...] = (Path("data/hdri"),)
-    photos: tuple[Path, ...] = ()
-    lists: tuple[Path, ...] = SPLIT_LISTS
-    scenes: int = 3000
-    resume: bool = False
-    perceptual: str | None = None
-    vgg19_weights: Path | None = None
-    squeezenet_weights: Path | None = None
-    start_weights: Path | None = None
-    peak: float = 8.0
-    device: str = "auto"
-    threads: int | None = None
-    workers: int | None = None
-    compile: bool = False
-    checkpoint_every: int = 500
-    validate_every: int = 1000
-    minutes: float | None = None
-    given: frozenset[str] | None = None
-
-    def stated(self) -> frozenset[str]:
-        """Names of the settings that the user gave, as :func:`~dcdr_deploy.training.resuming.settle` calls them."""
-        given = self.given
-        if given is None:
-            given = frozenset(each.name for each in fields(self) if getattr(self, each.name) != _default(each))
-        return given | self.overrides.keys() | ({"losses"} if self.perceptual is not None else set())
-
-    def sources(self) -> dict[str, Any]:
-        """What the samples are drawn from."""
-        return {name: getattr(self, name) for name in _SOURCES}
-
-
-_SOURCES = ("data", "split", "ldr", "hdr", "panoramas", "photos", "lists", "scenes")
-
-
-def _default(entry: Field[Any]) -> Any:
-    return entry.default_factory() if entry.default_factory is not MISSING else entry.default
 
 
 def run_request(request: TrainingRequest, listener: Listener = silent) -> bool:
@@ -133,6 +78,7 @@ def run_request(request: TrainingRequest, listener: Listener = silent) -> bool:
 
 def _run_share(request: TrainingRequest, group: ProcessGroup, listener: Listener) -> bool:
     check_request(request)
+    check_files(request)
     request = at_the_peak_of_its_weights(request)
     recipe = build_recipe(request)
     if request.resume:
@@ -175,31 +121,6 @@ def _as_begun(request: TrainingRequest, recipe: Recipe) -> tuple[TrainingRequest
     return replace(request, peak=settled.peak, **settled.data), settled.recipe
 
 
-def check_request(request: TrainingRequest) -> None:
-    """Refuse numbers and places that cannot work, before anything is made.
-
-    Raises:
-        InputError: one that is out of range, or an output folder that is a file.
-    """
-    check_peak(request.peak)
-    minutes = request.minutes
-    if minutes is not None and not (math.isfinite(minutes) and minutes > 0):
-        raise InputError(f"`minutes` {minutes:g}: a slice takes a positive number of minutes")
-    least = {"threads": 1, "workers": 0, "checkpoint_every": 1, "validate_every": 1, "scenes": 1}
-    for name, smallest in least.items():
-        value = getattr(request, name)
-        if value is not None and value < smallest:
-            raise InputError(f"`{name}` {value}: it must be at least {smallest}")
-    seed, rate = request.overrides.get("seed", 0), request.overrides.get("learning_rate", 1.0)
-    if not 0 <= seed < 2**63:
-        raise InputError(f"`seed` {seed}: it must lie in 0 to 2^63 - 1")
-    if not (math.isfinite(rate) and rate > 0):
-        raise InputError(f"`learning_rate` {rate:g}: it must be a positive number")
-    refuse_no_path(request.output, InputError)
-    if request.output.exists() and not request.output.is_dir():
-        raise InputError(f"{request.output} is a file; name a folder for the run")
-
-
 def at_the_peak_of_its_weights(request: TrainingRequest) -> TrainingRequest:
     """The request with the full scale of the weights that a new run starts at, unless the user gave one.
 
@@ -218,14 +139,13 @@ def build_recipe(request: TrainingRequest) -> Recipe:
     Raises:
         InputError: unknown recipe or preset, or values out of range.
     """
-    if request.recipe not in RECIPES:
-        raise InputError(f"unknown recipe {request.recipe!r}; known: {', '.join(RECIPES)}")
+    named = named_recipe(request.recipe)
     overrides = dict(request.overrides)
     if "patch" in overrides:
         overrides["patches"] = []  # the user's size holds for the whole run
     if request.start_weights is not None and not request.resume and "preset" not in overrides:
         overrides["preset"] = preset_of(request.start_weights)
-    recipe = replace(RECIPES[request.recipe], **overrides)
+    recipe = replace(named, **overrides)
     config = find_preset(recipe.preset)
     architecture = architecture_of(config)
     multiple = architecture.size_multiple
@@ -259,38 +179,20 @@ def preset_of(weights: Path) -> str:
     raise InputError(f"{weights} holds a network of no preset ({', '.join(preset_names())}); it cannot be trained here")
 
 
-def perceptual_files(vgg19: Path | None, squeezenet: Path | None) -> dict[str, Path]:
-    """Weights files that the user named, by the names of the losses that read them."""
-    named = {"perceptual": vgg19, "perceptual_squeezenet": squeezenet}
-    return {name: path for name, path in named.items() if path is not None}
-
-
 def open_data(request: TrainingRequest, recipe: Recipe) -> tuple[Dataset[tuple[Tensor, Tensor]], Validate | None]:
     """The data source that the options name, and a validation for it where there is one.
 
     Raises:
-        InputError: contradicting options or unusable folders.
+        InputError: as :func:`~dcdr_deploy.training.asked.find_pairs`, or pictures that cannot be used.
     """
-    if (request.ldr is None) != (request.hdr is None):
-        raise InputError("`ldr` and `hdr` name the two folders of pairs: give both")
-    if request.data is not None and request.ldr is not None:
-        raise InputError("give either `data` or `ldr` with `hdr`, not both")
-    if request.data is None and request.ldr is None:
-        lists = [path for path in request.lists if path.is_file() or path not in SPLIT_LISTS]
-        source = SyntheticSource(request.panoramas, request.photos, lists, request.scenes, peak=request.peak)
+    pairs = find_pairs(request)
+    if pairs is None:
+        source = SyntheticSource(
+            request.panoramas, request.photos, request.present_lists(), request.scenes, peak=request.peak
+        )
         return source.training_set(recipe), validator(source.validation_pairs(), request.peak)
     if recipe.patches:
         raise InputError("regions of pairs are of one size: name it by `patch`, which replaces the recipe's patches")
-    if request.ldr is not None and request.hdr is not None:
-        pairs = find_training_files(request.ldr, request.hdr)
-    elif request.data is not None and not request.data.is_dir():
-        raise InputError(f"{request.data}: no such folder; check the path")
-    elif request.data is not None and is_cityscapes(request.data):
-        pairs = find_cityscapes(request.data, request.split)
-    else:
-        raise InputError(
-            f"{request.data} has no folders leftImg8bit and leftImg16bit; name two folders of pairs by `ldr` and `hdr`"
-        )
     return PairedFolder(pairs, recipe.patch, recipe.seed, recipe.steps * recipe.batch, request.peak), None
 
 

@@ -12,7 +12,7 @@ from dcdr_deploy.scenes.camera import CameraModel
 from dcdr_deploy.scenes.panorama import PanoramaSet
 from dcdr_deploy.scenes.photographs import PhotographSet
 from dcdr_deploy.scenes.procedural import TRAIN_SEEDS, VALIDATION_SEEDS
-from dcdr_deploy.scenes.splits import PANORAMA_SUFFIXES, PHOTOGRAPH_SUFFIXES, files_of, read_split
+from dcdr_deploy.scenes.splits import PANORAMA_SUFFIXES, PHOTOGRAPH_SUFFIXES, files_for
 from dcdr_deploy.system.files import cache_folder
 from dcdr_deploy.training.heldout import HeldOutPair, held_out_pairs
 from dcdr_deploy.training.recipe import Recipe
@@ -52,8 +52,8 @@ class SyntheticSource:
         """
         photographs = None
         if self.photographs and recipe.source_shares.get(PHOTOGRAPHS):
-            photographs = PhotographSet(self._files(self.photographs, PHOTOGRAPH_SUFFIXES, "train"))
-        panoramas = PanoramaSet(self._files(self.panoramas, PANORAMA_SUFFIXES, "train"))
+            photographs = PhotographSet(files_for(self.photographs, PHOTOGRAPH_SUFFIXES, self.lists, "train"))
+        panoramas = PanoramaSet(files_for(self.panoramas, PANORAMA_SUFFIXES, self.lists, "train"))
         seeds = range(TRAIN_SEEDS.start, TRAIN_SEEDS.start + self.scenes)
         return SyntheticPairs(panoramas, scene_pool(seeds, self.cache), self._camera(recipe), recipe, photographs)
 
@@ -63,7 +63,7 @@ class SyntheticSource:
         Raises:
             InputError: no panoramas for validation in the folders.
         """
-        panoramas = PanoramaSet(self._files(self.panoramas, PANORAMA_SUFFIXES, "validation"))
+        panoramas = PanoramaSet(files_for(self.panoramas, PANORAMA_SUFFIXES, self.lists, "validation"))
         seeds = range(VALIDATION_SEEDS.start, VALIDATION_SEEDS.start + VALIDATION_SCENES)
         camera = CameraModel(peak=self.peak)
         return held_out_pairs(panoramas, VALIDATION_VIEWS, seeds, camera, VALIDATION_SIZE, VALIDATION_SEED)
@@ -76,14 +76,3 @@ class SyntheticSource:
             return CameraModel(peak=self.peak, **fields)
         except TypeError as error:
             raise InputError(f"the recipe's camera has fields that there are not: {sorted(fields)}") from error
-
-    def _files(self, folders: Sequence[Path], suffixes: Sequence[str], split: str) -> list[Path]:
-        """Files of a split, at least one."""
-        entries = {name: entry for path in self.lists for name, entry in read_split(path).items()}
-        files = files_of(folders, suffixes, entries, split)
-        if not files:
-            places = ", ".join(map(str, folders))
-            raise InputError(
-                f"{places}: no {' or '.join(suffixes)} file for {split}; a folder of that name or `lists` says what is"
-            )
-        return files

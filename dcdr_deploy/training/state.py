@@ -18,6 +18,7 @@ from dcdr_deploy.models import HdrNetwork, LoadedModel, architecture_of
 from dcdr_deploy.models.untrusted import read_untrusted
 from dcdr_deploy.system.faults import one_line
 from dcdr_deploy.system.files import atomic_path
+from dcdr_deploy.training.asked import require_run
 from dcdr_deploy.training.recipe import Recipe
 from dcdr_deploy.training.resuming import RunSettings, data_from_json
 from dcdr_deploy.training.subpixels import even_out
@@ -234,8 +235,7 @@ def read_training_checkpoint(path: Path, device: torch.device | str = "cpu") -> 
     Raises:
         CheckpointError: missing, unreadable, or not written by :meth:`TrainingState.save`.
     """
-    if not path.is_file():
-        raise CheckpointError(f"no checkpoint at {path}; start a new run without `resume`")
+    require_run(path)
     content, _ = read_untrusted(path, device)
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise CheckpointError(f"{path} is no training checkpoint of this tool (format {FORMAT!r} expected)")

@@ -15,9 +15,10 @@ from onnx import TensorProto, numpy_helper
 from dcdr_deploy.engines import load_engine
 from dcdr_deploy.errors import CheckpointError, ExportError, InputError
 from dcdr_deploy.export import checkpoint as pipeline
-from dcdr_deploy.export.checkpoint import ExportOptions, ExportReport, default_output, export_checkpoint
+from dcdr_deploy.export.checkpoint import ExportOptions, ExportReport, export_checkpoint
 from dcdr_deploy.export.fp16 import to_fp16
 from dcdr_deploy.export.operators import OPSET, function_bodies
+from dcdr_deploy.export.places import default_output
 from dcdr_deploy.modelfile.onnx_file import read_model
 from dcdr_deploy.models import DCDRUNetConfig, load_checkpoint
 

@@ -10,8 +10,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from dcdr_deploy.models import DCDRUNetConfig
+from dcdr_deploy.training.asked import CHECKPOINT_NAME
 from dcdr_deploy.training.distributed import join_processes
-from dcdr_deploy.training.loop import CHECKPOINT_NAME, LoopOptions, create_state, train
+from dcdr_deploy.training.loop import LoopOptions, create_state, train
 from dcdr_deploy.training.losses import WeightedLoss
 from dcdr_deploy.training.recipe import Recipe
 

@@ -16,14 +16,8 @@ from dcdr_deploy.errors import InputError
 from dcdr_deploy.imaging import linear_to_srgb, write_image
 from dcdr_deploy.imaging.formats import FORMATS, SUFFIXES
 from dcdr_deploy.imaging.read_hdr import read_hdr
-from dcdr_deploy.training.pairs import (
-    PairedFolder,
-    cut_regions,
-    find_cityscapes,
-    find_training_files,
-    is_cityscapes,
-    read_pair,
-)
+from dcdr_deploy.training.pair_files import find_cityscapes, find_training_files, is_cityscapes
+from dcdr_deploy.training.pairs import PairedFolder, cut_regions, read_pair
 
 
 def write_pair(ldr: Path, hdr: Path, size: tuple[int, int] = (70, 100), seed: int = 0) -> None:

@@ -15,10 +15,11 @@ from dcdr_deploy.models.expandnet import ExpandNetConfig
 from dcdr_deploy.models.hdrtvnetplus import HDRTVNetPlusConfig
 from dcdr_deploy.models.lhdr import LHDRConfig
 from dcdr_deploy.models.lsn import LSNConfig
+from dcdr_deploy.training.asked import TrainingRequest
 from dcdr_deploy.training.log_losses import cosine
 from dcdr_deploy.training.loop import create_state
 from dcdr_deploy.training.losses import WeightedLoss
-from dcdr_deploy.training.request import TrainingRequest, build_recipe
+from dcdr_deploy.training.request import build_recipe
 from dcdr_deploy.training.step import train_step
 
 TINY: dict[str, NetworkConfig] = {

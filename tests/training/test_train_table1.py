@@ -17,13 +17,14 @@ from torch.utils.data import Dataset
 from dcdr_deploy.errors import InputError
 from dcdr_deploy.models import ARCHITECTURES, architecture_of, find_preset, load_checkpoint
 from dcdr_deploy.models.encodings import Encoding
+from dcdr_deploy.training.asked import TrainingRequest
 from dcdr_deploy.training.assembly import open_run, run_training
 from dcdr_deploy.training.distributed import SINGLE
 from dcdr_deploy.training.log_losses import illumination_reflectance, mu5000_l1, mu_variation
 from dcdr_deploy.training.loop import LoopOptions, check_batches, create_state
 from dcdr_deploy.training.losses import WeightedLoss
 from dcdr_deploy.training.recipe import Recipe
-from dcdr_deploy.training.request import TrainingRequest, build_recipe
+from dcdr_deploy.training.request import build_recipe
 
 
 class Squares(Dataset[tuple[Tensor, Tensor]]):
