@@ -73,6 +73,10 @@ def eetf_bt2390(nits: NDArray[np.floating[Any]], source_peak: float, target_peak
     Identity up to the knee KS = 1.5 maxLum - 0.5 (in PQ relative to the source's peak), from there a Hermite spline
     that reaches ``target_peak`` at ``source_peak``. Monotone; identity where the display is as bright as the source.
 
+    With its slopes of 1 and 0 at the ends the spline is KS + (maxLum - KS) (1 - (1 - T)^3). Where maxLum < 1/3, KS lies
+    below black and the spline below 0 at black: darks would be crushed, those up to 0.054 cd/m2 of 1624 on a display of
+    1. KS is 0 there (ours).
+
     Args:
         nits: luminance in cd/m2; above ``source_peak`` it counts as ``source_peak``.
         source_peak: brightest luminance of the picture, cd/m2, at most 10000.
@@ -83,9 +87,9 @@ def eetf_bt2390(nits: NDArray[np.floating[Any]], source_peak: float, target_peak
     max_lum = float(pq_encode(target_peak) / top)
     if max_lum >= 1:
         return pq_decode(e1 * top)
-    knee = 1.5 * max_lum - 0.5
+    knee = max(1.5 * max_lum - 0.5, 0.0)
     s = np.clip((e1 - knee) / (1 - knee), 0, 1)
-    spline = (2 * s**3 - 3 * s**2 + 1) * knee + (s**3 - 2 * s**2 + s) * (1 - knee) + (-2 * s**3 + 3 * s**2) * max_lum
+    spline = knee + (max_lum - knee) * (1 - (1 - s) ** 3)
     return pq_decode(np.where(e1 < knee, e1, spline) * top)
 
 

@@ -42,6 +42,25 @@ def test_eetf_is_a_cubic_above_the_knee(source, target):
     np.testing.assert_allclose(eetf_bt2390(nits, source, target), expected, rtol=1e-9)
 
 
+@pytest.mark.parametrize(("source", "target"), [(1624.0, 1.0), (1624.0, 3.0), (10000.0, 1.0), (10000.0, 10.0)])
+def test_eetf_crushes_no_darks_however_dim_the_display(source, target):
+    """BT.2390's knee lies below black where maxLum < 1/3, and its spline is negative at black."""
+    nits = np.concatenate([[0.0], np.geomspace(1e-4, source, 500)])
+    shown = eetf_bt2390(nits, source, target)
+    assert shown[0] == 0
+    assert shown[-1] == pytest.approx(target, rel=1e-6)
+    assert np.all(np.diff(shown) > 0)
+    assert np.all(shown[1:] <= nits[1:] * (1 + 1e-6))
+    assert eetf_knee_bt2390(source, target) == 0
+
+
+def test_eetf_of_a_dim_display_meets_that_of_brighter_ones():
+    nits = np.geomspace(1e-3, 1624, 200)
+    third = float(pq_decode(pq_encode(1624) / 3))
+    below, above = (eetf_bt2390(nits, 1624, third * factor) for factor in (1 - 1e-9, 1 + 1e-9))
+    np.testing.assert_allclose(below, above, rtol=1e-6)
+
+
 def test_eetf_on_a_display_as_bright_as_the_source_is_identity():
     nits = np.linspace(0, 203, 50)
     np.testing.assert_allclose(eetf_bt2390(nits, 203.0, 203.0), nits, rtol=1e-7, atol=1e-9)
