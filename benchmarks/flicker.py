@@ -1,6 +1,6 @@
 """Does restored light flicker, what does steadying it over time change, and what does compression take away?
 
-    python benchmarks/flicker.py [--frames 12] [--size 192x128] [--qp 22,27,32,37] [--strengths 0.5,0.8,0.9]
+    python benchmarks/flicker.py [--frames 12] [--size 128x192] [--qp 22,27,32,37] [--strengths 0.5,0.8,0.9]
                                  [--panoramas FOLDER] [--pans 1] [--codec libx264] [--model FILE]
 
 The camera turns slowly over held-out panoramas (0.25 degrees a frame), with the noise of a small sensor; the frames are
@@ -195,7 +195,7 @@ def main() -> None:
     parser.add_argument("--panoramas", type=Path, default=PANORAMAS, help="folder of .exr and .hdr")
     parser.add_argument("--pans", type=int, default=1, help="over each panorama")
     parser.add_argument("--frames", type=int, default=12)
-    parser.add_argument("--size", type=lambda text: tuple(map(int, text.split("x")))[::-1], default=(128, 192))
+    parser.add_argument("--size", type=lambda text: tuple(map(int, text.split("x"))), default=(128, 192), metavar="HxW")
     parser.add_argument("--codec", choices=("libx264", "libx265"), default="libx264")
     parser.add_argument("--qp", type=numbers(int), default=[22, 27, 32, 37])
     parser.add_argument("--strengths", type=numbers(float), default=[0.5, 0.8, 0.9])

@@ -29,7 +29,7 @@ from dcdr_deploy.system.hardware import cpu_threads
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--files", type=int, default=24)
-    parser.add_argument("--size", default="1080x1920")
+    parser.add_argument("--size", default="1080x1920", metavar="HxW", help="of the pictures [%(default)s]")
     parser.add_argument("--milliseconds", default="10,30,130", help="time of the network a frame, default: %(default)s")
     parser.add_argument("--scale", default="native", help="auto calls the engine twice a frame [%(default)s]")
     options = parser.parse_args()

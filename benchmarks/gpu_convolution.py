@@ -1,6 +1,6 @@
 """Check the convolutions on a GPU against torch, and time each launch of a frame's, with the table's measures.
 
-    python benchmarks/gpu_convolution.py [--sizes 3840x2160,1920x1080]
+    python benchmarks/gpu_convolution.py [--sizes 2160x3840,1080x1920]
 
 Other measures are tried by `dcdr-deploy tune`. Needs torch with CUDA, numpy, cuda-bindings and NVRTC. Exit code 1 if a
 result is wrong.
@@ -104,7 +104,7 @@ def time_frame(sm: int, kernels: ConvolutionKernels, height: int, width: int) ->
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sizes", default="3840x2160,1920x1080", help="frames to time, default: %(default)s")
+    parser.add_argument("--sizes", default="2160x3840,1080x1920", metavar="HxW,...", help="of the frames [%(default)s]")
     options = parser.parse_args()
     if not torch.cuda.is_available():
         print("there is no GPU")
@@ -115,7 +115,7 @@ def main() -> int:
     print(f"{torch.cuda.get_device_name()}, SM{sm} [compiled in {time.perf_counter() - started:.1f} s]", flush=True)
     lines = gpu_conv_checks.run(sm)
     print("\n".join(lines), f"\n[{time.perf_counter() - started:.1f} s]", flush=True)
-    for width, height in (tuple(map(int, each.split("x"))) for each in options.sizes.split(",")):
+    for height, width in (tuple(map(int, each.split("x"))) for each in options.sizes.split(",")):
         time_frame(sm, kernels, height, width)
     return 0 if all(line.startswith("ok") for line in lines) else 1
 

@@ -147,7 +147,7 @@ def table(found: Sequence[Row]) -> str:
 def main() -> None:
     """Measure and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sizes", default="1080x1920,2160x3840", help="HEIGHTxWIDTH, several by commas")
+    parser.add_argument("--sizes", default="1080x1920,2160x3840", metavar="HxW,...", help="of the frames [%(default)s]")
     parser.add_argument("--seconds", type=float, default=12.0, help="for all figures together, about [12]")
     parser.add_argument("--backend", default="cuda")
     parser.add_argument("--device", default="cuda")

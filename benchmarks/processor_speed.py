@@ -98,7 +98,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, required=True, help="for the exported networks and the measurements")
     parser.add_argument("--networks", default=",".join(ROWS), help="presets with commas between them")
     parser.add_argument("--backend", default="openvino", help="one or several, with commas between them")
-    parser.add_argument("--size", default="1080x1920", metavar="HxW")
+    parser.add_argument("--size", default="1080x1920", metavar="HxW", help="of the pictures [%(default)s]")
     parser.add_argument("--rounds", type=int, default=0, help="frames behind the first that are timed instead")
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()

@@ -69,7 +69,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, default=DEMO)
     parser.add_argument("--backend", default="auto")
-    parser.add_argument("--size", default="540x960", help="HEIGHTxWIDTH of the frame for the real engine")
+    parser.add_argument("--size", default="540x960", metavar="HxW", help="of the frame for the real engine")
     options = parser.parse_args()
     height, width = map(int, options.size.split("x"))
     rng = np.random.default_rng(0)

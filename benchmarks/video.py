@@ -279,7 +279,7 @@ def warm(runner: Runner, size: tuple[int, int], settings: VideoSettings) -> None
 def main() -> None:
     """Measure and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--size", default="540x960", help="HEIGHTxWIDTH [540x960]")
+    parser.add_argument("--size", default="540x960", metavar="HxW", help="of the frames [%(default)s]")
     parser.add_argument("--frames", type=int, default=24)
     parser.add_argument("--alone", type=int, default=12, help="frames by which network and light are timed alone [12]")
     parser.add_argument("--rounds", type=int, default=1)

@@ -48,6 +48,7 @@ first and then take turns, so that ratios are valid even if clocks change.
     "sizes",
     multiple=True,
     type=SizeType(),
+    metavar="HxW",
     help="Height and width of the pictures; may be repeated. [1080x1920 and 2160x3840 on a GPU, else 360x640]",
 )
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:1.")

@@ -71,7 +71,7 @@ class SmListType(click.ParamType):
     default=(),
     help="GPUs to build for. [current: this machine's]",
 )
-@click.option("--tile", type=SizeType(), metavar="HxW", help="Size of the images in pixels. [1080x1920]")
+@click.option("--tile", type=SizeType(), metavar="HxW", help="Height and width of the images in pixels. [1080x1920]")
 @click.option("--max-batch", type=int, default=1, show_default=True, metavar="N", help="Most images per call.")
 @click.option(
     "--dynamic", is_flag=True, help="Build for all sizes up to the tile's longer edge. [only the tile's size]"

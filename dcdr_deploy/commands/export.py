@@ -24,7 +24,7 @@ Examples:
 @click.argument("checkpoint", type=click.Path(path_type=Path))
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="ONNX file to write. [beside the checkpoint]")
 @click.option("--fp16", is_flag=True, help="FP16 weights and arithmetic; coordinates, inputs and outputs stay FP32.")
-@click.option("--static", type=SizeType(), metavar="HxW", help="One fixed size and batch 1. [dynamic]")
+@click.option("--static", type=SizeType(), metavar="HxW", help="One height and width, and batch 1. [dynamic]")
 @click.option("--no-verify", is_flag=True, help="Skip the comparison with torch.")
 @click.option(
     "--peak", type=float, help="What an output of 1.0 means in units of SDR white. [the checkpoint's, else 1]"
@@ -74,6 +74,9 @@ def command(
     from dcdr_deploy.export import require_export_packages
 
     require_export_packages()
+    from dcdr_deploy.export.places import checked_output
+
+    output = checked_output(checkpoint, output, fp16, part, calibrate)
     from dcdr_deploy.commands.show.export import as_data, as_text
     from dcdr_deploy.export.checkpoint import ExportOptions, export_checkpoint
 

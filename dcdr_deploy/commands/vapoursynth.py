@@ -6,10 +6,11 @@ from pathlib import Path
 
 import click
 
+from dcdr_deploy.commands.options.types import SizeType
 from dcdr_deploy.commands.show.told import tell_model
 from dcdr_deploy.commands.show.written import show_written
 from dcdr_deploy.run.selection import choose_onnx
-from dcdr_deploy.serving.vapoursynth import ScriptWishes, parse_size, write_script
+from dcdr_deploy.serving.vapoursynth import ScriptWishes, write_script
 from dcdr_deploy.serving.vapoursynth_script import BACKENDS
 
 EPILOG = """\b
@@ -17,7 +18,7 @@ Examples:
   dcdr-deploy vapoursynth -o hdr.vpy                      demo weights, or the .onnx here
   dcdr-deploy vapoursynth net.onnx -o hdr.vpy --tile 768x768
   dcdr-deploy vapoursynth net.engine -o hdr.vpy --backend trt_rtx
-  dcdr-deploy vapoursynth net.onnx -o hdr.vpy --backend ov --tile 1920x1080
+  dcdr-deploy vapoursynth net.onnx -o hdr.vpy --backend ov --tile 1080x1920
   vspipe -c y4m -a source=film.mkv hdr.vpy film.y4m
 
 \b
@@ -38,7 +39,12 @@ rolled off towards a display's peak.
     show_default=True,
     help="Backend of vs-mlrt: ONNX Runtime, OpenVINO (with a model of its own beside the script), TensorRT engines.",
 )
-@click.option("--tile", metavar="WxH", help="Pixels of a tile; needed for ov. [whole frames; engines: their best size]")
+@click.option(
+    "--tile",
+    type=SizeType(),
+    metavar="HxW",
+    help="Height and width of a tile in pixels; needed for ov. [whole frames; engines: their best size]",
+)
 @click.option(
     "--reference-white",
     type=float,
@@ -55,7 +61,7 @@ def command(
     model: str | None,
     output: Path,
     backend: str,
-    tile: str | None,
+    tile: tuple[int, int] | None,
     reference_white: float,
     source: str,
     as_json: bool,
@@ -64,7 +70,7 @@ def command(
 
     MODEL is an .onnx file, or for trt and trt_rtx an engine without our plugin.
     """
-    wishes = ScriptWishes(backend, None if tile is None else parse_size(tile), reference_white, source)
+    wishes = ScriptWishes(backend, tile, reference_white, source)
     choice = choose_onnx(model)
     tell_model(choice)
     written = write_script(output, choice.path, wishes)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,8 +24,6 @@ FIXED = "ov"
 """The backend whose models are of one size and of standard operators alone: OpenVINO's ONNX reader does not know
 DeformConv, and cannot tell shapes behind functions inside a model."""
 
-_SIZE = re.compile(r"(\d{1,5})x(\d{1,5})")
-
 
 @dataclass(frozen=True)
 class ScriptWishes:
@@ -34,7 +31,7 @@ class ScriptWishes:
 
     Attributes:
         backend: of vs-mlrt: ort, trt, trt_rtx or ov.
-        tile: (width, height) in pixels of a tile; ``None`` for whole frames. What ov is made for.
+        tile: (height, width) in pixels of a tile; ``None`` for whole frames. What ov is made for.
         reference_white: cd/m2 of SDR white.
         source: the video where none is given to the script.
 
@@ -71,18 +68,6 @@ class WrittenScript:
     notes: tuple[str, ...]
 
 
-def parse_size(text: str) -> tuple[int, int]:
-    """Read width and height: ``1920x1080``.
-
-    Raises:
-        InputError: anything else.
-    """
-    match = _SIZE.fullmatch(text.strip().lower())
-    if match is None:
-        raise InputError(f"`tile` {text!r} is no size; write width and height such as 1920x1080")
-    return int(match[1]), int(match[2])
-
-
 def write_script(output: Path, model: Path, wishes: ScriptWishes) -> WrittenScript:
     """Write a script, and beside it the form of the model that OpenVINO takes.
 
@@ -107,8 +92,8 @@ def write_script(output: Path, model: Path, wishes: ScriptWishes) -> WrittenScri
     if wishes.backend == FIXED:
         assert tile is not None  # _of_onnx asks for one
         loaded = output.with_name(f"{output.stem}.ov.onnx").absolute()
-        _write_plain(model, loaded, (1, 3, tile[1], tile[0]))
-        notes.append(f"{loaded.name} is made for {tile[0]}x{tile[1]} alone")
+        _write_plain(model, loaded, (1, 3, *tile))
+        notes.append(f"{loaded.name} is made for frames or tiles of {tile[0]}x{tile[1]} (HxW) alone")
     if metadata.sees_whole_picture and tile is not None:
         notes.append("this network sees the whole picture: tiles differ from each other")
     script = Script(
@@ -132,12 +117,12 @@ def _of_onnx(path: Path, wishes: ScriptWishes) -> tuple[ModelMetadata, tuple[int
     model = read_model(path)
     tile = _whole(wishes.tile, model.metadata)
     if model.fixed_size is not None:
-        fixed = model.fixed_size[1], model.fixed_size[0]
-        if tile not in (None, fixed):
-            raise InputError(f"{path} takes {fixed[0]}x{fixed[1]} alone; leave `tile` out")
-        return model.metadata, fixed
+        height, width = model.fixed_size
+        if tile not in (None, (height, width)):
+            raise InputError(f"{path} takes tiles of {height}x{width} (HxW) alone; leave `tile` out")
+        return model.metadata, (height, width)
     if wishes.backend == FIXED and tile is None:
-        raise InputError("ov runs models of one size; give the frame's, or a tile's, such as `tile` 1920x1080")
+        raise InputError("ov runs models of one size; give the frame's, or a tile's, such as `tile` 1080x1920")
     return model.metadata, tile
 
 
@@ -156,8 +141,8 @@ def _of_engine(path: Path, wishes: ScriptWishes) -> tuple[ModelMetadata, tuple[i
     metadata = sidecar.model_metadata(str(path))
     tile = _whole(wishes.tile, metadata)
     if tile is None:
-        tile = sidecar.opt_shape[2], sidecar.opt_shape[1]
-    for edge, least, most in zip(tile[::-1], sidecar.min_shape[1:], sidecar.max_shape[1:], strict=True):
+        tile = sidecar.opt_shape[1], sidecar.opt_shape[2]
+    for edge, least, most in zip(tile, sidecar.min_shape[1:], sidecar.max_shape[1:], strict=True):
         if not least <= edge <= most:
             raise InputError(
                 f"{path} takes tiles with edges of {least} to {most} pixels, not `tile` {tile[0]}x{tile[1]}"

@@ -29,7 +29,7 @@ class Script:
         peak: linear value of a network output of 1.0, in units of SDR white.
         multiple: of which width and height must be multiples.
         overlap: pixels of context on each side of a tile.
-        tile: (width, height) of a tile, ``None`` for whole frames.
+        tile: (height, width) of a tile, ``None`` for whole frames.
         reference_white: cd/m2 of SDR white.
         source: the video where none is given to the script.
     """
@@ -108,6 +108,7 @@ pq.set_output()
 def script_text(script: Script) -> str:
     """Return the script; it compiles wherever the strings in it are Python's."""
     argument = BACKENDS[script.backend]
+    tile = None if script.tile is None else script.tile[::-1]  # VapourSynth's order
     head = f'''"""SDR video to PQ, BT.2020, 10 bits. Written by dcdr-deploy {__version__}.
 
     vspipe -c y4m -a source=film.mkv THIS.vpy - | ffmpeg -i - -i film.mkv -map 0:v -map 1:a? -c:a copy \\\\
@@ -121,7 +122,7 @@ PEAK = {script.peak!r}  # linear value of a network output of 1, in units of SDR
 REFERENCE_WHITE = {script.reference_white!r}  # cd/m2 of SDR white
 MULTIPLE = {script.multiple!r}  # of which width and height must be multiples
 OVERLAP = {script.overlap!r}  # pixels of context on each side of a tile
-TILE = {script.tile!r}  # width and height; None: whole frames
+TILE = {tile!r}  # width and height; None: whole frames
 
 
 def NETWORK(clip, **tiling):
