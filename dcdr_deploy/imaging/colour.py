@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,10 +11,11 @@ from numpy.typing import NDArray
 from dcdr_deploy.imaging import icc
 from dcdr_deploy.imaging.declared import Declared, resolve
 from dcdr_deploy.imaging.encoding import Encoding
+from dcdr_deploy.imaging.littlecms import to_srgb_by_tables
 from dcdr_deploy.imaging.transfer import linear_to_srgb
 
 _SPACE = slice(16, 20)  # of an ICC profile: the colour space of its data
-_SAME_COLOURS = 2  # codes of 8 bits, in the mean: out of gamut LittleCMS is some off in single channels
+_SAME_COLOURS = 2  # codes of 8 bits, in the mean: tables of few nodes are some off
 _ROWS_AT_ONCE = 64  # keeps the float copies of a 4K frame within the processor's cache
 
 
@@ -68,7 +68,7 @@ def to_srgb(colour: NDArray[Any], declared: Declared) -> Converted:
         # A 16-bit picture keeps its depth where a profile has a matrix beside its tables that says what they say.
         if deep and encoding.curves and _matrix_agrees(encoding, encoding.profile, channels):
             return Converted(by_encoding(colour, encoding), encoding, report)
-        pixels = _apply_littlecms(_to_eight_bits(colour), encoding.profile)
+        pixels = to_srgb_by_tables(_to_eight_bits(colour), encoding.profile)
     except icc.BrokenProfileError as error:
         # What the profile cannot say, another statement may.
         without = to_srgb(colour, replace(declared, icc=None))
@@ -86,7 +86,7 @@ def _matrix_agrees(encoding: Encoding, profile: bytes, channels: int) -> bool:
     steps = np.linspace(0, 255, 9).astype(np.uint8)
     grid = np.stack(np.meshgrid(*[steps] * channels), axis=-1).reshape(1, -1, channels)
     asked = grid[..., 0] if channels == 1 else grid
-    difference = by_encoding(asked, encoding).astype(np.int16) - _apply_littlecms(asked, profile)
+    difference = by_encoding(asked, encoding).astype(np.int16) - to_srgb_by_tables(asked, profile)
     return float(np.abs(difference).mean()) <= _SAME_COLOURS
 
 
@@ -132,26 +132,6 @@ def _encode_8(linear: NDArray[np.float32]) -> NDArray[np.uint8]:
 
 def _encode_16(linear: NDArray[np.float32]) -> NDArray[np.uint16]:
     return np.rint(linear_to_srgb(linear) * 65535).astype(np.uint16)
-
-
-def _apply_littlecms(colour: NDArray[np.uint8], profile_bytes: bytes) -> NDArray[np.uint8]:
-    from PIL import Image, ImageCms
-
-    picture = Image.fromarray(colour)
-    if colour.ndim == 3 and colour.shape[2] == 4:
-        picture = Image.frombytes("CMYK", (colour.shape[1], colour.shape[0]), colour.tobytes())
-    try:
-        converted = ImageCms.profileToProfile(
-            picture,
-            ImageCms.ImageCmsProfile(io.BytesIO(profile_bytes)),
-            ImageCms.createProfile("sRGB"),
-            renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
-            outputMode="RGB",
-            flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
-        )
-    except (ImageCms.PyCMSError, OSError, ValueError, TypeError) as error:  # what ImageCms documents and wraps
-        raise icc.BrokenProfileError(f"LittleCMS: {' '.join(str(error).split())}") from error
-    return np.array(converted, dtype=np.uint8)
 
 
 def _as_srgb(colour: NDArray[Any]) -> NDArray[Any]:

@@ -223,6 +223,84 @@ def test_colorants_that_add_up_to_the_white_of_a_display_are_adapted(read):
     assert np.abs(frame.pixels - expected).max() <= 1.5
 
 
+def table_profile(space, to_lab, grid):
+    """A profile of tables alone: an "mft2" of identity curves and ``grid`` nodes a channel, to Lab (version 2).
+
+    Returns:
+        The profile and its nodes, (grid, ..., 3) in Lab.
+    """
+    channels = {"RGB": 3, "CMYK": 4}[space]
+    device = np.stack(np.meshgrid(*[np.linspace(0, 1, grid)] * channels, indexing="ij"), axis=-1)
+    scale, shift = np.array([652.8, 256, 256]), np.array([0, 128, 128])
+    nodes = np.clip(np.rint((to_lab(device) + shift) * scale), 0, 65535)
+    identity = struct.pack(">9i", 65536, 0, 0, 0, 65536, 0, 0, 0, 65536)
+    table = b"mft2\0\0\0\0" + bytes((channels, 3, grid, 0)) + identity + struct.pack(">2H", 2, 2)
+    table += (
+        struct.pack(">2H", 0, 65535) * channels + nodes.astype(">u2").tobytes() + struct.pack(">6H", *[0, 65535] * 3)
+    )
+    white = b"XYZ \0\0\0\0" + struct.pack(">3i", 63190, 65536, 54061)
+    profile = bytearray(icc_profile(space, {b"desc": description_tag("tables"), b"wtpt": white, b"A2B0": table}))
+    profile[8:12], profile[20:24] = b"\x02\x40\0\0", b"Lab "
+    return bytes(profile), nodes / scale - shift
+
+
+D50 = np.array([0.9642, 1.0, 0.8249])
+
+
+def lab_of(xyz):
+    """CIE 15, with the white D50 of the connection space."""
+    ratio = xyz / D50
+    root = np.where(ratio > 216 / 24389, np.cbrt(ratio), (24389 / 27 * ratio + 16) / 116)
+    return np.stack(
+        [116 * root[..., 1] - 16, 500 * (root[..., 0] - root[..., 1]), 200 * (root[..., 1] - root[..., 2])], axis=-1
+    )
+
+
+def xyz_of(lab):
+    middle = (lab[..., 0] + 16) / 116
+    root = np.stack([middle + lab[..., 1] / 500, middle, middle - lab[..., 2] / 200], axis=-1)
+    return D50 * np.where(root > 6 / 29, root**3, (116 * root - 16) * 27 / 24389)
+
+
+def tetrahedral(nodes, place):
+    """Interpolation between the four nodes of the tetrahedron around each place, (n, 3) in [0, 1]."""
+    scaled = place * (len(nodes) - 1)
+    corner = np.minimum(scaled.astype(int), len(nodes) - 2)
+    part = scaled - corner
+    order = np.argsort(-part, axis=-1)
+    sorted_part = np.take_along_axis(part, order, axis=-1)
+    weights = -np.diff(np.concatenate([np.ones((len(part), 1)), sorted_part, np.zeros((len(part), 1))], axis=1), axis=1)
+    found = weights[:, :1] * nodes[tuple(corner.T)]
+    for step in range(3):
+        corner[np.arange(len(corner)), order[:, step]] += 1
+        found = found + weights[:, step + 1 : step + 2] * nodes[tuple(corner.T)]
+    return found
+
+
+@pytest.mark.parametrize(("primaries", "grid"), [("display-p3", 33), ("adobe-rgb", 17)])
+def test_tables_are_applied_exactly_where_colours_leave_srgb_too(read, primaries, grid):
+    """LittleCMS by itself is up to 20 codes off there: it joins the tables with sRGB's clipping to one coarse table."""
+    to_xyz = rgb_to_xyz(PRIMARIES[primaries], adapted=True).T
+    profile, nodes = table_profile("RGB", lambda device: lab_of(device**2.2 @ to_xyz), grid)
+    samples = noise(3, np.uint8)
+    samples[::2, :, 0], samples[1::2, :, 1] = 0, 255
+    frame = read(pillow_bytes(samples, "PNG", icc_profile=profile))
+    light = xyz_of(tetrahedral(nodes, samples.reshape(-1, 3) / 255))
+    linear = np.linalg.solve(rgb_to_xyz(PRIMARIES["srgb"], adapted=True), light.T).T
+    expected = 255 * linear_to_srgb(np.clip(linear, 0, 1)).reshape(samples.shape)
+    assert np.abs(frame.pixels - expected).max() < 1.2
+
+
+def test_every_ink_of_a_large_picture_is_where_it_was(read):
+    """Colours are converted once each, and put back to their places."""
+    black = np.arange(1100, dtype=np.uint8)[:, None] * np.ones((1, 3), np.uint8)
+    ink = np.stack([black * 7, black * 3, black * 5, black], axis=-1)  # only black ink counts in this profile
+    frame = read(pillow_bytes(Image.frombytes("CMYK", (3, 1100), ink.tobytes()), "TIFF", icc_profile=cmyk_profile()))
+    light = xyz_of(np.stack([100 * (1 - black / 255), 0 * black, 0 * black], axis=-1))
+    expected = 255 * linear_to_srgb(np.clip(light[..., 1:2], 0, 1))
+    assert np.abs(frame.pixels - expected).max() < 1.5
+
+
 GOOD = matrix_profile("display-p3", gamma_curve(2.2))
 BROKEN = {
     "garbage": b"not a profile at all" * 20,
