@@ -7,6 +7,7 @@ up.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -20,6 +21,8 @@ from dcdr_deploy.serving.layout import Layout
 from dcdr_deploy.serving.worker import Ready, Trouble, Worker
 from dcdr_deploy.system.faults import one_line
 from dcdr_deploy.system.words import number_of
+
+_logger = logging.getLogger(__name__)
 
 DEATHS_OF_A_JOB = 2
 """So many actors die of a job that each had alone, before it is given up."""
@@ -261,6 +264,7 @@ class Crew:
         actor.dead_until = time.monotonic() + _SOON * actor.deaths
         if actor.deaths >= DEATHS_IN_A_ROW:
             self._actors.remove(actor)
+        _logger.warning("an actor crashed or was killed, maybe for want of memory; what it had is done again")
         for attempt in lost:
             attempt.deaths += attempt.alone
             attempt.alone = True

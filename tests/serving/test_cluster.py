@@ -119,9 +119,12 @@ def test_a_run_goes_on_where_another_left_off_whoever_began_it(photos, tmp_path,
     assert (report.converted, len(report.unchanged)) == (1, 7)
 
 
-def test_an_actor_that_is_killed_is_replaced_and_nothing_is_lost_or_twice(photos, tmp_path, over, on_this_machine):
+def test_an_actor_that_is_killed_is_replaced_and_nothing_is_lost_or_twice(
+    photos, tmp_path, over, on_this_machine, caplog
+):
     (photos / "4.png").rename(photos / "once.png")
     report = over(photos, tmp_path / "far", worker=Mortal)
+    assert "an actor crashed or was killed, maybe for want of memory; what it had is done again" in caplog.messages
     assert (report.converted, report.failures) == (8, ())
     on_this_machine(photos, tmp_path / "near")
     assert contents(tmp_path / "far") == contents(tmp_path / "near")
