@@ -65,7 +65,7 @@ def test_only_files_of_the_split_are_found_and_unlisted_ones_belong_where_they_l
     assert found("test", "a", "b") == ["a/two"]
     assert found("validation", "c") == ["own/four"], "folders called by a split hold it"
     assert found("validation", "a", "b") == []
-    with pytest.raises(InputError, match="no folder"):
+    with pytest.raises(InputError, match="no such folder"):
         found("train", "d")
 
 
