@@ -40,7 +40,7 @@ def test_the_command_line_shows_options_and_python_sees_fields(dcdr, tmp_path: P
 
     with pytest.raises(InputError, match=r"^`peak` -1: it is a number above 0"):
         ExportOptions(peak=-1.0)
-    (tmp_path / "model.pth").touch()
+    (tmp_path / "model.pth").write_bytes(b"not looked into yet")
     result = dcdr("export", "model.pth", "--peak", "-1")
     assert result.exit_code == 2
     assert result.stderr.startswith("error: --peak -1: it is a number above 0")
