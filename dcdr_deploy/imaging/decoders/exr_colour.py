@@ -88,7 +88,10 @@ def meaning_of(header: Mapping[str, Any], first: Mapping[str, Any]) -> Meaning:
     chromaticities = _chromaticities(stated["chromaticities"], notes)
     name = _text(stated["colorInteropID"])
     if name.lower() == "data":
-        raise UnreadableError("says by its colorInteropID that its channels are data and no colours")
+        raise UnreadableError(
+            "says by its colorInteropID that its channels are data and no colours, as those of gain maps are; name the "
+            "picture itself"
+        )
     curve: _Curve | None = None
     neutral = None
     by = "chromaticities"
