@@ -36,6 +36,11 @@ def create_temporary(target: Path) -> Path:
             return path
 
 
+def is_temporary(name: str) -> bool:
+    """Whether a file is called as those of :func:`create_temporary` are, on whatever machine."""
+    return _NAME.match(name) is not None
+
+
 def flush_to_disk(path: Path) -> None:
     """Return when a file's content is on the disk; a crash of the machine then keeps it.
 

@@ -11,8 +11,8 @@ the index says in which they lie and by which settings they were made.
 from __future__ import annotations
 
 import json
+import re
 import secrets
-import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -25,11 +25,12 @@ from dcdr_deploy.run.video.source import Seen
 from dcdr_deploy.run.video.sums import Sums
 from dcdr_deploy.system.files import atomic_path, vanished
 from dcdr_deploy.system.locks import IsLocked, locked
-from dcdr_deploy.system.temporary import flush_to_disk
+from dcdr_deploy.system.temporary import flush_to_disk, is_temporary
 
 PARTS_SUFFIX = ".parts"
 
 _LOCK_FILE, _INDEX, _PACKETS = "lock", ".json", ".packets"
+_OWN = re.compile(rf"\d{{6,}}({re.escape(_INDEX)}|-[0-9a-f]{{8}}{re.escape(_PACKETS)})")
 
 
 @dataclass(frozen=True)
@@ -188,8 +189,12 @@ class Workplace:
                 yield stamp, file.read(size), is_key
 
     def remove(self) -> None:
-        """Remove the folder: the target is whole."""
-        shutil.rmtree(self._folder, ignore_errors=True)
+        """Remove the folder, unless it holds what no run has written: the target is whole."""
+        with suppress(OSError):
+            for path in _written_by_runs(self._folder):
+                path.unlink(missing_ok=True)
+            (self._folder / _LOCK_FILE).unlink(missing_ok=True)
+            self._folder.rmdir()
 
 
 @contextmanager
@@ -255,13 +260,18 @@ def parts_of(target: Path) -> Path:
 
 
 def _whole_segments(folder: Path, key: str) -> list[Segment]:
-    """Return what is whole and of a key; everything else goes, such as what a run that was killed had begun."""
+    """Return what is whole and of a key; all else that runs wrote goes, such as what one that was killed had begun."""
     found = [segment for index in sorted(folder.glob(f"*{_INDEX}")) if (segment := _read(index, key)) is not None]
-    kept = {_LOCK_FILE, *(segment.file for segment in found), *(f"{each.number:06d}{_INDEX}" for each in found)}
-    for path in folder.iterdir():
-        if path.name not in kept and path.is_file():
+    kept = {*(segment.file for segment in found), *(f"{each.number:06d}{_INDEX}" for each in found)}
+    for path in _written_by_runs(folder):
+        if path.name not in kept:
             path.unlink(missing_ok=True)
     return found
+
+
+def _written_by_runs(folder: Path) -> list[Path]:
+    """Segments and their indices, whole or not; people may have files of their own in a folder of that name."""
+    return [path for path in folder.iterdir() if _OWN.fullmatch(path.name) or is_temporary(path.name)]
 
 
 def _read(index: Path, key: str) -> Segment | None:

@@ -156,6 +156,23 @@ def test_segments_of_other_settings_another_source_or_cut_short_are_not_taken(so
     assert (tmp_path / "o.mp4").read_bytes() == whole["o.mp4", "hevc"]
 
 
+@pytest.mark.parametrize("frame", [None, 2, SEGMENT + 2], ids=["whole", "first segment", "second segment"])
+def test_what_else_lies_in_a_folder_of_that_name_stays(source, runner, whole, tmp_path, frame):
+    parts = tmp_path / "o.mp4.parts"
+    (parts / "more").mkdir(parents=True)
+    own = [parts / "notes.txt", parts / "000001.jpg", parts / "1.packets", parts / "more" / "000000.json"]
+    for path in own:
+        path.write_text("a person's")
+    temporary = parts / ".dcdr-0123abcd-7-0123456789ab.tmp.json"  # of a process that was killed, on another machine
+    temporary.touch()
+    if frame is not None:
+        with pytest.raises(CrashError):
+            convert_video(source, tmp_path / "o.mp4", runner, settings(), listener=ending_at(frame, CrashError))
+    convert_video(source, tmp_path / "o.mp4", runner, settings())
+    assert (tmp_path / "o.mp4").read_bytes() == whole["o.mp4", "hevc"]
+    assert sorted(path for path in parts.rglob("*") if path.is_file()) == sorted(own)
+
+
 def test_segments_whose_chroma_lies_elsewhere_are_not_taken(source, runner, whole, tmp_path, monkeypatch):
     """As where a version made them that placed it beside the left sample, in the middle of two rows."""
     with monkeypatch.context() as patched:
