@@ -271,7 +271,8 @@ def _whole_segments(folder: Path, key: str) -> list[Segment]:
 
 def _written_by_runs(folder: Path) -> list[Path]:
     """Segments and their indices, whole or not; people may have files of their own in a folder of that name."""
-    return [path for path in folder.iterdir() if _OWN.fullmatch(path.name) or is_temporary(path.name)]
+    there = (path for path in folder.iterdir() if _OWN.fullmatch(path.name) or is_temporary(path.name))
+    return [path for path in there if path.is_file()]
 
 
 def _read(index: Path, key: str) -> Segment | None:
