@@ -103,7 +103,7 @@ def command(**options: Any) -> None:
     require_export_packages()
     from dcdr_deploy.modelfile.names import SAFETENSORS_SUFFIX
     from dcdr_deploy.run.selection import by_name
-    from dcdr_deploy.training.asked import TrainingRequest, check_files, check_request
+    from dcdr_deploy.training.asked import TrainingRequest, check_request
 
     if options["start_weights"] is not None:
         options["start_weights"] = by_name(options["start_weights"], {SAFETENSORS_SUFFIX})
@@ -115,7 +115,6 @@ def command(**options: Any) -> None:
     )
     request = TrainingRequest(overrides=overrides, given=given, **options)
     check_request(request)
-    check_files(request)
     # What is wrong is said by now: from here on torch is loaded, which takes seconds.
     from dcdr_deploy.commands.show.train import display
     from dcdr_deploy.training.distributed import process_from_environment

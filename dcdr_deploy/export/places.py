@@ -40,6 +40,7 @@ def checked_output(
         raise InputError(f"{output}: an exported model needs the suffix .onnx")
     for source in (checkpoint, *part):
         refuse_overwriting(output, source)
+    for source in part:
         require_checkpoint(source)
     if calibration is not None:
         calibration_files(calibration)

@@ -83,10 +83,13 @@ def _default(entry: Field[Any]) -> Any:
 
 
 def check_request(request: TrainingRequest) -> None:
-    """Refuse names and numbers that cannot work, before anything is made.
+    """Refuse what cannot work, before anything is made: names, numbers, then files and folders that are not there.
 
     Raises:
-        InputError: one that is out of range, an unknown recipe, or an output folder that is a file.
+        InputError: a number out of range, an unknown recipe, an output folder that is a file or holds a run already,
+            data that cannot be used, or weights of a loss that are missing.
+        CheckpointError: no run to go on with, or no weights to start at.
+        OutputError: the output folder cannot be written.
     """
     named_recipe(request.recipe)
     check_peak(request.peak)
@@ -106,16 +109,10 @@ def check_request(request: TrainingRequest) -> None:
     refuse_no_path(request.output, InputError)
     if request.output.exists() and not request.output.is_dir():
         raise InputError(f"{request.output} is a file; name a folder for the run")
+    _check_files(request)
 
 
-def check_files(request: TrainingRequest) -> None:
-    """Refuse files and folders that are not there or not what they are named as.
-
-    Raises:
-        InputError: data that cannot be used, weights of a loss that are missing, or a folder with a run already.
-        CheckpointError: no run to go on with, or no weights to start at.
-        OutputError: the output folder cannot be written.
-    """
+def _check_files(request: TrainingRequest) -> None:
     checkpoint = request.output / CHECKPOINT_NAME
     check_folder(request.output)
     for name, path in perceptual_files(request.vgg19_weights, request.squeezenet_weights).items():

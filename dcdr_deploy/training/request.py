@@ -23,7 +23,6 @@ from dcdr_deploy.system.progress import Listener, silent
 from dcdr_deploy.training.asked import (
     CHECKPOINT_NAME,
     TrainingRequest,
-    check_files,
     check_request,
     find_pairs,
     perceptual_files,
@@ -78,7 +77,6 @@ def run_request(request: TrainingRequest, listener: Listener = silent) -> bool:
 
 def _run_share(request: TrainingRequest, group: ProcessGroup, listener: Listener) -> bool:
     check_request(request)
-    check_files(request)
     request = at_the_peak_of_its_weights(request)
     recipe = build_recipe(request)
     if request.resume:

@@ -124,10 +124,8 @@ def frame_of(size: tuple[int, int], layout: Layout, name: str, write: Callable[[
     """
     frame = load().VideoFrame(size[1], size[0], name)
     if name != "p010le":
-        sizes = (size, layout.chroma_size(*size), layout.chroma_size(*size))
-        return frame, write(
-            tuple(_rows(plane, each, np.uint16) for plane, each in zip(frame.planes, sizes, strict=True))
-        )
+        pairs = zip(frame.planes, layout.plane_sizes(*size), strict=True)
+        return frame, write(tuple(_rows(plane, each, np.uint16) for plane, each in pairs))
     luma, *chroma = planes = layout.room(*size)
     told = write(planes)
     both = np.stack(chroma, axis=-1).reshape(chroma[0].shape[0], -1)

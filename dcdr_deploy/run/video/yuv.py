@@ -51,10 +51,14 @@ class Layout:
         """Return (rows, columns) of a chroma plane."""
         return -(-height // self.down), -(-width // self.across)
 
+    def plane_sizes(self, height: int, width: int) -> tuple[tuple[int, int], ...]:
+        """Return (rows, columns) of the planes Y', Cb and Cr."""
+        chroma = self.chroma_size(height, width)
+        return (height, width), chroma, chroma
+
     def room(self, height: int, width: int) -> Planes:
         """Return arrays for Y', Cb and Cr of a size, which hold anything."""
-        chroma = self.chroma_size(height, width)
-        return tuple(np.empty(size, np.uint16) for size in ((height, width), chroma, chroma))
+        return tuple(np.empty(size, np.uint16) for size in self.plane_sizes(height, width))
 
     @property
     def rows_above(self) -> int:
