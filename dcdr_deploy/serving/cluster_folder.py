@@ -28,11 +28,11 @@ from dcdr_deploy.run.video.options import VideoOptions
 from dcdr_deploy.run.video.prepared import VideoSettings
 from dcdr_deploy.run.video.reports import VideoReport
 from dcdr_deploy.serving.addresses import Address, copy_out, fetch
-from dcdr_deploy.serving.cluster import check_nodes, nodes_of
 from dcdr_deploy.serving.cluster_video import convert_segments
 from dcdr_deploy.serving.crew import Crew
 from dcdr_deploy.serving.engaging import check_same, engaged
 from dcdr_deploy.serving.layout import Wishes, lay_out
+from dcdr_deploy.serving.nodes import check_nodes, nodes_of
 from dcdr_deploy.serving.staging import AddressStore
 from dcdr_deploy.serving.worker import Finished, Ready, Trouble, Worker, carried_model, portable
 from dcdr_deploy.system.files import make_folder

@@ -25,10 +25,10 @@ from dcdr_deploy.run.video.prepared import Network
 from dcdr_deploy.run.video.reports import VideoReport
 from dcdr_deploy.run.video.segments import Workplace
 from dcdr_deploy.serving.ahead import Ahead
-from dcdr_deploy.serving.cluster import check_nodes, nodes_of
 from dcdr_deploy.serving.crew import Crew
 from dcdr_deploy.serving.engaging import check_same, engaged
 from dcdr_deploy.serving.layout import Wishes, lay_out
+from dcdr_deploy.serving.nodes import check_nodes, nodes_of
 from dcdr_deploy.serving.worker import Ready, Trouble, Worker, carried_model, portable
 from dcdr_deploy.system.files import make_folder
 from dcdr_deploy.system.progress import Listener, silent

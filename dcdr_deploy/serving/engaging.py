@@ -9,9 +9,9 @@ from typing import Any
 from dcdr_deploy.errors import EngineError
 from dcdr_deploy.run.events import EngineReady, ModelChosen
 from dcdr_deploy.run.selection import ModelChoice
-from dcdr_deploy.serving.cluster import nodes_of
 from dcdr_deploy.serving.crew import Crew
 from dcdr_deploy.serving.layout import Layout
+from dcdr_deploy.serving.nodes import nodes_of
 from dcdr_deploy.serving.worker import Ready, Worker
 from dcdr_deploy.system.progress import Event, Listener
 from dcdr_deploy.system.words import number_of

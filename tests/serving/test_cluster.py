@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+import math
 import os
 import signal
 import subprocess
@@ -12,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -34,8 +37,9 @@ from dcdr_deploy.run.reports import FolderReport
 from dcdr_deploy.run.runner import Runner
 from dcdr_deploy.serving import cluster_folder
 from dcdr_deploy.serving.addresses import Address, address_of
-from dcdr_deploy.serving.cluster import _judge, check_nodes, import_ray, unreachable
+from dcdr_deploy.serving.cluster import _patience, import_ray
 from dcdr_deploy.serving.layout import Wishes
+from dcdr_deploy.serving.nodes import _judge, check_nodes, unreachable
 from dcdr_deploy.serving.staging import plan_addresses
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -276,7 +280,7 @@ def test_every_machine_is_asked_whether_it_reaches_the_files(ray, tmp_path):
 
 
 def test_a_machine_with_another_version_is_told_apart(ray, tmp_path, monkeypatch):
-    monkeypatch.setattr("dcdr_deploy.serving.cluster.__version__", "99")
+    monkeypatch.setattr("dcdr_deploy.serving.nodes.__version__", "99")
     with pytest.raises(InputError, match=f"has dcdr-deploy {__version__}, not 99 as here"):
         check_nodes(ray, [], [tmp_path], [tmp_path])
 
@@ -316,6 +320,55 @@ def test_an_address_that_a_machine_may_not_read_is_not_to_be_mounted(monkeypatch
     assert unreachable([], [], [("memory://a/probe", "mine")]) == said.format("")
     monkeypatch.setattr("fsspec.core.url_to_fs", lambda address: 1 / 0)
     assert "cannot be used (division by zero)); give this machine" in unreachable(["memory://a/b.png"], [], [])
+
+
+class Starting:
+    """Ray's module: a node that reports itself when it has been asked for ``asks`` times, and may end before."""
+
+    def __init__(self, asks: float, ended: int | None = None) -> None:
+        self.asks, self.ended = asks, ended
+
+    def start_raylet(self) -> SimpleNamespace:
+        return SimpleNamespace(process=SimpleNamespace(poll=lambda: self.ended))
+
+    def get_node(self, name: str) -> str:
+        self.asks -= 1
+        if self.asks > 0:
+            raise RuntimeError("no such node")
+        return name
+
+
+def test_a_cluster_that_is_slow_to_start_is_waited_for_and_one_that_has_ended_is_not(monkeypatch):
+    slow = Starting(asks=4)
+    with _patience(slow):
+        slow.start_raylet()
+        assert slow.get_node("node") == "node"
+    with pytest.raises(RuntimeError):
+        Starting(asks=4).get_node("node")  # without patience: the stand-in does as Ray does
+
+    ended = Starting(asks=4, ended=1)
+    with _patience(ended):
+        ended.start_raylet()
+        with pytest.raises(RuntimeError):
+            ended.get_node("node")
+    assert ended.asks == 3
+
+    monkeypatch.setattr("dcdr_deploy.serving.cluster.START_SECONDS", 0.3)
+    never = Starting(asks=math.inf)
+    with _patience(never):
+        never.start_raylet()
+        with pytest.raises(RuntimeError):
+            never.get_node("node")
+    assert never.get_node.__self__ is never, "Ray's own is back"
+
+
+def test_ray_has_what_a_slow_start_is_waited_for_by(ray):
+    from ray._private import services
+
+    assert {"start_raylet", "get_node"} <= set(vars(services))
+    source = inspect.getsource(sys.modules["ray._private.node"].Node)
+    assert "ray._private.services.get_node(" in source
+    assert "ray._private.services.start_raylet(" in source
 
 
 def test_ray_reports_nothing_and_strangers_are_not_let_in(ray):
