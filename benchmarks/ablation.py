@@ -29,8 +29,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from budget import BUDGET, add_budget, key_of, papers_losses, recipe_of, spread, words_of
-from text_tables import markdown
+from budget import BUDGET, add_budget, key_of, papers_losses, recipe_of, words_of
+from text_tables import markdown, spread
 
 from dcdr_deploy.evaluation.regions import is_overexposed
 from dcdr_deploy.metrics.psnr import psnr_l, psnr_mu

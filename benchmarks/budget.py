@@ -7,10 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
-from dcdr_deploy.system.files import atomic_path
 from dcdr_deploy.training.recipe import Recipe
 from dcdr_deploy.training.request import PERCEPTUAL_CHOICES
 
@@ -74,18 +72,3 @@ def key_of(options: argparse.Namespace, names: Sequence[str]) -> str:
 def words_of(options: argparse.Namespace, names: Sequence[str]) -> str:
     """A budget for people."""
     return ", ".join(f"{name.replace('_', ' ')} {getattr(options, name)}" for name in names)
-
-
-def spread(values: Sequence[float], digits: int = 2) -> str:
-    """Mean, and standard deviation where there are several; empty for none."""
-    if not values:
-        return ""
-    deviation = f" ± {np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else ""
-    return f"{np.mean(values):.{digits}f}{deviation}"
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file, whole or not at all, in a folder that need not be there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")

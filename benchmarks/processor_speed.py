@@ -20,10 +20,9 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from budget import write_text
 from processes import dcdr_deploy
 from table1_tables import ROWS
-from text_tables import markdown
+from text_tables import markdown, write_text
 
 REFERENCE = "paper"
 MEASURED = "measured.json"
@@ -32,23 +31,29 @@ Measurement = Mapping[str, float]
 """``seconds`` of a frame, of the ``first`` one, of the processor for the whole process; ``peak`` bytes; ``tiles``."""
 
 
-def export(preset: str, folder: Path) -> Path:
-    """Write the ONNX file of a network with random weights, unless it is there."""
+def model_of(preset: str, folder: Path) -> Path:
+    """Return the ONNX file of a network, exported unless it is there."""
+    path = folder / f"{preset}.onnx"
+    if not path.is_file():
+        with ProcessPoolExecutor(1, get_context("spawn")) as another:  # its memory is not to count (processes.py)
+            another.submit(export, preset, path).result()
+    return path
+
+
+def export(preset: str, path: Path) -> None:
+    """Write the ONNX file of a network with random weights."""
     import torch
 
     from dcdr_deploy.export.checkpoint import ExportOptions, export_checkpoint
     from dcdr_deploy.modelfile.metadata import ModelMetadata
     from dcdr_deploy.models import build_network, find_preset, initialise, save_safetensors
 
-    path = folder / f"{preset}.onnx"
-    if not path.is_file():
-        network = build_network(find_preset(preset))
-        initialise(network)
-        weights = path.with_suffix(".safetensors")
-        save_safetensors(network, weights, ModelMetadata(), torch.float32)
-        export_checkpoint(weights, path, ExportOptions(verify=False))
-        weights.unlink()
-    return path
+    network = build_network(find_preset(preset))
+    initialise(network)
+    weights = path.with_suffix(".safetensors")
+    save_safetensors(network, weights, ModelMetadata(), torch.float32)
+    export_checkpoint(weights, path, ExportOptions(verify=False))
+    weights.unlink()
 
 
 def turns(presets: Sequence[str]) -> list[str]:
@@ -104,8 +109,7 @@ def main() -> None:
     options = parser.parse_args()
     order = turns(options.networks.split(","))
     options.folder.mkdir(parents=True, exist_ok=True)
-    with ProcessPoolExecutor(1, get_context("spawn")) as another:  # its memory is not to count (processes.py)
-        models = {preset: another.submit(export, preset, options.folder).result() for preset in dict.fromkeys(order)}
+    models = {preset: model_of(preset, options.folder) for preset in dict.fromkeys(order)}
     place = options.folder / MEASURED
     known: dict[str, list[Any]] = json.loads(place.read_text()) if place.is_file() else {}
     for backend in options.backend.split(","):

@@ -21,8 +21,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from budget import write_text
 from shared_samples import SharedSamples
+from text_tables import write_text
 
 from dcdr_deploy.errors import DcdrError
 from dcdr_deploy.models import count_parameters

@@ -38,7 +38,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from budget import BUDGET, add_budget, key_of, papers_losses, recipe_of, words_of, write_text
+from budget import BUDGET, add_budget, key_of, papers_losses, recipe_of, words_of
 from held_out import LISTS, PEAK
 from shared_samples import draw, lay_out
 from side_by_side import NEVER, OUTCOME, PREDICTIONS, Board, Job, train_together
@@ -46,6 +46,7 @@ from table1_judging import PAPERS, computed, held_out, judge, save, spare_proces
 from table1_runs import PLAN, RESULT, Figures, failures, outcome_of, planned_steps, rounds, wanted
 from table1_speed import speeds_of
 from table1_tables import HEADS, ROWS, tables
+from text_tables import write_text
 
 from dcdr_deploy.engines.base import EngineOptions
 from dcdr_deploy.models import architecture_of, find_preset

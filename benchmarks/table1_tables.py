@@ -5,13 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import torch
-from budget import spread
 from table1_judging import CURVES, PAPERS, SETS, Figures, metric
-from text_tables import markdown
-from torch.utils.flop_counter import FlopCounterMode
-
-from dcdr_deploy.models import build_network, find_preset
+from text_tables import markdown, spread
 
 
 @dataclass(frozen=True)
@@ -65,6 +60,11 @@ Speeds = Mapping[str, Mapping[str, float | str]]
 
 def macs_per_pixel(preset: str) -> float:
     """Multiplications of one forward pass for each pixel of the picture; offsets count, sampling does not."""
+    import torch  # here, for who wants names and rows alone
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from dcdr_deploy.models import build_network, find_preset
+
     with torch.device("meta"):
         network = build_network(find_preset(preset)).eval()
     network.set_deform_mode("gather")

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +15,7 @@ from held_out import HeldOutPicture
 from side_by_side import write_outcome
 from table1_judging import CURVES, OWN, PAPERS, SETS, computed, figures_of, held_out, judge, means, save, trivial
 from table1_tables import ROWS, macs_per_pixel, tables
+from torch_processes import PythonProcess
 
 import dcdr_deploy
 from dcdr_deploy.models import architecture_of, build_network, count_parameters, find_preset
@@ -175,14 +174,15 @@ def test_a_network_is_trained_and_judged_beside_one_that_fails_and_is_named(tmp_
     words += f" --frame 32x48 --frame-seconds 0.01 --perceptual vgg19 --device cpu --scratch {tmp_path}"
     words += f" --output {tmp_path / 'runs'} --figures {tmp_path / 'figures'}"
     environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path), "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, table1.__file__, *words.split()]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
-    assert "1 of 2 runs are finished; go on with --resume" in done.stdout
-    assert "Failed: paper-0: InputError: the perceptual loss needs torchvision's VGG19 weights" in done.stdout
+    with PythonProcess(table1.__file__, *words.split(), environment=environment) as process:
+        said, errors = process.communicate(timeout=300)
+    assert process.poll() == 0, errors
+    assert "1 of 2 runs are finished; go on with --resume" in said
+    assert "Failed: paper-0: InputError: the perceptual loss needs torchvision's VGG19 weights" in said
     kept = json.loads((tmp_path / "figures" / "table.json").read_text())
     assert kept["runs"].keys() == {"kunet"}
     assert kept["runs"]["kunet"]["0"]["step"] == 6
     assert kept["runs"]["kunet"]["0"]["all_pictures"] == 2
     assert kept["speeds"]["kunet"]["milliseconds"] > 0
-    assert (tmp_path / "figures" / "table.md").read_text(encoding="utf-8") in done.stdout
+    assert (tmp_path / "figures" / "table.md").read_text(encoding="utf-8") in said
     assert not list(tmp_path.glob("samples-*"))

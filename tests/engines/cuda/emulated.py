@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import shutil
 import subprocess
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -18,7 +21,7 @@ from numpy.typing import DTypeLike, NDArray
 from dcdr_deploy.engines.cuda import compiler, convolution_table
 
 SOURCES = Path(__file__).with_name("emulator")
-FLAGS = ("-std=c++17", "-O2", "-U_FORTIFY_SOURCE", "-fno-strict-aliasing", "-w", "-shared", "-fPIC")
+FLAGS = ("-std=c++17", "-O2", "-U_FORTIFY_SOURCE", "-fno-strict-aliasing", "-w", "-fPIC")
 ILLEGAL_ADDRESS = 700
 OUTCOMES = {0: 0, 2: ILLEGAL_ADDRESS}
 FAULTY = 4
@@ -61,19 +64,32 @@ def build_file(
     defines: tuple[str, ...] = (),
 ) -> Path:
     """Compile the emulator as a shared library with the kernels ``names`` of a source in a file."""
-    compile_with = shutil.which("g++")
-    assert compile_with is not None
-    folders = [f"-I{SOURCES}", f"-I{kernels.parent}", f"-I{compiler.SOURCES['convolution'].parent}"]
+    folders = [f"-I{kernels.parent}", f"-I{compiler.SOURCES['convolution'].parent}"]
     told = (
         f'EMULATED="{kernels}"',
         f"ENTRIES={','.join(f'ENTRY({name})' for name in names)}",
         f"KERNEL_SM={sm}",
         *defines,
     )
-    files = [str(SOURCES / name) for name in ("emulator.cpp", *sources)]
-    command = [compile_with, *FLAGS, *(f"-D{each}" for each in told), *folders, *files, "-o", str(target)]
-    subprocess.run(command, check=True, capture_output=True, text=True)
+    files = [str(SOURCES / name) for name in ("kernels.cpp", *sources)]
+    _compile("-shared", *(f"-D{each}" for each in told), *folders, *files, str(_emulator()), "-o", str(target))
     return target
+
+
+@cache
+def _emulator() -> Path:
+    """What all libraries have in common, compiled once: half of a library's time otherwise."""
+    folder = TemporaryDirectory(prefix="emulator-")
+    atexit.register(folder.cleanup)
+    target = Path(folder.name) / "emulator.o"
+    _compile("-c", str(SOURCES / "emulator.cpp"), "-o", str(target))
+    return target
+
+
+def _compile(*words: str) -> None:
+    gcc = shutil.which("g++")
+    assert gcc is not None
+    subprocess.run([gcc, *FLAGS, f"-I{SOURCES}", *words], check=True, capture_output=True, text=True)
 
 
 class Race(AssertionError):

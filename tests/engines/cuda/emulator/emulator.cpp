@@ -1,13 +1,10 @@
-// Runs the kernels of a source on the CPU. Compiled with -DKERNEL_SM=75 or 80, -DEMULATED='"dcrb_from_maps.cu"',
-// -DENTRIES= the kernels as ENTRY(name), ..., the folder of the real source in -I, and -fno-strict-aliasing, which
-// device compilers imply.
+// Runs kernels on the CPU: what is the same for all of them, compiled once; kernels.cpp is the part that is not. Needs
+// -fno-strict-aliasing, which device compilers imply.
 //
 // Buffers are mapped between pages that cannot be touched: a kernel that reads or writes outside its buffers ends there,
 // and emulated_launch says so. A child process for each launch would do too, but copies the page tables of a test process
 // of gigabytes, which takes longer than most launches.
-#include "cuda_fp16.h"
-
-#include EMULATED
+#include "kernels.h"
 
 #include <csetjmp>
 #include <csignal>
@@ -117,29 +114,10 @@ void advance(unsigned thread) {
   setcontext(&context);
 }
 
-// Calls a kernel with arguments as cuLaunchKernel takes them: pointers to the values.
-template <class... A, size_t... I>
-void apply(void (*function)(A...), void** values, std::index_sequence<I...>) {
-  function(*static_cast<std::remove_const_t<A>*>(values[I])...);
-}
-template <class... A> std::function<void(void**)> callable(void (*function)(A...)) {
-  return [function](void** values) { apply(function, values, std::index_sequence_for<A...>()); };
-}
-template <class... A> std::vector<int> parameter_sizes(void (*)(A...)) { return {(int)sizeof(A)...}; }
-
-struct Entry {
-  std::string name;
-  std::function<void(void**)> call;
-  std::vector<int> sizes;
-};
-#define ENTRY(name) {#name, callable(name), parameter_sizes(name)}
-const std::vector<Entry> KERNELS = {ENTRIES};
-
-int launched;  // its place among them
+int launched;  // its place among the kernels
 enum Outcome { DONE = 0, NO_SUCH_KERNEL = 1, OUT_OF_BOUNDS = 2, DIVERGED = 3, FAULTY = 4 };
 
 constexpr unsigned WARP = 32;
-constexpr bool TRACKED = KERNEL_SM == 90;  // the only one that multiplies by the async proxy
 enum Order { FORWARDS, BACKWARDS };  // of threads, warps and blocks; from 2 on warps take turns by a seed
 std::mt19937 chance;
 
@@ -172,7 +150,7 @@ class Watch {
 };
 
 void fault(const char* what) {
-  snprintf(complaint, COMPLAINT, "%s (%s, block %u, warp %u)", what, KERNELS[launched].name.c_str(), blockIdx.x,
+  snprintf(complaint, COMPLAINT, "%s (%s, block %u, warp %u)", what, KERNELS[launched].name, blockIdx.x,
            own_warp());
   leave(FAULTY);
 }
@@ -262,18 +240,16 @@ struct Guarded {
 
 using namespace emulator;
 
-
 // A buffer that ends (at_end) or begins exactly at a page that cannot be touched.
 extern "C" void* guarded_alloc(size_t bytes, int at_end) { return Guarded(bytes).place(bytes, at_end); }
 
 extern "C" int kernel_index(const char* name) {
-  for (size_t i = 0; i < KERNELS.size(); ++i)
-    if (KERNELS[i].name == name) return (int)i;
+  for (int i = 0; i < KERNEL_COUNT; ++i)
+    if (!strcmp(KERNELS[i].name, name)) return i;
   return -1;
 }
 extern "C" int parameter_size(int index, int parameter) {
-  const auto& sizes = KERNELS[index].sizes;
-  return parameter < (int)sizes.size() ? sizes[parameter] : 0;
+  return KERNELS[index].parameter_size(parameter);
 }
 
 // What a launch did that a GPU does not forgive, where its outcome is FAULTY.
@@ -282,7 +258,7 @@ extern "C" const char* emulated_fault() { return complaint; }
 // order: BACKWARDS runs threads and blocks in the opposite order, a seed from 2 on warps in turns: a missing barrier
 // shows as another result.
 extern "C" int emulated_launch(int index, unsigned grid, unsigned block, size_t shared_bytes, int order, void** values) {
-  if (index < 0 || index >= (int)KERNELS.size()) return NO_SUCH_KERNEL;
+  if (index < 0 || index >= KERNEL_COUNT) return NO_SUCH_KERNEL;
   launched = index;
   fibers.resize(block);
   mails.resize(block);
