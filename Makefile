@@ -12,14 +12,16 @@ SHARED_OUT := -n $(WORKERS) --dist loadfile --no-loadscope-reorder --max-worker-
 PACKAGE := $(shell find dcdr_deploy -name '*.py' -o -path '*/weights/*')
 NO_VENV = { echo "error: $(PYTHON) cannot make a virtual environment; on Debian or Ubuntu: sudo apt install python3-venv" >&2; exit 1; }
 
-.PHONY: demo test coverage lint types format wheel clean
+.PHONY: demo test pytest coverage lint types format wheel clean
 
 demo: $(RUN)/.ready
 	$(RUN)/bin/dcdr-deploy run samples out --preview
 	@echo "Files written:"
 	@ls -1 out/*.exr out/*.png
 
-test: $(DEV)/.ready lint types
+test: lint types pytest
+
+pytest: $(DEV)/.ready
 	OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=1 $(DEV)/bin/python -m pytest $(SHARED_OUT) --durations=10
 
 # Apart, because watching every branch slows the tests.
