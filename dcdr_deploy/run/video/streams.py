@@ -79,7 +79,7 @@ class Companions:
         self._copies: dict[int, _Copy] = {}
         self._reached: dict[int, Fraction] = {}
         self.left_out: list[str] = []
-        self._moved = self._unread = self._damaged = 0
+        self._moved = self._unread = self._too_long = self._damaged = 0
         self._torn = False
 
     def __enter__(self) -> Companions:
@@ -129,6 +129,10 @@ class Companions:
                 "subtitle that cannot be decoded is left out",
                 "subtitles that cannot be decoded are left out",
             ): self._unread,
+            (
+                f"subtitle of more than {texts.MOST_BYTES:,} bytes is left out; .mkv can hold it",
+                f"subtitles of more than {texts.MOST_BYTES:,} bytes are left out; .mkv can hold them",
+            ): self._too_long,
             (
                 "packet of sound or subtitles that is damaged is left out",
                 "packets of sound or subtitles that are damaged are left out",
@@ -180,6 +184,9 @@ class Companions:
                 new = texts.as_text(packet, copy.text) if copy.text else packet
             except load().error.FFmpegError:
                 self._unread += 1
+                continue
+            except texts.TooLongError:
+                self._too_long += 1
                 continue
             if new is None:
                 continue

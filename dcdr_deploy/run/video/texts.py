@@ -19,6 +19,14 @@ PICTURES = frozenset({"hdmv_pgs_subtitle", "pgssub", "dvd_subtitle", "dvdsub", "
 NATIVE_TEXTS = {"mp4": {"mov_text"}, "mov": {"mov_text"}, "matroska": TEXTS - {"mov_text"}}
 """Texts that are copied as they are, by muxer."""
 
+MOST_BYTES = 0xFFFF
+"""Of a subtitle in MP4: its length has 16 bits (3GPP TS 26.245, 5.17)."""
+
+
+class TooLongError(ValueError):
+    """A subtitle has more bytes than its codec can hold."""
+
+
 ASS_HEADER = (
     "[Script Info]\nScriptType: v4.00+\nPlayResX: 384\nPlayResY: 288\n\n[V4+ Styles]\n"
     "Format: Name, Fontname, Fontsize, PrimaryColour, SecondaryColour, OutlineColour, BackColour, Bold, Italic, "
@@ -39,13 +47,16 @@ def as_text(packet: Any, codec: str) -> Any:
 
     Raises:
         av.error.FFmpegError: it cannot be decoded, such as text that is no UTF-8.
+        TooLongError: the codec cannot hold it.
     """
     lines = [part.dialogue.decode("utf-8", "replace") for part in packet.decode() if hasattr(part, "dialogue")]
     data = "\n".join(lines).replace("\\N", "\n").strip().encode()
     if not data:
         return None
     if codec == "mov_text":
-        data = struct.pack(">H", len(data)) + data  # 3GPP TS 26.245, 5.17
+        if len(data) > MOST_BYTES:
+            raise TooLongError
+        data = struct.pack(">H", len(data)) + data
     new = load().Packet(data)
     new.pts, new.dts, new.duration, new.time_base = packet.pts, packet.dts, packet.duration, packet.time_base
     return new

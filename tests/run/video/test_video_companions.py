@@ -5,7 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 
 import pytest
-from videos import packet_times, packets, read_clip
+from videos import SUBTITLE_HEADER, packet_times, packets, read_clip
 
 from dcdr_deploy.errors import OutputError
 from dcdr_deploy.run.video.convert import PreparedVideo, convert_video
@@ -304,6 +304,33 @@ def test_a_subtitle_that_is_no_unicode_is_left_out_where_it_must_be_read(make_cl
     source.write_bytes(content.replace(b"Hello there", b"H\xe9llo there"))
     assert converted(source, runner, "o.mkv").notes == ()
     assert converted(source, runner, "o.mp4").notes == ("1 subtitle that cannot be decoded is left out",)
+
+
+def test_a_subtitle_that_is_too_long_for_mp4_is_left_out_there_alone(make_clip, runner):
+    import av
+
+    long = "\u00e9".encode() * 40_000
+    source = make_clip("in.mkv", frames=4)
+    film = source.with_name("long.mkv")
+    with opened(source) as before, av.open(str(film), "w") as after:
+        track = after.add_stream_from_template(before.streams.video[0], opaque=True)
+        subtitle = after.add_stream("subrip")
+        subtitle.codec_context.subtitle_header = SUBTITLE_HEADER
+        for stamp, text in ((0, b"short"), (40, long)):
+            packet = av.Packet(text)
+            packet.stream, packet.time_base = subtitle, Fraction(1, 1000)
+            packet.pts, packet.dts, packet.duration = stamp, stamp, 40
+            after.mux(packet)
+        for packet in before.demux(video=0):
+            if packet.size:
+                packet.stream = track
+                after.mux(packet)
+    whole = converted(film, runner, "o.mkv")
+    assert whole.notes == ()
+    assert packets(whole.output, "subtitle") == [[b"short", long]]
+    cut = converted(film, runner, "o.mp4")
+    assert cut.notes == ("1 subtitle of more than 65,535 bytes is left out; .mkv can hold it",)
+    assert [text for text in packets(cut.output, "subtitle")[0] if len(text) > 2] == [b"\0\5short"]
 
 
 def test_sound_of_which_nothing_is_known_is_refused_with_the_way_out(make_clip, runner):
