@@ -29,7 +29,11 @@ FFMPEG = shutil.which("ffmpeg")
 
 @dataclass(frozen=True)
 class Clip:
-    """What :func:`write_clip` writes; tags are primaries, transfer, matrix and range; of .ts, seconds before it."""
+    """What :func:`write_clip` writes.
+
+    ``tags`` are primaries, transfer, matrix and range; ``offset`` the seconds before a .ts file; ``fields``, ``"tff"``
+    or ``"bff"``, says which of two fields is shown first, and wants ``{"flags": "+ildct"}`` among the options.
+    """
 
     frames: int = 12
     size: tuple[int, int] = (HEIGHT, WIDTH)
@@ -45,6 +49,7 @@ class Clip:
     attachment: bool = False
     rotation: int = 0
     offset: int = 10
+    fields: str = ""
     sar: Fraction | None = None
     options: dict[str, str] = field(default_factory=lambda: {"preset": "ultrafast", "qp": "4", "bf": "0"})
 
@@ -107,7 +112,7 @@ def write_clip(path: Path, clip: Clip = Clip(), paint: Callable[[int], NDArray[A
             frame = _frame(luma, clip)
             frame.pts = number if clip.stamps is None else clip.stamps[number]
             frame.time_base = clip.time_base
-            output.mux(video.encode(frame))
+            output.mux(video.encode(_of_fields(frame, clip.fields) if clip.fields else frame))
         output.mux(video.encode())
         for number, sound in enumerate(sounds):
             _write_sound(output, sound, clip.frames / RATE, 440 * (number + 1))
@@ -125,6 +130,21 @@ def _frame(luma: NDArray[Any], clip: Clip) -> Any:
         if number == 0:
             samples[:, : luma.shape[1]] = luma
     return frame
+
+
+def _of_fields(frame: Any, order: str) -> Any:
+    """Say of a frame which of its fields is shown first; PyAV has no name for it."""
+    import av
+
+    graph = av.filter.Graph()
+    size = {"width": frame.width, "height": frame.height}
+    graph.link_nodes(
+        graph.add_buffer(**size, format=frame.format, time_base=frame.time_base),
+        graph.add("setfield", order),
+        graph.add("buffersink"),
+    ).configure()
+    graph.push(frame)
+    return graph.pull()
 
 
 def _write_text(output: Any, stream: Any) -> None:

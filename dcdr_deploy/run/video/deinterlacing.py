@@ -11,7 +11,11 @@ from dcdr_deploy.run.video.package import load
 
 
 class Deinterlacer:
-    """Takes a stream's frames and gives as many, those marked as interlaced made whole; one frame is held back."""
+    """Takes a stream's frames and gives as many, those marked as interlaced made whole; one frame is held back.
+
+    Attributes:
+        holds: a frame is held back.
+    """
 
     def __init__(self, time_base: Fraction) -> None:
         """Set up.
@@ -22,6 +26,7 @@ class Deinterlacer:
         av = load()
         self._again = (av.error.BlockingIOError, av.error.EOFError)
         self._time_base = time_base
+        self.holds = False
         self._graph: Any = None
         self._takes: tuple[str, int, int] | None = None
 
@@ -31,6 +36,7 @@ class Deinterlacer:
         if kind != self._takes and self._graph is not None:  # FFmpeg's filters end the process at another format
             yield from self._pushed(None)
             self._graph = None
+        self.holds = frame is not None
         if frame is not None:
             if self._graph is None:
                 self._graph, self._takes = self._made(frame), kind

@@ -214,15 +214,22 @@ class VideoSource:
     def _decode(self) -> Iterator[AnyFrame]:
         deinterlacer = Deinterlacer(self.info.time_base) if self._deinterlace else None
         fields = self.info.interlaced  # two may be two packets
+        lost: list[LostFrame] = []  # behind the frame that is held back
         for frame in decoded(self._container, self._stream, stamps=self._stamps, one_each=not fields):
             if isinstance(frame, LostFrame):
-                yield frame
+                if deinterlacer is not None and deinterlacer.holds:
+                    lost.append(frame)
+                else:
+                    yield frame
             elif deinterlacer is None:
                 yield self._taken(frame)
             else:
                 yield from map(self._taken, deinterlacer.frames(frame))
+                yield from lost
+                lost = []
         if deinterlacer is not None:
             yield from map(self._taken, deinterlacer.frames(None))
+        yield from lost
 
     def _taken(self, frame: Any) -> SourceFrame | OtherFrame:
         info, tick = self.info, self.info.time_base
