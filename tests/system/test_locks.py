@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import dcdr_deploy
+from dcdr_deploy.system import locks
 from dcdr_deploy.system.locks import IsLocked, locked
 
 HOLD = """
@@ -41,6 +42,21 @@ def test_it_ends_with_a_process_that_is_killed(tmp_path):
         holder.send_signal(signal.SIGKILL)
     with locked(tmp_path / "lock"):
         pass
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there, a file that is open stays")
+def test_a_file_that_its_holder_removes_while_another_opens_it_is_no_lock(tmp_path, monkeypatch):
+    """The second of three: it has opened the first one's file; the third makes a new one."""
+    path, lock = tmp_path / "lock", locks._lock
+
+    def late(descriptor):
+        path.unlink()
+        monkeypatch.setattr(locks, "_lock", lock)
+        lock(descriptor)
+
+    monkeypatch.setattr(locks, "_lock", late)
+    with locked(path), pytest.raises(IsLocked), locked(path):
+        pytest.fail("held twice")
 
 
 def test_a_link_is_not_followed(tmp_path):

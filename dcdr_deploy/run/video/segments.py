@@ -215,7 +215,7 @@ def opened(target: Path, key: str) -> Iterator[Workplace]:
             with locked(folder / _LOCK_FILE):
                 place = Workplace(folder, key, _whole_segments(folder, key))
                 try:
-                    with _faults_told(target):  # the folder may be removed below
+                    with _faults_told(target), _faults_themselves():  # the folder may be removed below
                         yield place
                 finally:
                     place.look_again()
@@ -235,7 +235,7 @@ def shared(target: Path, key: str) -> Iterator[Workplace]:
     Raises:
         OutputError: an OSError in the block; one line.
     """
-    with _faults_told(target):
+    with _faults_told(target), _faults_themselves():
         yield Workplace(parts_of(target), key)
 
 
@@ -252,6 +252,15 @@ def _faults_told(target: Path) -> Iterator[None]:
             f"{target}: cannot be written: {error.strerror or error}; free some space, or mend what is wrong, and run "
             f"the same command again{whole}"
         ) from error
+
+
+@contextmanager
+def _faults_themselves() -> Iterator[None]:
+    """Give back the OSError of a file that could not be written: whoever wrote it does not know what is kept."""
+    try:
+        yield
+    except OutputError as error:
+        raise (error.__cause__ if isinstance(error.__cause__, OSError) else error) from None
 
 
 def parts_of(target: Path) -> Path:

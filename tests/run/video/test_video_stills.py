@@ -88,6 +88,21 @@ def test_a_run_that_crashed_goes_on_with_the_same_pictures(make_clip, runner, fr
     assert {name: (folder / name).read_bytes() for name in names(source)} == whole
 
 
+def test_two_runs_at_the_same_pictures_do_not_mix(make_clip, runner):
+    source = make_clip(frames=3)
+    refused = []
+
+    def listen(event):
+        if isinstance(event, FramesDone) and not refused:
+            with pytest.raises(OutputError, match=r"f\.%04d\.exr: another run is at it; wait for its end"):
+                written(source, runner)
+            refused.append(event)
+
+    assert written(source, runner, listener=listen).fresh == 3
+    assert refused
+    assert names(source) == [f"f.000{number}.exr" for number in range(1, 4)]
+
+
 def test_other_settings_or_a_picture_that_is_gone_begin_anew(make_clip, runner):
     source = make_clip(frames=4)
     written(source, runner)
