@@ -137,6 +137,10 @@ def time_frames(run: Run) -> None:
         shape = SIZES[size]
         run.timing(FRAME, size, report_form.OWN_FRAME, lambda s=shape: own.device_times(s), work=frame_work(*shape))
         run.check(f"engine cuda, {size}", "GB on the GPU", 3.0, lambda s=shape: own.memory(s))
+    size = report_form.LARGEST_FRAME
+    run.timing(
+        FRAME, size, report_form.HALF_FRAME, lambda: own.half_times(SIZES[size]), note="decoded planes to samples"
+    )
     for compiling in (False, True):
         for size in sorted(SIZES, key=lambda name: -SIZES[name][0]):
             for name, seconds, make in ways:

@@ -59,6 +59,32 @@ def device_times(size: Size) -> list[float]:
             return measure.device_times(lambda: network.enqueue(shape, picture.dtype, slot["in"], slot["out"]))
 
 
+def half_times(size: Size) -> list[float]:
+    """Milliseconds on the device of frames of video that the network sees at half their size.
+
+    A frame's planes, which are there, are averaged down, the network runs, and what it found, as it was put there,
+    becomes samples of the whole frame; what the processor does of the working size in between is not counted.
+    """
+    from gpu_passes import launches  # brings OpenCV
+
+    cells = size[0] // 2, size[1] // 2
+    shape = (1, *cells)
+    picture = frames.codes(shape)
+    with opened() as engine:
+        engine.infer_codes(picture)
+        network, slot = engine._network, engine._tiles._slots[0]
+        average, finish = launches(engine.passes(), size, cells)
+        stream = int(network.stream.handle)
+
+        def frame() -> None:
+            average(stream)
+            network.enqueue(shape, picture.dtype, slot["in"], slot["out"])
+            finish(stream)
+
+        with torch.cuda.stream(torch.cuda.ExternalStream(stream)):
+            return measure.device_times(frame)
+
+
 def host_times(size: Size) -> list[float]:
     """Milliseconds of frames from host memory to host memory, one after the other."""
     picture = frames.codes((1, *size))

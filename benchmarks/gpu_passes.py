@@ -10,12 +10,14 @@ GPU; both with the copies between processor and GPU. Processor time is that of a
 from __future__ import annotations
 
 import argparse
+import functools
 import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -25,7 +27,7 @@ import numpy as np  # noqa: E402
 from numpy.typing import NDArray  # noqa: E402
 from text_tables import markdown  # noqa: E402
 
-from dcdr_deploy.engines.cuda.video import SLOTS  # noqa: E402
+from dcdr_deploy.engines.cuda.video import SLOTS, FramesOnDevice, VideoKernels  # noqa: E402
 from dcdr_deploy.engines.passes import FramePasses  # noqa: E402
 from dcdr_deploy.imaging.delivery import Delivery  # noqa: E402
 from dcdr_deploy.imaging.light import PQ, Light  # noqa: E402
@@ -119,6 +121,44 @@ def rows(passes: FramePasses, size: tuple[int, int], seconds: float) -> list[Row
         _, processor = timed(here, seconds)
         found.append(Row(size, name, alone, together, host, processor, difference))
     return found
+
+
+def launches(passes: FramesOnDevice, size: tuple[int, int], cells: tuple[int, int]) -> list[Callable[[int], None]]:
+    """Return what puts either pass over a frame of (H, W), with a working size of (h, w), on a stream once more.
+
+    No frame may go through the passes meanwhile: its memory is in use again.
+    """
+    planes, field = frame_of(size), field_of(cells)
+    samples, clipping = samples_of(planes, IN, LUMA, full_range=False), clipping_of(NEUTRAL)
+    signal, made = signal_of(Delivery(Light(transfer=PQ), PEAK), OUT, NEUTRAL, PEAK), OUT.room(*size)
+    recorder = _Recorder(passes._kernels)
+    passes._kernels = recorder  # type: ignore[assignment]
+    try:
+        for _ in range(2):  # the first time, what the passes work in may still move
+            recorder.calls.clear()
+            passes.average(samples, clipping, cells)
+            passes.finish(samples, clipping, stacked(field), signal, made)
+    finally:
+        passes._kernels = recorder.kernels
+    return list(recorder.calls)
+
+
+class _Recorder:
+    """Launches kernels of the passes, and keeps how."""
+
+    def __init__(self, kernels: VideoKernels) -> None:
+        self.kernels, self.calls = kernels, list[Callable[[int], None]]()
+
+    def average(self, *arguments: Any) -> None:
+        self._launch(self.kernels.average, *arguments)
+
+    def finish(self, *arguments: Any) -> None:
+        self._launch(self.kernels.finish, *arguments)
+
+    def _launch(self, launch: Callable[..., None], *arguments: Any) -> None:
+        *rest, stream = arguments
+        self.calls.append(functools.partial(launch, *rest))
+        launch(*rest, stream)
 
 
 def table(found: Sequence[Row]) -> str:

@@ -74,7 +74,7 @@ def played(monkeypatch: pytest.MonkeyPatch) -> FakeKernels:
     monkeypatch.setattr(gpu_check, "SIZES", small)
     for name, value in (("wrong_kernels", 0.0), ("psnr", 82.0), ("memory", 2.9)):
         monkeypatch.setattr(gpu_check.own, name, lambda *_, value=value: value)
-    for name in ("device_times", "host_times", "half_block_times"):
+    for name in ("device_times", "half_times", "host_times", "half_block_times"):
         monkeypatch.setattr(gpu_check.own, name, lambda *_: [4.0, 5.0, 6.0])
     monkeypatch.setattr(gpu_check, "HALF_SIZES", {"960x540": (4, 6), "1920x1080": (8, 12)})
     monkeypatch.setattr(gpu_results, "BLOCKS", {"odd size, batch 2": (2, 5, 7), "one pixel": (1, 1, 1)})
@@ -100,6 +100,7 @@ def test_every_part_leaves_its_rows_and_both_files_are_written(
     assert rows[DEFORM, "1920x1080", "half a fused block"]["milliseconds"] == 1.0
     assert rows[FRAME, "3840x2160", "fused, CUDA graph"]["milliseconds"] == 2.0
     assert rows[FRAME, "3840x2160", "engine cuda"]["milliseconds"] == 5.0
+    assert rows[FRAME, "3840x2160", "engine cuda, network at half the size"]["milliseconds"] == 5.0
     assert rows[gpu_check.HOST, "1920x1080", "engine cuda"]["milliseconds"] == 5.0
     assert rows[DEFORM, "1920x1080", "half a block from hidden maps"]["milliseconds"] == 5.0
     assert rows[FRAME, "3840x2160", "fused, CUDA graph"]["floors_ms"]["arithmetic"] > 0

@@ -8,7 +8,11 @@ import pytest
 
 pytest.importorskip("av")
 import gpu_passes as script
+from fake_cuda import DEVICE_BASE, OK, FakeDriver
 
+from dcdr_deploy.engines.cuda.driver import Library
+from dcdr_deploy.engines.cuda.memory import Device
+from dcdr_deploy.engines.cuda.video import FramesOnDevice, VideoKernels
 from dcdr_deploy.engines.passes import Averaged, Finished
 from dcdr_deploy.imaging.delivery import Delivery
 from dcdr_deploy.imaging.light import PQ, Light
@@ -53,3 +57,34 @@ def test_the_table_says_how_long_and_how_far_apart(off: int):
     assert {line.count("|") for line in lines} == {head.count("|")}
     assert lines[1].startswith("| 1024x72 | finish |")
     assert lines[1].endswith(f"| {off} |")
+
+
+class SettlingDriver(FakeDriver):
+    """Does all that is under way before memory goes, as the driver does."""
+
+    def cuMemFreeHost(self, address: int) -> tuple:  # noqa: N802 - the driver's name
+        for stream in self._streams:
+            self.cuStreamSynchronize(stream)
+        return super().cuMemFreeHost(address)
+
+
+def test_the_kernels_alone_are_launched_again_where_their_frame_lies():
+    driver = SettlingDriver(run=lambda launch: OK)
+    device = Device(0, driver)
+    passes = FramesOnDevice(device, VideoKernels(Library(driver, b"cubin")))
+    again = script.launches(passes, SIZE, (36, 512))
+    before, stream = list(driver.launches[-2:]), device.create_stream()
+    for launch in again:
+        launch(int(stream.handle))
+    found = driver.launches[-2:]
+    assert [launch.kernel for launch in found] == ["average_planes8", "finish_planes8"]
+    assert [launch.stream for launch in found] == [int(stream.handle)] * 2
+    assert [launch.values for launch in found] == [launch.values for launch in before]
+    addresses = [value for launch in found for value in launch.values if value >= DEVICE_BASE]
+    assert all(any(base <= value < base + len(block) for base, block in driver._blocks.items()) for value in addresses)
+    passes.average(
+        script.samples_of(script.frame_of(SIZE), script.IN, script.LUMA, full_range=False),
+        script.clipping_of(NEUTRAL),
+        (36, 512),
+    )  # as before: nothing is recorded any more
+    assert len(again) == 2

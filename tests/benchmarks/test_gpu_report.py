@@ -23,6 +23,7 @@ def full_report() -> Report:
         Timing(FRAME, "3840x2160", gpu_report.COMPILED_FRAME, 16.0, (15.0, 17.0), 30, frame),
         Timing(FRAME, "3840x2160", gpu_report.OWN_FRAME, 10.0, (10.0, 10.0), 30, frame),
         Timing(FRAME, "1920x1080", gpu_report.OWN_FRAME, 3.0, (3.0, 3.0), 30, frame),
+        Timing(FRAME, "3840x2160", gpu_report.HALF_FRAME, 9.5, (9.5, 9.5), 30),
         Timing(gpu_report.HOST, "3840x2160", gpu_report.OWN_HOST, 11.0, (11.0, 11.0), 7),
         Timing(FRAME, "3840x2160", gpu_report.EAGER, 90.0, (89.0, 91.0), 10, frame),
         Timing(FRAME, "3840x2160", gpu_report.EAGER + ", channels-last", 85.0, (84.0, 86.0), 10, frame),
@@ -125,6 +126,7 @@ def test_targets_compare_our_best_time_with_the_best_of_eager():
     found = [(target.value, target.passed) for target in gpu_report.targets(full_report())]
     assert found == [
         *[(10.0, True), (10.0, True), (10.0, True), (3.0, True)],  # deformable convolution; frames, the larger twice
+        (9.5, False),  # of which the network sees half
         *[(8.5, True), (1.6, False), (1.1, True)],  # over eager, over compiled, from host to host
     ]
 
@@ -138,7 +140,7 @@ def test_a_target_that_is_missed_says_so():
 
 
 def test_targets_without_times_are_not_measured():
-    assert [target.passed for target in gpu_report.targets(Report({"name": "GPU"}))] == [None] * 7
+    assert [target.passed for target in gpu_report.targets(Report({"name": "GPU"}))] == [None] * 8
 
 
 # Tables
@@ -166,7 +168,7 @@ def test_every_line_of_a_table_has_as_many_cells():
 
 def test_an_empty_report_is_a_report():
     text = gpu_report.markdown(Report({"name": "GPU"}))
-    assert text.count("not measured") == 7
+    assert text.count("not measured") == 8
     assert json.loads(gpu_report.to_json(Report({"name": "GPU"})))["timings"] == []
 
 
@@ -182,7 +184,7 @@ def test_json_holds_times_floors_and_verdicts():
     assert row["floors_ms"]["traffic"] == pytest.approx(10.16, abs=0.01)
     assert data["timings"][-1]["milliseconds"] is None
     assert [check["passed"] for check in data["checks"]] == [True, None]
-    assert [target["passed"] for target in data["targets"]] == [True] * 5 + [False, True]
+    assert [target["passed"] for target in data["targets"]] == [True] * 4 + [False, True, False, True]
 
 
 def test_json_has_words_for_what_is_no_number():
