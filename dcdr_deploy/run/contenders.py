@@ -72,8 +72,9 @@ class Entry:
         self.contender, self.options = contender, options
         self.result = Result(contender.backend.name, contender.model)
         self.runner: Runner | None = None
+        self._held = 0  # bytes that it keeps
         listener(Event(f"loading {contender.backend.name}"))
-        before = _memory(options.device_index)
+        before = self._memory()
         started = time.perf_counter()
         try:
             engine = stack.enter_context(self._load())
@@ -111,20 +112,27 @@ class Entry:
 
     def first_seconds(self, frame: NDArray[np.uint8]) -> float:
         """Run the first frame of a size, and note what memory it took."""
-        before = _memory(self.options.device_index)
+        before = self._memory()
         seconds = self.seconds(frame)
         self._add_memory(before)
         return seconds
 
+    def _memory(self) -> dict[str, int | None]:
+        """Bytes in use by kind of device; of a GPU only the change means something."""
+        self._tells_peak = hardware.restart_peak_memory()
+        free = hardware.gpu_free_memory(self.options.device_index)
+        return {DEVICE_CUDA: None if free is None else -free, DEVICE_CPU: hardware.resident_memory()}
+
     def _add_memory(self, before: Mapping[str, int | None]) -> None:
-        """Add what the device has less since ``before``; on the CPU what the process has grown by."""
-        now = _memory(self.options.device_index)[self.result.device_kind]
-        then = before[self.result.device_kind]
+        """Note the most that it has taken by now of its device: beside what it held ``before``, all that came since.
+
+        On a GPU backends keep what they take, so that what the device has less is the most; of the processor's memory
+        much is given back before a frame is done.
+        """
+        kind = self.result.device_kind
+        peak = hardware.peak_memory() if kind == DEVICE_CPU and self._tells_peak else None
+        then, now = before[kind], self._memory()[kind]
         if now is not None and then is not None:
-            self.result.memory = (self.result.memory or 0) + max(now - then, 0)
-
-
-def _memory(gpu: int) -> dict[str, int | None]:
-    """Bytes in use by kind of device; of a GPU only the change means something."""
-    free = hardware.gpu_free_memory(gpu)
-    return {DEVICE_CUDA: None if free is None else -free, DEVICE_CPU: hardware.resident_memory()}
+            most = self._held + max(now - then, (peak or now) - then, 0)
+            self.result.memory = max(self.result.memory or 0, most)
+            self._held += max(now - then, 0)

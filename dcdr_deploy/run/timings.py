@@ -59,8 +59,8 @@ class Result:
         precision: of its arithmetic.
         load_seconds: seconds until it was ready.
         agreement: PSNR in dB against the reference in FP32, a full scale of 1.0; ``None`` without a reference.
-        memory: bytes that it took of its device to load and for the first frames; ``None`` where the system does not
-            tell.
+        memory: most bytes that it held of its device at a time, loading and for the first frames; ``None`` where the
+            system does not tell.
         timings: one for each size.
     """
 

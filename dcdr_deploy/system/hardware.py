@@ -159,6 +159,27 @@ def resident_memory() -> int | None:
     return int(fields[1]) * os.sysconf("SC_PAGE_SIZE") if len(fields) > 1 else None
 
 
+def restart_peak_memory() -> bool:
+    """Have :func:`peak_memory` begin anew; ``False`` where the system cannot: Linux can (proc(5), ``clear_refs``)."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    except OSError:
+        return False
+    return True
+
+
+def peak_memory() -> int | None:
+    """Return the most bytes of memory that this process had in use at a time, ``None`` where the system does not tell.
+
+    Counted from :func:`restart_peak_memory` on.
+    """
+    for line in (_read(Path("/proc/self/status")) or "").splitlines():
+        name, _, value = line.partition(":")
+        if name == "VmHWM":
+            return int(value.removesuffix("kB")) << 10
+    return None
+
+
 def cuda_device_count() -> int:
     """Return how many NVIDIA GPUs the installed driver offers; 0 without driver or GPU.
 

@@ -23,6 +23,7 @@ from dcdr_deploy.run import contenders as run_contenders
 from dcdr_deploy.run.benchmark import FEWEST_ROUNDS, Wishes, benchmark, picture
 from dcdr_deploy.run.contenders import Contender, contenders
 from dcdr_deploy.run.timings import Result, Timing, as_dict
+from dcdr_deploy.system import hardware
 
 MODEL = Path("net.fake")
 SIZE = (8, 12)
@@ -91,6 +92,25 @@ def test_on_a_gpu_the_second_frame_which_is_recorded_is_not_timed(field, monkeyp
     (result,) = run()
     assert len(calls) == 1 + 1 + 1 + FEWEST_ROUNDS
     assert len(result.timings[0].seconds) == FEWEST_ROUNDS
+
+
+def test_memory_is_the_most_that_was_held_at_a_time(field):
+    """Given back before the frame is done; ONNX Runtime and torch give back most of what a frame takes of a CPU."""
+    if not hardware.restart_peak_memory():
+        pytest.skip("this system does not tell")
+    field(small=None, large=None)
+    module = registry.BACKENDS["large"].import_module()
+    load = module.load
+
+    def large(path: Path, options: EngineOptions) -> Engine:
+        engine = load(path, options)
+        infer = engine._infer
+        engine._infer = lambda batch: infer(batch) if b"\1" * (200 << 20) else batch
+        return engine
+
+    module.load = large
+    small, most = run()
+    assert small.memory < 100 << 20 < 190 << 20 < most.memory < 300 << 20
 
 
 def test_rounds_say_how_many_frames_a_slow_network_runs(field):

@@ -18,7 +18,7 @@ _HEADER: tuple[str, ...] = (
     "MP/s",
     "x best",
     "load + first",
-    "memory",
+    "peak memory",
     "FP32",
 )
 
