@@ -96,6 +96,11 @@ def left_behind(path: str | os.PathLike[str], carried: Carried) -> list[str]:
     return _format(Path(path)).left_behind(carried)
 
 
+def media_type(path: str | os.PathLike[str]) -> str:
+    """Return what HTTP calls the format of an output, such as ``image/png``."""
+    return _format(Path(path)).media_type
+
+
 def without_alpha(path: str | os.PathLike[str], alpha: NDArray[np.float32] | None) -> list[str]:
     """Return a sentence where an alpha, (H, W) in [0, 1], is lost: in a format without, unless it is opaque."""
     form = _format(Path(path))

@@ -24,6 +24,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from dcdr_deploy._version import __version__
 from dcdr_deploy.errors import DcdrError, EngineError, EngineOutOfMemory, InputError, OutputError
+from dcdr_deploy.imaging.write import media_type
 from dcdr_deploy.run.dials import NEUTRAL, Dials
 from dcdr_deploy.run.outputs import DEFAULT_FORMAT, ConvertOptions
 from dcdr_deploy.run.reports import FileReport
@@ -32,19 +33,6 @@ from dcdr_deploy.serving.metrics import Metrics
 from dcdr_deploy.serving.service import BusyError, GivenUpError, Service, Ticket
 
 REPORT_HEADER = "X-Dcdr-Report"
-
-MEDIA_TYPES = {
-    ".exr": "image/x-exr",
-    ".hdr": "image/vnd.radiance",
-    ".png": "image/png",
-    ".tif": "image/tiff",
-    ".tiff": "image/tiff",
-    ".avif": "image/avif",
-    ".jxl": "image/jxl",
-    ".heic": "image/heic",
-    ".jpg": "image/jpeg",
-    ".jpeg": "image/jpeg",
-}
 
 _ROUTES = "POST /restore, GET /health and GET /metrics"
 _FORM = "multipart/"
@@ -66,7 +54,7 @@ _STATUS: tuple[tuple[type[Exception], int], ...] = (
 _logger = logging.getLogger(__name__)
 
 
-class Wish(BaseModel):
+class RestoreQuery(BaseModel):
     """The query of a request; all have the defaults of ``dcdr-deploy run``."""
 
     model_config = ConfigDict(extra="forbid")
@@ -103,11 +91,10 @@ class _Result(FileResponse):
     """A file that is let go once it is sent, or cannot be."""
 
     def __init__(self, ticket: Ticket, report: FileReport) -> None:
-        suffix = report.output.suffix
         super().__init__(
             report.output,
-            media_type=MEDIA_TYPES.get(suffix, "application/octet-stream"),
-            filename=f"restored{suffix}",
+            media_type=media_type(report.output),
+            filename=f"restored{report.output.suffix}",
             headers={REPORT_HEADER: json.dumps(_told(report))},
         )
         self._ticket = ticket
@@ -127,10 +114,10 @@ def make_app(service: Service) -> fastapi.FastAPI:
     app = fastapi.FastAPI(title="dcdr-deploy", version=__version__, docs_url=None, redoc_url=None)
 
     @app.post("/restore", response_class=Response)
-    async def restore(request: Request, wish: Annotated[Wish, fastapi.Query()]) -> Response:
+    async def restore(request: Request, query: Annotated[RestoreQuery, fastapi.Query()]) -> Response:
         """Turn the SDR picture in the body into the HDR picture of the answer."""
         try:
-            response = await _restore(request, wish, service, metrics)
+            response = await _restore(request, query, service, metrics)
         except RefusalError as refusal:
             await _drain(request)
             response = _error(refusal.status, str(refusal))
@@ -138,13 +125,13 @@ def make_app(service: Service) -> fastapi.FastAPI:
         return response
 
     @app.exception_handler(RequestValidationError)
-    async def unknown_wish(request: Request, error: RequestValidationError) -> Response:
+    async def unknown_parameter(request: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
         name = ".".join(map(str, first["loc"][1:]))
         await _drain(request)
         metrics.answered(400)
         if first["type"] == "extra_forbidden":
-            return _error(400, f"{name} is not known; the query takes {', '.join(Wish.model_fields)}")
+            return _error(400, f"{name} is not known; the query takes {', '.join(RestoreQuery.model_fields)}")
         return _error(400, f"{name}: {first['msg']}")
 
     @app.exception_handler(HTTPException)
@@ -177,11 +164,11 @@ def make_app(service: Service) -> fastapi.FastAPI:
     return app
 
 
-async def _restore(request: Request, wish: Wish, service: Service, metrics: Metrics) -> Response:
+async def _restore(request: Request, query: RestoreQuery, service: Service, metrics: Metrics) -> Response:
     if request.headers.get("content-type", "").startswith(_FORM):
         raise RefusalError(415, "send the picture itself as the body, no form (curl --data-binary @photo.jpg)")
     try:
-        options = wish.options()
+        options = query.options()
         ticket = service.admit()
     except DcdrError as error:
         raise RefusalError(400, str(error)) from error

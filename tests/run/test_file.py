@@ -291,7 +291,7 @@ def test_a_format_is_given_the_source_and_the_light_as_it_writes_it(tmp_path, mo
         jobs.append(job)
         path.write_bytes(b"file")
 
-    form = Format((".tst",), remember, lambda job: job.scene(1e9), transfers=("pq",))
+    form = Format((".tst",), "image/test", remember, lambda job: job.scene(1e9), transfers=("pq",))
     monkeypatch.setitem(write._FORMATS, ".tst", form)
     (tmp_path / "in").mkdir()
     Image.new("RGB", (32, 24), (100, 100, 100)).save(tmp_path / "in" / "a.jpg")

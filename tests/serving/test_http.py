@@ -21,10 +21,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from dcdr_deploy.engines.choice import load_engine
 from dcdr_deploy.errors import EngineError, EngineOutOfMemory
 from dcdr_deploy.imaging.read_hdr import read_hdr
-from dcdr_deploy.imaging.write import OUTPUT_SUFFIXES
+from dcdr_deploy.imaging.write import OUTPUT_SUFFIXES, media_type
 from dcdr_deploy.run.file import convert_file
 from dcdr_deploy.run.runner import Runner
-from dcdr_deploy.serving.http import MEDIA_TYPES, REPORT_HEADER, make_app
+from dcdr_deploy.serving.http import REPORT_HEADER, make_app
 from dcdr_deploy.serving.service import AT_ONCE, FAILURES_IN_A_ROW, Limits, Service
 
 
@@ -76,10 +76,10 @@ def test_a_picture_gives_what_run_writes(real, picture, tmp_path, query):
 
 @pytest.mark.parametrize("suffix", OUTPUT_SUFFIXES)
 def test_every_output_format_has_a_media_type(client, picture, suffix):
-    assert suffix in MEDIA_TYPES
     answer = client.post(f"/restore?format={suffix[1:]}", content=picture)
     assert answer.status_code == 200, answer.text
-    assert answer.headers["content-type"] == MEDIA_TYPES[suffix]
+    assert answer.headers["content-type"] == media_type(f"a{suffix}")
+    assert answer.headers["content-type"].startswith("image/")
     assert answer.headers["content-disposition"] == f'attachment; filename="restored{suffix}"'
 
 

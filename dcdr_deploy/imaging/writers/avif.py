@@ -52,6 +52,7 @@ def write_avif(path: Path, job: Job) -> None:
 
 FORMAT = Format(
     (".avif",),
+    "image/avif",
     write_avif,
     held,
     transfers=(PQ, HLG),

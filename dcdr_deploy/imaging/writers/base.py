@@ -171,6 +171,7 @@ class Format:
 
     Attributes:
         suffixes: lower case, with the dot.
+        media_type: of its files, as HTTP names it.
         write: writes a job into a file; not atomic by itself. Raises OSError.
         held: the light that the file of a job holds, (rows, W, 3) float32 in units of SDR white and in the file's
             primaries, its rounding included; what a lossy compression changes may be left out.
@@ -189,6 +190,7 @@ class Format:
     """
 
     suffixes: tuple[str, ...]
+    media_type: str
     write: Callable[[Path, Job], None]
     held: Callable[[Job], NDArray[np.float32]]
     end: Callable[[Job], float] = lambda _: math.inf

@@ -135,6 +135,7 @@ def _held(job: Job) -> NDArray[np.float32]:
 
 FORMAT = Format(
     (".exr",),
+    "image/x-exr",
     write_exr,
     _held,
     lambda job: math.inf if job.options.float32 else HALF_MAX,

@@ -32,4 +32,4 @@ def _held(job: Job) -> NDArray[np.float32]:
     return radiance.decode_rgbe(radiance.encode_rgbe(job.scene(radiance.RGBE_MAX)))
 
 
-FORMAT = Format((".hdr",), write_hdr, _held, carries={EXIF: "date and place"}, alpha=False)
+FORMAT = Format((".hdr",), "image/vnd.radiance", write_hdr, _held, carries={EXIF: "date and place"}, alpha=False)

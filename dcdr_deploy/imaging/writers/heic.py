@@ -57,6 +57,7 @@ def write_heic(path: Path, job: Job) -> None:
 
 FORMAT = Format(
     (".heic",),
+    "image/heic",
     write_heic,
     held,
     transfers=(PQ, HLG),

@@ -40,6 +40,7 @@ def _held(job: Job) -> NDArray[np.float32]:
 
 FORMAT = Format(
     (".jpg", ".jpeg"),
+    "image/jpeg",
     write_jpeg,
     _held,
     transfers=(),

@@ -131,6 +131,7 @@ def _held(job: Job) -> NDArray[np.float32]:
 
 FORMAT = Format(
     (".jxl",),
+    "image/jxl",
     write_jxl,
     _held,
     transfers=(PQ, LINEAR),

@@ -124,6 +124,7 @@ def text_chunk(key: str, value: str) -> bytes:
 # cHRM has no negative numbers, which ACES2065-1's blue needs.
 FORMAT = Format(
     (".png",),
+    "image/png",
     write_png16,
     _held,
     lambda job: job.peak if job.light.transfer == LINEAR else math.inf,

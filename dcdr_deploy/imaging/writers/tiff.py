@@ -130,6 +130,7 @@ def _deflated(differences: NDArray[Any]) -> bytes:
 
 FORMAT = Format(
     (".tif", ".tiff"),
+    "image/tiff",
     write_tiff,
     _held,
     lambda job: math.inf if job.options.float32 else job.peak,
