@@ -36,11 +36,12 @@ from dcdr_deploy.run.recovery import Recovery
 from dcdr_deploy.run.reports import FileReport
 from dcdr_deploy.run.runner import Runner, RunStatistics
 from dcdr_deploy.run.selection import DEMO_MODEL, ModelChoice
+from dcdr_deploy.serving.actor_setup import ActorSetup
 from dcdr_deploy.serving.cluster import cluster
 from dcdr_deploy.serving.cluster_folder import convert_over_cluster
-from dcdr_deploy.serving.desk import Desk
-from dcdr_deploy.serving.layout import Wishes
-from dcdr_deploy.serving.worker import Finished, Ready, Worker
+from dcdr_deploy.serving.layout import ActorOptions
+from dcdr_deploy.serving.shared_runner import SharedRunner
+from dcdr_deploy.serving.worker import ActorReady, JobResult, Worker
 from dcdr_deploy.system import hardware
 from dcdr_deploy.system.progress import Event
 
@@ -67,23 +68,23 @@ class WaitingEngine(Engine):
 class WaitingWorker(Worker):
     """An actor whose engine waits."""
 
-    def _open(self) -> Desk:
+    def _open(self) -> SharedRunner:
         with self._lock:
-            if self._desk is None:
+            if self._shared is None:
                 runner = Runner(WaitingEngine(float(os.environ[WAIT_VARIABLE])))
                 self._settings = run_settings(runner, self._options)
-                self._desk = Desk(runner)
-            return self._desk
+                self._shared = SharedRunner(runner)
+            return self._shared
 
 
 class SayingWorker(Worker):
     """An actor that says that it has done a picture, and has not."""
 
-    def ready(self) -> Ready:
+    def ready(self) -> ActorReady:
         """Say that there is an engine."""
-        return Ready(WaitingEngine(0).info, "settings")
+        return ActorReady(WaitingEngine(0).info, "settings")
 
-    def convert(self, job: Job) -> Finished:
+    def convert(self, job: Job) -> JobResult:
         """Say that a picture is done."""
         recovery = Recovery(EDGE * EDGE, 10, 5)
         report = FileReport(
@@ -91,7 +92,7 @@ class SayingWorker(Worker):
             {"decode": 0.01, "infer": 0.08, "encode": 0.01}, {"min": 0.0, "median": 0.2, "p99": 1.0, "max": 8.0},
             RunStatistics(1, (EDGE, EDGE)), "auto", ((EDGE, EDGE),), {}, recovery,
         )  # fmt: skip
-        return Finished(report, Entry(job.name, str(job.source), "0" * 64, "settings", 1000, 0))
+        return JobResult(report, Entry(job.name, str(job.source), "0" * 64, "settings", 1000, 0))
 
 
 def make_pictures(folder: Path, count: int) -> Path:
@@ -118,9 +119,8 @@ def over_actors(ray: Any, source: Path, target: Path, actors: int, worker: type[
         if isinstance(event, FileConverted):
             done.append(time.perf_counter())
 
-    report = convert_over_cluster(
-        ray, plan, target, CHOICE, wishes=Wishes(actors, cpus=1), worker=worker, listener=heard
-    )
+    setup = ActorSetup(ray, CHOICE, options=ActorOptions(actors, cpus=1), worker=worker)
+    report = convert_over_cluster(setup, plan, target, listener=heard)
     assert report.converted == len(plan.jobs) == len(done)
     skipped = len(done) // 3  # until then actors may still be starting
     return (done[-1] - done[skipped - 1]) * len(done) / (len(done) - skipped)
@@ -160,9 +160,8 @@ def memory(ray: Any, folder: Path) -> Iterator[str]:
                     held = max(held, total - ray.available_resources().get("object_store_memory", total))
 
         started = time.perf_counter()
-        convert_over_cluster(
-            ray, FolderPlan(jobs, ()), target, CHOICE, wishes=Wishes(2, cpus=1), worker=SayingWorker, listener=heard
-        )
+        setup = ActorSetup(ray, CHOICE, options=ActorOptions(2, cpus=1), worker=SayingWorker)
+        convert_over_cluster(setup, FolderPlan(jobs, ()), target, listener=heard)
         each = 1000 * (time.perf_counter() - started) / entries
         after = hardware.resident_memory() or 0
         yield f"| {entries:,} | {each:.2f} | {before / 1e6:.0f} MB | {after / 1e6:.0f} MB | {held / 1e6:.2f} MB |"

@@ -50,7 +50,7 @@ from text_tables import write_text
 
 from dcdr_deploy.engines.base import EngineOptions
 from dcdr_deploy.models import architecture_of, find_preset
-from dcdr_deploy.run.benchmark import Wishes
+from dcdr_deploy.run.benchmark import BenchmarkOptions
 from dcdr_deploy.training.asked import perceptual_files
 from dcdr_deploy.training.devices import choose_device
 from dcdr_deploy.training.recipe import DEMO_SOURCES, Recipe
@@ -262,8 +262,8 @@ def main() -> None:
             train_round(seed, presets, 1 / (len(left) - number), options, clock)
     runs, baseline = judge_runs(options, clock, names, len(pictures))
     folders = {preset: options.folder / f"{preset}-{min(seeds)}" for preset, seeds in runs.items()}
-    wishes = Wishes((options.frame,), options.frame_seconds, options=EngineOptions(device=options.device))
-    speeds = speeds_of(folders, wishes, clock.left, clock.say)
+    timed = BenchmarkOptions((options.frame,), options.frame_seconds, engine=EngineOptions(device=options.device))
+    speeds = speeds_of(folders, timed, clock.left, clock.say)
     if baseline:
         report(options, runs, speeds, baseline, names)
     done = sum((folder / RESULT).is_file() for _, _, folder in wanted(options))

@@ -13,7 +13,7 @@ from text_tables import write_text
 from dcdr_deploy.engines.base import DEVICE_CUDA
 from dcdr_deploy.engines.registry import get_backend
 from dcdr_deploy.errors import DcdrError
-from dcdr_deploy.run.benchmark import Wishes, benchmark
+from dcdr_deploy.run.benchmark import BenchmarkOptions, benchmark
 from dcdr_deploy.run.contenders import Contender
 from dcdr_deploy.training.asked import CHECKPOINT_NAME
 
@@ -23,7 +23,7 @@ Speed = Mapping[str, float | str]
 """Device, precision and note; ``milliseconds`` and ``tiles`` of a frame where it was timed, ``memory`` on a GPU."""
 
 
-def speed(folder: Path, wishes: Wishes) -> Speed:
+def speed(folder: Path, options: BenchmarkOptions) -> Speed:
     """Milliseconds and bytes of a frame with the checkpoint in a run's folder; measured once and kept there.
 
     Raises:
@@ -34,7 +34,7 @@ def speed(folder: Path, wishes: Wishes) -> Speed:
         return dict(json.loads(place.read_text(encoding="utf-8")))
     gc.collect()
     torch.cuda.empty_cache()  # what the network before left would not count as this one's
-    (entry,) = benchmark([Contender(get_backend("torch"), folder / CHECKPOINT_NAME)], wishes)
+    (entry,) = benchmark([Contender(get_backend("torch"), folder / CHECKPOINT_NAME)], options)
     (timing,) = entry.timings or [None]
     found: dict[str, float | str] = {"device": entry.device, "precision": entry.precision, "note": entry.note}
     if timing is not None and timing.seconds:
@@ -48,21 +48,21 @@ def speed(folder: Path, wishes: Wishes) -> Speed:
 
 
 def speeds_of(
-    folders: Mapping[str, Path], wishes: Wishes, left: Callable[[], float], say: Callable[[str], None]
+    folders: Mapping[str, Path], options: BenchmarkOptions, left: Callable[[], float], say: Callable[[str], None]
 ) -> dict[str, Speed]:
     """Speed of each network, the last one first (ours), as long as there is time; what was measured before is kept.
 
     Args:
         folders: that of a run, by preset.
-        wishes: frame, time and device; no time for no timing.
+        options: frame, time and device; no time for no timing.
         left: seconds until time is up.
         say: told each result.
     """
     found: dict[str, Speed] = {}
     for preset, folder in reversed(folders.items()):
-        if (folder / SPEED).is_file() or (wishes.seconds > 0 and left() > wishes.seconds):
+        if (folder / SPEED).is_file() or (options.seconds > 0 and left() > options.seconds):
             try:
-                found[preset] = speed(folder, wishes)
+                found[preset] = speed(folder, options)
             except DcdrError as error:
                 found[preset] = {"note": str(error)}
             say(f"speed of {preset}: {json.dumps(found[preset])}")

@@ -12,7 +12,7 @@ from dcdr_deploy.commands.show.progress import Display
 from dcdr_deploy.commands.show.text import with_options
 from dcdr_deploy.engines.base import PRECISIONS, EngineOptions
 from dcdr_deploy.engines.registry import backend_names
-from dcdr_deploy.run.benchmark import MOST_ROUNDS, Wishes, benchmark
+from dcdr_deploy.run.benchmark import MOST_ROUNDS, BenchmarkOptions, benchmark
 from dcdr_deploy.run.contenders import ALL, contenders
 from dcdr_deploy.run.selection import choose_model
 from dcdr_deploy.run.timings import as_dict
@@ -57,14 +57,14 @@ first and then take turns, so that ratios are valid even if clocks change.
 @click.option(
     "--seconds",
     type=click.FloatRange(min=0),
-    default=Wishes.seconds,
+    default=BenchmarkOptions.seconds,
     show_default=True,
     help="Time for the rounds of each size.",
 )
 @click.option(
     "--rounds",
     type=click.IntRange(0, MOST_ROUNDS),
-    default=Wishes.rounds,
+    default=BenchmarkOptions.rounds,
     show_default=True,
     help="Minimum number of rounds, whatever time they take; 0: only the first frame counts.",
 )
@@ -76,11 +76,11 @@ def command(models: tuple[str, ...], backend: str, sizes: tuple[tuple[int, int],
     from dcdr_deploy.inspection.machine import report
 
     paths = [choose_model(name).path for name in models]
-    options = EngineOptions(chosen["device"], chosen["threads"], chosen["precision"])
-    wishes = Wishes(tuple(sizes), chosen["seconds"], chosen["rounds"], options)
+    engine = EngineOptions(chosen["device"], chosen["threads"], chosen["precision"])
+    options = BenchmarkOptions(tuple(sizes), chosen["seconds"], chosen["rounds"], engine)
 
     listener = silent if chosen["quiet"] else Display(lines=lambda event: event.stage)
-    results = benchmark(contenders(backend, paths), wishes, listener)
+    results = benchmark(contenders(backend, paths), options, listener)
     machine = report()
     if chosen["as_json"]:
         click.echo(with_options(json.dumps({"machine": machine, "results": as_dict(results)}, indent=2)))

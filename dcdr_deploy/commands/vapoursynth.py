@@ -10,7 +10,7 @@ from dcdr_deploy.commands.options.types import SizeType
 from dcdr_deploy.commands.show.told import tell_model
 from dcdr_deploy.commands.show.written import show_written
 from dcdr_deploy.run.selection import choose_onnx
-from dcdr_deploy.serving.vapoursynth import ScriptWishes, write_script
+from dcdr_deploy.serving.vapoursynth import ScriptOptions, write_script
 from dcdr_deploy.serving.vapoursynth_script import BACKENDS
 
 EPILOG = """\b
@@ -35,7 +35,7 @@ rolled off towards a display's peak.
 @click.option(
     "--backend",
     type=click.Choice(list(BACKENDS)),
-    default=ScriptWishes.backend,
+    default=ScriptOptions.backend,
     show_default=True,
     help="Backend of vs-mlrt: ONNX Runtime, OpenVINO (with a model of its own beside the script), TensorRT engines.",
 )
@@ -48,13 +48,13 @@ rolled off towards a display's peak.
 @click.option(
     "--reference-white",
     type=float,
-    default=ScriptWishes.reference_white,
+    default=ScriptOptions.reference_white,
     show_default=True,
     metavar="CD/M2",
     help="Luminance of SDR white.",
 )
 @click.option(
-    "--source", default=ScriptWishes.source, show_default=True, metavar="FILE", help="Video, if vspipe names none."
+    "--source", default=ScriptOptions.source, show_default=True, metavar="FILE", help="Video, if vspipe names none."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print what was written as JSON.")
 def command(
@@ -70,8 +70,8 @@ def command(
 
     MODEL is an .onnx file, or for trt and trt_rtx an engine without our plugin.
     """
-    wishes = ScriptWishes(backend, tile, reference_white, source)
+    options = ScriptOptions(backend, tile, reference_white, source)
     choice = choose_onnx(model)
     tell_model(choice)
-    written = write_script(output, choice.path, wishes)
+    written = write_script(output, choice.path, options)
     show_written({"script": written.script, "model": written.model}, written.notes, as_json=as_json)

@@ -22,7 +22,7 @@ from dcdr_deploy.engines.registry import BACKENDS
 from dcdr_deploy.errors import DcdrError, EngineError, InputError
 from dcdr_deploy.imaging.decoders.common import MAX_PIXELS
 from dcdr_deploy.metrics.psnr import psnr_l
-from dcdr_deploy.run.contenders import Contender, Entry
+from dcdr_deploy.run.contenders import Contender, LoadedContender
 from dcdr_deploy.run.runner import Runner
 from dcdr_deploy.run.timings import Result, Size, Timing
 from dcdr_deploy.system.progress import Event, Listener, silent
@@ -41,14 +41,14 @@ MOST_ROUNDS = 50
 
 
 @dataclass(frozen=True)
-class Wishes:
+class BenchmarkOptions:
     """What is to be timed.
 
     Attributes:
         sizes: (height, width) of the pictures; none for :data:`DEFAULT_SIZES`.
         seconds: time for the rounds of each size, 0 or more.
         rounds: at least so many are made, whatever time they take; 0 for none: the first frame is all that is run.
-        options: device, threads and precision of the contenders.
+        engine: device, threads and precision of the contenders.
 
     Raises:
         InputError: a value out of range.
@@ -57,7 +57,7 @@ class Wishes:
     sizes: tuple[Size, ...] = ()
     seconds: float = 20.0
     rounds: int = FEWEST_ROUNDS
-    options: EngineOptions = field(default_factory=EngineOptions)
+    engine: EngineOptions = field(default_factory=EngineOptions)
 
     def __post_init__(self) -> None:
         for height, width in self.sizes:
@@ -69,29 +69,29 @@ class Wishes:
             raise InputError(f"`rounds` must be 0 to {MOST_ROUNDS}, not {self.rounds}")
 
 
-def benchmark(taking_part: Iterable[Contender], wishes: Wishes, listener: Listener = silent) -> list[Result]:
+def benchmark(taking_part: Iterable[Contender], options: BenchmarkOptions, listener: Listener = silent) -> list[Result]:
     """Load all contenders, compare them with FP32, and time them in turn.
 
     Whoever cannot take part stays in the list with the reason.
 
     Args:
         taking_part: from :func:`contenders`.
-        wishes: sizes and time.
+        options: sizes and time.
         listener: told of each step.
 
     Raises:
         EngineError: nobody can take part.
     """
     with ExitStack() as stack:
-        entries = [Entry(each, stack, wishes.options, listener) for each in taking_part]
+        entries = [LoadedContender(each, stack, options.engine, listener) for each in taking_part]
         _compare([entry for entry in entries if entry.runner is not None], listener)
         running = [entry for entry in entries if not entry.result.note]
         if not running:
             reasons = "; ".join(f"{entry.result.backend}: {entry.result.note}" for entry in entries)
             raise EngineError(f"no backend can be timed here ({reasons or 'none takes the model'})")
         best = DEVICE_CUDA if any(entry.result.device_kind == DEVICE_CUDA for entry in running) else DEVICE_CPU
-        for size in sorted(set(wishes.sizes or DEFAULT_SIZES[best])):
-            _time(running, size, wishes, listener)
+        for size in sorted(set(options.sizes or DEFAULT_SIZES[best])):
+            _time(running, size, options, listener)
         return [entry.result for entry in entries]
 
 
@@ -119,7 +119,7 @@ def _back_and_forth(length: int, there: int) -> NDArray[np.intp]:
     return np.minimum(place, 2 * there - 1 - place)
 
 
-def _compare(entries: Sequence[Entry], listener: Listener) -> None:
+def _compare(entries: Sequence[LoadedContender], listener: Listener) -> None:
     """Note why there is no result, or how far it is from the reference: ONNX Runtime or torch in FP32, on the CPU."""
     listener(Event("comparing with FP32"))
     size = AGREEMENT_SIZE
@@ -140,7 +140,7 @@ def _compare(entries: Sequence[Entry], listener: Listener) -> None:
 _REFERENCES = ("onnxruntime", "torch")
 
 
-def _reference(entries: Sequence[Entry], tile: NDArray[np.uint8]) -> NDArray[np.float32] | None:
+def _reference(entries: Sequence[LoadedContender], tile: NDArray[np.uint8]) -> NDArray[np.float32] | None:
     """Run the reference on the CPU: the first that there is for one of the models."""
     models = list(dict.fromkeys(entry.contender.model for entry in entries if entry.contender.model is not None))
     for name, model in ((name, model) for name in _REFERENCES for model in models):
@@ -155,7 +155,7 @@ def _reference(entries: Sequence[Entry], tile: NDArray[np.uint8]) -> NDArray[np.
     return None
 
 
-def _time(entries: Sequence[Entry], size: Size, wishes: Wishes, listener: Listener) -> None:
+def _time(entries: Sequence[LoadedContender], size: Size, options: BenchmarkOptions, listener: Listener) -> None:
     """Time frames of one size: everybody's first, then all in turn, each round beginning with another."""
     frame = picture(size)
     times: dict[int, list[float]] = {}
@@ -164,15 +164,15 @@ def _time(entries: Sequence[Entry], size: Size, wishes: Wishes, listener: Listen
         listener(Event(f"{size[1]} x {size[0]}: {entry.result.backend}, first frame"))
         with _failures(entry, size):
             firsts[number] = entry.first_seconds(frame)
-            if not wishes.rounds:
+            if not options.rounds:
                 times[number] = [firsts[number]]
                 continue
             if entry.result.device_kind == DEVICE_CUDA:
                 entry.seconds(frame)  # what is recorded with the second frame is not timed
             times[number] = []
-    end = time.perf_counter() + wishes.seconds
-    for round_number in range(MOST_ROUNDS if wishes.rounds else 0):
-        if not times or (round_number >= wishes.rounds and time.perf_counter() > end):
+    end = time.perf_counter() + options.seconds
+    for round_number in range(MOST_ROUNDS if options.rounds else 0):
+        if not times or (round_number >= options.rounds and time.perf_counter() > end):
             break
         listener(Event(f"{size[1]} x {size[0]}: round {round_number + 1}"))
         order = deque(sorted(times))
@@ -192,7 +192,7 @@ def _time(entries: Sequence[Entry], size: Size, wishes: Wishes, listener: Listen
 class _failures:  # noqa: N801 - used like a function
     """Notes a failure of a contender as its timing; the value of the block is true once one has happened."""
 
-    def __init__(self, entry: Entry, size: Size) -> None:
+    def __init__(self, entry: LoadedContender, size: Size) -> None:
         self._entry, self._size = entry, size
         self._happened = False
 

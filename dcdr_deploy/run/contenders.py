@@ -65,7 +65,7 @@ def contenders(backends: str, models: Sequence[Path]) -> list[Contender]:
     return found
 
 
-class Entry:
+class LoadedContender:
     """A contender that was loaded, or why it was not."""
 
     def __init__(self, contender: Contender, stack: ExitStack, options: EngineOptions, listener: Listener) -> None:

@@ -87,7 +87,7 @@ def cluster(address: str, cpus: int | None = None) -> Iterator[Any]:
     try:
         _keep_off_stdout()
         try:
-            with _patience(ray._private.services):
+            with _waiting_longer(ray._private.services):
                 ray.init(**_own(folder, cpus) if folder is not None else {"address": address}, **_QUIET)
         except Exception as error:  # Ray's own, and those of sockets and processes
             where = "no cluster can be started here" if folder is not None else f"no Ray cluster answers at {address}"
@@ -131,7 +131,7 @@ def _own(folder: Path, cpus: int | None) -> dict[str, Any]:
 
 
 @contextmanager
-def _patience(services: Any) -> Iterator[None]:
+def _waiting_longer(services: Any) -> Iterator[None]:
     """Have Ray wait :data:`START_SECONDS` for a node that it has started, as long as that runs.
 
     Args:

@@ -15,7 +15,7 @@ from dcdr_deploy.run.events import FileBegun
 from dcdr_deploy.run.jobs import FolderPlan, Job
 from dcdr_deploy.run.ledger import FAILURES_NAME, Ledger, Store
 from dcdr_deploy.run.manifest import MANIFEST_NAME
-from dcdr_deploy.run.opening import DEFAULT_SETTINGS, RunnerSettings
+from dcdr_deploy.run.opening import RunnerSettings
 from dcdr_deploy.run.outputs import DEFAULT_OPTIONS, ConvertOptions
 from dcdr_deploy.run.reports import FileReport, FolderReport
 from dcdr_deploy.run.selection import ModelChoice, choose_model
@@ -27,19 +27,18 @@ from dcdr_deploy.run.video.folder import convert_by
 from dcdr_deploy.run.video.options import VideoOptions
 from dcdr_deploy.run.video.prepared import VideoSettings
 from dcdr_deploy.run.video.reports import VideoReport
+from dcdr_deploy.serving.actor_pool import ActorPool
+from dcdr_deploy.serving.actor_setup import ActorSetup, check_same, open_actor_pool
 from dcdr_deploy.serving.addresses import Address, copy_out, fetch
 from dcdr_deploy.serving.cluster_video import convert_segments
-from dcdr_deploy.serving.crew import Crew
-from dcdr_deploy.serving.engaging import check_same, engaged
-from dcdr_deploy.serving.layout import Wishes, lay_out
-from dcdr_deploy.serving.nodes import check_nodes, nodes_of
+from dcdr_deploy.serving.nodes import check_nodes
 from dcdr_deploy.serving.staging import AddressStore
-from dcdr_deploy.serving.worker import Finished, Ready, Trouble, Worker, carried_model, portable
+from dcdr_deploy.serving.worker import ActorFailure, ActorReady, JobResult, carried_model
 from dcdr_deploy.system.files import make_folder
 from dcdr_deploy.system.progress import Listener, silent
 from dcdr_deploy.system.temporary import remove_leftovers
 
-_PATIENCE = 60.0
+_GRACE_SECONDS = 60.0
 """Seconds that pictures under way get where a run is interrupted."""
 
 _COPY_SECONDS = 10.0
@@ -57,17 +56,13 @@ def choose(model: str | None, settings: RunnerSettings) -> ModelChoice:
 
 
 def convert_over_cluster(
-    ray: Any,
+    setup: ActorSetup,
     planned: FolderPlan,
     target: Path | Address,
-    choice: ModelChoice,
     options: ConvertOptions = DEFAULT_OPTIONS,
-    settings: RunnerSettings = DEFAULT_SETTINGS,
-    wishes: Wishes | None = None,
     *,
     source: Address | None = None,
     video: VideoOptions | None = None,
-    worker: type[Worker] = Worker,
     overwrite: bool = False,
     listener: Listener = silent,
 ) -> FolderReport:
@@ -77,17 +72,13 @@ def convert_over_cluster(
     :func:`dcdr_deploy.run.folder.convert_folder`; only the reports of the files are not kept.
 
     Args:
-        ray: connected, from :func:`dcdr_deploy.serving.cluster.cluster`.
+        setup: of the actors.
         planned: what is converted.
         target: folder or address for the outputs.
-        choice: the model, from :func:`choose`.
         options: what is written.
-        settings: how each actor runs its model.
-        wishes: how many actors, and what each takes.
         source: address of the pictures; input and output are both addresses, or none is.
         video: what is made of each, where the jobs are videos: an actor takes one at a time, and where they are fewer
             than the actors, these share out each of them.
-        worker: what an actor is.
         overwrite: convert what is up to date again.
         listener: told of progress.
 
@@ -95,26 +86,25 @@ def convert_over_cluster(
         InputError: a machine does not reach the files, or the cluster has not what is asked for.
         OutputError, EngineError: as :func:`dcdr_deploy.run.folder.convert_folder`; or all actors died.
     """
-    layout = lay_out(nodes_of(ray), wishes or Wishes(), settings)
+    layout = setup.layout()
     if video is not None:
         layout = replace(layout, pictures=0)  # one that waits behind a long one would be faster elsewhere
     books = _far_books(target) if isinstance(target, Address) else _near_books(target)
     with books as (folder, tick):
-        _check(ray, planned, target, choice.path, options)
+        _check(setup, planned, target, options)
         sent = options if options.gain_map is None else replace(options, gain_map=options.gain_map.absolute())
-        arguments = (portable(choice.path), layout.settings, sent, video)
-        with engaged(ray, layout, choice, arguments, worker, listener) as (crew, first):
+        with open_actor_pool(setup, layout, sent, video, listener) as (pool, first):
             store = Store() if source is None else AddressStore(source, cast("Address", target))
             ledger = Ledger(folder, first.settings, options, listener, store=store, keep_reports=False)
             try:
-                run = _Run(crew, first, ledger, listener, tick)
+                run = _Run(pool, first, ledger, listener, tick)
                 waiting = ledger.begin(planned.jobs, overwrite=overwrite)
                 if video is not None and len(waiting) < layout.actors:
                     run.share_out(waiting, settings_of(video, options), options)
                 else:
                     run.convert(waiting)
             finally:
-                _remove_what_the_dead_left(crew.lost, sent.gain_map)
+                _remove_what_the_dead_left(pool.lost, sent.gain_map)
             report = ledger.finish()
     if isinstance(target, Address) and report.failures:
         report = replace(report, failures_file=cast("Path", target / FAILURES_NAME))
@@ -122,8 +112,8 @@ def convert_over_cluster(
 
 
 class _Run:
-    def __init__(self, crew: Crew, first: Ready, ledger: Ledger, listener: Listener, tick: Any) -> None:
-        self._crew = crew
+    def __init__(self, pool: ActorPool, first: ActorReady, ledger: Ledger, listener: Listener, tick: Any) -> None:
+        self._pool = pool
         self._first = first
         self._ledger = ledger
         self._listener = listener
@@ -133,15 +123,15 @@ class _Run:
         """Give each job to one actor."""
         by_name = {job.name: job for job in waiting}
 
-        def done(sent: Job, result: Finished | Trouble) -> None:
+        def done(sent: Job, result: JobResult | ActorFailure) -> None:
             self._done(by_name.pop(sent.name), sent, result)
 
         try:
-            self._crew.run(map(_absolute, waiting), done, lambda ready: check_same(self._first, ready))
+            self._pool.run(map(_absolute, waiting), done, lambda ready: check_same(self._first, ready))
         except StopError as stop:
             raise stop.reason from stop
         except KeyboardInterrupt:
-            self._crew.finish(done, _PATIENCE)
+            self._pool.finish(done, _GRACE_SECONDS)
             raise
 
     def share_out(self, waiting: Sequence[Job], settings: VideoSettings, options: ConvertOptions) -> None:
@@ -149,13 +139,13 @@ class _Run:
 
         def convert(job: Job, listener: Listener) -> VideoReport:
             prepared = PreparedVideo(job.source, job.output, settings)
-            return convert_segments(self._crew, self._first, prepared, listener)
+            return convert_segments(self._pool, self._first, prepared, listener)
 
         convert_by(convert, waiting, self._ledger, options, self._listener)
 
-    def _done(self, job: Job, sent: Job, result: Finished | Trouble) -> None:
+    def _done(self, job: Job, sent: Job, result: JobResult | ActorFailure) -> None:
         self._listener(FileBegun(job.source.name, source=job.source))
-        if isinstance(result, Finished):
+        if isinstance(result, JobResult):
             self._ledger.engine_works()
             self._ledger.enter(result.entry)
             self._ledger.done(_as_named(result.report, job, sent))
@@ -188,17 +178,17 @@ def _as_named(report: FileReport | VideoReport, job: Job, sent: Job) -> FileRepo
     return replace(report, source=job.source, output=job.output, preview=preview)
 
 
-def _check(ray: Any, planned: FolderPlan, target: Path | Address, model: Path, options: ConvertOptions) -> None:
+def _check(setup: ActorSetup, planned: FolderPlan, target: Path | Address, options: ConvertOptions) -> None:
     """Have every machine look for the input, the output folder and the model.
 
     Raises:
         InputError: one does not reach them.
         OutputError: the folder of gain maps cannot be made.
     """
-    own = carried_model(model)
+    own = carried_model(setup.choice.path)
     first = planned.jobs[0].source
     if isinstance(target, Address):
-        check_nodes(ray, [first, *own], [], [target])
+        check_nodes(setup.ray, [first, *own], [], [target])
         return
     written = [target.absolute()]
     if options.gain_map is not None:
@@ -206,7 +196,7 @@ def _check(ray: Any, planned: FolderPlan, target: Path | Address, model: Path, o
         written.append(options.gain_map.absolute())
     # A picture that cannot be read here either is a failure of its own.
     readable = [first.absolute()] if first.is_file() else []
-    check_nodes(ray, [*readable, *own], [first.absolute().parent], written)
+    check_nodes(setup.ray, [*readable, *own], [first.absolute().parent], written)
 
 
 @contextmanager

@@ -10,13 +10,10 @@ from __future__ import annotations
 import time
 from contextlib import ExitStack
 from dataclasses import replace
-from typing import Any
 
 from dcdr_deploy.errors import DcdrError
 from dcdr_deploy.run.events import FileBegun, FramesDone
-from dcdr_deploy.run.opening import DEFAULT_SETTINGS, RunnerSettings
 from dcdr_deploy.run.outputs import DEFAULT_OPTIONS
-from dcdr_deploy.run.selection import ModelChoice
 from dcdr_deploy.run.stages import StopError
 from dcdr_deploy.run.video.apart import ComputedSegment, SegmentJob, Survey
 from dcdr_deploy.run.video.convert import Computed, PreparedVideo
@@ -24,38 +21,24 @@ from dcdr_deploy.run.video.opening import open_video
 from dcdr_deploy.run.video.prepared import Network
 from dcdr_deploy.run.video.reports import VideoReport
 from dcdr_deploy.run.video.segments import Workplace
-from dcdr_deploy.serving.ahead import Ahead
-from dcdr_deploy.serving.crew import Crew
-from dcdr_deploy.serving.engaging import check_same, engaged
-from dcdr_deploy.serving.layout import Wishes, lay_out
-from dcdr_deploy.serving.nodes import check_nodes, nodes_of
-from dcdr_deploy.serving.worker import Ready, Trouble, Worker, carried_model, portable
+from dcdr_deploy.serving.actor_pool import ActorPool
+from dcdr_deploy.serving.actor_setup import ActorSetup, check_same, open_actor_pool
+from dcdr_deploy.serving.nodes import check_nodes
+from dcdr_deploy.serving.prefetch import Prefetcher
+from dcdr_deploy.serving.worker import ActorFailure, ActorReady, carried_model
 from dcdr_deploy.system.files import make_folder
 from dcdr_deploy.system.progress import Listener, silent
 
 
-def convert_video_over_cluster(
-    ray: Any,
-    prepared: PreparedVideo,
-    choice: ModelChoice,
-    settings: RunnerSettings = DEFAULT_SETTINGS,
-    wishes: Wishes | None = None,
-    *,
-    worker: type[Worker] = Worker,
-    listener: Listener = silent,
-) -> VideoReport:
+def convert_video_over_cluster(setup: ActorSetup, prepared: PreparedVideo, listener: Listener = silent) -> VideoReport:
     """Convert one video.
 
     The output is, to the byte, that of :meth:`PreparedVideo.convert`. A KeyboardInterrupt leaves a file that plays, as
     there.
 
     Args:
-        ray: connected, from :func:`dcdr_deploy.serving.cluster.cluster`.
+        setup: of the actors.
         prepared: the video, and what is made of it.
-        choice: the model, from :func:`dcdr_deploy.serving.cluster_folder.choose`.
-        settings: how each actor runs its model.
-        wishes: how many actors, and what each takes.
-        worker: what an actor is.
         listener: told of progress.
 
     Raises:
@@ -63,23 +46,22 @@ def convert_video_over_cluster(
             :meth:`PreparedVideo.convert`.
         OutputError, EngineError: as :meth:`PreparedVideo.convert`; or all actors died.
     """
-    layout = replace(lay_out(nodes_of(ray), wishes or Wishes(), settings), pictures=0)
+    layout = replace(setup.layout(), pictures=0)
     source, folder = prepared.info.path.absolute(), prepared.output.absolute().parent
     make_folder(folder)
-    check_nodes(ray, [source, *carried_model(choice.path)], [], [folder])
-    arguments = (portable(choice.path), layout.settings, DEFAULT_OPTIONS, prepared.settings.video)
-    with engaged(ray, layout, choice, arguments, worker, listener) as (crew, first):
+    check_nodes(setup.ray, [source, *carried_model(setup.choice.path)], [], [folder])
+    with open_actor_pool(setup, layout, DEFAULT_OPTIONS, prepared.settings.video, listener) as (pool, first):
         try:
-            return convert_segments(crew, first, prepared, listener)
+            return convert_segments(pool, first, prepared, listener)
         except StopError as stop:
             raise stop.reason from stop
 
 
-def convert_segments(crew: Crew, first: Ready, prepared: PreparedVideo, listener: Listener) -> VideoReport:
+def convert_segments(pool: ActorPool, first: ActorReady, prepared: PreparedVideo, listener: Listener) -> VideoReport:
     """Convert one video by actors that are there.
 
     Args:
-        crew: of actors that take one job at a time.
+        pool: of actors that take one job at a time.
         first: what the first of them said.
         prepared: the video, and what is made of it.
         listener: told of progress, and of the report.
@@ -91,26 +73,26 @@ def convert_segments(crew: Crew, first: Ready, prepared: PreparedVideo, listener
     """
     started = time.perf_counter()
     listener(FileBegun(source=prepared.info.path))
-    runs = crew.layout.settings
+    runs = pool.layout.settings
     network = Network(first.info, runs.tile, runs.overlap)
     with ExitStack() as stack:
         place = stack.enter_context(prepared.opened(network))
         deinterlace = prepared.settings.video.deinterlace
         source = stack.enter_context(open_video(prepared.info.path, deinterlace=deinterlace))
         survey = Survey(prepared, source, prepared.place_key(network), place.whole)
-        ahead = Ahead(survey.jobs(), crew.layout.actors, survey.stop)
-        stack.callback(ahead.close)
-        run = _Run(prepared, place, ahead, listener, started)
+        jobs = Prefetcher(survey.jobs(), pool.layout.actors, survey.stop)
+        stack.callback(jobs.close)
+        run = _Run(prepared, place, jobs, listener, started)
         try:
-            crew.run(ahead, run.done, lambda ready: check_same(first, ready), run.told)
+            pool.run(jobs, run.done, lambda ready: check_same(first, ready), run.told)
         except KeyboardInterrupt:
             place.look_again()  # an actor closes a segment before it tells
             prepared.leave_partial(place, place.segments, listener)
             raise
         except DcdrError as error:
             raise StopError(error) from error  # of the actors, not of this video
-        ahead.close()
-        failed = run.error or ahead.error
+        jobs.close()
+        failed = run.error or jobs.error
         if failed is not None:
             raise failed
         trailing: tuple[int | None, ...] = ()
@@ -133,7 +115,7 @@ class _Run:
         self,
         prepared: PreparedVideo,
         place: Workplace,
-        ahead: Ahead[SegmentJob],
+        jobs: Prefetcher[SegmentJob],
         listener: Listener,
         started: float,
     ) -> None:
@@ -142,16 +124,16 @@ class _Run:
         self.stages: dict[str, float] = {}
         self._prepared = prepared
         self._place = place
-        self._ahead = ahead
+        self._jobs = jobs
         self._listener = listener
         self._started = started
         self._under_way: dict[int, int] = {}
 
-    def done(self, job: SegmentJob, outcome: ComputedSegment | Trouble) -> None:
+    def done(self, job: SegmentJob, outcome: ComputedSegment | ActorFailure) -> None:
         """Take a segment, or note why there is none; no further ones are begun then."""
         self._under_way.pop(job.number, None)
-        if isinstance(outcome, Trouble):
-            self._ahead.stop()
+        if isinstance(outcome, ActorFailure):
+            self._jobs.stop()
             names = {job.source: self._prepared.info.path, job.output: self._prepared.output}
             self.error = self.error or outcome.error(names)
             return

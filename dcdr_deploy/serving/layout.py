@@ -44,7 +44,7 @@ class Layout:
 
 
 @dataclass(frozen=True)
-class Wishes:
+class ActorOptions:
     """What a user asks of a cluster.
 
     Attributes:
@@ -69,7 +69,10 @@ class Wishes:
             raise InputError(f"`gpus_per_actor` must be 0 to 1, or a whole number up to 16, not {self.gpus:g}")
 
 
-def lay_out(nodes: Sequence[Node], wishes: Wishes, settings: RunnerSettings) -> Layout:
+DEFAULT_ACTORS = ActorOptions()
+
+
+def lay_out(nodes: Sequence[Node], options: ActorOptions, settings: RunnerSettings) -> Layout:
     """Share out a cluster.
 
     Raises:
@@ -78,7 +81,7 @@ def lay_out(nodes: Sequence[Node], wishes: Wishes, settings: RunnerSettings) -> 
     kind, _, index = settings.device.partition(":")
     if index:
         raise InputError(f"`device` {settings.device}: the cluster gives each actor its GPU; use cuda")
-    gpus = wishes.gpus
+    gpus = options.gpus
     if gpus is None:
         gpus = 0.0 if kind == "cpu" or not any(node.gpus for node in nodes) else 1.0
     if kind == "cuda" and (not gpus or not any(node.gpus for node in nodes)):
@@ -90,8 +93,8 @@ def lay_out(nodes: Sequence[Node], wishes: Wishes, settings: RunnerSettings) -> 
         raise InputError(
             f"no machine of the cluster has {number_of(gpus, 'GPU', form='g')} and a processor core free for an actor"
         )
-    actors = wishes.actors or (sum(int(node.gpus / gpus) for node in usable) if gpus else len(usable))
-    cpus = wishes.cpus or _share(usable, actors, gpus)
+    actors = options.actors or (sum(int(node.gpus / gpus) for node in usable) if gpus else len(usable))
+    cpus = options.cpus or _share(usable, actors, gpus)
     room = sum(_fitting(node, cpus, gpus) for node in usable)
     if actors > room:
         each = [number_of(cpus, "processor core", form="g"), *([number_of(gpus, "GPU", form="g")] if gpus else [])]

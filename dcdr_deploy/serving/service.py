@@ -20,7 +20,7 @@ from dcdr_deploy.imaging.decoders.common import at_most_pixels
 from dcdr_deploy.run.outputs import ConvertOptions
 from dcdr_deploy.run.reports import FileReport
 from dcdr_deploy.run.runner import Runner
-from dcdr_deploy.serving.desk import Desk
+from dcdr_deploy.serving.shared_runner import SharedRunner
 
 AT_ONCE = 2
 """Pictures worked on at a time: one is read or written while the engine has the other. A third takes memory only."""
@@ -163,7 +163,7 @@ class Service:
     def __init__(self, runner: Runner, limits: Limits) -> None:
         self.info = runner.engine.info
         self.limits = limits
-        self._desk = Desk(runner)
+        self._shared = SharedRunner(runner)
         self._folder = Path(tempfile.mkdtemp(prefix="dcdr-serve-"))
         self._threads = ThreadPoolExecutor(AT_ONCE, "dcdr-serve")
         self._lock = threading.Lock()
@@ -223,7 +223,7 @@ class Service:
             self._taken -= 1
 
     def submit(self, ticket: Ticket, options: ConvertOptions) -> Future[FileReport]:
-        """Convert the picture of a ticket; the future raises what :meth:`Desk.convert` does, or GivenUpError."""
+        """Convert the picture of a ticket; the future raises as :meth:`SharedRunner.convert`, or GivenUpError."""
         ticket.hold()
         try:
             work = self._threads.submit(self._convert, ticket, options)
@@ -238,7 +238,7 @@ class Service:
             ticket.check()
             output = ticket.folder / f"result{options.suffix}"
             with at_most_pixels(self.limits.pixels):
-                report = self._desk.convert(ticket.source, output, options, check=ticket.check)
+                report = self._shared.convert(ticket.source, output, options, check=ticket.check)
             self._count(failed=False)
             return report
         except (EngineOutOfMemory, NonFiniteError):  # of this picture

@@ -21,7 +21,7 @@ _USUAL_PICTURES = ((4000, 6000), (6000, 4000))
 Size = tuple[int, int]
 
 
-class Word(str):
+class EnumValue(str):
     """A value of an enumeration, which stands without quotes."""
 
     __slots__ = ()
@@ -69,8 +69,8 @@ class TritonModel:
         return self.max_batch > 1
 
 
-_KINDS = {"auto": Word("KIND_AUTO"), "cpu": Word("KIND_CPU"), "cuda": Word("KIND_GPU")}
-_FP32 = Word("TYPE_FP32")
+_KINDS = {"auto": EnumValue("KIND_AUTO"), "cpu": EnumValue("KIND_CPU"), "cuda": EnumValue("KIND_GPU")}
+_FP32 = EnumValue("TYPE_FP32")
 
 
 def config_text(model: TritonModel) -> str:
@@ -133,7 +133,7 @@ def _dims(model: TritonModel, size: Size) -> list[int]:
 
 
 def as_text(content: Mapping[str, Any], indent: str = "") -> str:
-    """Return a message as protobuf's text format: strings quoted, :class:`Word` not, repeated fields once for each."""
+    """Return a message as protobuf's text format: strings quoted, :class:`EnumValue` not, repeated fields once each."""
     return "".join(_field(name, value, indent) for name, value in content.items())
 
 
@@ -148,7 +148,7 @@ def _field(name: str, value: Any, indent: str) -> str:
 def _scalar(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
-    return _quoted(value) if isinstance(value, str) and not isinstance(value, Word) else str(value)
+    return _quoted(value) if isinstance(value, str) and not isinstance(value, EnumValue) else str(value)
 
 
 def _quoted(text: str) -> str:

@@ -34,7 +34,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 
 @dataclass(frozen=True)
-class Wishes:
+class TritonOptions:
     """How a model is to be served.
 
     Attributes:
@@ -67,7 +67,7 @@ class Wishes:
 
 
 @dataclass(frozen=True)
-class Written:
+class WrittenRepository:
     """What was written.
 
     Attributes:
@@ -81,72 +81,72 @@ class Written:
     notes: tuple[str, ...]
 
 
-def write_repository(folder: Path, model: Path, wishes: Wishes) -> Written:
+def write_repository(folder: Path, model: Path, options: TritonOptions) -> WrittenRepository:
     """Write ``folder/NAME/config.pbtxt`` and ``folder/NAME/1/model.onnx`` (or ``model.plan``).
 
     Raises:
         ModelError: the file is no model of ours, or Triton cannot run it.
-        InputError: a wish does not fit the model.
+        InputError: an option does not fit the model.
         OutputError: the folder cannot be written.
     """
     suffix = model.suffix.lower()
     if suffix == ONNX_SUFFIX:
-        served, beside, note = _of_onnx(model, wishes)
+        served, beside, note = _of_onnx(model, options)
     elif suffix == ENGINE_SUFFIX:
-        served, beside, note = _of_engine(model, wishes)
+        served, beside, note = _of_engine(model, options)
     else:
         raise ModelError(f"{model}: Triton serves {ONNX_SUFFIX} and {ENGINE_SUFFIX} files; export the checkpoint first")
-    place = folder / wishes.name
+    place = folder / options.name
     target = place / "1" / served.file
     for source, copy in ((model, target), *((each, target.with_name(each.name)) for each in beside)):
         with atomic_path(copy) as temporary:
             shutil.copyfile(source, temporary)
     with atomic_path(place / CONFIG_NAME) as temporary:  # last: a server that polls takes a model by it
         temporary.write_text(config_text(served), encoding="ascii")
-    return Written(place / CONFIG_NAME, target, (note,))
+    return WrittenRepository(place / CONFIG_NAME, target, (note,))
 
 
-def _of_onnx(path: Path, wishes: Wishes) -> tuple[TritonModel, list[Path], str]:
+def _of_onnx(path: Path, options: TritonOptions) -> tuple[TritonModel, list[Path], str]:
     model, header = read_model(path), read_header(path)
-    if model.max_batch == 1 and (wishes.max_batch or 1) > 1:
-        raise InputError(f"{path} takes one picture a call, `max_batch` cannot be {wishes.max_batch}")
+    if model.max_batch == 1 and (options.max_batch or 1) > 1:
+        raise InputError(f"{path} takes one picture a call, `max_batch` cannot be {options.max_batch}")
     served = TritonModel(
-        name=wishes.name,
+        name=options.name,
         backend="onnxruntime",
         file="model.onnx",
         input_name=model.input_name,
         output_name=header.outputs[0].name,
         metadata=_for_clients(model.metadata),
-        max_batch=model.max_batch or wishes.max_batch or LARGEST_BATCH,
+        max_batch=model.max_batch or options.max_batch or LARGEST_BATCH,
         fixed_size=model.fixed_size,
-        device=wishes.device,
-        instances=wishes.instances,
-        delay=round(wishes.delay * 1000),
-        waiting=wishes.waiting,
+        device=options.device,
+        instances=options.instances,
+        delay=round(options.delay * 1000),
+        waiting=options.waiting,
     )
     note = f"the server's onnxruntime backend must be built with ONNX Runtime {LEAST_ONNXRUNTIME} or newer (DeformConv)"
     return served, [external_file(path, each) for each in sorted(header.external)], note
 
 
-def _of_engine(path: Path, wishes: Wishes) -> tuple[TritonModel, list[Path], str]:
+def _of_engine(path: Path, options: TritonOptions) -> tuple[TritonModel, list[Path], str]:
     sidecar = read_sidecar(path)
-    _check_engine(path, sidecar, wishes)
+    _check_engine(path, sidecar, options)
     served = TritonModel(
-        name=wishes.name,
+        name=options.name,
         backend="tensorrt",
         file="model.plan",
         input_name=INPUT_NAME,
         output_name=OUTPUT_NAME,
         metadata=_for_clients(sidecar.model_metadata(str(path))),
-        max_batch=min(sidecar.max_batch, wishes.max_batch or sidecar.max_batch),
-        best_batch=min(sidecar.opt_shape[0], wishes.max_batch or sidecar.max_batch),
+        max_batch=min(sidecar.max_batch, options.max_batch or sidecar.max_batch),
+        best_batch=min(sidecar.opt_shape[0], options.max_batch or sidecar.max_batch),
         fixed_size=sidecar.fixed_size,
         smallest=sidecar.min_shape[1:],
         largest=sidecar.max_shape[1:],
         device="cuda",
-        instances=wishes.instances,
-        delay=round(wishes.delay * 1000),
-        waiting=wishes.waiting,
+        instances=options.instances,
+        delay=round(options.delay * 1000),
+        waiting=options.waiting,
     )
     gpus = ", ".join(f"SM{sm}" for sm in sidecar.sms)
     note = f"the server must have TensorRT {sidecar.package_version} and a GPU of {gpus}; for another, {REBUILD}"
@@ -157,7 +157,7 @@ def _for_clients(metadata: ModelMetadata) -> dict[str, str]:
     return {key: text for key, text in encode(metadata).items() if key not in _NOT_FOR_CLIENTS}
 
 
-def _check_engine(path: Path, sidecar: Sidecar, wishes: Wishes) -> None:
+def _check_engine(path: Path, sidecar: Sidecar, options: TritonOptions) -> None:
     if sidecar.package != ENGINE_PACKAGE:
         raise ModelError(
             f"{path} was built with {sidecar.package}, and Triton's tensorrt backend runs engines of TensorRT alone; "
@@ -169,7 +169,7 @@ def _check_engine(path: Path, sidecar: Sidecar, wishes: Wishes) -> None:
             "that Triton could be given by LD_PRELOAD; build one with --backend tensorrt --plugin none, or serve the "
             ".onnx file"
         )
-    if wishes.device == "cpu":
+    if options.device == "cpu":
         raise InputError(f"{path} runs on GPUs alone, `device` cannot be cpu")
-    if (wishes.max_batch or 1) > sidecar.max_batch:
-        raise InputError(f"{path} takes {sidecar.max_batch} pictures a call, `max_batch` cannot be {wishes.max_batch}")
+    if (options.max_batch or 1) > sidecar.max_batch:
+        raise InputError(f"{path} takes {sidecar.max_batch} pictures a call, `max_batch` cannot be {options.max_batch}")

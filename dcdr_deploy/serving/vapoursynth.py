@@ -26,7 +26,7 @@ DeformConv, and cannot tell shapes behind functions inside a model."""
 
 
 @dataclass(frozen=True)
-class ScriptWishes:
+class ScriptOptions:
     """How a script is to run a model.
 
     Attributes:
@@ -68,28 +68,28 @@ class WrittenScript:
     notes: tuple[str, ...]
 
 
-def write_script(output: Path, model: Path, wishes: ScriptWishes) -> WrittenScript:
+def write_script(output: Path, model: Path, options: ScriptOptions) -> WrittenScript:
     """Write a script, and beside it the form of the model that OpenVINO takes.
 
     Args:
         output: the .vpy file.
         model: an .onnx file for ort and ov, an .engine file for trt and trt_rtx.
-        wishes: how it is to run.
+        options: how it is to run.
 
     Raises:
         ModelError: the file is no model of ours, or the backend cannot run it.
-        InputError: a wish does not fit the model, or the output is no .vpy.
+        InputError: an option does not fit the model, or the output is no .vpy.
         OutputError: it cannot be written.
         MissingDependency: onnx is not installed, which ov's form needs.
     """
     if output.suffix.lower() != ".vpy":
         raise InputError(f"{output}: VapourSynth's scripts are named .vpy")
-    if wishes.backend in ENGINE_PACKAGES:
-        metadata, tile = _of_engine(model, wishes)
+    if options.backend in ENGINE_PACKAGES:
+        metadata, tile = _of_engine(model, options)
     else:
-        metadata, tile = _of_onnx(model, wishes)
+        metadata, tile = _of_onnx(model, options)
     loaded, notes = model.absolute(), []
-    if wishes.backend == FIXED:
+    if options.backend == FIXED:
         assert tile is not None  # _of_onnx asks for one
         loaded = output.with_name(f"{output.stem}.ov.onnx").absolute()
         _write_plain(model, loaded, (1, 3, *tile))
@@ -97,49 +97,49 @@ def write_script(output: Path, model: Path, wishes: ScriptWishes) -> WrittenScri
     if metadata.sees_whole_picture and tile is not None:
         notes.append("this network sees the whole picture: tiles differ from each other")
     script = Script(
-        wishes.backend,
+        options.backend,
         os.fspath(loaded),
         metadata.peak,
         metadata.size_multiple,
         _overlap(metadata, tile),
         tile,
-        wishes.reference_white,
-        wishes.source,
+        options.reference_white,
+        options.source,
     )
     with atomic_path(output) as temporary:
         temporary.write_text(script_text(script), encoding="utf-8")
     return WrittenScript(output, loaded, tuple(notes))
 
 
-def _of_onnx(path: Path, wishes: ScriptWishes) -> tuple[ModelMetadata, tuple[int, int] | None]:
+def _of_onnx(path: Path, options: ScriptOptions) -> tuple[ModelMetadata, tuple[int, int] | None]:
     if path.suffix.lower() != ONNX_SUFFIX:
-        raise ModelError(f"{path}: {wishes.backend} takes {ONNX_SUFFIX} files; `dcdr-deploy export` makes one")
+        raise ModelError(f"{path}: {options.backend} takes {ONNX_SUFFIX} files; `dcdr-deploy export` makes one")
     model = read_model(path)
-    tile = _whole(wishes.tile, model.metadata)
+    tile = _whole(options.tile, model.metadata)
     if model.fixed_size is not None:
         height, width = model.fixed_size
         if tile not in (None, (height, width)):
             raise InputError(f"{path} takes tiles of {height}x{width} (HxW) alone; leave `tile` out")
         return model.metadata, (height, width)
-    if wishes.backend == FIXED and tile is None:
+    if options.backend == FIXED and tile is None:
         raise InputError("ov runs models of one size; give the frame's, or a tile's, such as `tile` 1080x1920")
     return model.metadata, tile
 
 
-def _of_engine(path: Path, wishes: ScriptWishes) -> tuple[ModelMetadata, tuple[int, int] | None]:
-    package = ENGINE_PACKAGES[wishes.backend]
+def _of_engine(path: Path, options: ScriptOptions) -> tuple[ModelMetadata, tuple[int, int] | None]:
+    package = ENGINE_PACKAGES[options.backend]
     build = f"build one with `dcdr-deploy build-engine --backend {package} --plugin none`"
     if path.suffix.lower() != ENGINE_SUFFIX:
-        raise ModelError(f"{path}: {wishes.backend} takes engines; {build}")
+        raise ModelError(f"{path}: {options.backend} takes engines; {build}")
     sidecar = read_sidecar(path)
     if sidecar.package != package:
         raise ModelError(
-            f"{path} was built with {sidecar.package}, {wishes.backend} runs engines of {package}; {build}"
+            f"{path} was built with {sidecar.package}, {options.backend} runs engines of {package}; {build}"
         )
     if sidecar.plugin is not None:
         raise ModelError(f"{path} holds the plugin {sidecar.plugin}, which vs-mlrt cannot load; {build}")
     metadata = sidecar.model_metadata(str(path))
-    tile = _whole(wishes.tile, metadata)
+    tile = _whole(options.tile, metadata)
     if tile is None:
         tile = sidecar.opt_shape[1], sidecar.opt_shape[2]
     for edge, least, most in zip(tile, sidecar.min_shape[1:], sidecar.max_shape[1:], strict=True):

@@ -27,12 +27,12 @@ from dcdr_deploy.run.video.options import VideoOptions
 from dcdr_deploy.run.video.prepared import VideoSettings
 from dcdr_deploy.run.video.reports import VideoReport
 from dcdr_deploy.serving.addresses import Address
-from dcdr_deploy.serving.desk import Desk
+from dcdr_deploy.serving.shared_runner import SharedRunner
 from dcdr_deploy.serving.staging import staged
 
 
 @dataclass(frozen=True)
-class Trouble:
+class ActorFailure:
     """An error that a user can mend, on its way between processes.
 
     Attributes:
@@ -44,9 +44,9 @@ class Trouble:
     sentence: str
 
     @staticmethod
-    def of(error: DcdrError) -> Trouble:
+    def of(error: DcdrError) -> ActorFailure:
         """Return an error as plain text."""
-        return Trouble(kind_of(error), str(error))
+        return ActorFailure(kind_of(error), str(error))
 
     def error(self, names: Mapping[Path, Path] = MappingProxyType({})) -> DcdrError:
         """Return the error again, with the files named as the user does: ``names`` gives that for ours."""
@@ -57,7 +57,7 @@ class Trouble:
 
 
 @dataclass(frozen=True)
-class Ready:
+class ActorReady:
     """An actor's engine is loaded.
 
     Attributes:
@@ -70,7 +70,7 @@ class Ready:
 
 
 @dataclass(frozen=True)
-class Finished:
+class JobResult:
     """A picture or a video is converted.
 
     Attributes:
@@ -112,72 +112,72 @@ class Worker:
         self._options = options
         self._lock = threading.Lock()
         self._stack = ExitStack()
-        self._desk: Desk | None = None
+        self._shared: SharedRunner | None = None
         self._settings = ""
         self._frames = 0
         self._prepared: tuple[tuple[Path, Path, VideoSettings], PreparedVideo] | None = None
 
-    def ready(self) -> Ready | Trouble:
+    def ready(self) -> ActorReady | ActorFailure:
         """Load the engine, if it is not."""
         try:
-            desk = self._open()
+            shared = self._open()
         except DcdrError as error:
-            return Trouble.of(error)
-        return Ready(desk.runner.engine.info, self._settings)
+            return ActorFailure.of(error)
+        return ActorReady(shared.runner.engine.info, self._settings)
 
-    def _open(self) -> Desk:
+    def _open(self) -> SharedRunner:
         with self._lock:
-            if self._desk is None:
+            if self._shared is None:
                 runner = self._stack.enter_context(open_runner(self._model, self._given))
                 self._settings = self._digest(runner)
-                self._desk = Desk(runner)
-            return self._desk
+                self._shared = SharedRunner(runner)
+            return self._shared
 
     def _digest(self, runner: Runner) -> str:
         if self._video is not None:
             return videos_key(runner, self._video, self._options)
         return run_settings(runner, self._options)
 
-    def convert(self, job: Job | SegmentJob) -> Finished | ComputedSegment | Trouble:
+    def convert(self, job: Job | SegmentJob) -> JobResult | ComputedSegment | ActorFailure:
         """Convert one picture or video and write its files, or compute a segment of a video."""
         try:
-            desk = self._open()
+            shared = self._open()
             if isinstance(job, SegmentJob):
-                return self._compute(desk, job)
+                return self._compute(shared, job)
             if self._video is not None:
-                return self._convert_video(desk, job, settings_of(self._video, self._options))
+                return self._convert_video(shared, job, settings_of(self._video, self._options))
             if isinstance(job.source, Address):
-                return self._convert_far(desk, job)
+                return self._convert_far(shared, job)
             wanted = wanted_of(job, self._settings, self._options)  # before it is read: see run/folder.py
-            report = desk.convert(job.source, job.output, self._options, gain_map_path(self._options, job.name))
-            return Finished(report, entry_of(wanted, job, self._options))
+            report = shared.convert(job.source, job.output, self._options, gain_map_path(self._options, job.name))
+            return JobResult(report, entry_of(wanted, job, self._options))
         except DcdrError as error:
-            return Trouble.of(error)
+            return ActorFailure.of(error)
 
-    def _convert_video(self, desk: Desk, job: Job, settings: VideoSettings) -> Finished:
+    def _convert_video(self, shared: SharedRunner, job: Job, settings: VideoSettings) -> JobResult:
         wanted = wanted_of(job, self._settings, self._options)
         prepared = PreparedVideo(job.source, job.output, settings)
-        with desk.alone() as runner:
+        with shared.exclusive() as runner:
             report = prepared.convert(runner)
-        return Finished(report, entry_of(wanted, job, self._options))
+        return JobResult(report, entry_of(wanted, job, self._options))
 
     def progress(self) -> int:
         """Return how many frames of the segment in work are done."""
         return self._frames
 
-    def _compute(self, desk: Desk, job: SegmentJob) -> ComputedSegment:
+    def _compute(self, shared: SharedRunner, job: SegmentJob) -> ComputedSegment:
         self._progressed(0)
         if self._prepared is None or self._prepared[0] != (job.source, job.output, job.settings):
             prepared = PreparedVideo(job.source, job.output, job.settings)
             self._prepared = (job.source, job.output, job.settings), prepared
-        with desk.alone() as runner:
+        with shared.exclusive() as runner:
             return compute_segment(job, self._prepared[1], runner, lambda event: self._progressed(event.done))
 
     def _progressed(self, frames: int) -> None:
         self._frames = frames
 
-    def _convert_far(self, desk: Desk, job: Job) -> Finished:
+    def _convert_far(self, shared: SharedRunner, job: Job) -> JobResult:
         with staged(job, self._settings, self._options) as near:
-            report = desk.convert(near.job.source, near.job.output, self._options)
+            report = shared.convert(near.job.source, near.job.output, self._options)
             entry = entry_of(near.wanted, near.job, self._options)
-        return Finished(near.told(report), entry)
+        return JobResult(near.told(report), entry)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from dcdr_deploy.run.jobs import Job
 from dcdr_deploy.run.video.apart import ComputedSegment, SegmentJob
-from dcdr_deploy.serving.worker import Finished, Trouble, Worker
+from dcdr_deploy.serving.worker import ActorFailure, JobResult, Worker
 from dcdr_deploy.system.temporary import create_temporary
 
 LOG_NAME = "worked.txt"
@@ -23,7 +23,7 @@ PATIENCE = 60.0
 class Mortal(Worker):
     """Is killed at a picture called ``deadly*``; at ``once*`` only where no actor was before."""
 
-    def convert(self, job: Job | SegmentJob) -> Finished | ComputedSegment | Trouble:
+    def convert(self, job: Job | SegmentJob) -> JobResult | ComputedSegment | ActorFailure:
         assert isinstance(job, Job)
         log = Path(job.source).parent.with_name(LOG_NAME)
         with log.open("a", encoding="utf-8") as stream:
@@ -42,7 +42,7 @@ class Mortal(Worker):
 class Faulty(Worker):
     """Has a bug."""
 
-    def convert(self, job: Job | SegmentJob) -> Finished | ComputedSegment | Trouble:
+    def convert(self, job: Job | SegmentJob) -> JobResult | ComputedSegment | ActorFailure:
         raise ZeroDivisionError("a bug")
 
 
@@ -52,7 +52,7 @@ class MortalInSegments(Worker):
     The first segment does not end before another actor has begun one: they are side by side, or the run fails.
     """
 
-    def convert(self, job: Job | SegmentJob) -> Finished | ComputedSegment | Trouble:
+    def convert(self, job: Job | SegmentJob) -> JobResult | ComputedSegment | ActorFailure:
         assert isinstance(job, SegmentJob)
         self._log = job.output.with_name(LOG_NAME)
         self._number = job.number

@@ -20,7 +20,7 @@ from dcdr_deploy.errors import EngineError, EngineOutOfMemory, InputError
 from dcdr_deploy.modelfile.metadata import ModelMetadata
 from dcdr_deploy.run import benchmark as run_benchmark
 from dcdr_deploy.run import contenders as run_contenders
-from dcdr_deploy.run.benchmark import FEWEST_ROUNDS, Wishes, benchmark, picture
+from dcdr_deploy.run.benchmark import FEWEST_ROUNDS, BenchmarkOptions, benchmark, picture
 from dcdr_deploy.run.contenders import Contender, contenders
 from dcdr_deploy.run.timings import Result, Timing, as_dict
 from dcdr_deploy.system import hardware
@@ -68,7 +68,7 @@ def field(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
 def run(
     seconds: float = 0.0, sizes: tuple[tuple[int, int], ...] = (SIZE,), rounds: int = FEWEST_ROUNDS
 ) -> list[Result]:
-    return benchmark(contenders("all", [MODEL]), Wishes(sizes, seconds, rounds))
+    return benchmark(contenders("all", [MODEL]), BenchmarkOptions(sizes, seconds, rounds))
 
 
 def test_all_take_turns_and_each_round_begins_with_another(field):
@@ -150,7 +150,7 @@ def test_whoever_fails_is_told_with_the_reason_and_the_others_go_on(field, fail_
 def test_no_round_is_told_where_nobody_is_left(field):
     field(bad=4)
     ear = Ear()
-    benchmark(contenders("all", [MODEL]), Wishes((SIZE,), seconds=20.0), ear)
+    benchmark(contenders("all", [MODEL]), BenchmarkOptions((SIZE,), seconds=20.0), ear)
     assert [event.stage for event in ear.heard if "round" in event.stage] == ["12 x 8: round 1", "12 x 8: round 2"]
 
 
@@ -246,18 +246,18 @@ def test_the_table_has_the_fastest_first_and_ratios_to_it():
 
 def test_the_command_times_real_backends(dcdr, tiny_model: Path):
     pytest.importorskip("onnxruntime")
-    wishes = ["--size", "64x64", "--size", "32x48", "--seconds", "0", "--device", "cpu", "--backend", "onnxruntime"]
-    result = dcdr("benchmark", "-m", str(tiny_model), *wishes)
+    options = ["--size", "64x64", "--size", "32x48", "--seconds", "0", "--device", "cpu", "--backend", "onnxruntime"]
+    result = dcdr("benchmark", "-m", str(tiny_model), *options)
     assert result.exit_code == 0, result.output
     assert "48 x 32, from memory to memory" in result.stdout
-    data = json.loads(dcdr("benchmark", "-m", str(tiny_model), *wishes, "--json", "-q").stdout)
+    data = json.loads(dcdr("benchmark", "-m", str(tiny_model), *options, "--json", "-q").stdout)
     (only,) = data["results"]
     assert only["agreement"] == "exact"
     assert [timing["rounds"] for timing in only["timings"]] == [FEWEST_ROUNDS] * 2
     assert data["machine"]["cpu"]["threads"] >= 1
 
 
-def test_bad_wishes_are_a_line(dcdr, tmp_path: Path):
+def test_bad_options_are_a_line(dcdr, tmp_path: Path):
     for arguments in (
         ["-m", str(tmp_path / "no.onnx")],
         ["--backend", "fastest"],

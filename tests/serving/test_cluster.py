@@ -36,15 +36,17 @@ from dcdr_deploy.run.outputs import ConvertOptions
 from dcdr_deploy.run.reports import FolderReport
 from dcdr_deploy.run.runner import Runner
 from dcdr_deploy.serving import cluster_folder
+from dcdr_deploy.serving.actor_setup import ActorSetup
 from dcdr_deploy.serving.addresses import Address, address_of
-from dcdr_deploy.serving.cluster import _patience, import_ray
-from dcdr_deploy.serving.layout import Wishes
+from dcdr_deploy.serving.cluster import _waiting_longer, import_ray
+from dcdr_deploy.serving.layout import ActorOptions
 from dcdr_deploy.serving.nodes import _judge, check_nodes, unreachable
 from dcdr_deploy.serving.staging import plan_addresses
+from dcdr_deploy.serving.worker import Worker
 
 ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = RunnerSettings(backend="onnxruntime")
-TWO, ONE = Wishes(actors=2, cpus=1), Wishes(actors=1, cpus=1)
+TWO, ONE = ActorOptions(actors=2, cpus=1), ActorOptions(actors=1, cpus=1)
 MANY = 24
 
 
@@ -59,8 +61,9 @@ def over(ray: Any, tiny_model: Path) -> Callable[..., FolderReport]:
             more["source"] = source
         else:
             planned = plan_folder(source, target, wanted, recursive=recursive)
-        choice, wishes = cluster_folder.choose(str(tiny_model), SETTINGS), more.pop("wishes", TWO)
-        return cluster_folder.convert_over_cluster(ray, planned, target, choice, wanted, SETTINGS, wishes, **more)
+        choice, actors = cluster_folder.choose(str(tiny_model), SETTINGS), more.pop("actors", TWO)
+        setup = ActorSetup(ray, choice, SETTINGS, actors, more.pop("worker", Worker))
+        return cluster_folder.convert_over_cluster(setup, planned, target, wanted, **more)
 
     return run
 
@@ -152,7 +155,7 @@ def test_names_are_told_as_they_were_given(photos, tmp_path, over, monkeypatch):
     (photos / "bad.png").write_bytes(b"no picture")
     monkeypatch.chdir(tmp_path)
     heard: list[Any] = []
-    report = over(Path("photos"), Path("hdr"), listener=heard.append, wishes=ONE)
+    report = over(Path("photos"), Path("hdr"), listener=heard.append, actors=ONE)
     assert report.failures[0].error.startswith("photos/bad.png: is no picture")
     assert {str(event.report.output) for event in heard if isinstance(event, FileConverted)} == {
         f"hdr/{number}.exr" for number in range(8)
@@ -161,7 +164,7 @@ def test_names_are_told_as_they_were_given(photos, tmp_path, over, monkeypatch):
 
 def test_a_bug_keeps_its_traceback(photos, tmp_path, over):
     with pytest.raises(ZeroDivisionError):
-        over(photos, tmp_path / "hdr", worker=Faulty, wishes=ONE)
+        over(photos, tmp_path / "hdr", worker=Faulty, actors=ONE)
 
 
 def test_a_model_that_cannot_be_loaded_is_one_sentence(photos, tmp_path, ray, tiny_model):
@@ -170,7 +173,7 @@ def test_a_model_that_cannot_be_loaded_is_one_sentence(photos, tmp_path, ray, ti
     planned = plan_folder(photos, tmp_path / "hdr", ConvertOptions(), recursive=False)
     choice = cluster_folder.choose(str(broken), SETTINGS)
     with pytest.raises(Exception, match=r"broken\.onnx") as raised:
-        cluster_folder.convert_over_cluster(ray, planned, tmp_path / "hdr", choice, settings=SETTINGS, wishes=ONE)
+        cluster_folder.convert_over_cluster(ActorSetup(ray, choice, SETTINGS, ONE), planned, tmp_path / "hdr")
     assert type(raised.value).__name__ == "ModelError"
 
 
@@ -178,7 +181,7 @@ def test_an_output_that_cannot_be_written_stops_the_run_after_some(photos, tmp_p
     for number in range(1, 8):
         (tmp_path / "hdr" / f"{number}.exr").mkdir(parents=True)
     with pytest.raises(OutputError, match="stopped after 3 failures in a row"):
-        over(photos, tmp_path / "hdr", wishes=ONE)
+        over(photos, tmp_path / "hdr", actors=ONE)
 
 
 @pytest.fixture
@@ -220,7 +223,7 @@ def test_a_driver_that_is_killed_and_started_again_goes_on(many, tmp_path, over,
 def test_pictures_at_addresses_give_the_same_files_and_go_on(photos, tmp_path, over, on_this_machine):
     (photos / "bad.png").write_bytes(b"no picture")
     source, target = address_of(photos), address_of(tmp_path / "far")
-    report = over(source, target, ConvertOptions(preview=True), recursive=True, wishes=ONE)
+    report = over(source, target, ConvertOptions(preview=True), recursive=True, actors=ONE)
     on_this_machine(photos, tmp_path / "near", ConvertOptions(preview=True), recursive=True)
     far, near = contents(tmp_path / "far"), contents(tmp_path / "near")
     assert json.loads(far.pop("failures.jsonl")) == {
@@ -233,7 +236,7 @@ def test_pictures_at_addresses_give_the_same_files_and_go_on(photos, tmp_path, o
     assert rows(tmp_path / "far")[0]["input"] == f"{source}/0.png"
     (photos / "bad.png").unlink()
     os.utime(photos / "2.png", ns=(1, 1))
-    again = over(source, target, ConvertOptions(preview=True), recursive=True, wishes=ONE)
+    again = over(source, target, ConvertOptions(preview=True), recursive=True, actors=ONE)
     assert (again.converted, len(again.unchanged), again.failures_file) == (1, 9, None)
     assert not (tmp_path / "far" / "failures.jsonl").exists()
 
@@ -255,7 +258,9 @@ def test_videos_go_one_to_an_actor_with_the_books_of_one_machine(tmp_path, ray, 
     far, near = tmp_path / "far", tmp_path / "near"
     plans = {to: plan_videos(Inputs(folders=[films]), to, wish, plain, None, recursive=False) for to in (far, near)}
     choice = cluster_folder.choose(str(tiny_model), SETTINGS)
-    report = cluster_folder.convert_over_cluster(ray, plans[far], far, choice, plain, SETTINGS, TWO, video=wish)
+    report = cluster_folder.convert_over_cluster(
+        ActorSetup(ray, choice, SETTINGS, TWO), plans[far], far, plain, video=wish
+    )
     assert (report.converted, len(report.failures)) == (2, 1)
     with load_engine(tiny_model, "onnxruntime") as engine:
         assert convert_videos(plans[far].jobs, far, Runner(engine), wish, plain).converted == 0
@@ -340,14 +345,14 @@ class Starting:
 
 def test_a_cluster_that_is_slow_to_start_is_waited_for_and_one_that_has_ended_is_not(monkeypatch):
     slow = Starting(asks=4)
-    with _patience(slow):
+    with _waiting_longer(slow):
         slow.start_raylet()
         assert slow.get_node("node") == "node"
     with pytest.raises(RuntimeError):
-        Starting(asks=4).get_node("node")  # without patience: the stand-in does as Ray does
+        Starting(asks=4).get_node("node")  # without waiting: the stand-in does as Ray does
 
     ended = Starting(asks=4, ended=1)
-    with _patience(ended):
+    with _waiting_longer(ended):
         ended.start_raylet()
         with pytest.raises(RuntimeError):
             ended.get_node("node")
@@ -355,7 +360,7 @@ def test_a_cluster_that_is_slow_to_start_is_waited_for_and_one_that_has_ended_is
 
     monkeypatch.setattr("dcdr_deploy.serving.cluster.START_SECONDS", 0.3)
     never = Starting(asks=math.inf)
-    with _patience(never):
+    with _waiting_longer(never):
         never.start_raylet()
         with pytest.raises(RuntimeError):
             never.get_node("node")
@@ -387,17 +392,17 @@ def test_ray_reports_nothing_and_strangers_are_not_let_in(ray):
         stranger.communicate()
 
 
-def test_a_crew_whose_actors_all_die_says_so(ray, tmp_path, tiny_model, monkeypatch):
-    from dcdr_deploy.serving.crew import Crew
+def test_a_pool_whose_actors_all_die_says_so(ray, tmp_path, tiny_model, monkeypatch):
+    from dcdr_deploy.serving.actor_pool import ActorPool
     from dcdr_deploy.serving.layout import Layout
 
-    monkeypatch.setattr("dcdr_deploy.serving.crew.DEATHS_IN_A_ROW", 1)
+    monkeypatch.setattr("dcdr_deploy.serving.actor_pool.DEATHS_IN_A_ROW", 1)
     layout = Layout(1, 1, 0, 1, SETTINGS)
     from dcdr_deploy.run.jobs import Job
 
     deadly = Job(tmp_path / "in" / "deadly.png", tmp_path / "deadly.exr", "deadly.exr")
     deadly.source.parent.mkdir()
-    with Crew(ray, layout, (str(tiny_model), SETTINGS, ConvertOptions()), Mortal) as crew:
-        crew.first()
+    with ActorPool(ray, layout, (str(tiny_model), SETTINGS, ConvertOptions()), Mortal) as pool:
+        pool.first()
         with pytest.raises(EngineError, match="all actors died, the last one of this: "):
-            crew.run(iter([deadly]), lambda job, result: None, lambda ready: None)
+            pool.run(iter([deadly]), lambda job, result: None, lambda ready: None)

@@ -39,12 +39,14 @@ from dcdr_deploy.run.video.prepared import VideoSettings
 from dcdr_deploy.run.video.reports import VideoReport
 from dcdr_deploy.run.video.target import EncodeOptions
 from dcdr_deploy.serving import cluster_folder
+from dcdr_deploy.serving.actor_setup import ActorSetup
 from dcdr_deploy.serving.cluster_video import convert_video_over_cluster
-from dcdr_deploy.serving.layout import Wishes
+from dcdr_deploy.serving.layout import ActorOptions
+from dcdr_deploy.serving.worker import Worker
 
 ROOT = Path(__file__).resolve().parents[2]
 RUNNER = RunnerSettings(backend="onnxruntime")
-TWO, ONE = Wishes(actors=2, cpus=1), Wishes(actors=1, cpus=1)
+TWO, ONE = ActorOptions(actors=2, cpus=1), ActorOptions(actors=1, cpus=1)
 FRAMES, SEGMENT = 22, 4
 
 
@@ -68,10 +70,11 @@ def near(source, tiny_model) -> VideoReport:
 
 @pytest.fixture
 def over(ray: Any, tiny_model: Path) -> Callable[..., VideoReport]:
-    def run(film: Path, target: Path, wished: VideoSettings, wishes: Wishes = TWO, **more: Any) -> VideoReport:
+    def run(film: Path, target: Path, wished: VideoSettings, actors: ActorOptions = TWO, **more: Any) -> VideoReport:
         choice = cluster_folder.choose(str(tiny_model), RUNNER)
         prepared = PreparedVideo(film, target, wished)
-        return convert_video_over_cluster(ray, prepared, choice, RUNNER, wishes, **more)
+        setup = ActorSetup(ray, choice, RUNNER, actors, more.pop("worker", Worker))
+        return convert_video_over_cluster(setup, prepared, **more)
 
     return run
 
@@ -109,7 +112,7 @@ def test_two_actors_give_the_file_of_one_machine(source, near, over, tmp_path, m
 
 
 def test_the_segment_of_an_actor_that_is_killed_in_it_is_done_again(source, near, over, tmp_path, monkeypatch):
-    monkeypatch.setattr("dcdr_deploy.serving.crew._POLL", 0.05)
+    monkeypatch.setattr("dcdr_deploy.serving.actor_pool._POLL", 0.05)
     ear = Ear()
     there = over(source, tmp_path / "far.mp4", settings(), worker=MortalInSegments, listener=ear)
     same(there, near)
@@ -135,9 +138,10 @@ from dcdr_deploy.run.video.options import VideoOptions
 from dcdr_deploy.run.video.prepared import VideoSettings
 from dcdr_deploy.run.video.target import EncodeOptions
 from dcdr_deploy.serving import cluster_folder
+from dcdr_deploy.serving.actor_setup import ActorSetup
 from dcdr_deploy.serving.cluster import cluster
 from dcdr_deploy.serving.cluster_video import convert_video_over_cluster
-from dcdr_deploy.serving.layout import Wishes
+from dcdr_deploy.serving.layout import ActorOptions
 address, model, source, target = sys.argv[1:]
 options = VideoOptions(EncodeOptions("hevc", None, "superfast"), segment_frames=4)
 prepared = PreparedVideo(Path(source), Path(target), VideoSettings(video=options))
@@ -146,8 +150,9 @@ Path(target).with_name("mark").touch()  # nobody dies
 with cluster(address) as ray:
     ray.cloudpickle.register_pickle_by_value(cluster_workers)
     choice = cluster_folder.choose(model, runner)
-    kind = cluster_workers.MortalInSegments
-    convert_video_over_cluster(ray, prepared, choice, runner, Wishes(actors=2, cpus=1), worker=kind)
+    actors = ActorOptions(actors=2, cpus=1)
+    setup = ActorSetup(ray, choice, runner, actors, cluster_workers.MortalInSegments)
+    convert_video_over_cluster(setup, prepared)
 """
 
 
@@ -236,9 +241,8 @@ def test_videos_fewer_than_actors_are_shared_out_with_the_books_of_one_machine(s
 
     def run(ear: Ear) -> FolderReport:
         plan = plan_videos(Inputs(folders=[films]), far, wish, plain, "mp4", recursive=False)
-        return cluster_folder.convert_over_cluster(
-            ray, plan, far, choice, plain, RUNNER, TWO, video=wish, worker=MortalInSegments, listener=ear
-        )
+        setup = ActorSetup(ray, choice, RUNNER, TWO, MortalInSegments)
+        return cluster_folder.convert_over_cluster(setup, plan, far, plain, video=wish, listener=ear)
 
     ear = Ear()
     assert run(ear).converted == 1

@@ -83,7 +83,7 @@ def test_200_good_and_bad_requests_of_16_clients_are_all_answered_and_memory_sta
         "other format": (picture, "?format=tif", 200),
         "no picture": (b"nonsense", "", 400),
         "cut short": (picture[:60], "", 400),
-        "no such wish": (picture, "?strenght=1", 400),
+        "no such parameter": (picture, "?strenght=1", 400),
         "too large": (picture + bytes(20_000), "", 413),
     }
     names = [name for name in kinds for _ in range(REQUESTS // 8)] + ["good"] * (REQUESTS // 4)

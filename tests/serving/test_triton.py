@@ -34,7 +34,7 @@ from dcdr_deploy.run.runner import Runner
 from dcdr_deploy.serving import triton_client
 from dcdr_deploy.serving.triton_client import TritonEngine
 from dcdr_deploy.serving.triton_config import as_text
-from dcdr_deploy.serving.triton_repository import LARGEST_BATCH, Wishes, write_repository
+from dcdr_deploy.serving.triton_repository import LARGEST_BATCH, TritonOptions, write_repository
 from dcdr_deploy.system.files import file_sha256
 
 
@@ -65,7 +65,7 @@ def write_engine(path: Path, **changes: object) -> Path:
 
 
 def test_an_onnx_model_of_any_size_is_batched_and_warmed_up_at_working_sizes(tmp_path, tiny_model):
-    written = write_repository(tmp_path / "models", tiny_model, Wishes(name="net", instances=2, delay=5))
+    written = write_repository(tmp_path / "models", tiny_model, TritonOptions(name="net", instances=2, delay=5))
     assert written.model == tmp_path / "models" / "net" / "1" / "model.onnx"
     assert written.model.read_bytes() == tiny_model.read_bytes()
     config = parsed(written.config)
@@ -93,7 +93,7 @@ def test_an_onnx_model_of_any_size_is_batched_and_warmed_up_at_working_sizes(tmp
 
 def test_a_model_for_one_picture_of_one_size_gets_no_batches(tmp_path, make_model):
     model = make_model(shape=(1, 3, 64, 96))
-    config = parsed(write_repository(tmp_path / "models", model, Wishes(device="cpu")).config)
+    config = parsed(write_repository(tmp_path / "models", model, TritonOptions(device="cpu")).config)
     assert config.max_batch_size == 0
     assert not config.HasField("dynamic_batching")
     assert list(config.input[0].dims) == [1, 3, 64, 96]
@@ -101,12 +101,12 @@ def test_a_model_for_one_picture_of_one_size_gets_no_batches(tmp_path, make_mode
     assert (warmup.batch_size, list(warmup.inputs[config.input[0].name].dims)) == (1, [1, 3, 64, 96])
     assert config.instance_group[0].kind == model_config_pb2.ModelInstanceGroup.KIND_CPU
     with pytest.raises(InputError, match="takes one picture a call, `max_batch` cannot be 4"):
-        write_repository(tmp_path / "models", model, Wishes(max_batch=4))
+        write_repository(tmp_path / "models", model, TritonOptions(max_batch=4))
 
 
 def test_an_engine_goes_to_the_tensorrt_backend_with_its_range_and_batch(tmp_path):
     engine = write_engine(tmp_path / "net.engine")
-    written = write_repository(tmp_path / "models", engine, Wishes())
+    written = write_repository(tmp_path / "models", engine, TritonOptions())
     config = parsed(written.config)
     assert (config.backend, config.default_model_filename, written.model.name) == (
         "tensorrt",
@@ -121,22 +121,26 @@ def test_an_engine_goes_to_the_tensorrt_backend_with_its_range_and_batch(tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("changes", "wishes", "sentence"),
+    ("changes", "options", "sentence"),
     [
-        ({"package": "tensorrt-rtx"}, Wishes(), "runs engines of TensorRT alone; build one with --backend tensorrt"),
+        (
+            {"package": "tensorrt-rtx"},
+            TritonOptions(),
+            "runs engines of TensorRT alone; build one with --backend tensorrt",
+        ),
         (
             {"plugin": "dcdr::DCRB", "plugin_version": "2"},
-            Wishes(),
+            TritonOptions(),
             "no library of it that Triton could be given by LD_PRELOAD",
         ),
-        ({}, Wishes(device="cpu"), "`device` cannot be cpu"),
-        ({}, Wishes(max_batch=8), "takes 4 pictures a call, `max_batch` cannot be 8"),
+        ({}, TritonOptions(device="cpu"), "`device` cannot be cpu"),
+        ({}, TritonOptions(max_batch=8), "takes 4 pictures a call, `max_batch` cannot be 8"),
     ],
 )
-def test_an_engine_that_triton_cannot_run_is_refused_with_the_reason(tmp_path, changes, wishes, sentence):
+def test_an_engine_that_triton_cannot_run_is_refused_with_the_reason(tmp_path, changes, options, sentence):
     engine = write_engine(tmp_path / "net.engine", **changes)
     with pytest.raises((ModelError, InputError)) as raised:
-        write_repository(tmp_path / "models", engine, wishes)
+        write_repository(tmp_path / "models", engine, options)
     assert sentence in str(raised.value)
     assert not (tmp_path / "models").exists()
 
@@ -213,7 +217,7 @@ def clipped(tmp_path) -> Path:
 
 
 def test_the_client_writes_the_file_that_run_writes_and_sends_working_sizes(tmp_path, tiny_model, serving, clipped):
-    stand_in, url = serving(write_repository(tmp_path / "models", tiny_model, Wishes()).config)
+    stand_in, url = serving(write_repository(tmp_path / "models", tiny_model, TritonOptions()).config)
     result = CliRunner().invoke(triton_client.main, [str(clipped), str(tmp_path / "remote.exr"), "--url", url])
     assert result.exit_code == 0, result.output
     assert "remote.exr" in result.stdout
@@ -225,7 +229,9 @@ def test_the_client_writes_the_file_that_run_writes_and_sends_working_sizes(tmp_
 
 
 def test_an_engine_of_a_fixed_size_gets_tiles_of_it(tmp_path, make_model, serving, clipped):
-    stand_in, url = serving(write_repository(tmp_path / "models", make_model(shape=(1, 3, 64, 96)), Wishes()).config)
+    stand_in, url = serving(
+        write_repository(tmp_path / "models", make_model(shape=(1, 3, 64, 96)), TritonOptions()).config
+    )
     with TritonEngine(url) as engine:
         assert (engine.info.fixed_size, engine.info.max_batch) == ((64, 96), 1)
         Runner(engine).run(np.zeros((100, 100, 3), np.uint8))
@@ -233,7 +239,7 @@ def test_an_engine_of_a_fixed_size_gets_tiles_of_it(tmp_path, make_model, servin
 
 
 def test_what_the_server_says_no_to_is_one_line(tmp_path, tiny_model, serving, clipped):
-    stand_in, url = serving(write_repository(tmp_path / "models", tiny_model, Wishes()).config)
+    stand_in, url = serving(write_repository(tmp_path / "models", tiny_model, TritonOptions()).config)
     with pytest.raises(EngineError, match="does not serve other"):
         TritonEngine(url, "other")
     with TritonEngine(url) as engine:
@@ -247,7 +253,7 @@ def test_what_the_server_says_no_to_is_one_line(tmp_path, tiny_model, serving, c
 
 
 def test_a_foreign_model_is_told_apart(tmp_path, tiny_model, serving):
-    stand_in, url = serving(write_repository(tmp_path / "models", tiny_model, Wishes()).config)
+    stand_in, url = serving(write_repository(tmp_path / "models", tiny_model, TritonOptions()).config)
     stand_in.config.parameters.clear()
     with pytest.raises(ModelError, match=f"dcdr_unet on {url} .*carries no DCDR-UNet metadata"):
         TritonEngine(url)

@@ -21,7 +21,7 @@ from small_models import build_model
 from dcdr_deploy.cli import main
 from dcdr_deploy.errors import InputError, ModelError
 from dcdr_deploy.modelfile import metadata, sidecar
-from dcdr_deploy.serving.vapoursynth import ScriptWishes, write_script
+from dcdr_deploy.serving.vapoursynth import ScriptOptions, write_script
 from dcdr_deploy.system.files import file_sha256
 
 PYTHON = os.environ.get("DCDR_VAPOURSYNTH_PYTHON", "")
@@ -119,7 +119,7 @@ def run_on_stand_in(script: Path, luma, props=None):
 @pytest.fixture
 def script(tmp_path, tiny_model):
     def make(**wishes):
-        return write_script(tmp_path / "a b.vpy", tiny_model, ScriptWishes(**wishes))
+        return write_script(tmp_path / "a b.vpy", tiny_model, ScriptOptions(**wishes))
 
     return make
 
@@ -164,7 +164,7 @@ def write_engine(path, package="tensorrt", plugin=None):
 @pytest.mark.parametrize(("backend", "package"), [("trt", "tensorrt"), ("trt_rtx", "tensorrt-rtx")])
 def test_engines_go_in_tiles_of_their_best_size(tmp_path, backend, package) -> None:
     engine = write_engine(tmp_path / "a.engine", package)
-    written = write_script(tmp_path / "a.vpy", engine, ScriptWishes(backend))
+    written = write_script(tmp_path / "a.vpy", engine, ScriptOptions(backend))
     _, call = run_on_stand_in(written.script, np.full((1080, 1920), 235))
     assert (call["engine_path"], call["tilesize"], call["size"]) == (str(engine), [768, 512], (1920, 1080))
 
@@ -172,7 +172,7 @@ def test_engines_go_in_tiles_of_their_best_size(tmp_path, backend, package) -> N
 def test_what_a_backend_cannot_run_is_refused(tmp_path, tiny_model) -> None:
     def refused(model, words, kind=ModelError, **wishes):
         with pytest.raises(kind, match=words):
-            write_script(tmp_path / "a.vpy", model, ScriptWishes(**wishes))
+            write_script(tmp_path / "a.vpy", model, ScriptOptions(**wishes))
 
     refused(tiny_model, "trt takes engines; build one with .* --plugin none", backend="trt")
     refused(write_engine(tmp_path / "p.engine", plugin="dcdr::DCRB"), "holds the plugin", backend="trt")
@@ -181,10 +181,10 @@ def test_what_a_backend_cannot_run_is_refused(tmp_path, tiny_model) -> None:
     refused(tmp_path / "s.engine", "ort takes .onnx files")
     refused(tiny_model, "ov runs models of one size", InputError, backend="ov")
     with pytest.raises(InputError, match=r"scripts are named \.vpy"):
-        write_script(tmp_path / "a.py", tiny_model, ScriptWishes())
+        write_script(tmp_path / "a.py", tiny_model, ScriptOptions())
     for wishes in ({"backend": "ncnn"}, {"reference_white": float("nan")}, {"tile": (0, 4)}):
         with pytest.raises(InputError):
-            ScriptWishes(**wishes)
+            ScriptOptions(**wishes)
     assert not list(tmp_path.glob("*.vpy"))
 
 
@@ -193,7 +193,7 @@ def test_openvino_gets_a_model_of_one_size_in_standard_operators(tmp_path) -> No
     onnx, openvino = pytest.importorskip("onnx"), pytest.importorskip("openvino")
     runtime = pytest.importorskip("onnxruntime")
     model = build_model(tmp_path / "net.onnx")
-    written = write_script(tmp_path / "a.vpy", model, ScriptWishes("ov", (48, 62)))
+    written = write_script(tmp_path / "a.vpy", model, ScriptOptions("ov", (48, 62)))
     made = onnx.load(written.model)
     assert {node.domain for node in made.graph.node} == {""}
     assert "DeformConv" not in {node.op_type for node in made.graph.node}
@@ -239,7 +239,7 @@ print(int(frame.props["_ChromaLocation"]))
 def test_vapoursynth_itself_runs_it(tmp_path, tile) -> None:
     """A network that gives SDR white for white."""
     model = write_gain_net(tmp_path / "net.onnx", gain=1 / PEAK)
-    written = write_script(tmp_path / "a.vpy", model, ScriptWishes(tile=tile))
+    written = write_script(tmp_path / "a.vpy", model, ScriptOptions(tile=tile))
     command = [PYTHON, "-c", RUN, str(written.script)]
     environment = {name: text for name, text in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)

@@ -21,9 +21,8 @@ from dcdr_deploy.run.video.reports import VideoReport
 from dcdr_deploy.system.progress import Listener
 
 if TYPE_CHECKING:
-    from dcdr_deploy.run.selection import ModelChoice
+    from dcdr_deploy.serving.actor_setup import ActorSetup
     from dcdr_deploy.serving.addresses import Address
-    from dcdr_deploy.serving.layout import Wishes
 
 options = group(
     click.option(
@@ -78,9 +77,9 @@ def convert_planned(
     """
     from dcdr_deploy.serving.cluster_folder import convert_over_cluster
 
-    with _joined(settings, chosen) as (ray, choice, wishes):
+    with _joined(settings, chosen) as setup:
         return convert_over_cluster(
-            ray, plan, target, choice, options, settings, wishes,
+            setup, plan, target, options,
             source=source, video=video, overwrite=chosen["overwrite"], listener=listener,
         )  # fmt: skip
 
@@ -116,19 +115,20 @@ def convert_video(
     """
     from dcdr_deploy.serving.cluster_video import convert_video_over_cluster
 
-    with _joined(settings, chosen) as (ray, choice, wishes):
-        return convert_video_over_cluster(ray, prepared, choice, settings, wishes, listener=listener)
+    with _joined(settings, chosen) as setup:
+        return convert_video_over_cluster(setup, prepared, listener)
 
 
 @contextmanager
-def _joined(settings: RunnerSettings, chosen: Mapping[str, Any]) -> Iterator[tuple[Any, ModelChoice, Wishes]]:
-    """Give Ray, connected, the model and what is asked of the cluster."""
+def _joined(settings: RunnerSettings, chosen: Mapping[str, Any]) -> Iterator[ActorSetup]:
+    """Join the cluster for the block, and give what its actors are made of."""
+    from dcdr_deploy.serving.actor_setup import ActorSetup
     from dcdr_deploy.serving.cluster import cluster, import_ray
     from dcdr_deploy.serving.cluster_folder import choose
-    from dcdr_deploy.serving.layout import Wishes
+    from dcdr_deploy.serving.layout import ActorOptions
 
-    wishes = Wishes(*(chosen[name] for name in _OTHERS))
+    actors = ActorOptions(*(chosen[name] for name in _OTHERS))
     import_ray(chosen["ray"])  # what is missing is told first
     choice = choose(chosen["model"], settings)
     with cluster(chosen["ray"]) as ray:
-        yield ray, choice, wishes
+        yield ActorSetup(ray, choice, settings, actors)

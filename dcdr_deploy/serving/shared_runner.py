@@ -17,7 +17,7 @@ def _go_on() -> None:
     """Let a picture go on in any case."""
 
 
-class Desk:
+class SharedRunner:
     """Converts pictures for any number of threads; the engine takes one at a time.
 
     Attributes:
@@ -29,7 +29,7 @@ class Desk:
         self._engine = threading.Lock()
 
     @contextmanager
-    def alone(self) -> Iterator[Runner]:
+    def exclusive(self) -> Iterator[Runner]:
         """Give the engine for the block; pictures and others wait."""
         with self._engine:
             yield self.runner

@@ -8,17 +8,17 @@ from collections.abc import Iterator
 
 import pytest
 
-from dcdr_deploy.serving.ahead import Ahead
+from dcdr_deploy.serving.prefetch import Prefetcher
 
 
 def nothing() -> None:
     pass
 
 
-def taken(ahead: Ahead[int]) -> list[int]:
+def taken(prefetcher: Prefetcher[int]) -> list[int]:
     """All items, waited for."""
     found = []
-    for item in ahead:
+    for item in prefetcher:
         if item is None:
             time.sleep(0.001)
         else:
@@ -27,10 +27,10 @@ def taken(ahead: Ahead[int]) -> list[int]:
 
 
 def test_all_items_come_in_their_order():
-    ahead = Ahead(iter(range(50)), 2, nothing)
-    assert taken(ahead) == list(range(50))
-    assert taken(ahead) == []
-    ahead.close()
+    prefetcher = Prefetcher(iter(range(50)), 2, nothing)
+    assert taken(prefetcher) == list(range(50))
+    assert taken(prefetcher) == []
+    prefetcher.close()
 
 
 def test_none_says_that_the_next_one_is_not_there_yet():
@@ -40,10 +40,10 @@ def test_none_says_that_the_next_one_is_not_there_yet():
         go.wait()
         yield 1
 
-    ahead = Ahead(items(), 1, nothing)
-    assert [next(ahead), next(ahead)] == [None, None]
+    prefetcher = Prefetcher(items(), 1, nothing)
+    assert [next(prefetcher), next(prefetcher)] == [None, None]
     go.set()
-    assert taken(ahead) == [1]
+    assert taken(prefetcher) == [1]
 
 
 def test_no_more_are_made_than_may_wait():
@@ -54,15 +54,15 @@ def test_no_more_are_made_than_may_wait():
             made.append(number)
             yield number
 
-    ahead = Ahead(items(), 3, nothing)
+    prefetcher = Prefetcher(items(), 3, nothing)
     end = time.monotonic() + 10
     while len(made) < 4 and time.monotonic() < end:
         time.sleep(0.001)
     time.sleep(0.05)
     assert made == [0, 1, 2, 3]  # three wait, and one is held
-    ahead.close()
+    prefetcher.close()
     with pytest.raises(StopIteration):
-        next(ahead)
+        next(prefetcher)
 
 
 def test_what_ends_them_is_kept_and_comes_after_the_others():
@@ -70,9 +70,9 @@ def test_what_ends_them_is_kept_and_comes_after_the_others():
         yield 7
         raise ValueError("broken")
 
-    ahead = Ahead(items(), 5, nothing)
-    assert taken(ahead) == [7]
-    assert str(ahead.error) == "broken"
+    prefetcher = Prefetcher(items(), 5, nothing)
+    assert taken(prefetcher) == [7]
+    assert str(prefetcher.error) == "broken"
 
 
 def test_closing_tells_the_items_to_stop():
@@ -82,6 +82,6 @@ def test_closing_tells_the_items_to_stop():
         yield 1
         told.wait()
 
-    ahead = Ahead(items(), 1, told.set)
-    ahead.close()
+    prefetcher = Prefetcher(items(), 1, told.set)
+    prefetcher.close()
     assert told.is_set()

@@ -13,7 +13,7 @@ _CLOSING = 0.1
 """Seconds between two looks whether it is over, where nobody takes an item."""
 
 
-class Ahead(Generic[Item]):
+class Prefetcher(Generic[Item]):
     """Gives items as they come, and ``None`` while the next one is not there yet.
 
     Attributes:
@@ -33,7 +33,7 @@ class Ahead(Generic[Item]):
         self._stop = stop
         self._stopped = threading.Event()
         self._waiting: queue.Queue[Item] = queue.Queue(room)
-        self._thread = threading.Thread(target=self._run, name="dcdr-ahead", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="dcdr-prefetch", daemon=True)
         self._thread.start()
 
     def __iter__(self) -> Iterator[Item | None]:

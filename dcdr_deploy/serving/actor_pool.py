@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from dcdr_deploy.errors import EngineError
 from dcdr_deploy.serving.addresses import Address
 from dcdr_deploy.serving.layout import Layout
-from dcdr_deploy.serving.worker import Ready, Trouble, Worker
+from dcdr_deploy.serving.worker import ActorFailure, ActorReady, Worker
 from dcdr_deploy.system.faults import one_line
 from dcdr_deploy.system.words import number_of
 
@@ -48,10 +48,10 @@ class Task(Protocol):
         """The file that it is about."""
 
 
-Seen = Callable[[Ready], None]
+Seen = Callable[[ActorReady], None]
 
 Done = Callable[[Any, Any], None]
-"""Is told of a :class:`Task` and its outcome: what the actor's ``convert`` gave, or a Trouble."""
+"""Is told of a :class:`Task` and its outcome: what the actor's ``convert`` gave, or an ActorFailure."""
 
 
 @dataclass
@@ -70,7 +70,7 @@ class _Actor:
 
     handle: Any
     asked: Any
-    flight: dict[Any, _Try] = field(default_factory=dict)
+    flight: dict[Any, _Attempt] = field(default_factory=dict)
     progress: Any = None
     asked_at: float = 0.0
     deaths: int = 0
@@ -85,7 +85,7 @@ class _Actor:
 
 
 @dataclass
-class _Try:
+class _Attempt:
     """A job on its way."""
 
     job: Task
@@ -93,7 +93,7 @@ class _Try:
     deaths: int = 0
 
 
-class Crew:
+class ActorPool:
     """Actors of one run. A context manager, whose end kills them.
 
     Attributes:
@@ -123,16 +123,16 @@ class Crew:
         handles = [remote.remote(*arguments) for _ in range(layout.actors)]
         self._actors = [_Actor(handle, handle.ready.remote()) for handle in handles]
         self.lost: list[Any] = []
-        self._again: deque[_Try] = deque()  # what was with an actor that died; each goes alone
+        self._again: deque[_Attempt] = deque()  # what was with an actor that died; each goes alone
 
-    def __enter__(self) -> Crew:
+    def __enter__(self) -> ActorPool:
         return self
 
     def __exit__(self, *_: object) -> None:
         for actor in self._actors:
             self._ray.kill(actor.handle)
 
-    def first(self) -> Ready:
+    def first(self) -> ActorReady:
         """Wait until one actor has its engine.
 
         Raises:
@@ -199,10 +199,10 @@ class Crew:
                     return False, False
                 if job is None:
                     return True, True
-                self._give(actor, _Try(job))
+                self._give(actor, _Attempt(job))
         return True, False
 
-    def _give(self, actor: _Actor, attempt: _Try) -> None:
+    def _give(self, actor: _Actor, attempt: _Attempt) -> None:
         actor.flight[actor.handle.convert.remote(attempt.job)] = attempt
         actor.progress, actor.asked_at = None, time.monotonic()
 
@@ -211,7 +211,7 @@ class Crew:
         done: Done,
         seconds: float = _POLL,
         told: Callable[[Any, int], None] | None = None,
-    ) -> Iterator[Ready]:
+    ) -> Iterator[ActorReady]:
         """Wait for the next outcome, but not for long; yield the actors that have got their engines."""
         now = time.monotonic()
         for actor in self._actors:
@@ -249,7 +249,7 @@ class Crew:
                         told(attempt.job, outcome)
             elif ref is actor.asked:
                 actor.asked = None
-                if isinstance(outcome, Trouble):
+                if isinstance(outcome, ActorFailure):
                     raise outcome.error()
                 yield outcome
             else:
@@ -271,7 +271,7 @@ class Crew:
             if attempt.deaths < DEATHS_OF_A_JOB:
                 self._again.append(attempt)
             else:
-                done(attempt.job, Trouble(EngineError.__name__, _GIVEN_UP.format(attempt.job.source)))
+                done(attempt.job, ActorFailure(EngineError.__name__, _GIVEN_UP.format(attempt.job.source)))
         if not self._actors:
             raise EngineError(f"all actors died, the last one of this: {one_line(error)}")
 
