@@ -34,7 +34,7 @@ from dcdr_deploy.imaging.light import PQ, Light  # noqa: E402
 from dcdr_deploy.run.dials import NEUTRAL  # noqa: E402
 from dcdr_deploy.run.gain import ExcessField, log_gain_of  # noqa: E402
 from dcdr_deploy.run.opening import RunnerSettings, open_runner  # noqa: E402
-from dcdr_deploy.run.ready import tables_for  # noqa: E402
+from dcdr_deploy.run.preprocessing import tables_for  # noqa: E402
 from dcdr_deploy.run.strips import SecondPass, average_down  # noqa: E402
 from dcdr_deploy.run.video.passes import CODE_BITS, clipping_of, samples_of, signal_of, stacked  # noqa: E402
 from dcdr_deploy.run.video.yuv import Layout, from_rgb, to_rgb  # noqa: E402

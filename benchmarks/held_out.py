@@ -20,7 +20,7 @@ from PIL import Image
 from dcdr_deploy.scenes.camera import TARGET_MAX, CameraModel, brightest_channel, simulate
 from dcdr_deploy.scenes.panorama import FOV_DEGREES, PanoramaSet
 from dcdr_deploy.scenes.photographs import linearise, read_photograph
-from dcdr_deploy.scenes.splits import PANORAMA_SUFFIXES, PHOTOGRAPH_SUFFIXES, Entry, files_of, name_of, read_split
+from dcdr_deploy.scenes.splits import PANORAMA_SUFFIXES, PHOTOGRAPH_SUFFIXES, SplitEntry, files_of, name_of, read_split
 
 ROOT = Path(__file__).parents[1]
 LISTS = [ROOT / "data" / "splits" / "photographs.tsv", ROOT / "data" / "splits" / "panoramas.tsv"]
@@ -69,7 +69,7 @@ class HeldOutPicture:
     known: NDArray[np.bool_]
 
 
-def entries() -> dict[str, Entry]:
+def entries() -> dict[str, SplitEntry]:
     """What the repository's lists say of each file."""
     return {name: entry for path in LISTS for name, entry in read_split(path).items()}
 

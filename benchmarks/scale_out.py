@@ -30,7 +30,7 @@ from dcdr_deploy.run.events import FileConverted
 from dcdr_deploy.run.folder import convert_folder
 from dcdr_deploy.run.jobs import FolderPlan, Job, plan_folder
 from dcdr_deploy.run.ledger import run_settings
-from dcdr_deploy.run.manifest import Entry
+from dcdr_deploy.run.manifest import ManifestEntry
 from dcdr_deploy.run.outputs import DEFAULT_OPTIONS
 from dcdr_deploy.run.recovery import Recovery
 from dcdr_deploy.run.reports import FileReport
@@ -92,7 +92,7 @@ class SayingWorker(Worker):
             {"decode": 0.01, "infer": 0.08, "encode": 0.01}, {"min": 0.0, "median": 0.2, "p99": 1.0, "max": 8.0},
             RunStatistics(1, (EDGE, EDGE)), "auto", ((EDGE, EDGE),), {}, recovery,
         )  # fmt: skip
-        return JobResult(report, Entry(job.name, str(job.source), "0" * 64, "settings", 1000, 0))
+        return JobResult(report, ManifestEntry(job.name, str(job.source), "0" * 64, "settings", 1000, 0))
 
 
 def make_pictures(folder: Path, count: int) -> Path:

@@ -33,7 +33,7 @@ from held_out import LISTS  # noqa: E402 - needs the path
 from smaller_copies import KINDS, MANTISSA_BITS, PRESET, QUALITY, Copy, Kind, Reduction  # noqa: E402
 
 from dcdr_deploy.errors import DcdrError, InputError, OutputError  # noqa: E402
-from dcdr_deploy.scenes.splits import Entry, files_of, read_split  # noqa: E402
+from dcdr_deploy.scenes.splits import SplitEntry, files_of, read_split  # noqa: E402
 from dcdr_deploy.system.hardware import cpu_threads  # noqa: E402
 
 SPLITS = ("train", "validation")
@@ -47,7 +47,7 @@ Found = dict[str, list[tuple[str, Path]]]
 """Files by kinds' names, each with its split."""
 
 
-def found_files(folders: dict[str, Sequence[Path]], entries: dict[str, Entry], splits: Sequence[str]) -> Found:
+def found_files(folders: dict[str, Sequence[Path]], entries: dict[str, SplitEntry], splits: Sequence[str]) -> Found:
     """The files of some splits.
 
     Raises:

@@ -39,7 +39,6 @@ from dcdr_deploy.run.gain import ExcessField
 from dcdr_deploy.run.opening import RunnerSettings, open_runner
 from dcdr_deploy.run.restore import begin, restore
 from dcdr_deploy.run.runner import Runner
-from dcdr_deploy.run.video.apart import Survey
 from dcdr_deploy.run.video.convert import PreparedVideo, convert_video
 from dcdr_deploy.run.video.encoding import Encoded, SegmentEncoder
 from dcdr_deploy.run.video.frames import BEGINNING, Picture, Selection
@@ -47,6 +46,7 @@ from dcdr_deploy.run.video.opening import open_video
 from dcdr_deploy.run.video.options import VideoOptions
 from dcdr_deploy.run.video.prepared import Network, VideoSettings
 from dcdr_deploy.run.video.reports import VideoReport
+from dcdr_deploy.run.video.segment_jobs import Survey
 from dcdr_deploy.run.video.segments import SegmentFile
 from dcdr_deploy.run.video.steady import Steadying, Step
 from dcdr_deploy.run.video.steady_in_turn import Renewed, SteadyingInTurn

@@ -31,7 +31,7 @@ from dcdr_deploy.imaging.frame import CLIPPED_CODE
 from dcdr_deploy.imaging.transfer import srgb_to_linear
 from dcdr_deploy.run.dials import NEUTRAL
 from dcdr_deploy.run.gain import smallest_channel
-from dcdr_deploy.run.ready import prepare
+from dcdr_deploy.run.preprocessing import prepare
 from dcdr_deploy.run.restore import excess_found
 from dcdr_deploy.run.selection import DEMO_MODEL
 from dcdr_deploy.run.smoothing import smoothed

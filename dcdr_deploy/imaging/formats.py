@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from dcdr_deploy.imaging import isobmff, jxl_header
 from dcdr_deploy.imaging.decoders import avif, bmp, heif, jpeg, jxl, png, tiff, with_pillow
-from dcdr_deploy.imaging.decoders.common import Stored, UnreadableError
+from dcdr_deploy.imaging.decoders.common import StoredSamples, UnreadableError
 
 EMPTY = "is empty (zero bytes); copy or export it again"
 """What is told of a file without content."""
@@ -30,7 +30,7 @@ class PictureFormat:
     name: str
     suffixes: tuple[str, ...]
     matches: Callable[[bytes], bool]
-    decode: Callable[[bytes], Stored]
+    decode: Callable[[bytes], StoredSamples]
 
 
 def _starts(*signatures: bytes) -> Callable[[bytes], bool]:

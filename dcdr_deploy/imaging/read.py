@@ -11,7 +11,7 @@ import numpy as np
 from dcdr_deploy.errors import InputError
 from dcdr_deploy.imaging.colour import to_srgb
 from dcdr_deploy.imaging.declared import resolve
-from dcdr_deploy.imaging.decoders.common import Stored, UnreadableError, quiet_decoders
+from dcdr_deploy.imaging.decoders.common import StoredSamples, UnreadableError, quiet_decoders
 from dcdr_deploy.imaging.formats import SIGNATURE_BYTES, PictureFormat, identify
 from dcdr_deploy.imaging.frame import Frame
 from dcdr_deploy.imaging.kept import kept_of
@@ -99,7 +99,7 @@ def _load(path: Path, *, header_only: bool = False) -> tuple[PictureFormat, byte
         ) from error
 
 
-def _refuse_hdr(stored: Stored, format_name: str) -> None:
+def _refuse_hdr(stored: StoredSamples, format_name: str) -> None:
     if stored.colour.dtype == np.float32:
         raise UnreadableError(f"holds floating-point samples ({format_name}), which is HDR; give an SDR picture")
     encoding = resolve(stored.declared, 1 if stored.colour.ndim == 2 else stored.colour.shape[2])
@@ -117,7 +117,7 @@ def _refuse_hdr(stored: Stored, format_name: str) -> None:
         )
 
 
-def _to_frame(stored: Stored, format_name: str) -> Frame:
+def _to_frame(stored: StoredSamples, format_name: str) -> Frame:
     _refuse_hdr(stored, format_name)
     converted = to_srgb(stored.colour, stored.declared)
     rgb = converted.pixels

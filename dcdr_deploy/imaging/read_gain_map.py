@@ -11,7 +11,7 @@ from dcdr_deploy.imaging import gain_map_files
 from dcdr_deploy.imaging import primaries as p
 from dcdr_deploy.imaging.colour import to_linear
 from dcdr_deploy.imaging.declared import resolve
-from dcdr_deploy.imaging.decoders.common import Stored, UnreadableError, damaged
+from dcdr_deploy.imaging.decoders.common import StoredSamples, UnreadableError, damaged
 from dcdr_deploy.imaging.decoders.linear import Linear
 from dcdr_deploy.imaging.encoding import Encoding
 from dcdr_deploy.imaging.formats import SIGNATURE_BYTES, identify
@@ -75,7 +75,7 @@ def decode_with_gain_map(data: bytes) -> Linear:
     return Linear(lit, notes=notes)
 
 
-def _samples(stored: Stored) -> NDArray[np.float32]:
+def _samples(stored: StoredSamples) -> NDArray[np.float32]:
     """(h, w, 1) or (h, w, 3) of a map, in [0, 1]."""
     colour = stored.colour.astype(np.float32) / np.float32(np.iinfo(stored.colour.dtype).max)
     if colour.ndim == 3 and colour.shape[2] == 4:

@@ -21,7 +21,7 @@ from dcdr_deploy.imaging import primaries as p
 from dcdr_deploy.imaging.colour import to_linear
 from dcdr_deploy.imaging.declared import resolve
 from dcdr_deploy.imaging.decoders import exr, png, radiance, tiff
-from dcdr_deploy.imaging.decoders.common import Stored, UnreadableError, quiet_decoders
+from dcdr_deploy.imaging.decoders.common import StoredSamples, UnreadableError, quiet_decoders
 from dcdr_deploy.imaging.decoders.linear import Linear
 from dcdr_deploy.imaging.decoders.numpy_array import MAGIC as NUMPY_MAGIC
 from dcdr_deploy.imaging.decoders.numpy_array import decode_numpy, ratio_beside
@@ -187,7 +187,7 @@ def _with_ratio(path: Path, linear: Linear) -> Linear:
     return Linear(linear.pixels * scale, texts=linear.texts, notes=notes)
 
 
-def _from_stored(stored: Stored) -> Linear:
+def _from_stored(stored: StoredSamples) -> Linear:
     """16-bit codes as linear light."""
     colour = stored.colour
     if colour.dtype != np.uint16:
@@ -215,7 +215,7 @@ def _from_stored(stored: Stored) -> Linear:
     return Linear(linear, True, stored.texts, notes)
 
 
-def _from_floats(stored: Stored) -> Linear:
+def _from_floats(stored: StoredSamples) -> Linear:
     """Light as it is, but for the primaries that an ICC profile or TIFF's tags name."""
     colour = upright(stored.colour, stored.orientation)
     if colour.ndim == 2:
@@ -234,7 +234,7 @@ def _from_floats(stored: Stored) -> Linear:
     return Linear(np.ascontiguousarray(colour, np.float32), texts=stored.texts, notes=notes)
 
 
-def _encoding(stored: Stored) -> tuple[Encoding, list[str]]:
+def _encoding(stored: StoredSamples) -> tuple[Encoding, list[str]]:
     encoding = resolve(stored.declared, 1 if stored.colour.ndim == 2 else stored.colour.shape[2])
     if encoding.hdr == "HLG":
         raise UnreadableError(

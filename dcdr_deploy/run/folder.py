@@ -11,12 +11,12 @@ from dcdr_deploy.errors import DcdrError
 from dcdr_deploy.run.events import FileBegun
 from dcdr_deploy.run.jobs import FolderPlan, Job, plan_folder
 from dcdr_deploy.run.ledger import Ledger, entry_of, run_settings, wanted_of
-from dcdr_deploy.run.manifest import Wanted
+from dcdr_deploy.run.manifest import PlannedOutput
 from dcdr_deploy.run.outputs import DEFAULT_OPTIONS, ConvertOptions, gain_map_path
 from dcdr_deploy.run.picture import Decoded, Inferred, begin, decode, encode, prepare
 from dcdr_deploy.run.reports import FileReport, FolderReport
 from dcdr_deploy.run.runner import Runner
-from dcdr_deploy.run.stages import Begun, Pipeline, Stages, StopError, pixels_in_flight, workers_for
+from dcdr_deploy.run.stages import PendingResult, Pipeline, Stages, StopError, pixels_in_flight, workers_for
 from dcdr_deploy.system import hardware
 from dcdr_deploy.system.progress import Event, Listener, silent
 
@@ -88,7 +88,9 @@ class _FolderRun:
         self._listener = listener
         settings = run_settings(runner, options)
         self._ledger = Ledger(target, settings, options, listener, keep_reports=keep_reports)
-        self._pipeline: Pipeline[Job, tuple[Wanted | None, Decoded], tuple[Wanted | None, Inferred], FileReport]
+        self._pipeline: Pipeline[
+            Job, tuple[PlannedOutput | None, Decoded], tuple[PlannedOutput | None, Inferred], FileReport
+        ]
         stages = Stages(
             self._decode, self._begun, self._infer, self._encode, _pixels, self._done, self._failed, _decoded_pixels
         )
@@ -104,7 +106,7 @@ class _FolderRun:
             raise stop.reason from stop
         return self._ledger.finish()
 
-    def _decode(self, job: Job) -> tuple[Wanted | None, Decoded]:
+    def _decode(self, job: Job) -> tuple[PlannedOutput | None, Decoded]:
         # Before reading: a change in the meantime makes the next run convert it again.
         wanted = wanted_of(job, self._ledger.settings, self._options)
         return wanted, prepare(decode(job.source), self._options)
@@ -113,23 +115,23 @@ class _FolderRun:
         self._listener(FileBegun(job.source.name, source=job.source))
 
     def _infer(
-        self, job: Job, early: tuple[Wanted | None, Decoded]
-    ) -> tuple[Wanted | None, Inferred] | Begun[tuple[Wanted | None, Inferred]]:
+        self, job: Job, early: tuple[PlannedOutput | None, Decoded]
+    ) -> tuple[PlannedOutput | None, Inferred] | PendingResult[tuple[PlannedOutput | None, Inferred]]:
         wanted, decoded = early
         finish = begin(decoded, self._runner, self._options, self._heard)
 
-        def finished() -> tuple[Wanted | None, Inferred]:
+        def finished() -> tuple[PlannedOutput | None, Inferred]:
             inferred = finish()
             self._ledger.engine_works()
             return wanted, inferred
 
-        return Begun(finished) if self._runner.engine.info.overlaps else finished()
+        return PendingResult(finished) if self._runner.engine.info.overlaps else finished()
 
     def _heard(self, event: Event) -> None:
         self._listener(event)
         self._pipeline.poll()
 
-    def _encode(self, job: Job, late: tuple[Wanted | None, Inferred]) -> FileReport:
+    def _encode(self, job: Job, late: tuple[PlannedOutput | None, Inferred]) -> FileReport:
         wanted, inferred = late
         self._ledger.require_folder()
         report = encode(inferred, job.output, self._options, gain_map_path(self._options, job.name))
@@ -143,10 +145,10 @@ class _FolderRun:
         self._ledger.failed(job, error)
 
 
-def _decoded_pixels(early: tuple[Wanted | None, Decoded]) -> int:
+def _decoded_pixels(early: tuple[PlannedOutput | None, Decoded]) -> int:
     height, width = early[1].frame.pixels.shape[:2]
     return height * width
 
 
-def _pixels(late: tuple[Wanted | None, Inferred]) -> int:
+def _pixels(late: tuple[PlannedOutput | None, Inferred]) -> int:
     return late[1].pixels

@@ -15,7 +15,7 @@ from pathlib import Path
 from dcdr_deploy.errors import DcdrError, EngineError, EngineOutOfMemory, InputError, NonFiniteError, OutputError
 from dcdr_deploy.run.events import FileConverted, FileFailed, FilesFound
 from dcdr_deploy.run.jobs import Job
-from dcdr_deploy.run.manifest import Entry, Manifest, Wanted, describe, settings_key, size_of_file
+from dcdr_deploy.run.manifest import Manifest, ManifestEntry, PlannedOutput, describe, settings_key, size_of_file
 from dcdr_deploy.run.outputs import ConvertOptions, gain_map_path, preview_path, written_of
 from dcdr_deploy.run.reports import Failure, FileReport, FolderReport
 from dcdr_deploy.run.runner import Runner
@@ -48,7 +48,7 @@ def run_settings(runner: Runner, options: ConvertOptions) -> str:
     return settings_key(engine, write=asdict(options.write), **picture, **tiles)
 
 
-def wanted_of(job: Job, settings: str, options: ConvertOptions) -> Wanted | None:
+def wanted_of(job: Job, settings: str, options: ConvertOptions) -> PlannedOutput | None:
     """Describe the present state of a job's input, ``None`` where it is gone or no file: reading it will say so."""
     with suppress(OSError, InputError):
         refuse_pipe(job.source)
@@ -56,7 +56,7 @@ def wanted_of(job: Job, settings: str, options: ConvertOptions) -> Wanted | None
     return None
 
 
-def entry_of(wanted: Wanted | None, job: Job, options: ConvertOptions) -> Entry | None:
+def entry_of(wanted: PlannedOutput | None, job: Job, options: ConvertOptions) -> ManifestEntry | None:
     """Return the line on a job that is finished, ``None`` where its files are gone again: the next run makes them."""
     if wanted is not None:
         with suppress(OSError):
@@ -68,7 +68,7 @@ def entry_of(wanted: Wanted | None, job: Job, options: ConvertOptions) -> Entry 
 class Store:
     """Where inputs and outputs lie: on file systems of this machine."""
 
-    def wanted(self, job: Job, settings: str, options: ConvertOptions) -> Wanted | None:
+    def wanted(self, job: Job, settings: str, options: ConvertOptions) -> PlannedOutput | None:
         """Describe the present state of a job's input, ``None`` where it is gone."""
         return wanted_of(job, settings, options)
 
@@ -164,7 +164,7 @@ class Ledger:
         """
         self._manifest.require_folder()
 
-    def enter(self, entry: Entry | None) -> None:
+    def enter(self, entry: ManifestEntry | None) -> None:
         """Write a finished output down; from any thread.
 
         Raises:

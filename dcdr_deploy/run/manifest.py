@@ -25,7 +25,7 @@ MANIFEST_NAME = ".dcdr-manifest.jsonl"
 
 
 @dataclass(frozen=True)
-class Entry:
+class ManifestEntry:
     """One finished output.
 
     Attributes:
@@ -48,8 +48,8 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What a run is to make of an input; attributes as of :class:`Entry`.
+class PlannedOutput:
+    """What a run is to make of an input; attributes as of :class:`ManifestEntry`.
 
     Attributes:
         output: relative to the output folder, with slashes.
@@ -65,23 +65,23 @@ class Wanted:
     settings: str
     preview: bool
 
-    def done(self, path: Path, preview: Path | None, gain_map: Path | None) -> Entry:
+    def done(self, path: Path, preview: Path | None, gain_map: Path | None) -> ManifestEntry:
         """The entry once the files are there.
 
         Raises:
             OSError: one of them is not.
         """
         sizes = (0 if each is None else each.stat().st_size for each in (path, preview, gain_map))
-        return Entry(self.output, self.input, self.sha256, self.settings, *sizes)
+        return ManifestEntry(self.output, self.input, self.sha256, self.settings, *sizes)
 
 
-def describe(output: str, source: Path, settings: str, preview: bool) -> Wanted:
+def describe(output: str, source: Path, settings: str, preview: bool) -> PlannedOutput:
     """Describe the present state of an input; reads it as a whole.
 
     Raises:
         OSError: the input is gone or cannot be read.
     """
-    return Wanted(output, str(source.absolute()), file_sha256(source), settings, preview)
+    return PlannedOutput(output, str(source.absolute()), file_sha256(source), settings, preview)
 
 
 def settings_key(info: EngineInfo, **settings: Any) -> str:
@@ -131,7 +131,7 @@ class Manifest:
 
     def holds(
         self,
-        wanted: Wanted,
+        wanted: PlannedOutput,
         path: Path,
         preview: Path,
         gain_map: Path | None,
@@ -156,7 +156,7 @@ class Manifest:
             return False
         return size_of(path) == known.size
 
-    def replaces(self, wanted: Wanted) -> str:
+    def replaces(self, wanted: PlannedOutput) -> str:
         """Where the picture was that an output was made of, if it was another one that is still there; else empty."""
         known = self._entries.get(wanted.output)
         if known is None or known.input == wanted.input or known.sha256 == wanted.sha256:
@@ -183,7 +183,7 @@ class Manifest:
         if not os.path.lexists(self._path):
             raise vanished(self._path.parent)
 
-    def add(self, entry: Entry) -> None:
+    def add(self, entry: ManifestEntry) -> None:
         """Record a finished output, in the file too.
 
         Raises:
@@ -204,7 +204,7 @@ class Manifest:
                 f"{self._path}: cannot be written: {error.strerror or error}; mend its permissions or free space"
             ) from error
 
-    def _load(self) -> dict[str, Entry]:
+    def _load(self) -> dict[str, ManifestEntry]:
         try:
             lines = self._path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
         except FileNotFoundError:
@@ -221,15 +221,15 @@ class Manifest:
         return entries
 
 
-def _line(entry: Entry) -> str:
+def _line(entry: ManifestEntry) -> str:
     return json.dumps(asdict(entry)) + "\n"
 
 
-def _parse(line: str) -> Entry | None:
+def _parse(line: str) -> ManifestEntry | None:
     if not line.endswith("\n"):
         return None  # cut short
     try:
-        entry = Entry(**json.loads(line))
+        entry = ManifestEntry(**json.loads(line))
     except (ValueError, TypeError, RecursionError):  # no JSON, or other keys: cut short, or of another version
         return None
     texts = (entry.output, entry.input, entry.sha256, entry.settings)

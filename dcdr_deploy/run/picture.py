@@ -24,10 +24,10 @@ from dcdr_deploy.imaging.statistics import light_summary
 from dcdr_deploy.imaging.write import StoredLight, left_behind, stored_light, without_alpha, write_gain_map, write_image
 from dcdr_deploy.run.described import cut_note, file_metadata, network_notes, recovery_notes
 from dcdr_deploy.run.outputs import DEFAULT_OPTIONS, ConvertOptions, preview_path
-from dcdr_deploy.run.ready import Ready
-from dcdr_deploy.run.ready import prepare as prepare_restoring
+from dcdr_deploy.run.preprocessing import NetworkInput
+from dcdr_deploy.run.preprocessing import prepare as prepare_restoring
 from dcdr_deploy.run.reports import FileReport
-from dcdr_deploy.run.restore import Found, Restored
+from dcdr_deploy.run.restore import NetworkResult, Restored
 from dcdr_deploy.run.restore import begin as begin_restoring
 from dcdr_deploy.run.runner import Runner
 from dcdr_deploy.run.wrap import restore_panorama
@@ -50,7 +50,7 @@ class Decoded:
     source: Path
     frame: Frame
     seconds: float
-    ready: Ready | None = None
+    ready: NetworkInput | None = None
     preparing: float = 0.0
 
 
@@ -72,7 +72,7 @@ class Inferred:
 
     source: Path
     size: tuple[int, int]
-    found: Found
+    found: NetworkResult
     alpha: NDArray[np.float32] | None
     notes: tuple[str, ...]
     colour: str
@@ -146,10 +146,10 @@ def begin(
         "listener": listener,
     }
     with _naming(source):
-        finish: Callable[[], Found]
+        finish: Callable[[], NetworkResult]
         if options.wrap:
             whole = restore_panorama(frame, runner, options.scale, options.dials, **wishes)
-            finish = functools.partial(Found, size, whole.run, lambda steady: whole)
+            finish = functools.partial(NetworkResult, size, whole.run, lambda steady: whole)
         else:
             finish = begin_restoring(decoded.ready or frame, runner, options.scale, options.dials, **wishes)
 

@@ -22,7 +22,7 @@ from dcdr_deploy.run.gain import (
     excess_field,
     reconciled,
 )
-from dcdr_deploy.run.ready import Ready, naming_memory, prepare
+from dcdr_deploy.run.preprocessing import NetworkInput, naming_memory, prepare
 from dcdr_deploy.run.recovery import Recovery
 from dcdr_deploy.run.runner import TILES, Runner, RunStatistics
 from dcdr_deploy.run.smoothing import smoothed
@@ -62,7 +62,7 @@ class Restored:
     run: RunStatistics
 
 
-class Found:
+class NetworkResult:
     """What the network found in a picture and is still to be put onto it, for which no engine is needed.
 
     Attributes:
@@ -116,10 +116,10 @@ class Found:
 
 
 Rest = Callable[[Steady | None], Restored]
-"""What :meth:`Found.put_on` has still to do."""
+"""What :meth:`NetworkResult.put_on` has still to do."""
 
 FieldOf = Callable[[Steady | None], ExcessField]
-"""What :meth:`Found.field` has still to do."""
+"""What :meth:`NetworkResult.field` has still to do."""
 
 
 def restore(
@@ -153,14 +153,14 @@ def restore(
 
 
 def begin(
-    frame: Frame | Codes | Ready,
+    frame: Frame | Codes | NetworkInput,
     runner: Runner,
     scale: Scale = working_scale.AUTO,
     dials: Dials = NEUTRAL,
     *,
     keep_gain: bool = False,
     listener: Listener = silent,
-) -> Callable[[], Found]:
+) -> Callable[[], NetworkResult]:
     """Begin what the network has to do for :func:`restore`: at scale ``"native"`` as :meth:`Runner.start`, else all.
 
     Args:
@@ -175,12 +175,12 @@ def begin(
         DcdrError: as :func:`restore`; so does what is returned.
     """
     started = time.perf_counter()
-    ready = frame if isinstance(frame, Ready) else prepare(frame, scale, dials)
+    ready = frame if isinstance(frame, NetworkInput) else prepare(frame, scale, dials)
     size = ready.size
     with naming_memory(size):
         finish = _begun(ready, runner, dials, keep_gain, listener)
 
-    def found() -> Found:
+    def found() -> NetworkResult:
         with naming_memory(size):
             result = finish()
         result.run.seconds = time.perf_counter() - started
@@ -190,7 +190,9 @@ def begin(
     return found
 
 
-def _begun(ready: Ready, runner: Runner, dials: Dials, keep_gain: bool, listener: Listener) -> Callable[[], Found]:
+def _begun(
+    ready: NetworkInput, runner: Runner, dials: Dials, keep_gain: bool, listener: Listener
+) -> Callable[[], NetworkResult]:
     if ready.scale == NATIVE:
         return _begun_natively(ready, runner, dials, keep_gain, listener)
     peak = runner.engine.info.metadata.peak
@@ -207,18 +209,18 @@ def _begun(ready: Ready, runner: Runner, dials: Dials, keep_gain: bool, listener
         outcome = second.from_field(field(steady))
         return Restored(outcome.linear, sizes, outcome.recovery, outcome.gain_stops, run)
 
-    return lambda: Found(size, run, enlarged, field)
+    return lambda: NetworkResult(size, run, enlarged, field)
 
 
 def _begun_natively(
-    ready: Ready, runner: Runner, dials: Dials, keep_gain: bool, listener: Listener
-) -> Callable[[], Found]:
+    ready: NetworkInput, runner: Runner, dials: Dials, keep_gain: bool, listener: Listener
+) -> Callable[[], NetworkResult]:
     size, second = ready.size, _second_pass(ready, dials, runner.engine.info.metadata.peak, keep_gain)
     assert second is not None  # prepare keeps the picture
     finish = runner.start(second.codes, listener)
     run = runner.statistics
 
-    def native() -> Found:
+    def native() -> NetworkResult:
         linear = finish()
 
         def measured(steady: Steady | None) -> Restored:
@@ -229,22 +231,22 @@ def _begun_natively(
                 outcome = Outcome(linear, second.recovery_of(linear), stops)
             return Restored(outcome.linear, (size,), outcome.recovery, outcome.gain_stops, run)
 
-        return Found(size, run, measured)
+        return NetworkResult(size, run, measured)
 
     return native
 
 
-def _second_pass(ready: Ready, dials: Dials, peak: float, keep_gain: bool) -> SecondPass | None:
+def _second_pass(ready: NetworkInput, dials: Dials, peak: float, keep_gain: bool) -> SecondPass | None:
     full = ready.full
     return None if full is None else SecondPass(full.codes, full.seen, full.tables, dials, peak, keep_gain)
 
 
-def _field_to_put_on(ready: Ready, results: list[Light], peak: float, steady: Steady | None) -> ExcessField:
+def _field_to_put_on(ready: NetworkInput, results: list[Light], peak: float, steady: Steady | None) -> ExcessField:
     picture, field = ready.working[0].picture, excess_found(ready, results, peak)
     return smoothed(field if steady is None else steady(field, picture), picture.light)
 
 
-def _results(ready: Ready, runner: Runner, listener: Listener) -> tuple[list[Light], RunStatistics]:
+def _results(ready: NetworkInput, runner: Runner, listener: Listener) -> tuple[list[Light], RunStatistics]:
     """Return what the network gives at the working sizes, in network units, and what that took; none if not needed."""
     results, run = list[Light](), RunStatistics()
     modest = runner.engine.info.device_kind == DEVICE_CPU and ready.size[0] * ready.size[1] > LARGE_PICTURE
@@ -259,7 +261,7 @@ def _results(ready: Ready, runner: Runner, listener: Listener) -> tuple[list[Lig
     return results[::-1], run
 
 
-def excess_found(ready: Ready, results: list[Light], peak: float) -> ExcessField:
+def excess_found(ready: NetworkInput, results: list[Light], peak: float) -> ExcessField:
     """Return what the network found, at the finest working size; overwrites its results.
 
     Args:

@@ -76,7 +76,7 @@ class StopError(Exception):
         self.reason = reason
 
 
-class Begun(Generic[Late]):
+class PendingResult(Generic[Late]):
     """What a middle stage returns that has only begun an item: ``finish()`` waits for the rest."""
 
     def __init__(self, finish: Callable[[], Late]) -> None:
@@ -97,7 +97,8 @@ class Stages(Generic[Item, Early, Late, Result]):
     Attributes:
         first: called on another thread.
         begun: called on the calling thread with the item whose turn it is, before its ``middle``.
-        middle: called on the calling thread; a :class:`Begun` is finished there too, after the next item's ``middle``.
+        middle: called on the calling thread; a :class:`PendingResult` is finished there too, after the next item's
+            ``middle``.
         last: called on another thread.
         weight: size of what ``last`` gets, in the unit of the pipeline's limit.
         done: called on the calling thread with each item and its result.
@@ -108,7 +109,7 @@ class Stages(Generic[Item, Early, Late, Result]):
 
     first: Callable[[Item], Early]
     begun: Callable[[Item], None]
-    middle: Callable[[Item, Early], Late | Begun[Late]]
+    middle: Callable[[Item, Early], Late | PendingResult[Late]]
     last: Callable[[Item, Late], Result]
     weight: Callable[[Late], int]
     done: Callable[[Item, Result], None]
@@ -167,7 +168,7 @@ class Pipeline(Generic[Item, Early, Late, Result]):
 
     def _run(self, items: Iterator[Item], first_pool: ThreadPoolExecutor, last_pool: ThreadPoolExecutor) -> None:
         stages = self._stages
-        begun: tuple[Item, Begun[Late]] | None = None
+        begun: tuple[Item, PendingResult[Late]] | None = None
         while True:
             self._prepare(items, first_pool)
             if not self._ahead:
@@ -177,7 +178,7 @@ class Pipeline(Generic[Item, Early, Late, Result]):
                 self._finish_middle(*begun, last_pool)  # there is nothing to begin meanwhile
                 begun = None
             stages.begun(item)
-            outcome: Late | Begun[Late] | None = None
+            outcome: Late | PendingResult[Late] | None = None
             try:
                 outcome = stages.middle(item, prepared.result())
             except DcdrError as error:
@@ -189,7 +190,7 @@ class Pipeline(Generic[Item, Early, Late, Result]):
             if begun is not None:
                 self._finish_middle(*begun, last_pool)
                 begun = None
-            if isinstance(outcome, Begun):
+            if isinstance(outcome, PendingResult):
                 begun = item, outcome
             else:
                 self._hand_over(item, outcome, last_pool)
@@ -225,7 +226,7 @@ class Pipeline(Generic[Item, Early, Late, Result]):
             return self._heaviest or 0
         return 0 if future.exception() is not None else self._stages.early_weight(future.result())
 
-    def _finish_middle(self, item: Item, begun: Begun[Late], pool: ThreadPoolExecutor) -> None:
+    def _finish_middle(self, item: Item, begun: PendingResult[Late], pool: ThreadPoolExecutor) -> None:
         try:
             late = begun.finish()
         except DcdrError as error:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from dcdr_deploy.imaging.frame import Frame
 from dcdr_deploy.run.dials import NEUTRAL, Dials
 from dcdr_deploy.run.gain import code_tables
-from dcdr_deploy.run.ready import seen_codes
+from dcdr_deploy.run.preprocessing import seen_codes
 from dcdr_deploy.run.restore import Restored, restore
 from dcdr_deploy.run.runner import Runner
 from dcdr_deploy.run.strips import SecondPass

@@ -24,7 +24,7 @@ PANORAMA_SUFFIXES = (".exr", ".hdr")
 
 
 @dataclass(frozen=True)
-class Entry:
+class SplitEntry:
     """A line of a list.
 
     Attributes:
@@ -42,7 +42,7 @@ class Entry:
     better_copy: str = ""
 
 
-def read_split(path: Path) -> dict[str, Entry]:
+def read_split(path: Path) -> dict[str, SplitEntry]:
     """Entries of a list by name.
 
     Raises:
@@ -52,7 +52,7 @@ def read_split(path: Path) -> dict[str, Entry]:
         with path.open(encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file, delimiter="\t"))
         entries = [
-            Entry(
+            SplitEntry(
                 row["name"],
                 row["split"],
                 row.get("place") or row["series"],
@@ -74,7 +74,9 @@ def name_of(path: Path) -> str:
     return f"{path.parent.name}/{path.stem}"
 
 
-def files_of(folders: Iterable[Path], suffixes: Sequence[str], entries: dict[str, Entry], split: str) -> list[Path]:
+def files_of(
+    folders: Iterable[Path], suffixes: Sequence[str], entries: dict[str, SplitEntry], split: str
+) -> list[Path]:
     """Files under some folders that belong to a split, sorted by name; there may be none.
 
     What ``entries`` does not name belongs to the split that a folder above it is called by, or else to train.

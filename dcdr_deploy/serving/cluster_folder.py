@@ -20,13 +20,13 @@ from dcdr_deploy.run.outputs import DEFAULT_OPTIONS, ConvertOptions
 from dcdr_deploy.run.reports import FileReport, FolderReport
 from dcdr_deploy.run.selection import ModelChoice, choose_model
 from dcdr_deploy.run.stages import StopError
-from dcdr_deploy.run.video.apart import SegmentJob
 from dcdr_deploy.run.video.choice import settings_of
 from dcdr_deploy.run.video.convert import PreparedVideo
 from dcdr_deploy.run.video.folder import convert_by
 from dcdr_deploy.run.video.options import VideoOptions
 from dcdr_deploy.run.video.prepared import VideoSettings
 from dcdr_deploy.run.video.reports import VideoReport
+from dcdr_deploy.run.video.segment_jobs import SegmentJob
 from dcdr_deploy.serving.actor_pool import ActorPool
 from dcdr_deploy.serving.actor_setup import ActorSetup, check_same, open_actor_pool
 from dcdr_deploy.serving.addresses import Address, copy_out, fetch

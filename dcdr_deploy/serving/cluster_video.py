@@ -1,8 +1,8 @@
 """One video over the actors of a cluster: each computes closed segments of it, which are joined here at the end.
 
-This process reads the video through, without the network, to know where segments begin (run/video/apart.py), and hands
-them out as it goes; actors write them into the folder that a run of one machine writes too, so that either goes on
-where the other stopped.
+This process reads the video through, without the network, to know where segments begin (run/video/segment_jobs.py),
+and hands them out as it goes; actors write them into the folder that a run of one machine writes too, so that either
+goes on where the other stopped.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from dcdr_deploy.errors import DcdrError
 from dcdr_deploy.run.events import FileBegun, FramesDone
 from dcdr_deploy.run.outputs import DEFAULT_OPTIONS
 from dcdr_deploy.run.stages import StopError
-from dcdr_deploy.run.video.apart import ComputedSegment, SegmentJob, Survey
 from dcdr_deploy.run.video.convert import Computed, PreparedVideo
 from dcdr_deploy.run.video.opening import open_video
 from dcdr_deploy.run.video.prepared import Network
 from dcdr_deploy.run.video.reports import VideoReport
+from dcdr_deploy.run.video.segment_jobs import ComputedSegment, SegmentJob, Survey
 from dcdr_deploy.run.video.segments import Workplace
 from dcdr_deploy.serving.actor_pool import ActorPool
 from dcdr_deploy.serving.actor_setup import ActorSetup, check_same, open_actor_pool

@@ -28,7 +28,7 @@ from dcdr_deploy.run.jobs import (
     nothing_found,
 )
 from dcdr_deploy.run.ledger import Store
-from dcdr_deploy.run.manifest import Wanted
+from dcdr_deploy.run.manifest import PlannedOutput
 from dcdr_deploy.run.outputs import ConvertOptions
 from dcdr_deploy.run.reports import FileReport
 from dcdr_deploy.serving.addresses import Address, file_system, identity, listed, put
@@ -77,7 +77,7 @@ class AddressStore(Store):
         self._inputs = {source / name: info for name, info in (listed(source, recursive=True) or {}).items()}
         self._outputs = {target / name: info for name, info in (listed(target, recursive=True) or {}).items()}
 
-    def wanted(self, job: Job, settings: str, options: ConvertOptions) -> Wanted | None:
+    def wanted(self, job: Job, settings: str, options: ConvertOptions) -> PlannedOutput | None:
         """Describe an input by what its store says of it."""
         info = self._inputs.get(cast("Address", job.source))
         return None if info is None else _wanted(job, info, settings, options)
@@ -92,8 +92,8 @@ class AddressStore(Store):
         return []
 
 
-def _wanted(job: Job, info: Mapping[str, Any], settings: str, options: ConvertOptions) -> Wanted:
-    return Wanted(job.name, str(job.source), identity(info), settings, options.preview)
+def _wanted(job: Job, info: Mapping[str, Any], settings: str, options: ConvertOptions) -> PlannedOutput:
+    return PlannedOutput(job.name, str(job.source), identity(info), settings, options.preview)
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ class Staged:
     """
 
     job: Job
-    wanted: Wanted
+    wanted: PlannedOutput
     far: Job
 
     def told(self, report: FileReport) -> FileReport:

@@ -13,19 +13,19 @@ from dcdr_deploy.engines.base import EngineInfo
 from dcdr_deploy.errors import DcdrError, kind_of, of_kind
 from dcdr_deploy.run.jobs import Job
 from dcdr_deploy.run.ledger import entry_of, run_settings, wanted_of
-from dcdr_deploy.run.manifest import Entry
+from dcdr_deploy.run.manifest import ManifestEntry
 from dcdr_deploy.run.opening import RunnerSettings, open_runner
 from dcdr_deploy.run.outputs import ConvertOptions, gain_map_path
 from dcdr_deploy.run.reports import FileReport
 from dcdr_deploy.run.runner import Runner
 from dcdr_deploy.run.selection import DEMO_MODEL
-from dcdr_deploy.run.video.apart import ComputedSegment, SegmentJob, compute_segment
 from dcdr_deploy.run.video.choice import settings_of
 from dcdr_deploy.run.video.convert import PreparedVideo
 from dcdr_deploy.run.video.folder import videos_key
 from dcdr_deploy.run.video.options import VideoOptions
 from dcdr_deploy.run.video.prepared import VideoSettings
 from dcdr_deploy.run.video.reports import VideoReport
+from dcdr_deploy.run.video.segment_jobs import ComputedSegment, SegmentJob, compute_segment
 from dcdr_deploy.serving.addresses import Address
 from dcdr_deploy.serving.shared_runner import SharedRunner
 from dcdr_deploy.serving.staging import staged
@@ -79,7 +79,7 @@ class JobResult:
     """
 
     report: FileReport | VideoReport
-    entry: Entry | None
+    entry: ManifestEntry | None
 
 
 def portable(model: Path) -> str:

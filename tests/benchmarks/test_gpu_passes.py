@@ -17,7 +17,7 @@ from dcdr_deploy.engines.passes import Averaged, Finished
 from dcdr_deploy.imaging.delivery import Delivery
 from dcdr_deploy.imaging.light import PQ, Light
 from dcdr_deploy.run.dials import NEUTRAL
-from dcdr_deploy.run.ready import tables_for
+from dcdr_deploy.run.preprocessing import tables_for
 from dcdr_deploy.run.strips import SecondPass, average_down
 from dcdr_deploy.run.video.yuv import from_rgb, to_rgb
 

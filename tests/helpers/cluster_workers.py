@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from dcdr_deploy.run.jobs import Job
-from dcdr_deploy.run.video.apart import ComputedSegment, SegmentJob
+from dcdr_deploy.run.video.segment_jobs import ComputedSegment, SegmentJob
 from dcdr_deploy.serving.worker import ActorFailure, JobResult, Worker
 from dcdr_deploy.system.temporary import create_temporary
 

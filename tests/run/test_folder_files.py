@@ -12,7 +12,7 @@ from on_gpu import Meeting, bright_engine_on_gpu
 from run_results import files_below
 
 from dcdr_deploy.errors import InputError, OutputError
-from dcdr_deploy.run import ready
+from dcdr_deploy.run import preprocessing
 from dcdr_deploy.run.events import FileBegun
 from dcdr_deploy.run.folder import convert_folder
 from dcdr_deploy.run.jobs import name_outputs, plan_folder
@@ -38,8 +38,8 @@ def test_beside_a_gpu_pictures_are_made_ready_for_the_network_several_at_a_time(
     monkeypatch.setattr(hardware, "cpu_threads", lambda: 3)
     with bright_engine_on_gpu() as engine:
         convert_folder(photos, tmp_path / "one", Runner(engine), EXR)
-        meeting = Meeting(ready.average_down, 3)
-        monkeypatch.setattr(ready, "average_down", meeting)
+        meeting = Meeting(preprocessing.average_down, 3)
+        monkeypatch.setattr(preprocessing, "average_down", meeting)
         convert_folder(photos, tmp_path / "three", Runner(engine), EXR)
     assert threading.current_thread() not in meeting.threads
     for name in ("Frame1.exr", "frame2.exr", "frame10.exr"):

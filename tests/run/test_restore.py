@@ -25,7 +25,7 @@ from dcdr_deploy.metrics.psnr import clipped_region
 from dcdr_deploy.run import restore as restoring
 from dcdr_deploy.run import strips
 from dcdr_deploy.run.dials import Dials
-from dcdr_deploy.run.ready import prepare
+from dcdr_deploy.run.preprocessing import prepare
 from dcdr_deploy.run.restore import MODEST_AREA, begin, restore
 from dcdr_deploy.run.runner import Runner
 from dcdr_deploy.run.selection import DEMO_MODEL
@@ -109,7 +109,7 @@ def test_no_memory_is_told_with_the_frames_size(engine, photo, monkeypatch):
     def full(*arguments):
         raise MemoryError
 
-    monkeypatch.setattr("dcdr_deploy.run.ready.average_down", full)
+    monkeypatch.setattr("dcdr_deploy.run.preprocessing.average_down", full)
     with pytest.raises(EngineOutOfMemory, match="no memory for a frame of 600 x 800 pixels"):
         restore(photo, Runner(engine))
 

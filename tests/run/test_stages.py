@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from dcdr_deploy.errors import DcdrError, InputError
-from dcdr_deploy.run.stages import AHEAD, BEHIND, Begun, Pipeline, Stages, StopError, Workers, workers_for
+from dcdr_deploy.run.stages import AHEAD, BEHIND, PendingResult, Pipeline, Stages, StopError, Workers, workers_for
 
 WAIT = 30  # seconds after which a thread that should have come counts as missing
 
@@ -257,14 +257,14 @@ def test_heavy_items_are_not_prepared_far_ahead(weight: int, most: int):
 def test_an_item_is_begun_before_the_one_before_is_waited_for():
     events: list[str] = []
 
-    def middle(item: int, early: int) -> Begun[int]:
+    def middle(item: int, early: int) -> PendingResult[int]:
         events.append(f"begin {item}")
 
         def finish() -> int:
             events.append(f"finish {item}")
             return early
 
-        return Begun(finish)
+        return PendingResult(finish)
 
     prepared = threading.Event()
 
@@ -290,8 +290,8 @@ def test_what_was_begun_is_finished_where_the_next_item_is_not_ready():
             assert finished.wait(WAIT)  # hangs if nobody finishes item 0 meanwhile
         return item
 
-    def middle(item: int, early: int) -> Begun[int]:
-        return Begun(lambda: finished.set() or early)
+    def middle(item: int, early: int) -> PendingResult[int]:
+        return PendingResult(lambda: finished.set() or early)
 
     recorder = Recorder(first=first, middle=middle)
     recorder.pipeline.run(range(2))
@@ -299,8 +299,8 @@ def test_what_was_begun_is_finished_where_the_next_item_is_not_ready():
 
 
 def test_a_failure_that_shows_late_is_of_the_item_that_was_begun():
-    def middle(item: int, early: int) -> Begun[int]:
-        return Begun(lambda: fail_at(1)(item, early))
+    def middle(item: int, early: int) -> PendingResult[int]:
+        return PendingResult(lambda: fail_at(1)(item, early))
 
     recorder = Recorder(middle=middle)
     recorder.pipeline.run(range(4))

@@ -10,7 +10,7 @@ import OpenEXR
 import pytest
 
 from dcdr_deploy.errors import InputError
-from dcdr_deploy.scenes.splits import PANORAMA_SUFFIXES, Entry, files_of, name_of, pixel_digest, read_split
+from dcdr_deploy.scenes.splits import PANORAMA_SUFFIXES, SplitEntry, files_of, name_of, pixel_digest, read_split
 
 ROOT = Path(__file__).parents[2]
 LISTS = [ROOT / "data" / "splits" / f"{name}.tsv" for name in ("photographs", "panoramas")]
@@ -52,9 +52,9 @@ def test_only_files_of_the_split_are_found_and_unlisted_ones_belong_where_they_l
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"")
     entries = {
-        "a/one": Entry("a/one", "train", "here", ""),
-        "a/two": Entry("a/two", "test", "there", ""),
-        "b/three": Entry("b/three", "train", "here", "", better_copy="a/one"),
+        "a/one": SplitEntry("a/one", "train", "here", ""),
+        "a/two": SplitEntry("a/two", "test", "there", ""),
+        "b/three": SplitEntry("b/three", "train", "here", "", better_copy="a/one"),
     }
 
     def found(split: str, *folders: str) -> list[str]:

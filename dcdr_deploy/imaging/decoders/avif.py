@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from dcdr_deploy.imaging.decoders import items
-from dcdr_deploy.imaging.decoders.common import PILLOW_ERRORS, Stored, damaged
+from dcdr_deploy.imaging.decoders.common import PILLOW_ERRORS, StoredSamples, damaged
 from dcdr_deploy.imaging.decoders.with_pillow import decode_with
 from dcdr_deploy.system import packages
 
 
-def decode_avif(data: bytes) -> Stored:
+def decode_avif(data: bytes) -> StoredSamples:
     """Decode the primary picture, of a sequence the first.
 
     Pillow gives 8 bits of every picture; where there are more, or Pillow cannot, imagecodecs is taken if it is
@@ -45,13 +45,13 @@ def decode_avif(data: bytes) -> Stored:
     return stored
 
 
-def _by_pillow(data: bytes) -> Stored:
+def _by_pillow(data: bytes) -> StoredSamples:
     from PIL import AvifImagePlugin
 
     return decode_with(AvifImagePlugin.AvifImageFile, data)
 
 
-def _by_imagecodecs(data: bytes, bits: int) -> Stored:
+def _by_imagecodecs(data: bytes, bits: int) -> StoredSamples:
     import imagecodecs
 
     try:
@@ -60,4 +60,4 @@ def _by_imagecodecs(data: bytes, bits: int) -> Stored:
         raise damaged(error) from error
     colour, alpha = items.split(items.expanded(samples, bits))
     mode = ("L" if colour.ndim == 2 else "RGB") + ("A" if alpha is not None else "")
-    return Stored(colour, alpha, mode=f"{mode};{bits}")
+    return StoredSamples(colour, alpha, mode=f"{mode};{bits}")

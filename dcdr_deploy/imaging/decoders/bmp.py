@@ -7,7 +7,7 @@ import struct
 from dcdr_deploy.imaging import h273
 from dcdr_deploy.imaging import primaries as p
 from dcdr_deploy.imaging.declared import Declared, Stated, is_srgb_gamma
-from dcdr_deploy.imaging.decoders.common import Stored
+from dcdr_deploy.imaging.decoders.common import StoredSamples
 from dcdr_deploy.imaging.decoders.with_pillow import decode_with
 
 _FILE_HEADER = 14
@@ -19,7 +19,7 @@ _D65 = p.REC709[6:]
 _GAMMAS = (0.2, 20.0)
 
 
-def decode_bmp(data: bytes) -> Stored:
+def decode_bmp(data: bytes) -> StoredSamples:
     """Windows and OS/2 bitmaps of 1 to 32 bits a pixel.
 
     An alpha channel of nothing but 0 is none: writers that have no alpha leave those bytes empty.

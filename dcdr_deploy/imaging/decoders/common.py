@@ -65,7 +65,7 @@ def unsupported(detail: str) -> UnreadableError:
 
 
 @dataclass
-class Stored:
+class StoredSamples:
     """Samples as the file stores them, before orientation and colour conversion.
 
     Attributes:

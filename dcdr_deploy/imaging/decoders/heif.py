@@ -8,11 +8,11 @@ import numpy as np
 
 from dcdr_deploy.imaging.decoders import items
 from dcdr_deploy.imaging.decoders.avif import decode_avif
-from dcdr_deploy.imaging.decoders.common import PILLOW_ERRORS, Stored, damaged
+from dcdr_deploy.imaging.decoders.common import PILLOW_ERRORS, StoredSamples, damaged
 from dcdr_deploy.system import packages
 
 
-def decode_heif(data: bytes) -> Stored:
+def decode_heif(data: bytes) -> StoredSamples:
     """Decode the primary picture at its full depth; libheif turns it upright and crops it.
 
     A picture coded as AV1 goes the way of AVIF.
@@ -38,7 +38,7 @@ def decode_heif(data: bytes) -> Stored:
     if alpha is not None and picture.premultiplied_alpha:
         colour = items.unmultiplied(colour, alpha)
     notes = [*shown.notes, *([f"first of {len(file)} pictures"] if len(file) > 1 else [])]
-    return Stored(
+    return StoredSamples(
         colour=colour,
         alpha=alpha,
         declared=shown.declared,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dcdr_deploy.imaging import jpeg_file
-from dcdr_deploy.imaging.decoders.common import Stored, UnreadableError, unsupported
+from dcdr_deploy.imaging.decoders.common import StoredSamples, UnreadableError, unsupported
 from dcdr_deploy.imaging.decoders.with_pillow import decode_with
 
 _FRAMES = {
@@ -24,7 +24,7 @@ _FRAMES = {
 _HUFFMAN_FRAMES = (0xC0, 0xC1, 0xC2)
 
 
-def decode_jpeg(data: bytes) -> Stored:
+def decode_jpeg(data: bytes) -> StoredSamples:
     """Baseline and progressive JPEG: gray, YCbCr, RGB, CMYK and YCCK (Adobe's inverted inks are turned round).
 
     Raises:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from dcdr_deploy.imaging import exif, isobmff, jxl_header
 from dcdr_deploy.imaging.declared import Declared
 from dcdr_deploy.imaging.decoders import items
-from dcdr_deploy.imaging.decoders.common import PILLOW_ERRORS, Stored, UnreadableError, check_size, damaged
+from dcdr_deploy.imaging.decoders.common import PILLOW_ERRORS, StoredSamples, UnreadableError, check_size, damaged
 from dcdr_deploy.imaging.decoders.jpeg import decode_jpeg
 from dcdr_deploy.imaging.jpegxl.bits import BrokenStreamError
 from dcdr_deploy.imaging.orientation import exif_of_block
@@ -25,7 +25,7 @@ PACKED_JPEG = b"jbrd"
 _LONGEST_TEXT = 2**24
 
 
-def decode_jxl(data: bytes) -> Stored:
+def decode_jxl(data: bytes) -> StoredSamples:
     """Decode the first frame at its full depth; libjxl turns it upright.
 
     A JPEG that was packed without loss is unpacked and read as the JPEG that it was.
@@ -70,7 +70,7 @@ def decode_jxl(data: bytes) -> Stored:
     if header.extra_channels > (alpha is not None):
         notes.append(f"{header.extra_channels} extra channels; all but alpha left out")
     mode = ("L" if colour.ndim == 2 else "RGB") + ("A" if alpha is not None else "")
-    return Stored(
+    return StoredSamples(
         colour,
         alpha,
         declared,

@@ -19,7 +19,7 @@ import numpy as np
 
 from dcdr_deploy.imaging import exif
 from dcdr_deploy.imaging.declared import Declared
-from dcdr_deploy.imaging.decoders.common import Stored, check_size, damaged, decode_with_opencv, own_peak
+from dcdr_deploy.imaging.decoders.common import StoredSamples, check_size, damaged, decode_with_opencv, own_peak
 from dcdr_deploy.imaging.decoders.with_pillow import decode_with
 from dcdr_deploy.imaging.orientation import ORIENTATION_TAG, exif_of_block, valid_orientation
 from dcdr_deploy.system.words import number_of
@@ -46,7 +46,7 @@ _INTERLACE_AT = 28  # byte of the file
 _INFLATE_AT_ONCE = 2**20
 
 
-def decode_png(data: bytes) -> Stored:
+def decode_png(data: bytes) -> StoredSamples:
     """Decode a PNG at its full depth.
 
     Raises:
@@ -166,7 +166,7 @@ def _check_amount(data: bytes) -> None:
         raise damaged(number_of(missing, "byte of image data is missing", "bytes of image data are missing", ","))
 
 
-def _decode_deep(data: bytes, chunks: dict[bytes, bytes], width: int, height: int, colour_type: int) -> Stored:
+def _decode_deep(data: bytes, chunks: dict[bytes, bytes], width: int, height: int, colour_type: int) -> StoredSamples:
     """16 bits a sample by OpenCV (Pillow reads RGB of 16 bits as 8 without a word)."""
     if colour_type not in _DEEP_MODE:
         raise damaged(f"colour type {colour_type} with 16 bits")
@@ -175,11 +175,11 @@ def _decode_deep(data: bytes, chunks: dict[bytes, bytes], width: int, height: in
     # tRNS is kept from OpenCV, whose versions differ on it, and applied here.
     pixels = decode_with_opencv(_pixel_stream(data, keep=_PIXEL_CHUNKS), shape)
     if colour_type == 4:
-        return Stored(np.ascontiguousarray(pixels[..., 0]), np.ascontiguousarray(pixels[..., 3]), mode=mode)
+        return StoredSamples(np.ascontiguousarray(pixels[..., 0]), np.ascontiguousarray(pixels[..., 3]), mode=mode)
     if colour_type == 6:
-        return Stored(np.ascontiguousarray(pixels[..., 2::-1]), np.ascontiguousarray(pixels[..., 3]), mode=mode)
+        return StoredSamples(np.ascontiguousarray(pixels[..., 2::-1]), np.ascontiguousarray(pixels[..., 3]), mode=mode)
     colour = pixels if channels == 1 else np.ascontiguousarray(pixels[..., ::-1])
-    return Stored(colour, _transparent_colour(colour, chunks.get(b"tRNS")), mode=mode)
+    return StoredSamples(colour, _transparent_colour(colour, chunks.get(b"tRNS")), mode=mode)
 
 
 def _transparent_colour(colour: np.ndarray, key: bytes | None) -> np.ndarray | None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from dcdr_deploy.imaging import exif
 from dcdr_deploy.imaging import tiff_file as t
 from dcdr_deploy.imaging.declared import Declared
-from dcdr_deploy.imaging.decoders.common import PILLOW_ERRORS, Stored, UnreadableError, own_peak, unsupported
+from dcdr_deploy.imaging.decoders.common import PILLOW_ERRORS, StoredSamples, UnreadableError, own_peak, unsupported
 from dcdr_deploy.imaging.decoders.tiff_directory import (
     BIG_ENDIAN_BIG_TIFF,
     FLOAT,
@@ -38,7 +38,7 @@ _COLOUR_SAMPLES = {_WHITE_IS_ZERO: 1, _BLACK_IS_ZERO: 1, _RGB: 3, _CMYK: 4}
 _EXPORT_ADVICE = "export it as 16-bit RGB TIFF or PNG"
 
 
-def decode_tiff(data: bytes) -> Stored:
+def decode_tiff(data: bytes) -> StoredSamples:
     """Decode the first page of an SDR picture at its full depth.
 
     Raises:
@@ -50,7 +50,7 @@ def decode_tiff(data: bytes) -> Stored:
     return _decode(directory)
 
 
-def decode_any(data: bytes) -> Stored:
+def decode_any(data: bytes) -> StoredSamples:
     """Decode the first page; floats become float32 in ``colour`` and have no alpha.
 
     Raises:
@@ -60,7 +60,7 @@ def decode_any(data: bytes) -> Stored:
     return _decode(first_directory(data))
 
 
-def _decode(directory: Directory) -> Stored:
+def _decode(directory: Directory) -> StoredSamples:
     bits, floating = directory.bits, FLOAT in directory.formats
     if not floating and (
         not directory.formats <= {UNSIGNED, VOID} or max(bits) > 16 or (max(bits) > 8 and len(bits) > 1)
@@ -115,9 +115,9 @@ def _pillow_plugin() -> type[ImageFile.ImageFile]:
     return WithNarrowColourMaps
 
 
-def _decode_ycbcr(directory: Directory) -> Stored:
+def _decode_ycbcr(directory: Directory) -> StoredSamples:
     orientation = valid_orientation(directory.tags.get(ORIENTATION_TAG))
-    return Stored(rgb_of_ycbcr(directory), orientation=orientation, stated_orientation=orientation, mode="YCbCr")
+    return StoredSamples(rgb_of_ycbcr(directory), orientation=orientation, stated_orientation=orientation, mode="YCbCr")
 
 
 def _texts(directory: Directory) -> dict[str, str]:
@@ -140,7 +140,7 @@ def _declared(directory: Directory) -> Declared:
     return declared
 
 
-def _decode_deep(directory: Directory) -> Stored:
+def _decode_deep(directory: Directory) -> StoredSamples:
     photometric, samples = directory.number(t.PHOTOMETRIC, -1), directory.samples
     wanted = _COLOUR_SAMPLES.get(photometric)
     if wanted is None or samples < wanted:
@@ -162,7 +162,7 @@ def _decode_deep(directory: Directory) -> Stored:
         colour, alpha = _split(colour, pixels, directory, wanted, notes)
     orientation = valid_orientation(directory.tags.get(ORIENTATION_TAG))
     kind = {1: "I", 3: "RGB", 4: "CMYK"}[wanted]
-    return Stored(
+    return StoredSamples(
         colour=colour,
         alpha=alpha,
         orientation=orientation,

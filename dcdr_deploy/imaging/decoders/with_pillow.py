@@ -10,7 +10,7 @@ import numpy as np
 
 from dcdr_deploy.imaging import exif
 from dcdr_deploy.imaging.declared import Declared
-from dcdr_deploy.imaging.decoders.common import PILLOW_ERRORS, Stored, UnreadableError, check_size, damaged
+from dcdr_deploy.imaging.decoders.common import PILLOW_ERRORS, StoredSamples, UnreadableError, check_size, damaged
 from dcdr_deploy.imaging.orientation import ORIENTATION_TAG, UPRIGHT, valid_orientation
 
 if TYPE_CHECKING:
@@ -34,14 +34,14 @@ _COLOUR_MODE = {
 _ALPHA_MODES = frozenset({"LA", "La", "PA", "RGBA", "RGBa"})
 
 
-def decode_webp(data: bytes) -> Stored:
+def decode_webp(data: bytes) -> StoredSamples:
     """WebP, lossy and lossless; the first frame of an animation."""
     from PIL import WebPImagePlugin
 
     return decode_with(WebPImagePlugin.WebPImageFile, data)
 
 
-def decode_with(plugin: type[ImageFile.ImageFile], data: bytes) -> Stored:
+def decode_with(plugin: type[ImageFile.ImageFile], data: bytes) -> StoredSamples:
     """Decode with one Pillow plugin, chosen by our own look at the content.
 
     The plugin class is called instead of ``Image.open`` because that compares sizes with a limit that is global to the
@@ -68,7 +68,7 @@ def decode_with(plugin: type[ImageFile.ImageFile], data: bytes) -> Stored:
     except PILLOW_ERRORS as error:
         raise damaged(error) from error
     # Pillow turns TIFFs upright while it loads them and drops the tag; what is left is for us.
-    return Stored(
+    return StoredSamples(
         colour=colour,
         alpha=alpha,
         declared=declared,

@@ -19,14 +19,14 @@ from dcdr_deploy.run.runner import Runner
 from dcdr_deploy.run.video import trial
 from dcdr_deploy.run.video.bitstream import Hdr10
 from dcdr_deploy.run.video.encoding import Encoded, SegmentSink, padded_size
-from dcdr_deploy.run.video.frames import Reached, Selection
+from dcdr_deploy.run.video.frames import ResumePoint, Selection
 from dcdr_deploy.run.video.joining import Join, join
 from dcdr_deploy.run.video.opening import open_video
 from dcdr_deploy.run.video.prepared import DEFAULT_SETTINGS, Network, Prepared, VideoSettings
 from dcdr_deploy.run.video.reports import VideoReport
 from dcdr_deploy.run.video.segments import Segment, Workplace, opened
 from dcdr_deploy.run.video.source import VideoSource
-from dcdr_deploy.run.video.streams import Window
+from dcdr_deploy.run.video.streams import TimeRange
 from dcdr_deploy.run.video.sums import Sums
 from dcdr_deploy.run.video.target import CONTAINERS, NVENC, SOFTWARE, Geometry, resolve
 from dcdr_deploy.run.video.work import Work
@@ -117,7 +117,7 @@ class PreparedVideo(Prepared):
                 self.note_end(source, selection, place.reached.frames)
             return self.finish(place, runner.engine.info, computed, started, listener)
 
-    def selection(self, source: VideoSource, reached: Reached) -> Selection:
+    def selection(self, source: VideoSource, reached: ResumePoint) -> Selection:
         """Return the frames after those that are written; with every segment they begin with a whole picture.
 
         Args:
@@ -127,7 +127,7 @@ class PreparedVideo(Prepared):
         video = self.settings.video
         return Selection(source, video, reached, whole_every=video.segment_frames)
 
-    def sink(self, engine: EngineInfo, place: Workplace, reached: Reached) -> SegmentSink:
+    def sink(self, engine: EngineInfo, place: Workplace, reached: ResumePoint) -> SegmentSink:
         """Return where pictures go.
 
         Args:
@@ -222,7 +222,7 @@ class PreparedVideo(Prepared):
         stamps = [segments[0].stamps()[0], segments[-1].stamps()[-1] + max(segments[-1].last_duration, 1)]
         first, end = (Fraction(stamp) * self.info.time_base for stamp in stamps)
         cut = video.end is not None or video.frames is not None or path != self.output
-        window = Window(
+        taken = TimeRange(
             begin=first if video.start is not None else None,
             end=end if cut else None,
             origin=first if video.start is not None else self.info.origin,
@@ -230,7 +230,7 @@ class PreparedVideo(Prepared):
         entries = self.settings.noted().items()
         made = f"{THIS_TOOL}, " + ", ".join(f"{name} {value}" for name, value in entries)
         skipped = round((first - self.info.begin * self.info.time_base) * self.info.rate)
-        job = Join(self._target, self._picture, self.info.path, window, hdr10, {"comment": made}, skipped)
+        job = Join(self._target, self._picture, self.info.path, taken, hdr10, {"comment": made}, skipped)
         self.notes += join(path, job, place, segments)
         return sums
 

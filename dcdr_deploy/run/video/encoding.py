@@ -14,13 +14,13 @@ from dcdr_deploy.errors import OutputError
 from dcdr_deploy.imaging.delivery import ContentLight, Delivery
 from dcdr_deploy.run.recovery import Recovery
 from dcdr_deploy.run.video.codecs import Codec
-from dcdr_deploy.run.video.frames import BEGINNING, Picture, Reached
+from dcdr_deploy.run.video.frames import BEGINNING, Picture, ResumePoint
 from dcdr_deploy.run.video.package import load, reason
 from dcdr_deploy.run.video.passes import signal_of
 from dcdr_deploy.run.video.planes import Told, frame_of
 from dcdr_deploy.run.video.segments import Segment, SegmentFile, Workplace
 from dcdr_deploy.run.video.sinks import Restoring
-from dcdr_deploy.run.video.source import Seen
+from dcdr_deploy.run.video.source import FrameIdentity
 from dcdr_deploy.run.video.sums import Sums
 from dcdr_deploy.run.video.target import Geometry, Target
 from dcdr_deploy.run.video.yuv import Planes, from_rgb
@@ -136,7 +136,7 @@ class _Open:
     file: SegmentFile
     encoder: SegmentEncoder
     sums: Sums = field(default_factory=Sums)
-    seen: Seen | None = None
+    seen: FrameIdentity | None = None
     last_duration: int = 0
 
     def finished(self, *, ends: bool) -> Segment:
@@ -155,7 +155,7 @@ class SegmentSink:
         place: Workplace,
         delivery: Delivery,
         frames: int,
-        reached: Reached = BEGINNING,
+        reached: ResumePoint = BEGINNING,
     ) -> None:
         """Set up.
 

@@ -15,7 +15,15 @@ from dcdr_deploy.engines.passes import Samples
 from dcdr_deploy.errors import InputError
 from dcdr_deploy.run.video.decoding import LostFrame
 from dcdr_deploy.run.video.options import REPEAT, SKIP, VideoOptions
-from dcdr_deploy.run.video.source import AnyFrame, OtherFrame, Seen, SourceFrame, VideoSource, device_samples_of, rgb_of
+from dcdr_deploy.run.video.source import (
+    AnyFrame,
+    FrameIdentity,
+    OtherFrame,
+    SourceFrame,
+    VideoSource,
+    device_samples_of,
+    rgb_of,
+)
 
 _RESTARTED = 1
 """Seconds; stamps that do not rise by less are a writer's slips, by more those of another recording (FFmpeg's rule)."""
@@ -45,13 +53,13 @@ class Picture:
     stamp: int
     duration: int
     rgb: NDArray[np.uint16] | None
-    seen: Seen | None
+    seen: FrameIdentity | None
     lost: tuple[int | None, ...] = ()
     mended: bool = False
 
 
 @dataclass(frozen=True)
-class Reached:
+class ResumePoint:
     """How far a video is written.
 
     Attributes:
@@ -62,10 +70,10 @@ class Reached:
 
     frames: int = 0
     stamp: int | None = None
-    seen: Seen | None = None
+    seen: FrameIdentity | None = None
 
 
-BEGINNING = Reached()
+BEGINNING = ResumePoint()
 
 
 class Selection:
@@ -81,7 +89,7 @@ class Selection:
         self,
         source: VideoSource,
         options: VideoOptions,
-        reached: Reached = BEGINNING,
+        reached: ResumePoint = BEGINNING,
         frames: int | None = None,
         whole_every: int = 0,
     ) -> None:
@@ -196,7 +204,7 @@ class Selection:
                 stamp = self._last + math.ceil(_APART / self._source.info.time_base)
         begins = self._whole_every > 0 and self._number % self._whole_every == 0
         same = not begins and self._before is not None and _are_equal(self._before, frame)
-        picture = Picture(self._number, stamp, duration, None, Seen(frame.stamp, frame.checksum), lost, mended)
+        picture = Picture(self._number, stamp, duration, None, FrameIdentity(frame.stamp, frame.checksum), lost, mended)
         self._number += 1
         self._last, self._before = stamp, frame
         return picture, None if same else frame

@@ -15,7 +15,7 @@ from dcdr_deploy.run.video import timing
 from dcdr_deploy.run.video.bitstream import Hdr10, with_boxes
 from dcdr_deploy.run.video.package import address, load, reason
 from dcdr_deploy.run.video.segments import Segment, Workplace
-from dcdr_deploy.run.video.streams import Companions, Window
+from dcdr_deploy.run.video.streams import Companions, TimeRange
 from dcdr_deploy.run.video.target import Geometry, Target
 from dcdr_deploy.system.files import atomic_path
 
@@ -41,7 +41,7 @@ class Join:
         target: with codec and container.
         picture: of the frames.
         source: the file whose sound and subtitles go along.
-        window: which part of it.
+        taken: which part of it.
         hdr10: what is stated of the light; ``None`` for HLG.
         metadata: entries of the file's header.
         skipped: frames of the source before the first one of the output.
@@ -50,7 +50,7 @@ class Join:
     target: Target
     picture: Geometry
     source: Path
-    window: Window
+    taken: TimeRange
     hdr10: Hdr10 | None
     metadata: dict[str, str]
     skipped: int = 0
@@ -87,7 +87,7 @@ def join(path: Path, job: Join, place: Workplace, segments: Sequence[Segment]) -
 def _join(path: Path, job: Join, place: Workplace, segments: Sequence[Segment]) -> list[str]:
     av = load()
     first = next(place.packets(segments[0]))
-    begin = segments[0].stamps()[0] - round(job.window.origin / job.picture.time_base)
+    begin = segments[0].stamps()[0] - round(job.taken.origin / job.picture.time_base)
     with (
         atomic_path(path) as temporary,
         _template(job, first) as template,
@@ -106,10 +106,10 @@ def _join(path: Path, job: Join, place: Workplace, segments: Sequence[Segment]) 
         for metadata in (output.metadata, video.metadata) if job.skipped else ():
             if _TIMECODE in metadata:
                 metadata[_TIMECODE] = timing.timecode_after(metadata[_TIMECODE], job.skipped, job.picture.rate)
-        companions.set_chapters(output, job.window)
+        companions.set_chapters(output, job.taken)
         pictures = _pictures(job, place, segments, video)
         waiting = next(pictures, None)
-        for moment, packet in companions.packets(job.window):
+        for moment, packet in companions.packets(job.taken):
             while waiting is not None and waiting.dts * job.picture.time_base <= moment:
                 output.mux(waiting)
                 waiting = next(pictures, None)
@@ -150,7 +150,7 @@ def _pictures(job: Join, place: Workplace, segments: Sequence[Segment], stream: 
     """Yield the packets of all segments, with stamps as if one encoder had made them."""
     av = load()
     base = job.picture.time_base
-    shift = round(job.window.origin / base)
+    shift = round(job.taken.origin / base)
     stamps = [stamp for segment in segments for stamp in segment.stamps()]
     shown = [stamp - shift for stamp in stamps]
     if job.target.container == "matroska":

@@ -9,7 +9,7 @@ from dcdr_deploy.engines.passes import Clipping, Samples, Signal
 from dcdr_deploy.imaging.delivery import Delivery
 from dcdr_deploy.run.dials import Dials
 from dcdr_deploy.run.gain import ExcessField, least_clipped, most_of_gray
-from dcdr_deploy.run.ready import tables_for
+from dcdr_deploy.run.preprocessing import tables_for
 from dcdr_deploy.run.video.yuv import Layout, Luma, Plane, decoding_matrix, encoding_matrix
 
 CODE_BITS = 16

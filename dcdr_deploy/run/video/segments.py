@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from dcdr_deploy.errors import OutputError
-from dcdr_deploy.run.video.frames import BEGINNING, Reached
-from dcdr_deploy.run.video.source import Seen
+from dcdr_deploy.run.video.frames import BEGINNING, ResumePoint
+from dcdr_deploy.run.video.source import FrameIdentity
 from dcdr_deploy.run.video.sums import Sums
 from dcdr_deploy.system.files import atomic_path, vanished
 from dcdr_deploy.system.locks import IsLocked, locked
@@ -50,10 +50,10 @@ class Segment:
 
     number: int
     file: str
-    after: Reached
+    after: ResumePoint
     packets: tuple[tuple[int, int, bool], ...]
     last_duration: int
-    seen: Seen | None
+    seen: FrameIdentity | None
     sums: Sums
     ends: bool
 
@@ -62,9 +62,9 @@ class Segment:
         return sorted(stamp for stamp, _, _ in self.packets)
 
     @property
-    def reached(self) -> Reached:
+    def reached(self) -> ResumePoint:
         """How far the video is written with it."""
-        return Reached(self.after.frames + self.sums.frames, self.stamps()[-1], self.seen)
+        return ResumePoint(self.after.frames + self.sums.frames, self.stamps()[-1], self.seen)
 
     def as_json(self) -> dict[str, Any]:
         """Return plain data."""
@@ -78,21 +78,21 @@ class Segment:
             ValueError, TypeError, KeyError: it is something else.
         """
         packets = tuple((int(stamp), int(size), bool(key)) for stamp, size, key in data["packets"])
-        after = Reached(**{**data["after"], "seen": _seen(data["after"]["seen"])})
+        after = ResumePoint(**{**data["after"], "seen": _seen(data["after"]["seen"])})
         if Path(data["file"]).name != data["file"]:
             raise ValueError(data["file"])
         parts = {"after": after, "packets": packets, "seen": _seen(data["seen"]), "sums": Sums.from_json(data["sums"])}
         return cls(**{**data, **parts})
 
 
-def _seen(data: dict[str, Any] | None) -> Seen | None:
-    return None if data is None else Seen(**data)
+def _seen(data: dict[str, Any] | None) -> FrameIdentity | None:
+    return None if data is None else FrameIdentity(**data)
 
 
 class SegmentFile:
     """The packets of a segment that is being written."""
 
-    def __init__(self, path: Path, number: int, after: Reached = BEGINNING) -> None:
+    def __init__(self, path: Path, number: int, after: ResumePoint = BEGINNING) -> None:
         self._path = path
         self._number = number
         self._after = after
@@ -104,7 +104,7 @@ class SegmentFile:
         self._file.write(data)
         self._packets.append((stamp, len(data), is_key))
 
-    def described(self, last_duration: int, seen: Seen | None, sums: Sums, *, ends: bool) -> Segment:
+    def described(self, last_duration: int, seen: FrameIdentity | None, sums: Sums, *, ends: bool) -> Segment:
         """Return what was written; it can be read from now on."""
         self._file.flush()
         packets = tuple(self._packets)
@@ -140,7 +140,7 @@ class Workplace:
         return found
 
     @property
-    def reached(self) -> Reached:
+    def reached(self) -> ResumePoint:
         """How far :attr:`segments` go."""
         segments = self.segments
         return segments[-1].reached if segments else BEGINNING
@@ -151,7 +151,7 @@ class Workplace:
         segments = self.segments
         return bool(segments) and segments[-1].ends
 
-    def begin_segment(self, number: int, after: Reached) -> SegmentFile:
+    def begin_segment(self, number: int, after: ResumePoint) -> SegmentFile:
         """Begin a segment.
 
         Args:

@@ -119,7 +119,7 @@ class OtherFrame:
 
 
 @dataclass(frozen=True)
-class Seen:
+class FrameIdentity:
     """A frame by which an earlier run is found again: its stamp and its checksum."""
 
     stamp: int
@@ -153,7 +153,7 @@ class VideoSource:
         self.info = info
         self.last: SourceFrame | None = None
 
-    def frames(self, begin: int | None = None, seen: Seen | None = None) -> Iterator[AnyFrame]:
+    def frames(self, begin: int | None = None, seen: FrameIdentity | None = None) -> Iterator[AnyFrame]:
         """Yield frames in the order shown; a later call begins anew.
 
         Args:
@@ -288,7 +288,7 @@ def _not_after(stamp: int) -> Callable[[AnyFrame], bool]:
     return lambda frame: frame.stamp is None or frame.stamp <= stamp
 
 
-def _is_there(frame: AnyFrame, seen: Seen) -> bool:
+def _is_there(frame: AnyFrame, seen: FrameIdentity) -> bool:
     return isinstance(frame, SourceFrame) and (frame.stamp, frame.checksum) == (seen.stamp, seen.checksum)
 
 

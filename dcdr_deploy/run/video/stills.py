@@ -29,11 +29,11 @@ from dcdr_deploy.run.events import FileBegun, FileConverted
 from dcdr_deploy.run.recovery import Recovery
 from dcdr_deploy.run.runner import Runner
 from dcdr_deploy.run.sequence import Sequence
-from dcdr_deploy.run.video.frames import BEGINNING, Picture, Reached, Selection
+from dcdr_deploy.run.video.frames import BEGINNING, Picture, ResumePoint, Selection
 from dcdr_deploy.run.video.opening import open_video
 from dcdr_deploy.run.video.prepared import Network, Prepared, VideoSettings
 from dcdr_deploy.run.video.reports import VideoReport
-from dcdr_deploy.run.video.source import Seen
+from dcdr_deploy.run.video.source import FrameIdentity
 from dcdr_deploy.run.video.sums import Sums
 from dcdr_deploy.run.video.work import Work
 from dcdr_deploy.system.files import atomic_path, open_to_append, vanished
@@ -50,7 +50,7 @@ class _Line:
 
     stamp: int
     size: int
-    seen: Seen | None
+    seen: FrameIdentity | None
     sums: Sums
 
     def as_text(self) -> str:
@@ -60,7 +60,7 @@ class _Line:
     @classmethod
     def parse(cls, text: str) -> _Line:
         data = json.loads(text)
-        seen = None if data["seen"] is None else Seen(**data["seen"])
+        seen = None if data["seen"] is None else FrameIdentity(**data["seen"])
         return cls(**{**data, "seen": seen, "sums": Sums.from_json(data["sums"])})
 
 
@@ -247,8 +247,8 @@ class PreparedStills(Prepared):
         return self.key(Network.of(runner), write=asdict(self._write))
 
 
-def _reached(lines: list[_Line]) -> Reached:
-    return Reached(len(lines), lines[-1].stamp, lines[-1].seen) if lines else BEGINNING
+def _reached(lines: list[_Line]) -> ResumePoint:
+    return ResumePoint(len(lines), lines[-1].stamp, lines[-1].seen) if lines else BEGINNING
 
 
 def _journal_path(pattern: Sequence) -> Path:

@@ -27,7 +27,7 @@ _COVERS = {"png": (".png", "image/png"), "mjpeg": (".jpg", "image/jpeg")}
 
 
 @dataclass(frozen=True)
-class Window:
+class TimeRange:
     """Which part of the source is taken, in seconds of its own clock.
 
     Attributes:
@@ -141,23 +141,23 @@ class Companions:
         torn = ["its sound or subtitles end where the file cannot be read on"] if self._torn else []
         return [number_of(count, *words) for words, count in counts.items() if count] + torn
 
-    def set_chapters(self, output: Any, window: Window) -> None:
-        """Set those chapters that lie in the window, moved with it."""
+    def set_chapters(self, output: Any, taken: TimeRange) -> None:
+        """Set those chapters that lie in the part that is taken, moved with it."""
         chapters = []
         for chapter in self._container.chapters():
             base = chapter["time_base"]
             begin, end = (Fraction(chapter[edge]) * base for edge in ("start", "end"))
-            if window.begin is not None:
-                begin = max(begin, window.begin)
-            if window.end is not None:
-                end = min(end, window.end)
+            if taken.begin is not None:
+                begin = max(begin, taken.begin)
+            if taken.end is not None:
+                end = min(end, taken.end)
             if begin < end:
-                ticks = [round((moment - window.origin) / base) for moment in (begin, end)]
+                ticks = [round((moment - taken.origin) / base) for moment in (begin, end)]
                 chapters.append({**chapter, "start": ticks[0], "end": ticks[1]})
         if chapters:
             output.set_chapters(chapters)
 
-    def packets(self, window: Window) -> Iterator[tuple[Fraction, Any]]:
+    def packets(self, taken: TimeRange) -> Iterator[tuple[Fraction, Any]]:
         """Yield the packets of all tracks with the second at which each is to be decoded, in the order of the file."""
         wanted = [self._container.streams[number] for number in self._copies]
         if not wanted:
@@ -178,7 +178,7 @@ class Companions:
             is_text = copy.stream.type == "subtitle"
             shown = packet.pts if packet.pts is not None else stamp
             length = (packet.duration or 0) if is_text else 0
-            if not window.holds(shown * base, length * base):
+            if not taken.holds(shown * base, length * base):
                 continue
             try:
                 new = texts.as_text(packet, copy.text) if copy.text else packet
@@ -190,8 +190,8 @@ class Companions:
                 continue
             if new is None:
                 continue
-            shift = round(window.origin / base)
-            late = max(shift - shown, 0) if is_text and window.begin is not None else 0  # it was there before the cut
+            shift = round(taken.origin / base)
+            late = max(shift - shown, 0) if is_text and taken.begin is not None else 0  # it was there before the cut
             for name in ("pts", "dts"):
                 value = getattr(packet, name)
                 if value is not None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from dcdr_deploy.errors import OutputError
 from dcdr_deploy.run.video.package import load, reason
-from dcdr_deploy.run.video.streams import Companions, Window
+from dcdr_deploy.run.video.streams import Companions, TimeRange
 
 _TRIED = 500
 """Packets that are written for a try at most: some formats refuse a track only when all is done."""
@@ -27,7 +27,7 @@ def check(path: Path, target: Path, muxer: str) -> list[str]:
             companions.add_to(output)
             waiting = {copy.stream.index for copy in companions.copies}
             refused = set()
-            for _, packet in itertools.islice(companions.packets(Window()), _TRIED if waiting else 0):
+            for _, packet in itertools.islice(companions.packets(TimeRange()), _TRIED if waiting else 0):
                 track = packet.stream.index
                 if companions.mux(packet, output):
                     waiting.discard(track)

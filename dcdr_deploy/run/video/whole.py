@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from dcdr_deploy.engines.passes import Finished, FramePasses, Samples
 from dcdr_deploy.errors import DcdrError, EngineError
 from dcdr_deploy.run.gain import ExcessField, WorkingPicture
-from dcdr_deploy.run.ready import Ready, prepare, ready_of, tables_for
+from dcdr_deploy.run.preprocessing import NetworkInput, network_input, prepare, tables_for
 from dcdr_deploy.run.recovery import Recovery
-from dcdr_deploy.run.restore import Found, Steady
+from dcdr_deploy.run.restore import NetworkResult, Steady
 from dcdr_deploy.run.strips import SecondPass, average_down
 from dcdr_deploy.run.video.frames import Picture, Selection
 from dcdr_deploy.run.video.passes import CODE_BITS, clipping_of, samples_of, stacked
@@ -56,18 +56,18 @@ class ByProcessor(Generic[Made]):
         """Return what :meth:`ready` takes of a decoded frame; on any thread, as all methods."""
         return self._selection.whole(picture, frame).rgb
 
-    def ready(self, taken: Any) -> Ready:
+    def ready(self, taken: Any) -> NetworkInput:
         """Make a frame ready for the network."""
         return prepare(taken, self._restoring.scale, self._restoring.dials)
 
-    def made(self, picture: Picture, taken: Any, found: Found, steady: Steady | None) -> tuple[Made, Recovery]:
+    def made(self, picture: Picture, taken: Any, found: NetworkResult, steady: Steady | None) -> tuple[Made, Recovery]:
         """Put what was found onto a frame and make of it what is written.
 
         Args:
             picture: without its pixels.
             taken: from :meth:`take`, where the frame was made ready without its picture, else ``None``.
             found: of it.
-            steady: as for :meth:`Found.put_on`.
+            steady: as for :meth:`NetworkResult.put_on`.
         """
         restored = found.put_on(steady)
         return self._sink.make(picture, restored.linear), restored.recovery
@@ -98,7 +98,7 @@ class ByDevice(ByProcessor[Made]):
             return super().take(picture, frame)
         return Taken(picture, frame, self._selection.samples(frame))
 
-    def ready(self, taken: Any) -> Ready:
+    def ready(self, taken: Any) -> NetworkInput:
         """As of the class above; without its picture where the device did it."""
         if not isinstance(taken, Taken):
             return super().ready(taken)
@@ -109,9 +109,9 @@ class ByDevice(ByProcessor[Made]):
         except EngineError as error:
             self._give_up(error)
             return super().ready(super().take(taken.picture, taken.frame))
-        return ready_of(WorkingPicture(found.light, found.weight, found.clipped), size, scale, gray=found.gray)
+        return network_input(WorkingPicture(found.light, found.weight, found.clipped), size, scale, gray=found.gray)
 
-    def made(self, picture: Picture, taken: Any, found: Found, steady: Steady | None) -> tuple[Made, Recovery]:
+    def made(self, picture: Picture, taken: Any, found: NetworkResult, steady: Steady | None) -> tuple[Made, Recovery]:
         """As of the class above."""
         if not isinstance(taken, Taken):
             return super().made(picture, taken, found, steady)

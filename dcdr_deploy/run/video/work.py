@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from dcdr_deploy.engines.base import DEVICE_CUDA
 from dcdr_deploy.errors import DcdrError
-from dcdr_deploy.run.ready import Ready
+from dcdr_deploy.run.preprocessing import NetworkInput
 from dcdr_deploy.run.recovery import Recovery
-from dcdr_deploy.run.restore import Found
+from dcdr_deploy.run.restore import NetworkResult
 from dcdr_deploy.run.restore import begin as begin_restoring
-from dcdr_deploy.run.stages import Begun, Pipeline, Stages, StopError, pixels_in_flight, workers_for
+from dcdr_deploy.run.stages import PendingResult, Pipeline, Stages, StopError, pixels_in_flight, workers_for
 from dcdr_deploy.run.video.frames import Picture, Selection
 from dcdr_deploy.run.video.sinks import Restoring, Sink
 from dcdr_deploy.run.video.steady_in_turn import Place, SteadyingInTurn
@@ -50,7 +50,7 @@ class _Early:
     """
 
     picture: Picture
-    ready: Ready | None = None
+    ready: NetworkInput | None = None
     taken: Any = None
     view: View | None = None
 
@@ -65,7 +65,7 @@ class _Late:
     """A picture of so many pixels after the network; ``found`` is ``None`` where it repeats the picture before."""
 
     picture: Picture
-    found: Found | None = None
+    found: NetworkResult | None = None
     pixels: int = 0
     taken: Any = None
     place: Place | None = None
@@ -156,7 +156,7 @@ class Work(Generic[Made]):
         self._add(INFER, time.perf_counter() - decoded)
         return _Early(picture, ready, taken if ready.full is None else None, view)
 
-    def _infer(self, number: int, early: _Early | None) -> _Late | Begun[_Late | None] | None:
+    def _infer(self, number: int, early: _Early | None) -> _Late | PendingResult[_Late | None] | None:
         if early is None or early.ready is None:
             return None if early is None else _Late(early.picture)
         started = time.perf_counter()
@@ -172,9 +172,9 @@ class Work(Generic[Made]):
             self._add(INFER, time.perf_counter() - started)
             return _Late(picture, found, pixels, early.taken, place)
 
-        return Begun(finished) if do.runner.engine.info.overlaps else finished()
+        return PendingResult(finished) if do.runner.engine.info.overlaps else finished()
 
-    def _made(self, late: _Late, found: Found) -> tuple[Made, Recovery]:
+    def _made(self, late: _Late, found: NetworkResult) -> tuple[Made, Recovery]:
         """Put what was found onto its picture and make of it what is written, which waits for its turn alone."""
         steady = None if late.place is None else late.place.steady
         return self._whole.made(late.picture, late.taken, found, steady)

@@ -16,7 +16,7 @@ from dcdr_deploy.run.video.decoding import LostFrame
 from dcdr_deploy.run.video.opening import open_video
 from dcdr_deploy.run.video.options import VideoOptions, parse_time
 from dcdr_deploy.run.video.prepared import VideoSettings
-from dcdr_deploy.run.video.source import Seen, rgb_of
+from dcdr_deploy.run.video.source import FrameIdentity, rgb_of
 from dcdr_deploy.run.video.target import EncodeOptions
 
 LOSSLESS = {"codec": "ffv1", "options": {}}
@@ -237,7 +237,7 @@ def test_a_source_is_entered_where_an_earlier_run_left_it(make_clip):
     with open_video(source) as video:
         frames = list(video.frames())
     assert not any(isinstance(frame, LostFrame) for frame in frames)
-    for known in (Seen(frames[13].stamp, frames[13].checksum), Seen(frames[13].stamp, 12345)):
+    for known in (FrameIdentity(frames[13].stamp, frames[13].checksum), FrameIdentity(frames[13].stamp, 12345)):
         with open_video(source) as video:
             rest = list(video.frames(seen=known))
         expected = frames[14:] if known.checksum != 12345 else []  # another file: nothing of it is taken for this one

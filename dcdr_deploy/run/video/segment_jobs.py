@@ -17,7 +17,7 @@ from pathlib import Path
 from dcdr_deploy.errors import InputError
 from dcdr_deploy.run.runner import Runner
 from dcdr_deploy.run.video.convert import PreparedVideo
-from dcdr_deploy.run.video.frames import BEGINNING, Picture, Reached, Selection
+from dcdr_deploy.run.video.frames import BEGINNING, Picture, ResumePoint, Selection
 from dcdr_deploy.run.video.opening import open_video
 from dcdr_deploy.run.video.prepared import Network, VideoSettings
 from dcdr_deploy.run.video.segments import Segment, shared
@@ -38,7 +38,7 @@ class SegmentJob:
         number: from 0.
         after: how far the segments before it go.
         frames: of the segment.
-        trail: :class:`Trail` of its pictures.
+        digest: of its pictures, from :class:`RunningDigest`.
     """
 
     source: Path
@@ -46,9 +46,9 @@ class SegmentJob:
     settings: VideoSettings
     key: str
     number: int
-    after: Reached
+    after: ResumePoint
     frames: int
-    trail: int
+    digest: int
 
 
 @dataclass(frozen=True)
@@ -64,17 +64,17 @@ class ComputedSegment:
     stages: dict[str, float]
 
 
-class Trail:
+class RunningDigest:
     """What identifies pictures in their order: their stamps and samples, what was lost and what repeats.
 
     Attributes:
         frames: so many.
-        digest: of them all.
+        value: of them all.
     """
 
     def __init__(self) -> None:
         self.frames = 0
-        self.digest = 0
+        self.value = 0
 
     def add(self, picture: Picture, *, repeats: bool) -> None:
         """Take the next picture.
@@ -84,7 +84,7 @@ class Trail:
             repeats: it is the same as the one before.
         """
         about = (picture.stamp, picture.duration, picture.seen, picture.lost, picture.mended, repeats)
-        self.digest = zlib.crc32(repr(about).encode(), self.digest)
+        self.value = zlib.crc32(repr(about).encode(), self.value)
         self.frames += 1
 
 
@@ -128,12 +128,12 @@ class Survey:
                 continue
             if self.selection is None:
                 self.selection = self._prepared.selection(self._source, reached)
-            trail, last = self._look(self.selection, reached)
+            digest, last = self._look(self.selection, reached)
             if self._stopped:
                 return
-            if trail.frames:
-                yield self._job(number, reached, trail)
-            if trail.frames < self._prepared.settings.video.segment_frames:
+            if digest.frames:
+                yield self._job(number, reached, digest)
+            if digest.frames < self._prepared.settings.video.segment_frames:
                 return
             number, reached = number + 1, last
 
@@ -141,22 +141,22 @@ class Survey:
         """Have :meth:`jobs` end soon; from any thread."""
         self._stopped = True
 
-    def _look(self, selection: Selection, last: Reached) -> tuple[Trail, Reached]:
+    def _look(self, selection: Selection, last: ResumePoint) -> tuple[RunningDigest, ResumePoint]:
         """Look at the frames of one segment, and return how far it goes."""
-        trail = Trail()
-        while not self._stopped and trail.frames < self._prepared.settings.video.segment_frames:
+        digest = RunningDigest()
+        while not self._stopped and digest.frames < self._prepared.settings.video.segment_frames:
             found = selection.look()
             if found is None:
                 break
             picture, frame = found
-            trail.add(picture, repeats=frame is None)
-            last = Reached(last.frames + 1, picture.stamp, picture.seen)
-        return trail, last
+            digest.add(picture, repeats=frame is None)
+            last = ResumePoint(last.frames + 1, picture.stamp, picture.seen)
+        return digest, last
 
-    def _job(self, number: int, reached: Reached, trail: Trail) -> SegmentJob:
+    def _job(self, number: int, reached: ResumePoint, digest: RunningDigest) -> SegmentJob:
         prepared = self._prepared
         source, output = prepared.info.path.absolute(), prepared.output.absolute()
-        return SegmentJob(source, output, prepared.settled(), self._key, number, reached, trail.frames, trail.digest)
+        return SegmentJob(source, output, prepared.settled(), self._key, number, reached, digest.frames, digest.value)
 
 
 class _DecodedOtherwise(InputError):
@@ -170,7 +170,7 @@ class _Checked(Selection):
         video = prepared.settings.video
         super().__init__(source, video, job.after, job.frames, whole_every=video.segment_frames)
         self._job = job
-        self._trail = Trail()
+        self._digest = RunningDigest()
 
     def look(self) -> tuple[Picture, SourceFrame | None] | None:
         """Return the next picture without its pixels.
@@ -178,11 +178,11 @@ class _Checked(Selection):
         Raises:
             InputError: as :meth:`Selection.look`; another picture came than the survey saw.
         """
-        found, job, trail = super().look(), self._job, self._trail
+        found, job, digest = super().look(), self._job, self._digest
         if found is not None:
-            trail.add(found[0], repeats=found[1] is None)
-        ended = found is None or trail.frames == job.frames
-        if ended and (trail.frames, trail.digest) != (job.frames, job.trail):
+            digest.add(found[0], repeats=found[1] is None)
+        ended = found is None or digest.frames == job.frames
+        if ended and (digest.frames, digest.value) != (job.frames, job.digest):
             raise _DecodedOtherwise(
                 f"{job.source}: its frames from number {job.after.frames} on are decoded otherwise than before; have "
                 "the same version of PyAV on every machine"

@@ -12,12 +12,12 @@ from videos import Clip, write_clip
 
 from dcdr_deploy.errors import InputError, OutputError
 from dcdr_deploy.run.runner import Runner
-from dcdr_deploy.run.video.apart import SegmentJob, Survey, compute_segment
 from dcdr_deploy.run.video.convert import Computed, PreparedVideo, convert_video
 from dcdr_deploy.run.video.opening import open_video
 from dcdr_deploy.run.video.options import VideoOptions
 from dcdr_deploy.run.video.prepared import Network, VideoSettings
 from dcdr_deploy.run.video.reports import VideoReport
+from dcdr_deploy.run.video.segment_jobs import SegmentJob, Survey, compute_segment
 from dcdr_deploy.run.video.segments import shared
 from dcdr_deploy.run.video.source import VideoSource
 from dcdr_deploy.run.video.target import EncodeOptions
@@ -226,7 +226,7 @@ def test_frames_that_come_out_otherwise_are_read_from_the_files_beginning(source
     assert done.segment.reached.frames == 12
     with pytest.raises(InputError, match="decoded otherwise than before; have the same version of PyAV"):
         compute_segment(
-            replace(job, trail=job.trail ^ 1),
+            replace(job, digest=job.digest ^ 1),
             PreparedVideo(source, job.output, job.settings),
             runner,
         )

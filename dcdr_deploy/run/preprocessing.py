@@ -16,7 +16,7 @@ from dcdr_deploy.run.working_scale import NATIVE, Scale, working_sizes
 
 
 @dataclass(frozen=True)
-class Working:
+class AtWorkingSize:
     """A picture at one of its working sizes.
 
     Attributes:
@@ -29,7 +29,7 @@ class Working:
 
 
 @dataclass(frozen=True)
-class Full:
+class AtFullSize:
     """A picture at its own size, onto which the result is put.
 
     Attributes:
@@ -44,7 +44,7 @@ class Full:
 
 
 @dataclass(frozen=True)
-class Ready:
+class NetworkInput:
     """A picture and all that is made of it before the network sees it.
 
     Attributes:
@@ -53,17 +53,17 @@ class Ready:
         gray: it has no colour; not looked at for scale ``"native"``.
         working: the sizes, the finest first; none for scale ``"native"``.
         full: the picture itself; ``None`` where the result is put on elsewhere
-            (:meth:`~dcdr_deploy.run.restore.Found.field`).
+            (:meth:`~dcdr_deploy.run.restore.NetworkResult.field`).
     """
 
     size: tuple[int, int]
     scale: Scale
     gray: bool = False
-    working: tuple[Working, ...] = ()
-    full: Full | None = None
+    working: tuple[AtWorkingSize, ...] = ()
+    full: AtFullSize | None = None
 
 
-def prepare(frame: Frame | Codes, scale: Scale = working_scale.AUTO, dials: Dials = NEUTRAL) -> Ready:
+def prepare(frame: Frame | Codes, scale: Scale = working_scale.AUTO, dials: Dials = NEUTRAL) -> NetworkInput:
     """Do what comes before the network and needs no engine: on any thread, of several pictures at a time.
 
     Args:
@@ -78,11 +78,11 @@ def prepare(frame: Frame | Codes, scale: Scale = working_scale.AUTO, dials: Dial
     size = codes.shape[0], codes.shape[1]
     with naming_memory(size):
         seen = seen_codes(frame)
-        full = Full(codes, seen, tables_for(codes.dtype.itemsize * 8, dials))
+        full = AtFullSize(codes, seen, tables_for(codes.dtype.itemsize * 8, dials))
         if scale == NATIVE:
-            return Ready(size, scale, full=full)
+            return NetworkInput(size, scale, full=full)
         finest = average_down(seen, full.tables, working_sizes(*size, scale)[0])
-        return ready_of(finest, size, scale, gray=is_gray(seen), full=full)
+        return network_input(finest, size, scale, gray=is_gray(seen), full=full)
 
 
 def tables_for(bits: int, dials: Dials) -> Tables:
@@ -90,9 +90,9 @@ def tables_for(bits: int, dials: Dials) -> Tables:
     return code_tables(bits, BEGIN if dials.protect_below is None else dials.protect_below)
 
 
-def ready_of(
-    finest: WorkingPicture, size: tuple[int, int], scale: Scale, *, gray: bool, full: Full | None = None
-) -> Ready:
+def network_input(
+    finest: WorkingPicture, size: tuple[int, int], scale: Scale, *, gray: bool, full: AtFullSize | None = None
+) -> NetworkInput:
     """Return a picture made ready that has been averaged down.
 
     Args:
@@ -108,8 +108,8 @@ def ready_of(
         small, given = finest.reduced(wanted), None
         if needed:
             given = full.seen if wanted == size and full is not None else working_codes(small.light)
-        working.append(Working(small, given))
-    return Ready(size, scale, gray, tuple(working), full)
+        working.append(AtWorkingSize(small, given))
+    return NetworkInput(size, scale, gray, tuple(working), full)
 
 
 def seen_codes(frame: Frame | Codes) -> Codes:
