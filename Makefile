@@ -1,6 +1,6 @@
 # Two commands set everything up on a machine with Python 3.10 or newer:
 #   make demo   samples/ -> out/*.exr with the demo weights; base dependencies only
-#   make test   lint, types and all tests with the pinned full set
+#   make test   lint, types and all tests with the pinned full set; Python 3.11 or newer
 # make coverage: the tests with branch coverage.
 PYTHON ?= python3
 RUN := .venv
