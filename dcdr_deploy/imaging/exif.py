@@ -27,12 +27,18 @@ def declare(exif: Image.Exif, declared: Declared) -> None:
 
     try:
         own: Mapping[int, Any] = exif.get_ifd(_EXIF_DIRECTORY)
-        index = exif.get_ifd(_INTEROPERABILITY_DIRECTORY).get(_INTEROPERABILITY_INDEX, "")
-        declared.exif_space = _space(own.get(_COLOR_SPACE), index)
+        declared.exif_space = _space(own.get(_COLOR_SPACE), _interoperability_index(exif))
         declared.tiff_gamma = _positive(own.get(_GAMMA))
         declare_colorimetry(exif, declared)
     except PILLOW_ERRORS:
         return
+
+
+def _interoperability_index(exif: Image.Exif) -> object:
+    try:
+        return exif.get_ifd(_INTEROPERABILITY_DIRECTORY).get(_INTEROPERABILITY_INDEX, "")
+    except KeyError:  # Pillow before 13, where there is no such directory
+        return ""
 
 
 def declare_colorimetry(tags: Mapping[int, Any], declared: Declared) -> None:
