@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dcdr_deploy.errors import ModelError
 from dcdr_deploy.modelfile.onnx_file import external_file, read_header
 from dcdr_deploy.system.faults import one_line
-from dcdr_deploy.system.words import number_of
 
 if TYPE_CHECKING:
     import onnx
-
-_BYTES = {
-    1: ("UINT8", "INT8", "BOOL"),
-    2: ("FLOAT16", "BFLOAT16", "UINT16", "INT16"),
-    4: ("FLOAT", "INT32", "UINT32"),
-    8: ("DOUBLE", "INT64", "UINT64"),
-}
-"""Names of ONNX's element types by their size."""
 
 
 def load_onnx(path: Path) -> onnx.ModelProto:
@@ -51,19 +41,20 @@ def load_onnx(path: Path) -> onnx.ModelProto:
 
 
 def _check_size(tensor: onnx.TensorProto, path: Path) -> None:
-    """Refuse a tensor that says of itself what its bytes contradict; types smaller than a byte are not looked at."""
+    """Refuse a tensor that says of itself what its numbers contradict."""
     import onnx
+    from onnx import numpy_helper
 
     wrong = ""
     if tensor.data_type not in onnx.TensorProto.DataType.values():
         wrong = f"has an element type that does not exist ({tensor.data_type})"
     elif min(tensor.dims, default=0) < 0:
         wrong = f"has a negative size in {list(tensor.dims)}"
-    elif tensor.HasField("raw_data"):
-        name = onnx.TensorProto.DataType.Name(tensor.data_type)
-        width = next((size for size, names in _BYTES.items() if name in names), None)
-        if width is not None and math.prod(tensor.dims) * width != len(tensor.raw_data):
-            wrong = f"has {number_of(len(tensor.raw_data), 'byte')} for the shape {list(tensor.dims)}"
+    else:
+        try:
+            numpy_helper.to_array(tensor)
+        except (TypeError, ValueError, OverflowError):
+            wrong = f"does not hold the numbers for its shape {list(tensor.dims)}"
     if wrong:
         raise ModelError(f"{path} is damaged: its tensor {tensor.name!r} {wrong}; export it again")
 
@@ -73,16 +64,16 @@ def _take_in(tensor: onnx.TensorProto, path: Path) -> None:
     entries = {entry.key: entry.value for entry in tensor.external_data}
     source = external_file(path, entries.get("location", ""))
     try:
-        offset, length = int(entries.get("offset", "0")), int(entries.get("length", "-1"))
+        size, offset = source.stat().st_size, int(entries.get("offset", 0))
+        length = int(entries.get("length", size - offset))
+        if not 0 <= offset <= offset + length <= size:
+            raise ModelError(
+                f"{source} was cut short: {tensor.name} of {path} should have {length} bytes there; copy it again"
+            )
         with source.open("rb") as file:
             file.seek(offset)
-            raw = file.read(length)
+            tensor.raw_data = file.read(length)
     except (OSError, ValueError) as error:
         raise ModelError(f"{source}: weights of {path} cannot be read: {one_line(error)}") from None
-    if length >= 0 and len(raw) != length:
-        raise ModelError(
-            f"{source} was cut short: {tensor.name} of {path} should have {length} bytes there; copy it again"
-        )
-    tensor.raw_data = raw
     tensor.ClearField("external_data")
     tensor.ClearField("data_location")

@@ -9,6 +9,7 @@ ONNX model, or was cut short, is told apart here with one sentence.
 from __future__ import annotations
 
 import mmap
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -141,7 +142,7 @@ def external_file(path: Path, location: str) -> Path:
     if not location or named.is_absolute() or ".." in named.parts or ":" in location:
         raise ModelError(f"{path} asks for weights outside of its own folder ({location!r}); export it again")
     target = path.parent / named
-    if not target.is_file():
+    if not os.path.isfile(target):  # noqa: PTH113 - Path raises for long names
         raise ModelError(f"{path} keeps its weights in {target.name}, which is not beside it; copy both files together")
     return target
 

@@ -102,7 +102,8 @@ def _tensor(data: mmap.mmap, start: int, end: int) -> dict[str, NDArray[np.float
         return {}
     if raw is None or plain:
         raise ValueError(f"the weights of {name!r} are not stored as raw numbers in the file")
-    if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != raw[1] - raw[0]:
+    # Negative sizes are read as numbers beyond 2^63.
+    if max(shape, default=0) >= 2**63 or math.prod(shape) * dtype.itemsize != raw[1] - raw[0]:
         raise ValueError(f"{name!r} has {number_of(raw[1] - raw[0], 'byte')} for the shape {tuple(shape)}")
     return {name: np.frombuffer(data[raw[0] : raw[1]], dtype).reshape(shape)}
 

@@ -196,20 +196,20 @@ def _read(engine: Path) -> Sidecar:
     path = sidecar_path(engine)
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
+        checksum = _checksum(data) if isinstance(data, dict) else ""
     except FileNotFoundError:
         raise ModelError(
             f"{engine} has no sidecar {path.name} beside it, which says what it is for; {REBUILD}"
         ) from None
     except OSError as error:
         raise ModelError(f"{path} cannot be read: {error.strerror or error}") from None
-    except (ValueError, RecursionError):  # no UTF-8, no JSON
+    except (ValueError, RecursionError):  # no UTF-8, no JSON, or lists in lists without end
         raise ModelError(f"{path} is damaged; {REBUILD}") from None
     if not isinstance(data, dict) or not isinstance(data.get("format"), int):
         raise ModelError(f"{path} is no sidecar of an engine of dcdr-deploy; {REBUILD}")
     if data["format"] > FORMAT:
         raise ModelError(f"{path} was written by a newer dcdr-deploy (layout {data['format']}); upgrade, or {REBUILD}")
-    checksum = data.pop(_CHECKSUM, None)
-    if checksum != _checksum(data) or data.keys() != {each.name for each in fields(Sidecar)}:
+    if data.pop(_CHECKSUM, None) != checksum or data.keys() != {each.name for each in fields(Sidecar)}:
         raise ModelError(f"{path} was edited or damaged after it was written; {REBUILD}")
     if nonsense := first_nonsense(data):
         raise ModelError(f"{path} has {nonsense}, which makes no sense; {REBUILD}")

@@ -28,6 +28,7 @@ from PIL import Image, ImageCms
 from dcdr_deploy.errors import InputError
 from dcdr_deploy.imaging import linear_to_srgb, read_image, srgb_to_linear, write_image
 from dcdr_deploy.imaging import primaries as p
+from dcdr_deploy.imaging.declared import Declared, Stated, resolve
 from dcdr_deploy.imaging.hdr_transfer import hlg_decode, pq_decode
 
 RGB, DEEP = smooth_rgb(), smooth_rgb(np.uint16)
@@ -503,3 +504,9 @@ def test_the_profile_in_our_tiff_is_one_for_littlecms_too(tmp_path):
     ramp = Image.fromarray(np.arange(256, dtype=np.uint8).reshape(16, 16).repeat(3).reshape(16, 16, 3))
     shown = np.asarray(ImageCms.profileToProfile(ramp, profile, ImageCms.createProfile("sRGB")))
     assert np.abs(shown - linear_to_srgb(np.asarray(ramp) / 255) * 255).max() <= 1.5
+
+
+def test_a_gamma_of_0_in_the_header_of_jpeg_xl_says_nothing():
+    found = resolve(Declared(stated=Stated("JPEG XL header", 1, 2, 0.0)), 3)
+    assert found.is_srgb
+    assert found.notes == ("colour description ignored: a gamma of 0",)

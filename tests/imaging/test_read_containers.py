@@ -38,7 +38,8 @@ from PIL import Image, ImageOps
 
 from dcdr_deploy.errors import InputError
 from dcdr_deploy.imaging import MAX_PIXELS, SUFFIXES, Frame, isobmff, probe, read_image
-from dcdr_deploy.imaging.decoders import jxl
+from dcdr_deploy.imaging.decoders import items, jxl
+from dcdr_deploy.imaging.decoders.common import UnreadableError
 from dcdr_deploy.imaging.jxl_header import parse as jxl_header_of
 from dcdr_deploy.imaging.transfer import linear_to_srgb, srgb_to_linear
 from dcdr_deploy.system.packages import install_line
@@ -424,3 +425,9 @@ def test_a_heic_of_many_tiles_is_one_picture(tmp_path: Path) -> None:
     container = isobmff.read(data)
     assert container.items[container.primary].kind == b"grid"
     assert off(read(tmp_path, data).pixels, large) <= 2
+
+
+def test_samples_of_more_bits_than_are_kept_are_refused():
+    """Whole numbers of 32 bits are allowed in JPEG XL, and any number in HEIF's box pixi."""
+    with pytest.raises(UnreadableError, match="32 bits"):
+        items.expanded(np.zeros((2, 2), np.uint16), 32)

@@ -181,6 +181,21 @@ def test_a_truth_is_divided_by_the_alignment_ratio_beside_it(tmp_path):
         read_hdr(tmp_path / "0001_gt.png")
 
 
+def test_an_archive_of_arrays_is_no_alignment_ratio(tmp_path):
+    (tmp_path / "0001_gt.png").write_bytes(png_bytes(light(np.uint16), 2))
+    with (tmp_path / "0001_alignratio.npy").open("wb") as file:
+        np.savez(file, ratio=np.float32(5000))
+    with pytest.raises(InputError, match=r"0001_alignratio\.npy: is damaged"):
+        read_hdr(tmp_path / "0001_gt.png")
+
+
+def test_an_array_whose_header_calls_itself_too_deep_is_damaged(tmp_path):
+    header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': (2, {'-' * 5000}1)}}".encode()
+    (tmp_path / "a.npy").write_bytes(b"\x93NUMPY\1\0" + len(header).to_bytes(2, "little") + header)
+    with pytest.raises(InputError, match=r"a\.npy: is damaged"):
+        read_hdr(tmp_path / "a.npy")
+
+
 def test_arrays_are_read_without_running_code(tmp_path):
     samples = light(np.float32)
     np.save(tmp_path / "a.npy", samples)

@@ -140,6 +140,7 @@ def test_what_the_tool_writes_is_read_back(tmp_path, size):
         (hdr(scene(), UPRIGHT, packed=False)[:-1], "is damaged"),
         (hdr(scene(), "-Y 12"), "is damaged.*no resolution"),
         (hdr(scene(), "-Y 12 +Y 20"), "is damaged.*no resolution"),
+        (hdr(scene(), f"-Y {'9' * 5000} +X 20"), "is damaged.*no resolution"),
         (hdr(scene(), "-Y 99999 +X 99999"), "99999 x 99999"),
         (hdr(scene(), UPRIGHT, kind="lab"), "cannot be decoded here.*32-bit_rle_lab is not supported"),
         (hdr(scene(), UPRIGHT, "EXPOSURE=1e-300", "EXPOSURE=1e-300"), "exposures multiply to"),
@@ -160,3 +161,15 @@ def test_what_is_told_under_a_name_of_the_format_changes_no_light(tmp_path, stop
     np.testing.assert_array_equal(picture.pixels, scene())
     assert dict(picture.texts).items() >= told.items()
     assert not picture.notes
+
+
+@pytest.mark.parametrize("end", ["\n", "\r", "\r\n", "\v", "\x1c", "\x85", "\u2028"])
+@pytest.mark.parametrize("suffix", [".hdr", ".tif", ".png"])
+def test_no_text_is_a_line_of_the_header_of_its_own(tmp_path, suffix, end):
+    """A model's name comes from a file of somebody else."""
+    light = scene().clip(0, 1)
+    write_image(tmp_path / f"a{suffix}", light, peak=1, metadata={"peak": "1", "model": f"m{end}EXPOSURE=4{end}peak=9"})
+    picture = read_hdr(tmp_path / f"a{suffix}")
+    np.testing.assert_allclose(picture.pixels, light, atol=2**-7)
+    assert picture.peak == 1
+    assert picture.texts["model"] == "m EXPOSURE=4 peak=9"

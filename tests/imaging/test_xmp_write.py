@@ -58,3 +58,14 @@ def test_a_bare_graph_is_a_packet_too():
 def test_what_cannot_be_read_is_refused(old):
     with pytest.raises(BrokenPacketError):
         extended(old, own_description({"model": "m"}))
+
+
+def test_a_document_type_is_seen_in_utf_16_too():
+    old = '\ufeff<?xml version="1.0" encoding="UTF-16"?><!DOCTYPE x [<!ENTITY a "b">]><x>&a;</x>'
+    with pytest.raises(BrokenPacketError, match="document type"):
+        parse(old.encode("utf-16-be"))
+
+
+def test_elements_deep_in_each_other_are_refused_where_they_are_read():
+    with pytest.raises(BrokenPacketError, match="in each other"):
+        extended(f'<rdf:RDF xmlns:rdf="{RDF}">{"<x>" * 3000}{"</x>" * 3000}</rdf:RDF>'.encode())

@@ -19,6 +19,13 @@ def first_tensor(model: onnx.ModelProto, dims: tuple[int, ...]) -> None:
     model.graph.initializer[0].dims.extend(dims)
 
 
+def first_numbers(model: onnx.ModelProto, count: int) -> None:
+    """The first tensor as a list of numbers in place of bytes, too few of them."""
+    first = model.graph.initializer[0]
+    first.ClearField("raw_data")
+    first.float_data.extend([0.5] * count)
+
+
 def first_type(model: onnx.ModelProto, number: int) -> None:
     model.graph.initializer[0].data_type = number
 
@@ -27,9 +34,11 @@ def first_type(model: onnx.ModelProto, number: int) -> None:
     ("change", "words"),
     [
         (lambda model: first_tensor(model, (-1,)), "negative size"),
-        (lambda model: first_tensor(model, (2**62, 2**62)), "bytes for the shape"),
+        (lambda model: first_tensor(model, (2**62, 2**62)), "the numbers for its shape"),
+        (lambda model: first_numbers(model, 3), "the numbers for its shape"),
         (lambda model: first_type(model, 99), "an element type that does not exist (99)"),
-        (lambda model: first_type(model, 11), "bytes for the shape"),
+        (lambda model: first_type(model, 0), "the numbers for its shape"),
+        (lambda model: first_type(model, 11), "the numbers for its shape"),
     ],
 )
 def test_a_tensor_that_lies_about_itself_is_named_in_one_line(

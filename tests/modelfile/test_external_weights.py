@@ -106,6 +106,35 @@ def test_weights_outside_of_the_folder_are_refused(whole: Path, tmp_path: Path, 
         read_model(tmp_path / "m.onnx")
 
 
+def test_a_name_that_no_system_takes_is_of_no_file(whole: Path, tmp_path: Path) -> None:
+    model = onnx.load(whole / "m.onnx", load_external_data=False)
+    place_first(model, location="a" * 300)
+    (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(ModelError, match=r"keeps its weights in a+, which is not beside it"):
+        read_model(tmp_path / "m.onnx")
+
+
+def place_first(model: onnx.ModelProto, **stated: object) -> None:
+    """Change what the first tensor says of its place."""
+    first = next(tensor for tensor in model.graph.initializer if tensor.external_data)
+    entries = {entry.key: entry.value for entry in first.external_data} | stated
+    del first.external_data[:]
+    for key, value in entries.items():
+        first.external_data.add(key=key, value=str(value))
+
+
+@pytest.mark.parametrize("stated", [{"length": 2**45}, {"length": 2**70}, {"offset": 2**70}, {"offset": -8}])
+def test_weights_beyond_the_file_are_refused_before_there_is_memory_for_them(
+    whole: Path, tmp_path: Path, stated: dict[str, int]
+) -> None:
+    model = onnx.load(whole / "m.onnx", load_external_data=False)
+    place_first(model, **stated)
+    (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
+    shutil.copy(whole / "m.onnx.data", tmp_path / "m.onnx.data")
+    with pytest.raises(ModelError, match=r"m\.onnx\.data was cut short"):
+        load_onnx(tmp_path / "m.onnx")
+
+
 def test_weights_that_were_cut_short_are_told(whole: Path, tmp_path: Path) -> None:
     for name in ("m.onnx", "m.onnx.data"):
         shutil.copy(whole / name, tmp_path / name)

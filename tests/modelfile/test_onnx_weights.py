@@ -6,8 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from dcdr_deploy.errors import ModelError
 from dcdr_deploy.modelfile.onnx_weights import read_graph
 
 
@@ -29,3 +31,13 @@ def test_a_tensor_that_a_cast_and_another_node_read_has_both_names(tmp_path: Pat
     assert found.tensors.keys() == {"w", "w32"}
     for tensor in found.tensors.values():
         np.testing.assert_array_equal(tensor, weight)
+
+
+def test_a_negative_size_beside_one_of_0_is_no_shape(tmp_path: Path) -> None:
+    """Of no numbers in all, so that nothing is missing."""
+    weight = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[0, -1], raw_data=b"")
+    end = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1])
+    path = tmp_path / "negative.onnx"
+    path.write_bytes(helper.make_model(helper.make_graph([], "none", [end], [end], [weight])).SerializeToString())
+    with pytest.raises(ModelError, match=r"'w' has 0 bytes for the shape"):
+        read_graph(path)

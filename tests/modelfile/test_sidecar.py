@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -119,6 +121,14 @@ def test_what_does_not_fit_together_is_refused_in_one_line(engine, damage, sente
     assert str(engine) in str(caught.value)
 
 
+def test_no_depth_of_lists_ends_in_another_error(engine):
+    deepest = sys.getrecursionlimit() - len(inspect.stack(0))
+    for depth in range(deepest - 30, deepest):  # somewhere there JSON can still be read, and not be written
+        sidecar_path(engine).write_text('{"format": 1, "more": ' + "[" * depth + "]" * depth + "}")
+        with pytest.raises(ModelError, match=r"is damaged|was edited or damaged"):
+            read_sidecar(engine)
+
+
 @settings(max_examples=60, deadline=None)
 @given(place=st.integers(0, 10_000), bit=st.integers(0, 7))
 def test_no_flipped_bit_changes_what_is_believed(tmp_path_factory, place, bit):
@@ -189,6 +199,8 @@ def names(folder: Path) -> list[str]:
         ("metadata", {"dcdr.peak": 8}),
         ("package", ["tensorrt"]),
         ("gate", {"psnr": "high"}),
+        ("gate", {"psnr": float("nan")}),
+        ("workspace", float("inf")),
         ("verified", "yes"),
         ("plugin_layers", -1),
         ("format", 0),
