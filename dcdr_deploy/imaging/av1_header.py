@@ -10,6 +10,7 @@ from dcdr_deploy.imaging.stream_bits import StreamBits, UnknownStreamError
 _SEQUENCE_HEADER = 1
 _PROFESSIONAL, _HIGH = 2, 1
 _LEVELS_WITHOUT_TIER = 7
+_LONGEST_SIZE = 8  # bytes of leb128 (4.10.5)
 _FLAGS_BEFORE_COLOURS = 6
 """128x128 superblocks, filter intra, intra edge filter, superres, cdef, restoration."""
 
@@ -116,13 +117,14 @@ def _sequence_header(stream: bytes) -> int:
         at += 2 if head & 0b100 else 1  # an extension has a byte
         if not head & 0b10:
             raise UnknownStreamError("a unit without a size")
-        size = shift = 0
-        while at < len(stream):  # leb128
-            size |= (stream[at] & 0x7F) << shift
-            shift += 7
+        size = 0
+        for place, byte in enumerate(stream[at : at + _LONGEST_SIZE]):
+            size |= (byte & 0x7F) << 7 * place
             at += 1
-            if not stream[at - 1] & 0x80:
+            if not byte & 0x80:
                 break
+        else:
+            raise UnknownStreamError("a size without an end")
         if head >> 3 & 15 == _SEQUENCE_HEADER:
             return at
         at += size

@@ -198,9 +198,9 @@ def _by_stated(declared: Declared, channels: int) -> Encoding | None:
         colours = stated.primaries
     matrix = _matrix(colours, channels)
     if stated.gamma is not None:
-        if not _GAMMA_RANGE[0] <= 1 / stated.gamma <= _GAMMA_RANGE[1]:
+        exponent = 1 / stated.gamma if stated.gamma > 0 else 0.0
+        if not _GAMMA_RANGE[0] <= exponent <= _GAMMA_RANGE[1]:
             raise _PassedOver(f"a gamma of {stated.gamma:g}")
-        exponent = 1 / stated.gamma
         return Encoding(f"{p.name_of(colours)}, gamma {exponent:.4g}", stated.by, (_power(exponent),), matrix)
     transfer = h273.TRANSFERS.get(h273.SRGB if stated.transfer == h273.UNSPECIFIED else stated.transfer)
     if transfer is None:

@@ -31,6 +31,8 @@ _WORDS = {SHORT: 2, LONG: 4, RATIONAL: 4, 8: 2, 9: 4, 10: 4, 11: 4, 12: 8}
 _FORMATS = {1: "B", SHORT: "H", LONG: "I", RATIONAL: "II", 6: "b", 8: "h", 9: "i", 10: "ii", 11: "f", 12: "d"}
 _LONGEST = 2**20
 _MOST_ENTRIES = 1000
+_SHARED = 2**16
+"""Bytes that a directory's values may have beyond the block's own, where some lie in the same place."""
 
 _OF_THE_PICTURE = frozenset(
     {IMAGE_DESCRIPTION, MAKE, MODEL, ORIENTATION, 269, 282, 283, 285, 296, SOFTWARE, DATE_TIME, ARTIST, 316, 18246}
@@ -123,6 +125,7 @@ def _entries(block: bytes, at: int, order: str) -> Iterator[tuple[int, Entry]]:
     (count,) = struct.unpack_from(f"{order}H", block, at)
     if count > _MOST_ENTRIES or at + 2 + 12 * count > len(block):
         raise BrokenExifError(f"a directory of {number_of(count, 'entry', 'entries')}")
+    left = len(block) + _SHARED
     for number in range(count):
         place = at + 2 + 12 * number
         tag, kind, values = struct.unpack_from(f"{order}HHI", block, place)
@@ -131,6 +134,9 @@ def _entries(block: bytes, at: int, order: str) -> Iterator[tuple[int, Entry]]:
             continue
         begin = place + 8 if size <= 4 else struct.unpack_from(f"{order}I", block, place + 8)[0]
         data = block[begin : begin + size]
+        left -= len(data)
+        if left < 0:
+            raise BrokenExifError("values of more bytes than there are")
         if len(data) == size:
             yield tag, Entry(kind, values, _little(data, tag, kind) if order == ">" else data)
 

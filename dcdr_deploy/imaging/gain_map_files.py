@@ -107,8 +107,8 @@ def _of_jpeg_xl(data: bytes) -> GainMap | None:
 def _by_tmap(container: isobmff.Container) -> GainMap | None:
     """A derived item ``tmap`` (ISO/IEC 23008-12:2025, 6.6.2.4) of the primary picture."""
     for number, item in container.items.items():
-        inputs = container.targets(b"dimg", number)
-        if item.kind != b"tmap" or len(inputs) < 2 or container.primary not in (number, inputs[0]):
+        inputs = container.targets(b"dimg", number) if item.kind == b"tmap" else ()
+        if len(inputs) < 2 or container.primary not in (number, inputs[0]):
             continue
         body = container.payload(number)
         if body[:1] != b"\0":

@@ -36,6 +36,8 @@ def _units(configuration: bytes) -> Iterator[bytes]:
         count = int.from_bytes(configuration[at + 1 : at + 3], "big")
         at += 3
         for _ in range(count):
+            if at >= len(configuration):
+                return
             size = int.from_bytes(configuration[at : at + 2], "big")
             yield configuration[at + 2 : at + 2 + size]
             at += 2 + size

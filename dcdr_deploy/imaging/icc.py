@@ -25,6 +25,7 @@ _LUT_TAGS = (b"A2B0", b"A2B1")
 _COLUMNS = (b"rXYZ", b"gXYZ", b"bXYZ")
 _CURVES = (b"rTRC", b"gTRC", b"bTRC")
 _LARGEST_CURVE = 65536
+_LONGEST_NAME = 512  # bytes
 _WHITE_TOLERANCE = 0.4  # of the colorants' sum beside D50: that of D65 has 1.32 times its Z
 _PARAMETERS = (1, 3, 4, 5, 7)  # numbers in a parametric curve, by function type (table 65)
 
@@ -40,6 +41,9 @@ SRGB_TO_PCS = np.array(
 
 class BrokenProfileError(ValueError):
     """Bytes that are no ICC profile, or one whose tags cannot be read."""
+
+
+Tag = bytes | memoryview
 
 
 @dataclass(frozen=True)
@@ -87,7 +91,7 @@ def parse(data: bytes) -> Profile:
     return Profile(space, _description(tags.get(b"desc", b"")), curves, matrix, has_lut, _cicp(tags.get(b"cicp", b"")))
 
 
-def _cicp(tag: bytes) -> tuple[int, int, int, int] | None:
+def _cicp(tag: Tag) -> tuple[int, int, int, int] | None:
     if tag[:4] != b"cicp" or len(tag) < 12:
         return None
     primaries, transfer, matrix, full_range = tag[8:12]
@@ -102,7 +106,9 @@ def hdr_by_name(description: str) -> int | None:
     return None
 
 
-def _tag_table(data: bytes) -> dict[bytes, bytes]:
+def _tag_table(data: bytes) -> dict[bytes, memoryview]:
+    """Tags by name; views, as any number of them may lie in the same place."""
+    view = memoryview(data)
     (count,) = struct.unpack_from(">I", data, _HEADER_SIZE)
     if _HEADER_SIZE + 4 + 12 * count > len(data):
         raise BrokenProfileError("tag table beyond the end")
@@ -111,17 +117,17 @@ def _tag_table(data: bytes) -> dict[bytes, bytes]:
         name, offset, size = struct.unpack_from(">4sII", data, entry)
         if offset + size > len(data):
             raise BrokenProfileError(f"tag {name.decode('latin-1')} beyond the end")
-        tags[name] = data[offset : offset + size]
+        tags[name] = view[offset : offset + size]
     return tags
 
 
-def _xyz(tag: bytes) -> NDArray[np.float64]:
+def _xyz(tag: Tag) -> NDArray[np.float64]:
     if len(tag) < 20 or tag[:4] != b"XYZ ":
         raise BrokenProfileError("colorant of an unknown form")
     return _fixed(tag, 8, 3)
 
 
-def _fixed(tag: bytes, offset: int, count: int) -> NDArray[np.float64]:
+def _fixed(tag: Tag, offset: int, count: int) -> NDArray[np.float64]:
     """``count`` numbers of type s15Fixed16."""
     if offset + 4 * count > len(tag):
         raise BrokenProfileError("tag too short")
@@ -146,7 +152,7 @@ def _xy(xyz: NDArray[np.float64]) -> tuple[float, float]:
     return float(xyz[0] / xyz.sum()), float(xyz[1] / xyz.sum())
 
 
-def _gray_curve(tag: bytes, pcs: bytes) -> Curve:
+def _gray_curve(tag: Tag, pcs: bytes) -> Curve:
     """A gray profile's curve leads to the neutral axis of its connection space: to Y, or to L* of CIELAB (F.2)."""
     curve = _curve(tag)
     if pcs != b"Lab ":
@@ -160,7 +166,7 @@ def _luminance_of_lightness(lightness: NDArray[np.float64]) -> NDArray[np.float6
     return np.where(root > 6 / 29, root**3, (root - 4 / 29) * 108 / 841)
 
 
-def _curve(tag: bytes) -> Curve:
+def _curve(tag: Tag) -> Curve:
     if len(tag) >= 12 and tag[:4] == b"curv":
         return _sampled_curve(tag)
     if len(tag) >= 12 and tag[:4] == b"para":
@@ -168,7 +174,7 @@ def _curve(tag: bytes) -> Curve:
     raise BrokenProfileError("tone curve of an unknown form")
 
 
-def _sampled_curve(tag: bytes) -> Curve:
+def _sampled_curve(tag: Tag) -> Curve:
     """Type ``curv`` (10.5): identity, a gamma as u8Fixed8, or equidistant samples."""
     (count,) = struct.unpack_from(">I", tag, 8)
     if count == 0:
@@ -183,7 +189,7 @@ def _sampled_curve(tag: bytes) -> Curve:
     return lambda x: np.interp(x, nodes, samples / 65535)
 
 
-def _parametric_curve(tag: bytes) -> Curve:
+def _parametric_curve(tag: Tag) -> Curve:
     """Type ``para`` (10.15), function types 0 to 4, all as one: (a x + b)^g + e from d upwards, c x + f below."""
     (kind,) = struct.unpack_from(">H", tag, 8)
     if kind >= len(_PARAMETERS):
@@ -208,14 +214,14 @@ def _parametric_curve(tag: bytes) -> Curve:
     return curve
 
 
-def _description(tag: bytes) -> str:
+def _description(tag: Tag) -> str:
     """The name in a ``desc`` tag of version 2 (ASCII) or 4 (mluc, UTF-16); empty where there is none to read."""
     if tag[:4] == b"desc" and len(tag) >= 12:
         (length,) = struct.unpack_from(">I", tag, 8)
-        text = tag[12 : 12 + length].decode("latin-1")
+        text = bytes(tag[12 : 12 + min(length, _LONGEST_NAME)]).decode("latin-1")
     elif tag[:4] == b"mluc" and len(tag) >= 28:
         length, offset = struct.unpack_from(">II", tag, 20)
-        text = tag[offset : offset + length].decode("utf-16-be", "replace")
+        text = bytes(tag[offset : offset + min(length, _LONGEST_NAME)]).decode("utf-16-be", "replace")
     else:
         return ""
     return " ".join(text.replace("\0", " ").split())

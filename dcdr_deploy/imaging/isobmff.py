@@ -73,9 +73,11 @@ class Container:
         """The bytes of an item.
 
         Raises:
-            BrokenContainerError: no such item, or bytes beyond the end.
+            BrokenContainerError: no such item, bytes beyond the end, or more than the file has.
         """
         extents = self._item(item).extents
+        if sum(length for _, length in extents) > len(self.data):
+            raise BrokenContainerError("a part of the picture larger than its file")
         if any(begin + length > len(self.data) for begin, length in extents):
             raise BrokenContainerError("the file ends too early")
         return b"".join(self.data[begin : begin + length] for begin, length in extents)
@@ -125,8 +127,14 @@ class Container:
         raise BrokenContainerError("pictures derived of themselves")
 
     def with_primary(self, item: int) -> bytes:
-        """The file with another primary item, not hidden: what decoders that show only such ones are given."""
+        """The file with another primary item, not hidden: what decoders that show only such ones are given.
+
+        Raises:
+            BrokenContainerError: no such item, or one whose number does not fit into the box ``pitm``.
+        """
         at, size = self.primary_at
+        if item >= 1 << 8 * size:
+            raise BrokenContainerError(f"item {item} beside a primary picture of {size} bytes")
         changed = bytearray(self.data)
         changed[self._item(item).flags_at] &= 0xFE
         changed[at : at + size] = item.to_bytes(size, "big")
@@ -225,13 +233,17 @@ def _locations(container: Container, box: Box, others: dict[bytes, Box]) -> None
     offset_size, length_size = data[box.begin + 4] >> 4, data[box.begin + 4] & 15
     base_size, index_size = data[box.begin + 5] >> 4, data[box.begin + 5] & 15 if version else 0
     cursor = _Cursor(data, box.begin + 6, box.end)
+    left = len(data)
     for _ in range(cursor.number(2 if version < 2 else 4)):
         number = cursor.number(2 if version < 2 else 4)
         method = cursor.number(2) & 15 if version else 0
         cursor.number(2)  # data reference
         base = cursor.number(base_size)
-        extents = []
-        for _ in range(cursor.number(2)):
+        extents, count = [], cursor.number(2)
+        left -= count
+        if left < 0:  # they may have numbers of no bytes
+            raise BrokenContainerError("more pieces of pictures than bytes")
+        for _ in range(count):
             cursor.number(index_size)
             offset = cursor.number(offset_size)
             extents.append((base + offset, cursor.number(length_size)))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 EXIF = b"Exif\0\0"
 XMP = b"http://ns.adobe.com/xap/1.0/\0"
@@ -26,6 +27,7 @@ ENDS = frozenset({START_OF_IMAGE, END_OF_IMAGE})
 _IPTC_RESOURCE = 0x0404
 _MP_ENTRY = 0xB002
 _ENTRY_SIZE = 16
+_MOST_PICTURES = 64
 
 
 @dataclass(frozen=True)
@@ -117,23 +119,20 @@ def iptc_resource(records: bytes) -> bytes:
     return head + records + bytes(len(records) % 2)
 
 
-def pictures_behind(data: bytes) -> list[bytes]:
-    """The other pictures of a file by its MP index; none of a damaged one."""
+def pictures_behind(data: bytes) -> Iterator[bytes]:
+    """The other pictures of a file by its MP index, the first of very many; none of a damaged one."""
     for segment in segments(data):
         if segment.marker == APP2 and data.startswith(MULTI_PICTURE, segment.begin):
             start = segment.begin + len(MULTI_PICTURE)
             try:
-                found = list(_entries(data[start : segment.end]))
+                found = list(islice(_entries(data[start : segment.end]), _MOST_PICTURES))
             except struct.error:
-                return []
-            # Offsets count from the index's own header; 0 is the first picture.
-            places = [(start + offset, size) for offset, size in found if offset]
-            return [
-                data[at : at + size]
-                for at, size in places
-                if at + size <= len(data) and data[at : at + 2] == b"\xff\xd8"
-            ]
-    return []
+                return
+            for offset, size in found:
+                at = start + offset  # from the index's own header; 0 is the first picture
+                if offset and at + size <= len(data) and data.startswith(b"\xff\xd8", at):
+                    yield data[at : at + size]
+            return
 
 
 def _entries(index: bytes) -> Iterator[tuple[int, int]]:

@@ -42,7 +42,8 @@ def write_radiance(
     Args:
         path: where to write; not atomic by itself.
         scene: (H, W, 3) linear light, finite, >= 0, at most :data:`RGBE_MAX`; 1.0 is SDR diffuse white.
-        metadata: written as ``KEY=value`` lines of the header, those of a :data:`RESERVED` name behind :data:`OWN`.
+        metadata: single lines, written as ``KEY=value`` into the header, those of a :data:`RESERVED` name behind
+            :data:`OWN`.
         chromaticities: of the light; the header's line PRIMARIES, which many programs do not read.
 
     Raises:
@@ -156,7 +157,7 @@ def _header_lines(width: int, height: int, metadata: dict[str, str], chromaticit
     yield "#?RADIANCE"
     for key, value in metadata.items():
         name = key.upper().replace("=", "_")
-        yield f"{OWN if name in RESERVED else ''}{name}={value}".replace("\n", " ")
+        yield f"{OWN if name in RESERVED else ''}{name}={value}"
     yield "FORMAT=32-bit_rle_rgbe"
     yield "EXPOSURE=1"
     yield "PRIMARIES=" + " ".join(f"{each:g}" for each in chromaticities)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,6 +34,9 @@ _WRITERS: tuple[Format, ...] = (
 )
 _ROUNDING = 1e-3
 """Share by which light may lie beyond a file's end and not count as cut off."""
+
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
+"""Among them all ends of lines: what stands behind one would be another statement in some headers."""
 
 _FORMATS: dict[str, Format] = {suffix: form for form in _WRITERS for suffix in form.suffixes}
 
@@ -179,7 +183,7 @@ def _job(
         raise ValueError(f"peak is {peak}, not a positive number")
     options = options or WriteOptions()
     light = _settled(path, options)
-    texts = dict(metadata or {})
+    texts = {key: _CONTROLS.sub(" ", value) for key, value in (metadata or {}).items()}
     if light.is_delivery:
         texts |= {"referenceWhite": f"{light.reference_white:g}", "peakNits": f"{light.peak_nits:g}"}
     return Job(

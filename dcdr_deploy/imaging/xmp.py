@@ -13,6 +13,9 @@ _DESCRIPTION, _ITEM = f"{{{RDF}}}Description", f"{{{RDF}}}li"
 LONGEST = 2**22
 """Bytes; packets of real pictures have some kilobytes."""
 
+_DEEPEST = 100
+"""Elements in each other; what works on them calls itself for each."""
+
 
 class BrokenPacketError(ValueError):
     """Bytes that are no XMP packet, or one that is not looked into."""
@@ -22,16 +25,23 @@ def parse(packet: bytes) -> ElementTree.Element:
     """Read a packet, whose names are ``{namespace}name``.
 
     Raises:
-        BrokenPacketError: no well-formed XML, longer than :data:`LONGEST`, or with entities of its own, which expand.
+        BrokenPacketError: no well-formed XML, longer or deeper than any real one, or with entities of its own, which
+            expand.
     """
     if len(packet) > LONGEST:
         raise BrokenPacketError(f"{len(packet):,} bytes of XMP")
-    if b"<!DOCTYPE" in packet or b"<!ENTITY" in packet:
+    if b"<!DOCTYPE" in packet.replace(b"\0", b""):  # UTF-16 has zeros between the letters
         raise BrokenPacketError("XMP with a document type")
     try:
-        return ElementTree.fromstring(packet.strip(b"\0 \t\r\n"))
+        root = ElementTree.fromstring(packet.strip(b"\0 \t\r\n"))
     except (ElementTree.ParseError, ValueError, LookupError) as error:  # LookupError: an encoding that is not known
         raise BrokenPacketError(f"no XMP: {error}") from error
+    level = [root]
+    for _ in range(_DEEPEST):
+        level = [child for element in level for child in element]
+        if not level:
+            return root
+    raise BrokenPacketError(f"XMP of more than {_DEEPEST} elements in each other")
 
 
 def descriptions(root: ElementTree.Element) -> Iterator[ElementTree.Element]:

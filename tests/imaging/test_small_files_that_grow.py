@@ -47,7 +47,7 @@ def test_tags_of_a_profile_in_the_same_place():
     tags = bytearray(profile[132 : 132 + 12 * count])
     for at in range(4, len(tags), 12):
         struct.pack_into(">I", tags, at, struct.unpack_from(">I", tags, at)[0] + 12 * more)
-    large = b"".join(struct.pack(">4sII", b"x%03d" % number, 0, MEBI) for number in range(more))
+    large = b"".join(struct.pack(">4sII", b"x%03d" % number, 4, MEBI - 4) for number in range(more))
     grown = profile[:128] + struct.pack(">I", count + more) + bytes(tags) + large + profile[132 + 12 * count :]
     grown = grown.ljust(MEBI, b"\0")
     assert icc.parse(grown).matrix is not None

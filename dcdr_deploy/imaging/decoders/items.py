@@ -142,8 +142,10 @@ def expanded(codes: NDArray[Any], bits: int) -> NDArray[np.uint8] | NDArray[np.u
     """Codes of ``bits`` bits over the full range of 8 or 16 bits.
 
     Raises:
-        UnreadableError: the decoder gave others than the file announces.
+        UnreadableError: more than 16 bits, or the decoder gave others than the file announces.
     """
+    if bits > 16:
+        raise unsupported(f"samples of {bits} bits are not supported")
     if codes.dtype != (np.uint8 if bits <= 8 else np.uint16):
         raise damaged(f"decoded as {codes.dtype}, announced with {bits} bits")
     kind, full = (np.uint8, 255) if bits <= 8 else (np.uint16, 65535)

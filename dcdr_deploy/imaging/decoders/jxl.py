@@ -23,6 +23,7 @@ PACKED_JPEG = b"jbrd"
 """Type of the box that says how the JPEG comes back (18181-2, 9.7)."""
 
 _LONGEST_TEXT = 2**24
+"""Bytes that all packed boxes of a file may have in all."""
 
 
 def decode_jxl(data: bytes) -> StoredSamples:
@@ -89,11 +90,13 @@ def exif_of(parts: list[tuple[bytes, bytes]]) -> bytes | None:
 def boxes_of(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     """(type, body) of a container's boxes, or of a bare codestream as one; pieces of one codestream are all ``jxlc``.
 
-    Boxes that are packed by Brotli are unpacked where imagecodecs can, and left out where they are damaged.
+    Boxes that are packed by Brotli are unpacked where imagecodecs can, and left out where they are damaged
+    or too long.
     """
     if data.startswith(jxl_header.CODESTREAM):
         yield b"jxlc", data
         return
+    left = _LONGEST_TEXT
     for box in isobmff.boxes(data):
         stated = int.from_bytes(data[box.header : box.header + 4], "big")
         if stated > 1 and box.header + stated > len(data):
@@ -102,11 +105,13 @@ def boxes_of(data: bytes) -> Iterator[tuple[bytes, bytes]]:
         if box.kind == b"jxlp":
             yield b"jxlc", body[4:]
         elif box.kind == b"brob":
-            if packages.installed("imagecodecs"):
+            if left and packages.installed("imagecodecs"):
                 import imagecodecs
 
                 with suppress(imagecodecs.BrotliError, ValueError):
-                    yield body[:4], bytes(imagecodecs.brotli_decode(body[4:], out=_LONGEST_TEXT))
+                    text = bytes(imagecodecs.brotli_decode(body[4:], out=left))
+                    left -= len(text)
+                    yield body[:4], text
         else:
             yield box.kind, body
 

@@ -66,13 +66,22 @@ def ratio_beside(path: Path) -> float | None:
 
 def _load(data: bytes) -> NDArray[np.generic]:
     try:
-        array: NDArray[np.generic] = np.load(io.BytesIO(data), allow_pickle=False)
+        array: NDArray[np.generic] = np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
     except ValueError as error:
         if "pickle" in str(error).lower() or "object" in str(error).lower():
             raise UnreadableError(
                 "holds Python objects, which could run code; save it as an array of floats"
             ) from error
         raise damaged(error) from error
-    except (OSError, EOFError, SyntaxError, TokenError, OverflowError, MemoryError, TypeError) as error:
+    except (
+        OSError,
+        EOFError,
+        SyntaxError,
+        TokenError,
+        ArithmeticError,
+        RecursionError,
+        MemoryError,
+        TypeError,
+    ) as error:
         raise damaged(error) from error
     return array

@@ -20,7 +20,7 @@ from dcdr_deploy.imaging.radiance import OWN, RLE_WIDTHS, decode_rgbe
 
 MAGIC = b"#?"
 _HEADER_LIMIT = 2**20
-_RESOLUTION = re.compile(rb"([-+])([XY])[ \t]+(\d+)[ \t]+([-+])([XY])[ \t]+(\d+)[ \t]*\r?\n")
+_RESOLUTION = re.compile(rb"([-+])([XY])[ \t]+(\d{1,9})[ \t]+([-+])([XY])[ \t]+(\d{1,9})[ \t]*\r?\n")
 _XYZE = "32-bit_rle_xyze"
 _FORMATS = ("", "32-bit_rle_rgbe", _XYZE)
 _SHIFT = 8  # of the count, where older run-length markers follow each other
@@ -75,7 +75,7 @@ def _header(data: bytes) -> _Header:
     resolution = _RESOLUTION.match(data, end.end()) if end else None
     if end is None or resolution is None or resolution[2] == resolution[5]:
         raise damaged("its header has no end, or no resolution after it")
-    lines = data[: end.start()].decode("latin-1").splitlines()[1:]
+    lines = data[: end.start()].decode("latin-1").split("\n")[1:]
     fields = [line.split("=", 1) for line in lines if "=" in line]
     return _Header(
         tuple((name.strip(), value.strip()) for name, value in fields),
