@@ -27,6 +27,7 @@ from dcdr_deploy.imaging.decoders.numpy_array import MAGIC as NUMPY_MAGIC
 from dcdr_deploy.imaging.decoders.numpy_array import decode_numpy, ratio_beside
 from dcdr_deploy.imaging.encoding import Encoding
 from dcdr_deploy.imaging.formats import EMPTY, SIGNATURE_BYTES, VIDEO, identify, name_of
+from dcdr_deploy.imaging.half import HALF_MAX
 from dcdr_deploy.imaging.hdr_transfer import pq_decode
 from dcdr_deploy.imaging.kept import kept_of
 from dcdr_deploy.imaging.light import SDR_WHITE_NITS
@@ -289,9 +290,9 @@ def _checked(path: Path, linear: Linear, options: HdrOptions) -> Picture:
 
 
 def _positive(text: str | None) -> float | None:
-    """A number above 0 that a header states, else ``None``."""
+    """A number above 0 that a header states and light can be multiplied by, else ``None``."""
     try:
         value = float(text) if text else 0.0
     except ValueError:
         return None
-    return value if np.isfinite(value) and value > 0 else None
+    return value if 0 < value <= HALF_MAX else None

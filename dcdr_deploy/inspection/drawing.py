@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from dcdr_deploy.errors import InputError
+from dcdr_deploy.errors import InputError, ModelError
 from dcdr_deploy.imaging.read import read_image
 from dcdr_deploy.inspection.offsets import (
     BlockOffsets,
@@ -75,6 +75,9 @@ def inspect_offsets(model: Path, picture: Path, output: Path | None, at: Sequenc
     part = np.ascontiguousarray(window.of(whole))
     mask = overexposed(part)
     blocks = source.read(part)
+    for block in blocks:
+        if not np.isfinite(block.values).all():
+            raise ModelError(f"{model}: offsets of {block.name} are NaN or infinite on {picture}; export it again")
     pixels = [(y - window.top, x - window.left) for x, y in at] or choose_pixels(mask, blocks)
     labels = [f"{column + window.left},{row + window.top}" for row, column in pixels]
     with atomic_path(output) as temporary:
@@ -134,7 +137,7 @@ def draw_offsets(
         y = top + LABEL + line * (CELL + GAP)
         pen.text((GAP, y), str(line + 1), MARK, ImageFont.load_default(18))
         pen.text((GAP, y + 22), labels[line].replace(",", "\n"), INK, ImageFont.load_default(9))
-        radius = _radius(blocks, pixel)
+        radius = min(_radius(blocks, pixel), max(mask.shape))  # what lies farther is outside of the picture
         for place, block in enumerate(blocks):
             sheet.paste(_cell(codes, mask, block, pixel, radius), (LABEL + place * (CELL + GAP), y))
     x = float(GAP)
@@ -182,7 +185,8 @@ def _cell(
     pen = ImageDraw.Draw(cell)
 
     def place(at: NDArray[np.float32]) -> tuple[float, float]:
-        return (float(at[1]) - left + 0.5) * CELL / side, (float(at[0]) - top + 0.5) * CELL / side
+        row, column = np.clip(at - np.asarray((top, left), np.float32), -side, 2 * side)
+        return (float(column) + 0.5) * CELL / side, (float(row) + 0.5) * CELL / side
 
     moved = block.taps(pixel)
     for start, end, kind in zip(block.taps(pixel, moved=False), moved, looks_at(moved, mask), strict=True):

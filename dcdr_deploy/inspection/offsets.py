@@ -180,18 +180,18 @@ def choose_pixels(mask: NDArray[np.bool_], blocks: list[BlockOffsets], count: in
 def looks_at(taps: FloatImage, mask: NDArray[np.bool_]) -> list[str]:
     """What each tap reads, by the pixel next to it: ``"kept"``, ``"overexposed"``, or ``"outside"`` it all."""
     kinds = []
-    for row, column in np.rint(taps).astype(int):
+    for row, column in np.rint(taps):
         inside = 0 <= row < mask.shape[0] and 0 <= column < mask.shape[1]
-        kinds.append("outside" if not inside else "overexposed" if mask[row, column] else "kept")
+        kinds.append("outside" if not inside else "overexposed" if mask[int(row), int(column)] else "kept")
     return kinds
 
 
 def _brightest(mask: NDArray[np.bool_], sides: tuple[int, int]) -> list[int]:
-    """Corner of the window with most overexposed pixels, on a raster of an eighth of its sides."""
+    """Corner of the first window with most overexposed pixels, on a raster of an eighth of its sides."""
     total = np.pad(mask.astype(np.int64).cumsum(0).cumsum(1), ((1, 0), (1, 0)))
     (height, width), best, corner = sides, -1, [0, 0]
-    for top in {*range(0, mask.shape[0] - height, max(1, height // 8)), mask.shape[0] - height}:
-        for left in {*range(0, mask.shape[1] - width, max(1, width // 8)), mask.shape[1] - width}:
+    for top in (*range(0, mask.shape[0] - height, max(1, height // 8)), mask.shape[0] - height):
+        for left in (*range(0, mask.shape[1] - width, max(1, width // 8)), mask.shape[1] - width):
             bottom, right = top + height, left + width
             count = total[bottom, right] - total[top, right] - total[bottom, left] + total[top, left]
             if count > best:

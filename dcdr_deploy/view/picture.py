@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcdr_deploy.errors import InputError
+from dcdr_deploy.imaging.half import HALF_MAX
 from dcdr_deploy.imaging.light import LEAST_CHOSEN_NITS, MOST_CHOSEN_NITS
 from dcdr_deploy.imaging.read import read_image
 from dcdr_deploy.imaging.read_hdr import HdrOptions, Picture, read_hdr
@@ -79,8 +80,8 @@ def load(path: Path, sdr: Path | None = None, *, full_scale: float | None = None
     Raises:
         InputError: a file that cannot be read, sizes that differ, a full scale that is none.
     """
-    if full_scale is not None and not (math.isfinite(full_scale) and full_scale > 0):
-        raise InputError(f"`full_scale` = {full_scale}: must be a number above 0")
+    if full_scale is not None and not 0 < full_scale <= HALF_MAX:
+        raise InputError(f"`full_scale` = {full_scale}: must be a number above 0 and at most {HALF_MAX:g}")
     picture = read_hdr(path, HdrOptions(use_gain_map=True))
     scale, notes = _scale(picture, full_scale)
     codes = None

@@ -13,7 +13,7 @@ from dcdr_deploy.imaging.pair_names import SHEET_SUFFIX
 from dcdr_deploy.system.words import number_of, word_for
 from dcdr_deploy.view.pairs import Files, with_inputs
 from dcdr_deploy.view.picture import load
-from dcdr_deploy.view.sheet import CELL, check_sheet, write_sheet
+from dcdr_deploy.view.sheet import CELL, SUFFIXES, check_sheet, write_sheet
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def plan_sheets(
     """
     pairs = with_inputs(sources, inputs)
     several = len(pairs) > 1 or (len(sources) == 1 and sources[0].is_dir())
-    if several and (output is None or output.is_file() or output.suffix.lower() in (".png", ".jpg", ".jpeg")):
+    if several and (output is None or output.is_file() or output.suffix.lower() in SUFFIXES):
         made = number_of(len(pairs), "picture of a folder makes a sheet", "pictures make as many sheets")
         raise InputError(f"{made}: `output` must name a folder for {word_for(len(pairs), 'it', 'them')}")
     if not several and output is not None and output.suffix and not output.is_dir():
@@ -91,11 +91,13 @@ def plan_sheets(
         folder = output or Path()
         stems = [files.name if sources[0].is_dir() else files.hdr.stem for files in pairs]
         targets = [folder / f"{stem}{SHEET_SUFFIX}" for stem in stems]
-    for place, (files, target) in enumerate(zip(pairs, targets, strict=True)):
+    taken: set[Path] = set()
+    for files, target in zip(pairs, targets, strict=True):
         shown = [each for each in (files.hdr, files.sdr) if each is not None]
         check_sheet(target, shown, reference_white=settings.reference_white, cell=settings.cell)
-        if target in targets[:place]:
+        if target in taken:
             raise InputError(f"{files.hdr}: its sheet would be {target} as another's; name the pictures apart")
+        taken.add(target)
     return tuple(zip(pairs, targets, strict=True))
 
 

@@ -33,6 +33,12 @@ def test_what_the_tool_writes_is_read_back_with_its_peak(tmp_path, linear, suffi
     assert picture.size == (20, 30)
 
 
+@pytest.mark.parametrize("peak", ["1e300", "-1", "nan", "many"])
+def test_a_scale_that_no_light_can_have_is_none(tmp_path, linear, peak):
+    write_image(tmp_path / "a.png", linear, peak=8, metadata={"software": "x", "peak": peak})
+    assert read_hdr(tmp_path / "a.png").peak is None
+
+
 def test_codes_are_taken_as_they_are_whatever_profile_is_in_the_file(tmp_path, linear):
     codes = np.rint(linear * 65535).astype(np.uint16)
     tifffile.imwrite(tmp_path / "a.tif", codes, photometric="rgb", iccprofile=b"not a profile")

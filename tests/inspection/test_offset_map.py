@@ -212,6 +212,33 @@ def test_taps_are_drawn_where_they_read_and_in_the_colour_of_what_they_read() ->
     assert green[:, 1].max() > red[:, 1].max()
 
 
+@pytest.mark.parametrize("far", [1e6, 1e30])
+def test_kernels_that_look_beyond_all_measure_are_drawn_as_large_as_the_picture(far: float) -> None:
+    picture = np.ones((16, 24, 3), np.float32)
+    drawing = offset_picture.draw_offsets(picture, overexposed(picture), [block(2, far, (8, 12))], [(3, 4)], ["4,3"])
+    usual = offset_picture.draw_offsets(picture, overexposed(picture), [block(2, 0, (8, 12))], [(3, 4)], ["4,3"])
+    assert drawing.size == usual.size
+
+
+def test_offsets_that_are_no_numbers_are_told_with_their_block(
+    sky: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = OffsetSource(4, None, lambda picture: [block(value=np.nan, size=(32, 40))])
+    monkeypatch.setattr(offset_picture, "open_source", lambda model: broken)
+    with pytest.raises(
+        ModelError, match=r"m\.onnx: offsets of block are NaN or infinite on .*sky\.png; export it again"
+    ):
+        offset_picture.inspect_offsets(tmp_path / "m.onnx", sky, tmp_path / "out.png", [])
+    assert not (tmp_path / "out.png").exists()
+
+
+def test_of_windows_with_equally_much_the_first_is_measured() -> None:
+    mask = np.zeros((5000, 1024), np.bool_)
+    mask[2600, 500] = mask[4300, 500] = True
+    window = place_window(mask, source())
+    assert window.top <= 2600 < window.top + window.height
+
+
 def test_named_pixels_are_drawn_whatever_their_level(shifting: Path, sky: Path, dcdr: Dcdr) -> None:
     result = dcdr(
         "inspect", shifting, "--offsets", sky, "--at", "3,60", "--at", "41,9", "-o", "here/taps.png", "--json"

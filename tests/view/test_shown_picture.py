@@ -57,7 +57,7 @@ def test_integers_without_a_scale_are_told_and_can_be_given_one(tmp_path):
     assert (scaled.light.max(), scaled.notes) == (16, shown.notes[:-1])
 
 
-@pytest.mark.parametrize("nonsense", [0, -1, float("nan"), float("inf")])
+@pytest.mark.parametrize("nonsense", [0, -1, 1e300, float("nan"), float("inf")])
 def test_a_full_scale_that_is_none_is_refused(nonsense):
     with pytest.raises(InputError, match="above 0"):
         load(Path("a.png"), full_scale=nonsense)
