@@ -20,16 +20,18 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from budget import BUDGET, add_budget, key_of, papers_losses, recipe_of, words_of
+from command_line import Parser, start, whole_number
+from processes import Workers
+from text_files import write_text
 from text_tables import markdown, spread
 
 from dcdr_deploy.evaluation.regions import is_overexposed
@@ -38,9 +40,9 @@ from dcdr_deploy.models import DCDRUNetConfig, HDRUNetConfig, NetworkConfig, cou
 from dcdr_deploy.scenes.camera import LDR_MAX, TARGET_MAX, CameraModel
 from dcdr_deploy.scenes.panorama import PanoramaSet
 from dcdr_deploy.scenes.procedural import TEST_SEEDS
-from dcdr_deploy.system.files import atomic_path
 from dcdr_deploy.training.asked import CHECKPOINT_NAME, perceptual_files
 from dcdr_deploy.training.assembly import predictor, run_training
+from dcdr_deploy.training.devices import choose_device
 from dcdr_deploy.training.heldout import HeldOutPair, held_out_pairs, judge
 from dcdr_deploy.training.loop import LoopOptions, create_state, evaluation_network
 from dcdr_deploy.training.recipe import Recipe
@@ -178,8 +180,7 @@ def run(job: Job) -> Outcome:
         outcome = Outcome(
             *evaluate(network, test_pairs(options.crops)), count_parameters(network), round(state.seconds, 1)
         )
-    with atomic_path(result) as temporary:
-        temporary.write_text(json.dumps(asdict(outcome)))
+    write_text(result, json.dumps(asdict(outcome)))
     return outcome
 
 
@@ -188,7 +189,7 @@ def run_all(jobs: Sequence[Job], processes: int) -> Iterator[tuple[Job, Outcome]
     if processes == 1:
         yield from ((job, run(job)) for job in jobs)
         return
-    with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
+    with Workers(processes) as pool:
         futures = {pool.submit(run, job): job for job in jobs}
         for future in as_completed(futures):
             yield futures[future], future.result()
@@ -211,8 +212,8 @@ def table(outcomes: dict[str, dict[int, Outcome]]) -> str:
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--width", type=int, default=64)
+    parser = Parser(__doc__)
+    parser.add_argument("--width", type=whole_number, default=64, help="feature channels")
     parser.add_argument("--variants", default=";".join(VARIANTS), help="names with semicolons between them")
     add_budget(parser, ROOT / "runs" / "ablation")
     parser.add_argument("--collect", action="store_true", help="lay out the runs that are finished, train nothing")
@@ -220,6 +221,7 @@ def parse() -> argparse.Namespace:
     unknown = set(options.variants.split(";")) - VARIANTS.keys()
     if unknown:
         parser.error(f"unknown variants {sorted(unknown)}; known: {'; '.join(VARIANTS)}")
+    options.device = choose_device(options.device)
     return options
 
 
@@ -227,7 +229,7 @@ def jobs_of(options: argparse.Namespace) -> Iterator[Job]:
     """Runs in the order of seeds, so that an interrupted table has whole rounds."""
     key = key_of(options, WIDE_BUDGET)
     seen = set()
-    for seed in map(int, options.seeds.split(",")):
+    for seed in options.seeds:
         for name in options.variants.split(";"):
             variant = VARIANTS[name]
             perceptual = variant.perceptual and options.perceptual != "none"
@@ -257,4 +259,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from command_line import existing_file, new_folder, several, whole_number
 
 from dcdr_deploy.training.recipe import Recipe
 from dcdr_deploy.training.request import PERCEPTUAL_CHOICES
@@ -24,21 +25,27 @@ def add_budget(parser: argparse.ArgumentParser, output: Path, **defaults: Any) -
         output: folder of the runs by default.
         defaults: other values than the usual ones, by the names of options.
     """
-    parser.add_argument("--patch", type=int, default=128)
-    parser.add_argument("--batch", type=int, default=4)
-    parser.add_argument("--steps", type=int, default=8000)
-    parser.add_argument("--learning-rate", type=float, default=2e-4)
-    parser.add_argument("--seeds", default="0,1,2")
-    parser.add_argument("--scenes", type=int, default=3000, help="procedural scenes that are drawn for training")
+    parser.add_argument("--patch", type=whole_number, default=128, help="pixels a side of what is trained on")
+    parser.add_argument("--batch", type=whole_number, default=4, help="patches a step")
+    parser.add_argument("--steps", type=int, default=8000, help="of every run")
+    parser.add_argument("--learning-rate", type=float, default=2e-4, help="before it falls")
+    parser.add_argument("--seeds", type=several(int), default="0,1,2", help="of which every variant is trained once")
+    parser.add_argument(
+        "--scenes", type=whole_number, default=3000, help="procedural scenes that are drawn for training"
+    )
     parser.add_argument("--precision", choices=("auto", "fp32", "bf16", "fp16"), default="auto")
-    parser.add_argument("--crops", type=int, default=96, help="held-out pictures to judge by")
-    parser.add_argument("--perceptual", choices=PERCEPTUAL_CHOICES, default="squeezenet")
-    parser.add_argument("--vgg19-weights", type=Path)
-    parser.add_argument("--squeezenet-weights", type=Path)
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--crops", type=whole_number, default=96, help="held-out pictures to judge by")
+    parser.add_argument(
+        "--perceptual", choices=PERCEPTUAL_CHOICES, default="squeezenet", help="network of the perceptual loss"
+    )
+    parser.add_argument("--vgg19-weights", type=existing_file, help="as of train [those of torchvision]")
+    parser.add_argument("--squeezenet-weights", type=existing_file, help="as of train [those of the package ndf]")
+    parser.add_argument(
+        "--device", default="cuda" if torch.cuda.is_available() else "cpu", help="auto, cpu, cuda, cuda:1"
+    )
     parser.add_argument("--workers", type=int, default=0, help="processes that prepare data for each run")
-    parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
-    parser.add_argument("--output", type=Path, default=output)
+    parser.add_argument("--jobs", type=whole_number, default=1, help="runs at a time")
+    parser.add_argument("--output", type=new_folder, default=output, help="folder of the runs")
     parser.set_defaults(**defaults)
 
 

@@ -9,13 +9,13 @@ compare with is that of the result, 203 cd/m2 to SDR white. Decoders are libultr
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 from pathlib import Path
 
 import imagecodecs
 import numpy as np
 import pillow_heif
+from command_line import Parser, existing_file, start
 from numpy.typing import NDArray
 
 from dcdr_deploy import load_engine
@@ -24,10 +24,10 @@ from dcdr_deploy.imaging.hdr_transfer import pq_encode
 from dcdr_deploy.imaging.light import SDR_WHITE_NITS, Light
 from dcdr_deploy.run.restore import restore
 from dcdr_deploy.run.runner import Runner
+from dcdr_deploy.run.selection import DEMO_MODEL
 
 ROOT = Path(__file__).resolve().parents[1]
 SAMPLES = [ROOT / "samples" / name for name in ("china.jpg", "forest-sky.png", "venice-sunset.png")]
-MODEL = ROOT / "dcdr_deploy" / "weights" / "dcdr-unet-demo.onnx"
 PQ = Light(transfer="pq", primaries="rec709", peak_nits=10000)
 TOP = 1023
 
@@ -63,11 +63,11 @@ def codes_of(light: NDArray[np.floating]) -> NDArray[np.float64]:
 
 def main() -> None:
     """Print a table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("pictures", nargs="*", type=Path, default=SAMPLES, metavar="PICTURE")
+    parser = Parser(__doc__)
+    parser.add_argument("pictures", nargs="*", type=existing_file, default=SAMPLES, metavar="PICTURE")
     arguments = parser.parse_args()
     print("| picture | file | KiB | mean | 99th percentile | mean where clipped |\n|---|---|---|---|---|---|")
-    with load_engine(MODEL) as engine, tempfile.TemporaryDirectory() as folder:
+    with load_engine(DEMO_MODEL) as engine, tempfile.TemporaryDirectory() as folder:
         peak = engine.info.metadata.peak
         for picture in arguments.pictures:
             frame = read_image(picture)
@@ -77,9 +77,10 @@ def main() -> None:
                 path = Path(folder) / f"out{suffix}"
                 write_image(path, linear, peak=peak, options=options, source=picture)
                 off = np.abs(decoded(path, options.bits or 10) - wanted)
-                figures = f"{off.mean():.1f} | {np.percentile(off, 99):.1f} | {off[clipped].mean():.1f}"
+                where_clipped = f"{off[clipped].mean():.1f}" if clipped.any() else "-"
+                figures = f"{off.mean():.1f} | {np.percentile(off, 99):.1f} | {where_clipped}"
                 print(f"| {picture.name} | {name} | {path.stat().st_size // 1024} | {figures} |", flush=True)
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

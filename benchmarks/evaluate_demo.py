@@ -30,21 +30,22 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 from candidates import Candidate, candidates
+from command_line import Parser, above_zero, existing_file, existing_folder, new_file, start, whole_number
 from evaluation_table import head, lines_of
 from held_out import CAMERAS, SOURCES
 from judgement import PLAIN
 from judging import Judged, Settings, Task, judge
 
 from dcdr_deploy.engines.base import PRECISIONS, Engine, EngineOptions
+from dcdr_deploy.errors import InputError
+from dcdr_deploy.run.selection import DEMO_MODEL
 from dcdr_deploy.run.working_scale import parse_scale
+from dcdr_deploy.system.files import make_folder
 
-ROOT = Path(__file__).parents[1]
-DEMO = ROOT / "dcdr_deploy" / "weights" / "dcdr-unet-demo.onnx"
-CHECKPOINT = DEMO.with_suffix(".safetensors")
+CHECKPOINT = DEMO_MODEL.with_suffix(".safetensors")
 PARTS = (0.5, 0.7, 0.85, 1.0)
 SECONDS_BETWEEN_NOTES = 5.0
 
@@ -176,35 +177,43 @@ class Book:
 
 def parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", type=Path, action="append", default=[], help="file as it is [demo]; repeatable")
-    parser.add_argument("--blend", type=Path, action="append", default=[], help="checkpoint to mix; repeatable")
-    parser.add_argument("--base", type=Path, default=CHECKPOINT, help="checkpoint that --blend mixes in [demo]")
+    parser = Parser(__doc__)
+    parser.add_argument(
+        "--model", type=existing_file, action="append", default=[], help="file as it is [demo]; repeatable"
+    )
+    parser.add_argument(
+        "--blend", type=existing_file, action="append", default=[], help="checkpoint to mix; repeatable"
+    )
+    parser.add_argument(
+        "--base", type=existing_file, default=CHECKPOINT, help="checkpoint that --blend mixes in [demo]"
+    )
     parser.add_argument("--parts", type=float, nargs="+", default=PARTS, help="of the blended file's weights")
-    parser.add_argument("--photos", type=Path, action="append", default=[])
-    parser.add_argument("--panoramas", type=Path, action="append", default=[])
+    parser.add_argument("--photos", type=existing_folder, action="append", default=[], help="repeatable")
+    parser.add_argument("--panoramas", type=existing_folder, action="append", default=[], help="repeatable")
     parser.add_argument("--split", choices=["validation", "test"], default="validation")
-    parser.add_argument("--sizes", type=int, nargs="+", default=[256, 768])
+    parser.add_argument("--sizes", type=whole_number, nargs="+", default=[256, 768], help="long sides in pixels")
     parser.add_argument("--cameras", default="plain", help=f"all, or comma-separated: {', '.join(CAMERAS)}")
-    parser.add_argument("--camera-sizes", type=int, nargs="+", help="sizes for the cameras after the first [all]")
-    parser.add_argument("--most", type=int, help="pictures of a kind at most, evenly spread")
+    parser.add_argument(
+        "--camera-sizes", type=whole_number, nargs="+", help="sizes for the cameras after the first [all]"
+    )
+    parser.add_argument("--most", type=whole_number, help="pictures of a kind at most, evenly spread")
     parser.add_argument("--device", help="auto, cpu or cuda; where it is given the demo weights run by torch")
     parser.add_argument("--precision", choices=PRECISIONS, default="auto")
     parser.add_argument("--backend", default="auto", help="engine for --model")
-    parser.add_argument("--threads", type=int, help="processor threads of an engine")
+    parser.add_argument("--threads", type=whole_number, help="processor threads of an engine")
     parser.add_argument("--scale", default="auto", help="working scale, as of run")
     parser.add_argument("--everything", action="store_true", help="baselines and slow metrics too")
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes beside the networks' one")
-    parser.add_argument("--seconds", type=float, help="end after this time, with the rows that are whole")
-    parser.add_argument("-o", "--output", type=Path, help="file for all figures, one row a line (JSON Lines)")
+    parser.add_argument(
+        "--workers", type=whole_number, default=os.cpu_count() or 1, help="processes beside the networks' one"
+    )
+    parser.add_argument("--seconds", type=above_zero, help="end after this time, with the rows that are whole")
+    parser.add_argument("-o", "--output", type=new_file, help="file for all figures, one row a line (JSON Lines)")
     options = parser.parse_args(arguments)
     options.cameras = list(CAMERAS) if options.cameras == "all" else options.cameras.split(",")
     if unknown := [camera for camera in options.cameras if camera not in CAMERAS]:
         parser.error(f"no camera {', '.join(unknown)}; use all, or of: {', '.join(CAMERAS)}")
     if not options.photos and not options.panoramas:
         parser.error("nothing to judge; give --photos or --panoramas")
-    if options.workers < 1:
-        parser.error("--workers must be at least 1")
     if wrong := [part for part in options.parts if not 0 <= part <= 1]:
         parser.error(f"--parts lie in 0..1, not {wrong[0]}")
     return options
@@ -212,18 +221,18 @@ def parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main() -> int:
     options = parsed()
-    models = options.model or [CHECKPOINT if options.device else DEMO]
+    models = options.model or [CHECKPOINT if options.device else DEMO_MODEL]
     chosen = candidates(models, options.blend, options.base, options.parts)
     tasks = planned(options)
     if not tasks:
         folders = ", ".join(map(str, [*options.photos, *options.panoramas]))
-        print(f"no pictures of the split {options.split!r} in {folders}", file=sys.stderr)
-        return 2
-    if options.output:
-        options.output.unlink(missing_ok=True)
+        raise InputError(f"{folders}: no picture of the split {options.split!r}; name other folders")
     settings = Settings(parse_scale(options.scale), options.everything, max(options.sizes))
+    if options.output:
+        make_folder(options.output.parent)
+        options.output.unlink(missing_ok=True)
     return 0 if collect(tasks, chosen, options, settings) else 1
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    start(main)

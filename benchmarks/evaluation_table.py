@@ -6,16 +6,17 @@ python benchmarks/evaluation_table.py evaluation.jsonl --gate runs/weights --aga
 
 from __future__ import annotations
 
-import argparse
-import json
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from command_line import Parser, existing_file, start
 from judgement import PLAIN, gain, summary
+from text_files import json_lines
 from text_tables import markdown
+
+from dcdr_deploy.system.words import number_of
 
 Row = Mapping[str, Any]
 """See evaluate_demo.py."""
@@ -74,7 +75,7 @@ def lines_of(row: Row, methods: Sequence[str] | None, slow: bool) -> list[str]:
         if methods is None or method in methods:
             values = summary(row["pictures"], method)
             cells = [form.format(values[key]) if key in values else "" for key, _, form in columns(slow)]
-            first = [f"{values['pictures']} {row['kind']}s", shown_size(row), row["camera"], method]
+            first = [number_of(values["pictures"], row["kind"]), shown_size(row), row["camera"], method]
             lines.append("| " + " | ".join([*first, *cells]) + " |")
     return lines
 
@@ -208,12 +209,12 @@ def gate(rows: Sequence[Row], method: str, before: str | None) -> str:
 
 def read_rows(path: Path) -> list[Row]:
     """Rows of a file of evaluate_demo.py."""
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return list(json_lines(path, ("kind", "size", "camera", "edges", "pictures"), "evaluate_demo.py"))
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("file", type=Path, nargs="+")
+    parser = Parser(__doc__)
+    parser.add_argument("file", type=existing_file, nargs="+")
     parser.add_argument("--methods", nargs="+", help="lines to show [all]")
     parser.add_argument("--single", action="store_true", help="gains of single pictures")
     parser.add_argument("--gate", help="network whose gate to show")
@@ -235,4 +236,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    start(main)

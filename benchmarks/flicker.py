@@ -13,7 +13,6 @@ frame serves all strengths.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import tempfile
 from collections.abc import Iterator
@@ -24,10 +23,12 @@ from typing import Any
 import av
 import cv2
 import numpy as np
+from command_line import Parser, existing_file, existing_folder, height_and_width, several, start, whole_number
 from held_out import CAMERAS, PEAK, PLAIN
 from numpy.typing import NDArray
 from text_tables import markdown
 
+from dcdr_deploy.errors import InputError
 from dcdr_deploy.imaging.frame import CLIPPED_CODE
 from dcdr_deploy.imaging.transfer import luminance, srgb_to_linear
 from dcdr_deploy.metrics.flicker import Flicker
@@ -36,6 +37,7 @@ from dcdr_deploy.run.gain import FLOOR
 from dcdr_deploy.run.opening import RunnerSettings, open_runner
 from dcdr_deploy.run.restore import begin
 from dcdr_deploy.run.runner import Runner, RunStatistics
+from dcdr_deploy.run.selection import DEMO_MODEL
 from dcdr_deploy.run.video.frames import Selection
 from dcdr_deploy.run.video.opening import open_video
 from dcdr_deploy.run.video.options import DEFAULT_VIDEO_OPTIONS
@@ -43,6 +45,7 @@ from dcdr_deploy.run.video.steady import Steadying
 from dcdr_deploy.run.video.yuv import Layout, from_rgb
 from dcdr_deploy.scenes.camera import TARGET_MAX, simulate
 from dcdr_deploy.scenes.panorama import load_panorama, perspective
+from dcdr_deploy.scenes.splits import PANORAMA_SUFFIXES
 
 ROOT = Path(__file__).parents[1]
 PANORAMAS = ROOT / "data" / "hdri" / "validation"
@@ -190,25 +193,33 @@ def restored(frames: list[NDArray[np.uint16]], runner: Runner, strength: float) 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    numbers = lambda kind: lambda text: [kind(each) for each in text.split(",")]  # noqa: E731
-    parser.add_argument("--panoramas", type=Path, default=PANORAMAS, help="folder of .exr and .hdr")
-    parser.add_argument("--pans", type=int, default=1, help="over each panorama")
-    parser.add_argument("--frames", type=int, default=12)
-    parser.add_argument("--size", type=lambda text: tuple(map(int, text.split("x"))), default=(128, 192), metavar="HxW")
+    parser = Parser(__doc__)
+    parser.add_argument("--panoramas", type=existing_folder, default=PANORAMAS, help="folder of .exr and .hdr")
+    parser.add_argument("--pans", type=whole_number, default=1, help="over each panorama")
+    parser.add_argument("--frames", type=whole_number, default=12, help="of a pan")
+    parser.add_argument("--size", type=height_and_width, default="128x192", metavar="HxW", help="of the frames")
     parser.add_argument("--codec", choices=("libx264", "libx265"), default="libx264")
-    parser.add_argument("--qp", type=numbers(int), default=[22, 27, 32, 37])
-    parser.add_argument("--strengths", type=numbers(float), default=[0.5, 0.8, 0.9])
-    parser.add_argument("--model", help="[the demo weights]")
+    parser.add_argument("--qp", type=several(int), default="22,27,32,37", help="of the compressed clips")
+    parser.add_argument("--strengths", type=several(float), default="0.5,0.8,0.9", help="as --temporal of run")
+    parser.add_argument("--model", type=existing_file, default=DEMO_MODEL, help="[the demo weights]")
     parser.add_argument("--backend", default="auto")
     options = parser.parse_args()
-    paths = sorted(path for path in options.panoramas.rglob("*") if path.suffix in (".exr", ".hdr"))
+    rows, columns = options.size
+    if rows > columns or rows % 2 or columns % 2:
+        parser.error("--size: views are even, and not higher than wide")
+    if options.frames < 2:
+        parser.error("--frames: flicker takes 2 at least")
+    paths = sorted(path for path in options.panoramas.rglob("*") if path.suffix.lower() in PANORAMA_SUFFIXES)
+    if not paths:
+        raise InputError(f"{options.panoramas}: no panorama ({' or '.join(PANORAMA_SUFFIXES)}); name another folder")
     ways = [0.0, *options.strengths]
-    model = options.model or ROOT / "dcdr_deploy" / "weights" / "dcdr-unet-demo.onnx"
     conditions = [LOSSLESS, *options.qp]
     scores = {(qp, way): Score(Flicker(), PooledError()) for qp in conditions for way in [None, *ways]}
     cv2.setNumThreads(1)
-    with open_runner(model, RunnerSettings(backend=options.backend)) as opened, tempfile.TemporaryDirectory() as folder:
+    with (
+        open_runner(options.model, RunnerSettings(backend=options.backend)) as opened,
+        tempfile.TemporaryDirectory() as folder,
+    ):
         for pan in pans(paths, options.size, options.frames, options.pans):
             for qp in conditions:
                 video = Path(folder) / "pan.mkv"
@@ -219,9 +230,10 @@ def main() -> None:
                 rate(pan, frames, plain, scores[qp, None])
                 for way in ways:
                     rate(pan, frames, restored(frames, runner, way), scores[qp, way])
-    digest = hashlib.sha256(Path(model).read_bytes()).hexdigest()[:12]
+    digest = hashlib.sha256(options.model.read_bytes()).hexdigest()[:12]
     print(
-        f"{Path(model).name} (sha256 {digest}), {len(paths) * options.pans} pans ({', '.join(p.stem for p in paths)}) "
+        f"{options.model.name} (sha256 {digest}), {len(paths) * options.pans} pans "
+        f"({', '.join(p.stem for p in paths)}) "
         f"of {options.frames} frames, {options.size[1]}x{options.size[0]}, {options.codec}\n"
     )
     rows = {qp: "lossless" if qp == LOSSLESS else f"QP {qp}" for qp in conditions}
@@ -236,4 +248,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

@@ -10,7 +10,6 @@ the files before each run and on half after it, so that other work on the machin
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +17,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from command_line import Parser, above_zero, height_and_width, several, start, whole_number
 from sleeping import SleepingEngine
 
 from dcdr_deploy import ConvertOptions, Runner, convert_folder
@@ -27,13 +27,15 @@ from dcdr_deploy.system.hardware import cpu_threads
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--files", type=int, default=24)
-    parser.add_argument("--size", default="1080x1920", metavar="HxW", help="of the pictures [%(default)s]")
-    parser.add_argument("--milliseconds", default="10,30,130", help="time of the network a frame, default: %(default)s")
-    parser.add_argument("--scale", default="native", help="auto calls the engine twice a frame [%(default)s]")
+    parser = Parser(__doc__)
+    parser.add_argument("--files", type=whole_number, default=24, help="pictures of a run")
+    parser.add_argument("--size", type=height_and_width, default="1080x1920", metavar="HxW", help="of the pictures")
+    parser.add_argument(
+        "--milliseconds", type=several(above_zero), default="10,30,130", help="time of the network a frame"
+    )
+    parser.add_argument("--scale", default="native", help="auto calls the engine twice a frame")
     options = parser.parse_args()
-    height, width = map(int, options.size.split("x"))
+    height, width = options.size
     cv2.setNumThreads(1)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -44,7 +46,7 @@ def main() -> None:
             "| network ms | folder s a frame | network s | cores s | ratio to the larger | processor time, s | ratio |"
         )
         print("|---|---|---|---|---|---|---|")
-        for milliseconds in map(float, options.milliseconds.split(",")):
+        for milliseconds in options.milliseconds:
             print(compared(folder, milliseconds / 1e3, convert), flush=True)
 
 
@@ -91,4 +93,4 @@ def by_cores(paths: list[Path], folder: Path, options: ConvertOptions) -> tuple[
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

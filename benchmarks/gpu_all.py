@@ -33,6 +33,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 import gpu_summary  # noqa: E402 - needs the path
+from command_line import Parser, start  # noqa: E402
 from gpu_steps import STEPS, TRAIN, Place, Step  # noqa: E402
 from gpu_summary import DONE, FAILED, INTERRUPTED, LATE, LEFT_OUT, Ending  # noqa: E402
 from processes import limited  # noqa: E402
@@ -179,7 +180,7 @@ def chosen(names: str | None, train: float | None) -> list[Step]:
 
 def parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line; ``steps`` are those chosen, ``place`` what they are given."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     add = parser.add_argument
     add("-o", "--output", type=Path, default=Path("runs/gpu"), help="folder of all results [runs/gpu]")
     add("--seconds", type=float, default=800.0, help="time for everything [%(default)g]")
@@ -248,4 +249,4 @@ def interrupt(number: int, frame: object) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    start(main)

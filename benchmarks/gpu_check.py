@@ -13,7 +13,6 @@ Exit code: 0 done, 1 a result was wrong, 2 no GPU, or one that the kernel cannot
 
 from __future__ import annotations
 
-import argparse
 import re
 import sys
 import time
@@ -30,9 +29,11 @@ import gpu_measure as measure  # noqa: E402
 import gpu_own as own  # noqa: E402
 import gpu_report as report_form  # noqa: E402
 import torch  # noqa: E402
+from command_line import Parser, above_zero, new_folder, start  # noqa: E402
 from gpu_report import DEFORM, FRAME, SIZES, Report, Timing, deform_work, frame_work, plain_work  # noqa: E402
 from gpu_results import check_results  # noqa: E402
 from gpu_run import Run  # noqa: E402
+from text_files import write_text  # noqa: E402
 from torch import Tensor  # noqa: E402
 from torch.nn import functional as F  # noqa: E402
 
@@ -164,18 +165,17 @@ def time_backends(run: Run) -> None:
 
 def write(report: Report, folder: Path) -> list[Path]:
     """Write the report beside others, under the GPU's name; return the files."""
-    folder.mkdir(parents=True, exist_ok=True)
     stem = re.sub(r"[^a-z0-9]+", "-", str(report.device["name"]).lower()).strip("-")
     files = {f"{stem}.md": report_form.markdown(report), f"{stem}.json": report_form.to_json(report)}
     for name, text in files.items():
-        (folder / name).write_text(text, encoding="utf-8")
+        write_text(folder / name, text)
     return [folder / name for name in files]
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "results", metavar="FOLDER")
-    parser.add_argument("--minutes", type=float, default=7.5, help="parts that come too late are left out")
+    parser = Parser(__doc__)
+    parser.add_argument("--output", type=new_folder, default=ROOT / "benchmarks" / "results", metavar="FOLDER")
+    parser.add_argument("--minutes", type=above_zero, default=7.5, help="parts that come too late are left out")
     options = parser.parse_args(arguments)
     if not torch.cuda.is_available():
         print("gpu_check needs an NVIDIA GPU that torch can use; there is none here", file=sys.stderr)
@@ -211,4 +211,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    start(main)

@@ -8,7 +8,6 @@ result is wrong.
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import sys
 import time
@@ -21,6 +20,7 @@ sys.path.insert(0, str(ROOT))
 
 import gpu_conv_checks  # noqa: E402 - needs the path
 import torch  # noqa: E402
+from command_line import Parser, height_and_width, need_gpu, several, start  # noqa: E402
 from convolution_cases import CASES, problem  # noqa: E402
 
 from dcdr_deploy.engines.cuda.compiler import compile_cubin, target_sm  # noqa: E402
@@ -103,22 +103,26 @@ def time_frame(sm: int, kernels: ConvolutionKernels, height: int, width: int) ->
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sizes", default="2160x3840,1080x1920", metavar="HxW,...", help="of the frames [%(default)s]")
+    parser = Parser(__doc__)
+    parser.add_argument(
+        "--sizes",
+        type=several(height_and_width),
+        default="2160x3840,1080x1920",
+        metavar="HxW,...",
+        help="of the frames",
+    )
     options = parser.parse_args()
-    if not torch.cuda.is_available():
-        print("there is no GPU")
-        return 2
+    need_gpu()
     started = time.perf_counter()
     sm = target_sm(hardware.compute_capabilities()[0])
     kernels = ConvolutionKernels({sm: compile_cubin("convolution", sm)})
     print(f"{torch.cuda.get_device_name()}, SM{sm} [compiled in {time.perf_counter() - started:.1f} s]", flush=True)
     lines = gpu_conv_checks.run(sm)
     print("\n".join(lines), f"\n[{time.perf_counter() - started:.1f} s]", flush=True)
-    for height, width in (tuple(map(int, each.split("x"))) for each in options.sizes.split(",")):
+    for height, width in options.sizes:
         time_frame(sm, kernels, height, width)
     return 0 if all(line.startswith("ok") for line in lines) else 1
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    start(main)

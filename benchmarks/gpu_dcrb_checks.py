@@ -8,7 +8,6 @@ Half a minute. ``--variants`` times the kernel as it is compiled for other numbe
 
 from __future__ import annotations
 
-import argparse
 import concurrent.futures
 import itertools
 import statistics
@@ -21,6 +20,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
+from command_line import Parser, need_gpu, start
 from gpu_dcrb_block import GPU, SECOND, Block, error
 
 from dcdr_deploy.engines.cuda.compiler import compile_cubin, compile_text, source_text
@@ -179,10 +179,11 @@ def compare(sm: int, stream: int) -> Iterator[str]:
 
 def main() -> int:
     """Check, time, print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     parser.add_argument("--variants", action="store_true", help="also time other ways to compile the kernel")
     parser.add_argument("--once", action="store_true", help="launch one block three times, for a profiler")
     words = parser.parse_args()
+    need_gpu()
     started = time.monotonic()
     torch.zeros(1, device=GPU)
     major, minor = torch.cuda.get_device_capability()
@@ -207,4 +208,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    start(main)

@@ -13,7 +13,6 @@ from processor time measured one picture after the other.
 
 from __future__ import annotations
 
-import argparse
 import shutil
 import sys
 import tempfile
@@ -28,6 +27,8 @@ sys.path.insert(0, str(ROOT))
 
 import cv2  # noqa: E402 - needs the path
 import numpy as np  # noqa: E402
+from command_line import Parser, above_zero, new_file, start  # noqa: E402
+from text_files import write_text  # noqa: E402
 from video import Clock, cores, measured, warm, write_pan  # noqa: E402
 
 from dcdr_deploy.imaging import read_image  # noqa: E402
@@ -206,10 +207,12 @@ def run(runner: Runner, seconds: float, factor: float, say: Callable[[str], None
 
 def main() -> None:
     """Measure and print tables."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output", type=Path, metavar="FILE.md", help="write what is printed here too")
-    parser.add_argument("--seconds", type=float, default=40.0, help="after which no case is begun [%(default)g]")
-    parser.add_argument("--frames", type=float, default=1.0, metavar="FACTOR", help="[%(default)g]")
+    parser = Parser(__doc__)
+    parser.add_argument("--output", type=new_file, metavar="FILE.md", help="write what is printed here too")
+    parser.add_argument("--seconds", type=above_zero, default=40.0, help="after which no case is begun")
+    parser.add_argument(
+        "--frames", type=above_zero, default=1.0, metavar="FACTOR", help="of all numbers of frames and files"
+    )
     parser.add_argument("--backend", default="cuda")
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--model", default=str(DEMO_MODEL), help="[the demo weights]")
@@ -221,11 +224,11 @@ def main() -> None:
         print(line, flush=True)
         said.append(line)
         if options.output is not None:
-            options.output.write_text("\n".join(said) + "\n", encoding="utf-8")
+            write_text(options.output, "\n".join(said) + "\n")
 
     with open_runner(options.model, RunnerSettings(options.backend, options.device)) as runner:
         run(runner, options.seconds, options.frames, say)
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

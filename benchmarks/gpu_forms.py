@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from gpu_frame_checks import MODEL, Failures, Shape, check_launches, check_results, codes, planes, reference_network
+from gpu_frame_checks import Failures, Shape, check_launches, check_results, codes, planes, reference_network
 from gpu_frame_times import launch_times, spread
 from gpu_measure import event_times
 
@@ -22,6 +22,7 @@ from dcdr_deploy.engines.cuda.memory import Place
 from dcdr_deploy.engines.cuda.network import CudaNetwork
 from dcdr_deploy.engines.cuda.tiles import CHANNELS, FLAG_BYTES
 from dcdr_deploy.engines.cuda.weights import read_onnx
+from dcdr_deploy.run.selection import DEMO_MODEL
 
 SMALL_FRAME = (2, 68, 92)
 CHECKED: tuple[Shape, ...] = ((1, 4, 4), (2, 360, 644), (1, 1080, 1920), (1, 2160, 3840))
@@ -113,7 +114,7 @@ def verdict(sm: int, found: dict[Shape, dict[str, float]], right: bool) -> str:
 def run(engine: Any, failures: Failures) -> None:
     """Check and time all forms; print the verdict."""
     device, kernels = engine._device, engine._network._kernels
-    weights = read_onnx(MODEL)
+    weights = read_onnx(DEMO_MODEL)
     networks: dict[str, CudaNetwork] = {}
     for name in CUTS:
         with failures.piece(f"network, {name}"):

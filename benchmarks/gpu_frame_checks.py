@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,12 +18,11 @@ from dcdr_deploy.engines.cuda.launches import Form
 from dcdr_deploy.engines.cuda.picture import PictureArguments
 from dcdr_deploy.engines.cuda.program import frame_of
 from dcdr_deploy.engines.cuda.weights import read_onnx
+from dcdr_deploy.run.selection import DEMO_MODEL
 from dcdr_deploy.system.faults import one_line
 
 Shape = tuple[int, int, int]
 """Images, rows and columns of a frame."""
-
-MODEL = Path(__file__).resolve().parents[1] / "dcdr_deploy" / "weights" / "dcdr-unet-demo.onnx"
 
 LEAST_PSNR = 70.0
 """Decibels of a frame's result against FP32."""
@@ -57,7 +55,7 @@ class Failures:
 
 def reference_network() -> Callable[[Tensor], Tensor]:
     """Return the network in FP32 on the GPU, with torch's own operators."""
-    weights = read_onnx(MODEL)
+    weights = read_onnx(DEMO_MODEL)
     layers, frame = parameters(weights, "cuda"), frame_of(weights, Form())
 
     def forward(image: Tensor) -> Tensor:
@@ -121,7 +119,7 @@ def check_launches(device: Any, network: Any, shape: Shape, failures: Failures) 
     if not image <= STEP_BOUND:
         wrong.append(f"image {image:.1e}")
     for (launch, written), arguments in zip(
-        walk(frame, parameters(read_onnx(MODEL), "cuda"), reference), bound_launches, strict=True
+        walk(frame, parameters(read_onnx(DEMO_MODEL), "cuda"), reference), bound_launches, strict=True
     ):
         kernels.launch(arguments, int(stream.handle))
         stream.synchronise()

@@ -27,6 +27,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 import numpy as np  # noqa: E402 - needs the path
+from command_line import Parser, above_zero, need_gpu, start  # noqa: E402
 
 CHECKS = {"convolution": "gpu_conv_checks", "block": "gpu_dcrb_checks"}
 PARTS = (*CHECKS, "forms", "network")
@@ -37,9 +38,9 @@ TIMED = ((1, 1080, 1920), (1, 2160, 3840))
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seconds", type=float, default=85.0, help="time for everything")
-    parser.add_argument("--parts", default=",".join(PARTS), help="what to run")
+    parser = Parser(__doc__)
+    parser.add_argument("--seconds", type=above_zero, default=85.0, help="time for everything")
+    parser.add_argument("--parts", default=",".join(PARTS), help="what to run, with commas between them")
     parser.add_argument("--part", choices=PARTS, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.part in CHECKS:
@@ -48,6 +49,7 @@ def main() -> int:
         return run_forms(options.seconds)
     if options.part:
         return run_network(options.seconds)
+    need_gpu()
     end = time.perf_counter() + options.seconds
     compile_all()
     failed = 0
@@ -104,14 +106,15 @@ def run_forms(seconds: float) -> int:
     """Compare the ways of cutting a frame into launches."""
     import torch
     from gpu_forms import run
-    from gpu_frame_checks import MODEL, Failures
+    from gpu_frame_checks import Failures
 
     from dcdr_deploy.engines.cuda.engine import load
+    from dcdr_deploy.run.selection import DEMO_MODEL
 
     failures = Failures(seconds)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     torch.set_grad_enabled(False)
-    with load(MODEL) as engine:
+    with load(DEMO_MODEL) as engine:
         print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}", flush=True)
         run(engine, failures)
     return 1 if failures.count else 0
@@ -120,16 +123,17 @@ def run_forms(seconds: float) -> int:
 def run_network(seconds: float) -> int:
     """Check and time the whole network."""
     import torch
-    from gpu_frame_checks import MODEL, Failures, check_launches, check_results, codes, planes, reference_network
+    from gpu_frame_checks import Failures, check_launches, check_results, codes, planes, reference_network
     from gpu_frame_times import profile, time_copies, time_network, time_torch
 
     from dcdr_deploy.engines.cuda.engine import load
+    from dcdr_deploy.run.selection import DEMO_MODEL
 
     failures = Failures(seconds)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     torch.set_grad_enabled(False)
     started = time.perf_counter()
-    engine = load(MODEL)
+    engine = load(DEMO_MODEL)
     print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}; loaded in {time.perf_counter() - started:.1f} s")
     for shape in STEP_SIZES:
         with failures.piece(f"launches {shape}"):
@@ -166,4 +170,4 @@ def run_network(seconds: float) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    start(main)

@@ -9,7 +9,6 @@ GPU; both with the copies between processor and GPU. Processor time is that of a
 
 from __future__ import annotations
 
-import argparse
 import functools
 import sys
 import time
@@ -24,6 +23,7 @@ sys.path.insert(0, str(ROOT))
 
 import cv2  # noqa: E402 - needs the path
 import numpy as np  # noqa: E402
+from command_line import Parser, above_zero, height_and_width, several, start  # noqa: E402
 from numpy.typing import NDArray  # noqa: E402
 from text_tables import markdown  # noqa: E402
 
@@ -186,13 +186,19 @@ def table(found: Sequence[Row]) -> str:
 
 def main() -> None:
     """Measure and print a table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sizes", default="1080x1920,2160x3840", metavar="HxW,...", help="of the frames [%(default)s]")
-    parser.add_argument("--seconds", type=float, default=12.0, help="for all figures together, about [12]")
+    parser = Parser(__doc__)
+    parser.add_argument(
+        "--sizes",
+        type=several(height_and_width),
+        default="1080x1920,2160x3840",
+        metavar="HxW,...",
+        help="of the frames",
+    )
+    parser.add_argument("--seconds", type=above_zero, default=12.0, help="for all figures together, about")
     parser.add_argument("--backend", default="cuda")
     parser.add_argument("--device", default="cuda")
     chosen = parser.parse_args()
-    sizes = [tuple(map(int, size.split("x"))) for size in chosen.sizes.split(",")]
+    sizes = chosen.sizes
     with open_runner(None, RunnerSettings(chosen.backend, chosen.device)) as runner:
         passes = runner.engine.passes()
         if passes is None:
@@ -203,4 +209,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

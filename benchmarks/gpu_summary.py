@@ -8,11 +8,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import text_tables
+from text_files import write_text
 
 from dcdr_deploy._version import __version__
 from dcdr_deploy.errors import InputError
 from dcdr_deploy.system import hardware
-from dcdr_deploy.system.files import atomic_path
 
 NAME = "summary.json"
 DONE, FAILED, LATE, INTERRUPTED, LEFT_OUT = "done", "failed", "late", "interrupted", "left out"
@@ -68,9 +68,8 @@ def read(folder: Path) -> dict[str, Ending]:
 
 def write(folder: Path, endings: Mapping[str, Ending]) -> None:
     """Keep endings by steps' names."""
-    with atomic_path(folder / NAME) as temporary:
-        text = json.dumps({name: asdict(ending) for name, ending in endings.items()}, indent=1)
-        temporary.write_text(text + "\n", encoding="utf-8")
+    text = json.dumps({name: asdict(ending) for name, ending in endings.items()}, indent=1)
+    write_text(folder / NAME, f"{text}\n")
 
 
 def markdown(endings: Mapping[str, Ending]) -> str:

@@ -12,7 +12,6 @@ Exit code: 0 done, 1 a result was wrong, 2 no GPU, or one that the kernels canno
 
 from __future__ import annotations
 
-import argparse
 import os
 import signal
 import statistics
@@ -27,6 +26,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 import torch  # noqa: E402 - needs the path
+from command_line import Parser, start, whole_number  # noqa: E402
 from gpu_measure import event_times  # noqa: E402
 from gpu_training_checks import GPU, check, problem, say  # noqa: E402
 from torch import Tensor  # noqa: E402
@@ -202,10 +202,10 @@ def _out_of_time(number: int, frame: object) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--patch", type=int, default=256)
-    parser.add_argument("--seconds", type=int, default=90, help="give up after this time (default: %(default)s)")
+    parser = Parser(__doc__)
+    parser.add_argument("--batch", type=whole_number, default=16, help="patches a step")
+    parser.add_argument("--patch", type=whole_number, default=256, help="pixels a side")
+    parser.add_argument("--seconds", type=whole_number, default=90, help="give up after this time")
     parser.add_argument("--no-compile", action="store_true", help="leave torch.compile out")
     options = parser.parse_args()
     if not torch.cuda.is_available():
@@ -241,4 +241,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    start(main)

@@ -8,13 +8,15 @@ wrong or cannot be launched.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
+
+from command_line import Parser, above_zero, new_file, start  # noqa: E402
+from text_files import write_text  # noqa: E402
 
 from dcdr_deploy.commands.show.tune import as_text  # noqa: E402 - needs the path
 from dcdr_deploy.engines.cuda.engine import gpu_of_device  # noqa: E402
@@ -25,15 +27,15 @@ from dcdr_deploy.system.progress import Event  # noqa: E402
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--device", default="cuda", help="[%(default)s]")
-    parser.add_argument("--seconds", type=float, default=60.0, help="no kernel is begun after so many [%(default)g]")
-    parser.add_argument("-o", "--output", type=Path, help="JSON file of all times")
+    parser = Parser(__doc__)
+    parser.add_argument("--device", default="cuda", help="cuda, or cuda:1")
+    parser.add_argument("--seconds", type=above_zero, default=60.0, help="no kernel is begun after so many")
+    parser.add_argument("-o", "--output", type=new_file, help="JSON file of all times")
     options = parser.parse_args()
     report = tune(read_onnx(DEMO_MODEL), gpu_of_device(options.device), options.seconds, tell, keep=False)
     print(as_text(report))
     if options.output:
-        options.output.write_text(json.dumps(report.as_dict(), indent=2), encoding="utf-8")
+        write_text(options.output, json.dumps(report.as_dict(), indent=2))
     return 1 if report.left_out else 0
 
 
@@ -42,4 +44,4 @@ def tell(event: Event) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    start(main)

@@ -14,7 +14,6 @@ are not: `--folder` takes a disk's time in.
 
 from __future__ import annotations
 
-import argparse
 import os
 import tempfile
 import time
@@ -25,6 +24,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from command_line import Parser, existing_folder, height_and_width, start, whole_number
 from numpy.typing import NDArray
 
 from dcdr_deploy.imaging import WriteOptions, linear_to_srgb, read_image, srgb_to_linear, write_image
@@ -222,27 +222,31 @@ def measure(case: Case, linear: Picture, folder: Path, rounds: int) -> NDArray[n
 
 def main() -> None:
     """Print a table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--size", default="2160x3840", metavar="HxW", help="of the picture [%(default)s]")
-    parser.add_argument("--rounds", type=int, default=5, help="timed rounds [%(default)s]")
+    parser = Parser(__doc__)
+    parser.add_argument("--size", type=height_and_width, default="2160x3840", metavar="HxW", help="of the picture")
+    parser.add_argument("--rounds", type=whole_number, default=5, help="timed rounds")
     parser.add_argument("--only", default="", metavar="WORD", help="cases whose name has this word")
-    parser.add_argument("--folder", type=Path, default=MEMORY if MEMORY.is_dir() else None, help="for the files")
+    parser.add_argument(
+        "--folder", type=existing_folder, default=MEMORY if MEMORY.is_dir() else None, help="for the files"
+    )
     arguments = parser.parse_args()
-    height, width = map(int, arguments.size.split("x"))
+    cases = [case for case in CASES if arguments.only in case.name]
+    if not cases:
+        parser.error(f"--only {arguments.only}: no such case; there are: {', '.join(case.name for case in CASES)}")
+    height, width = arguments.size
     linear = picture(height, width)
     place = arguments.folder or "the temporary folder"
     print(f"{width}x{height}, {os.cpu_count()} cores, medians of {arguments.rounds} rounds, files in {place}\n")
     print("| file | library, wall ms | written | ratio | library, processor ms | written | ratio | line of numbers |")
     print("|---|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
-        for case in CASES:
-            if arguments.only in case.name:
-                times = measure(case, linear, Path(folder), arguments.rounds)
-                ratios = np.median(times[:, 1] / times[:, 0], axis=0)
-                alone, own, line = np.median(times, axis=0)
-                cells = [f"{alone[kind]:.0f} | {own[kind]:.0f} | {ratios[kind]:.2f}" for kind in (0, 1)]
-                print(f"| {case.name} | {' | '.join(cells)} | {line[1]:.0f} |", flush=True)
+        for case in cases:
+            times = measure(case, linear, Path(folder), arguments.rounds)
+            ratios = np.median(times[:, 1] / times[:, 0], axis=0)
+            alone, own, line = np.median(times, axis=0)
+            cells = [f"{alone[kind]:.0f} | {own[kind]:.0f} | {ratios[kind]:.2f}" for kind in (0, 1)]
+            print(f"| {case.name} | {' | '.join(cells)} | {line[1]:.0f} |", flush=True)
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

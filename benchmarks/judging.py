@@ -25,6 +25,7 @@ from dcdr_deploy.engines.base import Engine, EngineInfo
 from dcdr_deploy.run.restore import restore
 from dcdr_deploy.run.runner import Runner
 from dcdr_deploy.run.working_scale import AUTO, NATIVE, Scale, working_sizes
+from dcdr_deploy.system.interrupts import unheard_by_children
 
 
 @dataclass(frozen=True)
@@ -190,7 +191,8 @@ def judge(
             here, there = context.Pipe()
             buffer = context.RawArray("B", settings.buffer_bytes())
             process = context.Process(target=_work, args=(there, buffer, settings), daemon=True)
-            process.start()
+            with unheard_by_children():
+                process.start()
             there.close()
             open_ends[here] = buffer
             processes.append(process)

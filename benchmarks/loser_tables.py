@@ -5,19 +5,18 @@ python benchmarks/loser_tables.py losers.jsonl [more.jsonl ...]                 
 
 from __future__ import annotations
 
-import argparse
-import json
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, pairwise
 from pathlib import Path
 
 import numpy as np
+from command_line import Parser, existing_file, start
 from judgement import MUCH_WORSE
 from losers import STRENGTHS, Area, Depth, Measured
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
+from text_files import json_lines
 from text_tables import markdown
 
 Rows = Sequence[Measured]
@@ -190,9 +189,15 @@ def mended(rows: Rows) -> str:
 
 
 def alike(a: Measured, b: Measured) -> bool:
-    """Whether two pictures' clipped areas look alike and get about the same depth."""
-    return abs(a.found.mean - b.found.mean) <= ALIKE["found"] and all(
-        abs(getattr(a.area, name) - getattr(b.area, name)) <= most for name, most in ALIKE.items() if name != "found"
+    """Whether the clipped areas of two pictures look alike and get about the same depth; never one, exposed twice."""
+    return (
+        a.name != b.name
+        and abs(a.found.mean - b.found.mean) <= ALIKE["found"]
+        and all(
+            abs(getattr(a.area, name) - getattr(b.area, name)) <= most
+            for name, most in ALIKE.items()
+            if name != "found"
+        )
     )
 
 
@@ -267,8 +272,7 @@ def singles(rows: Rows) -> str:
 def read(path: Path) -> list[Measured]:
     """What losers.py kept in a file."""
     rows = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        values = json.loads(line)
+    for values in json_lines(path, ("gain", "area", "true", "found", "by_strength"), "losers.py"):
         parts = {"area": Area(**values["area"]), **{name: Depth(**values[name]) for name in ("true", "found")}}
         parts["by_strength"] = tuple(values["by_strength"])
         rows.append(Measured(**{**values, **parts}))
@@ -276,8 +280,8 @@ def read(path: Path) -> list[Measured]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("file", type=Path, nargs="+")
+    parser = Parser(__doc__)
+    parser.add_argument("file", type=existing_file, nargs="+")
     options = parser.parse_args()
     groups = groups_of([each for path in options.file for each in read(path)])
     print(f"{overview(groups)}\n")
@@ -291,4 +295,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    start(main)

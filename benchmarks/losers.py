@@ -20,22 +20,25 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 
 import cv2
 import numpy as np
-from evaluate_demo import DEMO, rounded
+from command_line import Parser, existing_file, existing_folder, new_file, start, whole_number
+from evaluate_demo import rounded
 from held_out import PEAK, HeldOutPicture, Source, panorama_sources, photograph_sources
 from judgement import Reference, mu_codes
 from numpy.typing import NDArray
 
+from dcdr_deploy.errors import InputError
 from dcdr_deploy.imaging.frame import CLIPPED_CODE
 from dcdr_deploy.imaging.transfer import srgb_to_linear
 from dcdr_deploy.metrics.psnr import psnr_from_mse
 from dcdr_deploy.run.gain import apply_gain, gain_of
 from dcdr_deploy.run.opening import RunnerSettings, open_runner
 from dcdr_deploy.run.restore import restore
+from dcdr_deploy.run.selection import DEMO_MODEL
 from dcdr_deploy.scenes.camera import brightest_channel
+from dcdr_deploy.system.files import make_folder
 
 Light = NDArray[np.float32]
 
@@ -192,7 +195,11 @@ def figures_of(picture: HeldOutPicture, result: Light, split: str, size: int) ->
     )
 
 
-def sources_of(options: argparse.Namespace) -> Iterator[tuple[str, float | None, Sequence[Source]]]:
+Row = tuple[str, float | None, Sequence[Source]]
+"""Split, exposure and pictures."""
+
+
+def sources_of(options: argparse.Namespace) -> Iterator[Row]:
     """Pictures by split and exposure; where exposures are asked for, of photographs alone."""
     for split in options.splits:
         photographs = photograph_sources(options.photos, split, options.most)
@@ -202,11 +209,11 @@ def sources_of(options: argparse.Namespace) -> Iterator[tuple[str, float | None,
             yield split, None, panorama_sources(options.panoramas, split, options.most)
 
 
-def measure(options: argparse.Namespace) -> Iterator[Measured]:
+def measure(options: argparse.Namespace, rows: Sequence[Row]) -> Iterator[Measured]:
     """Figures of all pictures, one after the other; notes go to standard error."""
     started = noted = time.monotonic()
     with open_runner(options.model, RunnerSettings(threads=options.threads)) as runner:
-        for split, stops, sources in sources_of(options):
+        for split, stops, sources in rows:
             for count, source in enumerate(sources, start=1):
                 picture = source.render(options.size)
                 if picture is not None:
@@ -220,16 +227,16 @@ def measure(options: argparse.Namespace) -> Iterator[Measured]:
 
 def parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", type=Path, default=DEMO, help="model or checkpoint [demo]")
-    parser.add_argument("--photos", type=Path, nargs="+", default=[])
-    parser.add_argument("--panoramas", type=Path, nargs="+", default=[])
+    parser = Parser(__doc__)
+    parser.add_argument("--model", type=existing_file, default=DEMO_MODEL, help="model or checkpoint [demo]")
+    parser.add_argument("--photos", type=existing_folder, nargs="+", default=[])
+    parser.add_argument("--panoramas", type=existing_folder, nargs="+", default=[])
     parser.add_argument("--splits", choices=SPLITS, nargs="+", default=list(SPLITS))
-    parser.add_argument("--size", type=int, default=256, help="long side in pixels [256]")
+    parser.add_argument("--size", type=whole_number, default=256, help="long side in pixels [256]")
     parser.add_argument("--stops", type=float, nargs="+", help="expose every photograph up by each of these [drawn]")
-    parser.add_argument("--most", type=int, help="pictures of a kind and split at most, evenly spread")
-    parser.add_argument("--threads", type=int, help="processor threads of the engine")
-    parser.add_argument("-o", "--output", type=Path, required=True, help="file of figures, a picture a line (JSON)")
+    parser.add_argument("--most", type=whole_number, help="pictures of a kind and split at most, evenly spread")
+    parser.add_argument("--threads", type=whole_number, help="processor threads of the engine")
+    parser.add_argument("-o", "--output", type=new_file, required=True, help="file of figures, a picture a line (JSON)")
     options = parser.parse_args(arguments)
     if not options.photos and (options.stops or not options.panoramas):
         parser.error("nothing to measure; give --photos" + ("" if options.stops else " or --panoramas"))
@@ -238,11 +245,16 @@ def parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main() -> int:
     options = parsed()
+    rows = list(sources_of(options))
+    if not any(sources for _, _, sources in rows):
+        places = ", ".join(map(str, [*options.photos, *options.panoramas]))
+        raise InputError(f"{places}: no picture of the split {' or '.join(options.splits)}; name other folders")
+    make_folder(options.output.parent)
     with options.output.open("w", encoding="utf-8", buffering=1) as file:
-        for each in measure(options):
+        for each in measure(options, rows):
             file.write(json.dumps(rounded(asdict(each))) + "\n")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    start(main)

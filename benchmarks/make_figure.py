@@ -1,5 +1,6 @@
 """Make the pictures in docs/ with the demo weights: samples for the README, and a contact sheet of held-out pictures.
 
+    python benchmarks/make_figure.py                                                       the README's figure alone
     python benchmarks/make_figure.py --photos photos/ --panoramas data/hdri --panoramas hdri2/ [--split validation]
     python benchmarks/make_figure.py ... --split test --any-licence --every 3 --size 512 -o sheet.png     to look at
 
@@ -20,16 +21,19 @@ from pathlib import Path
 import cv2
 import numpy as np
 from baselines import BASELINES
-from evaluate_demo import DEMO
+from command_line import Parser, existing_file, existing_folder, new_file, start, whole_number
 from held_out import PEAK, HeldOutPicture, panorama_views, photographs
 from judgement import NETWORK, PLAIN, gain, judged
 from make_samples import SIZE, VIEWS, render
 from numpy.typing import NDArray
 
 from dcdr_deploy import Runner, load_engine
+from dcdr_deploy.errors import InputError
 from dcdr_deploy.imaging.transfer import linear_to_srgb, srgb_to_linear
 from dcdr_deploy.run.restore import restore
+from dcdr_deploy.run.selection import DEMO_MODEL
 from dcdr_deploy.scenes.camera import TARGET_MAX
+from dcdr_deploy.system.files import make_folder
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -117,28 +121,35 @@ def held_out(options: argparse.Namespace) -> Iterator[HeldOutPicture]:
 
 
 def save(picture: Picture, path: Path) -> None:
-    path.parent.mkdir(exist_ok=True)
+    make_folder(path.parent)
     settings = [cv2.IMWRITE_JPEG_QUALITY, 88] if path.suffix == ".jpg" else []
     cv2.imwrite(str(path), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), settings)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--photos", type=Path, action="append", default=[])
-    parser.add_argument("--panoramas", type=Path, action="append", default=[])
+    parser = Parser(__doc__)
+    parser.add_argument("--photos", type=existing_folder, action="append", default=[], help="repeatable")
+    parser.add_argument("--panoramas", type=existing_folder, action="append", default=[], help="repeatable")
     parser.add_argument("--split", choices=["validation", "test"], default="validation")
-    parser.add_argument("--size", type=int, default=192)
-    parser.add_argument("--every", type=int, default=1, help="take every so manieth photograph")
+    parser.add_argument("--size", type=whole_number, default=192, help="of a cell of the contact sheet")
+    parser.add_argument("--every", type=whole_number, default=1, help="take every so manieth photograph")
     parser.add_argument("--any-licence", action="store_true", help="all photographs, for a sheet that is not passed on")
-    parser.add_argument("--model", type=Path, default=DEMO)
-    parser.add_argument("-o", "--output", type=Path, help="write the contact sheet alone, there")
+    parser.add_argument("--model", type=existing_file, default=DEMO_MODEL)
+    parser.add_argument("-o", "--output", type=new_file, help="write the contact sheet alone, there")
     options = parser.parse_args()
+    folders = [*options.photos, *options.panoramas]
+    if options.output and not folders:
+        parser.error("-o takes pictures of --photos or --panoramas")
     with load_engine(options.model) as engine:
         runner = Runner(engine)
         if options.output is None:
             rows = list(sample_rows(runner, engine.info.metadata.peak))
             save(sheet(rows, SAMPLE_TITLES), DOCS / "before-after.png")
         rows = [held_out_row(runner, held, options.size) for held in held_out(options)]
+    if not folders:
+        return
+    if not rows:
+        raise InputError(f"{', '.join(map(str, folders))}: no picture of the split {options.split!r} to show")
     half = (len(rows) + 1) // 2
     if len(rows) % 2:
         rows.append(np.full_like(rows[0], 255))
@@ -147,4 +158,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

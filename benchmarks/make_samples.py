@@ -7,12 +7,12 @@ Writes samples/<name>.png (8-bit SDR) and samples/truth/<name>.exr (linear, 1.0 
 
 from __future__ import annotations
 
-import argparse
 import functools
 from pathlib import Path
 
 import cv2
 import numpy as np
+from command_line import Parser, start
 from numpy.typing import NDArray
 
 from dcdr_deploy.imaging import write_image
@@ -46,7 +46,7 @@ def render(
 
 
 def main() -> None:
-    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    Parser(__doc__).parse_args()
     for name, view in VIEWS.items():
         ldr, target = render(*view, SIZE)
         cv2.imwrite(str(ROOT / "samples" / f"{name}.png"), cv2.cvtColor(ldr, cv2.COLOR_RGB2BGR))
@@ -55,4 +55,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

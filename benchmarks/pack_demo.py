@@ -17,7 +17,6 @@ half the channels can do nearly as well: it is the state in which training of th
 
 from __future__ import annotations
 
-import argparse
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +25,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import torch
 from candidates import blend
+from command_line import Parser, existing_file, existing_folder, start
 from held_out import panorama_views, photographs
 from tempering import choose_share, judge_shares, temper
 from text_tables import markdown
@@ -104,14 +104,14 @@ def pack_lite(checkpoint: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("checkpoint", type=Path)
+    parser = Parser(__doc__)
+    parser.add_argument("checkpoint", type=existing_file)
     parser.add_argument("--peak", type=float, help="for checkpoints that name none")
     parser.add_argument("--most-lost", type=float, default=3.0, help="dB that a validation crop may lose at most")
     parser.add_argument("--spared", type=float, default=0.03, help="share of the crops that may lose more")
     parser.add_argument("--share", type=float, help="share of the restoration to keep, without judging any")
-    parser.add_argument("--photos", type=Path, action="append", default=[])
-    parser.add_argument("--panoramas", type=Path, action="append", default=[])
+    parser.add_argument("--photos", type=existing_folder, action="append", default=[], help="repeatable")
+    parser.add_argument("--panoramas", type=existing_folder, action="append", default=[], help="repeatable")
     parser.add_argument("--lite", action="store_true", help="write the ONNX file of preset lite")
     parser.add_argument("--blend", nargs=2, metavar=("CHECKPOINT", "PART"), help="mix another checkpoint's weights in")
     options = parser.parse_args()
@@ -143,4 +143,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from dcdr_deploy.system.interrupts import held
+from dcdr_deploy.system.interrupts import held, unheard_by_children
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,29 @@ def measured(command: Sequence[str]) -> Usage:
     if process.returncode:
         sys.exit(process.returncode)
     return Usage(said, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
+
+
+class Workers(ProcessPoolExecutor):
+    """New interpreters that carry out tasks, never forks: those must not have touched CUDA, nor an engine's threads.
+
+    Ctrl-C is heard by the process that gives the tasks, and ends the others: whoever leaves the ``with`` block by an
+    exception waits for nothing.
+    """
+
+    def __init__(self, count: int, prepare: Callable[..., None] | None = None, *given: Any) -> None:
+        super().__init__(count, multiprocessing.get_context("spawn"), prepare, given)
+        self._others = set(multiprocessing.active_children())
+
+    def submit(self, function: Callable[..., Any], /, *given: Any, **named: Any) -> Future[Any]:
+        """As of the class above."""
+        with unheard_by_children():
+            return super().submit(function, *given, **named)
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: Any) -> None:
+        if kind is not None:
+            for child in set(multiprocessing.active_children()) - self._others:
+                child.terminate()
+        self.shutdown(wait=True, cancel_futures=kind is not None)
 
 
 STOPPING = 5.0

@@ -11,18 +11,17 @@ is to the mean of those two neighbours: where other work runs on the machine, ti
 
 from __future__ import annotations
 
-import argparse
 import json
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from processes import dcdr_deploy
+from command_line import Parser, height_and_width, new_folder, start, whole_number
+from processes import Workers, dcdr_deploy
 from table1_tables import ROWS
-from text_tables import markdown, write_text
+from text_files import write_text
+from text_tables import markdown
 
 REFERENCE = "paper"
 MEASURED = "measured.json"
@@ -35,7 +34,7 @@ def model_of(preset: str, folder: Path) -> Path:
     """Return the ONNX file of a network, exported unless it is there."""
     path = folder / f"{preset}.onnx"
     if not path.is_file():
-        with ProcessPoolExecutor(1, get_context("spawn")) as another:  # its memory is not to count (processes.py)
+        with Workers(1) as another:  # its memory is not to count (processes.py)
             another.submit(export, preset, path).result()
     return path
 
@@ -99,29 +98,32 @@ def _size(measurement: Measurement) -> list[str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", type=Path, required=True, help="for the exported networks and the measurements")
+    parser = Parser(__doc__)
+    parser.add_argument(
+        "--folder", type=new_folder, required=True, help="for the exported networks and the measurements"
+    )
     parser.add_argument("--networks", default=",".join(ROWS), help="presets with commas between them")
     parser.add_argument("--backend", default="openvino", help="one or several, with commas between them")
-    parser.add_argument("--size", default="1080x1920", metavar="HxW", help="of the pictures [%(default)s]")
+    parser.add_argument("--size", type=height_and_width, default="1080x1920", metavar="HxW", help="of the pictures")
     parser.add_argument("--rounds", type=int, default=0, help="frames behind the first that are timed instead")
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=whole_number, default=2, help="of the processor")
     options = parser.parse_args()
     order = turns(options.networks.split(","))
+    size = "x".join(map(str, options.size))
     options.folder.mkdir(parents=True, exist_ok=True)
     models = {preset: model_of(preset, options.folder) for preset in dict.fromkeys(order)}
     place = options.folder / MEASURED
     known: dict[str, list[Any]] = json.loads(place.read_text()) if place.is_file() else {}
     for backend in options.backend.split(","):
-        key = f"{backend} {options.size} {options.rounds} {options.threads} {','.join(order)}"
+        key = f"{backend} {size} {options.rounds} {options.threads} {','.join(order)}"
         found = known.setdefault(key, [])
         for preset in order[len(found) :]:
-            found.append(measure(models[preset], backend, options.size, options.rounds, options.threads))
+            found.append(measure(models[preset], backend, size, options.rounds, options.threads))
             write_text(place, json.dumps(known, indent=1))
             print(f"{backend}, {preset}: {json.dumps(found[-1])}", flush=True)
         head = ["network", "seconds a frame", "x DCDR-UNet", "x in processor time", "peak GiB", "tiles"]
-        print(f"\n{backend}, {options.size}, {options.threads} threads\n\n{markdown([head, *rows(order, found)])}\n")
+        print(f"\n{backend}, {size}, {options.threads} threads\n\n{markdown([head, *rows(order, found)])}\n")
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

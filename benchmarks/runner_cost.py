@@ -9,17 +9,16 @@ Time and memory of the runner alone are taken with an engine that returns its in
 
 from __future__ import annotations
 
-import argparse
 import tracemalloc
-from pathlib import Path
 
 import numpy as np
+from command_line import Parser, existing_file, height_and_width, start
 from numpy.typing import NDArray
 
 from dcdr_deploy.engines import Engine, EngineInfo, ModelMetadata, load_engine
 from dcdr_deploy.run.runner import Runner
+from dcdr_deploy.run.selection import DEMO_MODEL
 
-DEMO = Path(__file__).parents[1] / "dcdr_deploy" / "weights" / "dcdr-unet-demo.onnx"
 TILES = (None, 512, 256)
 
 
@@ -66,12 +65,14 @@ def own_cost(metadata: ModelMetadata, frame: NDArray[np.uint8]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", type=Path, default=DEMO)
+    parser = Parser(__doc__)
+    parser.add_argument("--model", type=existing_file, default=DEMO_MODEL)
     parser.add_argument("--backend", default="auto")
-    parser.add_argument("--size", default="540x960", metavar="HxW", help="of the frame for the real engine")
+    parser.add_argument(
+        "--size", type=height_and_width, default="540x960", metavar="HxW", help="of the frame for the real engine"
+    )
     options = parser.parse_args()
-    height, width = map(int, options.size.split("x"))
+    height, width = options.size
     rng = np.random.default_rng(0)
     with load_engine(options.model, options.backend) as engine:
         real_cost(engine, rng.integers(0, 256, (height, width, 3)).astype(np.uint8))
@@ -79,4 +80,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

@@ -9,7 +9,6 @@ size of ``--native``, and the ratio is per pixel. Loading the package and the mo
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import tempfile
@@ -17,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
+from command_line import Parser, above_zero, several, start
 from processes import dcdr_deploy
 
 SAMPLE = Path(__file__).parents[1] / "samples" / "venice-sunset.png"
@@ -60,11 +60,11 @@ def row(name: str, megapixels: float, cost: Cost, native: float) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     parser.add_argument(
-        "--megapixels", type=lambda text: [float(each) for each in text.split(",")], default=[2, 12, 24, 100]
+        "--megapixels", type=several(above_zero), default="2,12,24,100", help="of the pictures at the working scale"
     )
-    parser.add_argument("--native", type=float, default=2.0, help="megapixels of the picture at native scale")
+    parser.add_argument("--native", type=above_zero, default=2.0, help="megapixels of the picture at native scale")
     parser.add_argument("--backend", default="auto")
     options = parser.parse_args()
     backend = ("--backend", options.backend)
@@ -80,4 +80,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

@@ -11,7 +11,6 @@ milliseconds an entry. Needs the extra ray; takes two minutes on two cores that 
 
 from __future__ import annotations
 
-import argparse
 import os
 import platform
 import tempfile
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from command_line import Parser, above_zero, start, whole_number
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -174,9 +174,9 @@ def calm_cluster() -> Iterator[Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--wait", type=float, default=0.05, help="seconds that the engine takes")
-    parser.add_argument("--pictures", type=int, default=150, help="for each engine")
+    parser = Parser(__doc__)
+    parser.add_argument("--wait", type=above_zero, default=0.05, help="seconds that the engine takes")
+    parser.add_argument("--pictures", type=whole_number, default=150, help="for each engine")
     options = parser.parse_args()
     os.environ[WAIT_VARIABLE] = str(options.wait)
     cores, load = hardware.cpu_threads(), os.getloadavg()[0]
@@ -190,4 +190,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

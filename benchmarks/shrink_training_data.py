@@ -29,6 +29,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from command_line import Parser, start  # noqa: E402
 from held_out import LISTS  # noqa: E402 - needs the path
 from smaller_copies import KINDS, MANTISSA_BITS, PRESET, QUALITY, Copy, Kind, Reduction  # noqa: E402
 
@@ -160,7 +161,7 @@ def byte_count(text: str) -> float:
 
 def parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     add = parser.add_argument
     folders: dict[str, Any] = {"type": Path, "nargs": "+", "action": "extend", "default": [], "metavar": "FOLDER"}
     add("--photos", **folders)
@@ -202,4 +203,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    start(main)

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 from shared_samples import SharedSamples
-from text_tables import write_text
+from text_files import write_text
 
 from dcdr_deploy.errors import DcdrError
 from dcdr_deploy.models import count_parameters

@@ -39,6 +39,7 @@ from typing import Any
 
 import torch
 from budget import BUDGET, add_budget, key_of, papers_losses, recipe_of, words_of
+from command_line import Parser, above_zero, existing_folder, height_and_width, new_folder, start, whole_number
 from held_out import LISTS, PEAK
 from shared_samples import draw, lay_out
 from side_by_side import NEVER, OUTCOME, PREDICTIONS, Board, Job, train_together
@@ -46,7 +47,7 @@ from table1_judging import PAPERS, computed, held_out, judge, save, spare_proces
 from table1_runs import PLAN, RESULT, Figures, failures, outcome_of, planned_steps, rounds, wanted
 from table1_speed import speeds_of
 from table1_tables import HEADS, ROWS, tables
-from text_tables import write_text
+from text_files import write_text
 
 from dcdr_deploy.engines.base import EngineOptions
 from dcdr_deploy.models import architecture_of, find_preset
@@ -88,32 +89,37 @@ class Clock:
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     parser.add_argument("--networks", default=",".join(ROWS), help="presets with commas between them")
-    parser.add_argument("--photos", type=Path, action="append", default=[], help="photographs, for both splits")
-    parser.add_argument("--panoramas", type=Path, action="append", help="data/hdri unless others are named")
+    parser.add_argument(
+        "--photos", type=existing_folder, action="append", default=[], help="photographs, for both splits"
+    )
+    parser.add_argument("--panoramas", type=existing_folder, action="append", help="data/hdri unless others are named")
     parser.add_argument("--split", choices=("validation", "test"), default="validation", help="what is judged by")
-    parser.add_argument("--size", type=int, default=256, help="long side of held-out pictures")
-    parser.add_argument("--samples", type=int, default=50_000, help="most samples that are drawn; then they repeat")
-    parser.add_argument("--seconds", type=float, help="of the whole program; --resume goes on")
+    parser.add_argument("--size", type=whole_number, default=256, help="long side of held-out pictures")
+    parser.add_argument(
+        "--samples", type=whole_number, default=50_000, help="most samples that are drawn; then they repeat"
+    )
+    parser.add_argument("--seconds", type=above_zero, help="of the whole program; --resume goes on")
     parser.add_argument("--resume", action="store_true", help="go on with the runs in the output folder")
-    parser.add_argument("--frame", default="1080x1920", metavar="HxW", help="size of the frames that are timed")
+    parser.add_argument(
+        "--frame", type=height_and_width, default="1080x1920", metavar="HxW", help="size of the frames that are timed"
+    )
     parser.add_argument("--frame-seconds", type=float, default=10.0, help="time for timing each network; 0: not timed")
-    parser.add_argument("--scratch", type=Path, default=Path(tempfile.gettempdir()), help="folder for drawn samples")
-    parser.add_argument("--figures", type=Path, help=f"folder for {TABLE} and {FIGURES}; that of the runs by default")
+    parser.add_argument(
+        "--scratch", type=new_folder, default=Path(tempfile.gettempdir()), help="folder for drawn samples"
+    )
+    parser.add_argument(
+        "--figures", type=new_folder, help=f"folder for {TABLE} and {FIGURES}; that of the runs by default"
+    )
     add_budget(parser, ROOT / "runs" / "table1", crops=96)
     parser.set_defaults(jobs=None, workers=None)
     options = parser.parse_args(arguments)
     unknown = set(options.networks.split(",")) - ROWS.keys()
     if unknown:
         parser.error(f"unknown networks {sorted(unknown)}; known: {', '.join(ROWS)}")
-    try:
-        height, width = map(int, options.frame.split("x"))
-    except ValueError:
-        parser.error(f"--frame {options.frame}: give height and width, as 1080x1920")
     if options.steps <= 0 and options.seconds is None:
         parser.error("--steps 0 takes as many steps as fit into --seconds: say how many those are")
-    options.frame = (height, width)
     options.panoramas = options.panoramas or [ROOT / "data" / "hdri"]
     options.device = choose_device(options.device)
     on_gpu = options.device.startswith("cuda")
@@ -272,4 +278,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

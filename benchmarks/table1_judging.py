@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures import TimeoutError as OutOfTimeError
-from multiprocessing import get_context
+from concurrent.futures import as_completed
 from pathlib import Path
 
 import numpy as np
 from held_out import PEAK, HeldOutPicture, panorama_views, photographs
 from judgement import PEAK_NITS, itp_codes, itp_distance
 from numpy.typing import NDArray
+from processes import Workers
 
 from dcdr_deploy.evaluation.align import CannotAlignError, by_curve
 from dcdr_deploy.evaluation.regions import is_overexposed
@@ -157,7 +157,7 @@ def judge(
     """
     judged = dict(runs)
     found: dict[tuple[int, str], tuple[bool, Figures]] = {}
-    pool = ProcessPoolExecutor(processes, mp_context=get_context("spawn"))
+    pool = Workers(processes)
     try:
         tasks = {
             pool.submit(_judge, pictures, number, path, tuple(names)): (number, run)

@@ -31,7 +31,7 @@ def outcome_of(folder: Path) -> Figures:
 
 def wanted(options: argparse.Namespace) -> Iterator[tuple[int, str, Path]]:
     """Seed by seed, so that an interrupted table has whole rounds."""
-    for seed in map(int, options.seeds.split(",")):
+    for seed in options.seeds:
         for preset in options.networks.split(","):
             yield seed, preset, options.folder / f"{preset}-{seed}"
 

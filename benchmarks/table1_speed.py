@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
-from text_tables import write_text
+from text_files import write_text
 
 from dcdr_deploy.engines.base import DEVICE_CUDA
 from dcdr_deploy.engines.registry import get_backend

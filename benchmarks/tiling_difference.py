@@ -9,21 +9,22 @@ share of the picture that this region is.
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import numpy as np
+from command_line import Parser, existing_file, start, whole_number
 
 from dcdr_deploy import Runner, load_engine, read_image
 from dcdr_deploy.metrics.psnr import clipped_region, psnr_l
+from dcdr_deploy.run.selection import DEMO_MODEL
 
 ROOT = Path(__file__).parents[1]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", type=Path, default=ROOT / "dcdr_deploy" / "weights" / "dcdr-unet-demo.onnx")
-    parser.add_argument("--tiles", type=int, nargs="+", default=[512, 256])
+    parser = Parser(__doc__)
+    parser.add_argument("--model", type=existing_file, default=DEMO_MODEL)
+    parser.add_argument("--tiles", type=whole_number, nargs="+", default=[512, 256], help="their edges in pixels")
     options = parser.parse_args()
     heads = ["sample", "tile", "overlap", "tiles", "PSNR dB", "largest difference, x SDR white"]
     heads += ["squares near clipping", "largest there", "of the picture"]
@@ -54,4 +55,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

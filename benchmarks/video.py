@@ -15,7 +15,6 @@ over a cluster; the last lines are medians of the rounds' ratios.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import os
 import statistics
@@ -31,6 +30,7 @@ from typing import Any, TypeVar
 
 import cv2
 import numpy as np
+from command_line import Parser, height_and_width, start, whole_number
 from sleeping import SleepingEngine
 
 from dcdr_deploy.imaging import read_image
@@ -278,12 +278,14 @@ def warm(runner: Runner, size: tuple[int, int], settings: VideoSettings) -> None
 
 def main() -> None:
     """Measure and print a table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--size", default="540x960", metavar="HxW", help="of the frames [%(default)s]")
-    parser.add_argument("--frames", type=int, default=24)
-    parser.add_argument("--alone", type=int, default=12, help="frames by which network and light are timed alone [12]")
-    parser.add_argument("--rounds", type=int, default=1)
-    parser.add_argument("--codec", default="hevc")
+    parser = Parser(__doc__)
+    parser.add_argument("--size", type=height_and_width, default="540x960", metavar="HxW", help="of the frames")
+    parser.add_argument("--frames", type=whole_number, default=24, help="of the clip")
+    parser.add_argument(
+        "--alone", type=whole_number, default=12, help="frames by which network and light are timed alone"
+    )
+    parser.add_argument("--rounds", type=whole_number, default=1, help="of measuring")
+    parser.add_argument("--codec", default="hevc", help="as of run")
     parser.add_argument("--preset", help="of the encoder")
     parser.add_argument("--model", help="[as run takes it]")
     parser.add_argument("--backend", default="auto")
@@ -291,7 +293,7 @@ def main() -> None:
     parser.add_argument("--scale", default="auto")
     parser.add_argument("--milliseconds", type=float, help="sleep so long a call instead of running a model")
     chosen = parser.parse_args()
-    height, width = map(int, chosen.size.split("x"))
+    height, width = chosen.size
     video = VideoOptions(EncodeOptions(chosen.codec, None, chosen.preset))
     settings = VideoSettings(parse_scale(chosen.scale), video=video)
     rounds = []
@@ -313,4 +315,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

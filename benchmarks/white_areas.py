@@ -15,18 +15,18 @@ PSNR-mu on clipped pixels, pooled, median and worst, u'v', and the mean of the s
 from __future__ import annotations
 
 import argparse
-import math
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import cv2
 import numpy as np
 from baselines import BASELINES
+from command_line import Parser, existing_file, existing_folder, start, whole_number
 from held_out import PEAK, SOURCES, HeldOutPicture
 from judgement import PLAIN, judged, summary
 from numpy.typing import NDArray
 
 from dcdr_deploy import Runner, load_engine
+from dcdr_deploy.errors import InputError
 from dcdr_deploy.imaging.frame import CLIPPED_CODE
 from dcdr_deploy.imaging.transfer import srgb_to_linear
 from dcdr_deploy.run.dials import NEUTRAL
@@ -36,6 +36,7 @@ from dcdr_deploy.run.restore import excess_found
 from dcdr_deploy.run.selection import DEMO_MODEL
 from dcdr_deploy.run.smoothing import smoothed
 from dcdr_deploy.run.strips import SecondPass
+from dcdr_deploy.system.words import number_of
 
 VIEW_SIZE = 768
 FINE, WIDE, MARGIN = 3.0, 25.0, 16
@@ -91,14 +92,19 @@ def detail(codes: Codes, linear: Light) -> tuple[float, float] | None:
     return float(low[1] - low[0]), float(high[1] - high[0])
 
 
+def means(details: Sequence[tuple[float, float]]) -> str:
+    """Two cells: fine and bands in the mean; dashes where no picture has enough white."""
+    return " | ".join(f"{np.mean(each):.4f}" for each in zip(*details, strict=True)) if details else "- | -"
+
+
 def show_drawn(runner: Runner, sizes: Sequence[int]) -> None:
     print("| picture | px | | fine, stops | bands, stops |\n|---|---|---|---|---|")
     for size in sizes:
         for name in DRAWN:
             codes = drawn(name, size)
             for way, linear in both_ways(codes, runner).items():
-                fine, bands = detail(codes, linear) or (math.nan, math.nan)
-                print(f"| {name} | {size} | {way} | {fine:.4f} | {bands:.4f} |", flush=True)
+                found = detail(codes, linear)
+                print(f"| {name} | {size} | {way} | {means([found] if found else [])} |", flush=True)
 
 
 def pictures(options: argparse.Namespace) -> Iterator[tuple[str, HeldOutPicture]]:
@@ -119,6 +125,9 @@ def show_held_out(runner: Runner, options: argparse.Namespace) -> None:
         for way, linear in ways.items():
             if measured := detail(picture.ldr, linear):
                 details.setdefault((kind, way), []).append(measured)
+    if not figures:
+        folders = ", ".join(map(str, [*options.photos, *options.panoramas]))
+        raise InputError(f"{folders}: no picture of the validation split that clips; name other folders")
     print("| pictures | | pooled | median | worst | u'v' | fine, stops | bands, stops | pictures with white |")
     print("|---|---|---|---|---|---|---|---|---|")
     for kind, found_in in figures.items():
@@ -126,22 +135,21 @@ def show_held_out(runner: Runner, options: argparse.Namespace) -> None:
             if way == PLAIN:
                 continue
             row = summary(found_in, way)
-            there = np.array(details.get((kind, way), [(math.nan, math.nan)]))
+            there = details.get((kind, way), [])
             gains = f"{row['clipped gain']:+.3f} | {row['median']:+.3f} | {row['worst']:+.2f} | {row['uv']:.4f}"
-            print(
-                f"| {len(found_in)} {kind}s | {way} | {gains} | {there[:, 0].mean():.4f} | {there[:, 1].mean():.4f} | "
-                f"{len(there)} |"
-            )
+            print(f"| {number_of(len(found_in), kind)} | {way} | {gains} | {means(there)} | {len(there)} |")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", type=Path, default=DEMO_MODEL)
+    parser = Parser(__doc__)
+    parser.add_argument("--model", type=existing_file, default=DEMO_MODEL)
     parser.add_argument("--backend", default="auto")
-    parser.add_argument("--sizes", type=int, nargs="+", default=[512, 1500, 3000])
-    parser.add_argument("--photos", type=Path, action="append", default=[])
-    parser.add_argument("--panoramas", type=Path, action="append", default=[])
-    parser.add_argument("--most", type=int, help="pictures of a kind at most, evenly spread")
+    parser.add_argument(
+        "--sizes", type=whole_number, nargs="+", default=[512, 1500, 3000], help="edges of drawn pictures in pixels"
+    )
+    parser.add_argument("--photos", type=existing_folder, action="append", default=[], help="repeatable")
+    parser.add_argument("--panoramas", type=existing_folder, action="append", default=[], help="repeatable")
+    parser.add_argument("--most", type=whole_number, help="pictures of a kind at most, evenly spread")
     options = parser.parse_args()
     with load_engine(options.model, options.backend) as engine:
         runner = Runner(engine)
@@ -152,4 +160,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

@@ -22,12 +22,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 import os
-import sys
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -37,24 +34,28 @@ import cv2
 import numpy as np
 import torch
 from candidates import Candidate
+from command_line import Parser, above_zero, existing_file, existing_folder, new_file, several, start, whole_number
 from held_out import panorama_places, photograph_sources
+from processes import Workers
 from scale_candidates import candidates
 from scale_cases import Case, photo_case, view_case
 from scale_methods import Size, View, average_down, linear_to_srgb, srgb_to_linear
 from scale_tables import rule_for, show, show_targets, table
+from text_files import write_text
 from torch import Tensor
 from torch.nn import functional as F
 
 from dcdr_deploy.engines.base import EngineOptions
+from dcdr_deploy.errors import InputError
 from dcdr_deploy.imaging.frame import CLIPPED_CODE
 from dcdr_deploy.metrics.chromaticity import DARKEST, uv_prime
 from dcdr_deploy.metrics.psnr import PAPER_MU
 from dcdr_deploy.run.runner import Runner
+from dcdr_deploy.run.selection import DEMO_MODEL
 from dcdr_deploy.run.working_scale import AUTO
 from dcdr_deploy.scenes.camera import LDR_MAX, TARGET_MAX
 
 ROOT = Path(__file__).parents[1]
-DEMO = ROOT / "dcdr_deploy" / "weights" / "dcdr-unet-demo.onnx"
 PANORAMAS = (ROOT / "data" / "hdri",)
 SIZES = (768, 1536, 256, 512, 1024, 2048)
 """The first three have targets."""
@@ -188,12 +189,12 @@ def measure(options: argparse.Namespace) -> dict[str, list[Score]]:
     started = time.perf_counter()
     device = torch.device(options.device)
     rated: dict[str, list[Score]] = {}
-    with (
-        ProcessPoolExecutor(options.workers, multiprocessing.get_context("spawn"), cv2.setNumThreads, (1,)) as pool,
-        torch.inference_mode(),
-    ):
-        # Views are rendered by new interpreters: a fork must not have touched CUDA, nor an engine's threads.
-        jobs = [(name, [pool.submit(make, item) for item in items]) for name, make, items in work(options)]
+    rows = [row for row in work(options) if row[2]]
+    if not rows:
+        folders = ", ".join(map(str, [*options.panoramas, *options.photos]))
+        raise InputError(f"{folders}: no picture of the split {options.split!r}; name other folders")
+    with Workers(options.workers, cv2.setNumThreads, 1) as pool, torch.inference_mode():
+        jobs = [(name, [pool.submit(make, item) for item in items]) for name, make, items in rows]
         chosen = Candidate("", options.model, None if options.part == 1 else options.base, options.part)
         network, peak = prepare_network(chosen, device, options.precision)
         for name, futures in jobs:
@@ -214,39 +215,59 @@ def measure(options: argparse.Namespace) -> dict[str, list[Score]]:
             print(f"{time.perf_counter() - started:.1f} s" + ("" if whole else ", time is over"), flush=True)
             if options.json:  # after each size: a run that is cut off keeps what it has
                 kept = {size: [asdict(score) for score in each] for size, each in rated.items()}
-                options.json.write_text(json.dumps(kept), encoding="utf-8")
+                write_text(options.json, json.dumps(kept))
             if late:
                 pool.shutdown(wait=False, cancel_futures=True)
                 break
     return rated
 
 
+def read_scores(path: Path) -> dict[str, list[Score]]:
+    """What ``--json`` kept.
+
+    Raises:
+        InputError: the file is something else.
+    """
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        return {name: [Score(each["errors"], tuple(each["counts"])) for each in kept[name]] for name in kept}
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise InputError(f"{path} is no file of working_scale.py; give what --json has kept") from error
+
+
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    numbers = lambda text: [int(each) for each in text.split(",")]  # noqa: E731
-    parser.add_argument("--model", type=Path, help="model; for CUDA a checkpoint [demo]")
-    parser.add_argument("--base", type=Path, default=DEMO.with_suffix(".safetensors"), help="to blend with [demo]")
+    parser = Parser(__doc__)
+    parser.add_argument("--model", type=existing_file, help="model; for CUDA a checkpoint [demo]")
+    parser.add_argument(
+        "--base", type=existing_file, default=DEMO_MODEL.with_suffix(".safetensors"), help="to blend with [demo]"
+    )
     parser.add_argument("--part", type=float, default=1.0, help="of --model in the blend [1: the file as it is]")
-    parser.add_argument("--panoramas", type=Path, nargs="+", default=PANORAMAS, help="folders of .exr or .hdr")
-    parser.add_argument("--photos", type=Path, nargs="+", default=[], help="folders of photographs")
+    parser.add_argument(
+        "--panoramas", type=existing_folder, nargs="+", default=PANORAMAS, help="folders of .exr or .hdr"
+    )
+    parser.add_argument("--photos", type=existing_folder, nargs="+", default=[], help="folders of photographs")
     parser.add_argument("--split", choices=["validation", "test"], default="validation")
-    parser.add_argument("--sizes", type=numbers, default=list(SIZES))
-    parser.add_argument("--views", type=int, default=100)
-    parser.add_argument("--largest-views", type=int, default=50, help=f"most views at {max(SIZES)} px")
-    parser.add_argument("--working", type=numbers, default=list(WORKING), help="longer working edges, beside the own")
+    parser.add_argument("--sizes", type=several(whole_number), default=",".join(map(str, SIZES)), help="edges of views")
+    parser.add_argument("--views", type=whole_number, default=100, help="of a size")
+    parser.add_argument("--largest-views", type=whole_number, default=50, help=f"most views at {max(SIZES)} px")
+    parser.add_argument(
+        "--working",
+        type=several(whole_number),
+        default=",".join(map(str, WORKING)),
+        help="longer working edges, beside the own",
+    )
     parser.add_argument("--reduced-only", action="store_true", help="leave the network at every pixel out")
     parser.add_argument("--every-method", action="store_true", help="all ways to enlarge and to combine sizes")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--precision", choices=("fp32", "fp16"), default="fp16", help="on CUDA")
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--seconds", type=float, help="end after this time")
-    parser.add_argument("--json", type=Path, help="every picture's sums, for other statistics")
-    parser.add_argument("--table", type=Path, help="print what --json kept, and nothing else")
+    parser.add_argument("--workers", type=whole_number, default=os.cpu_count() or 1, help="processes that render")
+    parser.add_argument("--seconds", type=above_zero, help="end after this time")
+    parser.add_argument("--json", type=new_file, help="every picture's sums, for other statistics")
+    parser.add_argument("--table", type=existing_file, help="print what --json kept, and nothing else")
     options = parser.parse_args()
-    options.model = options.model or (DEMO if options.device == "cpu" else DEMO.with_suffix(".safetensors"))
+    options.model = options.model or (DEMO_MODEL if options.device == "cpu" else DEMO_MODEL.with_suffix(".safetensors"))
     if options.table:
-        kept = json.loads(options.table.read_text(encoding="utf-8"))
-        rated = {name: [Score(each["errors"], tuple(each["counts"])) for each in kept[name]] for name in kept}
+        rated = read_scores(options.table)
         for name, scores in rated.items():
             show(table(scores, name), len(scores))
     else:
@@ -257,4 +278,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    start(main)

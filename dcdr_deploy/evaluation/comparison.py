@@ -10,7 +10,6 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 from dcdr_deploy.errors import EngineError, InputError
@@ -24,6 +23,7 @@ from dcdr_deploy.imaging.read_hdr import DEFAULT_OPTIONS, HdrOptions, read_hdr
 from dcdr_deploy.metrics.registry import PAPER, chosen_metrics
 from dcdr_deploy.system import hardware
 from dcdr_deploy.system.children import safe_path
+from dcdr_deploy.system.interrupts import unheard_by_children
 from dcdr_deploy.system.progress import Event, Listener, silent
 from dcdr_deploy.system.words import number_of
 
@@ -144,7 +144,7 @@ def _score_all(pairs: Sequence[PairFiles], task: Task, jobs: int) -> Iterator[tu
         running: deque[tuple[PairFiles, Future[PairScores | None]]] = deque()
         try:
             while True:
-                with _children_deaf_to_interrupts(), safe_path():
+                with unheard_by_children(), safe_path():
                     for files in itertools.islice(waiting, _QUEUED_PER_WORKER * jobs - len(running)):
                         running.append((files, pool.submit(score_pair, files, task)))
                 if not running:
@@ -162,22 +162,6 @@ def _score_all(pairs: Sequence[PairFiles], task: Task, jobs: int) -> Iterator[tu
             for child in set(multiprocessing.active_children()) - others if running else ():
                 child.terminate()  # ended early: nobody waits for what they are at
             pool.shutdown(wait=True, cancel_futures=True)
-
-
-@contextmanager
-def _children_deaf_to_interrupts() -> Iterator[None]:
-    """Leave Ctrl-C to the parent: processes started in the block inherit that it is held back, imports included.
-
-    The parent gets what was held back when the block ends.
-    """
-    if not hasattr(signal, "pthread_sigmask"):  # Windows
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _prepare_worker(threads: int) -> None:

@@ -27,6 +27,25 @@ def name_of(number: int) -> str:
 
 
 @contextmanager
+def unheard_by_children() -> Iterator[None]:
+    """Leave Ctrl-C to this process: those started in the block inherit that it is held back, imports included.
+
+    This process gets what was held back when the block ends. Windows has no such mask; there nothing is done.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    from multiprocessing import resource_tracker
+
+    resource_tracker.ensure_running()  # started in the block, as by the first process, it would let Ctrl-C through
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
 def held() -> Iterator[None]:
     """Let signals wait until the block is over, however it ends; then their handlers are called, as if they came then.
 

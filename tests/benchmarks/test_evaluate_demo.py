@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from types import ModuleType
 
 import evaluate_demo
 import evaluation_table
+import loser_tables
 import pytest
 from candidates import Candidate
 from evaluate_demo import collect, parsed, planned, rounded, row_of
 from evaluation_table import GATE, gate, read_rows, single_table, table
 from judgement import PLAIN
 from judging import Judged, Settings, Task
+
+from dcdr_deploy.errors import InputError
 
 HDRI = Path(__file__).parents[2] / "data" / "hdri"
 ARGUMENTS = ["--panoramas", str(HDRI), "--most", "2", "--workers", "2"]
@@ -154,3 +159,43 @@ def test_the_gate_asks_for_two_decibels_above_the_weights_before() -> None:
 
 def test_a_row_without_pictures_is_none() -> None:
     assert row_of([Judged(Task("photograph, 4096 px, plain", None, 4096, "plain"))]) is None  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("text", ["", "no figures", "[1]", '{"kind": "photograph"}'])
+@pytest.mark.parametrize("script", [evaluation_table, loser_tables])
+def test_tables_say_that_a_file_is_not_what_they_show(
+    script: ModuleType, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = tmp_path / "kept.jsonl"
+    kept.write_text(text)
+    monkeypatch.setattr(sys, "argv", ["tables", str(kept)])
+    with pytest.raises(InputError, match=r"evaluate_demo\.py|losers\.py"):
+        script.main()
+
+
+@pytest.mark.parametrize("name", ["evaluate_demo", "losers", "make_figure", "white_areas", "working_scale", "flicker"])
+def test_folders_without_a_picture_of_the_split_are_told(
+    name: str, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = pytest.importorskip(name)
+    empty, kept = tmp_path / "empty", tmp_path / "kept.jsonl"
+    empty.mkdir()
+    output = {"evaluate_demo": ["-o", str(kept)], "losers": ["-o", str(kept)], "make_figure": ["-o", str(kept)]}
+    words = [name, "--panoramas", str(empty), "--model", str(tiny_model), *output.get(name, [])]
+    monkeypatch.setattr(sys, "argv", words)
+    with pytest.raises(InputError, match=rf"{empty}: no (picture|panorama)"):
+        script.main()
+
+
+def test_figures_of_before_stay_where_folders_hold_no_picture(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = tmp_path / "kept.jsonl"
+    kept.write_text("of before")
+    (tmp_path / "empty").mkdir()
+    for name in ("evaluate_demo", "losers"):
+        words = ["--panoramas", str(tmp_path / "empty"), "--model", str(tiny_model), "-o", str(kept)]
+        monkeypatch.setattr(sys, "argv", [name, *words])
+        with pytest.raises(InputError):
+            importlib.import_module(name).main()
+        assert kept.read_text() == "of before"

@@ -19,7 +19,7 @@ import gpu_all
 import gpu_steps
 import processes
 import pytest
-from gpu_steps import STEPS, Place, Step
+from gpu_steps import STEPS, TRAINED, Place, Step
 from gpu_summary import Ending
 
 from dcdr_deploy.errors import InputError
@@ -82,7 +82,7 @@ def is_alive(process: int) -> bool:
 def test_a_step_that_fails_or_is_late_does_not_stop_the_others(step: Callable[..., Step], place: Place):
     steps = [
         step("fails", FAILS),
-        step("sleeps", SLEEPS, seconds=0.5),
+        step("sleeps", SLEEPS, seconds=2.0),
         step("writes", WRITES, "{folder}", writes=("*.txt",)),
     ]
     endings = run(steps, place)
@@ -261,7 +261,11 @@ def test_command_lines_are_what_the_scripts_take(one: Step, tmp_path: Path, monk
     for module in ("torch", "av", "imagecodecs"):
         pytest.importorskip(module)
     folders = tmp_path / "a", tmp_path / "b c"
-    weights = tmp_path / "squeezenet.pkl"
+    weights, trained = tmp_path / "squeezenet.pkl", tmp_path / TRAINED
+    for folder in (*folders, trained.parent):
+        folder.mkdir()
+    for file in (weights, trained):
+        file.touch()
     _, script, *words = one.command_line(Place(tmp_path, folders, folders, weights, 3), one.margin + 61)
     parse = argparse.ArgumentParser.parse_args
     found: list[argparse.Namespace] = []

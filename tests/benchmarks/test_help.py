@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ import dcdr_deploy
 
 ROOT = Path(dcdr_deploy.__file__).parent.parent
 FOLDER = ROOT / "benchmarks"
+USAGE = re.compile(r"python benchmarks/(\w+)\.py")
 
 
 def is_started(tree: ast.Module) -> bool:
@@ -55,10 +57,13 @@ def test_all_scripts_are_looked_at():
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
-def test_a_script_reads_its_arguments_before_it_works(script: Path):
+def test_a_script_reads_its_arguments_before_it_works_and_ends_as_all_do(script: Path):
     tree = ast.parse(script.read_text(encoding="utf-8"))
     functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
     assert parses_first(functions, "main")
+    assert USAGE.search(ast.get_docstring(tree) or "")[1] == script.stem
+    assert "Parser(__doc__)" in ast.unparse(tree)
+    assert ast.unparse(tree.body[-1].body[0]) == "start(main)"
     at_import = {ast.unparse(node.value.func) for node in tree.body if is_call(node)}
     assert at_import <= {"sys.path.insert"}
 

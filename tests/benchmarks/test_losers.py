@@ -149,6 +149,7 @@ def test_pairs_look_alike_and_differ_most_in_truth() -> None:
     ]
     assert not alike(rows[0], rows[3])
     assert not alike(rows[0], rows[4])
+    assert not alike(rows[0], replace(rows[0], stops=1.0))  # a picture, exposed in two ways
     found = alike_pairs(rows)
     assert [(a.name, b.name) for a, b in found] == [("a/1", "a/2"), ("a/1", "a/3"), ("a/3", "a/2")]
     assert without_repeats(found) == found[:1]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import processes
@@ -48,6 +50,31 @@ def test_a_signal_right_after_the_start_leaves_no_process(tmp_path: Path) -> Non
     assert how == "stopped True"
     with pytest.raises(ProcessLookupError):
         os.kill(int(number), 0)
+
+
+def test_workers_leave_ctrl_c_to_the_process_that_gives_them_tasks() -> None:
+    with processes.Workers(1) as workers:
+        number = workers.submit(os.getpid).result(60)
+        os.kill(number, signal.SIGINT)
+        assert workers.submit(os.getpid).result(60) == number
+
+
+def test_workers_end_at_once_where_their_block_is_left_early() -> None:
+    began = time.monotonic()
+    numbers = []
+
+    def interrupted() -> None:
+        with processes.Workers(1) as workers:
+            numbers.append(workers.submit(os.getpid).result(60))
+            workers.submit(time.sleep, 3600)
+            workers.submit(time.sleep, 3600)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    with pytest.raises(ProcessLookupError):
+        os.kill(numbers[0], 0)
+    assert time.monotonic() - began < 600
 
 
 def test_other_threads_run_commands_too(tmp_path: Path) -> None:

@@ -52,6 +52,6 @@ def test_of_two_processes_the_first_prints_and_each_has_half_a_batch(tmp_path: P
 @pytest.mark.slow
 def test_a_mistake_is_one_line(tmp_path: Path) -> None:
     status, output, errors = call(tmp_path, "--patch", "18")
-    assert (status, output) == (1, "")
+    assert (status, output) == (2, "")
     assert errors.count("\n") == 1
     assert "multiple of 4" in errors

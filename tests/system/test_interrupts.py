@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 import threading
 
 import pytest
 
-from dcdr_deploy.system.interrupts import held, name_of
+from dcdr_deploy.system.interrupts import held, name_of, unheard_by_children
 
 
 @pytest.fixture(autouse=True)
@@ -64,3 +66,37 @@ def test_threads_that_no_signal_meets_need_nothing():
 @pytest.mark.parametrize(("number", "name"), [(int(signal.SIGTERM), "SIGTERM"), (40, "signal 40"), (999, "signal 999")])
 def test_a_signal_is_called_by_its_name_where_it_has_one(number: int, name: str):
     assert name_of(number) == name
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="Windows has no mask of signals")
+def test_a_process_started_in_the_block_does_not_hear_ctrl_c_and_this_one_does_after_it():
+    told = "import signal; print(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, ()))"
+
+    def is_unheard():
+        return subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True).stdout.strip()
+
+    def block():
+        with unheard_by_children():
+            signal.raise_signal(signal.SIGINT)
+            assert is_unheard() == "True"
+
+    with pytest.raises(KeyboardInterrupt):
+        block()
+    assert is_unheard() == "False"
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="Windows has no mask of signals")
+def test_the_first_worker_of_a_program_does_not_hear_ctrl_c():
+    """Multiprocessing starts a process of its own before it, and then lets signals through."""
+    program = (
+        "import multiprocessing, signal\n"
+        "from dcdr_deploy.system.interrupts import unheard_by_children\n"
+        "spawn = multiprocessing.get_context('spawn')\n"
+        "child = spawn.Process(target=signal.raise_signal, args=(signal.SIGINT,))\n"
+        "with unheard_by_children():\n"
+        "    child.start()\n"
+        "child.join()\n"
+        "print(child.exitcode)"
+    )
+    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert (told.stdout, told.stderr) == ("0\n", "")
