@@ -75,8 +75,10 @@ def sampling_plan(
 ) -> SamplingPlan:
     """Turn offsets into a :class:`SamplingPlan` for an input of ``height`` x ``width`` pixels.
 
-    It depends on the offsets only, so the two deformable convolutions of a DCRB share one plan.
+    It depends on the offsets only, so the two deformable convolutions of a DCRB share one plan. Positions and weights
+    are FP32 at least: in BF16, which autocast makes of offsets, neighbouring numbers from 128 on are a pixel apart.
     """
+    offset = offset.to(torch.promote_types(offset.dtype, torch.float32))
 
     def positions(count: int) -> Tensor:
         return torch.arange(count, device=offset.device, dtype=offset.dtype)
@@ -132,6 +134,7 @@ def apply_sampling_plan(x: Tensor, plan: SamplingPlan, weight: Tensor, bias: Ten
     columns = F.embedding_bag(
         plan.rows, features.to(plan.weight.dtype), per_sample_weights=plan.weight, mode="sum"
     ).reshape(-1, taps * channels)
+    columns = columns.to(weight.dtype)
     matrix = weight.permute(2, 3, 1, 0).reshape(taps * channels, weight.shape[0])
     rows = columns @ matrix if bias is None else torch.addmm(bias, columns, matrix)
     return rows.reshape(batch, *plan.size, weight.shape[0]).permute(0, 3, 1, 2)

@@ -10,7 +10,7 @@ from onnx import TensorProto, helper
 from torch.nn import functional as F
 
 from dcdr_deploy.models import ops
-from dcdr_deploy.models.deform import deform_conv2d, deform_conv2d_gather
+from dcdr_deploy.models.deform import deform_conv2d, deform_conv2d_gather, sampling_plan
 
 FORMS = {"torchvision": deform_conv2d, "gather": deform_conv2d_gather}
 
@@ -138,6 +138,21 @@ def test_registered_operators_pass_torchs_own_checks(operator) -> None:
     if operator is ops.dcrb:
         inputs = (x, offset, *maps, weight, bias, weight.clone(), bias.clone())
     torch.library.opcheck(operator, inputs, test_utils=("test_schema", "test_faketensor"))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_positions_of_the_gather_form_do_not_depend_on_the_offsets_type(dtype: torch.dtype) -> None:
+    offset = (torch.arange(18.0).reshape(1, 18, 1, 1) / 8).expand(1, 18, 2, 300)
+    assert torch.equal(sampling_plan(offset.to(dtype), 2, 300).weight, sampling_plan(offset, 2, 300).weight)
+
+
+def test_bfloat16_arithmetic_bends_no_convolution_far_from_the_corner() -> None:
+    x, weight, bias, shape = case(height=2, width=300)
+    offset = offsets_of("sub-pixel", shape).bfloat16()
+    exact = deform_conv2d(x, offset.float(), weight, bias)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = deform_conv2d_gather(x, offset, weight, bias).float()
+    assert (found - exact).norm() < 0.01 * exact.norm()
 
 
 def test_half_a_pixel_is_the_mean_of_two() -> None:
