@@ -84,10 +84,13 @@ def evaluate(
         listener: told of each pair that was scored, by its name.
 
     Raises:
-        InputError: a pair that cannot be scored (work.py), no pair selected, ``overexposed`` without SDR pictures.
+        InputError: a pair that cannot be scored (work.py), none at all or none selected, ``overexposed`` without SDR
+            pictures.
         EngineError: a worker process died.
     """
     settings = settings or EvaluationSettings()
+    if not pairs:
+        raise InputError("there are no pairs to evaluate; name pictures and their ground truths")
     if settings.overexposed and any(pair.ldr is None for pair in pairs):
         raise InputError("Test Set 2 is chosen by the SDR pictures; name their folder with `ldr`")
     if settings.align == CURVE and any(pair.ldr is None for pair in pairs):

@@ -84,9 +84,8 @@ def _by_maximum(prediction: Picture, truth: Picture, white_nits: float) -> Pair:
     largest = float(truth.pixels.max())
     if largest <= 0:
         raise InputError(f"{truth.path}: is black, so its maximum is no full scale; give a number")
-    factor = np.float32(1 / largest)
     nits = None if truth.integer else largest * white_nits
-    return Pair(prediction.pixels * factor, truth.pixels * factor, nits)
+    return Pair(prediction.pixels / np.float32(largest), truth.pixels / np.float32(largest), nits)
 
 
 def _pixels(picture: Picture) -> str:

@@ -72,7 +72,8 @@ def score_pair(files: PairFiles, task: Task) -> PairScores | None:
     """Score one pair; ``None`` where it is not selected.
 
     Raises:
-        InputError: a file cannot be read, sizes differ, or a picture is too small for a metric.
+        InputError: a file cannot be read, sizes differ, no pixel is finite in both, or a picture is too small for a
+            metric.
     """
     ldr = None if files.ldr is None else read_ldr(files.ldr)
     if task.overexposed and ldr is not None and not is_overexposed(ldr):
@@ -80,6 +81,8 @@ def score_pair(files: PairFiles, task: Task) -> PairScores | None:
     truth, prediction = read_hdr(files.truth, task.reading), read_hdr(files.prediction, task.reading)
     _same_size(files, ldr, truth)
     valid = _valid(prediction, truth)
+    if valid is not None and not valid.any():
+        raise InputError(f"{files.prediction}: has no pixel that is finite in this and in {files.truth}; leave it out")
     pair, stops = _aligned(files, prediction, truth, valid, ldr, task)
     if valid is not None:  # metrics of whole pictures see the same light there; the others leave it out
         pair = Pair(np.where(valid[..., None], pair.prediction, pair.truth), pair.truth, pair.nits)
@@ -123,7 +126,6 @@ def _aligned(
         if task.align == align.GAIN:
             return Pair(align.by_gain(pair.prediction, pair.truth, valid)[0], pair.truth, pair.nits), stops
         if task.align == align.CURVE:
-            _same_size(files, ldr, truth)
             assert ldr is not None  # the settings ask for it
             unclipped = ~clipped_region(ldr, 0) if valid is None else valid & ~clipped_region(ldr, 0)
             return Pair(align.by_curve(pair.prediction, pair.truth, unclipped), pair.truth, pair.nits), stops

@@ -142,6 +142,20 @@ def test_a_bad_pair_ends_the_evaluation_with_its_name(folders, jobs):
         evaluate(find_pairs(*folders[:2]), EvaluationSettings(FAST, jobs=jobs))
 
 
+def test_no_pairs_are_told(folders):
+    with pytest.raises(InputError, match="no pairs"):
+        evaluate(())
+
+
+@pytest.mark.parametrize("align", ["none", "percentile"])
+def test_a_prediction_of_a_network_that_diverged_is_named(tmp_path, align):
+    write_image(tmp_path / "truth.exr", np.full((16, 16, 3), 0.5, np.float32), peak=8)
+    np.save(tmp_path / "nan.npy", np.full((16, 16, 3), np.nan, np.float32))
+    pairs = find_pairs(tmp_path / "nan.npy", tmp_path / "truth.exr")
+    with pytest.raises(InputError, match=r"nan\.npy: has no pixel that is finite"):
+        evaluate(pairs, EvaluationSettings(metrics=("psnr-l",), full_scale=8.0, align=align))
+
+
 def test_sizes_must_agree(folders):
     write_image(folders[0] / "b.exr", np.zeros((32, 41, 3), np.float32), peak=8)
     with pytest.raises(InputError, match=r"b\.exr: 41 x 32 pixels, but .*b\.png is 40 x 32 pixels"):

@@ -43,6 +43,11 @@ def test_the_truths_maximum_can_be_full_scale():
     assert to_full_scale(picture(0.2, integer=True), picture(0.4, integer=True), GT_MAX).nits is None
 
 
+def test_a_truth_as_dark_as_numbers_get_is_a_full_scale_too():
+    pair = to_full_scale(picture(2e-40), picture(1e-40), GT_MAX)
+    assert (pair.prediction.max(), pair.truth.max()) == pytest.approx((2.0, 1.0), rel=1e-4)
+
+
 @pytest.mark.parametrize(
     ("prediction", "truth", "full_scale", "said"),
     [
