@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from dcdr_deploy.errors import CheckpointError, ModelError
+from dcdr_deploy.errors import CheckpointError, InputError, ModelError
 from dcdr_deploy.modelfile.metadata import (
     ABSOLUTE,
     KEY_FORMAT,
@@ -29,11 +29,12 @@ from dcdr_deploy.modelfile.metadata import (
 from dcdr_deploy.modelfile.names import DOMAIN
 from dcdr_deploy.models.architecture import HdrNetwork
 from dcdr_deploy.models.config import NetworkConfig, overlap_for_offsets
+from dcdr_deploy.models.encodings import Encoding
 from dcdr_deploy.models.envelopes import find_state
 from dcdr_deploy.models.recognition import Reading, Wanted, join, outline, recognise
 from dcdr_deploy.models.registry import architecture_of, build_network
 from dcdr_deploy.models.shapes import Shapes, some
-from dcdr_deploy.models.untrusted import read_untrusted
+from dcdr_deploy.models.untrusted import is_plain, read_untrusted
 from dcdr_deploy.system.faults import one_line
 
 _logger = logging.getLogger(__name__)
@@ -151,8 +152,15 @@ def _stored_fields(stored: Any, reading: Reading, path: Path) -> dict[str, Any]:
     """What a configuration, stored as JSON, says of the fields that no tensor shows."""
     try:
         values = json.loads(stored) if isinstance(stored, str) else {}
-        return {name: values[name] for name in reading.architecture.unseen if name in values}
-    except (ValueError, TypeError) as error:
+        fields = {name: values[name] for name in reading.architecture.unseen if name in values}
+        for name, value in fields.items():
+            kind = type(reading.architecture.unseen[name])
+            if type(value) is not kind:
+                raise TypeError(f"{name} is of type {type(value).__name__}, not {kind.__name__}")
+        if "output" in fields:
+            Encoding.parse(fields["output"])
+        return fields
+    except (ValueError, TypeError, RecursionError, InputError) as error:
         raise CheckpointError(f"{path} stores a configuration that cannot be read: {one_line(error)}") from error
 
 
@@ -190,11 +198,13 @@ def _check_fit(reading: Reading, config: NetworkConfig, path: Path) -> None:
     if wrong:
         raise CheckpointError(f"{path} does not fit together as {title}: {some(wrong)}")
     for name, tensor in state.items():
+        if not is_plain(tensor):
+            raise CheckpointError(f"{path}: {name} is no plain tensor; save model.state_dict() of the plain network")
         if not wanted[name].is_floating_point():
             continue  # a counter of batch normalisation
         if not tensor.is_floating_point():
             raise CheckpointError(f"{path}: {name} holds {tensor.dtype}, not floating-point weights")
-        if not torch.isfinite(tensor).all():
+        if not torch.isfinite(tensor.float()).all():  # as they are loaded: doubles may be too large
             raise CheckpointError(f"{path}: {name} holds NaN or infinity; the training run diverged")
 
 

@@ -65,6 +65,16 @@ def read_untrusted(path: Path, device: torch.device | str = "cpu") -> tuple[Mapp
     raise CheckpointError(f"{path} holds {type(content).__name__}, not a state dict; save model.state_dict() instead")
 
 
+def is_plain(tensor: torch.Tensor) -> bool:
+    """Whether a tensor holds a number for each of its places: not sparse, quantised, empty, or stretched from a few.
+
+    A stretched one fills gigabytes from a file of a few bytes as soon as it is copied.
+    """
+    if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_meta:
+        return False
+    return tensor.untyped_storage().nbytes() >= tensor.nbytes
+
+
 def _refuse_programs(path: Path) -> None:
     """Tell archives that hold a network as a program, before torch gives advice of its own about them."""
     try:

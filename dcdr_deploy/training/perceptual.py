@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from dcdr_deploy.errors import InputError
-from dcdr_deploy.models.untrusted import read_untrusted
+from dcdr_deploy.models.untrusted import is_plain, read_untrusted
 from dcdr_deploy.training.mu_law import mu_law
 
 VGG19_LAYERS = (2, 7, 16, 25, 34)
@@ -130,13 +130,15 @@ def _load(features: nn.Sequential, state: Mapping[str, Any], path: Path, title: 
     """Give layers their weights, by torchvision's names.
 
     Raises:
-        InputError: one is missing, or of another shape.
+        InputError: one is missing, of another shape, or no plain tensor.
     """
     for key, own in features.state_dict().items():
         found = state.get(key)
         if not isinstance(found, Tensor) or found.shape != own.shape:
             what = f"of shape {tuple(found.shape)}" if isinstance(found, Tensor) else "missing"
             raise InputError(f"{path} is no {title}: features.{key}, {tuple(own.shape)}, is {what}")
+        if not is_plain(found):
+            raise InputError(f"{path} is no {title}: features.{key} is no plain tensor")
     features.load_state_dict({key: state[key] for key in features.state_dict()})
 
 

@@ -10,8 +10,17 @@ import pytest
 import torch
 
 from dcdr_deploy.errors import CheckpointError
-from dcdr_deploy.modelfile.metadata import ModelMetadata
-from dcdr_deploy.models import DCDRUNet, DCDRUNetConfig, initialise, load_checkpoint, save_safetensors
+from dcdr_deploy.modelfile.metadata import ModelMetadata, encode
+from dcdr_deploy.modelfile.names import DOMAIN
+from dcdr_deploy.models import (
+    DCDRUNet,
+    DCDRUNetConfig,
+    HDRUNet,
+    HDRUNetConfig,
+    initialise,
+    load_checkpoint,
+    save_safetensors,
+)
 
 SMALL = DCDRUNetConfig(width=8, condition_width=4, sft_hidden=3, tone_width=5, blocks=(1, 2, 1))
 
@@ -162,4 +171,38 @@ def test_weights_that_are_not_finite_are_refused_by_name(network: DCDRUNet, tmp_
     state["restoration.up1.bias"][3] = value
     torch.save(state, tmp_path / "m.pth")
     with pytest.raises(CheckpointError, match=r"restoration\.up1\.bias holds NaN"):
+        load_checkpoint(tmp_path / "m.pth")
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda tensor: tensor.to_sparse(),
+        lambda tensor: tensor.to("meta"),
+        lambda tensor: torch.quantize_per_tensor(tensor, 0.1, 0, torch.qint8),
+        lambda tensor: tensor.flatten()[:1].clone().expand(tensor.numel()).view(tensor.shape),
+    ],
+    ids=["sparse", "without values", "quantised", "stretched"],
+)
+def test_tensors_that_are_no_plain_weights_are_refused_by_name(network: DCDRUNet, tmp_path: Path, spoil) -> None:
+    state = network.state_dict()
+    torch.save(state | {"restoration.hr1.weight": spoil(state["restoration.hr1.weight"])}, tmp_path / "m.pth")
+    with pytest.raises(CheckpointError, match=r"m\.pth: restoration\.hr1\.weight is no plain tensor"):
+        load_checkpoint(tmp_path / "m.pth")
+
+
+def test_doubles_that_are_too_large_for_the_network_are_refused(network: DCDRUNet, tmp_path: Path) -> None:
+    state = {name: tensor.double() for name, tensor in network.state_dict().items()}
+    state["restoration.hr1.bias"][0] = 1e300
+    torch.save(state, tmp_path / "m.pth")
+    with pytest.raises(CheckpointError, match=r"restoration\.hr1\.bias holds NaN or infinity"):
+        load_checkpoint(tmp_path / "m.pth")
+
+
+@pytest.mark.parametrize("stored", ['{"output": 5}', '{"output": "plaid"}', "[" * 100_000])
+def test_a_stored_configuration_that_makes_no_sense_is_one_line(tmp_path: Path, stored: str) -> None:
+    network = HDRUNet(HDRUNetConfig(width=4, condition_hidden=4, condition_width=4, sft_hidden=4, blocks=(1, 1, 1)))
+    content = {"params": network.state_dict(), "config": stored, DOMAIN: encode(ModelMetadata())}
+    torch.save(content, tmp_path / "m.pth")
+    with pytest.raises(CheckpointError, match=r"m\.pth stores a configuration that cannot be read"):
         load_checkpoint(tmp_path / "m.pth")
