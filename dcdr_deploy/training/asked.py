@@ -14,6 +14,7 @@ from dcdr_deploy.scenes.splits import PANORAMA_SUFFIXES, PHOTOGRAPH_SUFFIXES, fi
 from dcdr_deploy.system.files import check_folder, refuse_no_path
 from dcdr_deploy.training.pair_files import TrainingFiles, find_cityscapes, find_training_files, is_cityscapes
 from dcdr_deploy.training.recipe import named_recipe
+from dcdr_deploy.training.resuming import SOURCES
 
 CHECKPOINT_NAME = "last.pth"
 """What a run leaves behind in its folder, and goes on from."""
@@ -68,14 +69,11 @@ class TrainingRequest:
 
     def sources(self) -> dict[str, Any]:
         """What the samples are drawn from."""
-        return {name: getattr(self, name) for name in _SOURCES}
+        return {name: getattr(self, name) for name in SOURCES}
 
     def present_lists(self) -> list[Path]:
         """Tables of the split; of the repository's own those that are there."""
         return [path for path in self.lists if path.is_file() or path not in SPLIT_LISTS]
-
-
-_SOURCES = ("data", "split", "ldr", "hdr", "panoramas", "photos", "lists", "scenes")
 
 
 def _default(entry: Field[Any]) -> Any:

@@ -57,7 +57,7 @@ class StepFigures:
 
     def take_over(self, known: Sequence[tuple[float, float]]) -> None:
         """Go on with the steps of an interrupted run, so that means do not depend on where it was interrupted."""
-        self._known = [(float(loss), float(error)) for loss, error in known]
+        self._known = list(known)
 
     def clear(self) -> None:
         """Begin a new span; steps not yet known are left to it."""

@@ -10,6 +10,7 @@ import json
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from types import UnionType
 from typing import Any
 
 from dcdr_deploy.errors import InputError
@@ -21,6 +22,14 @@ MAY_CHANGE = ("steps",)
 RECIPE = "recipe"
 PATHS = ("data", "ldr", "hdr", "panoramas", "photos", "lists")
 """Settings of the data that name files or folders, one or several."""
+
+SOURCES: Mapping[str, type | UnionType] = {
+    **dict.fromkeys(("data", "ldr", "hdr"), str | None),
+    **dict.fromkeys(("panoramas", "photos", "lists"), list),
+    "split": str,
+    "scenes": int,
+}
+"""All settings of the data, and what JSON holds of each."""
 
 
 @dataclass(frozen=True)
@@ -87,8 +96,16 @@ def settle(
 
 
 def data_from_json(text: str) -> dict[str, Any]:
-    """Inverse of :meth:`RunSettings.data_as_json`."""
+    """Inverse of :meth:`RunSettings.data_as_json`.
+
+    Raises:
+        ValueError: it is no JSON, or no settings of the data.
+        TypeError: likewise.
+    """
     stored: dict[str, Any] = json.loads(text)
+    for name, value in stored.items():
+        if name not in SOURCES or not isinstance(value, SOURCES[name]):
+            raise ValueError(f"its data name {name!r} as {type(value).__name__}")
     return {name: _restored(name, value) for name, value in stored.items()}
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from dcdr_deploy.errors import CheckpointError, DcdrError, ModelError
+from dcdr_deploy.errors import CheckpointError, DcdrError, InputError, ModelError
 from dcdr_deploy.modelfile.metadata import ModelMetadata, decode, encode
 from dcdr_deploy.modelfile.names import DOMAIN
 from dcdr_deploy.models import HdrNetwork, LoadedModel, architecture_of
@@ -178,16 +178,18 @@ class TrainingState:
         self.network.load_state_dict(content["params"])
         # Rates are those of the recipe given now, and how Adam computes is this device's matter, not the saved run's.
         kept = [{name: group[name] for name in ("rate", "fused")} for group in self.optimiser.param_groups]
-        saved = content["optimizer"]
-        groups = [group | own for group, own in zip(saved["param_groups"], kept, strict=True)]
-        self.optimiser.load_state_dict({**saved, "param_groups": groups})
+        adam = content["optimizer"]
+        groups = [group | own for group, own in zip(adam["param_groups"], kept, strict=True)]
+        self.optimiser.load_state_dict({**adam, "param_groups": groups})
         if self.average is not None:
-            self.average = {name: value.clone() for name, value in content.get("params_ema", content["params"]).items()}
+            saved = content.get("params_ema", content["params"])
+            for name, value in self.average.items():
+                value.copy_(saved[name])
         if self.scaler is not None and "scaler" in content:
             self.scaler.load_state_dict(content["scaler"])
-        self.step, self.seconds = content["step"], content["seconds"]
+        self.step, self.seconds = int(content["step"]), float(content["seconds"])
         self.start = json.loads(content["start"]) if "start" in content else None
-        self.figures = [(loss, error) for loss, error in content.get("figures", ())]
+        self.figures = [(float(loss), float(error)) for loss, error in content.get("figures", ())]
         torch.set_rng_state(content["torch_rng"].cpu())
         if torch.cuda.is_available() and len(content.get("cuda_rng", ())) == torch.cuda.device_count():
             torch.cuda.set_rng_state_all([state.cpu() for state in content["cuda_rng"]])
@@ -216,7 +218,7 @@ def read_run_settings(path: Path) -> RunSettings:
         peak = decode({str(key): str(value) for key, value in content[DOMAIN].items()}).peak
         data = data_from_json(content.get("data", "{}"))
         return RunSettings(Recipe.from_json(content["recipe"]), peak, data)
-    except (KeyError, TypeError, ValueError, AttributeError, ModelError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError, ModelError, InputError) as error:
         raise CheckpointError(f"{path} does not say how its run was set up: {one_line(error)}") from error
 
 

@@ -279,6 +279,9 @@ def test_weights_that_are_no_numbers_are_not_kept_when_a_run_is_interrupted(reci
         ("optimizer", None, "lacks what a run goes on with: .*optimizer"),
         ("params", {}, "lacks what a run goes on with: .*Missing key"),
         ("torch_rng", "seed", "lacks what a run goes on with"),
+        ("step", "many", "lacks what a run goes on with"),
+        ("figures", [["many"]], "lacks what a run goes on with"),
+        ("params_ema", {}, "lacks what a run goes on with"),
         ("nan", None, "cannot be resumed: .*NaN"),
     ],
 )

@@ -107,3 +107,11 @@ def test_the_data_survive_the_checkpoint(tmp_path: Path, monkeypatch: pytest.Mon
     data = {"data": None, "panoramas": (Path("a"), tmp_path / "b"), "ldr": Path("sdr"), "scenes": 7, "split": "train"}
     text = replace(OWN, data=data).data_as_json()
     assert data_from_json(text) == {**data, "panoramas": (tmp_path / "a", tmp_path / "b"), "ldr": tmp_path / "sdr"}
+
+
+@pytest.mark.parametrize(
+    "text", ['{"output": "elsewhere"}', '{"split": 5}', '{"panoramas": null}', '{"scenes": "many"}', '{"photos": "a"}']
+)
+def test_a_checkpoint_sets_nothing_but_the_data_of_its_run(text: str) -> None:
+    with pytest.raises(ValueError, match="its data name"):
+        data_from_json(text)
