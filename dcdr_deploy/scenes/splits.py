@@ -61,7 +61,7 @@ def read_split(path: Path) -> dict[str, SplitEntry]:
             )
             for row in rows
         ]
-    except (OSError, KeyError, UnicodeDecodeError) as error:
+    except (OSError, KeyError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path} is no list of a split (columns name, split, series or place, sha256)") from error
     for entry in entries:
         if entry.split not in SPLITS:

@@ -102,6 +102,8 @@ def liveness(network: HdrNetwork, pairs: Sequence[HeldOutPair]) -> dict[str, flo
         for pair in pairs:
             x = to_tensors(pair.ldr, pair.target)[0][None].to(device)
             truth, region = mu_law(pair.target / TARGET_MAX), clipped_region(pair.ldr)
+            if pair.known is not None:
+                region &= pair.known
             whole.add(mu_law(_picture(network(x))), truth, region)
             if tone_part is not None:
                 tone.add(mu_law(_picture(tone_part.output(x))), truth, region)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -69,10 +69,10 @@ class SyntheticSource:
         return held_out_pairs(panoramas, VALIDATION_VIEWS, seeds, camera, VALIDATION_SIZE, VALIDATION_SEED)
 
     def _camera(self, recipe: Recipe) -> CameraModel:
-        fields: dict[str, Any] = {
+        values: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value for name, value in recipe.camera.items()
         }
-        try:
-            return CameraModel(peak=self.peak, **fields)
-        except TypeError as error:
-            raise InputError(f"the recipe's camera has fields that there are not: {sorted(fields)}") from error
+        unknown = values.keys() - ({each.name for each in fields(CameraModel)} - {"peak"})
+        if unknown:
+            raise InputError(f"the recipe's camera has fields that there are not: {', '.join(sorted(unknown))}")
+        return CameraModel(peak=self.peak, **values)

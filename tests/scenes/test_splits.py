@@ -76,3 +76,6 @@ def test_a_file_that_is_no_list_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "list.tsv").write_text("name\tsplit\tplace\tsha256\na/b\ttrial\ta\t0\n")
     with pytest.raises(InputError, match="trial"):
         read_split(tmp_path / "list.tsv")
+    (tmp_path / "list.tsv").write_text("name\tsplit\tplace\tsha256\n" + 200_000 * "a")
+    with pytest.raises(InputError, match="no list of a split"):
+        read_split(tmp_path / "list.tsv")

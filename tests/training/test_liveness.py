@@ -46,3 +46,17 @@ def test_a_restoration_net_that_lifts_the_clipped_area_gains_over_the_tone_net()
 def test_a_network_without_a_tone_net_has_no_gain_over_one() -> None:
     net = DCDRUNet(DCDRUNetConfig(width=8, condition_width=4, sft_hidden=2, blocks=(1, 1, 1), tone_net=False)).eval()
     assert liveness(net, pairs()).keys() == {"dead_channels"}
+
+
+def test_what_is_not_known_of_a_pair_counts_nowhere() -> None:
+    net = network()
+    with torch.no_grad():
+        net.restoration.last.weight.zero_()
+        net.restoration.last.bias.fill_(0.05)
+    known = np.zeros((40, 40), np.bool_)
+    known[:20] = True
+    ldr, target = np.full((40, 40, 3), 255, np.uint8), np.full((40, 40, 3), 30000, np.uint16)
+    target[20:] = 0
+    figures = liveness(net, [HeldOutPair("half", ldr, target, known)])
+    target[20:] = 65535
+    assert liveness(net, [HeldOutPair("half", ldr, target, known)]) == figures
