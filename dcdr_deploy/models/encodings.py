@@ -77,6 +77,11 @@ class Curve:
     absolute: bool = False
 
 
+def srgb_decode(codes: Tensor) -> Tensor:
+    """Inverse of the sRGB curve (IEC 61966-2-1) for [0, 1]."""
+    return torch.where(codes <= 0.04045, codes / 12.92, ((codes + 0.055) / 1.055) ** 2.4)
+
+
 def _gamma_decode(coded: Tensor, gamma: float) -> Tensor:
     return torch.pow(torch.relu(coded), gamma)
 

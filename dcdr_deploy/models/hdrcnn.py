@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from dcdr_deploy.models.architecture import Architecture, HdrNetwork
 from dcdr_deploy.models.config import NetworkConfig
+from dcdr_deploy.models.encodings import srgb_decode
 from dcdr_deploy.models.shapes import Shapes
 from dcdr_deploy.models.vgg import VggUNet, highlight_mask
 
@@ -34,12 +35,7 @@ def square(codes: Tensor) -> Tensor:
     return codes.square()
 
 
-def inverse_srgb(codes: Tensor) -> Tensor:
-    """The inverse of the sRGB curve (IEC 61966-2-1) for [0, 1]."""
-    return torch.where(codes <= 0.04045, codes / 12.92, ((codes + 0.055) / 1.055) ** 2.4)
-
-
-INVERSES: Mapping[str, Callable[[Tensor], Tensor]] = {"square": square, "srgb": inverse_srgb}
+INVERSES: Mapping[str, Callable[[Tensor], Tensor]] = {"square": square, "srgb": srgb_decode}
 """Inverse camera curves by name."""
 
 

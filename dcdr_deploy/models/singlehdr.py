@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from dcdr_deploy.models.architecture import Architecture, HdrNetwork
 from dcdr_deploy.models.blocks import LEAKY_SLOPE, conv3x3
 from dcdr_deploy.models.config import NetworkConfig
-from dcdr_deploy.models.hdrcnn import inverse_srgb
+from dcdr_deploy.models.encodings import srgb_decode
 from dcdr_deploy.models.shapes import Shapes
 from dcdr_deploy.models.vgg import VggUNet, highlight_mask
 
@@ -138,7 +138,7 @@ def _constants() -> dict[str, Tensor]:
     bins = [(step / bins, float(bins)) for bins in HISTOGRAMS for step in range(bins + 1)]
     centres, densities = torch.tensor(bins, device="cpu").T.reshape(2, -1, 1, 1, 1)
     return {
-        "mean_curve": inverse_srgb(x).float(),
+        "mean_curve": srgb_decode(x).float(),
         "basis": sines.float(),
         "sobel": torch.stack([edges, edges.T]).repeat(3, 1, 1)[:, None],
         "centres": centres,

@@ -7,13 +7,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dcdr_deploy.imaging.transfer import LUMINANCE_REC709
+from dcdr_deploy.models.hdrcnn import BLEND, EPSILON
+from dcdr_deploy.models.vgg import highlight_mask
 from dcdr_deploy.training.mu_law import mu_law
-
-LOG_FLOOR = 1 / 255
-"""Added to light in units of SDR white before its logarithm (HDRCNN, section 4.1)."""
-
-BLEND = 0.05
-"""Part of the code range over which clipping sets in for HDRCNN's loss (section 4)."""
 
 ILLUMINATION_PIXELS, ILLUMINATION_SIGMA = 13, 4.213
 """Size and deviation in pixels of the filter that takes illumination from luminance. The public code's taps are square
@@ -36,7 +32,7 @@ def illumination_reflectance(prediction: Tensor, truth: Tensor, sdr: Tensor, pea
         sdr: what the prediction was made from, sRGB-encoded in [0, 1].
         peak: linear value of 1.0 in units of SDR white.
     """
-    clipped = ((sdr.amax(1, keepdim=True) - 1 + BLEND) / BLEND).clamp(0, 1)
+    clipped = highlight_mask(sdr, BLEND)
     lights, shades = zip(*(_parts(light * peak) for light in (prediction, truth)), strict=True)
     error = (lights[0] - lights[1]).square() + (shades[0] - shades[1]).square()
     return (0.5 * error * clipped).mean()
@@ -46,13 +42,13 @@ def _parts(light: Tensor) -> tuple[Tensor, Tensor]:
     """Log illumination (N, 1, H, W) and log reflectance (N, 3, H, W) of light in units of SDR white."""
     light = light.clamp(min=0)
     weights = light.new_tensor(LUMINANCE_REC709).reshape(1, 3, 1, 1)
-    luminance = torch.log((light * weights).sum(1, keepdim=True) + LOG_FLOOR)
+    luminance = torch.log((light * weights).sum(1, keepdim=True) + EPSILON)
     half = ILLUMINATION_PIXELS // 2
     taps = torch.exp(-0.5 * (torch.arange(-half, half + 1, device=light.device) / ILLUMINATION_SIGMA) ** 2)
     along = (taps / taps.sum()).reshape(1, 1, 1, -1)
     padded = F.pad(luminance, (half, half, half, half), mode="replicate")
     illumination = F.conv2d(F.conv2d(padded, along), along.transpose(2, 3))
-    return illumination, torch.log(light + LOG_FLOOR) - illumination
+    return illumination, torch.log(light + EPSILON) - illumination
 
 
 def mu5000_l1(prediction: Tensor, truth: Tensor) -> Tensor:

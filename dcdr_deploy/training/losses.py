@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from dcdr_deploy.errors import InputError
 from dcdr_deploy.imaging.frame import CLIPPED_CODE
 from dcdr_deploy.metrics.chromaticity import DARKEST, uv_prime
-from dcdr_deploy.models.encodings import LINEAR, Encoding
+from dcdr_deploy.models.encodings import LINEAR, Encoding, srgb_decode
 from dcdr_deploy.training.distributed import SINGLE, ProcessGroup
 from dcdr_deploy.training.log_losses import cosine, illumination_reflectance, mu5000_l1, mu_variation
 from dcdr_deploy.training.mu_law import mu_law
@@ -159,11 +159,6 @@ def _srgb_encode(linear: Tensor) -> Tensor:
     # The power's gradient is infinite at 0, so it must not even be computed there.
     power = 1.055 * inside.clamp(min=0.0031308) ** (1 / 2.4) - 0.055
     return torch.where(inside <= 0.0031308, 12.92 * inside, power)
-
-
-def srgb_decode(encoded: Tensor) -> Tensor:
-    """Inverse of the sRGB curve (IEC 61966-2-1) for [0, 1]."""
-    return torch.where(encoded <= 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4)
 
 
 TERMS: dict[str, Callable[[float], LossTerm]] = {

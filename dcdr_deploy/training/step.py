@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 
 from dcdr_deploy.models import HdrNetwork
+from dcdr_deploy.models.encodings import srgb_decode
 from dcdr_deploy.training.compilation import Forward
 from dcdr_deploy.training.distributed import SINGLE, ProcessGroup
 from dcdr_deploy.training.forms import choose_forms
-from dcdr_deploy.training.losses import WeightedLoss, known_only, srgb_decode
+from dcdr_deploy.training.losses import WeightedLoss, known_only
 from dcdr_deploy.training.mu_law import mu_law
 from dcdr_deploy.training.recipe import Recipe
 from dcdr_deploy.training.recording import Compute, Computed

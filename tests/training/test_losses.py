@@ -13,6 +13,7 @@ from dcdr_deploy.imaging.transfer import linear_to_srgb, srgb_to_linear
 from dcdr_deploy.metrics.chromaticity import uv_difference
 from dcdr_deploy.metrics.psnr import mu_law as metric_mu_law
 from dcdr_deploy.metrics.psnr import psnr_mu
+from dcdr_deploy.models.encodings import srgb_decode
 from dcdr_deploy.training.heldout import baseline
 from dcdr_deploy.training.losses import (
     CLIPPED_LOG_FLOOR,
@@ -26,7 +27,6 @@ from dcdr_deploy.training.losses import (
     mu_mse,
     mu_regret,
     sdr_l1,
-    srgb_decode,
     tanh_l1,
 )
 from dcdr_deploy.training.mu_law import mu_law
