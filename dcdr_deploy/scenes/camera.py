@@ -17,6 +17,7 @@ import numpy.typing as npt
 from dcdr_deploy.errors import InputError
 from dcdr_deploy.imaging.transfer import linear_to_srgb, luminance, srgb_to_linear
 from dcdr_deploy.scenes.draws import log_uniform
+from dcdr_deploy.scenes.video_blocks import HIGHEST_QP, video_round_trip
 
 TARGET_MAX = 65535
 LDR_MAX = 255
@@ -31,6 +32,7 @@ PROBABILITIES = (
     "grade_probability",
     "sharpen_probability",
     "gray_probability",
+    "video_probability",
 )
 
 FloatArray = npt.NDArray[np.float32]
@@ -71,17 +73,24 @@ class CameraModel:
     """Probability of sharpening with its halos, which clip beside edges."""
     gray_probability: float = 0.0
     """Probability of a picture without colour: three equal channels, in the SDR frame and in the target."""
+    video_probability: float = 0.0
+    """Probability of a frame of a compressed video, see :func:`~dcdr_deploy.scenes.video_blocks.video_round_trip`; such
+    a frame is no JPEG file."""
+    video_qp: tuple[int, int] = (18, 37)
+    """Lowest and highest quantisation parameter, both included."""
 
     def __post_init__(self) -> None:
         for name in PROBABILITIES:
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"camera model: {name} is {getattr(self, name)}, it must lie in 0..1")
-        for name in ("clipped_share", "shot_noise", "read_noise", "jpeg_quality"):
+        for name in ("clipped_share", "shot_noise", "read_noise", "jpeg_quality", "video_qp"):
             low, high = getattr(self, name)
             if not 0 < low <= high:
                 raise InputError(f"camera model: {name} is ({low}, {high}), it must be positive and in ascending order")
         if self.clipped_share[1] >= 1:
             raise InputError(f"camera model: clipped_share reaches {self.clipped_share[1]}, it must stay below 1")
+        if self.video_qp[1] > HIGHEST_QP:
+            raise InputError(f"camera model: video_qp reaches {self.video_qp[1]}, the highest is {HIGHEST_QP}")
         if self.peak < 1:
             raise InputError(f"camera model: peak is {self.peak}, it must be at least 1 (SDR white)")
 
@@ -127,7 +136,10 @@ def simulate(
     if camera.sharpen_probability > 0 and rng.random() < camera.sharpen_probability:
         encoded = _sharpen(np.asarray(encoded, np.float32), rng)
     ldr = _quantise(encoded, LDR_MAX).astype(np.uint8)
-    if rng.random() < camera.jpeg_probability:
+    if camera.video_probability > 0 and rng.random() < camera.video_probability:
+        low, high = camera.video_qp
+        ldr = video_round_trip(ldr, int(rng.integers(low, high + 1)))
+    elif rng.random() < camera.jpeg_probability:
         low, high = camera.jpeg_quality
         quality = int(rng.integers(low, high + 1))
         full_chroma = camera.full_chroma_probability > 0 and rng.random() < camera.full_chroma_probability

@@ -231,7 +231,13 @@ REGRET_FROM = 0.6
 little yet loses decibels with every guess; their square outweighs all other losses until it guesses nothing. The first
 demo weights (model card) had learnt for as large a share of their steps when it joined."""
 
-_SCRATCH_GPU = replace(_DEMO_GPU, losses_from={"mu_regret": REGRET_FROM})
+_SCRATCH_GPU = replace(
+    _DEMO_GPU,
+    patches=[128, 256, 384],
+    losses_from={"mu_regret": REGRET_FROM},
+    source_shares={"photographs": 0.5, "panoramas": 0.34, "twilight": 0.03, "tabletop": 0.03},
+    camera=DEMO_CAMERA | {"video_probability": 0.25},
+)
 
 RECIPES: dict[str, Recipe] = {
     "paper": Recipe(),

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from dcdr_deploy.errors import InputError
 from dcdr_deploy.scenes.camera import LDR_MAX, TARGET_MAX, CameraModel, sample_response_curve, simulate
+from dcdr_deploy.scenes.video_blocks import video_round_trip
 
 IDEAL = CameraModel(white_balance_sigma=0, noise_probability=0, jpeg_probability=0)
 seeds = st.integers(0, 2**32 - 1)
@@ -108,6 +109,15 @@ def test_noise_has_the_variance_of_shots_and_of_reading(level):
     assert light.std() == pytest.approx(np.sqrt(shot * level + read**2), rel=0.02)
 
 
+def test_a_frame_of_a_video_has_its_blocks_and_no_jpegs():
+    noiseless = CameraModel(noise_probability=0, jpeg_probability=1)
+    video = replace(noiseless, video_probability=1, video_qp=(30, 30))
+    clean, truth = shoot(5, replace(noiseless, jpeg_probability=0))
+    frame, target = shoot(5, video)
+    np.testing.assert_array_equal(frame, video_round_trip(clean, 30))
+    np.testing.assert_array_equal(target, truth)
+
+
 def test_sharpening_makes_edges_steeper_and_leaves_flat_areas():
     hdr = np.full((40, 40, 3), 0.2, np.float32)
     hdr[:, 20:] = 0.5
@@ -151,6 +161,9 @@ def test_a_sampled_curve_is_a_monotone_map_of_0_1_onto_itself(seed):
     ("options", "named"),
     [
         ({"jpeg_probability": 1.5}, "jpeg_probability"),
+        ({"video_probability": -0.1}, "video_probability"),
+        ({"video_qp": (30, 52)}, "the highest is 51"),
+        ({"video_qp": (30, 20)}, "video_qp"),
         ({"clipped_share": (0.5, 0.1)}, "clipped_share"),
         ({"clipped_share": (0.5, 1.0)}, "clipped_share"),
         ({"clipped_share": (0.0, 0.1)}, "clipped_share"),

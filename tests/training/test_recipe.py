@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from dcdr_deploy.errors import InputError
+from dcdr_deploy.scenes.camera import CameraModel
 from dcdr_deploy.training.recipe import RECIPES, Recipe
 
 
@@ -41,9 +42,15 @@ def test_a_loss_joins_at_its_share_and_the_others_count_from_the_start() -> None
 
 def test_from_scratch_regret_waits_until_there_is_something_to_regret() -> None:
     scratch, tuned = RECIPES["demo-gpu-scratch"], RECIPES["demo-gpu"]
-    assert scratch == replace(tuned, losses_from={"mu_regret": 0.6})
     assert scratch.active_losses(0) == tuned.losses.keys() - {"mu_regret"}
     assert scratch.active_losses(scratch.steps * 2 // 3) == tuned.losses.keys()
+
+
+def test_from_scratch_half_of_the_samples_are_photographs_at_several_sizes_and_some_are_frames_of_videos() -> None:
+    scratch = RECIPES["demo-gpu-scratch"]
+    assert scratch.source_shares["photographs"] >= 0.5
+    assert (min(scratch.patches), max(scratch.patches)) == (128, 384)
+    assert CameraModel(**scratch.camera).video_probability > 0
 
 
 def test_a_late_loss_must_be_among_the_losses() -> None:
