@@ -6,7 +6,9 @@ from typing import Any
 
 import gpu_measure as measure
 import gpu_own as own
+import gpu_sanitizer as sanitizer
 import torch
+from gpu_report import Check
 from gpu_run import Run
 
 from dcdr_deploy.engines.torch import fused
@@ -80,3 +82,9 @@ def check_results(run: Run, kernels: Any) -> None:
     run.check("network, fp16", "PSNR in dB", LEAST_PSNR, frame_psnr, at_least=True)
     run.check("engine cuda, kernels one by one", "wrong", 0.0, own.wrong_kernels)
     run.check("engine cuda, network", "PSNR in dB", LEAST_PSNR_OWN, lambda: own.psnr(OWN_SIZE), at_least=True)
+    program, name = sanitizer.found(), "engine cuda, a small frame under compute-sanitizer"
+    if program is None:
+        note = "it is not here; the CUDA toolkit has it"
+        run.report.checks.append(Check(name, "errors", None, 0.0, note=note))
+    else:
+        run.check(name, "errors", 0.0, lambda: sanitizer.errors(program))

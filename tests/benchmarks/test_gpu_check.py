@@ -17,6 +17,7 @@ import gpu_check  # noqa: E402 - needs torch
 import gpu_kernels  # noqa: E402
 import gpu_measure  # noqa: E402
 import gpu_results  # noqa: E402
+import gpu_sanitizer  # noqa: E402
 from fused_fake import FakeKernels  # noqa: E402
 from gpu_report import DEFORM, FRAME, Ceilings, Report  # noqa: E402
 from gpu_run import Run  # noqa: E402
@@ -74,6 +75,8 @@ def played(monkeypatch: pytest.MonkeyPatch) -> FakeKernels:
     monkeypatch.setattr(gpu_check, "SIZES", small)
     for name, value in (("wrong_kernels", 0.0), ("psnr", 82.0), ("memory", 2.9)):
         monkeypatch.setattr(gpu_check.own, name, lambda *_, value=value: value)
+    monkeypatch.setattr(gpu_sanitizer, "found", lambda: "compute-sanitizer")
+    monkeypatch.setattr(gpu_sanitizer, "errors", lambda program: 0.0)
     for name in ("device_times", "half_times", "host_times", "half_block_times"):
         monkeypatch.setattr(gpu_check.own, name, lambda *_: [4.0, 5.0, 6.0])
     monkeypatch.setattr(gpu_check, "HALF_SIZES", {"960x540": (4, 6), "1920x1080": (8, 12)})
@@ -230,6 +233,59 @@ def test_the_alarm_is_off_afterwards():
 def test_the_report_goes_under_the_name_of_the_gpu(tmp_path: Path):
     files = gpu_check.write(Report({"name": "NVIDIA GeForce RTX 4090"}), tmp_path)
     assert [path.name for path in files] == ["nvidia-geforce-rtx-4090.md", "nvidia-geforce-rtx-4090.json"]
+
+
+# compute-sanitizer
+
+FOUND, ERRORS = gpu_sanitizer.found, gpu_sanitizer.errors  # themselves, where everything else is played
+
+
+def sanitized(folder: Path, monkeypatch: pytest.MonkeyPatch, says: str, code: int = 0) -> str:
+    """A program of that name on the path, which prints what it is called with, and this."""
+    program = folder / "compute-sanitizer"
+    program.write_text(f'#!/bin/sh\necho "$@"\necho "{says}"\nexit {code}\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+    found = gpu_sanitizer.found()
+    assert found == str(program)
+    return found
+
+
+@pytest.mark.parametrize(("says", "count"), [("0 errors", 0), ("1 error", 1), ("12 errors", 12)])
+def test_errors_that_compute_sanitizer_finds_are_counted(tmp_path, monkeypatch, says: str, count: int):
+    program = sanitized(tmp_path, monkeypatch, f"========= ERROR SUMMARY: {says}", 1 if count else 0)
+    assert gpu_sanitizer.errors(program) == count
+
+
+def test_a_frame_that_fails_under_compute_sanitizer_is_a_wrong_result(tmp_path, monkeypatch):
+    program = sanitized(tmp_path, monkeypatch, "========= ERROR SUMMARY: 0 errors", 1)
+    run = Run(60)
+    run.check("sanitizer", "errors", 0.0, lambda: gpu_sanitizer.errors(program))
+    assert run.report.checks[0].passed is False
+    assert "ERROR SUMMARY: 0 errors" in run.report.checks[0].note
+    program = sanitized(tmp_path, monkeypatch, "========= Error: device not supported")
+    with pytest.raises(RuntimeError, match="device not supported"):
+        gpu_sanitizer.errors(program)
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_compute_sanitizer_watches_a_small_frame_where_it_is_there(
+    played: FakeKernels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: bool
+):
+    monkeypatch.setattr(gpu_results, "BLOCKS", {"odd size, batch 2": (2, 5, 7)})
+    monkeypatch.setattr(gpu_sanitizer, "TOOLKITS", ())
+    monkeypatch.setattr(gpu_sanitizer, "found", FOUND)
+    monkeypatch.setattr(gpu_sanitizer, "errors", ERRORS)
+    if there:
+        sanitized(tmp_path, monkeypatch, "========= ERROR SUMMARY: 0 errors")
+    else:
+        monkeypatch.setenv("PATH", str(tmp_path))
+    run = Run(60)
+    gpu_results.check_results(run, played)
+    check = run.report.checks[-1]
+    assert check.name == "engine cuda, a small frame under compute-sanitizer"
+    assert (check.value, check.passed) == ((0.0, True) if there else (None, None))
+    assert bool(check.note) is not there
 
 
 # What is fed in
