@@ -148,11 +148,13 @@ def test_no_pairs_are_told(folders):
 
 
 @pytest.mark.parametrize("align", ["none", "percentile"])
-def test_a_prediction_of_a_network_that_diverged_is_named(tmp_path, align):
-    write_image(tmp_path / "truth.exr", np.full((16, 16, 3), 0.5, np.float32), peak=8)
-    np.save(tmp_path / "nan.npy", np.full((16, 16, 3), np.nan, np.float32))
-    pairs = find_pairs(tmp_path / "nan.npy", tmp_path / "truth.exr")
-    with pytest.raises(InputError, match=r"nan\.npy: has no pixel that is finite"):
+def test_a_pair_without_a_pixel_that_is_finite_in_both_is_named(tmp_path, align):
+    for name, rows in (("prediction", slice(8)), ("truth", slice(8, None))):
+        light = np.full((16, 16, 3), 0.5, np.float32)
+        light[rows] = np.nan
+        np.save(tmp_path / f"{name}.npy", light)
+    pairs = find_pairs(tmp_path / "prediction.npy", tmp_path / "truth.npy")
+    with pytest.raises(InputError, match=r"prediction\.npy: has no pixel that is finite"):
         evaluate(pairs, EvaluationSettings(metrics=("psnr-l",), full_scale=8.0, align=align))
 
 
