@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -59,13 +60,16 @@ def read(path: Path) -> Module:
     return module
 
 
-MODULES = {module.name: module for module in map(read, sorted((ROOT / PACKAGE).rglob("*.py")))}
+@cache
+def modules() -> dict[str, Module]:
+    """Those of the package by name; read when they are needed, for every process of a test run collects this file."""
+    return {module.name: module for module in map(read, sorted((ROOT / PACKAGE).rglob("*.py")))}
 
 
 def exists(name: str, module: Module) -> bool:
     """Tell whether a dotted name stands for something where a module's code says it."""
     first, _, rest = name.partition(".")
-    if name in MODULES:
+    if name in modules():
         return True
     if first in module.classes:
         return not rest or has_member(module, first, rest)
@@ -79,11 +83,11 @@ def exists(name: str, module: Module) -> bool:
 
 def exists_from_root(name: str) -> bool:
     """Tell whether a name exists that begins with that of a module."""
-    if name in MODULES:
+    if name in modules():
         return True
     parts = name.split(".")
     for count in range(len(parts) - 1, 0, -1):
-        module = MODULES.get(".".join(parts[:count]))
+        module = modules().get(".".join(parts[:count]))
         if module is not None:
             return exists(".".join(parts[count:]), module)
     return False
@@ -94,13 +98,13 @@ def has_member(module: Module, name: str, member: str) -> bool:
     found = module.classes.get(name)
     if found is None:
         source, _, original = module.imported.get(name, "").rpartition(".")
-        return source in MODULES and has_member(MODULES[source], original, member)
+        return source in modules() and has_member(modules()[source], original, member)
     return member in found.members or any(has_member(module, base, member) for base in found.bases)
 
 
 def test_what_docstrings_refer_to_exists():
     broken, count = [], 0
-    for module in MODULES.values():
+    for module in modules().values():
         folder = module.name.rpartition(".")[0]
         for reference in _REFERENCE.finditer(module.text):
             name, line = reference[1], module.text.count("\n", 0, reference.start()) + 1
