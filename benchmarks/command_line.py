@@ -120,6 +120,13 @@ def several(kind: Callable[[str], Value]) -> Callable[[str], list[Value]]:
     return lambda text: [kind(each) for each in text.split(",")]
 
 
+def add_frame_sizes(parser: argparse.ArgumentParser, default: str) -> None:
+    """Add the option of the sizes of frames that are measured."""
+    parser.add_argument(
+        "--sizes", type=several(height_and_width), default=default, metavar="HxW,...", help="of the frames"
+    )
+
+
 def need_gpu() -> None:
     """Refuse to begin what has no sense without one.
 

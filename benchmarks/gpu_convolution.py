@@ -20,7 +20,7 @@ sys.path.insert(0, str(ROOT))
 
 import gpu_conv_checks  # noqa: E402 - needs the path
 import torch  # noqa: E402
-from command_line import Parser, height_and_width, need_gpu, several, start  # noqa: E402
+from command_line import Parser, add_frame_sizes, need_gpu, start  # noqa: E402
 from convolution_cases import CASES, problem  # noqa: E402
 
 from dcdr_deploy.engines.cuda.compiler import compile_cubin, target_sm  # noqa: E402
@@ -104,13 +104,7 @@ def time_frame(sm: int, kernels: ConvolutionKernels, height: int, width: int) ->
 
 def main() -> int:
     parser = Parser(__doc__)
-    parser.add_argument(
-        "--sizes",
-        type=several(height_and_width),
-        default="2160x3840,1080x1920",
-        metavar="HxW,...",
-        help="of the frames",
-    )
+    add_frame_sizes(parser, "2160x3840,1080x1920")
     options = parser.parse_args()
     need_gpu()
     started = time.perf_counter()

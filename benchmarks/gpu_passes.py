@@ -23,7 +23,7 @@ sys.path.insert(0, str(ROOT))
 
 import cv2  # noqa: E402 - needs the path
 import numpy as np  # noqa: E402
-from command_line import Parser, above_zero, height_and_width, several, start  # noqa: E402
+from command_line import Parser, above_zero, add_frame_sizes, start  # noqa: E402
 from numpy.typing import NDArray  # noqa: E402
 from text_tables import markdown  # noqa: E402
 
@@ -187,13 +187,7 @@ def table(found: Sequence[Row]) -> str:
 def main() -> None:
     """Measure and print a table."""
     parser = Parser(__doc__)
-    parser.add_argument(
-        "--sizes",
-        type=several(height_and_width),
-        default="1080x1920,2160x3840",
-        metavar="HxW,...",
-        help="of the frames",
-    )
+    add_frame_sizes(parser, "1080x1920,2160x3840")
     parser.add_argument("--seconds", type=above_zero, default=12.0, help="for all figures together, about")
     parser.add_argument("--backend", default="cuda")
     parser.add_argument("--device", default="cuda")

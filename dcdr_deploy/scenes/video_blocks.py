@@ -12,6 +12,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from dcdr_deploy.imaging.transfer import LUMINANCE_REC709, luminance
+
 FloatArray = npt.NDArray[np.float32]
 
 BLOCK = 8
@@ -21,10 +23,10 @@ ROUNDING = 1 / 3
 HIGHEST_QP = 51
 """H.264, 7.4.2.2, for samples of 8 bits."""
 
-RED, GREEN, BLUE = 0.2126, 0.7152, 0.0722
+RED, GREEN, BLUE = LUMINANCE_REC709
 """Shares of luma: ITU-R BT.709-6, 3.2."""
-BLUE_SCALE, RED_SCALE = 1.8556, 1.5748
-"""Ranges of B' - Y' and R' - Y': clause 3.3."""
+RED_SCALE, BLUE_SCALE = 2 * (1 - RED), 2 * (1 - BLUE)
+"""Ranges of R' - Y' and B' - Y': clause 3.3."""
 LUMA_STEPS, CHROMA_STEPS = 219, 224
 """Codes of 8 bits from black to white, and of a colour difference: clause 3.5."""
 
@@ -45,13 +47,12 @@ def video_round_trip(frame: npt.NDArray[np.uint8], qp: int) -> npt.NDArray[np.ui
     height, width = frame.shape[:2]
     whole = 2 * BLOCK
     padded = np.pad(frame, ((0, -height % whole), (0, -width % whole), (0, 0)), mode="edge")
-    red, green, blue = np.moveaxis(padded.astype(np.float32) / 255, -1, 0)
-    luma = RED * red + GREEN * green + BLUE * blue
+    coded = padded.astype(np.float32) / 255
+    luma = luminance(coded)  # the same shares, of coded values
     decoded = _compressed(np.rint(luma * LUMA_STEPS), qp) / LUMA_STEPS
-    differences = [_chroma(blue - luma, BLUE_SCALE, qp), _chroma(red - luma, RED_SCALE, qp)]
-    blue, red = (decoded + each for each in differences)
-    green = decoded - (BLUE * differences[0] + RED * differences[1]) / GREEN
-    rounded = np.rint(np.stack([red, green, blue], -1)[:height, :width] * 255)
+    red, blue = _chroma(coded[..., 0] - luma, RED_SCALE, qp), _chroma(coded[..., 2] - luma, BLUE_SCALE, qp)
+    green = -(RED * red + BLUE * blue) / GREEN
+    rounded = np.rint((decoded[..., None] + np.stack([red, green, blue], -1))[:height, :width] * 255)
     return np.clip(rounded, 0, 255).astype(np.uint8)
 
 
