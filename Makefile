@@ -10,6 +10,8 @@ WORKERS ?= 3
 # Files in the order of tests/conftest.py, the long ones first.
 SHARED_OUT := -n $(WORKERS) --dist loadfile --no-loadscope-reorder --max-worker-restart=4
 PACKAGE := $(shell find dcdr_deploy -name '*.py' -o -path '*/weights/*')
+# Set, each of the hundreds of processes that tests start would compile what it imports anew: torch alone for 8 seconds.
+unexport PYTHONDONTWRITEBYTECODE
 NO_VENV = { echo "error: $(PYTHON) cannot make a virtual environment; on Debian or Ubuntu: sudo apt install python3-venv" >&2; exit 1; }
 
 .PHONY: demo test pytest coverage lint types format wheel clean
