@@ -9,10 +9,9 @@ import signal
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 
-from dcdr_deploy.errors import EngineError, InputError
+from dcdr_deploy.errors import InputError
 from dcdr_deploy.evaluation.align import ALIGNMENTS, CURVE, NONE
 from dcdr_deploy.evaluation.pairing import PairFiles
 from dcdr_deploy.evaluation.report import EvaluationReport
@@ -22,7 +21,7 @@ from dcdr_deploy.imaging.light import SDR_WHITE_NITS
 from dcdr_deploy.imaging.read_hdr import DEFAULT_OPTIONS, HdrOptions, read_hdr
 from dcdr_deploy.metrics.registry import PAPER, chosen_metrics
 from dcdr_deploy.system import hardware
-from dcdr_deploy.system.children import safe_path
+from dcdr_deploy.system.children import killed_workers_told, safe_path
 from dcdr_deploy.system.interrupts import unheard_by_children
 from dcdr_deploy.system.progress import Event, Listener, silent
 from dcdr_deploy.system.words import number_of
@@ -142,7 +141,7 @@ def _score_all(pairs: Sequence[PairFiles], task: Task, jobs: int) -> Iterator[tu
     others = set(multiprocessing.active_children())
     with safe_path():  # its locks start a process too
         executor = ProcessPoolExecutor(jobs, context, initializer=_prepare_worker, initargs=(per_worker,))
-    with executor as pool:
+    with killed_workers_told("try fewer with `jobs`"), executor as pool:
         waiting = iter(pairs)
         running: deque[tuple[PairFiles, Future[PairScores | None]]] = deque()
         try:
@@ -157,10 +156,6 @@ def _score_all(pairs: Sequence[PairFiles], task: Task, jobs: int) -> Iterator[tu
                 scored = future.result()
                 running.popleft()
                 yield files, scored
-        except BrokenProcessPool as error:
-            raise EngineError(
-                "a worker process ended without a word, probably for want of memory; try fewer with `jobs`"
-            ) from error
         finally:
             for child in set(multiprocessing.active_children()) - others if running else ():
                 child.terminate()  # ended early: nobody waits for what they are at

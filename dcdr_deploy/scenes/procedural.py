@@ -8,7 +8,6 @@ some thousands; the camera model exposes by quantiles, so only ratios matter.
 from __future__ import annotations
 
 import multiprocessing
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -20,7 +19,8 @@ import numpy.typing as npt
 from dcdr_deploy.scenes.paint import buildings, foliage, lens, sky, street
 from dcdr_deploy.scenes.paint.room import paint_room
 from dcdr_deploy.scenes.paint.scene import Scene, indoor_scene, outdoor_scene
-from dcdr_deploy.system.children import safe_path
+from dcdr_deploy.system.children import killed_workers_told, safe_path
+from dcdr_deploy.system.hardware import cpu_threads
 from dcdr_deploy.system.progress import Event, Listener, silent
 
 TRAIN_SEEDS = range(1_000, 500_000_000)
@@ -79,17 +79,24 @@ def render_pool(
     Args:
         seeds: one per scene.
         size: edge of each scene in pixels.
-        workers: processes; by default one per CPU.
+        workers: processes; by default one for each core that this process may use.
         listener: told of each scene that is done.
 
     Returns:
         float16 (len(seeds), size, size, 3), clipped to :data:`LARGEST_STORED`.
+
+    Raises:
+        EngineError: a process was killed.
     """
     pool = np.empty((len(seeds), size, size, 3), np.float16)
-    workers = min(workers or os.cpu_count() or 1, max(len(seeds), 1))
+    workers = min(workers or cpu_threads(), max(len(seeds), 1))
     # Forked children of a process that has run OpenCV or PyTorch threads can wait for ever, so start fresh ones.
     fresh = multiprocessing.get_context("spawn")
-    with safe_path(), ProcessPoolExecutor(workers, mp_context=fresh, initializer=_use_one_thread) as executor:
+    with (
+        killed_workers_told("free some, or give this process fewer cores, as `taskset` does, and run it again"),
+        safe_path(),
+        ProcessPoolExecutor(workers, mp_context=fresh, initializer=_use_one_thread) as executor,
+    ):
         for index, scene in enumerate(executor.map(partial(_render_half, size=size), seeds, chunksize=4)):
             pool[index] = scene
             listener(Event("scenes", index + 1, len(seeds)))

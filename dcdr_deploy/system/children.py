@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing import util
 
+from dcdr_deploy.errors import EngineError
+
 SAFE_PATH = "PYTHONSAFEPATH"
 """Environment variable that keeps the working directory off the path, from Python 3.11 on."""
 
@@ -51,3 +53,26 @@ def safe_path() -> Iterator[None]:
         yield
     finally:
         util._args_from_interpreter_flags = flags  # type: ignore[attr-defined]
+
+
+@contextmanager
+def killed_workers_told(remedy: str) -> Iterator[None]:
+    """Say of a pool of processes in the block that one of them was killed, as systems without free memory do.
+
+    Args:
+        remedy: what helps: how to have fewer of them.
+
+    Raises:
+        EngineError: one was.
+    """
+    from concurrent.futures.process import BrokenProcessPool  # only for those who have a pool
+
+    try:
+        yield
+    except BrokenProcessPool as error:
+        raise killed_worker(remedy) from error
+
+
+def killed_worker(remedy: str) -> EngineError:
+    """Return the error for a worker process that ended by no doing of ours."""
+    return EngineError(f"a worker process ended without a word, probably for want of memory; {remedy}")

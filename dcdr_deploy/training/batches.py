@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -15,13 +16,16 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from dcdr_deploy.errors import DcdrError
-from dcdr_deploy.system.children import safe_path
+from dcdr_deploy.system.children import killed_worker, safe_path
 from dcdr_deploy.training.distributed import SINGLE, ProcessGroup
 from dcdr_deploy.training.recipe import Recipe
 
 MOST_WORKERS = 16
 BATCHES_AHEAD = 2
 """Batches that each worker keeps ready."""
+
+_LOADER_LOST = "DataLoader worker (pid"
+"""How torch's words on a worker begin that has ended by itself."""
 
 PR_SET_PDEATHSIG = 1
 """Option of Linux's prctl: the signal that a process gets when its parent ends (linux/prctl.h)."""
@@ -102,6 +106,23 @@ def load_batches(
             x.to(device, memory_format=torch.channels_last, non_blocking=True),
             truth.to(device, memory_format=torch.channels_last, non_blocking=True),
         )
+
+
+@contextmanager
+def killed_loaders_told() -> Iterator[None]:
+    """Say that a worker of :func:`load_batches` was killed, in the block that takes the batches.
+
+    torch tells of it by a signal's handler, which runs wherever the block is: in the midst of a step, too.
+
+    Raises:
+        EngineError: one was.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not str(error).startswith(_LOADER_LOST):
+            raise
+        raise killed_worker("go on with `resume` and fewer `workers`") from error
 
 
 class _Samples(Dataset[Pair]):

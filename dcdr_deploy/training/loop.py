@@ -18,7 +18,7 @@ from dcdr_deploy.models import HdrNetwork, NetworkConfig, architecture_of, build
 from dcdr_deploy.system.files import make_folder
 from dcdr_deploy.system.progress import Event, Listener, silent
 from dcdr_deploy.training.asked import CHECKPOINT_NAME
-from dcdr_deploy.training.batches import load_batches
+from dcdr_deploy.training.batches import killed_loaders_told, load_batches
 from dcdr_deploy.training.compilation import compiled
 from dcdr_deploy.training.distributed import SINGLE, ProcessGroup
 from dcdr_deploy.training.events import TRAINING, StepDone
@@ -151,6 +151,7 @@ def train(
         InputError: the batch cannot be split over the processes, or what is left is too small for the network.
         OutputError: the folder or a file in it cannot be written.
         ProcessLost: another process is gone.
+        EngineError: a process that prepares data was killed.
     """
     recipe, device = state.recipe, torch.device(options.device)
     check_batches(state.network, recipe, group)
@@ -165,7 +166,7 @@ def train(
     run = StepRecorder() if recorded else one_by_one
     started, earlier = time.monotonic(), state.seconds
     try:
-        with own_stream(device):
+        with own_stream(device), killed_loaders_told():
             for x, truth in load_batches(data, recipe, state.step, options.workers, device, group):
                 figures = train_step(state, loss_function, x, truth, group, forward, run)
                 state.seconds = earlier + time.monotonic() - started

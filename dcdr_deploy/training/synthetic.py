@@ -187,7 +187,7 @@ def scene_pool(
         seeds: one scene each.
         cache: folder for the rendered pool; the file's name covers seeds, size and the renderer's source.
         size: pixels a side.
-        workers: processes; all cores by default.
+        workers: processes; by default one for each core that this process may use.
 
     Returns:
         (len(seeds), size, size, 3) float16, memory-mapped.

@@ -1,11 +1,14 @@
 """Procedural scenes are reproducible, valid linear HDR, and of the kind that photographs clip."""
 
+import multiprocessing
+
 import numpy as np
 import pytest
 from ear import Ear
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dcdr_deploy.errors import EngineError
 from dcdr_deploy.scenes.paint import lens, sky, street
 from dcdr_deploy.scenes.paint.canvas import Canvas, fractal_noise
 from dcdr_deploy.scenes.paint.room import paint_room
@@ -85,6 +88,17 @@ def test_a_pool_holds_the_scenes_in_order_in_half_precision():
     assert ear.steps == [(done, 5) for done in range(1, 6)]
     for scene, seed in zip(pool, range(1_000, 1_005), strict=True):
         np.testing.assert_allclose(scene, np.minimum(street_scene(seed, 32), LARGEST_STORED), rtol=1e-3, atol=1e-6)
+
+
+def test_a_pool_whose_process_is_killed_says_so_and_what_helps():
+    others = set(multiprocessing.active_children())
+
+    def kill(event):
+        for process in set(multiprocessing.active_children()) - others:
+            process.kill()
+
+    with pytest.raises(EngineError, match=r"a worker process ended without a word.*fewer cores"):
+        render_pool(range(1_000, 1_040), 32, workers=2, listener=kill)
 
 
 def test_an_empty_pool_is_empty():

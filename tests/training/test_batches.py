@@ -16,8 +16,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torch_processes import PythonProcess
 
-from dcdr_deploy.errors import InputError
-from dcdr_deploy.training.batches import load_batches
+from dcdr_deploy.errors import EngineError, InputError
+from dcdr_deploy.training.batches import killed_loaders_told, load_batches
 from dcdr_deploy.training.recipe import Recipe
 
 CPU = torch.device("cpu")
@@ -145,6 +145,27 @@ def test_no_worker_outlives_its_run(end: str) -> None:
         assert len(workers) == 2
         assert [worker for worker in workers if lives(worker)] == []
         assert process.poll() == {"crash": 1, "SIGKILL": -signal.SIGKILL}.get(end.split()[0], 0)
+
+
+class Who(Dataset[tuple[Tensor, Tensor]]):
+    """Which process has prepared a sample."""
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        return torch.full((1, 1, 1), float(os.getpid())), torch.zeros(1, 1, 1)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends SIGKILL")
+def test_a_worker_that_is_killed_is_told_in_a_line_with_what_helps() -> None:
+    def steps() -> None:
+        for (worker, _), _ in load_batches(Who(), Recipe(steps=10_000, batch=2, patch=4), 0, 1, CPU):
+            if lives(int(worker)):
+                os.kill(int(worker), signal.SIGKILL)
+
+    with (
+        pytest.raises(EngineError, match=r"a worker process ended without a word.*fewer `workers`"),
+        killed_loaders_told(),
+    ):
+        steps()
 
 
 @pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.slow)])
