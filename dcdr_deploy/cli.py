@@ -19,17 +19,11 @@ import click
 
 from dcdr_deploy._version import __version__
 from dcdr_deploy.errors import DcdrError, MissingDependency
+from dcdr_deploy.system.file_faults import DEVICE_FAILURES
 from dcdr_deploy.system.packages import install_line
 
 EXIT_ERROR = 2
 EXIT_INTERRUPTED = 130
-
-DEVICE_FAILURES = frozenset(
-    getattr(errno, name)
-    for name in ("EIO", "ENXIO", "ENODEV", "ESTALE", "ETIMEDOUT", "ENOTCONN", "ECONNRESET", "EHOSTDOWN", "EREMOTEIO")
-    if hasattr(errno, name)  # not every system knows all
-)
-"""What the system says where a disk or a network share fails under a file that is open; no error of this package."""
 
 
 @dataclass(frozen=True)
@@ -145,6 +139,8 @@ class LazyGroup(click.Group):
             click.echo("interrupted; what was finished is kept", err=True)
             ctx.exit(EXIT_INTERRUPTED)
         except PermissionError as error:
+            if not error.filename:
+                raise  # of no file
             raise _OneLineError(f"{error.filename}: {error.strerror}; mend its permissions") from error
         except OSError as error:
             _refuse_failing_stdout(error)

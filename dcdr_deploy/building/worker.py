@@ -24,9 +24,10 @@ from pathlib import Path
 from typing import IO, Any
 
 from dcdr_deploy.building.settings import BuildSettings
-from dcdr_deploy.errors import DcdrError, EngineOutOfMemory, OutputError, kind_of
+from dcdr_deploy.errors import DcdrError, EngineOutOfMemory, kind_of
 from dcdr_deploy.export.loading import load_onnx
 from dcdr_deploy.modelfile.sidecar import sidecar_path
+from dcdr_deploy.system.file_faults import unwritable
 from dcdr_deploy.system.progress import Event, Listener
 
 Tell = Callable[..., None]
@@ -72,7 +73,7 @@ def build(request: Mapping[str, Any], listener: Listener) -> dict[str, Any]:
     try:
         engine.write_bytes(built.engine)
     except OSError as error:
-        raise OutputError(f"{request['target']}: cannot be written: {error.strerror}; free some space there") from None
+        raise unwritable(request["target"], error) from None
     return {
         "plugin_version": version,
         "plugin_layers": built.plugin_layers,

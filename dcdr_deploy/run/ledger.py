@@ -21,6 +21,7 @@ from dcdr_deploy.run.reports import Failure, FileReport, FolderReport
 from dcdr_deploy.run.runner import Runner
 from dcdr_deploy.run.stages import StopError
 from dcdr_deploy.run.video.reports import VideoReport
+from dcdr_deploy.system.file_faults import unwritable
 from dcdr_deploy.system.files import missing, open_to_append, refuse_pipe
 from dcdr_deploy.system.progress import Event, Listener
 
@@ -258,5 +259,4 @@ class Ledger:
             with open_to_append(self._failures_file) as stream:
                 stream.write(json.dumps(failure.as_dict()) + "\n")
         except OSError as error:
-            reason = OutputError(f"{self._failures_file}: cannot be written: {error.strerror or error}")
-            raise StopError(reason) from error
+            raise StopError(unwritable(self._failures_file, error)) from error

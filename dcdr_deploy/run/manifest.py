@@ -19,6 +19,7 @@ from typing import Any
 from dcdr_deploy._version import __version__
 from dcdr_deploy.engines.base import EngineInfo
 from dcdr_deploy.errors import OutputError
+from dcdr_deploy.system.file_faults import unwritable
 from dcdr_deploy.system.files import atomic_path, file_sha256, make_folder, open_to_append, vanished
 
 MANIFEST_NAME = ".dcdr-manifest.jsonl"
@@ -200,9 +201,7 @@ class Manifest:
         except FileNotFoundError as error:
             raise vanished(self._path.parent) from error
         except OSError as error:
-            raise OutputError(
-                f"{self._path}: cannot be written: {error.strerror or error}; mend its permissions or free space"
-            ) from error
+            raise unwritable(self._path, error) from error
 
     def _load(self) -> dict[str, ManifestEntry]:
         try:

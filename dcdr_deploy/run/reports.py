@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dcdr_deploy.errors import DcdrError
+from dcdr_deploy.errors import DcdrError, kind_of
 from dcdr_deploy.modelfile.metadata import RELATIVE
 from dcdr_deploy.run.recovery import Recovery
 from dcdr_deploy.run.runner import RunStatistics
@@ -30,7 +30,7 @@ class Failure:
     @classmethod
     def of(cls, source: Path, error: DcdrError) -> Failure:
         """Return the failure that an error is to a file."""
-        return cls(source, str(error), type(error).__name__)
+        return cls(source, str(error), kind_of(error))
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain data for JSON."""

@@ -31,6 +31,7 @@ from dcdr_deploy.run.reports import FileReport
 from dcdr_deploy.run.working_scale import parse_scale
 from dcdr_deploy.serving.metrics import Metrics
 from dcdr_deploy.serving.service import BusyError, GivenUpError, Service, Ticket
+from dcdr_deploy.system.file_faults import FULL, reason_of
 
 REPORT_HEADER = "X-Dcdr-Report"
 
@@ -175,7 +176,7 @@ async def _restore(request: Request, query: RestoreQuery, service: Service, metr
     except BusyError:
         raise RefusalError(429, "all places are taken; try again in some seconds") from None
     except OSError as error:
-        raise RefusalError(507, f"no room for the picture ({error.strerror})") from error
+        raise _unkept(error) from error
     try:
         await _receive(request, ticket, service.limits.bytes)
         report = await _converted(request, ticket, service, options)
@@ -208,7 +209,14 @@ async def _receive(request: Request, ticket: Ticket, most: int) -> None:
     except ClientDisconnect:
         raise RefusalError(499, "the client is gone") from None
     except OSError as error:
-        raise RefusalError(507, f"no room for the picture ({error.strerror})") from error
+        raise _unkept(error) from error
+
+
+def _unkept(error: OSError) -> RefusalError:
+    """Return the answer where a picture cannot be put down: whose fault that is depends on whether the disk is full."""
+    if error.errno in FULL:
+        return RefusalError(507, f"no room for the picture ({reason_of(error)})")
+    return RefusalError(500, f"the picture cannot be kept on the server ({reason_of(error)})")
 
 
 async def _converted(request: Request, ticket: Ticket, service: Service, options: ConvertOptions) -> FileReport:

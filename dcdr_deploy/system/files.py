@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import functools
 import hashlib
 import os
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import IO, NoReturn
 
 from dcdr_deploy.errors import DcdrError, InputError, OutputError
+from dcdr_deploy.system.file_faults import is_of_files, unwritable
 from dcdr_deploy.system.temporary import create_temporary, flush_folder, flush_to_disk, remove_leftovers
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
@@ -163,14 +163,6 @@ def missing(paths: Iterable[Path]) -> list[Path]:
     return found
 
 
-_REMEDIES = {
-    errno.ENAMETOOLONG: "choose a shorter name",
-    errno.EROFS: "choose another place",
-    errno.EACCES: "choose another place, or mend its permissions",
-}
-"""What helps against an error that has nothing to do with space."""
-
-
 @contextmanager
 def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
     """Give the path of an empty file beside ``target``; rename it to ``target`` when the block ends well.
@@ -180,8 +172,8 @@ def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
     processes left in the folder is removed first (:mod:`dcdr_deploy.system.temporary`).
 
     Raises:
-        OutputError: an ``OSError`` in the block, while creating folders or while renaming (no permission, disk full,
-            a folder in the target's place, a folder that vanishes), or no path; one line that names the target.
+        OutputError: an ``OSError`` of files in the block, while creating folders or while renaming (no permission, disk
+            full, a folder in the target's place, a folder that vanishes), or no path; one line that names the target.
     """
     refuse_no_path(target, OutputError)
     target = Path(target)
@@ -199,9 +191,9 @@ def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
     except OSError as error:
         if temporary is not None and not target.parent.exists():
             raise vanished(target.parent) from error
-        reason = str(error.strerror or error).rstrip(".")  # libraries end their sentences
-        remedy = _REMEDIES.get(error.errno or 0, "choose another place or free some space")
-        raise OutputError(f"{target}: cannot be written: {reason}; {remedy}") from error
+        if not is_of_files(error):
+            raise
+        raise unwritable(target, error) from error
     finally:
         if temporary is not None:
             with suppress(OSError):

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dcdr_deploy.errors import OutputError
+from dcdr_deploy.system.file_faults import unwritable
 from dcdr_deploy.system.files import atomic_path, vanished
 
 METRICS_NAME = "metrics.jsonl"
@@ -34,7 +34,7 @@ class MetricsFile:
             if lines and not kept:
                 path.unlink()
         except OSError as error:
-            raise self._unwritable(error) from error
+            raise unwritable(path, error) from error
         self._there = bool(kept)
         if 0 < len(kept) < len(lines):
             with atomic_path(path) as temporary:
@@ -53,10 +53,7 @@ class MetricsFile:
                 file.write(json.dumps(values) + "\n")
             self._there = True
         except OSError as error:
-            raise self._unwritable(error) from error
-
-    def _unwritable(self, error: OSError) -> OutputError:
-        return OutputError(f"{self.path}: cannot be written: {error.strerror or error}; free some space and go on")
+            raise unwritable(self.path, error) from error
 
 
 def _step_of(line: bytes) -> float:

@@ -268,7 +268,10 @@ def test_no_room_for_the_engine_is_the_worker_s_sentence(tmp_path, tiny_model, m
     if not full.exists():
         pytest.skip("no /dev/full here")
     request = {"onnx": str(tiny_model), "engine": str(full), "target": "m.engine", "settings": settings}
-    with pytest.raises(OutputError, match=r"m\.engine: cannot be written: No space left on device; free some space"):
+    with pytest.raises(
+        OutputError,
+        match=r"m\.engine: cannot be written: No space left on device; choose another place or free some space",
+    ):
         worker.build(request, lambda *event, **details: None)
 
 

@@ -108,6 +108,35 @@ def test_a_name_that_is_too_long_is_not_told_to_free_space(tmp_path):
         temporary.write_bytes(b"whole")
 
 
+class WaitedTooLong(TimeoutError):
+    """What libraries raise that wait for another process, such as Ray."""
+
+
+@pytest.mark.parametrize("error", [TimeoutError("no answer"), WaitedTooLong("no answer"), ChildProcessError("gone")])
+def test_an_error_that_is_not_about_a_file_is_not_told_as_one(tmp_path, error):
+    with pytest.raises(type(error), match=str(error)), atomic_path(tmp_path / "out.exr"):
+        raise error
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("number", "remedy"),
+    [
+        (errno.ENOSPC, "free some space"),
+        (errno.EACCES, "mend its permissions"),
+        (errno.EROFS, "choose another place"),
+        (errno.ETIMEDOUT, "a disk or a network fails: mend it, or choose another place"),
+        (errno.EMFILE, "raise the limit of open files (`ulimit -n`)"),
+    ],
+)
+def test_the_remedy_is_one_against_what_the_system_says(tmp_path, number, remedy):
+    with pytest.raises(OutputError) as caught, atomic_path(tmp_path / "out.exr"):
+        raise OSError(number, os.strerror(number))
+    assert str(caught.value).startswith(f"{tmp_path / 'out.exr'}: cannot be written: {os.strerror(number)}; ")
+    assert str(caught.value).endswith(remedy)
+    assert ("space" in str(caught.value)) == (number == errno.ENOSPC)
+
+
 def test_names_near_the_limit_of_the_file_system(tmp_path):
     target = tmp_path / ("n" * 250 + ".exr")
     with atomic_path(target) as temporary:

@@ -23,6 +23,7 @@ from dcdr_deploy.errors import OutputError
 from dcdr_deploy.run.video.frames import BEGINNING, ResumePoint
 from dcdr_deploy.run.video.source import FrameIdentity
 from dcdr_deploy.run.video.sums import Sums
+from dcdr_deploy.system.file_faults import FULL, UnwritableError, is_of_files, reason_of
 from dcdr_deploy.system.files import atomic_path, vanished
 from dcdr_deploy.system.locks import IsLocked, locked
 from dcdr_deploy.system.temporary import flush_to_disk, is_temporary
@@ -244,13 +245,15 @@ def _faults_told(target: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        if not is_of_files(error):
+            raise
         parts = parts_of(target)
         if not parts.exists():
             raise vanished(parts) from error
+        remedy = "free some space" if error.errno in FULL else "mend that"
         whole = f": it goes on from {parts}" if any(parts.glob(f"*{_INDEX}")) else ""
         raise OutputError(
-            f"{target}: cannot be written: {error.strerror or error}; free some space, or mend what is wrong, and run "
-            f"the same command again{whole}"
+            f"{target}: cannot be written: {reason_of(error)}; {remedy}, and run the same command again{whole}"
         ) from error
 
 
@@ -259,7 +262,7 @@ def _faults_themselves() -> Iterator[None]:
     """Give back the OSError of a file that could not be written: whoever wrote it does not know what is kept."""
     try:
         yield
-    except OutputError as error:
+    except UnwritableError as error:
         raise (error.__cause__ if isinstance(error.__cause__, OSError) else error) from None
 
 

@@ -36,6 +36,7 @@ from dcdr_deploy.run.video.reports import VideoReport
 from dcdr_deploy.run.video.source import FrameIdentity
 from dcdr_deploy.run.video.sums import Sums
 from dcdr_deploy.run.video.work import Work
+from dcdr_deploy.system.file_faults import is_of_files, unwritable
 from dcdr_deploy.system.files import atomic_path, open_to_append, vanished
 from dcdr_deploy.system.locks import IsLocked, locked
 from dcdr_deploy.system.progress import Listener, silent
@@ -286,7 +287,9 @@ def _journal(
     except IsLocked as error:
         raise OutputError(f"{pattern.text}: another run is at it; wait for its end, or name other files") from error
     except OSError as error:
-        raise OutputError(f"{pattern.text}: cannot be written: {error.strerror or error}") from error
+        if not is_of_files(error):
+            raise
+        raise unwritable(pattern.text, error) from error
 
 
 @contextmanager

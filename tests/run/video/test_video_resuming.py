@@ -24,6 +24,7 @@ from dcdr_deploy.run.video.codecs import CODECS
 from dcdr_deploy.run.video.convert import convert_video
 from dcdr_deploy.run.video.options import VideoOptions
 from dcdr_deploy.run.video.prepared import VideoSettings
+from dcdr_deploy.run.video.segments import opened
 from dcdr_deploy.run.video.target import EncodeOptions
 from dcdr_deploy.run.video.yuv import Layout
 
@@ -233,6 +234,15 @@ def test_a_full_disk_is_told_in_a_line_and_the_next_run_goes_on(source, runner, 
     assert closed == (0 if moment == "encoding" else -(-FRAMES // SEGMENT))
     convert_video(source, target, runner, settings())
     assert target.read_bytes() == whole["o.mp4", "hevc"]
+
+
+@pytest.mark.parametrize("error", [TimeoutError("no answer of the encoder"), OutputError("o.mp4: hevc_nvenc failed")])
+def test_what_is_no_fault_of_the_disk_is_not_told_as_one(tmp_path, error):
+    """Errors of encoders and of waiting may be OSErrors, or be caused by one."""
+    error.__cause__ = TimeoutError("of a codec") if isinstance(error, OutputError) else None
+    with pytest.raises(type(error)) as raised, opened(tmp_path / "o.mp4", "key"):
+        raise error
+    assert raised.value is error
 
 
 def test_a_run_that_is_refused_leaves_nothing(tmp_path, runner):
