@@ -5,8 +5,8 @@
 
 A machine hired by the minute may be faster or slower than the one a number of steps was chosen on, and a run cut off
 before its learning rate has fallen is worth little. So the first part of the time measures the pace, the number of
-steps is set to what fits the rest, and the run goes on with it without a break; every minute, and near the end more
-often, it is set again by what the last minute took. Every minute or so ``-o`` receives a checkpoint without the
+steps is set to what fits the rest, and the run goes on with it without a break; every minute, near the end more often,
+and where steps turn out to be far quicker, it is set again by what the last minute took. Every minute or so ``-o`` receives a checkpoint without the
 optimiser's moments (``weights.pth``), which `dcdr-deploy export` and ``pack_demo.py`` take, and where a loss joins
 later, the weights before that too (``before-LOSS.pth``). The number of steps is printed and stored in it: with that as
 --steps, `dcdr-deploy train` does the same work, but for the learning rate, which has followed the numbers before.
@@ -50,6 +50,9 @@ PLAN_EVERY = 60.0
 """Seconds after which the number of steps is set again, and over which a pace is taken at most."""
 PLAN_AHEAD, SHORTEST_PLAN = 1 / 3, 5.0
 """Near the end it is set again after this share of the time that is left, but not before so many seconds."""
+LEAST_PLANNED = 0.5
+"""Share of the time left below which the steps left may not come: a pace that was taken while something compiled says
+that a few steps fill the time."""
 MARGIN = 0.03
 SAVING = 5.0
 """Seconds that the end takes: the last checkpoint."""
@@ -100,7 +103,8 @@ class Clock:
         self.marks.append((now, event.done))
         first = self.marks[0][0]  # what comes before is preparation and compilation
         old = now - self.planned > min(PLAN_EVERY, max(PLAN_AHEAD * (self.limit - now), SHORTEST_PLAN))
-        if old and now - first > MEASURED_SHARE * (self.limit - first):
+        known = now - first > MEASURED_SHARE * (self.limit - first)
+        if known and (old or self._ends_early()):
             self.planned = now
             self._set_steps()
         if now - self.told > 15:
@@ -132,6 +136,11 @@ class Clock:
     def say(self, text: str) -> None:
         """A line with the time."""
         print(f"{self.seconds:6.1f} s  {text}", flush=True)
+
+    def _ends_early(self) -> bool:
+        """Whether the steps left take far less than the time left."""
+        left = self.limit - SAVING - self.seconds
+        return (self.state.recipe.steps - self.state.step) * self.pace() < LEAST_PLANNED * left
 
     def _set_steps(self) -> None:
         left = self.limit - SAVING - self.seconds

@@ -67,6 +67,20 @@ def test_a_run_whose_pace_changes_has_all_its_steps_at_the_end_of_its_time(
     assert train_by_clock.SAVING - 3 * PACE <= 400 - run.now < train_by_clock.SAVING + 0.04 * train_by_clock.PLAN_EVERY
 
 
+@pytest.mark.parametrize("compilations", [(60, PACE, PACE), (47, 47, PACE), (60, 60, 60)])
+def test_a_run_in_which_the_next_steps_compile_too_does_not_end_with_them(
+    monkeypatch: pytest.MonkeyPatch, compilations: tuple[float, ...]
+) -> None:
+    run = Run(monkeypatch)
+    run.step(FIRST_STEP)
+    for seconds in compilations:
+        run.step(seconds)
+    while not run.clock.over():
+        run.step(PACE)
+    assert run.state.step == run.state.recipe.steps
+    assert train_by_clock.SAVING <= 400 - run.now < train_by_clock.SAVING + 0.04 * train_by_clock.PLAN_EVERY
+
+
 def test_a_run_that_slows_down_at_its_very_end_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     run = Run(monkeypatch)
     run.step(FIRST_STEP)
