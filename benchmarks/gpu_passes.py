@@ -12,7 +12,7 @@ from __future__ import annotations
 import functools
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,8 +88,8 @@ def timed(work: Callable[[], object], seconds: float, threads: int = 1) -> tuple
         return 1000 * (time.perf_counter() - started) / calls, 1000 * (time.process_time() - used) / calls
 
 
-def rows(passes: FramePasses, size: tuple[int, int], seconds: float) -> list[Row]:
-    """Measure both passes at a size, (H, W); so many seconds for each figure."""
+def rows(passes: FramePasses, size: tuple[int, int], seconds: float) -> Iterator[Row]:
+    """Measure both passes at a size, (H, W), one after the other; so many seconds for each figure."""
     planes, cells = frame_of(size), working_sizes(*size, AUTO)[0]
     field, delivery = field_of(cells), Delivery(Light(transfer=PQ), PEAK)
     samples, clipping = samples_of(planes, IN, LUMA, full_range=False), clipping_of(NEUTRAL)
@@ -112,15 +112,13 @@ def rows(passes: FramePasses, size: tuple[int, int], seconds: float) -> list[Row
         "average": (lambda: [passes.average(samples, clipping, cells).light], lambda: [average_here()]),
         "finish": (finish_there, finish_here),
     }
-    found = []
     for name, (there, here) in pairs.items():
         both = zip(there(), here(), strict=True)
         difference = max(float(np.abs(one.astype(np.float64) - other).max()) for one, other in both)
         alone, host = timed(there, seconds)
         together, _ = timed(there, seconds, SLOTS)
         _, processor = timed(here, seconds)
-        found.append(Row(size, name, alone, together, host, processor, difference))
-    return found
+        yield Row(size, name, alone, together, host, processor, difference)
 
 
 def launches(passes: FramesOnDevice, size: tuple[int, int], cells: tuple[int, int]) -> list[Callable[[int], None]]:
@@ -161,27 +159,18 @@ class _Recorder:
         launch(*rest, stream)
 
 
-def table(found: Sequence[Row]) -> str:
-    """Return the rows as Markdown."""
-    head = [
-        "frame",
-        "pass",
-        "ms alone",
-        "ms together",
-        "processor ms beside the GPU",
-        "processor ms without",
-        "differs",
+HEAD = ("frame", "pass", "ms alone", "ms together", "processor ms beside the GPU", "processor ms without", "differs")
+
+
+def shown(row: Row) -> list[str]:
+    """Return a row as its table has it."""
+    times = (row.alone, row.together, row.host, row.processor)
+    return [
+        f"{row.size[1]}x{row.size[0]}",
+        row.name,
+        *(f"{value:.2f}" for value in times),
+        f"{row.difference:.2g}",
     ]
-    lines = [
-        [
-            f"{row.size[1]}x{row.size[0]}",
-            row.name,
-            *(f"{value:.2f}" for value in (row.alone, row.together, row.host, row.processor)),
-            f"{row.difference:.2g}",
-        ]
-        for row in found
-    ]
-    return markdown([head, *lines])
 
 
 def main() -> None:
@@ -199,7 +188,10 @@ def main() -> None:
             parser.exit(1, f"error: {chosen.backend} leaves whole frames to the processor here\n")
         print(f"{runner.engine.info.backend} on {runner.engine.info.device}\n")
         each = chosen.seconds / (6 * len(sizes))
-        print(table([row for height, width in sizes for row in rows(passes, (height, width), each)]))
+        print(markdown([HEAD]), flush=True)
+        for height, width in sizes:
+            for row in rows(passes, (height, width), each):
+                print(f"| {' | '.join(shown(row))} |", flush=True)  # what takes long on a processor may be cut off
 
 
 if __name__ == "__main__":

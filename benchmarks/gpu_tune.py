@@ -2,8 +2,8 @@
 
     python benchmarks/gpu_tune.py [--seconds 60] [-o measured.json]
 
-Needs the packages of the extra ``cuda-kernels``; this repository need not be installed. Exit code 1 if a kernel is
-wrong or cannot be launched.
+Needs the packages of the extra ``cuda-kernels``; this repository need not be installed. The file is written after every
+kind of kernel, so that a run that is cut off keeps what it has. Exit code 1 if a kernel is wrong or cannot be launched.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from text_files import write_text  # noqa: E402
 
 from dcdr_deploy.commands.show.tune import as_text  # noqa: E402 - needs the path
 from dcdr_deploy.engines.cuda.engine import gpu_of_device  # noqa: E402
+from dcdr_deploy.engines.cuda.tuning.report import Report  # noqa: E402
 from dcdr_deploy.engines.cuda.tuning.tune import tune  # noqa: E402
 from dcdr_deploy.engines.cuda.weights import read_onnx  # noqa: E402
 from dcdr_deploy.run.selection import DEMO_MODEL  # noqa: E402
@@ -32,10 +33,15 @@ def main() -> int:
     parser.add_argument("--seconds", type=above_zero, default=60.0, help="no kernel is begun after so many")
     parser.add_argument("-o", "--output", type=new_file, help="JSON file of all times")
     options = parser.parse_args()
-    report = tune(read_onnx(DEMO_MODEL), gpu_of_device(options.device), options.seconds, tell, keep=False)
+
+    def write(report: Report) -> None:
+        if options.output:
+            write_text(options.output, json.dumps(report.as_dict(), indent=2))
+
+    index = gpu_of_device(options.device)
+    report = tune(read_onnx(DEMO_MODEL), index, options.seconds, tell, keep=False, so_far=write)
     print(as_text(report))
-    if options.output:
-        write_text(options.output, json.dumps(report.as_dict(), indent=2))
+    write(report)
     return 1 if report.left_out else 0
 
 

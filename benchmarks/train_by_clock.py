@@ -5,11 +5,12 @@
 
 A machine hired by the minute may be faster or slower than the one a number of steps was chosen on, and a run cut off
 before its learning rate has fallen is worth little. So the first part of the time measures the pace, the number of
-steps is set to what fits the rest, and the run goes on with it without a break; every minute, near the end more often,
-and where steps turn out to be far quicker, it is set again by what the last minute took. Every minute or so ``-o`` receives a checkpoint without the
-optimiser's moments (``weights.pth``), which `dcdr-deploy export` and ``pack_demo.py`` take, and where a loss joins
-later, the weights before that too (``before-LOSS.pth``). The number of steps is printed and stored in it: with that as
---steps, `dcdr-deploy train` does the same work, but for the learning rate, which has followed the numbers before.
+steps is set to what fits the rest, and the run goes on with it without a break; every minute, near the end more
+often, and where steps turn out to be far quicker, it is set again by what the last minute took. Every minute or so
+``-o`` receives a checkpoint without the optimiser's moments (``weights.pth``), which `dcdr-deploy export` and
+``pack_demo.py`` take, and where a loss joins later, the weights before that too (``before-LOSS.pth``). The number of
+steps is printed and stored in it: with that as --steps, `dcdr-deploy train` does the same work, but for the learning
+rate, which has followed the numbers before.
 """
 
 from __future__ import annotations

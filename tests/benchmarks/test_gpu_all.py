@@ -343,7 +343,7 @@ def test_training_goes_on_from_the_shipped_weights_or_begins_without(from_scratc
     options = gpu_all.parsed(words)
     train, judge = (step.command_line(options.place, 420) for step in options.chosen)
     weights = str(tmp_path / "train" / "weights.pth")
-    assert ("--weights" in train) is not from_scratch
+    assert ("--weights" in train) is ("--compile" in train) is not from_scratch
     assert train[train.index("--recipe") + 1] == ("demo-gpu-scratch" if from_scratch else "demo-gpu")
     assert judge[judge.index("--model" if from_scratch else "--blend") + 1] == weights
 

@@ -268,6 +268,16 @@ def test_a_frame_that_fails_under_compute_sanitizer_is_a_wrong_result(tmp_path, 
         gpu_sanitizer.errors(program)
 
 
+def test_a_frame_that_takes_long_under_compute_sanitizer_is_left_open(tmp_path, monkeypatch):
+    program = tmp_path / "compute-sanitizer"
+    program.write_text("#!/bin/sh\nsleep 60\n")
+    program.chmod(0o755)
+    run = Run(60)
+    run.check("sanitizer", "errors", 0.0, lambda: gpu_sanitizer.errors(str(program), seconds=0.5))
+    assert (run.report.checks[0].value, run.report.checks[0].passed) == (None, None)
+    assert "stopped after" in run.report.checks[0].note
+
+
 @pytest.mark.parametrize("there", [True, False])
 def test_compute_sanitizer_watches_a_small_frame_where_it_is_there(
     played: FakeKernels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: bool

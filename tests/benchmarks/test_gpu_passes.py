@@ -49,14 +49,13 @@ class Processor:
 
 @pytest.mark.parametrize("off", [0, 3])
 def test_the_table_says_how_long_and_how_far_apart(off: int):
-    found = script.rows(Processor(off), SIZE, seconds=0)
+    found = list(script.rows(Processor(off), SIZE, seconds=0))
     assert [(row.name, row.difference) for row in found] == [("average", 0), ("finish", off)]
     assert all(min(row.alone, row.together, row.processor) > 0 for row in found)
-    head, _, *lines = script.table(found).splitlines()
-    assert len(lines) == 2
-    assert {line.count("|") for line in lines} == {head.count("|")}
-    assert lines[1].startswith("| 1024x72 | finish |")
-    assert lines[1].endswith(f"| {off} |")
+    lines = [script.shown(row) for row in found]
+    assert [len(line) for line in lines] == [len(script.HEAD)] * 2
+    assert lines[1][:2] == ["1024x72", "finish"]
+    assert lines[1][-1] == str(off)
 
 
 class SettlingDriver(FakeDriver):

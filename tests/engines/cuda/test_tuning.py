@@ -105,6 +105,14 @@ def test_a_kernel_that_breaks_the_gpu_ends_it_and_nothing_is_kept(gpu: Gpu, tmp_
     assert list(tmp_path.rglob("measured*")) == []
 
 
+def test_what_is_known_when_a_kernel_breaks_the_gpu_has_been_told(gpu: Gpu):
+    kinds: list[list[str]] = []
+    gpu.fatal = {(JOINED, next(iter(KNOWN[JOINED])))}  # which is tried last
+    with pytest.raises(EngineError, match="broke off"):
+        gpu.tune(so_far=lambda report: kinds.append([each.kind for each in report.choices]))
+    assert kinds == [list(KNOWN)[: number + 1] for number in range(len(KNOWN) - 1)]
+
+
 def test_a_form_that_is_clearly_faster_is_taken_with_the_tile_of_the_kernel_chosen(gpu: Gpu):
     label = next(iter(KNOWN[JOINED]))
     gpu.share = {(JOINED, ""): 0.2, (JOINED, label): 0.1}

@@ -9,7 +9,7 @@ table's.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
@@ -47,7 +47,12 @@ _TABLE = "table"
 
 
 def tune(
-    weights: Weights, device_index: int = 0, seconds: float = 60.0, listener: Listener = silent, keep: bool = True
+    weights: Weights,
+    device_index: int = 0,
+    seconds: float = 60.0,
+    listener: Listener = silent,
+    keep: bool = True,
+    so_far: Callable[[Report], object] = lambda report: None,
 ) -> Report:
     """Measure a GPU's kernels and keep the fastest for engines that are opened from now on.
 
@@ -57,6 +62,7 @@ def tune(
         seconds: no kind of kernel is begun after so many.
         listener: told of stages.
         keep: whether the result is kept; otherwise it is reported only.
+        so_far: given the report after each kind of kernel, with what is known by then.
 
     Raises:
         MissingDependency: a package is not installed.
@@ -77,7 +83,7 @@ def tune(
             kind: {label: pool.submit(_compiled, kind, each, gpu.sm) for label, each in found.items()}
             for kind, found in candidates(gpu.sm).items()
         }
-        session.try_kinds(compiling, started + seconds, listener)
+        session.try_kinds(compiling, started + seconds, listener, so_far)
         session.try_frames(listener)
     report = session.report
     report.seconds = round(time.monotonic() - started, 1)
@@ -126,7 +132,13 @@ class _Session:
     report: Report
     shapes: tuple[Shape, ...]
 
-    def try_kinds(self, compiling: Mapping[str, Mapping[str, Future[bytes]]], end: float, listener: Listener) -> None:
+    def try_kinds(
+        self,
+        compiling: Mapping[str, Mapping[str, Future[bytes]]],
+        end: float,
+        listener: Listener,
+        so_far: Callable[[Report], object],
+    ) -> None:
         """Choose a kernel of each kind. Two forms of a frame have launches of all kinds together."""
         forms = {False: replace(self.usual.measures, cut=SEPARATE).form, True: _roomy(self.usual.measures)}
         done = 0
@@ -139,6 +151,7 @@ class _Session:
                     else:
                         self._try_kind(bench, kind, compiling[kind])
                     done += 1
+                    so_far(self.report)
         listener(Event("kernels", done, len(compiling)))
 
     def _bench(self, kernels: NetworkKernels, form: Form, others: Sequence[Shape] = ()) -> Bench:
