@@ -107,6 +107,10 @@ def _size(stated: dict[str, str], key: str) -> Size | None:
     return int(match[1]), int(match[2])
 
 
+class _Refusal(click.ClickException):
+    exit_code = 2  # as of every command
+
+
 @click.command("triton_client")
 @click.argument("source", metavar="INPUT")
 @click.argument("target", metavar="OUTPUT")
@@ -119,7 +123,7 @@ def main(source: str, target: str, url: str, model: str, scale: str) -> None:
         with TritonEngine(url, model) as engine:
             report = convert_file(source, target, Runner(engine), ConvertOptions(scale=parse_scale(scale)))
     except DcdrError as error:
-        raise click.ClickException(str(error)) from error
+        raise _Refusal(str(error)) from error
     click.echo(f"{report.output}: {report.width}x{report.height}, {report.recovery.word}, {report.seconds:.1f} s")
 
 
