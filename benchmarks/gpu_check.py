@@ -31,7 +31,7 @@ import gpu_report as report_form  # noqa: E402
 import torch  # noqa: E402
 from command_line import Parser, above_zero, new_folder, start  # noqa: E402
 from gpu_report import DEFORM, FRAME, SIZES, Report, Timing, deform_work, frame_work, plain_work  # noqa: E402
-from gpu_results import check_results  # noqa: E402
+from gpu_results import check_accesses, check_results  # noqa: E402
 from gpu_run import Run  # noqa: E402
 from text_files import write_text  # noqa: E402
 from torch import Tensor  # noqa: E402
@@ -124,6 +124,21 @@ def eager_network(order: torch.memory_format, compiled: bool, picture: Tensor) -
 
 
 def time_frames(run: Run) -> None:
+    """Time engine cuda, and torch as it is."""
+    # The larger frame first, which has the targets.
+    for size in sorted(SIZES, key=lambda name: -SIZES[name][0]):
+        shape = SIZES[size]
+        run.timing(FRAME, size, report_form.OWN_FRAME, lambda s=shape: own.device_times(s), work=frame_work(*shape))
+        run.check(f"engine cuda, {size}", "GB on the GPU", 3.0, lambda s=shape: own.memory(s))
+    size = report_form.LARGEST_FRAME
+    run.timing(
+        FRAME, size, report_form.HALF_FRAME, lambda: own.half_times(SIZES[size]), note="decoded planes to samples"
+    )
+    time_torch(run, compiling=False)
+
+
+def time_torch(run: Run, compiling: bool) -> None:
+    """Time the network in torch, through ``torch.compile`` or not."""
     last, first = torch.channels_last, torch.contiguous_format
     ways: list[tuple[str, float, Callable[[Tensor], Callable[[], Tensor]]]] = [
         (report_form.OURS_FRAME, 60.0, lambda picture: fused_network(False, True, picture)),
@@ -133,25 +148,15 @@ def time_frames(run: Run) -> None:
         (report_form.COMPILED_FRAME, COMPILE_SECONDS, lambda picture: fused_network(True, True, picture)),
         ("torch.compile, torchvision", COMPILE_SECONDS, lambda picture: eager_network(last, True, picture)),
     ]
-    # The larger frame first, which has the targets, and compilers last, which may run out of time.
     for size in sorted(SIZES, key=lambda name: -SIZES[name][0]):
-        shape = SIZES[size]
-        run.timing(FRAME, size, report_form.OWN_FRAME, lambda s=shape: own.device_times(s), work=frame_work(*shape))
-        run.check(f"engine cuda, {size}", "GB on the GPU", 3.0, lambda s=shape: own.memory(s))
-    size = report_form.LARGEST_FRAME
-    run.timing(
-        FRAME, size, report_form.HALF_FRAME, lambda: own.half_times(SIZES[size]), note="decoded planes to samples"
-    )
-    for compiling in (False, True):
-        for size in sorted(SIZES, key=lambda name: -SIZES[name][0]):
-            for name, seconds, make in ways:
-                if ("compile" in name) == compiling:
+        for name, seconds, make in ways:
+            if ("compile" in name) == compiling:
 
-                    def times(size: str = size, make: Callable[[Tensor], Callable[[], Tensor]] = make) -> list[float]:
-                        torch.compiler.reset()
-                        return measure.device_times(make(measure.picture(*SIZES[size]).to(measure.GPU)))
+                def times(size: str = size, make: Callable[[Tensor], Callable[[], Tensor]] = make) -> list[float]:
+                    torch.compiler.reset()
+                    return measure.device_times(make(measure.picture(*SIZES[size]).to(measure.GPU)))
 
-                    run.timing(FRAME, size, name, times, seconds, work=frame_work(*SIZES[size]))
+                run.timing(FRAME, size, name, times, seconds, work=frame_work(*SIZES[size]))
 
 
 def time_backends(run: Run) -> None:
@@ -199,6 +204,8 @@ def main(arguments: list[str] | None = None) -> int:
         lambda: time_convolutions(run, kernels),
         lambda: time_frames(run),
         lambda: time_backends(run),
+        lambda: check_accesses(run),
+        lambda: time_torch(run, compiling=True),  # compilers last, which may run out of time
     ]
     for part in parts:
         part()

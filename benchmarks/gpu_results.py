@@ -66,7 +66,7 @@ def frame_psnr() -> float:
 
 
 def check_results(run: Run, kernels: Any) -> None:
-    """Check them all."""
+    """Check all that takes no other program."""
     for name, size in BLOCKS.items():
         for dtype, bound in BOUNDS.items():
             label = f"block, {name}, {str(dtype).removeprefix('torch.')}"
@@ -82,6 +82,10 @@ def check_results(run: Run, kernels: Any) -> None:
     run.check("network, fp16", "PSNR in dB", LEAST_PSNR, frame_psnr, at_least=True)
     run.check("engine cuda, kernels one by one", "wrong", 0.0, own.wrong_kernels)
     run.check("engine cuda, network", "PSNR in dB", LEAST_PSNR_OWN, lambda: own.psnr(OWN_SIZE), at_least=True)
+
+
+def check_accesses(run: Run) -> None:
+    """Let compute-sanitizer watch a small frame."""
     program, name = sanitizer.found(), "engine cuda, a small frame under compute-sanitizer"
     if program is None:
         note = "it is not here; the CUDA toolkit has it"

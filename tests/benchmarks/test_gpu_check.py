@@ -127,7 +127,7 @@ def test_a_wrong_result_ends_with_exit_1(played: FakeKernels, tmp_path: Path, mo
         memory(arguments.out, 1, "float16" if arguments.fp16 else "float32")[:] = 30000
 
     monkeypatch.setattr(played, "launch", wrong)
-    for part in ("time_convolutions", "time_frames", "time_backends"):
+    for part in ("time_convolutions", "time_frames", "time_backends", "time_torch"):
         monkeypatch.setattr(gpu_check, part, lambda *_: None)
     assert gpu_check.main(["--output", str(tmp_path)]) == 1
     assert "**no**" in (tmp_path / "nvidia-played-tm-1.md").read_text()
@@ -237,8 +237,6 @@ def test_the_report_goes_under_the_name_of_the_gpu(tmp_path: Path):
 
 # compute-sanitizer
 
-FOUND, ERRORS = gpu_sanitizer.found, gpu_sanitizer.errors  # themselves, where everything else is played
-
 
 def sanitized(folder: Path, monkeypatch: pytest.MonkeyPatch, says: str, code: int = 0) -> str:
     """A program of that name on the path, which prints what it is called with, and this."""
@@ -280,19 +278,16 @@ def test_a_frame_that_takes_long_under_compute_sanitizer_is_left_open(tmp_path, 
 
 @pytest.mark.parametrize("there", [True, False])
 def test_compute_sanitizer_watches_a_small_frame_where_it_is_there(
-    played: FakeKernels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: bool
 ):
-    monkeypatch.setattr(gpu_results, "BLOCKS", {"odd size, batch 2": (2, 5, 7)})
     monkeypatch.setattr(gpu_sanitizer, "TOOLKITS", ())
-    monkeypatch.setattr(gpu_sanitizer, "found", FOUND)
-    monkeypatch.setattr(gpu_sanitizer, "errors", ERRORS)
     if there:
         sanitized(tmp_path, monkeypatch, "========= ERROR SUMMARY: 0 errors")
     else:
         monkeypatch.setenv("PATH", str(tmp_path))
     run = Run(60)
-    gpu_results.check_results(run, played)
-    check = run.report.checks[-1]
+    gpu_results.check_accesses(run)
+    (check,) = run.report.checks
     assert check.name == "engine cuda, a small frame under compute-sanitizer"
     assert (check.value, check.passed) == ((0.0, True) if there else (None, None))
     assert bool(check.note) is not there
