@@ -128,7 +128,7 @@ def test_a_wrong_result_ends_with_exit_1(played: FakeKernels, tmp_path: Path, mo
 
     monkeypatch.setattr(played, "launch", wrong)
     for part in ("time_convolutions", "time_frames", "time_backends", "time_torch"):
-        monkeypatch.setattr(gpu_check, part, lambda *_: None)
+        monkeypatch.setattr(gpu_check, part, lambda *_, **__: None)
     assert gpu_check.main(["--output", str(tmp_path)]) == 1
     assert "**no**" in (tmp_path / "nvidia-played-tm-1.md").read_text()
 
