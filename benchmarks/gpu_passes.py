@@ -121,21 +121,30 @@ def rows(passes: FramePasses, size: tuple[int, int], seconds: float) -> Iterator
         yield Row(size, name, alone, together, host, processor, difference)
 
 
+def put_through(passes: FramePasses, size: tuple[int, int], cells: tuple[int, int]) -> None:
+    """Send a frame of (H, W) through both passes, with a working size of (h, w)."""
+    rows, columns = OUT.chroma_size(*size)
+    planes, made = (
+        frame_of(size),
+        OUT.room(OUT.down * rows, OUT.across * columns),
+    )  # as large as whole samples of chroma
+    samples, clipping = samples_of(planes, IN, LUMA, full_range=False), clipping_of(NEUTRAL)
+    signal = signal_of(Delivery(Light(transfer=PQ), PEAK), OUT, NEUTRAL, PEAK)
+    passes.average(samples, clipping, cells)
+    passes.finish(samples, clipping, stacked(field_of(cells)), signal, made)
+
+
 def launches(passes: FramesOnDevice, size: tuple[int, int], cells: tuple[int, int]) -> list[Callable[[int], None]]:
     """Return what puts either pass over a frame of (H, W), with a working size of (h, w), on a stream once more.
 
     No frame may go through the passes meanwhile: its memory is in use again.
     """
-    planes, field = frame_of(size), field_of(cells)
-    samples, clipping = samples_of(planes, IN, LUMA, full_range=False), clipping_of(NEUTRAL)
-    signal, made = signal_of(Delivery(Light(transfer=PQ), PEAK), OUT, NEUTRAL, PEAK), OUT.room(*size)
     recorder = _Recorder(passes._kernels)
     passes._kernels = recorder  # type: ignore[assignment]
     try:
         for _ in range(2):  # the first time, what the passes work in may still move
             recorder.calls.clear()
-            passes.average(samples, clipping, cells)
-            passes.finish(samples, clipping, stacked(field), signal, made)
+            put_through(passes, size, cells)
     finally:
         passes._kernels = recorder.kernels
     return list(recorder.calls)

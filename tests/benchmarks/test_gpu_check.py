@@ -127,7 +127,7 @@ def test_a_wrong_result_ends_with_exit_1(played: FakeKernels, tmp_path: Path, mo
         memory(arguments.out, 1, "float16" if arguments.fp16 else "float32")[:] = 30000
 
     monkeypatch.setattr(played, "launch", wrong)
-    for part in ("time_convolutions", "time_frames", "time_backends", "time_torch"):
+    for part in ("time_convolutions", "time_frames", "time_backends", "time_video", "time_torch"):
         monkeypatch.setattr(gpu_check, part, lambda *_, **__: None)
     assert gpu_check.main(["--output", str(tmp_path)]) == 1
     assert "**no**" in (tmp_path / "nvidia-played-tm-1.md").read_text()

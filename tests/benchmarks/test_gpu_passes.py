@@ -67,6 +67,13 @@ class SettlingDriver(FakeDriver):
         return super().cuMemFreeHost(address)
 
 
+def test_a_frame_of_odd_size_goes_through_both_passes():
+    driver = SettlingDriver(run=lambda launch: OK)
+    passes = FramesOnDevice(Device(0, driver), VideoKernels(Library(driver, b"cubin")))
+    script.put_through(passes, (67, 93), (34, 46))
+    assert [launch.kernel for launch in driver.launches] == ["average_planes8", "finish_planes8"]
+
+
 def test_the_kernels_alone_are_launched_again_where_their_frame_lies():
     driver = SettlingDriver(run=lambda launch: OK)
     device = Device(0, driver)
