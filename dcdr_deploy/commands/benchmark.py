@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import click
@@ -16,6 +15,7 @@ from dcdr_deploy.run.benchmark import MOST_ROUNDS, BenchmarkOptions, benchmark
 from dcdr_deploy.run.contenders import ALL, contenders
 from dcdr_deploy.run.selection import choose_model
 from dcdr_deploy.run.timings import as_dict
+from dcdr_deploy.system.json_text import json_text
 from dcdr_deploy.system.progress import silent
 
 EPILOG = """\b
@@ -83,6 +83,6 @@ def command(models: tuple[str, ...], backend: str, sizes: tuple[tuple[int, int],
     results = benchmark(contenders(backend, paths), options, listener)
     machine = report()
     if chosen["as_json"]:
-        click.echo(with_options(json.dumps({"machine": machine, "results": as_dict(results)}, indent=2)))
+        click.echo(with_options(json_text({"machine": machine, "results": as_dict(results)}, indent=2)))
     else:
         click.echo(format_results(results, machine))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import click
 from dcdr_deploy.commands.options.types import SizeType
 from dcdr_deploy.commands.show.text import printable_lines
 from dcdr_deploy.engines.tensorrt.trt_api import PACKAGES
+from dcdr_deploy.system.json_text import json_text
 
 EPILOG = """\b
 Examples:
@@ -112,4 +112,4 @@ def command(
         # What comes with the package stays in its folder; what is made from it belongs to the user.
         folder = Path() if choice.path in NAMED_MODELS.values() else None
         report = build_engine(choice.path, output, request, shown, folder)
-    click.echo(json.dumps(as_data(report)) if as_json else printable_lines(as_text(report)))
+    click.echo(json_text(as_data(report)) if as_json else printable_lines(as_text(report)))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
-
 import click
+
+from dcdr_deploy.system.json_text import json_text
 
 EPILOG = """\b
 Examples:
@@ -22,4 +22,4 @@ def command(deep: bool, as_json: bool) -> None:
     from dcdr_deploy.inspection.machine import report
 
     data = report(deep=deep)
-    click.echo(json.dumps(data, indent=2) if as_json else format_report(data))
+    click.echo(json_text(data, indent=2) if as_json else format_report(data))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import click
@@ -16,6 +15,7 @@ from dcdr_deploy.imaging.light import SDR_WHITE_NITS
 from dcdr_deploy.imaging.read_hdr import HdrOptions
 from dcdr_deploy.metrics.overexposed import BRIGHT_CODE, BRIGHT_SHARE
 from dcdr_deploy.metrics.registry import METRICS, PAPER, SETS
+from dcdr_deploy.system.json_text import json_text
 from dcdr_deploy.system.progress import silent
 
 EPILOG = """\b
@@ -145,7 +145,7 @@ def command(prediction: str, truth: str, **chosen: Any) -> None:
     if not chosen["quiet"]:
         tell(report, left_out, as_table=not (chosen["as_json"] or chosen["as_csv"]))
     if chosen["as_json"]:
-        click.echo(with_options(json.dumps(report.as_dict(), indent=2)))
+        click.echo(with_options(json_text(report.as_dict(), indent=2)))
     elif chosen["as_csv"]:
         click.echo(printable_lines(with_options(report.as_csv(summary=chosen["summary"]))), nl=False)
     else:

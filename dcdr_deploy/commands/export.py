@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
@@ -10,6 +9,7 @@ import click
 from dcdr_deploy.commands.options.types import SizeType
 from dcdr_deploy.commands.show.progress import Display, stage_line
 from dcdr_deploy.commands.show.text import printable_lines
+from dcdr_deploy.system.json_text import json_text
 
 EPILOG = """\b
 Examples:
@@ -91,4 +91,4 @@ def command(
         part=part,
     )
     report = export_checkpoint(checkpoint, output, options, Display(lines=stage_line))
-    click.echo(json.dumps(as_data(report)) if as_json else printable_lines(as_text(report)))
+    click.echo(json_text(as_data(report)) if as_json else printable_lines(as_text(report)))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
 
 from dcdr_deploy.commands.options.types import PlaceType
 from dcdr_deploy.commands.show.text import printable_lines
+from dcdr_deploy.system.json_text import json_text
 
 EPILOG = """\b
 Examples:
@@ -80,4 +80,4 @@ def command(
         if architecture is not None or part:
             raise click.UsageError("--architecture and --part do not go with --offsets IMAGE")
         data, as_text = inspect_offsets(file, picture, output, at), offsets_as_text
-    click.echo(json.dumps(data, indent=2) if as_json else printable_lines(as_text(data)))
+    click.echo(json_text(data, indent=2) if as_json else printable_lines(as_text(data)))

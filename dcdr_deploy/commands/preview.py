@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
@@ -10,6 +9,7 @@ import click
 from dcdr_deploy.commands.options import seeing
 from dcdr_deploy.commands.show.text import printable
 from dcdr_deploy.commands.show.told import EXIT_SOME_FAILED, tell_failure, tell_note
+from dcdr_deploy.system.json_text import json_text
 
 EPILOG = """\b
 Examples:
@@ -63,7 +63,7 @@ def command(
             failed += 1
             tell_failure(report.error)
         if as_json:
-            click.echo(json.dumps(report.as_dict()))
+            click.echo(json_text(report.as_dict()))
         elif report.size is not None:
             height, width = report.size
             click.echo(printable(f"{report.output}  {width}x{height}  of {report.source}"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import click
@@ -14,6 +13,7 @@ from dcdr_deploy.run.opening import open_runner
 from dcdr_deploy.serving.http import REPORT_HEADER, make_app
 from dcdr_deploy.serving.server import address_of, is_loopback, listening_socket, serve
 from dcdr_deploy.serving.service import Limits, Service
+from dcdr_deploy.system.json_text import json_text
 from dcdr_deploy.system.progress import Event
 
 EPILOG = f"""\b
@@ -74,7 +74,7 @@ def command(host: str, port: int, as_json: bool, verbosity: int | None, **chosen
 
             def ready() -> None:
                 told = {"status": "listening", "address": address}
-                click.echo(json.dumps(told) if as_json else printable(f"listening on {address}"))
+                click.echo(json_text(told) if as_json else printable(f"listening on {address}"))
                 if not is_loopback(bound):
                     console.note(f"{address} can be reached from other machines; there are no users and no encryption")
 

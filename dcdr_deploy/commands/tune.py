@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import closing
 
 import click
 
 from dcdr_deploy.commands.show.text import printable_lines
+from dcdr_deploy.system.json_text import json_text
 
 EPILOG = """\b
 Examples:
@@ -55,8 +55,8 @@ def command(device: str, seconds: int, forget: bool, as_json: bool) -> None:
             known = kept.gpu_of(gpu)
             there = kept.forget(known)
         found = f"removed {known.path}" if there else f"nothing is kept for {known.name}"
-        click.echo(json.dumps({"removed": str(known.path) if there else None}) if as_json else printable_lines(found))
+        click.echo(json_text({"removed": str(known.path) if there else None}) if as_json else printable_lines(found))
         return
     with display() as shown:
         report = tune(read_onnx(DEMO_MODEL), index, seconds, shown)
-    click.echo(json.dumps(report.as_dict(), indent=2) if as_json else printable_lines(as_text(report)))
+    click.echo(json_text(report.as_dict(), indent=2) if as_json else printable_lines(as_text(report)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
@@ -10,6 +9,7 @@ import click
 from dcdr_deploy.commands.options import seeing
 from dcdr_deploy.commands.show.text import printable
 from dcdr_deploy.commands.show.told import EXIT_SOME_FAILED, tell_failure, tell_note
+from dcdr_deploy.system.json_text import json_text
 
 EPILOG = """\b
 Examples:
@@ -72,6 +72,6 @@ def command(
             tell_note(f"{each.source}: {note}")
     for note in size_notes(report, chosen=max_edge is not None):
         tell_note(note)
-    click.echo(json.dumps(report.as_dict(), indent=2) if as_json else printable(page_line(report)))
+    click.echo(json_text(report.as_dict(), indent=2) if as_json else printable(page_line(report)))
     if report.failures:
         raise click.exceptions.Exit(EXIT_SOME_FAILED)

@@ -5,7 +5,6 @@ They are the same whoever does the work, threads of this process (folder.py) or 
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -23,6 +22,7 @@ from dcdr_deploy.run.stages import StopError
 from dcdr_deploy.run.video.reports import VideoReport
 from dcdr_deploy.system.file_faults import unwritable
 from dcdr_deploy.system.files import missing, open_to_append, refuse_pipe
+from dcdr_deploy.system.json_text import json_text
 from dcdr_deploy.system.progress import Event, Listener
 
 FAILURES_NAME = "failures.jsonl"
@@ -257,6 +257,6 @@ class Ledger:
     def _write_failure(self, failure: Failure) -> None:
         try:
             with open_to_append(self._failures_file) as stream:
-                stream.write(json.dumps(failure.as_dict()) + "\n")
+                stream.write(json_text(failure.as_dict()) + "\n")
         except OSError as error:
             raise StopError(unwritable(self._failures_file, error)) from error

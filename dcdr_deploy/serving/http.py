@@ -7,7 +7,6 @@ query, and a name that is not known there is refused. No answer names a file or 
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import os
 from collections.abc import Mapping
@@ -32,6 +31,7 @@ from dcdr_deploy.run.working_scale import parse_scale
 from dcdr_deploy.serving.metrics import Metrics
 from dcdr_deploy.serving.service import BusyError, GivenUpError, Service, Ticket
 from dcdr_deploy.system.file_faults import FULL, reason_of
+from dcdr_deploy.system.json_text import json_text
 
 REPORT_HEADER = "X-Dcdr-Report"
 
@@ -96,7 +96,7 @@ class _Result(FileResponse):
             report.output,
             media_type=media_type(report.output),
             filename=f"restored{report.output.suffix}",
-            headers={REPORT_HEADER: json.dumps(_told(report))},
+            headers={REPORT_HEADER: json_text(_told(report))},
         )
         self._ticket = ticket
         ticket.hold()

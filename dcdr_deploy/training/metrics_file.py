@@ -10,6 +10,7 @@ from typing import Any
 
 from dcdr_deploy.system.file_faults import unwritable
 from dcdr_deploy.system.files import atomic_path, vanished
+from dcdr_deploy.system.json_text import json_text
 
 METRICS_NAME = "metrics.jsonl"
 
@@ -50,7 +51,7 @@ class MetricsFile:
             raise vanished(self.path.parent)
         try:
             with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(values) + "\n")
+                file.write(json_text(values) + "\n")
             self._there = True
         except OSError as error:
             raise unwritable(self.path, error) from error

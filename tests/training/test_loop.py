@@ -20,6 +20,7 @@ from dcdr_deploy.training.assembly import open_run
 from dcdr_deploy.training.liveness import RestorationSilent
 from dcdr_deploy.training.loop import LoopOptions, create_state, evaluation_network, train
 from dcdr_deploy.training.losses import WeightedLoss
+from dcdr_deploy.training.metrics_file import MetricsFile
 from dcdr_deploy.training.recipe import Recipe
 from dcdr_deploy.training.state import RunDiverged, TrainingState
 from dcdr_deploy.training.subpixels import SUBPIXELS
@@ -353,6 +354,11 @@ def test_a_run_that_begins_again_before_its_first_checkpoint_has_metrics_of_its_
     (tmp_path / "metrics.jsonl").write_text('{"step": 2, "loss": 5.0}\n')
     run(create_state(recipe, 8.0, CPU), tmp_path, stop=lambda: True)
     assert not (tmp_path / "metrics.jsonl").exists()
+
+
+def test_a_loss_that_is_no_number_is_null_in_the_metrics(tmp_path: Path) -> None:
+    MetricsFile(tmp_path / "metrics.jsonl", 0).append({"step": 2, "loss": float("nan"), "psnr_mu": float("-inf")})
+    assert (tmp_path / "metrics.jsonl").read_text() == '{"step": 2, "loss": null, "psnr_mu": null}\n'
 
 
 def test_held_parameters_stay_as_they_start(recipe: Recipe, tmp_path: Path) -> None:

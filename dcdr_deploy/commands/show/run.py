@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import Iterator, Mapping
@@ -27,6 +26,7 @@ from dcdr_deploy.run.events import (
 )
 from dcdr_deploy.run.reports import Failure
 from dcdr_deploy.run.video.reports import VideoReport
+from dcdr_deploy.system.json_text import json_text
 from dcdr_deploy.system.progress import Event
 from dcdr_deploy.system.words import number_of
 
@@ -122,7 +122,7 @@ class Console(Display):
     def _tell_unchanged(self, outputs: tuple[Path, ...]) -> None:
         for path in outputs:
             if self._as_json:
-                self.line(json.dumps({"status": "unchanged", "output": str(path)}), err=False)
+                self.line(json_text({"status": "unchanged", "output": str(path)}), err=False)
             elif self._verbosity == VERBOSE:
                 self.line(f"unchanged: {path}")
 
@@ -138,7 +138,7 @@ class Console(Display):
         if self._verbosity == VERBOSE:
             self.line(video.details(report) if isinstance(report, VideoReport) else details(report))
         shown = video.summary(report) if isinstance(report, VideoReport) else summary(report)
-        text = json.dumps({"status": "converted", **report.as_dict()}) if self._as_json else shown
+        text = json_text({"status": "converted", **report.as_dict()}) if self._as_json else shown
         self.line(text, err=False)
 
     def _tell_failed(self, failure: Failure) -> None:
@@ -148,7 +148,7 @@ class Console(Display):
             self._print_failed(failure)
 
     def _print_failed(self, failure: Failure) -> None:
-        self.line(json.dumps({"status": "failed", **failure.as_dict()}), err=False)
+        self.line(json_text({"status": "failed", **failure.as_dict()}), err=False)
 
     @contextmanager
     def single(self, source: Path) -> Iterator[None]:
@@ -163,7 +163,7 @@ class Console(Display):
     def left_out(self, suffixes: Mapping[str, int]) -> None:
         """With --json, print how many files of folders are not taken, by suffix; in text a note says so."""
         if self._as_json and suffixes:
-            self.line(json.dumps({"status": "left out", "suffixes": dict(suffixes)}), err=False)
+            self.line(json_text({"status": "left out", "suffixes": dict(suffixes)}), err=False)
 
     def folder_done(self, report: FolderReport, target: Path | str) -> None:
         """Show the sums of a folder run."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import click
 
 from dcdr_deploy.commands.show.text import printable
 from dcdr_deploy.commands.show.told import tell_note
+from dcdr_deploy.system.json_text import json_text
 
 
 def show_written(files: Mapping[str, Path], notes: Iterable[str], *, as_json: bool) -> None:
@@ -17,7 +17,7 @@ def show_written(files: Mapping[str, Path], notes: Iterable[str], *, as_json: bo
     for note in notes:
         tell_note(note)
     if as_json:
-        click.echo(json.dumps({name: str(path) for name, path in files.items()}))
+        click.echo(json_text({name: str(path) for name, path in files.items()}))
         return
     for path in files.values():
         click.echo(printable(str(path)))
