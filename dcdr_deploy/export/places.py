@@ -9,7 +9,7 @@ from dcdr_deploy.errors import InputError
 from dcdr_deploy.imaging.formats import SUFFIXES
 from dcdr_deploy.modelfile.checkpoint_file import require_checkpoint
 from dcdr_deploy.modelfile.names import ONNX_SUFFIX
-from dcdr_deploy.system.files import check_writable, refuse_overwriting
+from dcdr_deploy.system.files import check_writable, files_in, refuse_overwriting
 
 
 def default_output(checkpoint: Path, fp16: bool) -> Path:
@@ -54,7 +54,7 @@ def calibration_files(folder: Path) -> list[Path]:
     Raises:
         InputError: there are none.
     """
-    paths = sorted(path for path in folder.glob("*") if path.suffix.lower() in SUFFIXES) if folder.is_dir() else []
+    paths = files_in(folder, SUFFIXES) if folder.is_dir() else []
     if not paths:
         raise InputError(f"{folder} holds no pictures to measure offsets on")
     return paths

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from dcdr_deploy.errors import InputError
-from dcdr_deploy.system.files import refuse_listing, refuse_no_path, refuse_pipe
+from dcdr_deploy.system.files import is_hidden, refuse_listing, refuse_no_path, refuse_pipe
 
 PREVIEW_SUFFIX = ".preview.png"
 """What a preview's name ends with: ``out.exr`` has ``out.preview.png`` beside it."""
@@ -71,10 +71,10 @@ def pictures_by_name(folder: Path, suffixes: Iterable[str]) -> dict[str, Path]:
     found: dict[str, Path] = {}
     known = tuple(sorted(suffixes))
     for root, folders, files in os.walk(folder, onerror=refuse_listing, followlinks=True):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        folders[:] = sorted(name for name in folders if not is_hidden(name))
         for file in sorted(files):
             path = Path(root) / file
-            if file.startswith(".") or path.suffix.lower() not in known or file.lower().endswith(LOOKS):
+            if is_hidden(file) or path.suffix.lower() not in known or file.lower().endswith(LOOKS):
                 continue
             if is_beside_pictures(file):
                 continue

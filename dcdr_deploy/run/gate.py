@@ -130,7 +130,7 @@ def find_source(path: Path, sidecar: Sidecar) -> Path | None:
 
 def _candidates(path: Path) -> Iterator[Path]:
     try:
-        yield from files_in(path.parent, ONNX_SUFFIX)
+        yield from files_in(path.parent, (ONNX_SUFFIX,))
     except OSError as error:
         _logger.debug("%s cannot be listed: %s", path.parent, one_line(error))
     yield from NAMED_MODELS.values()

@@ -23,7 +23,7 @@ from dcdr_deploy.run.outputs import (
     written_for,
 )
 from dcdr_deploy.run.video.opening import SUFFIXES as VIDEO_SUFFIXES
-from dcdr_deploy.system.files import refuse_listing, refuse_no_path
+from dcdr_deploy.system.files import is_hidden, refuse_listing, refuse_no_path
 from dcdr_deploy.system.words import number_of
 
 _FAILURES_SUFFIX = ".jsonl"
@@ -78,7 +78,7 @@ def plan_folder(source: Path, target: Path, options: ConvertOptions, *, recursiv
     if os.path.realpath(source) == os.path.realpath(target):
         forget_own(left_out, options.suffix)
     if not pictures:
-        inside = any(entry.is_dir() and not entry.name.startswith(".") for entry in source.iterdir())
+        inside = any(entry.is_dir() and not is_hidden(entry.name) for entry in source.iterdir())
         raise nothing_found(source, left_out, deeper=inside and not recursive)
     names = name_outputs(pictures, options.suffix, previews=options.preview)
     jobs = tuple(
@@ -150,13 +150,11 @@ def find_pictures(
     for root, folders, files in os.walk(folder, onerror=refuse_listing):
         here = Path(root)
         folders[:] = [
-            name
-            for name in folders
-            if recursive and not name.startswith(".") and os.path.realpath(here / name) != excluded
+            name for name in folders if recursive and not is_hidden(name) and os.path.realpath(here / name) != excluded
         ]
         for name in files:
             path = here / name
-            if name.startswith("."):
+            if is_hidden(name):
                 continue
             if path.suffix.lower() not in suffixes:
                 left_out[path.suffix.lower()] += 1

@@ -217,13 +217,11 @@ def _existing(name: str | os.PathLike[str], origin: str, suffixes: Collection[st
 def _candidates(folder: Path, stage: ModelStage, device_index: int, notes: list[str]) -> list[Path]:
     """Return the models of one kind that fit; a note on each that does not: a stray file must not break a run."""
     try:
-        files = files_in(folder, stage.suffix)
+        files = files_in(folder, (stage.suffix,))
     except OSError:  # a working directory that was removed or may not be listed holds nothing for us
         return []
     fitting = []
     for path in files:
-        if path.name.startswith("."):
-            continue
         try:
             stage.check(path, device_index)
         except DcdrError as error:

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dcdr_deploy.errors import InputError
+from dcdr_deploy.system.files import files_in
 
 SPLITS = ("train", "validation", "test")
 PHOTOGRAPH_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
@@ -77,7 +78,7 @@ def name_of(path: Path) -> str:
 def files_of(
     folders: Iterable[Path], suffixes: Sequence[str], entries: dict[str, SplitEntry], split: str
 ) -> list[Path]:
-    """Files under some folders that belong to a split, sorted by name; there may be none.
+    """Files under some folders that belong to a split, sorted by name; there may be none. Hidden ones are passed over.
 
     What ``entries`` does not name belongs to the split that a folder above it is called by, or else to train.
 
@@ -89,9 +90,9 @@ def files_of(
     for folder in folders:
         if not folder.is_dir():
             raise InputError(f"{folder}: no such folder; check the path")
-        for path in sorted(folder.rglob("*")):
+        for path in files_in(folder, suffixes, below=True):
             name = name_of(path)
-            if path.suffix.lower() not in suffixes or name in found:
+            if name in found:
                 continue
             above = path.relative_to(folder).parts[:-1]
             found[name] = path

@@ -33,6 +33,7 @@ from dcdr_deploy.run.outputs import ConvertOptions
 from dcdr_deploy.run.reports import FileReport
 from dcdr_deploy.serving.addresses import Address, file_system, identity, listed, put
 from dcdr_deploy.system.faults import one_line
+from dcdr_deploy.system.files import is_hidden
 
 
 def plan_addresses(source: Address, target: Address, options: ConvertOptions, *, recursive: bool) -> FolderPlan:
@@ -49,7 +50,7 @@ def plan_addresses(source: Address, target: Address, options: ConvertOptions, *,
     pictures, previews, left_out = [], 0, Counter[str]()
     for name in found:
         path = PurePosixPath(name)
-        if any(part.startswith(".") for part in path.parts):
+        if is_hidden(path):
             continue
         if path.suffix.lower() not in SUFFIXES:
             left_out[path.suffix.lower()] += 1

@@ -8,9 +8,9 @@ import os
 import re
 import stat
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import IO, NoReturn
 
 from dcdr_deploy.errors import DcdrError, InputError, OutputError
@@ -71,13 +71,35 @@ def refuse_listing(error: OSError) -> NoReturn:
     raise InputError(f"{error.filename}: cannot be listed ({error.strerror}); mend its permissions") from error
 
 
-def files_in(folder: Path, suffix: str) -> list[Path]:
-    """The files of a folder whose names end with a suffix, in upper or lower case, in order.
+def is_hidden(inside: str | PurePath) -> bool:
+    """Whether a file or folder that was found in a folder is hidden there, or lies in a hidden folder.
+
+    Nobody means those for input: systems put their own beside pictures, such as macOS ``._a.jpg`` beside ``a.jpg`` on
+    disks of other systems, and what we have half written is called so too.
+
+    Args:
+        inside: its name, or its path from the folder that was named on.
+    """
+    return any(part.startswith(".") for part in PurePath(inside).parts)
+
+
+def files_in(folder: Path, suffixes: Collection[str], *, below: bool = False) -> list[Path]:
+    """The files of a folder whose names have one of some suffixes, in upper or lower case, in order; no hidden ones.
+
+    Args:
+        folder: where they lie.
+        suffixes: in lower case, with the dot.
+        below: in its folders too.
 
     Raises:
         OSError: the folder cannot be listed.
     """
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() == suffix and path.is_file())
+    found = folder.rglob("*") if below else folder.iterdir()
+    return sorted(
+        path
+        for path in found
+        if path.suffix.lower() in suffixes and not is_hidden(path.relative_to(folder)) and path.is_file()
+    )
 
 
 def refuse_overwriting(output: Path, *inputs: Path) -> None:

@@ -69,6 +69,14 @@ def test_only_files_of_the_split_are_found_and_unlisted_ones_belong_where_they_l
         found("train", "d")
 
 
+def test_what_systems_put_beside_pictures_is_in_no_split(tmp_path: Path) -> None:
+    for name in ("a/one.exr", "a/._one.exr", "a/.dcdr-0123abcd-1-ff.tmp.exr", ".trash/two.exr", "a/folder.exr/x.txt"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"")
+    assert files_of([tmp_path], PANORAMA_SUFFIXES, {}, "train") == [tmp_path / "a" / "one.exr"]
+
+
 def test_a_file_that_is_no_list_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "list.tsv").write_text("name\tcolour\na\tb\n")
     with pytest.raises(InputError, match="no list of a split"):

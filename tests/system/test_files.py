@@ -144,6 +144,22 @@ def test_names_near_the_limit_of_the_file_system(tmp_path):
     assert target.exists()
 
 
+@pytest.mark.parametrize(
+    ("inside", "hidden"),
+    [("a.jpg", False), ("._a.jpg", True), (".git/a.jpg", True), ("b/.DS_Store", True), ("b/a.jpg", False)],
+)
+def test_hidden_is_what_has_a_dot_in_front_wherever_it_lies(inside, hidden):
+    assert files.is_hidden(inside) == hidden
+
+
+def test_the_files_of_a_folder_are_those_that_people_see(tmp_path):
+    for name in ("b.PNG", "a.png", "._a.png", "c.txt", "in/d.png", ".in/e.png", "f.png/g.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert files.files_in(tmp_path, (".png",)) == [tmp_path / "a.png", tmp_path / "b.PNG"]
+    assert files.files_in(tmp_path, (".png",), below=True)[-1] == tmp_path / "in" / "d.png"
+
+
 @pytest.fixture
 def reads(monkeypatch):
     """Paths that were read for their digest."""
