@@ -8,6 +8,7 @@ import platform
 import re
 import secrets
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,6 +16,8 @@ _PREFIX = ".dcdr-"
 _NAME = re.compile(rf"{re.escape(_PREFIX)}(?P<host>[0-9a-f]{{8}})-(?P<process>\d+)-[0-9a-f]+\.tmp")
 _PLAIN_SUFFIX = re.compile(r"(\.[0-9A-Za-z]{1,12}){0,2}")
 _NO_LINKS = getattr(os, "O_NOFOLLOW", 0)
+_ABANDONED = 7 * 24 * 3600.0
+"""Seconds without a write after which nobody is at a file any more; the clocks of machines may differ by some."""
 _searched: set[Path] = set()
 
 
@@ -65,7 +68,8 @@ def flush_folder(folder: Path) -> None:
 def remove_leftovers(folder: Path, *, again: bool = False) -> None:
     """Remove temporary files that processes of this machine left in a folder when they were killed; once a process.
 
-    What belongs to a running process, or was made on another machine that shares the folder, stays.
+    What belongs to a running process, or was made on another machine that shares the folder, stays, unless nothing has
+    been written into it for a week: containers are machines of other names each, and numbers of processes come again.
 
     Args:
         folder: where they lie.
@@ -77,13 +81,25 @@ def remove_leftovers(folder: Path, *, again: bool = False) -> None:
     with suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
             match = _NAME.match(entry.name)
-            if match and match["host"] == _host() and not _is_running(int(match["process"])):
-                with suppress(OSError):
+            if match is None:
+                continue
+            with suppress(OSError):
+                is_dead = match["host"] == _host() and not _is_running(int(match["process"]))
+                if is_dead or time.time() - entry.stat(follow_symlinks=False).st_mtime > _ABANDONED:
                     os.unlink(entry.path)  # noqa: PTH108 - an entry of scandir
 
 
 def _host() -> str:
-    return hashlib.sha256(platform.node().encode()).hexdigest()[:8]
+    """Where a process's number stands for it: a machine, and a container of its own numbers on it."""
+    return hashlib.sha256(f"{platform.node()}{_process_numbers()}".encode()).hexdigest()[:8]
+
+
+def _process_numbers() -> int:
+    """The namespace of processes that this one is in (Linux, namespaces(7)); 0 where there are none."""
+    try:
+        return os.stat("/proc/self/ns/pid").st_ino  # noqa: PTH116
+    except OSError:
+        return 0
 
 
 def _is_running(process: int) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -89,6 +90,29 @@ def test_what_belongs_to_others_stays(tmp_path: Path) -> None:
     remove_leftovers(tmp_path)
     assert ours.exists()
     assert all(path.exists() for path in strangers)
+
+
+@pytest.mark.parametrize(("days", "stays"), [(6, True), (8, False)])
+def test_what_another_machine_has_not_touched_for_a_week_goes(tmp_path: Path, days: int, stays: bool) -> None:
+    """Such as a container that was killed, whose name and processes nobody knows any more."""
+    elsewhere = tmp_path / f".dcdr-01234567-1-{'0' * 12}.tmp.exr"
+    elsewhere.touch()
+    then = time.time() - days * 24 * 3600
+    os.utime(elsewhere, (then, then))
+    with atomic_path(tmp_path / "a.exr") as path:
+        path.write_bytes(b"whole")
+    assert elsewhere.exists() == stays
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="namespaces of Linux")
+def test_a_container_of_the_same_name_is_another_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its processes have numbers of their own: 1 there may be at work where there is no such process here."""
+    monkeypatch.setattr(temporary, "_process_numbers", lambda: 1)
+    there = create_temporary(tmp_path / "a.exr")
+    monkeypatch.undo()
+    there = there.rename(tmp_path / there.name.replace(f"-{os.getpid()}-", f"-{2**22 + 5}-"))
+    remove_leftovers(tmp_path, again=True)
+    assert there.exists()
 
 
 def test_an_empty_file_gets_no_name(tmp_path: Path) -> None:
