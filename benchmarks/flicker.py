@@ -42,10 +42,11 @@ from dcdr_deploy.run.video.frames import Selection
 from dcdr_deploy.run.video.opening import open_video
 from dcdr_deploy.run.video.options import DEFAULT_VIDEO_OPTIONS
 from dcdr_deploy.run.video.steady import Steadying
-from dcdr_deploy.run.video.yuv import Layout, from_rgb
+from dcdr_deploy.run.video.yuv import BT709_LUMA, Layout, from_rgb
 from dcdr_deploy.scenes.camera import TARGET_MAX, simulate
 from dcdr_deploy.scenes.panorama import load_panorama, perspective
 from dcdr_deploy.scenes.splits import PANORAMA_SUFFIXES
+from dcdr_deploy.system.files import files_in
 
 ROOT = Path(__file__).parents[1]
 PANORAMAS = ROOT / "data" / "hdri" / "validation"
@@ -55,7 +56,6 @@ PITCH = (-5.0, 20.0)
 CLIPPED_SHARE = 0.12
 """Of the pixels of the middle frame of a pan, by which it is exposed."""
 LOSSLESS = -1
-BT709 = (0.2126, 0.0722)
 
 Floats = NDArray[np.float32]
 
@@ -129,7 +129,7 @@ def write_video(path: Path, pan: Pan, codec: str, qp: int) -> None:
         context.color_primaries = context.color_trc = context.colorspace = context.color_range = 1
         for number, sdr in enumerate(pan.sdr):
             frame = av.VideoFrame(columns, rows, "yuv420p")
-            planes = from_rgb(cv2.split(sdr / np.float32(255)), Layout(8, 2, 2), BT709)
+            planes = from_rgb(cv2.split(sdr / np.float32(255)), Layout(8, 2, 2), BT709_LUMA)
             for plane, samples in zip(frame.planes, planes, strict=True):
                 np.frombuffer(plane, np.uint8).reshape(plane.height, -1)[:, : samples.shape[1]] = samples  # type: ignore[arg-type]
             frame.pts = number
@@ -209,7 +209,7 @@ def main() -> None:
         parser.error("--size: views are even, and not higher than wide")
     if options.frames < 2:
         parser.error("--frames: flicker takes 2 at least")
-    paths = sorted(path for path in options.panoramas.rglob("*") if path.suffix.lower() in PANORAMA_SUFFIXES)
+    paths = files_in(options.panoramas, PANORAMA_SUFFIXES, below=True)
     if not paths:
         raise InputError(f"{options.panoramas}: no panorama ({' or '.join(PANORAMA_SUFFIXES)}); name another folder")
     ways = [0.0, *options.strengths]

@@ -37,11 +37,10 @@ from dcdr_deploy.run.opening import RunnerSettings, open_runner  # noqa: E402
 from dcdr_deploy.run.preprocessing import tables_for  # noqa: E402
 from dcdr_deploy.run.strips import SecondPass, average_down  # noqa: E402
 from dcdr_deploy.run.video.passes import CODE_BITS, clipping_of, samples_of, signal_of, stacked  # noqa: E402
-from dcdr_deploy.run.video.yuv import Layout, from_rgb, to_rgb  # noqa: E402
+from dcdr_deploy.run.video.yuv import BT709_LUMA, Layout, from_rgb, to_rgb  # noqa: E402
 from dcdr_deploy.run.working_scale import AUTO, working_sizes  # noqa: E402
 
 PEAK = 8.0
-LUMA = (0.2126, 0.0722)
 IN, OUT = Layout(8, 2, 2), Layout(10, 2, 2, level=True)
 
 
@@ -92,11 +91,11 @@ def rows(passes: FramePasses, size: tuple[int, int], seconds: float) -> Iterator
     """Measure both passes at a size, (H, W), one after the other; so many seconds for each figure."""
     planes, cells = frame_of(size), working_sizes(*size, AUTO)[0]
     field, delivery = field_of(cells), Delivery(Light(transfer=PQ), PEAK)
-    samples, clipping = samples_of(planes, IN, LUMA, full_range=False), clipping_of(NEUTRAL)
+    samples, clipping = samples_of(planes, IN, BT709_LUMA, full_range=False), clipping_of(NEUTRAL)
     signal, tables = signal_of(delivery, OUT, NEUTRAL, PEAK), tables_for(CODE_BITS, NEUTRAL)
 
     def average_here() -> NDArray[np.float32]:
-        return average_down(to_rgb(planes, IN, LUMA, full_range=False), tables, cells).light
+        return average_down(to_rgb(planes, IN, BT709_LUMA, full_range=False), tables, cells).light
 
     def finish_there() -> Sequence[NDArray[np.uint16]]:
         made = OUT.room(*size)
@@ -104,7 +103,7 @@ def rows(passes: FramePasses, size: tuple[int, int], seconds: float) -> Iterator
         return made
 
     def finish_here() -> Sequence[NDArray[np.uint16]]:
-        rgb = to_rgb(planes, IN, LUMA, full_range=False)
+        rgb = to_rgb(planes, IN, BT709_LUMA, full_range=False)
         linear = SecondPass(rgb, rgb, tables, NEUTRAL, PEAK).from_field(field).linear
         return from_rgb(cv2.split(delivery.signals(linear)[0]), OUT)
 
@@ -128,7 +127,7 @@ def put_through(passes: FramePasses, size: tuple[int, int], cells: tuple[int, in
         frame_of(size),
         OUT.room(OUT.down * rows, OUT.across * columns),
     )  # as large as whole samples of chroma
-    samples, clipping = samples_of(planes, IN, LUMA, full_range=False), clipping_of(NEUTRAL)
+    samples, clipping = samples_of(planes, IN, BT709_LUMA, full_range=False), clipping_of(NEUTRAL)
     signal = signal_of(Delivery(Light(transfer=PQ), PEAK), OUT, NEUTRAL, PEAK)
     passes.average(samples, clipping, cells)
     passes.finish(samples, clipping, stacked(field_of(cells)), signal, made)

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from dcdr_deploy.imaging.transfer import LUMINANCE_REC709
 from dcdr_deploy.run.gain import NEAR_PIXELS
 
 GAIN_FLOOR = 1e-3
@@ -98,7 +99,7 @@ def by_gain(view: View, small: Tensor, result: Tensor, mode: str) -> Tensor:
 
 def by_guided_gain(view: View, small: Tensor, result: Tensor, radius: int = 2, epsilon: float = 4e-3) -> Tensor:
     """As :func:`by_gain`, the logarithm enlarged by a guided filter (He, Sun, Tang 2013) led by SDR luminance codes."""
-    weights = small.new_tensor([0.2126, 0.7152, 0.0722])[None, :, None, None]
+    weights = small.new_tensor(LUMINANCE_REC709)[None, :, None, None]
 
     def mean(x: Tensor) -> Tensor:
         padded = F.pad(x, [radius] * 4, mode="replicate")

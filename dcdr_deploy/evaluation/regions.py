@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dcdr_deploy.imaging.eight_bits import eight_bits
 from dcdr_deploy.imaging.frame import CLIPPED_CODE
 from dcdr_deploy.imaging.read import read_image
 from dcdr_deploy.metrics.overexposed import BRIGHT_CODE, BRIGHT_SHARE, GRAY
@@ -64,10 +64,7 @@ def read_ldr(path: Path) -> Ldr:
     Raises:
         InputError: it cannot be read.
     """
-    pixels: NDArray[Any] = read_image(path).pixels
-    if pixels.dtype == np.uint8:
-        return pixels
-    return np.rint(pixels.astype(np.float32) * np.float32(255 / 65535)).astype(np.uint8)
+    return eight_bits(read_image(path).pixels)
 
 
 def is_overexposed(ldr: Ldr) -> bool:

@@ -14,12 +14,11 @@ from onnx import TensorProto, helper, numpy_helper
 
 from dcdr_deploy.errors import ExportError
 from dcdr_deploy.export.compact import unpacked
+from dcdr_deploy.imaging.half import HALF_MAX
 from dcdr_deploy.modelfile.names import DECODING
 
 FP32_INPUTS = {("Resize", 1), ("Resize", 2)}
 """(operator, input number) pairs whose type is float32 by the operator's definition: region and scales."""
-
-LARGEST_HALF = 65504.0
 
 
 def to_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -95,7 +94,7 @@ def _retype(tensor: TensorProto) -> None:
         return
     values = numpy_helper.to_array(tensor)
     largest = float(np.abs(values).max(initial=0.0))
-    if largest > LARGEST_HALF:
+    if largest > HALF_MAX:
         raise ExportError(f"{tensor.name} holds {largest:.3g}, too large for FP16; export without `fp16`")
     tensor.CopyFrom(numpy_helper.from_array(values.astype(np.float16), tensor.name))
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from dcdr_deploy.imaging import icc
 from dcdr_deploy.imaging.declared import Declared, resolve
+from dcdr_deploy.imaging.eight_bits import eight_bits
 from dcdr_deploy.imaging.encoding import Encoding
 from dcdr_deploy.imaging.littlecms import to_srgb_by_tables
 from dcdr_deploy.imaging.transfer import linear_to_srgb
@@ -68,7 +69,7 @@ def to_srgb(colour: NDArray[Any], declared: Declared) -> Converted:
         # A 16-bit picture keeps its depth where a profile has a matrix beside its tables that says what they say.
         if deep and encoding.curves and _matrix_agrees(encoding, encoding.profile, channels):
             return Converted(by_encoding(colour, encoding), encoding, report)
-        pixels = to_srgb_by_tables(_to_eight_bits(colour), encoding.profile)
+        pixels = to_srgb_by_tables(eight_bits(colour), encoding.profile)
     except icc.BrokenProfileError as error:
         # What the profile cannot say, another statement may.
         without = to_srgb(colour, replace(declared, icc=None))
@@ -139,16 +140,10 @@ def _as_srgb(colour: NDArray[Any]) -> NDArray[Any]:
         return _gray_to_rgb(colour)
     if colour.shape[2] == 3:
         return np.ascontiguousarray(colour)
-    ink = _to_eight_bits(colour).astype(np.uint16)
+    ink = eight_bits(colour).astype(np.uint16)
     light = (255 - ink[..., :3]) * (255 - ink[..., 3:])
     return ((light + 127) // 255).astype(np.uint8)
 
 
 def _gray_to_rgb(gray: NDArray[Any]) -> NDArray[Any]:
     return np.repeat(gray[..., None], 3, axis=2)
-
-
-def _to_eight_bits(colour: NDArray[Any]) -> NDArray[np.uint8]:
-    if colour.dtype == np.uint8:
-        return np.asarray(colour)
-    return ((colour.astype(np.uint32) + 128) // 257).astype(np.uint8)

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from dcdr_deploy.errors import InputError
 from dcdr_deploy.imaging.transfer import linear_to_srgb, luminance, srgb_to_linear
-from dcdr_deploy.scenes.draws import log_uniform
+from dcdr_deploy.scenes.draws import log_uniform, whole_number
 from dcdr_deploy.scenes.video_blocks import HIGHEST_QP, video_round_trip
 
 TARGET_MAX = 65535
@@ -137,11 +137,9 @@ def simulate(
         encoded = _sharpen(np.asarray(encoded, np.float32), rng)
     ldr = _quantise(encoded, LDR_MAX).astype(np.uint8)
     if camera.video_probability > 0 and rng.random() < camera.video_probability:
-        low, high = camera.video_qp
-        ldr = video_round_trip(ldr, int(rng.integers(low, high + 1)))
+        ldr = video_round_trip(ldr, whole_number(rng, *camera.video_qp))
     elif rng.random() < camera.jpeg_probability:
-        low, high = camera.jpeg_quality
-        quality = int(rng.integers(low, high + 1))
+        quality = whole_number(rng, *camera.jpeg_quality)
         full_chroma = camera.full_chroma_probability > 0 and rng.random() < camera.full_chroma_probability
         ldr = jpeg_round_trip(ldr, quality, full_chroma, gray)
     return ldr, target

@@ -25,3 +25,8 @@ def log_uniform(
     """
     drawn: float | npt.NDArray[np.float64] = np.exp(rng.uniform(np.log(low), np.log(high), size))
     return drawn
+
+
+def whole_number(rng: np.random.Generator, low: int, high: int) -> int:
+    """A whole number, each between two bounds as likely, both included."""
+    return int(rng.integers(low, high + 1))

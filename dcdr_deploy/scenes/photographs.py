@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from dcdr_deploy.imaging.eight_bits import eight_bits
 from dcdr_deploy.imaging.read import read_image
 from dcdr_deploy.imaging.transfer import luminance, srgb_to_linear
 from dcdr_deploy.scenes.camera import brightest_channel
@@ -96,8 +97,7 @@ def read_photograph(path: Path) -> npt.NDArray[np.uint8]:
     Raises:
         InputError: it cannot be read.
     """
-    pixels = read_image(path).pixels
-    return np.asarray(pixels if pixels.dtype == np.uint8 else np.rint(pixels / 257), np.uint8)
+    return eight_bits(read_image(path).pixels)
 
 
 def linearise(picture: npt.NDArray[np.uint8]) -> tuple[FloatArray, npt.NDArray[np.bool_]]:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcdr_deploy.errors import InputError
+from dcdr_deploy.imaging.eight_bits import eight_bits
 from dcdr_deploy.imaging.half import HALF_MAX
 from dcdr_deploy.imaging.light import LEAST_CHOSEN_NITS, MOST_CHOSEN_NITS
 from dcdr_deploy.imaging.read import read_image
@@ -92,7 +93,7 @@ def load(path: Path, sdr: Path | None = None, *, full_scale: float | None = None
                 f"{sdr}: has {_size(pixels.shape[:2])} pixels and {path} {_size(picture.size)}; "
                 "give the picture that it was made from"
             )
-        codes = _eight_bits(pixels)
+        codes = eight_bits(pixels)
     return Shown(
         path=path,
         light=picture.pixels * np.float32(scale) if scale != 1 else picture.pixels,
@@ -106,12 +107,6 @@ def load(path: Path, sdr: Path | None = None, *, full_scale: float | None = None
 
 def _size(size: tuple[int, ...]) -> str:
     return f"{size[1]}x{size[0]}"
-
-
-def _eight_bits(pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> NDArray[np.uint8]:
-    if pixels.dtype == np.uint8:
-        return np.asarray(pixels, np.uint8)
-    return ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
 def check_reference_white(nits: float) -> None:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from dcdr_deploy.engines.cuda.packing import SFT_HIDDEN
 from dcdr_deploy.errors import EngineError, ModelError
+from dcdr_deploy.imaging.half import HALF_MAX
 from dcdr_deploy.modelfile.metadata import ModelMetadata
 from dcdr_deploy.modelfile.names import DCRB, DOMAIN, OFFSET_CHANNELS, WIDTH
 from dcdr_deploy.modelfile.onnx_file import read_model
@@ -213,7 +214,7 @@ def _checked(layer: Layer, weight: Array, bias: Array, path: Path) -> tuple[Arra
     if weight.shape != layer.shape or bias.shape != (layer.channels_out,):
         raise ModelError(f"{path}: {layer.name} has the shape {weight.shape}, not {layer.shape}; export it again")
     largest = max(float(np.abs(weight).max()), float(np.abs(bias).max()))
-    if not largest <= float(np.finfo(np.float16).max):
+    if not largest <= HALF_MAX:
         raise EngineError(f"{path}: {layer.name} holds {largest:.3g}, which FP16 cannot; use another backend")
     return weight, bias
 

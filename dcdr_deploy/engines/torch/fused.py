@@ -22,11 +22,11 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from dcdr_deploy.engines.cuda.compiler import compile_cubin, target_sm
 from dcdr_deploy.engines.cuda.dcrb_from_maps import SOURCE, FromMapsArguments, FromMapsKernels
 from dcdr_deploy.engines.cuda.packing import pack_weight, plain_weight
+from dcdr_deploy.imaging.half import HALF_MAX
 from dcdr_deploy.modelfile.names import OFFSET_CHANNELS, WIDTH
 from dcdr_deploy.models import ops
 from dcdr_deploy.models.blocks import DCRB
 
-LARGEST_HALF = 65504.0
 ALIGNMENT = 16
 """Bytes; the kernel loads eight FP16 channels at a time."""
 
@@ -235,7 +235,7 @@ def obstacle(network: Any) -> str | None:
         return "the fused kernel is made for blocks with condition maps, the network has no condition net"
     for name, values in network.state_dict().items():
         largest = float(values.detach().abs().max()) if values.numel() else 0.0
-        if largest > LARGEST_HALF:
+        if largest > HALF_MAX:
             return f"{name} holds {largest:.3g}, too large for FP16"
     return None
 

@@ -14,6 +14,7 @@ from dcdr_deploy.errors import InputError
 from dcdr_deploy.imaging.colour import to_srgb
 from dcdr_deploy.imaging.decoders.common import UnreadableError, quiet_decoders
 from dcdr_deploy.imaging.decoders.jpeg import decode_jpeg
+from dcdr_deploy.imaging.eight_bits import eight_bits
 from dcdr_deploy.imaging.encoding import Encoding
 from dcdr_deploy.imaging.orientation import UPRIGHT
 from dcdr_deploy.imaging.read import probe, read_image
@@ -88,8 +89,7 @@ def base_of(source: Path, quality: int) -> Base:
             raise InputError(f"{source}: {refusal}") from refusal
         if found is not None:
             return found
-    pixels = read_image(source).pixels
-    codes = np.asarray(pixels if pixels.dtype == np.uint8 else (pixels.astype(np.uint32) + 128) // 257, np.uint8)
+    codes = eight_bits(read_image(source).pixels)
     return Base(split(encode_jpeg(codes, quality)), codes, codes, (_SRGB_LIGHT,), None, UPRIGHT)
 
 

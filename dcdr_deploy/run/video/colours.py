@@ -12,6 +12,7 @@ from dcdr_deploy.imaging import primaries as p
 from dcdr_deploy.imaging.encoding import Encoding
 from dcdr_deploy.imaging.h273 import Curve
 from dcdr_deploy.imaging.transfer import srgb_to_linear
+from dcdr_deploy.run.video.yuv import BT709_LUMA, BT2020_LUMA, Luma
 
 UNSPECIFIED = frozenset({0, 2, 3})
 """Code points that say nothing: reserved ones and "unspecified" (H.273, tables 2 to 4)."""
@@ -20,13 +21,13 @@ RGB_MATRIX = 0
 FULL_RANGE = 2
 """FFmpeg's AVCOL_RANGE_JPEG; 1 is limited, 0 is not said."""
 
-LUMA: dict[int, tuple[float, float]] = {
-    1: (0.2126, 0.0722),
+LUMA: dict[int, Luma] = {
+    1: BT709_LUMA,
     4: (0.30, 0.11),
     5: (0.299, 0.114),
     6: (0.299, 0.114),
     7: (0.212, 0.087),
-    9: (0.2627, 0.0593),
+    9: BT2020_LUMA,
 }
 """K_R and K_B by MatrixCoefficients (H.273, table 4), without constant luminance and without those that are no linear
 combination."""

@@ -25,14 +25,13 @@ from dcdr_deploy.run.video.frames import Picture, Selection
 from dcdr_deploy.run.video.passes import CODE_BITS, clipping_of, samples_of, stacked
 from dcdr_deploy.run.video.sinks import Restoring, Sink, TakesSamples
 from dcdr_deploy.run.video.source import SourceFrame
-from dcdr_deploy.run.video.yuv import Layout, Planes, to_rgb
+from dcdr_deploy.run.video.yuv import BT709_LUMA, Layout, Planes, to_rgb
 from dcdr_deploy.run.working_scale import NATIVE, checked, working_sizes
 
 Made = TypeVar("Made")
 _log = logging.getLogger(__name__)
 
 _TRIAL_SIZE, _TRIAL_CELLS = (90, 162), (9, 16)
-_TRIAL_LUMA = (0.2126, 0.0722)
 _CLOSE = 1e-4
 """Largest difference of a trial's averages between device and processor."""
 
@@ -137,8 +136,8 @@ class ByDevice(ByProcessor[Made]):
         """
         layout = Layout(8, 2, 2)
         planes, field = _trial(layout)
-        samples = samples_of(planes, layout, _TRIAL_LUMA, full_range=False)
-        rgb = to_rgb(planes, layout, _TRIAL_LUMA, full_range=False)
+        samples = samples_of(planes, layout, BT709_LUMA, full_range=False)
+        rgb = to_rgb(planes, layout, BT709_LUMA, full_range=False)
         found = self._passes.average(samples, self._clipping, _TRIAL_CELLS)
         second = self._second_pass(rgb)
         wanted = average_down(rgb, second.tables, _TRIAL_CELLS)

@@ -15,11 +15,15 @@ from numpy.typing import NDArray
 
 from dcdr_deploy.engines.passes import YuvMatrix
 from dcdr_deploy.imaging.lookup import Table, look_up_codes
+from dcdr_deploy.imaging.transfer import LUMINANCE_REC709
 from dcdr_deploy.system.strips import Scratch, for_strips
 
 Plane = NDArray[np.uint8] | NDArray[np.uint16]
 Planes = tuple[NDArray[np.uint16], ...]
 Luma = tuple[float, float]
+
+BT709_LUMA: Luma = (LUMINANCE_REC709[0], LUMINANCE_REC709[2])
+"""K_R, K_B of BT.709."""
 
 BT2020_LUMA: Luma = (0.2627, 0.0593)
 """K_R, K_B of BT.2020 and BT.2100 with non-constant luminance."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from dcdr_deploy.scenes.draws import whole_number
 from dcdr_deploy.scenes.paint.canvas import Canvas, FloatArray, fractal_noise
 
 NIGHT_PROBABILITY = 0.22
@@ -59,7 +60,7 @@ class Scene:
 
     def count(self, low: int, high: int) -> int:
         """A random whole number, both bounds included."""
-        return int(self.rng.integers(low, high + 1))
+        return whole_number(self.rng, low, high)
 
     def chance(self, probability: float) -> bool:
         """True with the given probability."""
