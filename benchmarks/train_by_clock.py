@@ -31,6 +31,7 @@ from typing import Any
 import torch
 from command_line import Parser, above_zero, existing_file, existing_folder, new_folder, start, whole_number
 
+from dcdr_deploy.models import load_checkpoint
 from dcdr_deploy.system.progress import Event
 from dcdr_deploy.training.asked import CHECKPOINT_NAME, SPLIT_LISTS
 from dcdr_deploy.training.assembly import open_run
@@ -187,7 +188,9 @@ def main() -> int:
     recipe: Recipe = replace(RECIPES[chosen.recipe], **settings)
     source = SyntheticSource(chosen.panoramas, chosen.photos, SPLIT_LISTS, chosen.scenes)
     data = source.training_set(recipe)
-    state = open_run(recipe, run, source.peak, device, False, chosen.weights)
+    state = open_run(
+        recipe, run, source.peak, device, False, load_checkpoint(chosen.weights) if chosen.weights else None
+    )
     clock = Clock(state, chosen.seconds, started, partial(save_slim, state, run, chosen.output))
     clock.say(f"data: {len(data.photographs or ())} photographs, {len(data.panoramas)} panoramas")
     files = {"perceptual_squeezenet": chosen.squeezenet_weights} if chosen.squeezenet_weights else {}

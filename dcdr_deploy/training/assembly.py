@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from dcdr_deploy.errors import InputError
-from dcdr_deploy.models import HdrNetwork, load_checkpoint
+from dcdr_deploy.models import HdrNetwork, LoadedModel
 from dcdr_deploy.system.progress import Listener, silent
 from dcdr_deploy.training.asked import CHECKPOINT_NAME, refuse_second_run
 from dcdr_deploy.training.distributed import SINGLE, ProcessGroup
@@ -43,17 +43,17 @@ def validator(pairs: list[HeldOutPair], peak: float) -> Callable[[HdrNetwork], d
 
 
 def open_run(
-    recipe: Recipe, folder: Path, peak: float, device: str, resume: bool, start_weights: Path | None = None
+    recipe: Recipe, folder: Path, peak: float, device: str, resume: bool, start: LoadedModel | None = None
 ) -> TrainingState:
     """A new run, or the one in ``folder``.
 
     A resumed run takes the recipe given here, so that its length or learning rate can be changed. A new run starts at
-    the weights of ``start_weights``, any file that :func:`~dcdr_deploy.models.load_checkpoint` takes, if there is one.
+    the weights of ``start``, if there is one.
 
     Raises:
         InputError: the folder has a run already and ``resume`` is not set, or the weights are of another network
             or peak.
-        CheckpointError: nothing to resume, or it does not fit, or the weights cannot be read.
+        CheckpointError: nothing to resume, or it does not fit.
     """
     checkpoint = folder / CHECKPOINT_NAME
     if not resume:
@@ -61,16 +61,15 @@ def open_run(
     state = create_state(recipe, peak, torch.device(device))
     if resume:
         state.restore(checkpoint, torch.device(device))
-    elif start_weights is not None:
-        start = load_checkpoint(start_weights)
+    elif start is not None:
         if not state.can_start_at(start.network):
             raise InputError(
-                f"{start_weights} holds another network than preset {recipe.preset}; `preset` names its own, if it has "
+                f"{start.source} holds another network than preset {recipe.preset}; `preset` names its own, if it has "
                 "one"
             )
         if start.has_metadata and start.metadata.peak != peak:
             raise InputError(
-                f"{start_weights} gives light with a peak of {start.metadata.peak:g}, not {peak:g}: leave `peak` out "
+                f"{start.source} gives light with a peak of {start.metadata.peak:g}, not {peak:g}: leave `peak` out "
                 "to go on with it"
             )
         state.start_at(start)

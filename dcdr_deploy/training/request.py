@@ -8,14 +8,13 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from dcdr_deploy.errors import InputError
-from dcdr_deploy.models import HdrNetwork, architecture_of, find_preset, load_checkpoint, preset_names
+from dcdr_deploy.models import HdrNetwork, LoadedModel, architecture_of, find_preset, load_checkpoint, preset_names
 from dcdr_deploy.models.encodings import Encoding
 from dcdr_deploy.system import hardware
 from dcdr_deploy.system.interrupts import SIGNALS
@@ -77,8 +76,9 @@ def run_request(request: TrainingRequest, listener: Listener = silent) -> bool:
 
 def _run_share(request: TrainingRequest, group: ProcessGroup, listener: Listener) -> bool:
     check_request(request)
-    request = at_the_peak_of_its_weights(request)
-    recipe = build_recipe(request)
+    start = load_checkpoint(request.start_weights) if request.start_weights and not request.resume else None
+    request = at_the_peak_of_its_weights(request, start)
+    recipe = build_recipe(request, start)
     if request.resume:
         request, recipe = _as_begun(request, recipe)
     for batch in recipe.batches.values():
@@ -88,7 +88,7 @@ def _run_share(request: TrainingRequest, group: ProcessGroup, listener: Listener
     device = choose_device(request.device, group)
     with group.first_on_machine_leads():
         data, validate = open_data(request, recipe)
-    state = open_run(recipe, request.output, request.peak, device, request.resume, request.start_weights)
+    state = open_run(recipe, request.output, request.peak, device, request.resume, start)
     state.data = request.sources()
     workers = automatic_workers(torch.device(device), group) if request.workers is None else request.workers
     options = LoopOptions(
@@ -119,20 +119,19 @@ def _as_begun(request: TrainingRequest, recipe: Recipe) -> tuple[TrainingRequest
     return replace(request, peak=settled.peak, **settled.data), settled.recipe
 
 
-def at_the_peak_of_its_weights(request: TrainingRequest) -> TrainingRequest:
-    """The request with the full scale of the weights that a new run starts at, unless the user gave one.
-
-    Raises:
-        CheckpointError: the weights cannot be read.
-    """
-    if request.start_weights is None or request.resume or "peak" in request.stated():
+def at_the_peak_of_its_weights(request: TrainingRequest, start: LoadedModel | None) -> TrainingRequest:
+    """The request with the full scale of the weights that a new run starts at, unless the user gave one."""
+    if start is None or not start.has_metadata or "peak" in request.stated():
         return request
-    start = load_checkpoint(request.start_weights)
-    return replace(request, peak=start.metadata.peak) if start.has_metadata else request
+    return replace(request, peak=start.metadata.peak)
 
 
-def build_recipe(request: TrainingRequest) -> Recipe:
+def build_recipe(request: TrainingRequest, start: LoadedModel | None = None) -> Recipe:
     """The named recipe with the user's changes.
+
+    Args:
+        request: says both.
+        start: what a new run starts at, whose network it has unless the user names a preset.
 
     Raises:
         InputError: unknown recipe or preset, or values out of range.
@@ -141,8 +140,8 @@ def build_recipe(request: TrainingRequest) -> Recipe:
     overrides = dict(request.overrides)
     if "patch" in overrides:
         overrides["patches"] = []  # the user's size holds for the whole run
-    if request.start_weights is not None and not request.resume and "preset" not in overrides:
-        overrides["preset"] = preset_of(request.start_weights)
+    if start is not None and "preset" not in overrides:
+        overrides["preset"] = preset_of(start)
     recipe = replace(named, **overrides)
     config = find_preset(recipe.preset)
     architecture = architecture_of(config)
@@ -163,18 +162,18 @@ def build_recipe(request: TrainingRequest) -> Recipe:
     return recipe
 
 
-def preset_of(weights: Path) -> str:
+def preset_of(model: LoadedModel) -> str:
     """Name of the preset whose network a checkpoint holds.
 
     Raises:
-        CheckpointError: the checkpoint cannot be read.
         InputError: its network is none of a preset.
     """
-    config = load_checkpoint(weights).network.config
     for name in preset_names():
-        if find_preset(name) == config:
+        if find_preset(name) == model.network.config:
             return name
-    raise InputError(f"{weights} holds a network of no preset ({', '.join(preset_names())}); it cannot be trained here")
+    raise InputError(
+        f"{model.source} holds a network of no preset ({', '.join(preset_names())}); it cannot be trained here"
+    )
 
 
 def open_data(request: TrainingRequest, recipe: Recipe) -> tuple[Dataset[tuple[Tensor, Tensor]], Validate | None]:

@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 from torch_processes import PythonProcess
 
 from dcdr_deploy.cli import main
-from dcdr_deploy.models import load_checkpoint
+from dcdr_deploy.models import checkpoint, load_checkpoint
 from dcdr_deploy.run.selection import DEMO_MODEL
 from dcdr_deploy.training.state import read_training_checkpoint
 
@@ -87,11 +87,16 @@ def test_a_run_may_become_longer_and_says_so(
     assert f"{folder} goes on with steps 2 instead of 1" in caplog.text
 
 
-def test_fine_tuning_takes_the_network_from_the_weights(pairs: tuple[Path, Path], tmp_path: Path) -> None:
+def test_fine_tuning_reads_the_weights_once_and_takes_the_network_from_them(
+    pairs: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     data = ("--ldr", pairs[0], "--hdr", pairs[1], *SMALL, "--steps", "1")
     assert call(*data, "--preset", "lite", "-o", tmp_path / "first").exit_code == 0
+    read, real = [], checkpoint.read_untrusted
+    monkeypatch.setattr(checkpoint, "read_untrusted", lambda path: read.append(path) or real(path))
     result = call(*data, "--weights", tmp_path / "first" / "last.pth", "-o", tmp_path / "second")
     assert result.exit_code == 0, result.output
+    assert read == [tmp_path / "first" / "last.pth"]
     assert load_checkpoint(tmp_path / "second" / "last.pth").network.config.tone_width == 32
 
 

@@ -52,15 +52,16 @@ def test_a_tone_net_held_throughout_keeps_its_exact_start_whatever_weights_the_r
 def test_only_a_tone_net_that_keeps_its_own_start_may_be_of_another_width(tmp_path: Path) -> None:
     wide = create_state(Recipe(steps=2, batch=1, patch=16, losses={"mu_mse": 1.0}), 8.0, torch.device("cpu")).network
     save_safetensors(wide, tmp_path / "wide.safetensors", ModelMetadata(peak=8.0), torch.float32)
+    start = load_checkpoint(tmp_path / "wide.safetensors")
     held = Recipe(
         preset="lite", steps=2, batch=1, patch=16, losses={"mu_mse": 1.0}, tone_start="inverse_srgb", tone_from=1.0
     )
-    state = open_run(held, tmp_path / "held", 8.0, "cpu", False, tmp_path / "wide.safetensors")
+    state = open_run(held, tmp_path / "held", 8.0, "cpu", False, start)
     found, given = state.network.state_dict(), wide.state_dict()
     assert found["tone.layers.0.weight"].shape[0] == 32
     assert all(torch.equal(found[name], given[name]) for name in found if not name.startswith("tone."))
     with pytest.raises(InputError, match="another network than preset lite"):
-        open_run(replace(held, tone_from=0.0), tmp_path / "free", 8.0, "cpu", False, tmp_path / "wide.safetensors")
+        open_run(replace(held, tone_from=0.0), tmp_path / "free", 8.0, "cpu", False, start)
 
 
 def test_neighbours_do_not_matter_at_the_start() -> None:
