@@ -14,6 +14,7 @@ import dcdr_deploy
 from dcdr_deploy.system.packages import install_line
 
 HEAVY = ("torch", "torchvision", "onnx", "onnxruntime", "tensorrt", "tensorrt_rtx", "cuda", "openvino", "cv2", "av")
+SERVICE = ("fastapi", "uvicorn", "prometheus_client")
 ROOT = Path(dcdr_deploy.__file__).parent.parent
 
 
@@ -106,6 +107,7 @@ WRONG_MOVES = {
     "vapoursynth nope.onnx -o script.vpy": "nope.onnx does not exist",
     "preview nope.exr": "nope.exr: no such file",
     "view nope.exr": "nope.exr: no such file",
+    "serve -m nope.onnx": "nope.onnx does not exist",
     "run nope.png out.exr": "nope.png: no such file",
 }
 
@@ -121,7 +123,7 @@ from click.testing import CliRunner
 from dcdr_deploy.cli import main
 for line in {list(WRONG_MOVES)!r}:
     result = CliRunner().invoke(main, line.split())
-    print(json.dumps([result.exit_code, result.output, [name for name in {HEAVY!r} if name in sys.modules]]))
+    print(json.dumps([result.exit_code, result.output, [name for name in {HEAVY + SERVICE!r} if name in sys.modules]]))
 """
     done = python(code, blocked=(), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -137,6 +139,11 @@ def test_a_command_whose_package_is_missing_says_what_to_install(tmp_path):
     assert done.stderr.startswith("error: ")
     assert done.stderr.count("\n") == 1
     assert install_line("export") in done.stderr
+
+
+def test_the_service_says_what_to_install_where_its_packages_are_missing(tmp_path):
+    done = python(CALL, "serve", blocked=("fastapi", "uvicorn"), cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (2, f"error: this needs fastapi, uvicorn: {install_line('serve')}\n")
 
 
 def test_every_public_name_can_be_had():

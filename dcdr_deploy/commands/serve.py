@@ -10,10 +10,11 @@ from dcdr_deploy.commands.options import engine
 from dcdr_deploy.commands.show.run import NORMAL, QUIET, VERBOSE, Console
 from dcdr_deploy.commands.show.text import printable
 from dcdr_deploy.run.opening import open_runner
-from dcdr_deploy.serving.http import REPORT_HEADER, make_app
-from dcdr_deploy.serving.server import address_of, is_loopback, listening_socket, serve
-from dcdr_deploy.serving.service import Limits, Service
+from dcdr_deploy.run.selection import require_named
+from dcdr_deploy.serving import SERVICE_PACKAGES
+from dcdr_deploy.serving.service import REPORT_HEADER, Limits, Service
 from dcdr_deploy.system.json_text import json_text
+from dcdr_deploy.system.packages import require
 from dcdr_deploy.system.progress import Event
 
 EPILOG = f"""\b
@@ -67,6 +68,12 @@ def command(host: str, port: int, as_json: bool, verbosity: int | None, **chosen
     """
     limits = Limits(*(chosen[name] for name in ("max_megabytes", "max_megapixels", "timeout", "queue")))
     settings = engine.runner_settings(chosen)
+    require(SERVICE_PACKAGES, "serve")
+    require_named(chosen["model"])
+    # What is wrong is said by now, but for a port that is taken: these bring FastAPI.
+    from dcdr_deploy.serving.http import make_app
+    from dcdr_deploy.serving.server import address_of, is_loopback, listening_socket, serve
+
     with Console(verbosity=NORMAL if verbosity is None else verbosity) as console:
         bound = listening_socket(host, port)  # a port that is taken is told before a model is loaded
         with bound, open_runner(chosen["model"], settings, console) as runner, Service(runner, limits) as service:

@@ -122,15 +122,21 @@ def choose_model(
     Raises:
         ModelError: the file named does not exist, several models lie in the directory, or there is none at all.
     """
-    if requested is not None:
-        return ModelChoice(_existing(requested, "", suffixes), "as asked for", found=False)
-    named = (os.environ if environment is None else environment).get(ENVIRONMENT_VARIABLE)
-    if named:
-        path = _existing(named, f" (from ${ENVIRONMENT_VARIABLE})", suffixes)
-        return ModelChoice(path, f"from ${ENVIRONMENT_VARIABLE}")
+    named = _named(requested, environment, suffixes)
+    if named is not None:
+        return named
     stages = [stage for stage in STAGES if suffixes is None or stage.suffix in suffixes]
     folder = Path() if directory is None else directory
     return _choose_here(stages, folder, "`model` or $" + ENVIRONMENT_VARIABLE, suffixes, device_index)
+
+
+def require_named(requested: str | os.PathLike[str] | None, *, environment: Mapping[str, str] | None = None) -> None:
+    """Refuse a model that is named and not there, as :func:`choose_model` does, before anything else is done.
+
+    Raises:
+        ModelError: so it is.
+    """
+    _named(requested, environment, None)
 
 
 def choose_onnx(requested: str | os.PathLike[str] | None = None, *, directory: Path | None = None) -> ModelChoice:
@@ -142,6 +148,21 @@ def choose_onnx(requested: str | os.PathLike[str] | None = None, *, directory: P
     if requested is not None:
         return ModelChoice(_existing(requested, "", {ONNX_SUFFIX}), "as asked for", found=False)
     return _choose_here([_ONNX], Path() if directory is None else directory, "its path", {ONNX_SUFFIX})
+
+
+def _named(
+    requested: str | os.PathLike[str] | None,
+    environment: Mapping[str, str] | None,
+    suffixes: Collection[str] | None,
+) -> ModelChoice | None:
+    """Return the model that the user or a variable names; arguments as of :func:`choose_model`."""
+    if requested is not None:
+        return ModelChoice(_existing(requested, "", suffixes), "as asked for", found=False)
+    named = (os.environ if environment is None else environment).get(ENVIRONMENT_VARIABLE)
+    if named:
+        path = _existing(named, f" (from ${ENVIRONMENT_VARIABLE})", suffixes)
+        return ModelChoice(path, f"from ${ENVIRONMENT_VARIABLE}")
+    return None
 
 
 def _choose_here(

@@ -29,11 +29,9 @@ from dcdr_deploy.run.outputs import DEFAULT_FORMAT, ConvertOptions
 from dcdr_deploy.run.reports import FileReport
 from dcdr_deploy.run.working_scale import parse_scale
 from dcdr_deploy.serving.metrics import Metrics
-from dcdr_deploy.serving.service import BusyError, GivenUpError, Service, Ticket
+from dcdr_deploy.serving.service import REPORT_HEADER, BusyError, GivenUpError, Service, Ticket
 from dcdr_deploy.system.file_faults import FULL, reason_of
 from dcdr_deploy.system.json_text import json_text
-
-REPORT_HEADER = "X-Dcdr-Report"
 
 _ROUTES = "POST /restore, GET /health and GET /metrics"
 _FORM = "multipart/"

@@ -22,6 +22,9 @@ from dcdr_deploy.run.reports import FileReport
 from dcdr_deploy.run.runner import Runner
 from dcdr_deploy.serving.shared_runner import SharedRunner
 
+REPORT_HEADER = "X-Dcdr-Report"
+"""Of an answer: what was done to its picture, in JSON."""
+
 AT_ONCE = 2
 """Pictures worked on at a time: one is read or written while the engine has the other. A third takes memory only."""
 

@@ -11,6 +11,8 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
 
+from dcdr_deploy.errors import MissingDependency
+
 DISTRIBUTION = "dcdr-deploy"
 
 _OF_EXTRA = re.compile(r"""(?:\s*\band\s+)?\bextra\s*==\s*(['"])(?P<extra>[^'"]+)\1""")
@@ -48,6 +50,21 @@ def versions(distributions: Iterable[str]) -> dict[str, str]:
 def installed(module: str) -> bool:
     """Tell whether a top-level module could be imported."""
     return importlib.util.find_spec(module) is not None
+
+
+def require(modules: Iterable[str], extra: str) -> None:
+    """Say in one line what has to be installed, before an import fails somewhere.
+
+    Args:
+        modules: top-level modules that are needed.
+        extra: of this package, which installs them.
+
+    Raises:
+        MissingDependency: one is missing.
+    """
+    missing = [name for name in modules if not installed(name)]
+    if missing:
+        raise MissingDependency(f"this needs {', '.join(missing)}: {install_line(extra)}")
 
 
 def install_line(extra: str = "") -> str:
