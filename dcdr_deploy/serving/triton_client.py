@@ -9,6 +9,7 @@ What the server knows of the network (peak, overlap, sizes) comes from the model
 from __future__ import annotations
 
 import re
+from typing import IO
 
 import click
 import numpy as np
@@ -107,8 +108,13 @@ def _size(stated: dict[str, str], key: str) -> Size | None:
     return int(match[1]), int(match[2])
 
 
-class _Refusal(click.ClickException):
-    exit_code = 2  # as of every command
+class _OneLineError(click.ClickException):
+    """A user's error as ``dcdr-deploy`` shows it."""
+
+    exit_code = 2
+
+    def show(self, file: IO[str] | None = None) -> None:
+        click.echo(f"error: {' '.join(self.message.split())}", err=True)
 
 
 @click.command("triton_client")
@@ -123,7 +129,7 @@ def main(source: str, target: str, url: str, model: str, scale: str) -> None:
         with TritonEngine(url, model) as engine:
             report = convert_file(source, target, Runner(engine), ConvertOptions(scale=parse_scale(scale)))
     except DcdrError as error:
-        raise _Refusal(str(error)) from error
+        raise _OneLineError(str(error)) from error
     click.echo(f"{report.output}: {report.width}x{report.height}, {report.recovery.word}, {report.seconds:.1f} s")
 
 

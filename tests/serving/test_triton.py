@@ -249,7 +249,7 @@ def test_what_the_server_says_no_to_is_one_line(tmp_path, tiny_model, serving, c
     arguments = [str(clipped), str(tmp_path / "a.exr"), "--url", "127.0.0.1:1"]
     result = CliRunner().invoke(triton_client.main, arguments)
     assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
-    assert "127.0.0.1:1 does not serve dcdr_unet" in result.stderr
+    assert result.stderr.startswith("error: 127.0.0.1:1 does not serve dcdr_unet")
 
 
 def test_a_foreign_model_is_told_apart(tmp_path, tiny_model, serving):
