@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import io
-import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +13,11 @@ from dcdr_deploy.imaging import primaries as p
 from dcdr_deploy.imaging.decoders import exr_layout as layout
 from dcdr_deploy.imaging.decoders.common import UnreadableError, check_size, damaged
 from dcdr_deploy.imaging.decoders.exr_colour import Meaning, meaning_of
+from dcdr_deploy.imaging.decoders.exr_quiet import quiet_library
 from dcdr_deploy.imaging.decoders.linear import Linear
 from dcdr_deploy.system.words import number_of, word_for
 
 MAGIC = b"\x76\x2f\x31\x01"
-_STDERR = 2
 _FAILURES = (RuntimeError, ValueError, LookupError, TypeError, ArithmeticError, SystemError)
 """How the binding reports failures of the library, and what headers that contradict themselves make of it."""
 
@@ -80,7 +77,7 @@ def _open(path: Path, *, header_only: bool) -> list[tuple[Mapping[str, Any], dic
     import OpenEXR
 
     try:
-        with _quiet_library():
+        with quiet_library():
             opened = OpenEXR.File(str(path), separate_channels=True, header_only=header_only)
             found: list[tuple[Mapping[str, Any], dict[str, Any]]] = [
                 (dict(part.header), {name: channel.pixels for name, channel in part.channels.items()})
@@ -164,23 +161,3 @@ def _in_display(linear: NDArray[np.float32], data: Window, display: Window, note
     if there.shape[:2] != linear.shape[:2]:
         notes.append("pixels outside the display window were left out")
     return picture
-
-
-@contextmanager
-def _quiet_library() -> Iterator[None]:
-    """Keep what OpenEXR prints about damaged files off both streams: the error says it once.
-
-    The binding prints through Python's stdout, the C library to the second file descriptor.
-    """
-    with redirect_stdout(io.StringIO()), Path(os.devnull).open("w") as nowhere:
-        try:
-            saved = os.dup(_STDERR)
-        except OSError:  # closed by whoever started us: nobody reads it
-            yield
-            return
-        try:
-            os.dup2(nowhere.fileno(), _STDERR)
-            yield
-        finally:
-            os.dup2(saved, _STDERR)
-            os.close(saved)
