@@ -188,9 +188,8 @@ def main() -> int:
     recipe: Recipe = replace(RECIPES[chosen.recipe], **settings)
     source = SyntheticSource(chosen.panoramas, chosen.photos, SPLIT_LISTS, chosen.scenes)
     data = source.training_set(recipe)
-    state = open_run(
-        recipe, run, source.peak, device, False, load_checkpoint(chosen.weights) if chosen.weights else None
-    )
+    start = load_checkpoint(chosen.weights) if chosen.weights else None
+    state = open_run(recipe, run, source.peak, device, False, start)
     clock = Clock(state, chosen.seconds, started, partial(save_slim, state, run, chosen.output))
     clock.say(f"data: {len(data.photographs or ())} photographs, {len(data.panoramas)} panoramas")
     files = {"perceptual_squeezenet": chosen.squeezenet_weights} if chosen.squeezenet_weights else {}

@@ -91,7 +91,7 @@ WRONG_MOVES = {
     "train --photos nope --panoramas panoramas -o run": "nope: no such folder",
     "train --panoramas nope -o run": "nope: no such folder",
     "train --panoramas empty -o run": "no .exr or .hdr file for train",
-    "train --panoramas panoramas --split-list nope.tsv -o run": "nope.tsv is no list of a split",
+    "train --panoramas panoramas --split-list nope.tsv -o run": "nope.tsv: cannot be read (No such file",
     "train --panoramas panoramas --weights nope.pth -o run": "nope.pth: no such checkpoint",
     "train --panoramas panoramas --vgg19-weights nope.pth -o run": "nope.pth: no such file",
     "train --panoramas panoramas --recipe nope -o run": "unknown recipe",

@@ -62,7 +62,9 @@ def read_split(path: Path) -> dict[str, SplitEntry]:
             )
             for row in rows
         ]
-    except (OSError, KeyError, UnicodeDecodeError, csv.Error) as error:
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error}); check the path") from error
+    except (KeyError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path} is no list of a split (columns name, split, series or place, sha256)") from error
     for entry in entries:
         if entry.split not in SPLITS:
