@@ -9,11 +9,13 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dcdr_deploy.system.children import killed_worker
 from dcdr_deploy.system.interrupts import held, unheard_by_children
 
 
@@ -54,7 +56,7 @@ class Workers(ProcessPoolExecutor):
     """New interpreters that carry out tasks, never forks: those must not have touched CUDA, nor an engine's threads.
 
     Ctrl-C is heard by the process that gives the tasks, and ends the others: whoever leaves the ``with`` block by an
-    exception waits for nothing.
+    exception waits for nothing. One that the system kills is an EngineError.
     """
 
     def __init__(self, count: int, prepare: Callable[..., None] | None = None, *given: Any) -> None:
@@ -66,11 +68,13 @@ class Workers(ProcessPoolExecutor):
         with unheard_by_children():
             return super().submit(function, *given, **named)
 
-    def __exit__(self, kind: type[BaseException] | None, *rest: Any) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
         if kind is not None:
             for child in set(multiprocessing.active_children()) - self._others:
                 child.terminate()
         self.shutdown(wait=True, cancel_futures=kind is not None)
+        if isinstance(error, BrokenProcessPool):
+            raise killed_worker("run it again with fewer") from error
 
 
 STOPPING = 5.0

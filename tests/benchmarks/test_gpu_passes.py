@@ -31,7 +31,7 @@ class Processor:
         self._off = off
 
     def _rgb(self, samples):
-        return to_rgb(samples.planes, script.IN, script.LUMA, full_range=False)
+        return to_rgb(samples.planes, script.IN, script.BT709_LUMA, full_range=False)
 
     def average(self, samples, clipping, size):
         found = average_down(self._rgb(samples), tables_for(16, NEUTRAL), size)
@@ -89,7 +89,7 @@ def test_the_kernels_alone_are_launched_again_where_their_frame_lies():
     addresses = [value for launch in found for value in launch.values if value >= DEVICE_BASE]
     assert all(any(base <= value < base + len(block) for base, block in driver._blocks.items()) for value in addresses)
     passes.average(
-        script.samples_of(script.frame_of(SIZE), script.IN, script.LUMA, full_range=False),
+        script.samples_of(script.frame_of(SIZE), script.IN, script.BT709_LUMA, full_range=False),
         script.clipping_of(NEUTRAL),
         (36, 512),
     )  # as before: nothing is recorded any more

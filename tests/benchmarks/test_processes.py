@@ -13,6 +13,8 @@ from pathlib import Path
 import processes
 import pytest
 
+from dcdr_deploy.errors import EngineError
+
 STOPPED_AT_ONCE = """
 import signal, subprocess, sys
 import processes
@@ -75,6 +77,11 @@ def test_workers_end_at_once_where_their_block_is_left_early() -> None:
     with pytest.raises(ProcessLookupError):
         os.kill(numbers[0], 0)
     assert time.monotonic() - began < 600
+
+
+def test_a_worker_that_is_killed_is_a_line() -> None:
+    with pytest.raises(EngineError, match="a worker process ended without a word"), processes.Workers(1) as workers:
+        workers.submit(os.kill, workers.submit(os.getpid).result(60), signal.SIGKILL).result(60)
 
 
 def test_other_threads_run_commands_too(tmp_path: Path) -> None:
