@@ -34,7 +34,11 @@ L1_BYTES_PER_CLOCK = 128
 _TYPES = {"F16": np.float16, "F32": np.float32}
 
 
-class OutOfTime(Exception):
+class NotMeasured(Exception):
+    """A part says nothing about what it was to measure."""
+
+
+class OutOfTime(NotMeasured):
     """A part took longer than it may."""
 
 

@@ -47,12 +47,12 @@ class Run:
     def check(self, name: str, what: str, bound: float, value: Callable[[], float], at_least: bool = False) -> None:
         """Add a check, or the reason why it could not be made.
 
-        Lack of time or memory leaves it open; any other error, such as an illegal access, is a result that is wrong.
+        Lack of time, memory or means leaves it open; any other error, such as an illegal access, is a wrong result.
         """
         found: list[float | None] = []
         problem = self.attempt(f"{name}: {what}", lambda: found.append(value()), 60.0)
         if problem is not None:
-            left_open = isinstance(problem, measure.OutOfTime) or is_out_of_memory(problem)
+            left_open = isinstance(problem, measure.NotMeasured) or is_out_of_memory(problem)
             found = [None if left_open else math.nan]
         note = "" if problem is None else one_line(problem)
         self.report.checks.append(Check(name, what, found[0], bound, at_least, note))

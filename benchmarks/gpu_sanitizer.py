@@ -8,7 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from gpu_measure import OutOfTime
+from gpu_measure import NotMeasured, OutOfTime
 from processes import limited
 
 PROGRAM = "compute-sanitizer"
@@ -19,6 +19,7 @@ WATCHED = Path(__file__).with_name("gpu_small_frame.py")
 SECONDS = 45.0
 """That it may take: the frame's own time times fifty or so, and what loads the kernels is watched too."""
 
+_REFUSED = re.compile(r"device not supported", re.IGNORECASE)
 _SUMMARY = re.compile(r"ERROR SUMMARY: (\d+) error")
 
 
@@ -37,6 +38,7 @@ def errors(program: str, seconds: float = SECONDS) -> float:
 
     Raises:
         OutOfTime: it took longer.
+        NotMeasured: it does not take this GPU, as in some sandboxes.
         RuntimeError: it does not say; its last line.
     """
     command = [program, "--tool", "memcheck", sys.executable, str(WATCHED)]
@@ -46,6 +48,8 @@ def errors(program: str, seconds: float = SECONDS) -> float:
         said = log.read_text(encoding="utf-8", errors="replace")
     if code is None:
         raise OutOfTime(f"{PROGRAM} was stopped after {seconds:.0f} s")
+    if _REFUSED.search(said):
+        raise NotMeasured(f"{PROGRAM} does not take this GPU here")
     summary = _SUMMARY.search(said)
     if summary is None or (code and summary[1] == "0"):  # the frame itself failed
         lines = [line for line in said.splitlines() if line.strip("= ")] or [f"exit code {code}"]

@@ -214,7 +214,7 @@ STEPS: tuple[Step, ...] = (
         seconds=35,
         margin=23,
         least=26,
-        needs=("GPU", "cuda", "av"),
+        needs=("GPU", "cuda", "cv2"),
     ),
     Step(
         "files",
@@ -245,7 +245,7 @@ STEPS: tuple[Step, ...] = (
         seconds=135,
         margin=30,
         least=60,
-        needs=(*_TORCH, "panoramas"),
+        needs=(*_TORCH, "panoramas", "OpenEXR"),
         writes=("scale.json",),
     ),
     Step(
@@ -255,7 +255,7 @@ STEPS: tuple[Step, ...] = (
         seconds=130,
         margin=30,
         least=60,
-        needs=(*_TORCH, "panoramas"),
+        needs=(*_TORCH, "panoramas", "OpenEXR"),
         writes=("evaluation.jsonl",),
     ),
     Step(
@@ -269,7 +269,7 @@ STEPS: tuple[Step, ...] = (
         seconds=0,  # by --train
         margin=30,
         least=120,
-        needs=(*_TORCH, "photographs", "panoramas", "SqueezeNet weights"),
+        needs=(*_TORCH, "photographs", "panoramas", "OpenEXR", "SqueezeNet weights"),
         writes=("weights.pth",),
         on_demand=True,
     ),
@@ -280,7 +280,7 @@ STEPS: tuple[Step, ...] = (
         seconds=130,
         margin=30,
         least=60,
-        needs=(*_TORCH, "photographs", "panoramas"),
+        needs=(*_TORCH, "photographs", "panoramas", "OpenEXR"),
         files=(TRAINED,),
         writes=("evaluation.jsonl",),
         on_demand=True,

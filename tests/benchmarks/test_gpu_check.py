@@ -261,9 +261,17 @@ def test_a_frame_that_fails_under_compute_sanitizer_is_a_wrong_result(tmp_path, 
     run.check("sanitizer", "errors", 0.0, lambda: gpu_sanitizer.errors(program))
     assert run.report.checks[0].passed is False
     assert "ERROR SUMMARY: 0 errors" in run.report.checks[0].note
-    program = sanitized(tmp_path, monkeypatch, "========= Error: device not supported")
-    with pytest.raises(RuntimeError, match="device not supported"):
+    program = sanitized(tmp_path, monkeypatch, "========= Error: no such program")
+    with pytest.raises(RuntimeError, match="no such program"):
         gpu_sanitizer.errors(program)
+
+
+def test_a_gpu_that_compute_sanitizer_does_not_take_leaves_the_check_open(tmp_path, monkeypatch):
+    program = sanitized(tmp_path, monkeypatch, "========= Error: Device not supported", 1)
+    run = Run(60)
+    run.check("sanitizer", "errors", 0.0, lambda: gpu_sanitizer.errors(program))
+    assert (run.report.checks[0].value, run.report.checks[0].passed) == (None, None)
+    assert "does not take this GPU" in run.report.checks[0].note
 
 
 def test_a_frame_that_takes_long_under_compute_sanitizer_is_left_open(tmp_path, monkeypatch):
