@@ -7,10 +7,12 @@ subclasses of it, of ``ConnectionError`` and the like, where a process or a code
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
 from dcdr_deploy.errors import OutputError
+from dcdr_deploy.system.temporary import is_temporary
 
 
 def _numbers(names: Iterable[str]) -> frozenset[int]:
@@ -39,6 +41,10 @@ _OF_A_LIBRARY = "choose another place or free some space"
 """Against what has no number: Pillow's encoders say of a full disk that they failed, and nothing more."""
 
 
+_FFMPEGS = "file:"
+"""How FFmpeg is told that something is a file."""
+
+
 class UnwritableError(OutputError):
     """The system does not let a file be written; the cause is its ``OSError``."""
 
@@ -61,5 +67,21 @@ def remedy_for(error: OSError) -> str:
 
 
 def unwritable(target: Path | str, error: OSError) -> UnwritableError:
-    """Return the error for a file that cannot be written, with its remedy."""
-    return UnwritableError(f"{target}: cannot be written: {reason_of(error)}; {remedy_for(error)}")
+    """Return the error for a file that cannot be written, with its remedy; where it names another file, with that."""
+    other = _other_file(Path(target).absolute(), error)
+    if other:
+        why = f"{other}: {reason_of(error)}; see to that file and run the same command again"
+    else:
+        why = f"{reason_of(error)}; {remedy_for(error)}"
+    return UnwritableError(f"{target}: cannot be written: {why}")
+
+
+def _other_file(target: Path, error: OSError) -> str:
+    """Return the file that an error names if it is neither the target nor a folder above it nor what becomes it."""
+    if not isinstance(error.filename, str | bytes | os.PathLike):
+        return ""
+    name = os.fsdecode(error.filename).removeprefix(_FFMPEGS)
+    path = Path(name).absolute()
+    if path == target or path in target.parents or is_temporary(path.name):
+        return ""
+    return name

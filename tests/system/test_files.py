@@ -137,6 +137,21 @@ def test_the_remedy_is_one_against_what_the_system_says(tmp_path, number, remedy
     assert ("space" in str(caught.value)) == (number == errno.ENOSPC)
 
 
+@pytest.mark.parametrize("prefix", ["", "file:"])  # as FFmpeg names files
+def test_another_file_that_fails_meanwhile_is_named_and_not_taken_for_the_target(tmp_path, prefix):
+    with pytest.raises(OutputError) as caught, atomic_path(tmp_path / "out.mp4"):
+        raise OSError(errno.EIO, os.strerror(errno.EIO), f"{prefix}{tmp_path / 'in.mp4'}")
+    said = f"cannot be written: {tmp_path / 'in.mp4'}: {os.strerror(errno.EIO)}; see to that file"
+    assert str(caught.value).startswith(f"{tmp_path / 'out.mp4'}: {said}")
+
+
+@pytest.mark.parametrize("prefix", ["", "file:"])
+def test_the_file_that_becomes_the_target_is_not_another_one(tmp_path, prefix):
+    with pytest.raises(OutputError) as caught, atomic_path(tmp_path / "out.mp4") as temporary:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), f"{prefix}{temporary}")
+    assert str(caught.value).endswith(f"written: {os.strerror(errno.ENOSPC)}; choose another place or free some space")
+
+
 def test_names_near_the_limit_of_the_file_system(tmp_path):
     target = tmp_path / ("n" * 250 + ".exr")
     with atomic_path(target) as temporary:

@@ -36,7 +36,7 @@ from dcdr_deploy.run.video.reports import VideoReport
 from dcdr_deploy.run.video.source import FrameIdentity
 from dcdr_deploy.run.video.sums import Sums
 from dcdr_deploy.run.video.work import Work
-from dcdr_deploy.system.file_faults import is_of_files, unwritable
+from dcdr_deploy.system.file_faults import is_of_files, reason_of, remedy_for
 from dcdr_deploy.system.files import atomic_path, open_to_append, vanished
 from dcdr_deploy.system.locks import IsLocked, locked
 from dcdr_deploy.system.progress import Listener, silent
@@ -289,7 +289,7 @@ def _journal(
     except OSError as error:
         if not is_of_files(error):
             raise
-        raise unwritable(pattern.text, error) from error
+        raise OutputError(f"{pattern.text}: cannot be written: {reason_of(error)}; {remedy_for(error)}") from error
 
 
 @contextmanager
