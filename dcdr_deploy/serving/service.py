@@ -7,11 +7,11 @@ back. Nothing of a client but the bytes of its picture gets onto the disk: files
 from __future__ import annotations
 
 import shutil
-import tempfile
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from dcdr_deploy.run.outputs import ConvertOptions
 from dcdr_deploy.run.reports import FileReport
 from dcdr_deploy.run.runner import Runner
 from dcdr_deploy.serving.shared_runner import SharedRunner
+from dcdr_deploy.system.scratch import scratch_folder
 
 REPORT_HEADER = "X-Dcdr-Report"
 """Of an answer: what was done to its picture, in JSON."""
@@ -167,7 +168,8 @@ class Service:
         self.info = runner.engine.info
         self.limits = limits
         self._shared = SharedRunner(runner)
-        self._folder = Path(tempfile.mkdtemp(prefix="dcdr-serve-"))
+        self._resources = ExitStack()
+        self._folder = self._resources.enter_context(scratch_folder("dcdr-serve-"))
         self._threads = ThreadPoolExecutor(AT_ONCE, "dcdr-serve")
         self._lock = threading.Lock()
         self._all_ended = threading.Condition(self._lock)
@@ -263,7 +265,7 @@ class Service:
         self._threads.shutdown(cancel_futures=True)
         with self._all_ended:
             self._all_ended.wait_for(lambda: not self._open, SENDING_SECONDS)
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._resources.close()
 
 
 def _nothing() -> None:
