@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from dcdr_deploy.run.video.package import side_data_of
+
 
 def read_by_ffmpeg(path: Path) -> tuple[np.ndarray, Any]:
     """Samples as stored, (H, W, 3) in the order R, G, B; and the frame with its tags."""
@@ -26,9 +28,7 @@ def read_by_ffmpeg(path: Path) -> tuple[np.ndarray, Any]:
 
 def mastering_display(frame: Any) -> dict[str, tuple[float, ...]]:
     """Chromaticities of R, G, B and white, and luminances in cd/m2, as FFmpeg holds them (AVRational by AVRational)."""
-    from av.sidedata.sidedata import Type
-
-    (data,) = (bytes(each) for each in frame.side_data if each.type == Type.MASTERING_DISPLAY_METADATA)
+    data = bytes(side_data_of(frame)["MASTERING_DISPLAY_METADATA"])
     numbers = np.frombuffer(data[:80], "<i4").reshape(10, 2)
     values = tuple(float(Fraction(int(a), int(b))) for a, b in numbers)
     return {"primaries": values[:6], "white": values[6:8], "least": values[8:9], "most": values[9:10]}
@@ -36,8 +36,6 @@ def mastering_display(frame: Any) -> dict[str, tuple[float, ...]]:
 
 def content_light(frame: Any) -> tuple[int, int]:
     """MaxCLL and MaxFALL in whole cd/m2."""
-    from av.sidedata.sidedata import Type
-
-    (data,) = (bytes(each) for each in frame.side_data if each.type == Type.CONTENT_LIGHT_LEVEL)
+    data = bytes(side_data_of(frame)["CONTENT_LIGHT_LEVEL"])
     most, mean = np.frombuffer(data[:8], "<u4")
     return int(most), int(mean)

@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dcdr_deploy.run.video.package import exact, side_data_of
+
 WIDTH, HEIGHT, RATE = 96, 64, 24
 
 PATCH = (slice(2, 14), slice(2, 30))
@@ -203,9 +205,14 @@ def read_clip(path: Path) -> Found:
             tuple(Fraction(frame.pts * frame.time_base) for frame in frames),
             tuple(lumas),
             (first.color_primaries, first.color_trc, first.colorspace, first.color_range),
-            frozenset(str(data.type.name) for data in first.side_data),
-            stream.sample_aspect_ratio,
+            frozenset(side_data_of(first)) | _of_container(stream),
+            exact(stream.sample_aspect_ratio) or None,
         )
+
+
+def _of_container(stream: Any) -> frozenset[str]:
+    """What a container says beside the stream's pictures; from FFmpeg 9 on a decoder may leave that to it."""
+    return frozenset(kind.upper() for kind in getattr(stream.codec_context, "coded_side_data", ()))
 
 
 def packets(path: Path, kind: str) -> list[list[bytes]]:

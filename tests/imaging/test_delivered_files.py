@@ -27,6 +27,7 @@ from dcdr_deploy.imaging.delivery import CodeRange, Delivery
 from dcdr_deploy.imaging.light import Light
 from dcdr_deploy.imaging.read_hdr import read_hdr
 from dcdr_deploy.imaging.xmp import OWN, parse, values
+from dcdr_deploy.run.video.package import side_data_of
 from dcdr_deploy.run.video.siting import Siting, measured
 
 pytest.importorskip("imagecodecs")
@@ -39,7 +40,7 @@ def by_ffmpeg(path: Path) -> dict[str, Any]:
     av = pytest.importorskip("av")
     with av.open(path) as container:
         frame = next(container.decode(video=0))
-        sides = {side.type.name: bytes(side) for side in frame.side_data}
+        sides = {kind: bytes(data) for kind, data in side_data_of(frame).items()}
         return {
             "format": frame.format.name,
             "tags": (frame.color_primaries, frame.color_trc, int(frame.colorspace)),

@@ -15,7 +15,7 @@ from dcdr_deploy.errors import InputError
 from dcdr_deploy.imaging.formats import EMPTY, SIGNATURE_BYTES, name_of
 from dcdr_deploy.run.video.decoding import cut_exactly, packets_of, stamps_of
 from dcdr_deploy.run.video.orientation import Orientation, of_matrix
-from dcdr_deploy.run.video.package import address, load, reason
+from dcdr_deploy.run.video.package import exact, load, open_source, reason, side_data_of
 from dcdr_deploy.run.video.reading import Readings, left_out_of
 from dcdr_deploy.run.video.source import VideoInfo, VideoSource
 from dcdr_deploy.run.video.tracks import pictures_of
@@ -60,7 +60,7 @@ def open_video(path: Path, *, deinterlace: bool = False) -> Iterator[VideoSource
     refuse_no_path(path, InputError)
     refuse_pipe(path)
     try:
-        container = av.open(address(path), metadata_errors="replace")
+        container = open_source(path)
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file; check the path") from error
     except (av.error.FFmpegError, OSError) as error:
@@ -123,23 +123,24 @@ def _described(path: Path, container: Any, deinterlace: bool) -> VideoSource:
     rate = _rate(container, stream)
     begin = None if first is None else getattr(first, stamps)
     begin = begin if begin is not None else stream.start_time or 0
-    seconds, tolerance = _seconds(container, stream, begin * stream.time_base, rate)
+    time_base = exact(stream.time_base)
+    seconds, tolerance = _seconds(container, stream, begin * time_base, rate)
     info = VideoInfo(
         path=path,
         codec=context.name,
         width=width,
         height=height,
         orientation=_orientation(first),
-        sar=stream.sample_aspect_ratio or Fraction(1),
+        sar=exact(stream.sample_aspect_ratio) or Fraction(1),
         rate=rate,
-        time_base=stream.time_base,
+        time_base=time_base,
         begin=begin,
         frames=_frames(stream, seconds, rate),
         seconds=seconds,
         tolerance=tolerance,
         colours="" if reading is None else reading.colours.name,
         interlaced=interlaced,
-        origin=min(_origin(container), begin * stream.time_base),  # what comes before it would not be shown
+        origin=min(_origin(container), begin * time_base),  # what comes before it would not be shown
         notes=tuple(notes),
         window=window,
     )
@@ -147,10 +148,8 @@ def _described(path: Path, container: Any, deinterlace: bool) -> VideoSource:
 
 
 def _orientation(first: Any) -> Orientation:
-    for data in () if first is None else first.side_data:
-        if data.type.name == "DISPLAYMATRIX":
-            return of_matrix(np.frombuffer(data, "<i4").tolist())
-    return Orientation()
+    matrix = None if first is None else side_data_of(first).get("DISPLAYMATRIX")
+    return Orientation() if matrix is None else of_matrix(np.frombuffer(matrix, "<i4").tolist())
 
 
 def _has_stamps(container: Any) -> bool:
@@ -163,7 +162,7 @@ def _rate(container: Any, stream: Any) -> Fraction:
     rates = [stream.average_rate, stream.guessed_rate, stream.base_rate, 25]
     if not _has_stamps(container) or container.format.name == _FIXED_RATE:
         rates[:2] = stream.guessed_rate, stream.average_rate
-    return Fraction(next(filter(None, rates)))
+    return exact(next(filter(None, rates)))
 
 
 def _frames(stream: Any, seconds: Fraction | None, rate: Fraction) -> int | None:
@@ -184,7 +183,7 @@ def _seconds(container: Any, stream: Any, begin: Fraction, rate: Fraction) -> tu
             ends = Fraction(parts[0]) * 3600 + Fraction(parts[1]) * 60 + Fraction(parts[2])
             return max(ends - begin, Fraction(0)), _SHORT_BY / rate
     if stream.duration and container.format.name.startswith(_TIMED_TRACKS):
-        ends = ((stream.start_time or 0) + stream.duration) * stream.time_base
+        ends = ((stream.start_time or 0) + stream.duration) * exact(stream.time_base)
         return max(ends - begin, Fraction(0)), _SHORT_BY / rate
     # What is known of the whole file alone may be the length of another track.
     if not container.duration:

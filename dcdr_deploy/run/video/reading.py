@@ -9,6 +9,7 @@ from dcdr_deploy.errors import InputError
 from dcdr_deploy.imaging import h273
 from dcdr_deploy.run.video import colours
 from dcdr_deploy.run.video.colours import Colours, Tags
+from dcdr_deploy.run.video.package import side_data_of
 from dcdr_deploy.run.video.planes import PixelFormat, pixel_format
 from dcdr_deploy.run.video.siting import by_codec, measured
 
@@ -105,7 +106,7 @@ class Readings:
         return Reading(kind, about)
 
     def _refuse_hdr_without_tags(self, frame: Any) -> None:
-        kinds = {str(data.type.name) for data in frame.side_data}
+        kinds = side_data_of(frame).keys()
         if self._is_dolby_vision or any(kind.startswith("DOVI_") for kind in kinds):
             raise InputError("is HDR already (Dolby Vision); this tool makes HDR of SDR")
         if kinds & _HDR10_DATA:
@@ -122,7 +123,7 @@ class Readings:
 
 def left_out_of(frame: Any) -> list[str]:
     """Return sentences about what a frame holds beside its colours."""
-    kinds = {str(data.type.name) for data in frame.side_data}
+    kinds = side_data_of(frame).keys()
     found = {
         "closed captions within the pictures are left out": "A53_CC" in kinds,
         "its alpha channel is left out": any(channel.is_alpha for channel in frame.format.components),

@@ -18,7 +18,7 @@ from dcdr_deploy.imaging.colour import by_encoding
 from dcdr_deploy.run.video.decoding import LostFrame, cut_exactly, decoded
 from dcdr_deploy.run.video.deinterlacing import Deinterlacer
 from dcdr_deploy.run.video.orientation import Orientation
-from dcdr_deploy.run.video.package import address, load
+from dcdr_deploy.run.video.package import exact, load, open_source
 from dcdr_deploy.run.video.passes import samples_of
 from dcdr_deploy.run.video.planes import checksum, planes_of
 from dcdr_deploy.run.video.reading import Reading, Readings, left_out_of
@@ -197,7 +197,7 @@ class VideoSource:
         av = load()
         number = self._stream.index
         self._container.close()
-        self._container = av.open(address(self.info.path), metadata_errors="replace")
+        self._container = open_source(self.info.path)
         self._stream = cut_exactly(self._container.streams[number])
         self.last = None
         if self._enters and stamp is not None and stamp > self.info.begin:
@@ -233,7 +233,7 @@ class VideoSource:
 
     def _taken(self, frame: Any) -> SourceFrame | OtherFrame:
         info, tick = self.info, self.info.time_base
-        own, before = frame.time_base or tick, self.last
+        own, before = exact(frame.time_base) or tick, self.last
         if frame.pts is None:  # of files without stamps: one after the other
             stamp = info.begin if before is None else before.stamp + max(before.duration, 1)
         else:

@@ -17,7 +17,7 @@ from typing import Any
 from dcdr_deploy.errors import InputError, OutputError
 from dcdr_deploy.run.video import texts
 from dcdr_deploy.run.video.decoding import packets_of
-from dcdr_deploy.run.video.package import address, load
+from dcdr_deploy.run.video.package import exact, load, open_source, readable
 from dcdr_deploy.run.video.tags import kept, named
 from dcdr_deploy.run.video.tracks import is_cover, pictures_of
 from dcdr_deploy.system.words import number_of
@@ -72,10 +72,10 @@ class Companions:
             InputError: it is gone.
         """
         try:
-            self._container = load().open(address(path), metadata_errors="replace")
+            self._container = open_source(path)
         except FileNotFoundError as error:
             raise InputError(f"{path}: was deleted, moved or unmounted during the run; put it back") from error
-        self._muxer = muxer
+        self._path, self._muxer = path, muxer
         self._copies: dict[int, _Copy] = {}
         self._reached: dict[int, Fraction] = {}
         self.left_out: list[str] = []
@@ -145,7 +145,7 @@ class Companions:
         """Set those chapters that lie in the part that is taken, moved with it."""
         chapters = []
         for chapter in self._container.chapters():
-            base = chapter["time_base"]
+            base = exact(chapter["time_base"])
             begin, end = (Fraction(chapter[edge]) * base for edge in ("start", "end"))
             if taken.begin is not None:
                 begin = max(begin, taken.begin)
@@ -153,7 +153,8 @@ class Companions:
                 end = min(end, taken.end)
             if begin < end:
                 ticks = [round((moment - taken.origin) / base) for moment in (begin, end)]
-                chapters.append({**chapter, "start": ticks[0], "end": ticks[1]})
+                said = readable(chapter["metadata"])
+                chapters.append({**chapter, "metadata": said, "start": ticks[0], "end": ticks[1]})
         if chapters:
             output.set_chapters(chapters)
 
@@ -174,7 +175,7 @@ class Companions:
             stamp = packet.dts if packet.dts is not None else packet.pts
             if stamp is None or not packet.size:
                 continue
-            base = packet.time_base
+            base = exact(packet.time_base)
             is_text = copy.stream.type == "subtitle"
             shown = packet.pts if packet.pts is not None else stamp
             length = (packet.duration or 0) if is_text else 0
@@ -199,7 +200,8 @@ class Companions:
             if late:
                 new.duration = packet.duration - late
             new.stream = copy.stream
-            self._keep_rising(new, Fraction(0) if is_text or self._muxer == "matroska" else copy.stream.time_base)
+            close = is_text or self._muxer == "matroska"
+            self._keep_rising(new, Fraction(0) if close else exact(copy.stream.time_base))
             yield (stamp + late - shift) * base, new
 
     def mux(self, packet: Any, output: Any) -> bool:
@@ -226,11 +228,12 @@ class Companions:
         if packet.dts is None:
             return
         before = self._reached.get(packet.stream.index)
-        if before is not None and packet.dts * packet.time_base < before + apart:
-            packet.dts = math.ceil((before + apart) / packet.time_base)
+        base = exact(packet.time_base)
+        if before is not None and packet.dts * base < before + apart:
+            packet.dts = math.ceil((before + apart) / base)
             packet.pts = max(packet.pts, packet.dts) if packet.pts is not None else None
             self._moved += 1
-        self._reached[packet.stream.index] = packet.dts * packet.time_base
+        self._reached[packet.stream.index] = packet.dts * base
 
     def _copied(self, stream: Any, output: Any) -> Any:
         return named(output.add_stream_from_template(stream, opaque=True), stream, self._muxer)
@@ -242,7 +245,7 @@ class Companions:
             OutputError: it is such.
         """
         if stream.codec_context is None or not stream.codec_context.sample_rate:
-            path = self._container.name.removeprefix("file:")
+            path = str(self._path)
             raise OutputError(
                 f"{path}: nothing is known of the sound in track {stream.index}, which may be empty or begin late; "
                 f"leave it out first, for example by ffmpeg -i {shlex.quote(path)} -map 0 -map -0:{stream.index} "
@@ -274,20 +277,20 @@ class Companions:
             self._copies[stream.index] = _Copy(self._copied(stream, output))
         elif self._muxer == "matroska" and kind is not None:
             suffix, mimetype = kind
-            output.add_attachment(f"cover{suffix}", mimetype, _first_packet(self._container.name, stream.index))
+            output.add_attachment(f"cover{suffix}", mimetype, _first_packet(self._path, stream.index))
         else:
             self.left_out.append("its cover is left out; only .mp4 and .mkv hold it")
 
     def _attach(self, stream: Any, output: Any) -> None:
-        name = stream.metadata.get("filename") or f"attachment-{stream.index}"
+        name = readable(stream.metadata).get("filename") or f"attachment-{stream.index}"
         if self._muxer == "matroska":
             output.add_attachment(name, stream.mimetype or "application/octet-stream", stream.data)
         else:
             self.left_out.append(f"the attachment {name} is left out; only .mkv holds it")
 
 
-def _first_packet(path: str, track: int) -> bytes:
-    with load().open(path, metadata_errors="replace") as container:
+def _first_packet(path: Path, track: int) -> bytes:
+    with open_source(path) as container:
         return next(bytes(packet) for packet in container.demux(container.streams[track]) if packet.size)
 
 

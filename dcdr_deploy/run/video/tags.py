@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
+
+from dcdr_deploy.run.video.package import readable
 
 _DROPPED_TAGS = frozenset({"encoder", "major_brand", "minor_version", "compatible_brands", "duration", "handler_name"})
 _DROPPED_BEGINNINGS = ("bps", "number_of_", "_statistics")
@@ -27,10 +30,10 @@ def named(new: Any, stream: Any, muxer: str) -> Any:
     return new
 
 
-def kept(metadata: dict[str, str]) -> dict[str, str]:
+def kept(metadata: Mapping[str, str]) -> dict[str, str]:
     """Return the tags that hold of a copy too."""
     return {
         key: value
-        for key, value in metadata.items()
+        for key, value in readable(metadata).items()
         if key.lower() not in _DROPPED_TAGS and not key.lower().startswith(_DROPPED_BEGINNINGS)
     }

@@ -208,13 +208,11 @@ def test_a_video_of_others_is_kept_and_one_of_ours_replaced(make_clip, runner, t
     PreparedVideo(source, theirs, fast)
 
 
-@pytest.mark.parametrize("codec", ["hevc", "av1"])
-def test_pictures_that_an_encoder_does_not_take_are_refused_before_any_work(make_clip, tmp_path, codec):
-    source = make_clip(
-        "in.mkv", frames=1, size=(2, 2), codec="ffv1", options={}, paint=lambda number: np.full((2, 2), 100)
-    )
+@pytest.mark.parametrize(("codec", "size"), [("hevc", (2, 2)), ("av1", (8706, 64))])
+def test_pictures_that_an_encoder_does_not_take_are_refused_before_any_work(make_clip, tmp_path, codec, size):
+    source = make_clip("in.mkv", frames=1, size=size, codec="ffv1", options={}, paint=lambda number: np.full(size, 100))
     settings = VideoSettings(video=VideoOptions(EncodeOptions(codec)))
-    with pytest.raises(OutputError, match="does not open for 2x2 pixels at 24 frames a second"):
+    with pytest.raises(OutputError, match=f"does not open for {size[1]}x{size[0]} pixels at 24 frames a second"):
         PreparedVideo(source, tmp_path / "o.mp4", settings)
 
 
