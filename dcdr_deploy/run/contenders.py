@@ -119,6 +119,7 @@ class LoadedContender:
 
     def _memory(self) -> dict[str, int | None]:
         """Bytes in use by kind of device; of a GPU only the change means something."""
+        hardware.return_freed_memory()  # of those before it: what it takes of that would not be seen
         self._tells_peak = hardware.restart_peak_memory()
         free = hardware.gpu_free_memory(self.options.device_index)
         return {DEVICE_CUDA: None if free is None else -free, DEVICE_CPU: hardware.resident_memory()}

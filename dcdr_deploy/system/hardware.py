@@ -159,6 +159,16 @@ def resident_memory() -> int | None:
     return int(fields[1]) * os.sysconf("SC_PAGE_SIZE") if len(fields) > 1 else None
 
 
+def return_freed_memory() -> None:
+    """Have the C library give back what was freed, where it can (glibc's malloc_trim(3)).
+
+    It keeps much for what comes next, which then takes nothing more from the system and seems to need no memory.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None
+    if trim is not None:
+        trim(ctypes.c_size_t(0))
+
+
 def restart_peak_memory() -> bool:
     """Have :func:`peak_memory` begin anew; ``False`` where the system cannot: Linux can (proc(5), ``clear_refs``)."""
     try:

@@ -6,6 +6,7 @@ import ctypes
 import os
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,6 +27,11 @@ BATCHES_AHEAD = 2
 
 _LOADER_LOST = "DataLoader worker (pid"
 """How torch's words on a worker begin that has ended by itself."""
+
+_SIGNALS_AFTER = 1.0
+"""Seconds within which the signal that a worker has ended comes after its connections have closed."""
+
+_FEWER = "go on with `resume` and fewer `workers`"
 
 PR_SET_PDEATHSIG = 1
 """Option of Linux's prctl: the signal that a process gets when its parent ends (linux/prctl.h)."""
@@ -85,6 +91,7 @@ def load_batches(
 
     Raises:
         DcdrError: what the data source raises, also where a worker met it.
+        EngineError: a worker was killed; or RuntimeError, of which :func:`killed_loaders_told` makes one.
     """
     # Forked workers share the data source's memory; other ways would send each a copy of the scene pool.
     context = "fork" if workers and sys.platform == "linux" else None
@@ -98,14 +105,20 @@ def load_batches(
         worker_init_fn=partial(_begin_worker, os.getpid()),
         multiprocessing_context=context,
     )
-    for batch in _start(loader):
-        if isinstance(batch, DcdrError):
-            raise batch
-        x, truth = batch
-        yield (
-            x.to(device, memory_format=torch.channels_last, non_blocking=True),
-            truth.to(device, memory_format=torch.channels_last, non_blocking=True),
-        )
+    try:
+        for batch in _start(loader):
+            if isinstance(batch, DcdrError):
+                raise batch
+            x, truth = batch
+            yield (
+                x.to(device, memory_format=torch.channels_last, non_blocking=True),
+                truth.to(device, memory_format=torch.channels_last, non_blocking=True),
+            )
+    except (EOFError, ConnectionError) as error:  # met in taking what a killed worker had handed over
+        if not workers:
+            raise
+        time.sleep(_SIGNALS_AFTER)  # in which torch's handler tells of it, rather than wherever the run is by then
+        raise killed_worker(_FEWER) from error
 
 
 @contextmanager
@@ -122,7 +135,7 @@ def killed_loaders_told() -> Iterator[None]:
     except RuntimeError as error:
         if not str(error).startswith(_LOADER_LOST):
             raise
-        raise killed_worker("go on with `resume` and fewer `workers`") from error
+        raise killed_worker(_FEWER) from error
 
 
 class _Samples(Dataset[Pair]):

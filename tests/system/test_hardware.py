@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import platform
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -22,6 +25,27 @@ def test_memory_of_this_machine_is_plausible():
     assert available is not None
     assert total is not None
     assert 0 < available <= total
+
+
+HOLE = """
+import ctypes
+from dcdr_deploy.system import hardware
+
+library = ctypes.CDLL(None)
+library.mallopt(-3, 1 << 30)  # M_MMAP_THRESHOLD: all blocks come from one heap
+blocks = [bytearray(1 << 20) for _ in range(200)]
+last = blocks.pop()
+del blocks
+before = hardware.resident_memory()
+hardware.return_freed_memory()
+print(before - hardware.resident_memory() >> 20)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc has malloc_trim")
+def test_what_was_freed_goes_back_to_the_system():
+    done = subprocess.run([sys.executable, "-c", HOLE], capture_output=True, text=True, check=True)
+    assert int(done.stdout) > 150
 
 
 def test_a_container_limit_counts_without_its_page_cache(tmp_path: Path):

@@ -17,6 +17,7 @@ from torch.utils.data import Dataset
 from torch_processes import PythonProcess
 
 from dcdr_deploy.errors import EngineError, InputError
+from dcdr_deploy.training import batches
 from dcdr_deploy.training.batches import killed_loaders_told, load_batches
 from dcdr_deploy.training.recipe import Recipe
 
@@ -168,11 +169,27 @@ def test_a_worker_that_is_killed_is_told_in_a_line_with_what_helps() -> None:
         steps()
 
 
+@pytest.mark.parametrize("met", [EOFError, ConnectionResetError])
+def test_a_connection_that_a_killed_worker_leaves_is_told_as_that(monkeypatch: pytest.MonkeyPatch, met: type) -> None:
+    """Its batch is taken by a file descriptor that it hands over, before the signal of its end."""
+
+    def torn(loader: object) -> Iterator[object]:
+        raise met
+        yield
+
+    monkeypatch.setattr(batches, "_start", torn)
+    monkeypatch.setattr(batches, "_SIGNALS_AFTER", 0.0)
+    with pytest.raises(EngineError, match="fewer `workers`"):
+        next(load_batches(Who(), Recipe(steps=1, batch=2, patch=4), 0, 1, CPU))
+    with pytest.raises(met):  # no worker's, but the data's
+        next(load_batches(Who(), Recipe(steps=1, batch=2, patch=4), 0, 0, CPU))
+
+
 @pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_mistake_in_the_data_comes_in_its_own_words_after_the_batches_before_it(workers: int) -> None:
-    batches = load_batches(Broken(), Recipe(steps=10, batch=2, patch=4), 0, workers, CPU)
+    given = load_batches(Broken(), Recipe(steps=10, batch=2, patch=4), 0, workers, CPU)
     for _ in range(3):
-        next(batches)
+        next(given)
     with pytest.raises(InputError) as caught:
-        next(batches)
+        next(given)
     assert str(caught.value) == "7.png cannot be decoded"
