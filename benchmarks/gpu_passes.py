@@ -123,11 +123,8 @@ def rows(passes: FramePasses, size: tuple[int, int], seconds: float) -> Iterator
 def put_through(passes: FramePasses, size: tuple[int, int], cells: tuple[int, int]) -> None:
     """Send a frame of (H, W) through both passes, with a working size of (h, w)."""
     rows, columns = OUT.chroma_size(*size)
-    planes, made = (
-        frame_of(size),
-        OUT.room(OUT.down * rows, OUT.across * columns),
-    )  # as large as whole samples of chroma
-    samples, clipping = samples_of(planes, IN, BT709_LUMA, full_range=False), clipping_of(NEUTRAL)
+    made = OUT.room(OUT.down * rows, OUT.across * columns)  # as large as whole samples of chroma
+    samples, clipping = samples_of(frame_of(size), IN, BT709_LUMA, full_range=False), clipping_of(NEUTRAL)
     signal = signal_of(Delivery(Light(transfer=PQ), PEAK), OUT, NEUTRAL, PEAK)
     passes.average(samples, clipping, cells)
     passes.finish(samples, clipping, stacked(field_of(cells)), signal, made)

@@ -97,6 +97,11 @@ class Clock:
         """Since the program started."""
         return time.monotonic() - self.started
 
+    @property
+    def left(self) -> float:
+        """Seconds that steps may still take."""
+        return self.limit - SAVING - self.seconds
+
     def listen(self, event: Event) -> None:
         """Take in a step."""
         if not isinstance(event, StepDone):
@@ -126,7 +131,7 @@ class Clock:
 
     def over(self) -> bool:
         """Whether the run has all its steps, or no time is left."""
-        return self.state.step >= self.state.recipe.steps or self.seconds > self.limit - SAVING
+        return self.state.step >= self.state.recipe.steps or self.left < 0
 
     def pace(self) -> float:
         """Seconds a step of late: over the last part of the time since the first step, or the last minute."""
@@ -141,12 +146,10 @@ class Clock:
 
     def _ends_early(self) -> bool:
         """Whether the steps left take far less than the time left."""
-        left = self.limit - SAVING - self.seconds
-        return (self.state.recipe.steps - self.state.step) * self.pace() < LEAST_PLANNED * left
+        return (self.state.recipe.steps - self.state.step) * self.pace() < LEAST_PLANNED * self.left
 
     def _set_steps(self) -> None:
-        left = self.limit - SAVING - self.seconds
-        steps = self.state.step + max(int(left * (1 - MARGIN) / max(self.pace(), 1e-4)), 1)
+        steps = self.state.step + max(int(self.left * (1 - MARGIN) / max(self.pace(), 1e-4)), 1)
         self.state.recipe = replace(self.state.recipe, steps=steps)
         self.say(f"{self.state.step} steps done, {1000 * self.pace():.1f} ms a step: {steps} steps in all")
 
@@ -188,8 +191,8 @@ def main() -> int:
     recipe: Recipe = replace(RECIPES[chosen.recipe], **settings)
     source = SyntheticSource(chosen.panoramas, chosen.photos, SPLIT_LISTS, chosen.scenes)
     data = source.training_set(recipe)
-    start = load_checkpoint(chosen.weights) if chosen.weights else None
-    state = open_run(recipe, run, source.peak, device, False, start)
+    weights = load_checkpoint(chosen.weights) if chosen.weights else None
+    state = open_run(recipe, run, source.peak, device, False, weights)
     clock = Clock(state, chosen.seconds, started, partial(save_slim, state, run, chosen.output))
     clock.say(f"data: {len(data.photographs or ())} photographs, {len(data.panoramas)} panoramas")
     files = {"perceptual_squeezenet": chosen.squeezenet_weights} if chosen.squeezenet_weights else {}
