@@ -8,6 +8,7 @@ none of these answers is needed for a right result, only for a good choice.
 from __future__ import annotations
 
 import ctypes
+import mmap
 import os
 import platform
 import shutil
@@ -156,7 +157,7 @@ def _statistic(path: Path, key: str) -> int:
 def resident_memory() -> int | None:
     """Return how many bytes of memory this process has in use, ``None`` where the system does not tell."""
     fields = (_read(Path("/proc/self/statm")) or "").split()
-    return int(fields[1]) * os.sysconf("SC_PAGE_SIZE") if len(fields) > 1 else None
+    return int(fields[1]) * mmap.PAGESIZE if len(fields) > 1 else None
 
 
 def return_freed_memory() -> None:

@@ -8,6 +8,7 @@ cannot be read.
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,7 +33,7 @@ def unheard_by_children() -> Iterator[None]:
 
     This process gets what was held back when the block ends. Windows has no such mask; there nothing is done.
     """
-    if not hasattr(signal, "pthread_sigmask"):
+    if sys.platform == "win32":
         yield
         return
     from multiprocessing import resource_tracker

@@ -94,8 +94,8 @@ def loaded_library(prefix: str) -> Path | None:
 
     Files that are gone do not count: an alias made by :func:`load_alias` is none to make another of.
     """
-    with open("/proc/self/maps") as lines:  # noqa: PTH123 - a Path has no lazy reading
-        for line in lines:
+    with open("/proc/self/maps", "rb") as lines:  # noqa: PTH123 - a Path has no lazy reading
+        for line in map(os.fsdecode, lines):
             path = line.rstrip("\n").partition("/")
             if path[1] and Path(path[2]).name.startswith(prefix) and not path[2].endswith(" (deleted)"):
                 return Path("/" + path[2])
