@@ -9,6 +9,7 @@ from __future__ import annotations
 import glob
 import os
 import re
+import shlex
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -31,6 +32,7 @@ from dcdr_deploy.run.jobs import (
     refuse_among_inputs,
 )
 from dcdr_deploy.run.outputs import ConvertOptions, check_place, output_path, written_for
+from dcdr_deploy.run.video.opening import SUFFIXES as VIDEO_SUFFIXES
 from dcdr_deploy.system.files import refuse_no_path
 from dcdr_deploy.system.words import number_of
 
@@ -203,6 +205,12 @@ def _folder(inputs: Inputs, target: str, pattern: sequence.Sequence | None) -> P
         return pattern.folder
     if os.path.lexists(target) and not os.path.isdir(target):  # noqa: PTH112
         raise InputError(f"{target}: is a file, but several inputs need a folder to write into as the last name")
+    if inputs.sequences and os.path.splitext(target)[1].lower() in VIDEO_SUFFIXES:  # noqa: PTH122 - any text
+        numbered = inputs.sequences[0]
+        raise InputError(
+            f"{target}: is the name of a video; make one of the pictures first, for example by ffmpeg -framerate 24 "
+            f"-start_number {min(numbered.files())} -i {shlex.quote(numbered.text)} -c:v ffv1 pictures.mkv"
+        )
     if is_named_as_file(target):
         numbers = " or a name with a number, such as out.%04d.exr" if inputs.sequences else ""
         raise InputError(

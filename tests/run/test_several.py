@@ -141,6 +141,16 @@ def test_several_inputs_need_a_folder(target: str) -> None:
         outputs("a.jpg", "b.jpg", target=target)
 
 
+def test_pictures_with_numbers_do_not_become_a_video_but_the_way_there_is_told() -> None:
+    make("shot.0007.png", "shot.0008.png")
+    with pytest.raises(InputError) as refused:
+        outputs("shot.%04d.png", target="film.mp4")
+    assert str(refused.value) == (
+        "film.mp4: is the name of a video; make one of the pictures first, for example by ffmpeg -framerate 24 "
+        "-start_number 7 -i shot.%04d.png -c:v ffv1 pictures.mkv"
+    )
+
+
 def test_a_folder_that_is_there_may_have_any_name() -> None:
     make("a.jpg", "b.jpg", "out.exr/old")
     assert set(outputs("a.jpg", "b.jpg", target="out.exr").values()) == {"out.exr/a.exr", "out.exr/b.exr"}
