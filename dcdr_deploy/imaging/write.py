@@ -249,5 +249,6 @@ def _format(path: Path) -> Format:
     except KeyError:
         known = ", ".join(OUTPUT_SUFFIXES)
         if path.suffix:
-            raise OutputError(f"{path}: unknown output format {path.suffix!r}; use one of {known}") from None
+            told = f"unknown output format {path.suffix!r}; use one of {known}, or {path}/ for a folder"
+            raise OutputError(f"{path}: {told}") from None
         raise OutputError(f"{path}: the output name has no suffix; use one of {known}, or a / for a folder") from None

@@ -246,6 +246,7 @@ def test_a_preview_replaces_those_of_earlier_runs_and_no_picture_of_somebody_els
     ("target", "sentence"),
     [
         ("out.gif", "unknown output format '.gif'"),
+        ("out-3.13", "unknown output format '.13'; use one of .*, or .*/out-3.13/ for a folder"),
         ("out", "no suffix"),
         ("in.png/out.exr", "is not a folder"),
         ("x" * 300 + ".exr", "too long"),
