@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import secrets
 import shutil
-import tempfile
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Any, cast
@@ -17,6 +17,7 @@ from dcdr_deploy.errors import InputError, MissingDependency, OutputError
 from dcdr_deploy.system.faults import one_line
 from dcdr_deploy.system.files import is_url
 from dcdr_deploy.system.packages import install_line
+from dcdr_deploy.system.scratch import scratch_folder
 
 _WHOLE_OR_NOT = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "oss", "memory"})
 """Stores in which a file that is being written is not seen."""
@@ -189,6 +190,14 @@ def begins(address: Address) -> bytes:
         raise OSError(None, one_line(error)) from error
 
 
+def near_folder() -> AbstractContextManager[Path]:
+    """Give an empty folder on this machine for files on their way from or to an address.
+
+    It goes with the block; what killed processes left goes when the next one is made.
+    """
+    return scratch_folder("dcdr-near-")
+
+
 def copy_out(folder: Path, target: Address, names: tuple[str, ...]) -> None:
     """Put those files of a folder that are there to an address, and remove the others there.
 
@@ -197,7 +206,7 @@ def copy_out(folder: Path, target: Address, names: tuple[str, ...]) -> None:
     """
     for name in names:
         if (folder / name).exists():
-            with tempfile.TemporaryDirectory(prefix="dcdr-") as still:  # the file grows meanwhile
+            with near_folder() as still:  # the file grows meanwhile
                 put(Path(shutil.copy(folder / name, still)), target / name)
         else:
             remove(target / name)

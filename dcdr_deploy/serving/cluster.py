@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import os
 import secrets
-import shutil
 import signal
 import socket
 import sys
@@ -17,7 +16,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from dcdr_deploy.errors import EngineError, InputError, MissingDependency
 from dcdr_deploy.system.faults import one_line
 from dcdr_deploy.system.packages import install_line
 from dcdr_deploy.system.privacy import silence_ray
+from dcdr_deploy.system.scratch import scratch_folder
 
 LOCAL = "local"
 
@@ -38,8 +38,9 @@ KNOCK_SECONDS = 10.0
 START_SECONDS = 180.0
 """For a cluster of our own to be up. Ray gives it 30; a machine under load has been seen to take longer."""
 
-_LONGEST_FOLDER = 40
-"""Characters of the temporary folder's path: Ray puts sockets below it, whose names end at 107."""
+_LONGEST_PARENT = 16
+"""Characters of the path of the system's temporary folder. 24 of our folder's are added, and Ray puts sockets below it,
+whose names end at 107."""
 
 _logger = logging.getLogger(__name__)
 
@@ -83,22 +84,20 @@ def cluster(address: str, cpus: int | None = None) -> Iterator[Any]:
     _knock(address)
     ray = import_ray(address)
     handler = signal.getsignal(signal.SIGTERM)
-    folder = _folder() if address == LOCAL else None
-    try:
-        _keep_off_stdout()
+    with _folder() if address == LOCAL else nullcontext() as folder:
         try:
-            with _waiting_longer(ray._private.services):
-                ray.init(**_own(folder, cpus) if folder is not None else {"address": address}, **_QUIET)
-        except Exception as error:  # Ray's own, and those of sockets and processes
-            where = "no cluster can be started here" if folder is not None else f"no Ray cluster answers at {address}"
-            raise EngineError(f"{where}: {one_line(error)}") from error
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, handler)  # Ray puts its own in
-        yield ray
-    finally:
-        ray.shutdown()
-        if folder is not None:
-            shutil.rmtree(folder, ignore_errors=True)
+            _keep_off_stdout()
+            try:
+                with _waiting_longer(ray._private.services):
+                    ray.init(**_own(folder, cpus) if folder is not None else {"address": address}, **_QUIET)
+            except Exception as error:  # Ray's own, and those of sockets and processes
+                where = f"no Ray cluster answers at {address}" if folder is None else "no cluster can be started here"
+                raise EngineError(f"{where}: {one_line(error)}") from error
+            if threading.current_thread() is threading.main_thread():
+                signal.signal(signal.SIGTERM, handler)  # Ray puts its own in
+            yield ray
+        finally:
+            ray.shutdown()
 
 
 def _knock(address: str) -> None:
@@ -163,12 +162,9 @@ def _waiting_longer(services: Any) -> Iterator[None]:
         services.start_raylet, services.get_node = start_raylet, get_node
 
 
-def _folder() -> Path:
-    made = Path(tempfile.mkdtemp(prefix="dcdr-ray-"))
-    if len(str(made)) > _LONGEST_FOLDER and os.path.isdir("/tmp"):  # noqa: PTH112
-        made.rmdir()
-        made = Path(tempfile.mkdtemp(prefix="dcdr-ray-", dir="/tmp"))
-    return made
+def _folder() -> AbstractContextManager[Path]:
+    usual, short = Path(tempfile.gettempdir()), Path("/tmp")
+    return scratch_folder("dcdr-ray-", short if len(str(usual)) > _LONGEST_PARENT and short.is_dir() else usual)
 
 
 def _keep_off_stdout() -> None:

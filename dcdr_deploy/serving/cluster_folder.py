@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -29,7 +28,7 @@ from dcdr_deploy.run.video.reports import VideoReport
 from dcdr_deploy.run.video.segment_jobs import SegmentJob
 from dcdr_deploy.serving.actor_pool import ActorPool
 from dcdr_deploy.serving.actor_setup import ActorSetup, check_same, open_actor_pool
-from dcdr_deploy.serving.addresses import Address, copy_out, fetch
+from dcdr_deploy.serving.addresses import Address, copy_out, fetch, near_folder
 from dcdr_deploy.serving.cluster_video import convert_segments
 from dcdr_deploy.serving.nodes import check_nodes
 from dcdr_deploy.serving.staging import AddressStore
@@ -210,8 +209,7 @@ def _near_books(target: Path) -> Iterator[tuple[Path, Any]]:
 def _far_books(target: Address) -> Iterator[tuple[Path, Any]]:
     """The manifest is fetched, kept here, and put back from time to time: nothing can be appended to at an address."""
     names = (MANIFEST_NAME, FAILURES_NAME)
-    with tempfile.TemporaryDirectory(prefix="dcdr-") as temporary:
-        folder = Path(temporary)
+    with near_folder() as folder:
         fetch(target / MANIFEST_NAME, folder / MANIFEST_NAME)
         due = time.monotonic() + _COPY_SECONDS
 

@@ -6,14 +6,13 @@ import logging
 import os
 import secrets
 import shutil
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from dcdr_deploy._version import __version__
 from dcdr_deploy.errors import DcdrError, InputError, OutputError
-from dcdr_deploy.serving.addresses import Address, begins, put, remove
+from dcdr_deploy.serving.addresses import Address, begins, near_folder, put, remove
 from dcdr_deploy.serving.layout import Node
 from dcdr_deploy.system.faults import one_line
 from dcdr_deploy.system.files import is_url
@@ -122,8 +121,8 @@ def _write(place: Path | Address, content: str) -> None:
     Raises:
         OutputError: the place cannot be written.
     """
-    with tempfile.TemporaryDirectory(prefix="dcdr-") as folder:
-        file = Path(folder) / "probe"
+    with near_folder() as folder:
+        file = folder / "probe"
         file.write_text(content, encoding="ascii")
         if isinstance(place, Address):
             put(file, place)

@@ -6,7 +6,6 @@ belong; the network of the cluster carries no pixels.
 
 from __future__ import annotations
 
-import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -31,7 +30,7 @@ from dcdr_deploy.run.ledger import Store
 from dcdr_deploy.run.manifest import PlannedOutput
 from dcdr_deploy.run.outputs import ConvertOptions
 from dcdr_deploy.run.reports import FileReport
-from dcdr_deploy.serving.addresses import Address, file_system, identity, listed, put
+from dcdr_deploy.serving.addresses import Address, file_system, identity, listed, near_folder, put
 from dcdr_deploy.system.faults import one_line
 from dcdr_deploy.system.files import is_hidden
 
@@ -128,8 +127,8 @@ def staged(job: Job, settings: str, options: ConvertOptions) -> Iterator[Staged]
     """
     source = cast("Address", job.source)
     system, path = file_system(source)
-    with tempfile.TemporaryDirectory(prefix="dcdr-") as folder:
-        near = Job(Path(folder, "in", job.source.name), Path(folder, "out", job.output.name), job.name)
+    with near_folder() as folder:
+        near = Job(folder / "in" / job.source.name, folder / "out" / job.output.name, job.name)
         for made in (near.source.parent, near.output.parent):
             made.mkdir()
         try:

@@ -38,7 +38,7 @@ from dcdr_deploy.run.runner import Runner
 from dcdr_deploy.serving import cluster_folder
 from dcdr_deploy.serving.actor_setup import ActorSetup
 from dcdr_deploy.serving.addresses import Address, address_of
-from dcdr_deploy.serving.cluster import _waiting_longer, import_ray
+from dcdr_deploy.serving.cluster import _folder, _waiting_longer, import_ray
 from dcdr_deploy.serving.layout import ActorOptions
 from dcdr_deploy.serving.nodes import _judge, check_nodes, unreachable
 from dcdr_deploy.serving.staging import plan_addresses
@@ -406,3 +406,22 @@ def test_a_pool_whose_actors_all_die_says_so(ray, tmp_path, tiny_model, monkeypa
         pool.first()
         with pytest.raises(EngineError, match="all actors died, the last one of this: "):
             pool.run(iter([deadly]), lambda job, result: None, lambda ready: None)
+
+
+KILLED = """
+import os, signal
+from dcdr_deploy.serving.cluster import cluster
+with cluster("local", 1) as ray:
+    print(ray._private.worker._global_node.get_session_dir_path(), flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.slow
+def test_the_folder_of_a_cluster_whose_process_was_killed_goes_with_the_next_one():
+    done = subprocess.run([sys.executable, "-c", KILLED], capture_output=True, text=True, check=False)
+    session = Path(done.stdout.strip())
+    assert (done.returncode, session.is_dir()) == (-signal.SIGKILL, True)
+    with _folder() as folder:
+        assert folder.is_dir()
+        assert not session.exists()

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -153,3 +156,32 @@ def test_where_fsspec_lacks_a_package_pyarrow_s_file_system_is_taken(tmp_path, m
 
 def missing(address: str) -> None:
     raise ImportError("Install s3fs to access S3")
+
+
+KILLED = """
+import os, signal, sys
+from dcdr_deploy.run.outputs import ConvertOptions
+from dcdr_deploy.serving.addresses import address_of
+from dcdr_deploy.serving.staging import plan_addresses, staged
+source, target = map(address_of, sys.argv[1:])
+(job,) = plan_addresses(source, target, ConvertOptions(), recursive=False).jobs
+with staged(job, "", ConvertOptions()):
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no SIGKILL")
+def test_a_picture_that_a_killed_worker_had_fetched_goes_when_the_next_one_is(give, tmp_path, monkeypatch):
+    for name in ("temporary", "photos"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "photos" / "private.png").write_bytes(give("a.png"))
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "photos"), str(tmp_path / "hdr")], check=False)
+    assert len(list((tmp_path / "temporary").rglob("private.png"))) == 1
+    (job,) = plan_addresses(SOURCE, TARGET, PLAIN, recursive=False).jobs
+    with staged(job, "", PLAIN):
+        assert [path.name for path in (tmp_path / "temporary").rglob("*.png")] == ["a.png"]
+        with staged(job, "", PLAIN):  # another worker's
+            assert [path.name for path in (tmp_path / "temporary").rglob("*.png")] == ["a.png", "a.png"]
+    assert list((tmp_path / "temporary").iterdir()) == []

@@ -1,10 +1,13 @@
 """What a process keeps for a while is gone with it, also where it was killed."""
 
+import errno
+import shutil
 import subprocess
 import sys
 
 import pytest
 
+from dcdr_deploy.system import locks, scratch
 from dcdr_deploy.system.scratch import scratch_folder
 
 KILLED = """
@@ -53,3 +56,35 @@ def test_a_link_in_the_place_of_a_folder_is_not_followed(tmp_path):
     (tmp_path / "dcdr-test-link").symlink_to(tmp_path / "mine")
     with scratch_folder("dcdr-test-"):
         assert (tmp_path / "mine" / "lock").exists()
+
+
+def test_a_folder_that_another_process_takes_for_a_left_one_before_it_is_locked_is_made_anew(tmp_path, monkeypatch):
+    taken = []
+
+    def too_late(path):
+        if not taken:
+            taken.append(path.parent)
+            shutil.rmtree(path.parent)
+        return locks.locked(path)
+
+    monkeypatch.setattr(scratch, "locked", too_late)
+    with scratch_folder("dcdr-test-") as folder:
+        assert folder.is_dir()
+        assert folder.parent != taken[0]
+
+
+def test_where_files_cannot_be_locked_only_its_own_process_removes_a_folder(tmp_path, monkeypatch):
+    def refuse(descriptor):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(locks, "_lock", refuse)
+    with scratch_folder("dcdr-test-") as first, scratch_folder("dcdr-test-"):
+        assert first.is_dir()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_can_be_made_elsewhere(tmp_path):
+    (tmp_path / "short").mkdir()
+    with scratch_folder("dcdr-test-", tmp_path / "short") as folder:
+        assert folder.is_relative_to(tmp_path / "short")
+    assert list((tmp_path / "short").iterdir()) == []
