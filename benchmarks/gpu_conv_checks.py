@@ -28,7 +28,7 @@ from torch import Tensor
 from dcdr_deploy.engines.cuda.compiler import compile_cubin
 from dcdr_deploy.engines.cuda.convolution import ConvolutionArguments, ConvolutionKernels
 from dcdr_deploy.engines.cuda.convolution_table import Variant, variants
-from dcdr_deploy.engines.cuda.tuning.tune import BOUND
+from dcdr_deploy.engines.cuda.tuning.session import BOUND
 
 SIZES = [(1, 1, 1), (2, 17, 19), (1, 5, 67), (1, 34, 3), (3, 133, 251)]
 _MARGIN = 4096

@@ -3,13 +3,12 @@
     python benchmarks/gpu_dcrb_checks.py [--variants] [--once]
 
 Half a minute. ``--variants`` times the kernel as it is compiled for other numbers of threads and ways of gathering;
-``--once`` launches one block of 1080 x 1920 three times, for a profiler. Exit code 1 where a result is wrong.
+one that crashes or hangs costs itself alone. ``--once`` launches one block of 1080 x 1920 three times, for a profiler.
+Exit code 1 where a result is wrong.
 """
 
 from __future__ import annotations
 
-import concurrent.futures
-import itertools
 import statistics
 import sys
 import time
@@ -22,15 +21,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import torch
 from command_line import Parser, need_gpu, start
 from gpu_dcrb_block import GPU, SECOND, Block, error
+from gpu_dcrb_variants import compiled, right_ones
 
-from dcdr_deploy.engines.cuda.compiler import compile_cubin, compile_text, source_text
-from dcdr_deploy.engines.cuda.dcrb_from_hidden import (
-    SOURCE,
-    FromHiddenKernels,
-    SftArguments,
-    Shape,
-    shape_of,
-)
+from dcdr_deploy.engines.cuda.compiler import compile_cubin
+from dcdr_deploy.engines.cuda.dcrb_from_hidden import SOURCE, FromHiddenKernels, SftArguments
 
 BOUND = 1e-3
 """Largest relative error, |out - reference| / |reference| over all values."""
@@ -148,33 +142,12 @@ def timings(built: Mapping[str, FromHiddenKernels], sm: int, stream: int) -> Ite
             yield f"  {name:48s} " + ", ".join(f"{part} {found[f'{name}/{part}']:.3f}" for part in PARTS)
 
 
-def variants(sm: int) -> dict[str, tuple[str, Shape]]:
-    """Sources of other ways to compile the kernel, by name: threads, gathering, what is done ahead, who multiplies."""
-    found: dict[str, tuple[str, Shape]] = {}
-    ways = itertools.product((0, 1) if sm == 90 else (0,), (384, 256), ("PAIRS", "HALVES"), (0, 1), (0, 1))
-    for wgmma, threads, gathering, ahead, early in ways:
-        name = "wgmma " * wgmma + f"{threads} {gathering.lower()}" + " ahead" * ahead + " early" * early
-        values = {"WGMMA": wgmma, "THREADS": threads, "GATHERING": gathering, "AHEAD": ahead, "EARLY": early}
-        defines = "".join(f"#define DCRB_{key} {value}\n" for key, value in values.items())
-        found[name] = defines + source_text(SOURCE), replace(shape_of(sm), threads=threads)
-    return found
-
-
-def compare(sm: int, stream: int) -> Iterator[str]:
-    """Check and time the variants; yields lines. Those that are wrong are not timed."""
-    found = variants(sm)
-    with concurrent.futures.ThreadPoolExecutor() as pool:
-        jobs = {name: pool.submit(compile_text, text, sm, name) for name, (text, _) in found.items()}
+def compare(sm: int, stream: int, say: Callable[[str], object]) -> None:
+    """Check and time the variants. Those that are wrong are not timed."""
     built = {"as released": FromHiddenKernels({sm: compile_cubin(SOURCE, sm)})}
-    for name, job in jobs.items():
-        kernels = FromHiddenKernels({sm: job.result()}, shape=found[name][1])
-        results = list(checks(kernels, stream))
-        right = all(value <= bound for _, value, bound in results)
-        yield f"{'ok   ' if right else 'WRONG'} {name}: {max(value for _, value, _ in results):.1e}"
-        yield from (f"      {what}: {value:.1e}" for what, value, bound in results if not value <= bound)
-        if right:
-            built[name] = kernels
-    yield from timings(built, sm, stream)
+    built |= compiled(sm, right_ones(sm, say))
+    for line in timings(built, sm, stream):
+        say(line)
 
 
 def main() -> int:
@@ -198,11 +171,17 @@ def main() -> int:
     print(torch.cuda.get_device_name(), f"SM{sm}", flush=True)
     lines = run(sm)
     print("\n".join(lines), flush=True)
+
+    def say(line: str) -> None:
+        lines.append(line)
+        print(line, flush=True)
+
     with torch.no_grad():
-        built = {"as released": FromHiddenKernels({sm: compile_cubin(SOURCE, sm)})}
-        for line in compare(sm, stream) if words.variants else timings(built, sm, stream):
-            lines.append(line)
-            print(line, flush=True)
+        if words.variants:
+            compare(sm, stream, say)
+        else:
+            for line in timings({"as released": FromHiddenKernels({sm: compile_cubin(SOURCE, sm)})}, sm, stream):
+                say(line)
     print(f"{time.monotonic() - started:.0f} s in all")
     return int(any(line.startswith("WRONG") for line in lines))
 

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -20,9 +22,8 @@ from text_files import write_text  # noqa: E402
 
 from dcdr_deploy.commands.show.tune import as_text  # noqa: E402 - needs the path
 from dcdr_deploy.engines.cuda.engine import gpu_of_device  # noqa: E402
-from dcdr_deploy.engines.cuda.tuning.report import Report  # noqa: E402
+from dcdr_deploy.engines.cuda.tuning.events import Found  # noqa: E402
 from dcdr_deploy.engines.cuda.tuning.tune import tune  # noqa: E402
-from dcdr_deploy.engines.cuda.weights import read_onnx  # noqa: E402
 from dcdr_deploy.run.selection import DEMO_MODEL  # noqa: E402
 from dcdr_deploy.system.progress import Event  # noqa: E402
 
@@ -34,19 +35,20 @@ def main() -> int:
     parser.add_argument("-o", "--output", type=new_file, help="JSON file of all times")
     options = parser.parse_args()
 
-    def write(report: Report) -> None:
+    def write(report: Mapping[str, Any]) -> None:
         if options.output:
-            write_text(options.output, json.dumps(report.as_dict(), indent=2))
+            write_text(options.output, json.dumps(report, indent=2))
 
-    index = gpu_of_device(options.device)
-    report = tune(read_onnx(DEMO_MODEL), index, options.seconds, tell, keep=False, so_far=write)
+    def hear(event: Event) -> None:
+        if isinstance(event, Found):
+            write(event.report)
+        else:
+            print(event.note or event.stage, flush=True)
+
+    report = tune(DEMO_MODEL, gpu_of_device(options.device), options.seconds, hear, keep=False)
     print(as_text(report))
-    write(report)
+    write(report.as_dict())
     return 1 if report.left_out else 0
-
-
-def tell(event: Event) -> None:
-    print(event.stage, flush=True)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from dcdr_deploy._version import __version__
-from dcdr_deploy.building.child import run_job
 from dcdr_deploy.building.request import (
     BuildRequest,
     expected_facts,
@@ -30,8 +29,12 @@ from dcdr_deploy.modelfile.names import DCRB, DOMAIN
 from dcdr_deploy.modelfile.onnx_file import OnnxModel, read_model
 from dcdr_deploy.modelfile.sidecar import Sidecar, atomic_pair, mark_verified, read_sidecar, write
 from dcdr_deploy.system import packages
+from dcdr_deploy.system.child import Worker, run_job
+from dcdr_deploy.system.children import module_command
 from dcdr_deploy.system.files import file_sha256
 from dcdr_deploy.system.progress import Event, Listener, silent
+
+WORKER = Worker(module_command("dcdr_deploy.building.worker"), "build process")
 
 
 @dataclass(frozen=True)
@@ -105,7 +108,7 @@ def build_engine(
             "target": str(target),
             "settings": settings_to_data(settings),
         }
-        built = run_job("build", build_request, listener)
+        built = run_job(WORKER, "build", build_request, listener)
         plugin = {name: built[name] for name in ("plugin_version", "plugin_layers")}
         kernel_hash = _kernel_hash(built["plugin_version"])
         sidecar = Sidecar(engine_sha256=file_sha256(temporary), kernel_hash=kernel_hash, **plugin, **facts)
@@ -154,7 +157,7 @@ def _verify(source: Path, engine: Path, sidecar: Sidecar, listener: Listener) ->
         EngineError: they differ too much, or are not finite.
     """
     request = {"onnx": str(source), "engine": str(engine)}
-    result = run_job("gate", request, listener)
+    result = run_job(WORKER, "gate", request, listener)
     if not result["passed"]:
         needed = BUILT[sidecar.precision].min_psnr
         figure = f"PSNR {result['figures']['psnr']:.1f} dB, {needed:.0f} needed"

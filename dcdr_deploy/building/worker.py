@@ -1,37 +1,21 @@
-"""The child process that builds: ``python -m dcdr_deploy.building.worker``, started by child.py.
+"""The child process that builds: ``python -m dcdr_deploy.building.worker``.
 
-Parsers and builders are native code that can abort the process they run in, so they run in one of their own. It reads
-one line of JSON on stdin, ``{"job": ..., ...}``, and writes lines of JSON on stdout:
-
-- ``{"event": "progress", "stage": ..., "done": ..., "total": ..., "note": ...}``, an Event of system/progress.py,
-- at its end ``{"event": "result", ...}`` or ``{"event": "error", "kind": class of errors.py, "message": ...}`` or
-  ``{"event": "bug", "trace": ...}``.
-
-Everything that libraries print goes to stderr, which the parent keeps as the log. When stdin ends before the job does,
-the parent is gone, and the worker ends too; it takes the unfinished files along, which nobody else would remove.
+Parsers and builders are native code that can abort the process they run in, so they run in one of their own.
 """
 
 from __future__ import annotations
 
-import json
-import os
 import sys
-import threading
-import traceback
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from dcdr_deploy.building.settings import BuildSettings
-from dcdr_deploy.errors import DcdrError, EngineOutOfMemory, kind_of
 from dcdr_deploy.export.loading import load_onnx
 from dcdr_deploy.modelfile.sidecar import sidecar_path
+from dcdr_deploy.system import worker
 from dcdr_deploy.system.file_faults import unwritable
 from dcdr_deploy.system.progress import Event, Listener
-
-Tell = Callable[..., None]
-"""``tell(event, **details)`` writes one line of the protocol."""
 
 
 def build(request: Mapping[str, Any], listener: Listener) -> dict[str, Any]:
@@ -97,7 +81,7 @@ def gate(request: Mapping[str, Any], listener: Listener) -> dict[str, Any]:
     return {"passed": result.passed, "finite": result.finite, "figures": result.figures()}
 
 
-JOBS: dict[str, Callable[[Mapping[str, Any], Listener], dict[str, Any]]] = {"build": build, "gate": gate}
+JOBS: worker.Jobs = {"build": build, "gate": gate}
 
 
 def settings_to_data(settings: BuildSettings) -> dict[str, Any]:
@@ -120,30 +104,6 @@ def settings_from_data(data: Mapping[str, Any]) -> BuildSettings:
     )
 
 
-def answer(request: Mapping[str, Any], tell: Tell) -> None:
-    """Do a job and tell how it ended; nothing is raised."""
-    try:
-        result = JOBS[request["job"]](request, lambda event: tell("progress", **vars(event)))
-    except DcdrError as error:
-        tell("error", kind=kind_of(error), message=str(error))
-    except MemoryError:
-        tell("error", kind=EngineOutOfMemory.__name__, message="there is not enough memory to build this engine")
-    except Exception:
-        # The parent raises it again: a bug must not end as a silent child.
-        tell("bug", trace=traceback.format_exc())
-    else:
-        tell("result", **result)
-
-
-def _follow_parent(stdin: IO[str], unfinished: Iterable[Path]) -> None:
-    """End the process when the parent's end of stdin closes, without leaving ``unfinished`` files behind."""
-    stdin.read()
-    for path in unfinished:
-        with suppress(OSError):
-            path.unlink(missing_ok=True)
-    os._exit(1)
-
-
 def _unfinished(request: Mapping[str, Any]) -> list[Path]:
     """Return the temporary files of a job: the engine and its sidecar, before the parent gives them their names."""
     if "engine" not in request:
@@ -153,21 +113,8 @@ def _unfinished(request: Mapping[str, Any]) -> list[Path]:
 
 
 def main() -> None:
-    """Take one request from stdin, answer on stdout."""
-    with os.fdopen(os.dup(1), "w", encoding="utf-8") as protocol:
-        os.dup2(2, 1)  # what native libraries print on stdout would tear the protocol
-        lock = threading.Lock()
-
-        def tell(event: str, **details: Any) -> None:
-            with lock:
-                protocol.write(json.dumps({"event": event, **details}) + "\n")
-                protocol.flush()
-
-        request = json.loads(sys.stdin.readline())
-        threading.Thread(target=_follow_parent, args=(sys.stdin, _unfinished(request)), daemon=True).start()
-        answer(request, tell)
-    # Native libraries of a build that is over have nothing left to do; some crash in their destructors.
-    os._exit(0)
+    """Do one job, see :func:`dcdr_deploy.system.worker.main`."""
+    worker.main(JOBS, _unfinished)
 
 
 if __name__ == "__main__":

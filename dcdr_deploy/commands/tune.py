@@ -46,7 +46,6 @@ def command(device: str, seconds: int, forget: bool, as_json: bool) -> None:
     from dcdr_deploy.engines.cuda.memory import Device
     from dcdr_deploy.engines.cuda.tuning import kept
     from dcdr_deploy.engines.cuda.tuning.tune import tune
-    from dcdr_deploy.engines.cuda.weights import read_onnx
     from dcdr_deploy.run.selection import DEMO_MODEL
 
     index = gpu_of_device(device)
@@ -58,5 +57,5 @@ def command(device: str, seconds: int, forget: bool, as_json: bool) -> None:
         click.echo(json_text({"removed": str(known.path) if there else None}) if as_json else printable_lines(found))
         return
     with display() as shown:
-        report = tune(read_onnx(DEMO_MODEL), index, seconds, shown)
+        report = tune(DEMO_MODEL, index, seconds, shown)
     click.echo(json_text(report.as_dict(), indent=2) if as_json else printable_lines(as_text(report)))

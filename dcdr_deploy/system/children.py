@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing import util
+from pathlib import Path
 
 from dcdr_deploy.errors import EngineError
 
@@ -20,12 +21,17 @@ SAFE_PATH = "PYTHONSAFEPATH"
 HAS_SAFE_PATH = sys.version_info >= (3, 11)
 
 
-def module_command(module: str) -> tuple[str, ...]:
+def module_command(module: str, *folders: Path) -> tuple[str, ...]:
     """Return the command that calls a module's ``main()``, as ``python -m`` does, in any version of Python.
 
     The first statement of ``-c`` runs before anything is imported from the path.
+
+    Args:
+        module: by its name.
+        folders: in which it is looked for before those of the path.
     """
-    code = f"import sys; sys.path[:] = filter(None, sys.path); from {module} import main; main()"
+    first = [str(folder) for folder in folders]
+    code = f"import sys; sys.path[:] = [*{first!r}, *filter(None, sys.path)]; from {module} import main; main()"
     return (sys.executable, "-c", code)
 
 

@@ -20,6 +20,7 @@ from dcdr_deploy.building.request import Builder
 from dcdr_deploy.commands.show.build_engine import as_data, as_text
 from dcdr_deploy.errors import DcdrError, EngineError, MissingDependency, ModelError, OutputError
 from dcdr_deploy.modelfile.sidecar import read_sidecar, sidecar_path
+from dcdr_deploy.system.child import Worker
 from dcdr_deploy.system.files import file_sha256
 from dcdr_deploy.system.packages import install_line
 from dcdr_deploy.system.progress import Event, Listener
@@ -43,7 +44,7 @@ class Machine:
     gate: dict[str, Any] = field(default_factory=lambda: {"passed": True, "finite": True, "figures": {"psnr": 61.5}})
     fail: Callable[[Path], None] | None = None
 
-    def run_job(self, job: str, request: Mapping[str, Any], listener: Listener) -> dict[str, Any]:
+    def run_job(self, program: Worker, job: str, request: Mapping[str, Any], listener: Listener) -> dict[str, Any]:
         self.jobs.append(job)
         engine = Path(request["engine"])
         if job == "gate":

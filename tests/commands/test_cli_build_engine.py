@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import pytest
 from click.testing import CliRunner, Result
 from screen import Screen
 
-from dcdr_deploy.building import child, request
+from dcdr_deploy.building import build, request
 from dcdr_deploy.cli import main
 from dcdr_deploy.commands.show.build_engine import display, show_choice
 from dcdr_deploy.engines.tensorrt import trt_api
@@ -246,7 +246,7 @@ def test_without_a_package_both_install_lines_are_shown(monkeypatch):
 
 def test_a_parser_that_aborts_is_one_line_and_leaves_nothing(tmp_path, monkeypatch):
     code = "import os, sys; sys.stdin.readline(); print('assertion failed', file=sys.stderr, flush=True); os.abort()"
-    monkeypatch.setattr(child, "COMMAND", (sys.executable, "-c", code))
+    monkeypatch.setattr(build, "WORKER", replace(build.WORKER, command=(sys.executable, "-c", code)))
     model = shutil.copy(DEMO_MODEL, tmp_path / "model.onnx")
     result = call(model, "--sm", "86")
     assert result.exit_code == 2

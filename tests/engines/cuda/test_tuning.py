@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from timed_gpu import FIRST, KNOWN, SECOND, SM, SMALL, WEIGHTS, Gpu
+from timed_gpu import FIRST, KNOWN, LARGE, SECOND, SM, SMALL, WEIGHTS, Gpu
 
 from dcdr_deploy.engines.cuda.engine import CudaEngine
 from dcdr_deploy.engines.cuda.measures import FEWEST, SEPARATE, by_table
-from dcdr_deploy.engines.cuda.tuning import tune
+from dcdr_deploy.engines.cuda.tuning import session
+from dcdr_deploy.engines.cuda.tuning.bench import Bench
 from dcdr_deploy.engines.cuda.tuning.candidates import BLOCK, JOINED
-from dcdr_deploy.engines.cuda.tuning.report import Report
+from dcdr_deploy.engines.cuda.tuning.events import Found, Trial
+from dcdr_deploy.engines.cuda.tuning.report import FRAME, Report
 from dcdr_deploy.errors import EngineError, EngineOutOfMemory
 from dcdr_deploy.system.progress import Event
 
@@ -98,19 +101,98 @@ def test_kernels_that_do_not_compile_or_cannot_be_launched_are_named(gpu: Gpu):
     assert report.chosen == {}
 
 
-def test_a_kernel_that_breaks_the_gpu_ends_it_and_nothing_is_kept(gpu: Gpu, tmp_path: Path):
-    gpu.fatal = {("64_64", FIRST)}
-    with pytest.raises(EngineError, match=rf"kernel 64_64 {FIRST} broke off on this GPU .*nothing is kept"):
+@pytest.mark.parametrize("rows", [0, LARGE[1]], ids=["when compared", "when timed"])
+def test_a_kernel_that_breaks_the_gpu_costs_itself_alone(gpu: Gpu, rows: int):
+    gpu.fatal, gpu.fatal_rows = {("64_64", FIRST)}, rows
+    gpu.share = {("64_64", FIRST): 0.1, ("64_64", SECOND): 0.8}
+    notes: list[str] = []
+    report = gpu.tune(listener=lambda event: notes.append(event.note))
+    ((kind, label, why),) = report.left_out
+    assert (kind, label) == ("64_64", FIRST)
+    assert "illegal address" in why
+    assert [f"{kind} {label}: {why}; another process goes on without it"] == [*filter(None, notes)]
+    assert report.chosen == {"64_64": SECOND}
+    assert report.adopted
+    assert set(choice(report, "64_64").tried) == {SECOND}
+    assert {each.kind for each in report.choices} == set(KNOWN)
+    assert gpu.processes == 2
+
+
+def test_every_kernel_may_break_the_gpu(gpu: Gpu):
+    gpu.fatal = {(kind, label) for kind, labels in KNOWN.items() for label in labels}
+    report = gpu.tune()
+    assert {(kind, label) for kind, label, _ in report.left_out} == gpu.fatal
+    assert len(report.left_out) == len(gpu.fatal)
+    assert not report.adopted
+    assert gpu.processes == 1 + len(gpu.fatal)
+
+
+def test_kinds_without_faults_come_before_the_rest_of_one_with_a_fault(gpu: Gpu):
+    gpu.fatal = {(next(iter(KNOWN)), next(iter(KNOWN[next(iter(KNOWN))])))}
+    report = gpu.tune()
+    first, *others = KNOWN
+    assert [each.kind for each in report.choices] == [*others, first]
+
+
+def test_what_was_measured_before_a_fault_is_not_measured_again(gpu: Gpu):
+    events: list[Event] = []
+    gpu.fatal = {(JOINED, next(iter(KNOWN[JOINED])))}  # which is tried last
+    gpu.tune(listener=events.append)
+    stages = [event.stage for event in events if event.total]
+    assert stages == [*(f"kernel {kind}" for kind in (*KNOWN, JOINED)), "kernels"]
+
+
+def test_an_error_of_the_table_s_kernels_ends_it_and_nothing_is_kept(gpu: Gpu, tmp_path: Path):
+    gpu.fatal = {("64_64", "")}
+    with pytest.raises(EngineError, match="illegal address"):
         gpu.tune()
+    assert gpu.processes == 1
     assert list(tmp_path.rglob("measured*")) == []
 
 
-def test_what_is_known_when_a_kernel_breaks_the_gpu_has_been_told(gpu: Gpu):
-    kinds: list[list[str]] = []
-    gpu.fatal = {(JOINED, next(iter(KNOWN[JOINED])))}  # which is tried last
-    with pytest.raises(EngineError, match="broke off"):
-        gpu.tune(so_far=lambda report: kinds.append([each.kind for each in report.choices]))
-    assert kinds == [list(KNOWN)[: number + 1] for number in range(len(KNOWN) - 1)]
+@pytest.fixture
+def breaking_frames(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """Ways of cutting a frame into launches of which a whole frame breaks the context."""
+    cuts: set[str] = set()
+
+    class Breaking(Bench):
+        def __init__(self, device, weights, kernels, shapes, form):
+            measures = kernels.measures
+            alone = session.COMPARED in shapes or measures == by_table(SM)  # no whole frames of what was chosen
+            if not alone and form in [replace(measures, cut=cut).form for cut in cuts]:
+                raise EngineError("illegal address")
+            super().__init__(device, weights, kernels, shapes, form)
+
+    monkeypatch.setattr(session, "Bench", Breaking)
+    return cuts
+
+
+def test_a_form_of_frames_that_breaks_the_gpu_is_not_taken(gpu: Gpu, breaking_frames: set[str]):
+    gpu.share = {("64_64", FIRST): 0.5, (JOINED, ""): 0.1}
+    breaking_frames.add(FEWEST)
+    report = gpu.tune()
+    assert report.left_out == [(FRAME, FEWEST, "illegal address")]
+    assert report.adopted
+    assert FEWEST not in report.forms
+    assert gpu.processes == 2
+
+
+def test_kernels_that_break_the_gpu_in_whole_frames_alone_are_not_taken(gpu: Gpu, breaking_frames: set[str]):
+    gpu.share = {("64_64", FIRST): 0.5}
+    breaking_frames.add(SEPARATE)  # as the table has it
+    report = gpu.tune()
+    assert report.left_out == [(FRAME, SEPARATE, "illegal address")]
+    assert not report.adopted
+    assert report.notes == ["whole frames with what was chosen do not work: nothing is taken"]
+    assert report.after == report.before != {}
+
+
+def test_what_is_known_is_told_before_the_first_kernel_and_after_each_kind(gpu: Gpu):
+    events: list[Event] = []
+    gpu.tune(listener=events.append)
+    found = [[each["kind"] for each in event.report["choices"]] for event in events if isinstance(event, Found)]
+    assert found == [list(KNOWN)[:number] for number in range(len(KNOWN) + 1)]
+    assert not any(isinstance(event, Trial) for event in events)
 
 
 def test_a_form_that_is_clearly_faster_is_taken_with_the_tile_of_the_kernel_chosen(gpu: Gpu):
@@ -136,15 +218,15 @@ def test_a_form_alone_can_be_what_is_chosen(gpu: Gpu):
 
 def test_kernels_that_make_whole_frames_slower_are_not_taken(gpu: Gpu, monkeypatch: pytest.MonkeyPatch):
     gpu.share = {("64_64", FIRST): 0.9}
-    frames = tune._Session._frame_times
+    frames = session._Session._frame_times
 
-    def slowed(session, opened):
-        times = frames(session, opened)
+    def slowed(self, opened):
+        times = frames(self, opened)
         return {
             name: {s: ms * (1 if name == "table" else 1.2) for s, ms in each.items()} for name, each in times.items()
         }
 
-    monkeypatch.setattr(tune._Session, "_frame_times", slowed)
+    monkeypatch.setattr(session._Session, "_frame_times", slowed)
     report = gpu.tune()
     assert report.chosen == {"64_64": FIRST}
     assert not report.adopted
@@ -156,7 +238,7 @@ def test_kernels_that_make_whole_frames_slower_are_not_taken(gpu: Gpu, monkeypat
 
 def test_where_the_largest_frame_finds_no_room_the_smaller_is_timed(make: Callable[..., Gpu], monkeypatch):
     gpu = make(memory=40 << 20)
-    monkeypatch.setattr(tune, "TIMED", (SMALL, (1, 512, 512)))
+    monkeypatch.setattr(session, "TIMED", (SMALL, (1, 512, 512)))
     report = gpu.tune()
     assert set(report.before) == {"24x16"}
     assert len([note for note in report.notes if note.startswith("frames of 512x512 are not timed: ")]) == 1

@@ -20,7 +20,7 @@ from dcdr_deploy.engines.cuda.convolution_table import PREFIX, SHARED_MEMORY, Sh
 from dcdr_deploy.engines.cuda.dcrb_from_hidden import FromHiddenArguments, FromHiddenKernels
 from dcdr_deploy.engines.cuda.measures import BlockMeasures, block_by_table, by_table
 from dcdr_deploy.engines.cuda.sft import SftLayer
-from dcdr_deploy.engines.cuda.tuning import tune
+from dcdr_deploy.engines.cuda.tuning import session
 from dcdr_deploy.engines.cuda.tuning.bench import difference
 from dcdr_deploy.engines.cuda.tuning.candidates import BLOCK, BLOCKS, CONVOLUTIONS, SPILLS, candidates, with_candidates
 from dcdr_deploy.errors import MissingDependency
@@ -165,15 +165,18 @@ def test_the_tables_measures_of_blocks_are_those_of_the_source(sm: int):
 
 
 @pytest.mark.parametrize(("kind", "kernels"), [("64_24", [f"{PREFIX}64_24"]), (BLOCK, ["dcrb2_first", "dcrb2_second"])])
-def test_a_candidate_is_compiled_alone_and_launched_by_its_name(monkeypatch, kind: str, kernels: list[str]):
+def test_a_candidate_is_compiled_alone_and_launched_by_its_name(monkeypatch, tmp_path, kind: str, kernels: list[str]):
     if problem := compiler_is_missing():
         pytest.skip(problem)
     candidate = next(iter(candidates(86)[kind].values()))
-    cubin = tune._compiled(kind, candidate, 86)
+    cubin = session._compiled(kind, candidate, 86, tmp_path)
+    with monkeypatch.context() as patch:
+        patch.delattr(session, "compile_text")
+        assert session._compiled(kind, candidate, 86, tmp_path) == cubin  # as the process after one that was lost
     assert set(kernels) <= set(resource_usage(cubin))
     gpu = FakeDriver(sms=[86], run=lambda launch: 0)
     monkeypatch.setattr(loaded, "load_driver", lambda: gpu)
-    launch = tune._loaded(kind, candidate, 86, cubin)
+    launch = session._loaded(kind, candidate, 86, cubin)
     assert gpu.images == [cubin]
     if kind == BLOCK:
         pointers = dict.fromkeys(("u", "offset", "z", "w1", "b1", "w2", "b2", "out", "workspace"), 16)
@@ -223,7 +226,7 @@ def test_a_candidate_computes_what_the_tables_kernel_does(convolution_emulator, 
         kernels.launch(call, stream=0)
         found.append(results)
     for usual, other in zip(*found, strict=True):
-        assert difference(other, usual) <= tune.BOUND
+        assert difference(other, usual) <= session.BOUND
     convolutions.assert_right([convolutions.in_planes(case, each) for each in found[1]], given)
 
 
@@ -243,4 +246,4 @@ def test_other_measures_of_a_block_compute_what_the_tables_do(emulator: Callable
         FromHiddenKernels({EMULATED: b"emulated"}, gpu.driver, shape).launch(block.arguments, stream=0)
         results.append((block.out, block.next_out))
     for usual, found in zip(*results, strict=True):
-        assert difference(found, usual) <= tune.BOUND
+        assert difference(found, usual) <= session.BOUND

@@ -23,7 +23,7 @@ from dcdr_deploy.engines.cuda.network import SOURCES, NetworkKernels
 from dcdr_deploy.engines.cuda.tuning import bench as module
 from dcdr_deploy.engines.cuda.tuning.bench import Bench, kind_of
 from dcdr_deploy.engines.cuda.tuning.candidates import BLOCK, CONVOLUTIONS
-from dcdr_deploy.engines.cuda.tuning.tune import BOUND
+from dcdr_deploy.engines.cuda.tuning.session import BOUND
 from dcdr_deploy.engines.cuda.weights import read_onnx
 
 DEMO = Path(engine.__file__).parents[2] / "weights" / "dcdr-unet-demo.onnx"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -27,6 +27,9 @@ from dcdr_deploy.errors import EngineError
 
 Launch = Callable[[Arguments, int], None]
 """Puts a launch on a stream."""
+
+Guard = Callable[[str], AbstractContextManager[object]]
+"""Given the name of what is used in its block, which may break the GPU's context; left when that went well."""
 
 ROUNDS = 9
 LEAST_MILLISECONDS = 2.0
@@ -152,13 +155,16 @@ class Bench:
         values = self._get(Region(self._result.address, int(np.prod(shape)) * CHANNELS, _FLOAT))
         return values.reshape(*shape, CHANNELS)
 
-    def differences(self, kind: str, others: Mapping[str, Launch], shape: Shape) -> dict[str, float | str]:
+    def differences(
+        self, kind: str, others: Mapping[str, Launch], shape: Shape, trial: Guard = nullcontext
+    ) -> dict[str, float | str]:
         """Compute a frame; compare other kernels of a kind with its own, on the same inputs.
 
         Args:
             kind: of the kernels.
             others: by name; each does what the frame's own kernel does.
             shape: of the frame.
+            trial: entered for each use of one of the others.
 
         Returns:
             by name the largest relative difference of a result, or in words why a kernel cannot be launched.
@@ -186,31 +192,40 @@ class Bench:
                 so_far = worst[name]
                 if isinstance(so_far, str):
                     continue
-                for region, values in zip(regions, before, strict=True):
-                    self._put(Place(region.address), values)
-                try:
-                    launch(arguments, stream)
-                    found = [difference(self._get(one), other) for one, other in zip(regions, expected, strict=True)]
-                except EngineError as error:
-                    self._still_works(f"{kind} {name}", error)
-                    worst[name] = str(error)
-                    continue
+                with trial(name):
+                    for region, values in zip(regions, before, strict=True):
+                        self._put(Place(region.address), values)
+                    try:
+                        launch(arguments, stream)
+                        found = [
+                            difference(self._get(one), other) for one, other in zip(regions, expected, strict=True)
+                        ]
+                    except EngineError as error:
+                        self._still_works(error)
+                        worst[name] = str(error)
+                        continue
                 worst[name] = max(so_far, *found, key=lambda each: (each != each, each))  # NaN is the worst
             for region, values in zip(regions, expected, strict=True):
                 self._put(Place(region.address), values)
         self.stream.synchronise()
         return worst
 
-    def _still_works(self, name: str, error: EngineError) -> None:
+    def _still_works(self, error: EngineError) -> None:
         try:
             self.stream.synchronise()
         except EngineError:
-            raise EngineError(
-                f"kernel {name} broke off on this GPU ({error}); nothing is kept, the table's kernels stay"
-            ) from error
+            raise EngineError(f"it broke the GPU's context: {error}") from error
 
-    def time_kind(self, kind: str, launches: Mapping[str, Launch], shape: Shape) -> dict[str, float]:
+    def time_kind(
+        self, kind: str, launches: Mapping[str, Launch], shape: Shape, trial: Guard = nullcontext
+    ) -> dict[str, float]:
         """Time all launches of a kind in a frame, with several kernels in turns.
+
+        Args:
+            kind: of the kernels.
+            launches: by name; the first is known to work.
+            shape: of the frame.
+            trial: entered for each use of one of them.
 
         Returns:
             by the kernels' names the milliseconds that a frame spends in them.
@@ -230,10 +245,17 @@ class Bench:
 
             once = recorded(next(iter(launches.values())), 1)
             repeats = repeats_of(self.warm_up(once))
-            works = {name: recorded(launch, repeats) for name, launch in launches.items()}
-            for work in works.values():
-                self._milliseconds(work)
-            found = in_turns(list(works), lambda name: self._milliseconds(works[name]), ROUNDS)
+            works: dict[str, Callable[[], None]] = {}
+            for name, launch in launches.items():
+                with trial(name):
+                    works[name] = recorded(launch, repeats)
+                    self._milliseconds(works[name])
+
+            def measured(name: str) -> float:
+                with trial(name):
+                    return self._milliseconds(works[name])
+
+            found = in_turns(list(works), measured, ROUNDS)
         return {name: each / repeats for name, each in found.items()}
 
     def warm_up(self, work: Callable[[], None]) -> float:

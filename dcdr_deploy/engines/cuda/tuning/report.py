@@ -10,6 +10,9 @@ from typing import Any
 from dcdr_deploy.engines.cuda.tuning.decision import Times
 from dcdr_deploy.engines.cuda.tuning.kept import Gpu
 
+FRAME = "whole frame"
+"""In the place of a kernel's kind, for forms of a frame."""
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -39,7 +42,7 @@ class Report:
         table_cut: name of the table's form of a frame.
         cut: name of the one that is taken.
         choices: by kind of kernel, in the order in which they were tried.
-        left_out: (kind, label, why) of candidates that cannot be taken.
+        left_out: (kind, label, why) of candidates that cannot be taken, and of forms of a frame (:data:`FRAME`).
         late: kinds for which no time was left.
         notes: sentences about what else was not as it should be.
         before: milliseconds of whole frames by the table, by size.
@@ -69,6 +72,23 @@ class Report:
         """Labels by kind of the candidates that are faster than the table's kernels."""
         return {each.kind: each.chosen for each in self.choices if each.chosen}
 
+    def unfit(self, kind: str) -> set[str]:
+        """Labels of a kind that cannot be taken."""
+        return {label for each, label, _ in self.left_out if each == kind}
+
     def as_dict(self) -> dict[str, Any]:
         """The report as plain data."""
         return {**asdict(self), "file": None if self.file is None else str(self.file)}
+
+
+def report_of(data: Mapping[str, Any]) -> Report:
+    """Return the report that :meth:`Report.as_dict` gave as plain data."""
+    return Report(
+        **{
+            **data,
+            "gpu": Gpu(**data["gpu"]),
+            "choices": [Choice(**each) for each in data["choices"]],
+            "left_out": [tuple(each) for each in data["left_out"]],
+            "file": None if data["file"] is None else Path(data["file"]),
+        }
+    )
