@@ -84,7 +84,7 @@ def test_every_block_shows_in_the_picture() -> None:
     from dcdr_deploy.models import load_checkpoint
 
     network = load_checkpoint(DEMO_MODEL.with_suffix(".safetensors")).network.eval().set_deform_mode("gather")
-    picture = read_image(ROOT / "samples" / "forest-tree.png").normalised()[:256, :256]
+    picture = read_image(ROOT / "samples" / "forest-tree.png").normalised()[128:256, 64:192]  # around the clipped light
     x = torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1)[None]))
     with torch.no_grad():
         whole = network(x).numpy()

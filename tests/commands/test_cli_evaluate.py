@@ -196,11 +196,11 @@ def test_wrong_usage_is_told_by_the_option(dcdr):
 @pytest.mark.skipif(sys.platform == "win32", reason="process groups")
 def test_ctrl_c_ends_parent_and_workers_at_once(tmp_path):
     """The signal reaches all of them, as from a terminal."""
-    write_image(tmp_path / "large.png", np.full((256, 256, 3), 0.5, np.float32), peak=8)
+    write_image(tmp_path / "gray.png", np.full((128, 128, 3), 0.5, np.float32), peak=8)
     for folder in ("many_pred", "many_gt"):
         (tmp_path / folder).mkdir()
         for i in range(400):
-            (tmp_path / folder / f"{i:03d}.png").symlink_to(tmp_path / "large.png")
+            (tmp_path / folder / f"{i:03d}.png").symlink_to(tmp_path / "gray.png")
     code = (
         "import signal\n"
         "from dcdr_deploy.cli import main\n"

@@ -212,6 +212,7 @@ def test_large_pictures_are_made_of_a_sample_without_a_seam(monkeypatch: pytest.
 def test_a_picture_without_room_is_a_line_and_nothing_is_timed(field, monkeypatch: pytest.MonkeyPatch):
     calls = field(one=None)
     monkeypatch.setattr("dcdr_deploy.run.benchmark.MAX_PIXELS", 2**60)
+    monkeypatch.setattr("dcdr_deploy.run.benchmark.LARGEST_SAMPLE", (40, 60))
     with pytest.raises(InputError, match=f"there is no memory for a picture of {2**23} x {2**23} pixels"):
         run(sizes=((2**23, 2**23),))
     assert len(calls) == 1  # the comparison
