@@ -33,6 +33,9 @@ DEATHS_IN_A_ROW = 5
 FIRST_SECONDS = 300.0
 """Until the first actor has its engine: until then the cluster may have no room, or load a large model."""
 
+RESTART_SECONDS = 300.0
+"""For which an actor's new process is waited for; then each time that it is not there counts as a death."""
+
 _POLL = 1.0
 """Seconds after which an interrupt is seen, actors that died are asked again, and those that work how far they are."""
 
@@ -65,7 +68,8 @@ class _Actor:
         progress: reference of its answer how far it is; ``None`` while it is not asked.
         asked_at: when it was asked that, on the clock of ``time.monotonic``.
         deaths: how often it died since it did a job.
-        dead_until: when it is to be asked again, on the clock of ``time.monotonic``; ``None`` while it lives.
+        died_at: when it last died, on the clock of ``time.monotonic``.
+        dead_until: when it is to be asked again, on that clock; ``None`` while it lives.
     """
 
     handle: Any
@@ -74,6 +78,7 @@ class _Actor:
     progress: Any = None
     asked_at: float = 0.0
     deaths: int = 0
+    died_at: float = 0.0
     dead_until: float | None = None
 
     @property
@@ -239,6 +244,8 @@ class ActorPool:
             except self._ray.exceptions.RayError as error:
                 if ref is actor.progress:
                     actor.progress = None  # its job, or what it was asked, tells that it died
+                elif ref is actor.asked and self._restarts(actor, error):
+                    actor.asked, actor.dead_until = None, time.monotonic() + _SOON
                 else:
                     self._died(actor, error, done)
                 continue
@@ -256,12 +263,21 @@ class ActorPool:
                 actor.deaths = 0
                 done(actor.flight.pop(ref).job, outcome)
 
+    def _restarts(self, actor: _Actor, error: Exception) -> bool:
+        """Tell whether an actor has not died again: its new process is not up yet.
+
+        Ray gives the error of one that died, in other words. If these change, each counts as a death.
+        """
+        told = isinstance(error, self._ray.exceptions.ActorUnavailableError) and "is restarting" in str(error)
+        return told and time.monotonic() < actor.died_at + RESTART_SECONDS
+
     def _died(self, actor: _Actor, error: Exception, done: Done) -> None:
         """Keep what was with a dead actor for later, and ask for the actor again."""
         lost, actor.flight, actor.asked, actor.progress = list(actor.flight.values()), {}, None, None
         self.lost += [attempt.job for attempt in lost]
         actor.deaths += 1
-        actor.dead_until = time.monotonic() + _SOON * actor.deaths
+        actor.died_at = time.monotonic()
+        actor.dead_until = actor.died_at + _SOON * actor.deaths
         if actor.deaths >= DEATHS_IN_A_ROW:
             self._actors.remove(actor)
         _logger.warning("an actor crashed or was killed, maybe for want of memory; what it had is done again")
