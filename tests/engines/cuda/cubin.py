@@ -11,7 +11,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from dcdr_deploy.engines.cuda import compiler
 from dcdr_deploy.errors import EngineError
+
+_SPILLING_NOTHING = ("13.2", "13.3")
+"""The versions of NVRTC that keep all of our kernels' registers; 13.2 comes with the pins."""
+_SPILLED_BY_OTHERS = 64
+"""Bytes a thread: 13.4 and 13.5, which pip takes where torch does not ask for 13.2, spill as many in one kernel."""
 
 _TEXT = ".text."
 _SHARED = ".nv.shared."
@@ -43,6 +49,11 @@ class _Section(NamedTuple):
     offset: int
     size: int
     link: int
+
+
+def most_local_bytes() -> int:
+    """Return how many bytes of local memory a thread of our kernels may take, by the installed NVRTC."""
+    return 0 if compiler.compiler_version() in _SPILLING_NOTHING else _SPILLED_BY_OTHERS
 
 
 def resource_usage(cubin: bytes) -> dict[str, Resources]:

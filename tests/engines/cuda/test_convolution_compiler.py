@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from cubin import resource_usage
+from cubin import most_local_bytes, resource_usage
 
 from dcdr_deploy.engines.cuda import compiler
 from dcdr_deploy.engines.cuda.convolution_table import PREFIX, RINGS, SHARED_MEMORY, variants
@@ -28,7 +28,8 @@ def test_the_convolutions_compile_without_spills(sm):
     usage = resource_usage(compiler.compile_text(compiler.source_text("convolution", sm), sm, "convolution.cu"))
     table = {PREFIX + key: variant for key, variant in variants(sm).items()}
     assert set(usage) == {*table, RINGS}
-    assert {name: each.local_bytes for name, each in usage.items()} == dict.fromkeys(usage, 0)
+    spilled = {name: each.local_bytes for name, each in usage.items() if each.local_bytes > most_local_bytes()}
+    assert spilled == {}
     for name, variant in table.items():
         assert usage[name].registers * variant.shape.threads * variant.blocks <= REGISTERS
 
