@@ -2,9 +2,11 @@
 #   make demo   samples/ -> out/*.exr with the demo weights; base dependencies only
 #   make test   lint, types and all tests with the pinned full set; Python 3.11 or newer
 # make coverage: the tests with branch coverage.
+# make newest: the quick tests with the newest versions that pip takes, without pins.
 PYTHON ?= python3
 RUN := .venv
 DEV := .venv-dev
+NEWEST := .venv-newest
 # One more than two cores: some tests wait for processes that they start.
 WORKERS ?= 3
 # Files in the order of tests/conftest.py, the long ones first.
@@ -14,7 +16,7 @@ PACKAGE := $(shell find dcdr_deploy -name '*.py' -o -path '*/weights/*')
 unexport PYTHONDONTWRITEBYTECODE
 NO_VENV = { echo "error: $(PYTHON) cannot make a virtual environment; on Debian or Ubuntu: sudo apt install python3-venv" >&2; exit 1; }
 
-.PHONY: demo test pytest coverage lint types format wheel clean
+.PHONY: demo test pytest newest coverage lint types format wheel clean
 
 demo: $(RUN)/.ready
 	$(RUN)/bin/dcdr-deploy run samples out --preview
@@ -25,6 +27,13 @@ test: lint types pytest
 
 pytest: $(DEV)/.ready
 	OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=1 $(DEV)/bin/python -m pytest $(SHARED_OUT) --durations=10
+
+# What users get from pip, anew each time. Some of the newest need a newer Python: make newest PYTHON=python3.13
+newest:
+	$(PYTHON) -m venv --clear $(NEWEST) || $(NO_VENV)
+	$(NEWEST)/bin/python -m pip install --quiet --upgrade pip
+	$(NEWEST)/bin/python -m pip install --quiet --no-compile --editable ".[dev]"
+	OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=1 $(NEWEST)/bin/python -m pytest $(SHARED_OUT) -m "not slow" $(TESTS)
 
 # Apart, because watching every branch slows the tests.
 coverage: $(DEV)/.ready
@@ -60,4 +69,4 @@ $(DEV)/.ready: pyproject.toml requirements.txt
 	@touch $@
 
 clean:
-	rm -rf $(RUN) $(DEV) out build dist *.egg-info
+	rm -rf $(RUN) $(DEV) $(NEWEST) out build dist *.egg-info
