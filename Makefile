@@ -7,8 +7,8 @@ PYTHON ?= python3
 RUN := .venv
 DEV := .venv-dev
 NEWEST := .venv-newest
-# One more than two cores: some tests wait for processes that they start.
-WORKERS ?= 3
+# Two more than two cores: some tests wait for processes that they start.
+WORKERS ?= 4
 # Files in the order of tests/conftest.py, the long ones first.
 SHARED_OUT := -n $(WORKERS) --dist loadfile --no-loadscope-reorder --max-worker-restart=4
 PACKAGE := $(shell find dcdr_deploy -name '*.py' -o -path '*/weights/*')
