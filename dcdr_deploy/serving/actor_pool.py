@@ -68,7 +68,7 @@ class _Actor:
         progress: reference of its answer how far it is; ``None`` while it is not asked.
         asked_at: when it was asked that, on the clock of ``time.monotonic``.
         deaths: how often it died since it did a job.
-        died_at: when it last died, on the clock of ``time.monotonic``.
+        died_at: when it first died since it had its engine, on the clock of ``time.monotonic``; ``None`` if it did not.
         dead_until: when it is to be asked again, on that clock; ``None`` while it lives.
     """
 
@@ -78,7 +78,7 @@ class _Actor:
     progress: Any = None
     asked_at: float = 0.0
     deaths: int = 0
-    died_at: float = 0.0
+    died_at: float | None = None
     dead_until: float | None = None
 
     @property
@@ -255,7 +255,7 @@ class ActorPool:
                     if told is not None:
                         told(attempt.job, outcome)
             elif ref is actor.asked:
-                actor.asked = None
+                actor.asked = actor.died_at = None
                 if isinstance(outcome, ActorFailure):
                     raise outcome.error()
                 yield outcome
@@ -269,15 +269,16 @@ class ActorPool:
         Ray gives the error of one that died, in other words. If these change, each counts as a death.
         """
         told = isinstance(error, self._ray.exceptions.ActorUnavailableError) and "is restarting" in str(error)
-        return told and time.monotonic() < actor.died_at + RESTART_SECONDS
+        return told and actor.died_at is not None and time.monotonic() < actor.died_at + RESTART_SECONDS
 
     def _died(self, actor: _Actor, error: Exception, done: Done) -> None:
         """Keep what was with a dead actor for later, and ask for the actor again."""
         lost, actor.flight, actor.asked, actor.progress = list(actor.flight.values()), {}, None, None
         self.lost += [attempt.job for attempt in lost]
         actor.deaths += 1
-        actor.died_at = time.monotonic()
-        actor.dead_until = actor.died_at + _SOON * actor.deaths
+        now = time.monotonic()
+        actor.died_at = now if actor.died_at is None else actor.died_at
+        actor.dead_until = now + _SOON * actor.deaths
         if actor.deaths >= DEATHS_IN_A_ROW:
             self._actors.remove(actor)
         _logger.warning("an actor crashed or was killed, maybe for want of memory; what it had is done again")

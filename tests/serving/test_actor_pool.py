@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ import pytest
 from dcdr_deploy.errors import EngineError
 from dcdr_deploy.run.opening import RunnerSettings
 from dcdr_deploy.serving import actor_pool
-from dcdr_deploy.serving.actor_pool import DEATHS_IN_A_ROW, ActorPool
+from dcdr_deploy.serving.actor_pool import DEATHS_IN_A_ROW, RESTART_SECONDS, ActorPool
 from dcdr_deploy.serving.layout import Layout
 from dcdr_deploy.serving.worker import ActorFailure
 
@@ -95,9 +96,11 @@ def test_an_actor_whose_new_process_takes_long_to_start_keeps_its_place():
 
 
 def test_one_that_never_starts_is_waited_for_so_long_and_no_longer(monkeypatch):
-    monkeypatch.setattr(actor_pool, "RESTART_SECONDS", 0.05)
+    clock = itertools.count()  # a second each time that it is looked at
+    monkeypatch.setattr(actor_pool, "time", SimpleNamespace(monotonic=lambda: next(clock), sleep=lambda _: None))
     with pytest.raises(EngineError, match=r"all actors died, the last one of this: .* is restarting"):
         run([READY, RESTARTING], [DIED])
+    assert RESTART_SECONDS < next(clock) < 1.5 * RESTART_SECONDS
 
 
 @pytest.mark.parametrize("words", [DIED, "The actor is away."])
