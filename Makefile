@@ -10,7 +10,8 @@ NEWEST := .venv-newest
 # Two more than two cores: some tests wait for processes that they start.
 WORKERS ?= 4
 # Files in the order of tests/conftest.py, the long ones first.
-SHARED_OUT := -n $(WORKERS) --dist loadfile --no-loadscope-reorder --max-worker-restart=4
+PYTEST := -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --max-worker-restart=4
+ONE_THREAD := OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=1
 PACKAGE := $(shell find dcdr_deploy -name '*.py' -o -path '*/weights/*')
 # Set, each of the hundreds of processes that tests start would compile what it imports anew: torch alone for 8 seconds.
 unexport PYTHONDONTWRITEBYTECODE
@@ -26,18 +27,18 @@ demo: $(RUN)/.ready
 test: lint types pytest
 
 pytest: $(DEV)/.ready
-	OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=1 $(DEV)/bin/python -m pytest $(SHARED_OUT) --durations=10
+	$(ONE_THREAD) $(DEV)/bin/python $(PYTEST) --durations=10
 
 # What users get from pip, anew each time. Some of the newest need a newer Python: make newest PYTHON=python3.13
 newest:
 	$(PYTHON) -m venv --clear $(NEWEST) || $(NO_VENV)
 	$(NEWEST)/bin/python -m pip install --quiet --upgrade pip
 	$(NEWEST)/bin/python -m pip install --quiet --no-compile --editable ".[dev]"
-	OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=1 $(NEWEST)/bin/python -m pytest $(SHARED_OUT) -m "not slow" $(TESTS)
+	$(ONE_THREAD) $(NEWEST)/bin/python $(PYTEST) -m "not slow" $(TESTS)
 
 # Apart, because watching every branch slows the tests.
 coverage: $(DEV)/.ready
-	OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=1 $(DEV)/bin/python -m pytest $(SHARED_OUT) --cov --cov-report=term:skip-covered
+	$(ONE_THREAD) $(DEV)/bin/python $(PYTEST) --cov --cov-report=term:skip-covered
 
 lint: $(DEV)/.ready
 	$(DEV)/bin/ruff check .

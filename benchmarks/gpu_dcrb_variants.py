@@ -15,7 +15,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from dcdr_deploy.engines.cuda.compiler import compile_text, source_text
+from dcdr_deploy.engines.cuda.compiler import compile_cubin, source_text
 from dcdr_deploy.engines.cuda.dcrb_from_hidden import SOURCE, FromHiddenKernels, Shape, shape_of
 from dcdr_deploy.errors import EngineError
 from dcdr_deploy.system import worker
@@ -60,10 +60,10 @@ def variants(sm: int) -> dict[str, tuple[str, Shape]]:
 
 
 def compiled(sm: int, names: list[str]) -> dict[str, FromHiddenKernels]:
-    """Compile variants, all at a time."""
+    """Compile variants, all at a time; from the user's cache those that another process of this run has compiled."""
     known = variants(sm)
     with concurrent.futures.ThreadPoolExecutor() as pool:
-        jobs = {name: pool.submit(compile_text, known[name][0], sm, name) for name in names}
+        jobs = {name: pool.submit(compile_cubin, SOURCE, sm, known[name][0]) for name in names}
     return {name: FromHiddenKernels({sm: job.result()}, shape=known[name][1]) for name, job in jobs.items()}
 
 

@@ -8,13 +8,13 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from gone import gone
 from screen import Screen
 
 from dcdr_deploy.building import build, request
@@ -273,14 +273,6 @@ def test_ctrl_c_ends_the_child_and_leaves_nothing(tmp_path):
     assert "Traceback" not in rest
     assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
     assert gone(int(children[0]))
-
-
-def gone(pid: int) -> bool:
-    for _ in range(100):
-        if not Path(f"/proc/{pid}").exists():
-            return True
-        time.sleep(0.05)
-    return False
 
 
 def test_help_shows_every_option_with_its_default():

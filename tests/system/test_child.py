@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -13,6 +12,7 @@ from typing import Any
 
 import pytest
 from ear import Ear
+from gone import gone
 
 from dcdr_deploy.errors import DcdrError, EngineError, EngineOutOfMemory, ModelError
 from dcdr_deploy.system import child, worker
@@ -99,17 +99,6 @@ def test_a_child_that_dies_before_it_reads_is_an_error_too():
     made = program("import os; os.close(0); os._exit(4)")
     with pytest.raises(EngineError, match=r"ended early \(exit code 4\); its log ends: \(empty\)"):
         run_job(made, {"filler": "x" * 1_000_000}, silent)
-
-
-def gone(pid: int) -> bool:
-    """Tell whether a process ended within a few seconds."""
-    for _ in range(100):
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return True
-        time.sleep(0.05)
-    return False
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])

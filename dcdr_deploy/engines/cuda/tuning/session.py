@@ -156,7 +156,6 @@ class _Session:
     usual: NetworkKernels
     report: Report
     shapes: tuple[Shape, ...]
-
     listener: Listener
 
     @contextmanager
